@@ -1,0 +1,75 @@
+# The doors of this repository. `make` alone prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8080
+HOST ?=
+DATA ?= ostiary-data
+ORGANIZATION ?= My organization
+EMAIL ?= admin@example.com
+# One promise alone: make prove P=P3
+P ?=
+
+BIN := $(VENV)/bin
+SERVER := $(VENV)/.server-ready
+DEV := $(VENV)/.dev-ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help run setup check format test prove bench lock docs clean
+
+help: ## print this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+run: $(SERVER) ## start Ostiary on http://localhost:8080 (PORT=, DATA=, HOST=, ORGANIZATION=, EMAIL=)
+	@if [ -z "$$(ls -A '$(DATA)' 2>/dev/null)" ] && [ -z "$${OSTIARY_DATABASE_URL:-}" ]; then \
+	  $(BIN)/ostiary init --data '$(DATA)' --organization '$(ORGANIZATION)' --email '$(EMAIL)' --port '$(PORT)'; fi
+	@exec $(BIN)/ostiary serve --data '$(DATA)' --port '$(PORT)' $(if $(HOST),--host '$(HOST)')
+
+setup: $(DEV) ## install everything that the tests need; downloads stay in pip's and apt's own caches
+	@tests/setup-nginx
+
+check: $(DEV) ## format, lint, types, pure and SQLite tests (at most 90 s)
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest -q -m 'not full'
+
+format: $(DEV) ## format the code and mend what ruff can mend
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+test: setup ## every test once, real servers included, promises in small (at most 10 min)
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest -q
+
+prove: setup ## the promises in full, up to an hour; P=P3 runs one; results go to docs/proof/
+	@OSTIARY_PROVE=1 $(BIN)/python -m pytest -q -m promise $(if $(P),--promise '$(P)')
+
+bench: setup ## measure against the bars; writes benchmarks/results/
+	@$(BIN)/python -m benchmarks
+
+lock: $(DEV) ## resolve the pinned requirements again
+	@for part in server dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-package ostiary --custom-compile-command 'make lock' $(LOCK) requirements/$$part.in -o requirements/$$part.txt; done
+
+docs: $(DEV) ## write the generated pages of docs/ again
+	@$(BIN)/python -m tests.house.generated_pages
+
+clean: ## remove what the doors made (not your data)
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ostiary needs Python 3.11 or later; '$(PYTHON)' is older (PYTHON=… names another)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No venv module: on Debian and Ubuntu run 'apt-get install python3-venv'"; exit 1; }
+
+$(SERVER): requirements/server.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the server (once) …"
+	@$(PIP) install --require-hashes -r requirements/server.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(SERVER)
+	@echo "Installing the tests' tools (once) …"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@

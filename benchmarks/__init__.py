@@ -1,0 +1,1 @@
+"""`make bench`: what is measured, against what, and the bars."""

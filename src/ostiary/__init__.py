@@ -1,0 +1,1 @@
+"""Ostiary issues, verifies and watches over machine credentials."""

@@ -1,0 +1,1 @@
+"""The `ostiary` command: remote commands over `client`, local ones over the data directory."""

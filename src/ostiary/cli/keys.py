@@ -1,0 +1,211 @@
+"""`ostiary api-key …` and `ostiary credential …`"""
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from ostiary.cli.terminal import (
+    ago,
+    confirm,
+    expiry,
+    find_account,
+    json_option,
+    printable,
+    show_fields,
+    show_json,
+    show_table,
+    with_client,
+)
+from ostiary.client.api import Client
+
+credential_argument = click.argument("credential", metavar="ID")
+
+
+@click.group("api-key")
+def api_key_command() -> None:
+    """Generate API keys."""
+
+
+@api_key_command.command()
+@click.option(
+    "--service-account", "account", metavar="ACCOUNT", help="Whose key; without it, your own direct key."
+)
+@click.option("--name", help="To tell it from others.")
+@click.option("--scope", "scopes", multiple=True, help="Limit the key to these scopes.")
+@click.option("--resource", "resources", multiple=True, help="Limit it to these, such as agents/*.")
+@click.option("--ip", "ips", multiple=True, help="Limit it to these addresses or ranges.")
+@click.option("--project", help="Bind it to one project.")
+@click.option("--expires", help="90d, or a time; none means never, unless a policy says so.")
+@click.option("--format", "form", type=click.Choice(["plain", "env", "json", "toml"]), default="plain")
+@json_option
+@with_client
+def generate(
+    api: Client,
+    account: str | None,
+    name: str | None,
+    scopes: tuple[str, ...],
+    resources: tuple[str, ...],
+    ips: tuple[str, ...],
+    project: str | None,
+    expires: str | None,
+    form: str,
+    as_json: bool,
+) -> None:
+    """Generate an API key. It is printed on standard output, alone and only now."""
+    body: dict[str, Any] = {}
+    if name is not None:
+        body["name"] = name
+    if scopes:
+        body |= {"access_level": "fine_grained", "scopes": list(scopes)}
+    if resources:
+        body["resources"] = list(resources)
+    if ips:
+        body["allowed_ips"] = list(ips)
+    if project is not None:
+        body["project"] = project
+    if expires is not None:
+        body["expires_at"] = expiry(expires)
+    if account is None:
+        made = api.request("POST", "/v1/api-keys", json=body)
+    else:
+        address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
+        made = api.request("POST", address, json={"kind": "api_key", **body})
+    credential, key = made["credential"], made["secret"]
+    if as_json or form == "json":
+        show_json(made)
+    elif form == "env":
+        click.echo(f"OSTIARY_API_KEY={key}")
+    elif form == "toml":
+        click.echo(f'[ostiary]\nurl = "{api.url}"\ncredential_id = "{credential["id"]}"\napi_key = "{key}"')
+    else:
+        click.echo(key)
+    expires_text = f", expires {credential['expires_at']}" if credential["expires_at"] else ""
+    click.echo(
+        f"{credential['id']} (…{credential['last6']}){expires_text}. Store it now: it is not shown again.",
+        err=True,
+    )
+
+
+@click.group("credential")
+def credential_command() -> None:
+    """List, deactivate, revoke and delete credentials. ID is the one that `list` shows."""
+
+
+@credential_command.command("list")
+@click.option("--service-account", "account", metavar="ACCOUNT", help="Only this account's.")
+@click.option("--status", type=click.Choice(["active", "deactivated", "expired", "revoked"]))
+@json_option
+@with_client
+def list_credentials(api: Client, account: str | None, status: str | None, as_json: bool) -> None:
+    """List credentials, newest first."""
+    address = "/v1/credentials"
+    if account is not None:
+        address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
+    found = [
+        each for each in api.pages(address, {"limit": 200}) if status is None or each["status"] == status
+    ]
+    if as_json:
+        show_json(found)
+        return
+    show_table(
+        [
+            [
+                each["id"],
+                each["name"],
+                each["owner"]["display_name"],
+                f"…{each['last6']}",
+                each["status"],
+                ago(each["created_at"]),
+                ago(each["last_used_at"]),
+                ago(each["expires_at"]),
+            ]
+            for each in found
+        ],
+        ["ID", "NAME", "OWNER", "KEY", "STATUS", "CREATED", "LAST USED", "EXPIRES"],
+        "No credentials. Make one: ostiary api-key generate --service-account ACCOUNT",
+    )
+
+
+@credential_command.command()
+@credential_argument
+@json_option
+@with_client
+def show(api: Client, credential: str, as_json: bool) -> None:
+    """Show one credential; its secret is shown nowhere any more."""
+    found = api.request("GET", _address(credential))
+    if as_json:
+        show_json(found)
+        return
+    show_fields(
+        [
+            ("Name", found["name"]),
+            ("ID", found["id"]),
+            ("Kind", found["kind"]),
+            ("Key", found["display"]),
+            ("Owner", f"{found['owner']['display_name']} ({found['owner']['id']})"),
+            ("Status", found["status"]),
+            ("Description", found["description"]),
+            ("Access level", found["access_level"]),
+            ("Scopes", found["scopes"]),
+            ("Resources", found["resources"]),
+            ("Allowed addresses", found["allowed_ips"] or "everywhere"),
+            ("Project", found["project"]),
+            ("Created", f"{found['created_at']} ({ago(found['created_at'])})"),
+            ("Last used", ago(found["last_used_at"])),
+            ("Expires", found["expires_at"] or "never"),
+            ("Revoked", found["revoked_at"]),
+        ]
+    )
+
+
+@credential_command.command()
+@credential_argument
+@json_option
+@with_client
+def deactivate(api: Client, credential: str, as_json: bool) -> None:
+    """Refuse a credential at once, until it is activated again."""
+    _set(api, credential, "deactivate", as_json)
+
+
+@credential_command.command()
+@credential_argument
+@json_option
+@with_client
+def activate(api: Client, credential: str, as_json: bool) -> None:
+    """Accept a deactivated credential again."""
+    _set(api, credential, "activate", as_json)
+
+
+@credential_command.command()
+@credential_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@with_client
+def revoke(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """Refuse a credential at once and for good."""
+    confirm(f"Revoke {printable(credential)} for good?", yes)
+    _set(api, credential, "revoke", as_json)
+
+
+@credential_command.command()
+@credential_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_client
+def delete(api: Client, credential: str, yes: bool) -> None:
+    """Remove a revoked credential, some time after its revocation."""
+    confirm(f"Delete {printable(credential)} for good?", yes)
+    api.request("DELETE", _address(credential))
+    click.echo(f"{printable(credential)} is deleted. Its trace stays in the audit log.")
+
+
+def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
+    changed = api.request("POST", f"{_address(credential)}/{verb}")
+    if as_json:
+        show_json(changed)
+    else:
+        click.echo(f"{printable(changed['name'])} (…{changed['last6']}) is {changed['status']}.")
+
+
+def _address(credential: str) -> str:
+    return f"/v1/credentials/{quote(credential, safe='')}"

@@ -1,0 +1,244 @@
+"""Commands on the data directory and its database: `serve`, `init`, `migrate`, `config`, `doctor`."""
+
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ostiary import config as settings_room
+from ostiary.cli.terminal import json_option, printable, show_json
+from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
+from ostiary.core import check
+
+LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+PASSWORD_LENGTH = 20
+LOW_DISK = 256 * 1024 * 1024
+
+
+def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every local command shares."""
+    for option in (
+        click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with settings."),
+        click.option("--data", type=click.Path(path_type=Path), help="The data directory (OSTIARY_DATA)."),
+    ):
+        command = option(command)
+    return command
+
+
+def _load(file: Path | None, **command_line: Any) -> Loaded:
+    loaded = settings_room.load(command_line, os.environ, file)
+    for variable in loaded.warnings:
+        click.echo(f"{variable} is set but is no setting of this version; it is ignored.", err=True)
+    return loaded
+
+
+@click.command("serve")
+@_settings
+@click.option("--host", help="The address to bind. Default: 127.0.0.1 and ::1.")
+@click.option("--port", type=int, help="The port to bind. Default: 8080.")
+@click.option("--workers", type=int, help="Processes that serve (1).")
+def serve_command(
+    file: Path | None, data: Path | None, host: str | None, port: int | None, workers: int | None
+) -> int:
+    """Start the service. SIGTERM finishes what is in flight and exits 0."""
+    from ostiary import logs
+    from ostiary.http.app import open_installation
+    from ostiary.http.server import serve
+
+    loaded = _load(file, data=data, host=host, port=port, workers=workers)
+    logs.configure(loaded.settings.log_format)
+    opened = open_installation(loaded.settings)
+    return serve(opened, lambda url: click.echo(f"Ostiary is ready at {url}"))
+
+
+@click.command("init")
+@_settings
+@click.option("--organization", metavar="NAME", help="The name of the operator's organization.")
+@click.option("--email", help="The first admin's address.")
+@click.option("--port", type=int, help="The port that the service will have, for the commands shown.")
+@click.option("--recover", is_flag=True, help="Make a new key and password for the first admin.")
+@json_option
+def init_command(
+    file: Path | None,
+    data: Path | None,
+    organization: str | None,
+    email: str | None,
+    port: int | None,
+    recover: bool,
+    as_json: bool,
+) -> None:
+    """Make the operator's organization, its first admin and the operator key, and show them once."""
+    from ostiary.core.problem import Problem
+    from ostiary.http import app
+    from ostiary.services.passwords import hash_password
+
+    settings = _load(file, data=data, port=port).settings
+    password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
+    if recover:
+        if organization or email:
+            raise click.UsageError(
+                "--recover takes neither --organization nor --email: they stay as they are."
+            )
+        beginning = app.recover(settings, hash_password(password))
+    else:
+        name, address = _first_names(organization, email)
+        try:
+            beginning = app.initialise(settings, name, address, hash_password(password))
+        except Problem as problem:
+            if problem.code == "wrong-state":
+                raise ConfigurationError(_already(settings)) from None
+            raise
+    key = beginning.key.reveal()
+    if as_json:
+        show_json(
+            {
+                "organization": {
+                    "id": beginning.organization.id,
+                    "name": beginning.organization.name,
+                    "slug": beginning.organization.slug,
+                },
+                "admin": {"id": beginning.user_id, "email": beginning.email, "password": password},
+                "api_key": key,
+            }
+        )
+        return
+    click.echo(f"Organization  {printable(beginning.organization.name)} ({beginning.organization.id})")
+    click.echo(f"Admin         {beginning.email}")
+    click.echo(f"Password      {password}")
+    click.echo(f"Operator key  {key}")
+    click.echo("\nThey are shown only now: store them. Then, in another terminal:\n")
+    if shutil.which("ostiary") is None:
+        click.echo(f'  export PATH="{Path(sys.executable).parent}:$PATH"')
+    if settings.public_url != "http://localhost:8080":
+        click.echo(f"  export OSTIARY_URL={settings.public_url}")
+    click.echo(f"  export OSTIARY_API_KEY={key}")
+    click.echo('  ostiary service-account create --name "CI bot" --role developer')
+    click.echo("  KEY=$(ostiary api-key generate --service-account ci-bot)")
+    click.echo(f'  curl -H "X-API-Key: $KEY" {settings.public_url}/v1/capabilities\n')
+
+
+def _first_names(organization: str | None, email: str | None) -> tuple[str, str]:
+    if not organization or not email:
+        raise click.UsageError("--organization NAME and --email EMAIL are needed.")
+    try:
+        name = check.display_name(organization)
+    except ValueError as error:
+        raise click.UsageError(f"--organization {error}.") from None
+    try:
+        return name, check.email(email)
+    except ValueError as error:
+        raise click.UsageError(f"--email {error}.") from None
+
+
+def _already(settings: Settings) -> Wrong:
+    return Wrong(
+        "OSTIARY_DATA",
+        str(settings.data),
+        "is initialised already; `ostiary init --recover` makes a new operator key",
+    )
+
+
+@click.command("migrate")
+@_settings
+def migrate_command(file: Path | None, data: Path | None) -> None:
+    """Bring the database's schema up to date. Running it again is harmless."""
+    from ostiary.http import app
+
+    before, after = app.migrate(_load(file, data=data).settings)
+    if before == after:
+        click.echo(f"The schema is up to date ({after}).")
+    else:
+        click.echo(f"The schema went from {before or 'nothing'} to {after}.")
+
+
+@click.command("config")
+@_settings
+@json_option
+def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
+    """Print the settings in effect and where each was set, secrets hidden."""
+    loaded = _load(file, data=data)
+    shown = loaded.settings.shown()
+    if as_json:
+        show_json(
+            {
+                name: {
+                    "setting": settings_room.setting_name(name),
+                    "value": value,
+                    "source": loaded.sources.get(name, "default"),
+                }
+                for name, value in shown.items()
+            }
+        )
+        return
+    width = max(len(settings_room.setting_name(name)) for name in shown)
+    for name, value in shown.items():
+        source = loaded.sources.get(name, "default")
+        click.echo(f"{settings_room.setting_name(name):<{width}}  {printable(value)}  ({source})")
+
+
+@click.command("doctor")
+@_settings
+@json_option
+def doctor_command(file: Path | None, data: Path | None, as_json: bool) -> int:
+    """Check the data directory, the database and the settings. Exits 1 if something is wrong."""
+    findings = _examine(_load(file, data=data).settings)
+    if as_json:
+        show_json([{"check": name, "state": state, "detail": detail} for name, state, detail in findings])
+    else:
+        marks = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "red")}
+        for name, state, detail in findings:
+            mark, colour = marks[state]
+            click.echo(f"{click.style(mark, fg=colour)} {name}: {printable(detail)}")
+    return 1 if any(state == "wrong" for _, state, _ in findings) else 0
+
+
+def _examine(settings: Settings) -> list[tuple[str, str, str]]:
+    from ostiary.http import app
+    from ostiary.storage import engines
+
+    findings: list[tuple[str, str, str]] = []
+    try:
+        opened = app.open_installation(settings)
+    except ConfigurationError as error:
+        return [(each.name, "wrong", f"{each.source} {each.reason}") for each in error.wrong]
+    except app.NotReachableError as error:
+        return [("Database", "wrong", str(error))]
+    try:
+        database = opened.store.engines
+        version = engines.linked_version(database)
+        findings.append(("Database", "ok", f"{database.name} {version}, schema up to date"))
+        if database.name == "sqlite":
+            if tuple(int(part) for part in version.split(".")) < (3, 51, 3):
+                findings.append(("SQLite", "warning", f"{version} is older than 3.51.3: keep to one worker"))
+            for path in sorted(settings.data.iterdir()):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                if mode & 0o077:
+                    findings.append(
+                        ("File mode", "wrong", f"{path} can be read by others; run `chmod 600` on it")
+                    )
+            free = shutil.disk_usage(settings.data).free
+            state = "ok" if free > LOW_DISK else "warning"
+            findings.append(("Disk", state, f"{free // 1024**2} MiB free in {settings.data}"))
+        ahead = engines.clock_difference(database, opened.store.clock())
+        state = "ok" if abs(ahead) <= app.MAX_CLOCK_DIFFERENCE else "wrong"
+        findings.append(("Clock", state, f"{abs(ahead):.1f} s from the database's"))
+        findings.append(("Master key", "ok", "is the one that this database was made with"))
+        https = settings.public_url.startswith("https:")
+        findings.append(
+            (
+                "Issuer",
+                "ok" if https else "warning",
+                settings.public_url + ("" if https else ", for this machine only"),
+            )
+        )
+        trusted = ", ".join(str(network) for network in settings.trusted_proxies)
+        findings.append(("Trusted proxies", "ok", trusted or "none: forwarded headers are ignored"))
+    finally:
+        opened.close()
+    return findings

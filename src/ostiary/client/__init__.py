@@ -1,0 +1,1 @@
+"""The Python client of Ostiary's management API. It imports `core` only."""

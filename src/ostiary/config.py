@@ -1,0 +1,472 @@
+"""Every setting once: its name, documentation, default and check.
+
+Sources, first wins: command line, environment (`OSTIARY_…`), TOML file. A secret may also stand in a file that
+`NAME_FILE` names. What is wrong is reported all at once, by name and reason, and never with its value.
+"""
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
+
+from ostiary.core.address import Network, parse_address, parse_network
+from ostiary.core.instant import duration_from_text, duration_to_text
+from ostiary.core.keyring import read_master_keys
+from ostiary.core.permission import Policy
+from ostiary.core.secret import prefix_of
+
+PREFIX: Final = "OSTIARY_"
+CLIENT_SETTINGS: Final = frozenset({"URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE"})
+"""Settings of the same executable as a client; the server leaves them alone."""
+
+DEFAULT_PORT: Final = 8080
+MASTER_KEY_FILE: Final = "master.key"
+DATABASE_FILE: Final = "ostiary.db"
+CHANGES_FILE: Final = "changes.number"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """One setting that is wrong, where it was set, and why."""
+
+    name: str
+    source: str
+    reason: str
+
+
+class ConfigurationError(Exception):
+    """Settings with which nothing starts: exit 2."""
+
+    def __init__(self, *wrong: Wrong) -> None:
+        super().__init__("; ".join(f"{each.name} ({each.source}): {each.reason}" for each in wrong))
+        self.wrong = wrong
+
+
+def _none_or(read: Any) -> Any:
+    def parse(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value.lower() in {"", "none"}):
+            return None
+        return read(value)
+
+    return parse
+
+
+def _length(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    return timedelta(microseconds=duration_from_text(str(value)))
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit() or len(str(value)) > 9:
+        raise ValueError("must be a whole number, not negative")
+    return int(value)
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    networks = []
+    for number, part in enumerate(parts):
+        try:
+            networks.append(parse_network(str(part)))
+        except ValueError as error:
+            raise ValueError(f"entry {number + 1} {error}") from None
+    return tuple(networks)
+
+
+def _issuer(value: str) -> str:
+    """An https origin, or an http one on loopback: anything else would send credentials in clear."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        raise ValueError("must be a URL such as https://keys.example.com")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must be an origin: no path, query or fragment")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 1 to 65535") from None
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return parse_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")
+    if not parts.path.strip("/"):
+        raise ValueError("names no database")
+    return SecretStr(url.replace("postgres://", "postgresql://", 1))
+
+
+def _master_key(value: SecretStr) -> SecretStr:
+    read_master_keys(value.get_secret_value())
+    return value
+
+
+def _key_prefix(value: str) -> str:
+    return prefix_of(value).removesuffix("-")
+
+
+def _host(value: str) -> str:
+    if value != "localhost":
+        try:
+            parse_address(value)
+        except ValueError:
+            raise ValueError(
+                "must be an IP address to bind, or localhost for both loopback addresses"
+            ) from None
+    return value
+
+
+def _one_worker(value: int) -> int:
+    if value != 1:
+        raise ValueError("must be 1: this version serves with one process")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_length)]
+MaybeDuration = Annotated[timedelta | None, BeforeValidator(_none_or(_length))]
+Number = Annotated[int, BeforeValidator(_number)]
+MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
+
+
+class Settings(BaseModel):
+    """The settings in effect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
+
+    data: Path = Field(
+        Path("ostiary-data"),
+        description="The data directory: the embedded database, the master key, the change number. Mode 0700.",
+    )
+    host: Annotated[str, AfterValidator(_host)] = Field(
+        "localhost",
+        description="The address to bind (command line and file only). `localhost` is 127.0.0.1 and, if there is one, ::1.",
+    )
+    port: Annotated[Number, Field(ge=1, le=65535)] = Field(
+        DEFAULT_PORT, description="The port to bind (command line and file only)."
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        None,
+        description="`postgresql://user:password@host/database`; none means SQLite in the data directory.",
+    )
+    issuer: Annotated[str, AfterValidator(_issuer)] | None = Field(
+        None,
+        description="The public URL of this service, https or loopback. Default: http://localhost and the port.",
+    )
+    master_key: Annotated[SecretStr, AfterValidator(_master_key)] | None = Field(
+        None,
+        description="32 bytes in base64; several, newest first, separated by commas. Everything secret is derived from "
+        "it, and it is in no backup. With the embedded database it is made in the data directory when absent.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
+        (),
+        description="Addresses and CIDR ranges of proxies whose forwarded headers are believed. None by default, "
+        "loopback included.",
+    )
+    key_prefix: Annotated[str, AfterValidator(_key_prefix)] = Field(
+        "ak", description="The prefix of new API keys. Every prefix ever used stays accepted."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="The form of the log on standard error: console or json."
+    )
+    workers: Annotated[Number, AfterValidator(_one_worker)] = Field(
+        1, description="Processes that serve. This version takes 1 only."
+    )
+    max_staleness: Duration = Field(
+        timedelta(seconds=30),
+        description="How long cached facts are believed while the database does not answer; 0 asks it before every verdict.",
+    )
+    default_max_credentials_per_service_account: MaybeNumber = Field(
+        10, description="Policy: credentials that a service account may have; `none` is no limit."
+    )
+    default_max_credentials_per_organization: MaybeNumber = Field(
+        100, description="Policy: credentials that an organization may have, inactive ones included."
+    )
+    default_default_credential_lifetime: MaybeDuration = Field(
+        None, description="Policy: the expiry of a new credential that names none, such as `90d`."
+    )
+    default_max_credential_lifetime: MaybeDuration = Field(
+        None, description="Policy: how far away the expiry of a credential may lie."
+    )
+    default_deletion_delay: Duration = Field(
+        timedelta(hours=24),
+        description="Policy: how long a credential must have been revoked before it can be deleted; 0 deletes in one step.",
+    )
+
+    @property
+    def public_url(self) -> str:
+        return self.issuer or f"http://localhost{'' if self.port == 80 else f':{self.port}'}"
+
+    def policy(self) -> Policy:
+        return Policy(
+            max_credentials_per_service_account=self.default_max_credentials_per_service_account,
+            max_credentials_per_organization=self.default_max_credentials_per_organization,
+            default_credential_lifetime=_micro(self.default_default_credential_lifetime),
+            max_credential_lifetime=_micro(self.default_max_credential_lifetime),
+            deletion_delay=_micro(self.default_deletion_delay) or 0,
+        )
+
+    def shown(self) -> dict[str, str]:
+        """Every setting as text, secrets hidden."""
+        return {name: _text(getattr(self, name)) for name in type(self).model_fields}
+
+
+SECRETS: Final = frozenset({"database_url", "master_key"})
+NOT_IN_ENVIRONMENT: Final = frozenset({"host", "port"})
+"""Container platforms set variables of these names for their own purposes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each that is not the default was set."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    def with_settings(self, **changes: Any) -> Self:
+        return type(self)(self.settings.model_copy(update=changes), self.sources, self.warnings)
+
+
+def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Loaded:
+    """Gather and check the settings. Raises ConfigurationError with all that is wrong."""
+    wrong: list[Wrong] = []
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        for name, value in _from_file(file, wrong).items():
+            values[name], sources[name] = value, str(file)
+    for name, value, source in _from_environment(environment, wrong):
+        values[name], sources[name] = value, source
+    for name, value in command_line.items():
+        if value is not None:
+            values[name], sources[name] = value, f"--{name.replace('_', '-')}"
+    settings = None
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for each in error.errors(include_input=False, include_url=False):
+            name = str(each["loc"][0])
+            wrong.append(Wrong(setting_name(name), sources.get(name, "default"), _reason(each)))
+    if settings is not None:
+        longest, default = (
+            settings.default_max_credential_lifetime,
+            settings.default_default_credential_lifetime,
+        )
+        if longest is not None and default is not None and default > longest:
+            wrong.append(
+                Wrong(
+                    setting_name("default_default_credential_lifetime"),
+                    sources.get("default_default_credential_lifetime", "default"),
+                    "is longer than the longest lifetime that policy allows",
+                )
+            )
+    if wrong or settings is None:
+        raise ConfigurationError(*wrong)
+    return Loaded(settings, sources, _unknown_variables(environment))
+
+
+def setting_name(name: str) -> str:
+    """How a setting is called where it is set: `OSTIARY_ISSUER`, or `--port` for what has no variable."""
+    return f"--{name}" if name in NOT_IN_ENVIRONMENT else PREFIX + name.upper()
+
+
+def default_text(name: str) -> str:
+    default = Settings.model_fields[name].default
+    return _text(None if default is PydanticUndefined else default)
+
+
+def _from_file(file: Path, wrong: list[Wrong]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        wrong.append(Wrong("--config", str(file), f"cannot be read: {_os_reason(error)}"))
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        # The message of the parser may quote the text; its place is enough.
+        place = str(error).rpartition("(")[2].rstrip(")")
+        wrong.append(Wrong("--config", str(file), f"is not TOML ({place})"))
+        return {}
+    known = {}
+    for name, value in values.items():
+        if name not in Settings.model_fields:
+            close = difflib.get_close_matches(name, Settings.model_fields, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            wrong.append(Wrong(name, str(file), f"is not a setting{hint}"))
+        else:
+            known[name] = value
+    return known
+
+
+def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> list[tuple[str, str, str]]:
+    found = []
+    for name in Settings.model_fields:
+        if name in NOT_IN_ENVIRONMENT:
+            continue
+        variable = PREFIX + name.upper()
+        plain, file = environment.get(variable), environment.get(f"{variable}_FILE")
+        if name in SECRETS and file is not None:
+            if plain is not None:
+                wrong.append(Wrong(variable, "environment", f"is set, and so is {variable}_FILE; choose one"))
+                continue
+            try:
+                found.append((name, Path(file).read_text("utf-8").strip(), f"{variable}_FILE"))
+            except (OSError, UnicodeDecodeError) as error:
+                wrong.append(Wrong(f"{variable}_FILE", "environment", f"cannot be read: {_os_reason(error)}"))
+        elif plain is not None:
+            found.append((name, plain, "environment"))
+    for variable in environment:
+        short = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and not _is_known(short):
+            close = difflib.get_close_matches(
+                short.lower(),
+                [name for name in Settings.model_fields if name not in NOT_IN_ENVIRONMENT],
+                1,
+                0.85,
+            )
+            if close:
+                wrong.append(
+                    Wrong(
+                        variable, "environment", f"is not a setting; did you mean {setting_name(close[0])}?"
+                    )
+                )
+    return found
+
+
+def _is_known(short: str) -> bool:
+    name = short.lower()
+    return (
+        short in CLIENT_SETTINGS
+        or name in Settings.model_fields
+        or (name.endswith("_file") and name.removesuffix("_file") in SECRETS)
+    )
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables with our prefix that nothing reads, but for those that container platforms make."""
+    return tuple(
+        sorted(
+            variable
+            for variable in environment
+            if variable.startswith(PREFIX)
+            and not _is_known(variable.removeprefix(PREFIX))
+            and "_SERVICE_" not in variable
+            and "_PORT" not in variable
+        )
+    )
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    message: str = error["msg"]
+    return message.replace("Input should", "must", 1)
+
+
+def _os_reason(error: Exception) -> str:
+    return (error.strerror or "error") if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def _micro(length: timedelta | None) -> int | None:
+    return None if length is None else length // timedelta(microseconds=1)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, SecretStr):
+        return "***"
+    if isinstance(value, timedelta):
+        return duration_to_text(value // timedelta(microseconds=1))
+    if isinstance(value, tuple):
+        return ", ".join(str(each) for each in value) or "none"
+    return str(value)
+
+
+# The data directory
+
+
+def prepare_data(settings: Settings, *, create: bool) -> None:
+    """Check the data directory, or make it. Raises ConfigurationError."""
+    data = settings.data
+    try:
+        if create:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not data.is_dir():
+            reason = "is not a directory" if data.exists() else "does not exist; run `ostiary init` first"
+            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), reason))
+        if not os.access(data, os.W_OK | os.X_OK):
+            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), "cannot be written to"))
+        if stat.S_IMODE(data.stat().st_mode) & 0o077:
+            if create and not any(data.iterdir()):
+                data.chmod(0o700)
+            else:
+                raise ConfigurationError(
+                    Wrong("OSTIARY_DATA", str(data), "can be read by others; run `chmod 700` on it")
+                )
+    except OSError as error:
+        raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), _os_reason(error))) from None
+
+
+def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
+    """The master keys: as configured, or from the data directory, where `create` makes one. ConfigurationError."""
+    if settings.master_key is not None:
+        return read_master_keys(settings.master_key.get_secret_value())
+    if settings.database_url is not None:
+        raise ConfigurationError(
+            Wrong(
+                "OSTIARY_MASTER_KEY",
+                "not set",
+                "is needed with PostgreSQL, so that all nodes share it; "
+                "`head -c 32 /dev/urandom | base64` makes one",
+            )
+        )
+    path = settings.data / MASTER_KEY_FILE
+    if create and not path.exists():
+        import base64
+        import secrets
+
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+            file.flush()
+            os.fsync(fd)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(fd, "r") as file:
+            mode = os.fstat(fd).st_mode
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            Wrong("OSTIARY_MASTER_KEY", str(path), f"cannot be read: {_os_reason(error)}")
+        ) from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(
+            Wrong("OSTIARY_MASTER_KEY", str(path), "can be read by others; run `chmod 600` on it")
+        )
+    try:
+        return read_master_keys(text)
+    except ValueError as error:
+        raise ConfigurationError(Wrong("OSTIARY_MASTER_KEY", str(path), str(error))) from None

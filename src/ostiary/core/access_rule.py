@@ -1,0 +1,168 @@
+"""Access rules for proxies: which scopes a forwarded request needs, read from its method and path.
+
+The path is judged as the upstream will read it or not at all: whatever two servers could read differently
+(dot segments, encoded slashes, `;`, double encoding, empty segments) is ambiguous and refused.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from ostiary.core.permission import Scopes, is_scope
+
+MAX_MATCHES = 200
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
+_VARIABLE = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}")
+_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Encoded slash, backslash, NUL and other controls, percent (double encoding), dot segments' dots are checked after decoding.
+_FORBIDDEN_ENCODED = re.compile(r"%(2[Ff]|5[Cc]|25|[01][0-9A-Fa-f]|7[Ff]|3[Bb])")
+_FORBIDDEN_PLAIN = re.compile(r"[\\;\x00-\x20\x7f-\U0010ffff#]")
+
+
+class AmbiguousPathError(ValueError):
+    """Two servers could read this path differently."""
+
+
+class InvalidLineError(ValueError):
+    """A line of a rule is wrong: `line` counts from 0."""
+
+    def __init__(self, line: int, detail: str) -> None:
+        super().__init__(detail)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One line of a rule. `segments` are literals, or variables written `{name}`; `below` is a last `/**`."""
+
+    methods: frozenset[str]
+    """Empty means any method."""
+    segments: tuple[str, ...]
+    below: bool
+    scopes: Scopes
+    resource: str | None
+
+    def fits(self, method: str, path: tuple[str, ...]) -> bool:
+        if self.methods and method not in self.methods:
+            return False
+        if len(path) < len(self.segments) or (len(path) > len(self.segments) and not self.below):
+            return False
+        return all(
+            (bool(given) if ours.startswith("{") else ours == given)
+            for ours, given in zip(self.segments, path, strict=False)
+        )
+
+    def resource_of(self, path: tuple[str, ...]) -> str | None:
+        """The resource that the request is about: the template with the path's own values."""
+        if self.resource is None:
+            return None
+        values = {
+            ours[1:-1]: given
+            for ours, given in zip(self.segments, path, strict=False)
+            if ours.startswith("{")
+        }
+        return _VARIABLE.sub(lambda variable: values[variable[1]], self.resource)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    name: str
+    matches: tuple[Match, ...]
+    project: str | None = None
+    kinds: frozenset[str] = frozenset()
+    organizations: frozenset[str] = frozenset()
+
+    def match(self, method: str, path: tuple[str, ...]) -> Match | None:
+        """The first line that fits decides; none is a refusal."""
+        return next((line for line in self.matches if line.fits(method, path)), None)
+
+
+ANY_CREDENTIAL = AccessRule("-", ())
+"""The rule that asks for a valid credential and nothing more."""
+
+
+def is_rule_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def read_match(methods: list[str] | None, path: str, scopes: list[str], resource: str | None) -> Match:
+    """Check and read one line of a rule. ValueError says what is wrong."""
+    for method in methods or ():
+        if _METHOD.fullmatch(method) is None:
+            raise ValueError("methods are upper-case words such as GET")
+    for scope in scopes:
+        if not is_scope(scope):
+            raise ValueError("scopes have the form verb:noun")
+    if not path.startswith("/"):
+        raise ValueError("path begins with a slash")
+    parts = path[1:].split("/")
+    below = parts[-1] == "**"
+    if below:
+        parts = parts[:-1]
+    names = []
+    for position, part in enumerate(parts):
+        variable = _VARIABLE.fullmatch(part)
+        if variable is not None:
+            names.append(variable[1])
+        elif part == "" and position == len(parts) - 1 and not below:
+            continue  # a path that ends in a slash
+        elif part in {".", ".."} or _LITERAL.fullmatch(part) is None or "*" in part:
+            raise ValueError("a path segment is plain text, {name} for one whole segment, or a last /**")
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands twice in the path")
+    if resource is not None:
+        unknown = set(_VARIABLE.findall(resource)) - set(names)
+        if unknown:
+            raise ValueError("resource names a variable that the path does not have")
+        if re.search(r"[{}*\\]", _VARIABLE.sub("", resource)) or not resource:
+            raise ValueError("resource is a path such as agents/{id}")
+    return Match(frozenset(methods or ()), tuple(parts), below, frozenset(scopes), resource)
+
+
+def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
+    """A rule from its JSON form (`match`, `project`, `kinds`, `organizations`). ValueError names the line."""
+    lines = []
+    for number, line in enumerate(document["match"]):
+        try:
+            lines.append(
+                read_match(line.get("methods"), line["path"], line.get("scopes") or [], line.get("resource"))
+            )
+        except ValueError as error:
+            raise InvalidLineError(number, str(error)) from None
+    return AccessRule(
+        name,
+        tuple(lines),
+        document.get("project"),
+        frozenset(document.get("kinds") or ()),
+        frozenset(document.get("organizations") or ()),
+    )
+
+
+def read_path(target: str) -> tuple[str, ...]:
+    """The decoded segments of a request target in origin form; the query is left out.
+
+    AmbiguousPathError where two servers could disagree; ValueError where it is no such target.
+    """
+    path = target.partition("?")[0]
+    if not path.startswith("/"):
+        raise ValueError("is not a path")
+    if _ENCODED.search(path):
+        raise AmbiguousPathError("a percent sign without two hexadecimal digits")
+    if _FORBIDDEN_PLAIN.search(path) or _FORBIDDEN_ENCODED.search(path):
+        raise AmbiguousPathError("an encoded slash, a backslash, a control character, ; or double encoding")
+    segments = path[1:].split("/")
+    decoded = []
+    for position, segment in enumerate(segments):
+        try:
+            text = unquote(segment, errors="strict")
+        except UnicodeDecodeError:
+            raise AmbiguousPathError("bytes that are not UTF-8") from None
+        if text in {".", ".."} or (text == "" and position < len(segments) - 1):
+            raise AmbiguousPathError("a dot segment or an empty segment")
+        decoded.append(text)
+    return tuple(decoded)

@@ -1,0 +1,89 @@
+"""Network addresses: strict reading of addresses and CIDR ranges, allow-lists, and whose address counts.
+
+`ipaddress` is lenient where a security rule must not be: leading zeros, zones, mapped addresses. Here an
+IPv4-mapped IPv6 address is its IPv4 address everywhere, and what is not exact is refused.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAX_ENTRIES = 100
+
+
+def parse_address(text: str) -> Address:
+    """An exact address. ValueError if it is not one, carries a zone, or has digits that are not ASCII."""
+    if not text.isascii() or "%" in text:
+        raise ValueError("is not an IP address")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError("is not an IP address") from None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def parse_network(text: str) -> Network:
+    """An address or CIDR range without host bits. ValueError says what is wrong, for the person who typed it."""
+    if not text.isascii() or "%" in text:
+        raise ValueError("is not an IP address or CIDR range")
+    _, slash, bits = text.partition("/")
+    if slash and not (bits.isdigit() and len(bits) <= 3):
+        raise ValueError("the prefix length after the slash must be a number")
+    try:
+        network = ip_network(text, strict=True)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise ValueError(f"has host bits set; the range is {ip_network(text, strict=False)}") from None
+        raise ValueError("is not an IP address or CIDR range") from None
+    if isinstance(network, IPv6Network):
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            if network.prefixlen < 96:
+                raise ValueError("covers more than the IPv4-mapped addresses")
+            return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def allowed(address: Address | None, networks: tuple[Network, ...]) -> bool:
+    """Whether an allow-list lets an address in. An empty list is everywhere; no address against a list is refused."""
+    if not networks:
+        return True
+    return address is not None and any(address in network for network in networks)
+
+
+def client_address(
+    peer: str | None, forwarded_for: tuple[str, ...], trusted: tuple[Network, ...]
+) -> Address | None:
+    """Whose address counts: the peer's, or what a trusted peer says of it.
+
+    `forwarded_for` holds the values of the X-Forwarded-For fields in the order received. Read from the right,
+    the first entry that is not a trusted proxy is the client; an entry that is not an address makes the
+    client undetermined (None), for whoever wrote it wanted it so. An untrusted peer is the client itself.
+    """
+    if peer is None:
+        return None
+    try:
+        address = parse_address(peer)
+    except ValueError:
+        return None
+    if not any(address in network for network in trusted):
+        return address
+    for entry in reversed([part.strip() for value in forwarded_for for part in value.split(",")]):
+        try:
+            address = parse_address(entry)
+        except ValueError:
+            return None
+        if not any(address in network for network in trusted):
+            return address
+    return address
+
+
+def trusts(peer: str | None, trusted: tuple[Network, ...]) -> bool:
+    """Whether what this peer says of the request it forwards is believed."""
+    try:
+        return peer is not None and any(parse_address(peer) in network for network in trusted)
+    except ValueError:
+        return False

@@ -1,0 +1,64 @@
+"""Forms of what people type: names, usernames, email addresses. ValueError says what is wrong.
+
+The sentence of each error reads after the field's name, and never holds the value.
+"""
+
+import re
+import unicodedata
+
+MAX_DISPLAY_NAME = 253
+MAX_TEXT = 2_000
+MAX_EMAIL = 254
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+_EMAIL = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+# Controls, surrogates, private use, unassigned, and format characters: the last hold the bidirectional overrides.
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
+
+
+def display_name(text: str) -> str:
+    """1 to 253 visible characters, white space around them removed."""
+    text = text.strip()
+    if not text:
+        raise ValueError("must not be blank")
+    if len(text) > MAX_DISPLAY_NAME:
+        raise ValueError(f"must have at most {MAX_DISPLAY_NAME} characters")
+    _printable(text, "")
+    return text
+
+
+def description(text: str) -> str:
+    """At most 2,000 characters; line breaks are welcome."""
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"must have at most {MAX_TEXT} characters")
+    _printable(text, "\n\t")
+    return text
+
+
+def username(text: str) -> str:
+    """2 to 63 lower-case letters, digits and hyphens, no hyphen first; slugs and codes alike."""
+    if _SLUG.fullmatch(text) is None:
+        raise ValueError("must be 2 to 63 lower-case letters, digits and hyphens, no hyphen first")
+    return text
+
+
+def email(text: str) -> str:
+    """An address that mail can be sent to, without comments, quotes or non-ASCII parts."""
+    if len(text) > MAX_EMAIL or _EMAIL.fullmatch(text) is None or ".." in text or text[0] == ".":
+        raise ValueError("must be an email address")
+    return text
+
+
+def slug_of(name: str) -> str:
+    """A username or slug derived from a display name: `CI bot (staging)` → `ci-bot-staging`."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:56].strip("-")
+    return slug if len(slug) >= 2 else f"{slug or 'x'}-account"
+
+
+def _printable(text: str, welcome: str) -> None:
+    if any(unicodedata.category(c) in _UNPRINTABLE and c not in welcome for c in text):
+        raise ValueError("must not hold control, invisible or bidirectional characters")

@@ -1,0 +1,133 @@
+"""The closed list of audit events, and the details that each may carry.
+
+An event keeps its actor's and target's names as they were. Details are chosen from the list below and never
+hold a secret, a whole header or a body.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Category = Literal["auth", "credentials", "directory", "access"]
+Outcome = Literal["success", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    category: Category
+    doc: str
+    details: frozenset[str]
+
+
+def _kind(category: Category, doc: str, *details: str) -> EventKind:
+    return EventKind(category, doc, frozenset(details))
+
+
+_COUNTED = ("count", "first", "last", "via")
+
+EVENTS: Final[Mapping[str, EventKind]] = {
+    "organization.created": _kind("directory", "An organization was made.", "slug", "operator"),
+    "member.added": _kind("directory", "A user became a member of the organization.", "role"),
+    "member.recovered": _kind(
+        "auth",
+        "Whoever owns the data directory gave this member a new password and a new key (`init --recover`).",
+    ),
+    "service_account.created": _kind(
+        "directory", "A service account was made.", "username", "access_level", "scopes", "resources", "roles"
+    ),
+    "service_account.updated": _kind("directory", "Fields of a service account were changed.", "changed"),
+    "service_account.roles_changed": _kind(
+        "access", "The role bindings of a service account were replaced.", "before", "after"
+    ),
+    "service_account.disabled": _kind(
+        "directory", "A service account was disabled: all of its credentials are refused from then on."
+    ),
+    "service_account.enabled": _kind("directory", "A disabled service account was enabled again."),
+    "service_account.deleted": _kind(
+        "directory", "A service account was deleted and its credentials revoked.", "revoked"
+    ),
+    "credential.created": _kind(
+        "credentials",
+        "A credential was made and its secret shown once.",
+        "kind",
+        "owner",
+        "last6",
+        "expires_at",
+        "allowed_ips",
+        "access_level",
+        "scopes",
+        "resources",
+        "project",
+    ),
+    "credential.updated": _kind("credentials", "Fields of a credential were changed.", "changed"),
+    "credential.deactivated": _kind(
+        "credentials", "A credential was deactivated; it can be activated again."
+    ),
+    "credential.activated": _kind("credentials", "A deactivated credential was activated."),
+    "credential.revoked": _kind("credentials", "A credential was revoked for good.", "because"),
+    "credential.deleted": _kind("credentials", "A credential's row was removed for good.", "last6", "kind"),
+    "credential.used": _kind(
+        "auth", "A credential was presented and accepted, counted over some seconds.", *_COUNTED
+    ),
+    "credential.refused": _kind(
+        "auth",
+        "A credential was presented and refused, counted over some seconds by credential or address and reason.",
+        *_COUNTED,
+    ),
+    "request.refused": _kind(
+        "auth", "A request to the management API was refused.", "method", "route", "status", "code"
+    ),
+    "access_rule.written": _kind("access", "An access rule for proxies was made or replaced.", "matches"),
+    "access_rule.deleted": _kind("access", "An access rule for proxies was deleted."),
+}
+
+CATEGORIES: Final = ("auth", "credentials", "directory", "access")
+
+
+def actions_in(category: str) -> tuple[str, ...]:
+    """The actions of a category, for filters."""
+    return tuple(name for name, kind in EVENTS.items() if kind.category == category)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: `type` is user, service_account or system. `display` is what people read."""
+
+    type: Literal["user", "service_account", "system", "unknown"]
+    id: str | None
+    display: str
+    credential_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    type: str
+    id: str
+    display: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One audit event as a service hands it to `Tx.record`; id, time and organization are the transaction's."""
+
+    action: str
+    actor: Actor
+    target: Target | None = None
+    outcome: Outcome = "success"
+    reason: str = ""
+    address: str | None = None
+    user_agent: str = ""
+    request_id: str = ""
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kind = EVENTS.get(self.action)
+        if kind is None:
+            raise ValueError(f"{self.action} is not in the list of events")
+        unknown = set(self.details) - kind.details
+        if unknown:
+            raise ValueError(f"{self.action} does not carry {sorted(unknown)}")
+
+
+SYSTEM: Final = Actor("system", None, "Ostiary")
+UNKNOWN: Final = Actor("unknown", None, "unknown")

@@ -1,0 +1,29 @@
+"""Identifiers: a kind's prefix and a ULID, so that ids of one kind sort by their creation."""
+
+from typing import Literal
+
+Prefix = Literal["org", "prj", "usr", "sa", "cred", "rb", "evt", "req"]
+
+ENTROPY = 10
+"""Random bytes in an id: 80 bits beside 48 bits of milliseconds."""
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LENGTH = 26
+
+
+def make(prefix: Prefix, instant: int, entropy: bytes) -> str:
+    """An id such as `sa_01kavq…` from an instant (microseconds) and `ENTROPY` random bytes."""
+    if len(entropy) != ENTROPY:
+        raise ValueError(f"an id takes {ENTROPY} random bytes")
+    number = (instant // 1000) << 80 | int.from_bytes(entropy)
+    digits = []
+    for _ in range(_LENGTH):
+        number, rest = number >> 5, number & 31
+        digits.append(_ALPHABET[rest])
+    return f"{prefix}_{''.join(reversed(digits))}"
+
+
+def has_form(text: str, prefix: Prefix) -> bool:
+    """Whether the text could be an id of this kind. Whether it exists is another question."""
+    head, _, tail = text.partition("_")
+    return head == prefix and len(tail) == _LENGTH and all(c in _ALPHABET for c in tail)

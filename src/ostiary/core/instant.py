@@ -1,0 +1,64 @@
+"""Points in time as integers, and the RFC 3339 text that people and clients see.
+
+An `Instant` is microseconds since 1970-01-01T00:00:00Z: it compares, stores and sorts alike in Python,
+SQLite and PostgreSQL. A length of time is a `datetime.timedelta` in settings and microseconds in sums.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+Instant = int
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339 = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_DURATION = re.compile(r"([0-9]{1,7})(s|m|h|d)?")
+_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+
+
+def to_text(instant: Instant) -> str:
+    """RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
+    moment = _EPOCH + timedelta(microseconds=instant)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def from_text(text: str) -> Instant:
+    """Read an RFC 3339 time. A time without a zone is refused: ValueError says why."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2027-01-31T00:00:00Z")
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    zone = "+00:00" if zone in "Zz" else zone
+    micro = (fraction or "").ljust(6, "0")[:6]
+    try:
+        moment = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micro}{zone}")
+        return from_datetime(moment)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("is not a time that exists") from error
+
+
+def from_datetime(moment: datetime) -> Instant:
+    """The instant of an aware datetime."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def duration_from_text(text: str) -> int:
+    """Microseconds of `90s`, `15m`, `24h`, `30d`, or a bare number of seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a length of time such as 90s, 15m, 24h or 30d")
+    return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+def duration_to_text(length: int) -> str:
+    """The shortest exact text of a length in microseconds: `24h` is `1d`."""
+    for unit, size in reversed(_UNITS.items()):
+        if length % size == 0:
+            return f"{length // size}{unit}"
+    return f"{length / SECOND}s"

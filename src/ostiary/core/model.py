@@ -1,0 +1,159 @@
+"""The facts that rules are about. Frozen; times are `Instant`s; a state is a time at which it began, never a flag."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ostiary.core.address import Network
+from ostiary.core.instant import Instant
+from ostiary.core.permission import Scopes, narrow
+
+CredentialKind = Literal["api_key"]
+OwnerKind = Literal["service_account", "user"]
+AccessLevel = Literal["full", "fine_grained"]
+CredentialStatus = Literal["active", "deactivated", "expired", "revoked"]
+
+KIND_NAMES = {"api_key": "API key"}
+"""How a credential's kind reads in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    id: str
+    slug: str
+    name: str
+    operator: bool
+    created_at: Instant
+    suspended_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBinding:
+    """A role on the organization (project_id None) or on one of its projects."""
+
+    role: str
+    project_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    id: str
+    organization_id: str
+    display_name: str
+    username: str
+    description: str
+    contact_email: str | None
+    access_level: AccessLevel
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    created_at: Instant
+    disabled_at: Instant | None
+
+    @property
+    def client_id(self) -> str:
+        return client_id_of(self.id)
+
+
+def client_id_of(account_id: str) -> str:
+    """`sa_01k…` → `ostiary-sa-01k…`."""
+    return f"ostiary-sa-{account_id.removeprefix('sa_')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential as lists show it: everything but its digest."""
+
+    id: str
+    organization_id: str
+    kind: CredentialKind
+    owner_kind: OwnerKind
+    owner_id: str
+    name: str
+    description: str
+    access_level: AccessLevel
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    allowed_ips: tuple[str, ...]
+    project_id: str | None
+    expires_at: Instant | None
+    created_at: Instant
+    deactivated_at: Instant | None
+    revoked_at: Instant | None
+    access_id: str
+    prefix: str
+    last6: str
+    last_used_at: Instant | None = None
+
+    def status(self, now: Instant) -> CredentialStatus:
+        return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
+
+
+def credential_status(
+    revoked_at: Instant | None, expires_at: Instant | None, deactivated_at: Instant | None, now: Instant
+) -> CredentialStatus:
+    """The one state that counts where several hold: what is final comes first."""
+    if revoked_at is not None:
+        return "revoked"
+    if expires_at is not None and expires_at <= now:
+        return "expired"
+    if deactivated_at is not None:
+        return "deactivated"
+    return "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The owner of a credential as a verdict sees it."""
+
+    kind: OwnerKind
+    id: str
+    display: str
+    username: str | None
+    barred: bool
+    """Disabled, deleted, or (a user) no longer a member of the organization."""
+    access_level: AccessLevel = "full"
+    scopes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Scopes that a role binding gives, and where: project_id None holds in the whole organization."""
+
+    scopes: Scopes
+    project_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Every fact that a verdict on one credential reads. Cached; never a verdict itself."""
+
+    credential_id: str
+    kind: CredentialKind
+    name: str
+    digest: bytes
+    pepper_id: str
+    deactivated_at: Instant | None
+    revoked_at: Instant | None
+    expires_at: Instant | None
+    networks: tuple[Network, ...]
+    access_level: AccessLevel
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    project_id: str | None
+    principal: Principal
+    grants: tuple[Grant, ...]
+    organization: Organization
+    _allowed: dict[str | None, Scopes] = field(default_factory=dict, compare=False, repr=False)
+
+    def allowed(self, project_id: str | None) -> Scopes:
+        """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""
+        found = self._allowed.get(project_id)
+        if found is None:
+            held: Scopes = frozenset().union(
+                *(grant.scopes for grant in self.grants if grant.project_id in (None, project_id))
+            )
+            held = narrow(held, self.principal.access_level == "fine_grained", self.principal.scopes)
+            found = narrow(held, self.access_level == "fine_grained", self.scopes)
+            if len(self._allowed) < 64:  # derived from the facts above; bounded against many projects
+                self._allowed[project_id] = found
+        return found

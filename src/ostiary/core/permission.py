@@ -1,0 +1,190 @@
+"""Who calls and what they may do: callers, scopes, built-in roles, resource patterns, limits.
+
+It owns the algebra of scopes; which roles a principal holds is the directory's business.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ostiary.core.address import Address
+from ostiary.core.event import Actor
+from ostiary.core.instant import DAY, HOUR
+from ostiary.core.problem import Problem
+
+Scopes = frozenset[str]
+
+RESERVED_NOUNS: Final = (
+    "organization",
+    "projects",
+    "members",
+    "roles",
+    "policies",
+    "service-accounts",
+    "credentials",
+    "sessions",
+    "clients",
+    "webhooks",
+    "alerts",
+    "usage",
+)
+API_SCOPES: Final[Scopes] = frozenset(
+    {f"{verb}:{noun}" for verb in ("read", "write") for noun in RESERVED_NOUNS}
+    | {"read:audit", "verify:credentials"}
+)
+"""The permissions of this API. A catalogue cannot define their nouns."""
+
+EVERYTHING: Final[Scopes] = frozenset({"api", "m2m"})
+"""Scopes that every principal may ask for: all that its roles and access level allow at the moment of use."""
+
+FIRST_CATALOGUE: Final = ("read:agents", "read:plugins", "write:agents", "write:plugins")
+
+BUILT_IN_ROLES: Final = ("organization-admin", "developer", "viewer", "resource-server")
+
+_SCOPE = re.compile(r"[a-z]{1,32}:[a-z][a-z0-9-]{0,62}")
+_PATTERN = re.compile(r"[A-Za-z0-9._~@:-]+(/[A-Za-z0-9._~@:-]+)*(/\*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks a service for something: a principal by one of its credentials, and where it stands."""
+
+    actor: Actor
+    organization_id: str
+    scopes: Scopes
+    operator: bool = False
+    """Whether the organization is the operator's."""
+    address: Address | None = None
+    user_agent: str = ""
+    request_id: str = ""
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+def require(caller: Caller, scope: str) -> None:
+    """Raise insufficient-permissions unless the caller holds the scope in the organization it acts in."""
+    if not caller.may(scope):
+        raise Problem(
+            "insufficient-permissions",
+            f"This needs the scope {scope}, which the presented credential does not have.",
+            members={"scope": scope},
+            reason=f"lacks {scope}",
+        )
+
+
+def require_operator(caller: Caller, scope: str) -> None:
+    """What belongs to the installation is the operator's organization's to read and change."""
+    require(caller, scope)
+    if not caller.operator:
+        raise Problem(
+            "insufficient-permissions",
+            "This belongs to the installation: only the operator's organization may do it.",
+            reason="not the operator's organization",
+        )
+
+
+def is_scope(text: str) -> bool:
+    """Whether the text has the form `verb:noun`, or is one of the scopes that mean everything."""
+    return text in EVERYTHING or _SCOPE.fullmatch(text) is not None
+
+
+def role_scopes(role: str, catalogue: Scopes) -> Scopes:
+    """What a built-in role grants, given the installation's catalogue. An unknown role grants nothing."""
+    if role == "organization-admin":
+        return API_SCOPES | catalogue
+    if role == "developer":
+        return _verbs(catalogue, "read", "write") | {"read:service-accounts"}
+    if role == "viewer":
+        return _verbs(catalogue, "read") | {"read:service-accounts"}
+    if role == "resource-server":
+        return frozenset({"verify:credentials"})
+    return frozenset()
+
+
+def _verbs(catalogue: Scopes, *verbs: str) -> Scopes:
+    return frozenset(scope for scope in catalogue if scope.partition(":")[0] in verbs)
+
+
+def narrow(held: Scopes, fine_grained: bool, listed: Iterable[str]) -> Scopes:
+    """What is left of the held scopes: all at full access, at fine-grained access only the listed ones.
+
+    A list that names `api` narrows nothing; an empty list leaves nothing.
+    """
+    if not fine_grained:
+        return held
+    listed = frozenset(listed)
+    return held if listed & EVERYTHING else held & listed
+
+
+def is_resource_pattern(text: str) -> bool:
+    """An exact path such as `agents/agent_123`, or `prefix/*` for everything below; nothing else."""
+    return len(text) <= 256 and _PATTERN.fullmatch(text) is not None and not _has_dots(text)
+
+
+def resource_matches(patterns: tuple[str, ...], resource: str | None) -> bool:
+    """Whether one of the patterns covers the resource. Without patterns, everything; without a resource, nothing."""
+    if not patterns:
+        return True
+    if resource is None or _has_dots(resource):
+        return False
+    return any(
+        resource == pattern if not pattern.endswith("/*") else _below(resource, pattern[:-1])
+        for pattern in patterns
+    )
+
+
+def _below(resource: str, prefix: str) -> bool:
+    return resource.startswith(prefix) and len(resource) > len(prefix)
+
+
+def _has_dots(path: str) -> bool:
+    return any(segment in {"", ".", ".."} for segment in path.split("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The limits of an organization. None is no limit; lengths of time are microseconds."""
+
+    max_credentials_per_service_account: int | None = 10
+    max_credentials_per_organization: int | None = 100
+    default_credential_lifetime: int | None = None
+    max_credential_lifetime: int | None = None
+    deletion_delay: int = 24 * HOUR
+
+    def check(self, limit: str, value: int | None, count: int) -> None:
+        """Raise limit-reached if `count` things already exist where `value` may."""
+        if value is not None and count >= value:
+            raise Problem(
+                "limit-reached",
+                f"{limit} is {value}, and {count} exist. Revoke one that is no longer needed, or ask for a higher limit.",
+                members={"limit": limit, "value": value, "count": count},
+                reason=f"{limit} reached",
+            )
+
+
+MAX_LIFETIME: Final = 36_500 * DAY
+"""An expiry further away than a hundred years is a typing error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The installation's scopes: which names may be used, and what the built-in roles mean by them."""
+
+    names: Scopes
+    _roles: dict[str, Scopes] = field(default_factory=dict, compare=False)
+
+    def knows(self, scope: str) -> bool:
+        return scope in self.names or scope in API_SCOPES or scope in EVERYTHING
+
+    def role(self, role: str) -> Scopes:
+        found = self._roles.get(role)
+        if found is None:
+            found = self._roles[role] = role_scopes(role, self.names)
+        return found
+
+
+def role_table(catalogue: Scopes) -> Mapping[str, Scopes]:
+    """Every built-in role with its scopes, for documentation and listings."""
+    return {role: role_scopes(role, catalogue) for role in BUILT_IN_ROLES}

@@ -1,0 +1,91 @@
+"""The one error type of the management API, and its closed list of codes (RFC 9457).
+
+A Problem carries what the outside may read (`code`, `detail`, `errors`, `members`) and, apart from it, the
+exact `reason` for the audit log. It never carries a secret or a whole value that somebody sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+CODES: Final[Mapping[str, tuple[int, str]]] = {
+    # Requests that are not understood
+    "invalid-request": (400, "Invalid Request"),
+    "invalid-json": (400, "Invalid JSON"),
+    "invalid-cursor": (400, "Invalid Cursor"),
+    "unsupported-media-type": (415, "Unsupported Media Type"),
+    "request-timeout": (408, "Request Timeout"),
+    "content-too-large": (413, "Content Too Large"),
+    "uri-too-long": (414, "URI Too Long"),
+    "header-fields-too-large": (431, "Header Fields Too Large"),
+    "validation-failed": (422, "Validation Failed"),
+    # Who and whether
+    "invalid-credential": (401, "Invalid API Key"),
+    "insufficient-permissions": (403, "Insufficient Permissions"),
+    "scope-exceeds-grantor": (403, "Scope Exceeds Grantor"),
+    # What is there and what state it is in
+    "not-found": (404, "Not Found"),
+    "method-not-allowed": (405, "Method Not Allowed"),
+    "name-taken": (409, "Name Taken"),
+    "limit-reached": (409, "Limit Reached"),
+    "account-disabled": (409, "Account Disabled"),
+    "wrong-state": (409, "Wrong State"),
+    "too-early": (409, "Too Early"),
+    # What the installation cannot do just now
+    "internal": (500, "Internal Error"),
+    "unavailable": (503, "Service Unavailable"),
+    "audit-unavailable": (503, "Audit Log Unavailable"),
+    "storage-full": (507, "Storage Full"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field that is wrong: where (a JSON pointer), what (a code), and the sentence for the person."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+    """Raised by any room for an answer other than success; rendered in one place.
+
+    `members` are extra members of the body, such as the `limit`, `value` and `count` of limit-reached.
+    `reason` is for the audit log only.
+    """
+
+    code: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    members: Mapping[str, object] = field(default_factory=dict)
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"{self.code} is not in the list of problem codes")
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code][0]
+
+    @property
+    def title(self) -> str:
+        return CODES[self.code][1]
+
+
+def not_found(what: str, reason: str = "no such id in this organization") -> Problem:
+    """The one answer for an id that does not exist, has another form, or is another tenant's."""
+    return Problem("not-found", f"There is no such {what}.", reason=reason)
+
+
+def invalid(pointer: str, code: str, detail: str) -> Problem:
+    """One field is wrong."""
+    return invalid_fields((FieldError(pointer, code, detail),))
+
+
+def invalid_fields(errors: tuple[FieldError, ...]) -> Problem:
+    """All fields that are wrong, at once."""
+    summary = "; ".join(f"{error.pointer or '(body)'} {error.detail}" for error in errors[:3])
+    return Problem("validation-failed", summary, errors=errors)

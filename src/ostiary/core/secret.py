@@ -1,0 +1,122 @@
+"""How a secret looks: prefix, access id, random part, checksum. Mint from given bytes, parse, digest, redact.
+
+The form is `<prefix><access id><secret>`: `ak-`, 32 hexadecimal digits that are public, and 44 characters of
+which 38 are random base62 (226 bits) and 6 are the base62 CRC-32 of all that stands before them. The checksum
+is no proof: it spares a look-up for a mistyped key and lets a scanner tell a key from noise offline.
+"""
+
+import re
+import uuid
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+from hmac import compare_digest
+from zlib import crc32
+
+ACCESS_ID_LENGTH = 32
+RANDOM_LENGTH = 38
+CHECKSUM_LENGTH = 6
+SECRET_LENGTH = RANDOM_LENGTH + CHECKSUM_LENGTH
+MINT_ENTROPY = 16 + 48
+"""Bytes that `mint` takes: 16 for the access id, 48 for the random part (the bias of the modulus is below 2⁻¹⁵⁰)."""
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BODY = re.compile(rb"[0-9a-f]{32}[0-9A-Za-z]{44}")
+_ANYWHERE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_])([0-9a-f]{32})([0-9A-Za-z]{44})")
+_PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
+
+
+class Secret:
+    """Text that prints as `***` wherever it is printed by mistake; `reveal()` opens it, and is easy to grep for."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, _spec: str) -> str:
+        return "***"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new secret with the parts of it that may be kept."""
+
+    secret: Secret
+    access_id: str
+    last6: str
+
+
+def prefix_of(name: str) -> str:
+    """The key prefix as it is sent: `ak` → `ak-`. ValueError if the name is no prefix."""
+    if _PREFIX.fullmatch(name) is None:
+        raise ValueError("must be 2 to 12 lower-case letters and digits, a letter first")
+    return name + "-"
+
+
+def mint(prefix: str, entropy: bytes) -> Minted:
+    """Make a secret from `MINT_ENTROPY` random bytes. The same bytes make the same secret."""
+    if len(entropy) != MINT_ENTROPY:
+        raise ValueError(f"mint takes {MINT_ENTROPY} bytes")
+    access_id = uuid.UUID(bytes=entropy[:16], version=4).hex
+    body = f"{prefix}{access_id}{_base62(int.from_bytes(entropy[16:]) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
+    text = body + checksum(body.encode())
+    return Minted(Secret(text), access_id, text[-CHECKSUM_LENGTH:])
+
+
+def parse(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
+    """The access id of a well-formed secret with one of these prefixes and a right checksum, else None."""
+    for prefix in prefixes:
+        if text.startswith(prefix) and len(text) == len(prefix) + ACCESS_ID_LENGTH + SECRET_LENGTH:
+            if _BODY.fullmatch(text, len(prefix)) is None:
+                return None
+            if checksum(text[:-CHECKSUM_LENGTH]).encode() != text[-CHECKSUM_LENGTH:]:
+                return None
+            return text[len(prefix) : len(prefix) + ACCESS_ID_LENGTH].decode()
+    return None
+
+
+def checksum(body: bytes) -> str:
+    """Base62 CRC-32, left-padded with 0 to six characters."""
+    return _base62(crc32(body), CHECKSUM_LENGTH)
+
+
+def digest(text: bytes, pepper: bytes) -> bytes:
+    """What is stored in place of a secret: keyed BLAKE2b over its SHA-256, 32 bytes.
+
+    The inner SHA-256 lets an imported digest be stored like our own. 226 random bits need no slow hash.
+    """
+    return blake2b(sha256(text).digest(), digest_size=32, key=pepper).digest()
+
+
+def matches(left: bytes, right: bytes) -> bool:
+    """Compare two digests in constant time."""
+    return compare_digest(left, right)
+
+
+def redact(text: str) -> str:
+    """The text with everything that looks like one of our secrets reduced to what lists may show."""
+    return _ANYWHERE.sub(lambda m: f"{m[1]}{m[2]}…{m[3][-CHECKSUM_LENGTH:]}", text)
+
+
+def looks_like_secret(text: str) -> bool:
+    """Whether a whole secret of our form stands anywhere in the text."""
+    return _ANYWHERE.search(text) is not None
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    while number:
+        number, rest = divmod(number, 62)
+        digits.append(_ALPHABET[rest])
+    return "".join(reversed(digits)).rjust(length, "0")

@@ -1,0 +1,105 @@
+"""`judge(standing, access) -> Verdict`: the one place that says a credential is good.
+
+It runs on every request over cached facts and is never cached itself. It does not count: rate limits and
+usage are the caller's business, after it.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ostiary.core.address import Address, allowed
+from ostiary.core.instant import Instant
+from ostiary.core.model import Standing, credential_status
+from ostiary.core.permission import EVERYTHING, Scopes, resource_matches
+from ostiary.core.secret import matches
+
+Code = Literal[
+    "valid",
+    "malformed",
+    "unknown",
+    "expired",
+    "revoked",
+    "deactivated",
+    "disabled",
+    "ip_not_allowed",
+    "insufficient_scope",
+    "project_not_allowed",
+    "resource_not_allowed",
+    "wrong_audience",
+]
+
+WRONG_PLACE: Final = frozenset(
+    {"ip_not_allowed", "insufficient_scope", "project_not_allowed", "resource_not_allowed", "wrong_audience"}
+)
+"""Refusals of a credential that is good, but not here or not for this: 403. All others are one neutral 401."""
+
+NO_SCOPES: Final[Scopes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is asked: by whose proof, when, from where, for what.
+
+    `digest` is that of the presented secret under the standing's pepper. `project` is an id of the
+    credential's organization; a name that is no project there is `unknown_project`.
+    """
+
+    digest: bytes
+    now: Instant
+    address: Address | None = None
+    scopes: Scopes = NO_SCOPES
+    project: str | None = None
+    unknown_project: bool = False
+    resource: str | None = None
+    about_itself: bool = False
+    """The credential only asks who it is: nothing is touched, so no resource has to be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Valid or not, and why. `standing` is there once the secret was proven; `scopes` are those on the target."""
+
+    code: Code
+    standing: Standing | None = None
+    scopes: Scopes = NO_SCOPES
+    missing: Scopes = NO_SCOPES
+    project: str | None = None
+
+    @property
+    def valid(self) -> bool:
+        return self.code == "valid"
+
+
+MALFORMED: Final = Verdict("malformed")
+UNKNOWN: Final = Verdict("unknown")
+
+
+def judge(standing: Standing | None, access: Access) -> Verdict:
+    """Judge one credential by its facts. The order of checks is the order of the answers' precedence."""
+    if standing is None or not matches(standing.digest, access.digest):
+        return UNKNOWN
+    status = credential_status(standing.revoked_at, standing.expires_at, standing.deactivated_at, access.now)
+    if status != "active":
+        return Verdict(status, standing)
+    if standing.principal.barred or standing.organization.suspended_at is not None:
+        return Verdict("disabled", standing)
+    if not allowed(access.address, standing.networks):
+        return Verdict("ip_not_allowed", standing)
+    project = access.project or standing.project_id
+    if access.unknown_project or (standing.project_id is not None and project != standing.project_id):
+        return Verdict("project_not_allowed", standing)
+    scopes = standing.allowed(project)
+    missing = access.scopes - scopes
+    if missing and not (missing <= EVERYTHING and _unlimited(standing)):
+        return Verdict("insufficient_scope", standing, missing=missing)
+    if not access.about_itself and not (
+        resource_matches(standing.resources, access.resource)
+        and resource_matches(standing.principal.resources, access.resource)
+    ):
+        return Verdict("resource_not_allowed", standing)
+    return Verdict("valid", standing, scopes, project=project)
+
+
+def _unlimited(standing: Standing) -> bool:
+    """Whether the credential may be asked for `api`: it lists nothing, or lists that."""
+    return standing.access_level == "full" or bool(EVERYTHING & frozenset(standing.scopes))

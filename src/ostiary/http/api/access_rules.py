@@ -1,0 +1,41 @@
+"""`/v1/access-rules`: which scopes a request forwarded by a proxy needs. The operator's."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ostiary.http.api.forms import AccessRuleBody
+from ostiary.http.api.route import ApiRoute, CallerOf, answer, body_of, nothing, wiring
+from ostiary.services import authorization
+
+router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])
+
+
+@router.get("")
+def list_rules(request: Request, caller: CallerOf) -> Response:
+    rules = wiring(request).store.read(authorization.list_rules, caller)
+    return answer({"data": [{"name": name} | rule for name, rule in rules.items()], "next_cursor": None})
+
+
+@router.get("/{name}")
+def get(request: Request, caller: CallerOf, name: str) -> Response:
+    return answer({"name": name} | wiring(request).store.read(authorization.get_rule, caller, name))
+
+
+@router.put("/{name}")
+def put(
+    request: Request,
+    caller: CallerOf,
+    name: str,
+    body: Annotated[AccessRuleBody, Depends(body_of(AccessRuleBody))],
+) -> Response:
+    rule = wiring(request).store.write(authorization.put_rule, caller, name, body.document())
+    return answer({"name": name} | rule)
+
+
+@router.delete("/{name}", status_code=204)
+def delete(request: Request, caller: CallerOf, name: str) -> Response:
+    wiring(request).store.write(authorization.delete_rule, caller, name)
+    return nothing()

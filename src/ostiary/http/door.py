@@ -1,0 +1,214 @@
+"""The outermost ASGI application: what no request may be, the hot path first, then everything else.
+
+It owns the checks of size and form that hold for any address, request ids, and the one log line of a request.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import structlog
+from anyio.to_thread import run_sync
+
+from ostiary.core import identifier
+from ostiary.core.address import Network
+from ostiary.core.problem import Problem
+from ostiary.http import hotpath, messages
+from ostiary.http.hotpath import HotPath
+from ostiary.logs import where
+from ostiary.storage.store import Clock, Entropy
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_SECONDS: Final = 15.0
+"""A body that is not there by then is not waited for: 408."""
+
+
+class Door:
+    """Wraps the application; `hot` is asked first."""
+
+    def __init__(
+        self,
+        application: Application,
+        hot: HotPath,
+        trusted: tuple[Network, ...],
+        clock: Clock,
+        entropy: Entropy,
+        https: bool,
+    ) -> None:
+        self._application = application
+        self._hot = hot
+        self._trusted = trusted
+        self._clock = clock
+        self._entropy = entropy
+        self._always = [(b"x-content-type-options", b"nosniff")]
+        if https:
+            self._always.append((b"strict-transport-security", b"max-age=31536000"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        problem = _unacceptable(scope)
+        if problem is not None:
+            await self._refuse(problem, send)
+            return
+        path: bytes = scope["raw_path"]
+        if hotpath.is_hot(path):
+            await self._answer_hot(scope, path, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer_hot(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
+        query: bytes = scope["query_string"]
+        target = path + b"?" + query if query else path
+        method = scope["method"].encode()
+        peer = scope["client"][0] if scope["client"] else None
+        headers = scope["headers"]
+        try:
+            body = await _read(receive) if path == hotpath.VERIFY else b""
+            answer = self._hot.answer(method, target, headers, body, peer)
+            if answer is None:
+                answer = await run_sync(self._hot.answer_cold, method, target, headers, body, peer)
+        except Problem as problem:
+            await self._refuse(problem, send)
+            return
+        except Exception as error:
+            request_id = self._request_id()
+            structlog.get_logger().error(
+                "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
+            )
+            answer = messages.problem_wire(_internal(), request_id)
+        await _send(answer, send, self._always, head=method == b"HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request_id = self._request_id()
+        peer = scope["client"][0] if scope["client"] else None
+        address = messages.address_of(peer, scope["headers"], self._trusted)
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "address": address}
+        status = 500
+        begun = False
+
+        async def send_marked(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                status, begun = message["status"], True
+                message["headers"] = [
+                    *message["headers"],
+                    *self._always,
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            body = await _read(receive)
+            await self._application(scope, _replay(body, receive), send_marked)
+        except Problem as problem:
+            status = problem.status
+            if not begun:
+                await self._refuse(problem, send, request_id)
+        except Exception as error:
+            structlog.get_logger().error(
+                "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
+            )
+            if not begun:
+                await self._refuse(_internal(), send, request_id)
+        route = scope.get("route")
+        structlog.get_logger().info(
+            "request",
+            method=scope["method"] if len(scope["method"]) <= 16 else "?",
+            # The template, never the path: a path may hold anything that somebody pasted.
+            route=getattr(route, "path_format", "-"),
+            status=status,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            request_id=request_id,
+            address=None if address is None else str(address),
+        )
+
+    def _request_id(self) -> str:
+        return identifier.make("req", self._clock(), self._entropy(identifier.ENTROPY))
+
+    async def _refuse(self, problem: Problem, send: Send, request_id: str | None = None) -> None:
+        # What was sent beyond this point is not read: the connection ends with the answer.
+        extra = [(b"connection", b"close")] if problem.status in (400, 408, 413, 414, 431) else []
+        await _send(messages.problem_wire(problem, request_id, extra), send, self._always)
+
+
+def _internal() -> Problem:
+    return Problem("internal", "Something went wrong on our side. The log has it under this request's id.")
+
+
+def _unacceptable(scope: Scope) -> Problem | None:
+    """What no address takes."""
+    headers = scope["headers"]
+    raw: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    if len(raw) + len(query) + 1 > messages.MAX_TARGET:
+        return Problem("uri-too-long", "The request target is longer than 8 KiB.")
+    if len(headers) > messages.MAX_FIELDS:
+        return Problem("header-fields-too-large", "There are more than 100 header fields.")
+    size = hosts = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-encoding":
+            return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
+    if size > messages.MAX_HEADERS:
+        return Problem("header-fields-too-large", "The header fields are larger than 16 KiB.")
+    if hosts != 1:
+        return Problem("invalid-request", "A request has one Host field.")
+    if messages.bad_target(raw) or messages.bad_target(query):
+        return Problem(
+            "invalid-request", "The request target has a control character or a bad percent-encoding."
+        )
+    return None
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body, at most 64 KiB, within some seconds."""
+    parts = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem("request-timeout", "The connection ended before the body did.")
+                part = message.get("body", b"")
+                size += len(part)
+                if size > messages.MAX_BODY:
+                    raise Problem("content-too-large", "The body is larger than 64 KiB.")
+                parts.append(part)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise Problem("request-timeout", "The body did not arrive in time.") from None
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out the body that was read, and after it what the connection says."""
+    done = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal done
+        if done:
+            return await receive()
+        done = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def _send(answer: bytes, send: Send, always: list[tuple[bytes, bytes]], head: bool = False) -> None:
+    status, fields, body = messages.unwire(answer)
+    await send({"type": "http.response.start", "status": status, "headers": [*fields, *always]})
+    await send({"type": "http.response.body", "body": b"" if head else body})

@@ -1,0 +1,69 @@
+"""What is done beside the requests: looking for changes, writing counts, forgetting old changes."""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ostiary.core.problem import Problem
+from ostiary.logs import where
+from ostiary.services import audit
+from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.storage import changes
+from ostiary.storage.store import Store
+from ostiary.storage.volatile import Counts, Facts
+
+LOOK_SECONDS: Final = 1.0
+WRITE_EVERY: Final = 10
+PRUNE_EVERY: Final = 3600
+
+
+class Duties:
+    """A thread that does its rounds every second until it is stopped, and then writes what is left."""
+
+    def __init__(self, store: Store, facts: Facts, counts: Counts) -> None:
+        self._store = store
+        self._facts = facts
+        self._counts = counts
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._rounds, name="duties", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+        self._try("write counts", self.write_counts)
+
+    def write_counts(self) -> None:
+        """Write what was counted; what cannot be written is counted again."""
+        taken = self._counts.take()
+        if not taken:
+            return
+        try:
+            self._store.write_on((), audit.write_counts, SYSTEM_CALLER, taken)
+        except BaseException:
+            self._counts.give_back(taken)
+            raise
+
+    def _rounds(self) -> None:
+        number = 0
+        while not self._stop.wait(LOOK_SECONDS):
+            number += 1
+            self._try("look for changes", self._facts.sync)
+            if number % WRITE_EVERY == 0:
+                self._try("write counts", self.write_counts)
+            if number % PRUNE_EVERY == 1:
+                self._try("forget old changes", lambda: self._store.write_on((), changes.prune))
+
+    def _try(self, what: str, duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except Problem as problem:
+            structlog.get_logger().warning("duty failed", detail=what, reason=problem.reason or problem.code)
+        except Exception as error:  # a duty that fails is tried again; the thread must live
+            structlog.get_logger().error(
+                "duty failed", detail=what, error=type(error).__name__, where=where(error)
+            )

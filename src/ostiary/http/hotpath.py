@@ -1,0 +1,583 @@
+"""Verification on every request: `/v1/verify`, `/v1/authorize…`, `/v1/capabilities`.
+
+`HotPath.answer` is one synchronous function without I/O: bytes in, bytes out, None where something has to be
+read first ("cold": `answer_cold` does the same in a thread). Both run the same code over the same facts; only
+how a fact is found differs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from ostiary.core import secret
+from ostiary.core.access_rule import AccessRule, AmbiguousPathError, is_rule_name, read_path
+from ostiary.core.address import Address, Network, parse_address
+from ostiary.core.installation import Installation
+from ostiary.core.instant import Instant, to_text
+from ostiary.core.model import Standing
+from ostiary.core.permission import Scopes
+from ostiary.core.problem import FieldError, Problem, invalid_fields
+from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
+from ostiary.http import messages
+from ostiary.http.messages import NO_STORE, Headers, Presented
+from ostiary.storage.volatile import Counts, Facts, Occasion
+
+VERIFY: Final = b"/v1/verify"
+CAPABILITIES: Final = b"/v1/capabilities"
+AUTHORIZE: Final = b"/v1/authorize/"
+AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
+JSON: Final = (b"content-type", b"application/json")
+VERIFY_FIELDS: Final = frozenset({"credential", "ip", "scopes", "project", "resource", "audience", "count"})
+MAX_SCOPES: Final = 100
+
+
+class _Cold(Exception):  # noqa: N818 - not an error: a fact is not in memory
+    pass
+
+
+class _Find(Protocol):
+    """How facts are found: in memory only, or in the database too."""
+
+    def standing(self, access_id: str) -> Standing | None: ...
+    def projects(self, organization_id: str) -> dict[str, str]: ...
+
+
+class _InMemory:
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def standing(self, access_id: str) -> Standing:
+        found = self._facts.standing(access_id)
+        if found is None:
+            raise _Cold
+        return found
+
+    def projects(self, organization_id: str) -> dict[str, str]:
+        found = self._facts.projects(organization_id)
+        if found is None:
+            raise _Cold
+        return found
+
+
+class _InDatabase:
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def standing(self, access_id: str) -> Standing | None:
+        return self._facts.load_standing(access_id)
+
+    def projects(self, organization_id: str) -> dict[str, str]:
+        return self._facts.load_projects(organization_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about a credential, before names are resolved."""
+
+    address: Address | None
+    scopes: Scopes = NO_SCOPES
+    project: str | None = None
+    resource: str | None = None
+    about_itself: bool = False
+
+
+def is_hot(path: bytes) -> bool:
+    """Whether this path (without query) is answered here."""
+    return path in (VERIFY, CAPABILITIES) or path.startswith((AUTHORIZE, AUTHORIZE_NGINX))
+
+
+class HotPath:
+    """The hot addresses of one process."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        counts: Counts,
+        clock: Callable[[], Instant],
+        installation: Installation,
+        trusted: tuple[Network, ...],
+    ) -> None:
+        self.facts = facts
+        self.counts = counts
+        self._clock = clock
+        self._peppers = installation.keyring.peppers
+        self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
+        self._trusted = trusted
+        self._in_memory = _InMemory(facts)
+        self._in_database = _InDatabase(facts)
+
+    def answer(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
+    ) -> bytes | None:
+        """Answer a request to a hot address from memory; None where the database has to be asked first."""
+        if not self.facts.current():
+            return None
+        try:
+            return self._answer(method, target, headers, body, peer, self._in_memory)
+        except _Cold:
+            return None
+
+    def answer_cold(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
+    ) -> bytes:
+        """The same with the database at hand; to be called in a thread."""
+        try:
+            if not self.facts.current():
+                self.facts.sync()
+            return self._answer(method, target, headers, body, peer, self._in_database)
+        except Problem as problem:
+            if target.startswith(AUTHORIZE_NGINX):
+                return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
+            return messages.problem_wire(problem)
+
+    def identify(self, given: Presented, question: Question, via: str) -> Verdict:
+        """Judge the presented credential of a request to any other address, in a thread; counted.
+
+        Raises the Problem that answers the request where there is no valid credential.
+        """
+        if not self.facts.current():
+            self.facts.sync()
+        return self._identify(given, question, via, self._in_database)
+
+    # One request
+
+    def _answer(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        body: bytes,
+        peer: str | None,
+        find: _Find,
+    ) -> bytes:
+        path, _, query = target.partition(b"?")
+        if path.startswith(AUTHORIZE_NGINX):
+            return self._authorize_nginx(path, headers, peer, find)
+        if path.startswith(AUTHORIZE):
+            return self._authorize(method, path, headers, peer, find)
+        try:
+            if messages.carries_query_credential(query):
+                raise messages.conflicting()
+            address = messages.address_of(peer, headers, self._trusted)
+            if path == VERIFY:
+                if method != b"POST":
+                    return _wrong_method(b"POST")
+                return self._verify(headers, body, address, find)
+            if method != b"GET":
+                return _wrong_method(b"GET")
+            return self._capabilities(headers, address, find)
+        except Problem as problem:
+            return messages.problem_wire(problem)
+
+    def _verify(self, headers: Headers, body: bytes, address: Address | None, find: _Find) -> bytes:
+        """A resource server asks about a credential that it was shown."""
+        asking = self._identify(
+            messages.presented(headers),
+            Question(address, frozenset({"verify:credentials"})),
+            "verify",
+            find,
+            answers_for_projects=False,
+        )
+        assert asking.standing is not None
+        asked = _read_question(headers, body)
+        verdict = self._judge(asked.credential, asked.question, find)
+        if verdict.standing is not None:
+            home = asking.standing.organization
+            if not home.operator and verdict.standing.organization.id != home.id:
+                verdict = UNKNOWN
+        if asked.count:
+            self._note(verdict, asked.credential, asked.question.address, "verify", asking.standing)
+        return messages.wire(200, [JSON, NO_STORE], orjson.dumps(_verify_body(verdict)))
+
+    def _capabilities(self, headers: Headers, address: Address | None, find: _Find) -> bytes:
+        verdict = self._identify(
+            messages.presented(headers), Question(address, about_itself=True), "capabilities", find
+        )
+        assert verdict.standing is not None
+        return messages.wire(
+            200, [JSON, NO_STORE], orjson.dumps(_capabilities_body(verdict, verdict.standing))
+        )
+
+    def _authorize(
+        self, method: bytes, path: bytes, headers: Headers, peer: str | None, find: _Find
+    ) -> bytes:
+        """Forward-auth. The described request comes from X-Forwarded-*, or from this request itself, never both."""
+        name, slash, rest = path[len(AUTHORIZE) :].partition(b"/")
+        described: tuple[bytes, bytes] | str | None = (method, b"/" + rest)
+        if not slash:
+            described = self._described(
+                headers, peer, b"x-forwarded-method", b"x-forwarded-uri", needed=name != b"-"
+            )
+        status, error, verdict = self._admit(name, described, headers, peer, find)
+        if status == 200:
+            return messages.wire(200, [NO_STORE, *_identity(verdict)])
+        auth_error = (b"x-auth-error", error.encode())
+        if status == 400:
+            problem = Problem("invalid-request", _ADVICE.get(error, "The request cannot be judged."))
+            if error == "invalid_request":
+                problem = messages.conflicting()
+        elif status == 401:
+            problem = messages.unauthorized("missing" if error == "missing" else "invalid")
+        else:
+            problem = _forbidden(error, verdict)
+        return messages.problem_wire(problem, extra=[auth_error])
+
+    def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: _Find) -> bytes:
+        """The same for `auth_request`, which knows 200, 401 and 403 only."""
+        name = path[len(AUTHORIZE_NGINX) :]
+        described = self._described(
+            headers, peer, b"x-original-method", b"x-original-uri", needed=name != b"-"
+        )
+        status, error, verdict = self._admit(name, described, headers, peer, find)
+        if status == 200:
+            return messages.wire(200, [NO_STORE, *_identity(verdict)])
+        fields = [NO_STORE, (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode())]
+        if status == 401:
+            fields.append(
+                (
+                    b"www-authenticate",
+                    b"Bearer" if error == "missing" else b'Bearer error="invalid_token"',
+                )
+            )
+            return messages.wire(401, fields)
+        return messages.wire(403, fields)
+
+    def _described(
+        self, headers: Headers, peer: str | None, method: bytes, target: bytes, needed: bool
+    ) -> tuple[bytes, bytes] | str | None:
+        """Method and target of the request that a proxy asks about; an error's name if they cannot be believed."""
+        if not needed:
+            return None
+        if not messages.is_trusted(peer, self._trusted):
+            return "untrusted_proxy"
+        its_method, its_target = messages.header(headers, method), messages.header(headers, target)
+        if not its_method or not its_target:
+            return "not_described"
+        return its_method, its_target
+
+    def _admit(
+        self,
+        name: bytes,
+        described: tuple[bytes, bytes] | str | None,
+        headers: Headers,
+        peer: str | None,
+        find: _Find,
+    ) -> tuple[int, str, Verdict]:
+        """Status (200, 400, 401, 403), the name of the error, and the verdict."""
+        rule_name = name.decode("latin-1")
+        rule = self.facts.rule(rule_name) if rule_name == "-" or is_rule_name(rule_name) else None
+        address = messages.address_of(peer, headers, self._trusted)
+        given = messages.presented(headers)
+        if given.presence in ("conflict", "empty"):
+            return 400, "invalid_request", MALFORMED
+        if isinstance(described, str):
+            return 400, described, MALFORMED
+        if given.presence == "none":
+            return 401, "missing", MALFORMED
+        question = Question(address)
+        refusal = "" if rule is not None else "no_such_rule"
+        if rule is not None and described is not None and rule.name != "-":
+            question, refusal = _of_rule(rule, described, address)
+        verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
+        if verdict.valid and rule is not None and not refusal:
+            refusal = _not_for(rule, verdict)
+        if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
+            # The credential is good, the request is not: say so, but only to a good credential.
+            self._note(verdict, given.text, address, "authorize", refused=refusal)
+            return 403, refusal, verdict
+        self._note(verdict, given.text, address, "authorize")
+        if verdict.valid:
+            return 200, "", verdict
+        if verdict.code in WRONG_PLACE:
+            return 403, verdict.code, verdict
+        return 401, "invalid_token", verdict
+
+    # One credential
+
+    def _identify(
+        self,
+        given: Presented,
+        question: Question,
+        via: str,
+        find: _Find,
+        answers_for_projects: bool = True,
+    ) -> Verdict:
+        if given.presence == "none":
+            raise messages.unauthorized("missing")
+        if given.presence in ("conflict", "empty"):
+            raise messages.conflicting()
+        verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
+        if (
+            verdict.standing is not None
+            and verdict.valid
+            and verdict.standing.project_id is not None
+            and not (answers_for_projects and question.about_itself)
+        ):
+            # Its only target is its project; these addresses are about the organization.
+            verdict = Verdict("project_not_allowed", verdict.standing)
+        self._note(verdict, given.text, question.address, via)
+        if verdict.valid:
+            return verdict
+        if verdict.code in WRONG_PLACE:
+            raise _forbidden(verdict.code, verdict)
+        raise messages.unauthorized(verdict.code)
+
+    def _judge(self, text: bytes, question: Question, find: _Find) -> Verdict:
+        """From the presented text to the verdict: shape, look-up by public id, proof, rules."""
+        access_id = secret.parse(text, self._prefixes)
+        if access_id is None:
+            return MALFORMED
+        standing = find.standing(access_id)
+        if standing is None:
+            return UNKNOWN
+        pepper = self._peppers.get(standing.pepper_id)
+        if pepper is None:
+            return UNKNOWN
+        project, unknown = question.project, False
+        if project is not None:
+            known = find.projects(standing.organization.id).get(project)
+            project, unknown = known, known is None
+        return judge(
+            standing,
+            Access(
+                digest=secret.digest(text, pepper),
+                now=self._clock(),
+                address=question.address,
+                scopes=question.scopes,
+                project=project,
+                unknown_project=unknown,
+                resource=question.resource,
+                about_itself=question.about_itself,
+            ),
+        )
+
+    def _note(
+        self,
+        verdict: Verdict,
+        text: bytes,
+        address: Address | None,
+        via: str,
+        asking: Standing | None = None,
+        refused: str = "",
+    ) -> None:
+        """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator."""
+        standing = verdict.standing
+        at = None if address is None else str(address)
+        if standing is None:
+            organization_id = None if asking is None else asking.organization.id
+            occasion = Occasion(organization_id, None, "", "unknown", None, False, verdict.code, at, via)
+        else:
+            occasion = Occasion(
+                standing.organization.id,
+                standing.credential_id,
+                display_of(standing),
+                standing.principal.kind,
+                standing.principal.id,
+                verdict.valid and not refused,
+                refused or verdict.code,
+                at,
+                via,
+            )
+        self.counts.add(occasion, self._clock())
+
+
+def display_of(standing: Standing) -> str:
+    """How an actor reads in the audit log: `ci-bot (API key)`."""
+    return f"{standing.principal.display} (API key)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    credential: bytes
+    question: Question
+    count: bool
+
+
+def _read_question(headers: Headers, body: bytes) -> _Asked:
+    """Parse and check the body of `/v1/verify`, all field errors at once."""
+    if not is_json(headers):
+        raise Problem("unsupported-media-type", "Send the body as application/json.")
+    value = messages.strict_json(body)
+    if not isinstance(value, dict):
+        raise invalid_fields((FieldError("", "wrong-type", "must be an object"),))
+    errors = [
+        FieldError(f"/{messages._escape(name)}", "unknown-member", "is not a member of this request")
+        for name in value
+        if name not in VERIFY_FIELDS
+    ]
+
+    def text(name: str, required: bool = False) -> str | None:
+        given = value.get(name)
+        if given is None and not (required or name in value):
+            return None
+        if not isinstance(given, str):
+            code = "missing" if name not in value else "wrong-type"
+            errors.append(FieldError(f"/{name}", code, "must be a string"))
+            return None
+        return given
+
+    credential = text("credential", required=True)
+    ip, project, resource = text("ip"), text("project"), text("resource")
+    text("audience")
+    address = None
+    if ip is not None:
+        try:
+            address = parse_address(ip)
+        except ValueError as error:
+            errors.append(FieldError("/ip", "invalid", str(error)))
+    scopes = value.get("scopes", [])
+    if (
+        not isinstance(scopes, list)
+        or len(scopes) > MAX_SCOPES
+        or not all(isinstance(s, str) for s in scopes)
+    ):
+        errors.append(FieldError("/scopes", "wrong-type", f"must be a list of at most {MAX_SCOPES} strings"))
+        scopes = []
+    count = value.get("count", True)
+    if not isinstance(count, bool):
+        errors.append(FieldError("/count", "wrong-type", "must be true or false"))
+    if errors or credential is None:
+        raise invalid_fields(tuple(errors))
+    return _Asked(
+        credential.encode(),
+        Question(address, frozenset(scopes), project, resource),
+        bool(count),
+    )
+
+
+def is_json(headers: Headers) -> bool:
+    """Whether the body is declared as JSON (parameters such as charset do not matter)."""
+    value = messages.header(headers, b"content-type")
+    return value is not None and value.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _verify_body(verdict: Verdict) -> dict[str, Any]:
+    standing = verdict.standing
+    body: dict[str, Any] = {
+        "valid": verdict.valid,
+        "code": verdict.code,
+        "credential_id": None if standing is None else standing.credential_id,
+        "kind": None,
+        "principal": None,
+        "organization": None,
+        "project": None,
+        "scopes": None,
+        "expires_at": None,
+        "rate_limit": None,
+    }
+    if verdict.valid and standing is not None:
+        body |= {
+            "kind": standing.kind,
+            "principal": _principal(standing),
+            "organization": standing.organization.id,
+            "project": verdict.project,
+            "scopes": sorted(verdict.scopes),
+            "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+        }
+    return body
+
+
+def _principal(standing: Standing) -> dict[str, Any]:
+    principal = standing.principal
+    return {
+        "type": principal.kind,
+        "id": principal.id,
+        "display_name": principal.display,
+        "username": principal.username,
+    }
+
+
+def _capabilities_body(verdict: Verdict, standing: Standing) -> dict[str, Any]:
+    organization = standing.organization
+    return {
+        "principal": _principal(standing),
+        "credential": {
+            "id": standing.credential_id,
+            "kind": standing.kind,
+            "name": standing.name,
+            "access_level": standing.access_level,
+            "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+        },
+        "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
+        "project": verdict.project,
+        "scopes": sorted(verdict.scopes),
+        "resources": sorted({*standing.principal.resources, *standing.resources}),
+        "limits": {"allowed_ips": [str(network) for network in standing.networks]},
+    }
+
+
+def _identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """The fields that tell an upstream who calls: every one is set, empty if there is nothing to say."""
+    standing = verdict.standing
+    assert standing is not None
+    return [
+        (b"x-auth-subject", standing.principal.id.encode()),
+        (b"x-auth-kind", standing.kind.encode()),
+        (b"x-auth-organization", standing.organization.id.encode()),
+        (b"x-auth-credential", standing.credential_id.encode()),
+        (b"x-auth-scopes", " ".join(sorted(verdict.scopes)).encode()),
+        (b"x-auth-assertion", b""),
+    ]
+
+
+def _of_rule(
+    rule: AccessRule, described: tuple[bytes, bytes], address: Address | None
+) -> tuple[Question, str]:
+    """What the rule asks about the described request; or the name of why it refuses."""
+    method, target = described
+    try:
+        path = read_path(target.decode("latin-1"))
+    except AmbiguousPathError:
+        return Question(address), "ambiguous_path"
+    except ValueError:
+        return Question(address), "invalid_request"
+    match = rule.match(method.decode("latin-1"), path)
+    if match is None:
+        return Question(address), "no_match"
+    return Question(address, match.scopes, rule.project, match.resource_of(path)), ""
+
+
+def _not_for(rule: AccessRule, verdict: Verdict) -> str:
+    standing = verdict.standing
+    assert standing is not None
+    if rule.kinds and standing.kind not in rule.kinds:
+        return "kind_not_allowed"
+    if rule.organizations and standing.organization.id not in rule.organizations:
+        return "organization_not_allowed"
+    return ""
+
+
+_NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}
+
+_ADVICE: Final = {
+    "untrusted_proxy": "A rule judges the forwarded request, and this peer is not in OSTIARY_TRUSTED_PROXIES.",
+    "not_described": "The proxy must send the forwarded request's method and URI, each once.",
+    "insufficient_scope": "The credential lacks a scope that this request needs.",
+    "ip_not_allowed": "The credential may not be used from this address.",
+    "project_not_allowed": "The credential may not be used for this project.",
+    "resource_not_allowed": "The credential may not be used for this resource.",
+    "ambiguous_path": "Two servers could read this path differently.",
+    "no_match": "No line of the access rule fits this request.",
+    "no_such_rule": "There is no such access rule.",
+    "kind_not_allowed": "This kind of credential may not be used here.",
+    "organization_not_allowed": "The credential's organization has no access here.",
+}
+
+
+def _forbidden(error: str, verdict: Verdict) -> Problem:
+    members: dict[str, object] = {"error": error}
+    if verdict.missing:
+        members["scope"] = " ".join(sorted(verdict.missing))
+    return Problem(
+        "insufficient-permissions",
+        _ADVICE.get(error, "The credential may not be used for this."),
+        members=members,
+        reason=error,
+    )
+
+
+def _wrong_method(allowed: bytes) -> bytes:
+    problem = Problem("method-not-allowed", "This address does not take that method.")
+    return messages.problem_wire(problem, extra=[(b"allow", allowed)])

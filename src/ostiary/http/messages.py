@@ -1,0 +1,314 @@
+"""Reading requests in exactly one way, and writing the answers that are not a handler's own.
+
+It owns: where a credential is read from, whose address counts, strict JSON, the wire form of problems.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl
+
+import orjson
+
+from ostiary.core.address import Address, Network, client_address, trusts
+from ostiary.core.problem import FieldError, Problem, invalid_fields
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Fields as received, names in lower case."""
+
+MAX_BODY: Final = 64 * 1024
+MAX_HEADERS: Final = 16 * 1024
+MAX_FIELDS: Final = 100
+MAX_TARGET: Final = 8 * 1024
+MAX_KEY: Final = 512
+MAX_TOKEN: Final = 8 * 1024
+MAX_DEPTH: Final = 32
+MAX_INTEGER: Final = 2**53
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+QUERY_CREDENTIALS: Final = frozenset({"access_token", "token", "api_key"})
+DOCS: Final = "/docs/troubleshooting#"
+
+# What two parsers could read differently, or no address of ours has: controls, a bare %, an encoded NUL.
+_BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff]|%(?![0-9A-Fa-f]{2})|%0[0-9A-Fa-f]|%1[0-9A-Fa-f]|%7[Ff]")
+
+# Possessive, and an unfinished string runs to the end: each character is looked at once.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
+
+Presence = Literal["one", "none", "conflict", "empty", "unusable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What credential a request carries. `conflict`: different ones at once; `unusable`: not ours to read."""
+
+    presence: Presence
+    text: bytes = b""
+
+
+NONE: Final = Presented("none")
+CONFLICT: Final = Presented("conflict")
+EMPTY: Final = Presented("empty")
+UNUSABLE: Final = Presented("unusable")
+
+
+def presented(headers: Headers) -> Presented:
+    """Read the credential: `X-API-Key`, `API-Key`, `Authorization: ApiKey`, `Authorization: Bearer`.
+
+    Several key headers pass if they carry the same value; different values, or a key header beside a Bearer
+    token, are a conflict.
+    """
+    found: bytes | None = None
+    bearer = False
+    number = 0
+    for name, value in headers:
+        if name in (b"x-api-key", b"api-key"):
+            text = value.strip(b" \t")
+        elif name == b"authorization":
+            scheme, _, text = value.strip(b" \t").partition(b" ")
+            text = text.strip(b" \t")
+            scheme = scheme.lower()
+            if scheme == b"bearer":
+                bearer = True
+            elif scheme != b"apikey":
+                text = b"\x00"  # a scheme that is not ours: there, and never right
+        else:
+            continue
+        number += 1
+        if found is not None and text != found:
+            return CONFLICT
+        found = text
+    if found is None:
+        return NONE
+    if bearer and number > 1:
+        return CONFLICT
+    if not found:
+        return EMPTY
+    if found == b"\x00" or len(found) > (MAX_TOKEN if bearer and b"." in found else MAX_KEY):
+        return UNUSABLE
+    return Presented("one", found)
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The value of a field that may stand once; None if absent. Two of them: the later is not believed either."""
+    values = [value for key, value in headers if key == name]
+    return values[0] if len(values) == 1 else None
+
+
+def address_of(peer: str | None, headers: Headers, trusted: tuple[Network, ...]) -> Address | None:
+    """Whose address counts for this request (see `core.address.client_address`)."""
+    if not trusted:
+        return client_address(peer, (), trusted)
+    values = tuple(value.decode("latin-1") for key, value in headers if key == b"x-forwarded-for")
+    return client_address(peer, values, trusted)
+
+
+def is_trusted(peer: str | None, trusted: tuple[Network, ...]) -> bool:
+    return trusts(peer, trusted)
+
+
+def carries_query_credential(query: bytes) -> bool:
+    """Whether the query has a member that looks like a token: never accepted outside gateways."""
+    return bool(query) and any(
+        name.lower() in QUERY_CREDENTIALS
+        for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=None)
+    )
+
+
+def bad_target(target: bytes) -> bool:
+    return _BAD_TARGET.search(target) is not None
+
+
+# Strict JSON
+
+
+def strict_json(raw: bytes) -> Any:
+    """Parse a body. Raises a Problem for what two parsers could read differently.
+
+    Duplicate members, NaN, infinities, integers above 2⁵³ and nesting over 32 are invalid-json (400); lone
+    surrogates and NUL in text are field errors (422).
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem("invalid-json", "The body is not UTF-8.") from None
+    _check_depth(text)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_members,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_float,
+        )
+    except json.JSONDecodeError as error:
+        raise Problem(
+            "invalid-json", f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    _check_text(value)
+    return value
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for bracket in _STRING_OR_BRACKET.finditer(text):
+        if bracket[0] in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Problem("invalid-json", f"The body is nested more than {MAX_DEPTH} levels deep.")
+        elif bracket[0] in "]}":
+            depth -= 1
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Problem("invalid-json", "A member stands twice in one object.")
+    return members
+
+
+def _no_constant(_text: str) -> Any:
+    raise Problem("invalid-json", "NaN and infinities are not JSON.")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
+        raise Problem("invalid-json", "An integer is larger than 2⁵³.")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise Problem("invalid-json", "A number is too large.")
+    return value
+
+
+def _check_text(value: Any, pointer: str = "") -> None:
+    errors: list[FieldError] = []
+    pending = [(pointer, value)]
+    while pending:
+        where, each = pending.pop()
+        if isinstance(each, str):
+            if "\x00" in each or any("\ud800" <= c <= "\udfff" for c in each):
+                errors.append(
+                    FieldError(where, "invalid-text", "must not hold NUL or half of a surrogate pair")
+                )
+        elif isinstance(each, dict):
+            if any("\x00" in key or any("\ud800" <= c <= "\udfff" for c in key) for key in each):
+                errors.append(FieldError(where, "invalid-text", "has a member whose name is not text"))
+            else:
+                pending += [(f"{where}/{_escape(key)}", member) for key, member in each.items()]
+        elif isinstance(each, list):
+            pending += [(f"{where}/{number}", member) for number, member in enumerate(each)]
+    if errors:
+        raise invalid_fields(tuple(errors))
+
+
+def _escape(key: str) -> str:
+    """A member's name in a JSON pointer, shortened: names come from outside."""
+    return key[:64].replace("~", "~0").replace("/", "~1")
+
+
+# Answers
+
+REASONS: Final[Mapping[int, bytes]] = {
+    200: b"OK",
+    201: b"Created",
+    202: b"Accepted",
+    204: b"No Content",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    412: b"Precondition Failed",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    415: b"Unsupported Media Type",
+    422: b"Unprocessable Content",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+    507: b"Insufficient Storage",
+}
+
+
+def wire(status: int, headers: Headers, body: bytes = b"") -> bytes:
+    """A whole HTTP/1.1 answer as it goes over the wire, but for the Date field."""
+    lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status])]
+    lines += [b"%s: %s" % (name, value) for name, value in headers]
+    lines.append(b"content-length: %d\r\n\r\n" % len(body))
+    return b"\r\n".join(lines) + body
+
+
+def unwire(answer: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, fields and body of what `wire` made."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    fields = []
+    for line in lines:
+        name, _, value = line.partition(b": ")
+        fields.append((name, value))
+    return int(first[9:12]), fields, body
+
+
+def problem_body(problem: Problem, request_id: str | None = None) -> bytes:
+    """RFC 9457: `type title status detail instance code errors`, and the problem's own members."""
+    body: dict[str, Any] = {
+        "type": DOCS + problem.code,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+    }
+    if request_id:
+        body["instance"] = request_id
+    if problem.errors:
+        body["errors"] = [
+            {"pointer": each.pointer, "code": each.code, "detail": each.detail} for each in problem.errors
+        ]
+    return orjson.dumps(body | dict(problem.members))
+
+
+def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
+    """The fields that go with a problem's status: challenge, retry."""
+    fields = [(b"content-type", b"application/problem+json"), NO_STORE]
+    if problem.status == 401:
+        missing = problem.reason == "missing"
+        fields.append((b"www-authenticate", b"Bearer" if missing else b'Bearer error="invalid_token"'))
+    elif problem.status == 403 and isinstance(scope := problem.members.get("scope"), str):
+        fields.append(
+            (b"www-authenticate", b'Bearer error="insufficient_scope", scope="%s"' % scope.encode())
+        )
+    elif problem.status in (503, 507):
+        fields.append((b"retry-after", b"1"))
+    return fields
+
+
+def problem_wire(problem: Problem, request_id: str | None = None, extra: Headers = ()) -> bytes:
+    return wire(problem.status, [*problem_headers(problem), *extra], problem_body(problem, request_id))
+
+
+def unauthorized(reason: str) -> Problem:
+    """The one neutral refusal of a credential: the cause stands in the audit log only."""
+    if reason == "missing":
+        return Problem("invalid-credential", "Send an API key in the X-API-Key header.", reason="missing")
+    return Problem(
+        "invalid-credential",
+        "The presented credential is not valid. Check that the whole key was sent, and that it was not revoked.",
+        reason=reason,
+    )
+
+
+def conflicting() -> Problem:
+    return Problem(
+        "invalid-request",
+        "The request carries different credentials, or an empty one, or one in its query. Send one, in one header.",
+        reason="conflicting credentials",
+    )

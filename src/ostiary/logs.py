@@ -1,0 +1,89 @@
+"""Logs: one line an event, from a list of allowed fields, as text for people or JSON for machines.
+
+Never headers, bodies, URLs with queries or exception arguments: a field that is not in the list is dropped,
+and whatever looks like one of our secrets is reduced to what lists may show.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal
+
+import structlog
+
+from ostiary.core.secret import redact
+
+ALLOWED: Final = frozenset(
+    {
+        "event",
+        "level",
+        "timestamp",
+        "address",
+        "code",
+        "detail",
+        "duration_ms",
+        "error",
+        "method",
+        "number",
+        "peer",
+        "reason",
+        "request_id",
+        "route",
+        "status",
+        "url",
+        "version",
+        "where",
+    }
+)
+
+
+def _allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {
+        name: redact(value) if isinstance(value, str) else value
+        for name, value in fields.items()
+        if name in ALLOWED
+    }
+
+
+class _FromLibraries(logging.Handler):
+    """What libraries log at warning and above: the fixed text of the message, never its arguments."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        structlog.get_logger().warning("library", detail=text[:300], where=record.name)
+
+
+def configure(form: Literal["console", "json"]) -> None:
+    """Send logs to standard error in this form."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            _allowed,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_FromLibraries(logging.WARNING)]
+    root.setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
+        logging.getLogger(name).handlers[:] = []
+        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).propagate = True
+
+
+def where(error: BaseException) -> str:
+    """Where an exception came from, without its arguments: `store.py:120 in write < hotpath.py:88 in answer`."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}" for frame in reversed(frames)
+    )

@@ -1,0 +1,114 @@
+"""The audit log: recording a caller's act, writing counted uses and refusals, reading pages."""
+
+from collections.abc import Mapping
+
+from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
+from ostiary.core.instant import to_text
+from ostiary.core.permission import Caller, require
+from ostiary.storage import audit as rows
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory
+from ostiary.storage.audit import Filter, Recorded
+from ostiary.storage.store import Tx
+from ostiary.storage.volatile import Count, Occasion
+
+
+def event_of(
+    caller: Caller,
+    action: str,
+    target: Target | None,
+    outcome: Outcome = "success",
+    reason: str = "",
+    details: Mapping[str, object] | None = None,
+) -> Event:
+    """The event of a caller's act, with where it came from."""
+    return Event(
+        action,
+        caller.actor,
+        target,
+        outcome,
+        reason,
+        None if caller.address is None else str(caller.address),
+        caller.user_agent,
+        caller.request_id,
+        details or {},
+    )
+
+
+def change(tx: Tx, caller: Caller, action: str, target: Target, **details: object) -> None:
+    """Record a change in the log of the organization that the caller acts in, in this transaction."""
+    tx.record(event_of(caller, action, target, details=details), caller.organization_id)
+
+
+def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: str, reason: str) -> None:
+    """Record that a request of this caller was refused, with the exact reason."""
+    tx.record(
+        event_of(
+            caller,
+            "request.refused",
+            None,
+            "refused",
+            reason,
+            {"method": method, "route": route, "status": status, "code": code},
+        ),
+        caller.organization_id,
+    )
+
+
+def page(
+    tx: Tx, caller: Caller, wanted: Filter, before: int | None, limit: int, oldest_first: bool = False
+) -> list[Recorded]:
+    """Events of the caller's organization."""
+    require(caller, "read:audit")
+    return rows.page(tx, caller.organization_id, wanted, before, limit, oldest_first)
+
+
+def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:
+    """Write counted uses and refusals as one event each, and the last use of each credential.
+
+    What no organization can be told of (an unknown credential) stands in the operator's log.
+    """
+    operator = directory.find_operator(tx)
+    uses: dict[str, tuple[int, int]] = {}
+    events = []
+    for occasion, count in counts.items():
+        if occasion.accepted and occasion.credential_id is not None:
+            last, number = uses.get(occasion.credential_id, (0, 0))
+            uses[occasion.credential_id] = max(last, count.last), number + count.number
+        organization_id = occasion.organization_id or (operator.id if operator else "")
+        events.append((organization_id, _counted(occasion, count)))
+    rows.insert(tx, events)
+    if uses:
+        credential_rows.add_uses(tx, [(each, last, number) for each, (last, number) in uses.items()])
+
+
+def _counted(occasion: Occasion, count: Count) -> Event:
+    actor = (
+        UNKNOWN
+        if occasion.credential_id is None
+        else Actor(
+            "service_account" if occasion.actor_type == "service_account" else "user",
+            occasion.actor_id,
+            occasion.display,
+            occasion.credential_id,
+        )
+    )
+    target = (
+        None
+        if occasion.credential_id is None
+        else Target("credential", occasion.credential_id, occasion.display)
+    )
+    return Event(
+        "credential.used" if occasion.accepted else "credential.refused",
+        actor,
+        target,
+        "success" if occasion.accepted else "refused",
+        occasion.reason,
+        occasion.address,
+        details={
+            "count": count.number,
+            "first": to_text(count.first),
+            "last": to_text(count.last),
+            "via": occasion.via,
+        },
+    )

@@ -1,0 +1,49 @@
+"""Access rules for proxies, which belong to the installation."""
+
+from typing import Any
+
+from ostiary.core import access_rule
+from ostiary.core.event import Target
+from ostiary.core.permission import Caller, require_operator
+from ostiary.core.problem import invalid, not_found
+from ostiary.services.audit import change
+from ostiary.storage import access_rules as rows
+from ostiary.storage.store import Tx
+
+
+def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Make or replace a rule. `document` is its JSON form, whose shape was checked."""
+    require_operator(caller, "write:organization")
+    if not access_rule.is_rule_name(name):
+        raise invalid("/name", "invalid", "must be lower-case letters, digits and hyphens, no hyphen first")
+    try:
+        access_rule.read_rule(name, document)
+    except access_rule.InvalidLineError as error:
+        raise invalid(f"/match/{error.line}", "invalid", str(error)) from None
+    rows.put(tx, name, document)
+    tx.changed("installation", "access_rules")
+    change(
+        tx, caller, "access_rule.written", Target("access_rule", name, name), matches=len(document["match"])
+    )
+    return document
+
+
+def list_rules(tx: Tx, caller: Caller) -> dict[str, dict[str, Any]]:
+    require_operator(caller, "read:organization")
+    return rows.list_all(tx)
+
+
+def get_rule(tx: Tx, caller: Caller, name: str) -> dict[str, Any]:
+    require_operator(caller, "read:organization")
+    found = rows.find(tx, name)
+    if found is None:
+        raise not_found("access rule")
+    return found
+
+
+def delete_rule(tx: Tx, caller: Caller, name: str) -> None:
+    require_operator(caller, "write:organization")
+    if not rows.delete(tx, name):
+        raise not_found("access rule")
+    tx.changed("installation", "access_rules")
+    change(tx, caller, "access_rule.deleted", Target("access_rule", name, name))

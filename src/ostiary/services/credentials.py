@@ -1,0 +1,380 @@
+"""The life of a credential: created, deactivated and activated, revoked, deleted; listed and changed meanwhile."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ostiary.core import secret
+from ostiary.core.event import Target
+from ostiary.core.instant import Instant, to_text
+from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, CredentialKind, OwnerKind
+from ostiary.core.permission import MAX_LIFETIME, Caller, Catalogue, narrow, require
+from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.core.secret import Secret
+from ostiary.services import directory
+from ostiary.services.audit import change
+from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.storage import credentials as rows
+from ostiary.storage import directory as directory_rows
+from ostiary.storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSpec:
+    """A credential to be made. Forms were checked; names, times and permissions are checked here."""
+
+    kind: CredentialKind = "api_key"
+    name: str | None = None
+    description: str = ""
+    expires_at: Instant | None = None
+    allowed_ips: tuple[str, ...] = ()
+    access_level: AccessLevel | None = None
+    scopes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    project: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a credential belongs to, with the ceiling that its account sets."""
+
+    kind: OwnerKind
+    id: str
+    name: str
+    access_level: AccessLevel = "full"
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A credential as lists show it, with its owner's name and its state at the moment of reading."""
+
+    credential: Credential
+    owner_name: str
+    read_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new credential, and the one chance to see its secret."""
+
+    listed: Listed
+    secret: Secret
+
+
+def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Created:
+    """Make a credential for a service account (named as `find_account` takes it)."""
+    require(caller, "write:credentials")
+    found = directory.find_account(tx, caller, account)
+    if found.disabled_at is not None:
+        raise Problem(
+            "account-disabled",
+            "The service account is disabled. Enable it before it gets a new credential.",
+            reason="account disabled",
+        )
+    policy = tx.installation.policy
+    policy.check(
+        "max_credentials_per_service_account",
+        policy.max_credentials_per_service_account,
+        rows.count(tx, caller.organization_id, found.id),
+    )
+    owner = Owner("service_account", found.id, found.display_name, found.access_level, found.scopes)
+    return _make(tx, caller, owner, spec)
+
+
+def create_account(
+    tx: Tx, caller: Caller, account: AccountSpec, credential: CredentialSpec | None
+) -> tuple[AccountView, Created | None]:
+    """Make a service account and, if asked, its first credential, both or neither."""
+    view = directory.create_service_account(tx, caller, account)
+    if credential is None:
+        return view, None
+    created = create(tx, caller, view.account.id, credential)
+    return replace(view, credentials=1), created
+
+
+def create_direct(tx: Tx, caller: Caller, spec: CredentialSpec) -> Created:
+    """Make a direct key of the calling user. It needs no scope, and may not exceed the caller's own."""
+    if caller.actor.type != "user" or caller.actor.id is None:
+        raise Problem(
+            "insufficient-permissions",
+            "A direct key belongs to a user. A service account's keys are made at its own address.",
+            reason="caller is not a user",
+        )
+    email = directory_rows.find_member(tx, caller.organization_id, caller.actor.id)
+    if email is None:
+        raise not_found("member")
+    return _make(tx, caller, Owner("user", caller.actor.id, email), spec)
+
+
+def make_first(tx: Tx, caller: Caller, user_id: str, email: str, spec: CredentialSpec) -> Created:
+    """The operator key that `init` makes: nobody exists yet who could hold what it grants."""
+    return _insert(tx, caller, Owner("user", user_id, email), spec, "full")
+
+
+def list_page(
+    tx: Tx,
+    caller: Caller,
+    account: str | None,
+    owner_kind: OwnerKind | None,
+    after: str | None,
+    limit: int,
+) -> list[Listed]:
+    """Credentials newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
+    owner_id = None
+    if account is not None:
+        require(caller, "read:credentials")
+        owner_id = directory.find_account(tx, caller, account).id
+    elif not caller.may("read:credentials"):
+        if caller.actor.type != "user":
+            require(caller, "read:credentials")
+        owner_id = caller.actor.id
+    found = rows.list_page(tx, caller.organization_id, owner_id, owner_kind, after, limit)
+    return _listed(tx, caller, found)
+
+
+def get(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+    return _listed(tx, caller, [_find(tx, caller, credential_id, "read:credentials")])[0]
+
+
+def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) -> Listed:
+    """Change name, description, addresses, expiry, access level, scopes or resources.
+
+    What comes out is checked like a new credential: nobody widens beyond what they hold.
+    """
+    before = _find(tx, caller, credential_id, "write:credentials")
+    _not_final(tx, before, "changed")
+    if changes.get("access_level") == "full" and "scopes" not in changes:
+        changes["scopes"] = ()
+    elif changes.get("scopes") and "access_level" not in changes:
+        changes["access_level"] = "fine_grained"
+    after = replace(before, **changes)
+    spec = CredentialSpec(
+        expires_at=after.expires_at if "expires_at" in changes else None,
+        access_level=after.access_level,
+        scopes=after.scopes,
+        resources=after.resources,
+    )
+    _check(tx, caller, _owner_of(tx, before), spec, direct=_is_own(caller, before))
+    if "expires_at" in changes:
+        _check_lifetime(tx, after.expires_at, before.created_at)
+    if after != before:
+        rows.update(tx, before.id, changes)
+        tx.changed("credential", before.id)
+        change(tx, caller, "credential.updated", target_of(after), changed=sorted(changes))
+    return _listed(tx, caller, [after])[0]
+
+
+def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+    """Refuse it from now on, until it is activated. Idempotent."""
+    credential = _find(tx, caller, credential_id, "write:credentials")
+    _not_final(tx, credential, "deactivated")
+    if credential.deactivated_at is None:
+        credential = replace(credential, deactivated_at=tx.now)
+        rows.update(tx, credential.id, {"deactivated_at": tx.now})
+        tx.changed("credential", credential.id)
+        change(tx, caller, "credential.deactivated", target_of(credential))
+    return _listed(tx, caller, [credential])[0]
+
+
+def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+    """Accept it again. Whoever activates holds what it grants. Idempotent."""
+    credential = _find(tx, caller, credential_id, "write:credentials")
+    _not_final(tx, credential, "activated")
+    if credential.deactivated_at is not None:
+        spec = CredentialSpec(access_level=credential.access_level, scopes=credential.scopes)
+        _check(tx, caller, _owner_of(tx, credential), spec, direct=_is_own(caller, credential))
+        credential = replace(credential, deactivated_at=None)
+        rows.update(tx, credential.id, {"deactivated_at": None})
+        tx.changed("credential", credential.id)
+        change(tx, caller, "credential.activated", target_of(credential))
+    return _listed(tx, caller, [credential])[0]
+
+
+def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+    """Refuse it for good, at once. Idempotent: the time of the first revocation stays."""
+    credential = _find(tx, caller, credential_id, "write:credentials")
+    if credential.revoked_at is None:
+        credential = _revoke(tx, caller, credential, "asked for")
+    return _listed(tx, caller, [credential])[0]
+
+
+def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
+    """Remove the row for good; its trace stays in the audit log.
+
+    With a `deletion_delay` it must have been revoked (or expired) that long; with 0 it is revoked first.
+    """
+    credential = _find(tx, caller, credential_id, "write:credentials")
+    delay = tx.installation.policy.deletion_delay
+    ended = _ended_at(tx, credential)
+    if delay and ended is None:
+        raise Problem(
+            "wrong-state",
+            "Revoke the credential first; it can be deleted some time after that.",
+            reason="not revoked",
+        )
+    if delay and ended is not None and tx.now < ended + delay:
+        raise Problem(
+            "too-early",
+            "A revoked credential is kept for a safety period before it can be deleted.",
+            members={"earliest": to_text(ended + delay)},
+            reason="within the deletion delay",
+        )
+    if credential.revoked_at is None:
+        credential = _revoke(tx, caller, credential, "deleted")
+    rows.delete(tx, credential.id)
+    change(
+        tx,
+        caller,
+        "credential.deleted",
+        target_of(credential),
+        last6=credential.last6,
+        kind=credential.kind,
+    )
+
+
+def target_of(credential: Credential) -> Target:
+    return Target("credential", credential.id, f"{credential.name} (…{credential.last6})")
+
+
+def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created:
+    policy = tx.installation.policy
+    policy.check(
+        "max_credentials_per_organization",
+        policy.max_credentials_per_organization,
+        rows.count(tx, caller.organization_id),
+    )
+    level = _check(tx, caller, owner, spec, direct=owner.kind == "user")
+    if spec.expires_at is None and policy.default_credential_lifetime is not None:
+        spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
+    _check_lifetime(tx, spec.expires_at, tx.now)
+    return _insert(tx, caller, owner, spec, level)
+
+
+def _check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
+    """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
+    catalogue = Catalogue(directory_rows.scopes_of_catalogue(tx))
+    errors: list[FieldError] = []
+    level = directory.level_of(spec.access_level, spec.scopes, errors)
+    directory.check_names(catalogue, spec.scopes, spec.resources, errors)
+    if spec.expires_at is not None and spec.expires_at <= tx.now:
+        errors.append(FieldError("/expires_at", "past", "must lie in the future"))
+    if errors:
+        raise invalid_fields(tuple(errors))
+    if not direct:
+        require(caller, "write:credentials")
+    held = directory.account_scopes(tx, catalogue, owner.id, caller.organization_id)
+    held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
+    directory.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
+    return level
+
+
+def _check_lifetime(tx: Tx, expires_at: Instant | None, created_at: Instant) -> None:
+    longest = tx.installation.policy.max_credential_lifetime
+    latest = created_at + (MAX_LIFETIME if longest is None else longest)
+    if (expires_at is None and longest is not None) or (expires_at is not None and expires_at > latest):
+        raise invalid_fields(
+            (FieldError("/expires_at", "beyond-policy", f"must not lie after {to_text(latest)}"),)
+        )
+
+
+def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: AccessLevel) -> Created:
+    project_id = None
+    if spec.project is not None:
+        project_id = directory_rows.project_names(tx, caller.organization_id).get(spec.project)
+        if project_id is None:
+            raise not_found("project")
+    prefix = tx.installation.key_prefixes[0]
+    minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
+    keyring = tx.installation.keyring
+    credential = Credential(
+        id=tx.new_id("cred"),
+        organization_id=caller.organization_id,
+        kind=spec.kind,
+        owner_kind=owner.kind,
+        owner_id=owner.id,
+        name=spec.name or f"{owner.name}'s {KIND_NAMES[spec.kind]}"[:253],
+        description=spec.description,
+        access_level=level,
+        scopes=spec.scopes,
+        resources=spec.resources,
+        allowed_ips=spec.allowed_ips,
+        project_id=project_id,
+        expires_at=spec.expires_at,
+        created_at=tx.now,
+        deactivated_at=None,
+        revoked_at=None,
+        access_id=minted.access_id,
+        prefix=prefix,
+        last6=minted.last6,
+    )
+    digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
+    rows.insert(tx, credential, digest, keyring.newest)
+    change(
+        tx,
+        caller,
+        "credential.created",
+        target_of(credential),
+        kind=credential.kind,
+        owner=owner.id,
+        last6=credential.last6,
+        expires_at=None if credential.expires_at is None else to_text(credential.expires_at),
+        allowed_ips=list(credential.allowed_ips),
+        access_level=level,
+        scopes=list(credential.scopes),
+        resources=list(credential.resources),
+        project=project_id,
+    )
+    return Created(Listed(credential, owner.name, tx.now), minted.secret)
+
+
+def _revoke(tx: Tx, caller: Caller, credential: Credential, because: str) -> Credential:
+    rows.update(tx, credential.id, {"revoked_at": tx.now})
+    tx.changed("credential", credential.id)
+    change(tx, caller, "credential.revoked", target_of(credential), because=because)
+    return replace(credential, revoked_at=tx.now)
+
+
+def _find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
+    """The credential in the caller's organization; one's own direct key needs no scope."""
+    found = rows.find(tx, caller.organization_id, credential_id)
+    if found is None:
+        require(caller, scope)
+        raise not_found("credential")
+    if not _is_own(caller, found):
+        require(caller, scope)
+    return found
+
+
+def _is_own(caller: Caller, credential: Credential) -> bool:
+    return credential.owner_kind == "user" and credential.owner_id == caller.actor.id
+
+
+def _owner_of(tx: Tx, credential: Credential) -> Owner:
+    if credential.owner_kind == "user":
+        return Owner("user", credential.owner_id, "")
+    account = directory_rows.find_service_account(tx, credential.organization_id, credential.owner_id)
+    if account is None:
+        raise not_found("service account")
+    return Owner("service_account", account.id, account.display_name, account.access_level, account.scopes)
+
+
+def _ended_at(tx: Tx, credential: Credential) -> Instant | None:
+    """When it ended for good: revoked, or expired; None while it may still be used."""
+    expired = credential.expires_at if credential.expires_at and credential.expires_at <= tx.now else None
+    ends = [each for each in (credential.revoked_at, expired) if each is not None]
+    return min(ends) if ends else None
+
+
+def _not_final(tx: Tx, credential: Credential, done: str) -> None:
+    status = credential.status(tx.now)
+    if status in {"revoked", "expired"}:
+        raise Problem(
+            "wrong-state",
+            f"The credential is {status}, which is final: it cannot be {done}. Make a new one.",
+            reason=f"{status} is final",
+        )
+
+
+def _listed(tx: Tx, caller: Caller, found: list[Credential]) -> list[Listed]:
+    names = rows.owner_names(tx, caller.organization_id, sorted({each.owner_id for each in found}))
+    return [Listed(each, names.get(each.owner_id, ""), tx.now) for each in found]

@@ -1,0 +1,389 @@
+"""Organizations, members and service accounts: who exists, and which roles they hold where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ostiary.core import check, event
+from ostiary.core.event import Target
+from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
+from ostiary.core.permission import (
+    BUILT_IN_ROLES,
+    Caller,
+    Catalogue,
+    is_resource_pattern,
+    require,
+)
+from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.services.audit import change
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory as rows
+from ostiary.storage.store import Tx
+
+MAX_ROLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """A role by name, on the organization (None or its id) or on a project (id or code)."""
+
+    role: str
+    on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSpec:
+    """A service account to be made. Values have the forms of `core.check`; names are checked here."""
+
+    display_name: str
+    username: str | None = None
+    description: str = ""
+    contact_email: str | None = None
+    access_level: AccessLevel | None = None
+    scopes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    roles: tuple[RoleSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account with its role bindings, its channel identifier and the number of its credentials that count."""
+
+    account: ServiceAccount
+    bindings: tuple[RoleBinding, ...]
+    channel_identifier: str
+    credentials: int
+
+
+def create_organization(tx: Tx, caller: Caller, name: str, slug: str, operator: bool) -> Organization:
+    """Make an organization. Its slug is fixed for good. Raises name-taken."""
+    if rows.slug_exists(tx, slug):
+        raise Problem("name-taken", f"The slug {slug} is taken.", reason="slug taken")
+    organization = Organization(tx.new_id("org"), slug, name, operator, tx.now, None)
+    rows.insert_organization(tx, organization)
+    change(
+        tx,
+        replace(caller, organization_id=organization.id),
+        "organization.created",
+        Target("organization", organization.id, name),
+        slug=slug,
+        operator=operator,
+    )
+    return organization
+
+
+def add_member(
+    tx: Tx, caller: Caller, organization_id: str, email: str, password_hash: str | None, role: str
+) -> str:
+    """Make a user and a member of the organization with one role on it. The user's id."""
+    user_id = tx.new_id("usr")
+    rows.insert_user(tx, user_id, email, password_hash)
+    rows.insert_member(tx, organization_id, user_id)
+    rows.replace_role_bindings(tx, organization_id, user_id, [RoleBinding(role, None)])
+    change(
+        tx,
+        replace(caller, organization_id=organization_id),
+        "member.added",
+        Target("user", user_id, email),
+        role=role,
+    )
+    return user_id
+
+
+def create_service_account(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
+    """Make a service account. A username that is not given is derived from the display name."""
+    require(caller, "write:service-accounts")
+    organization = own_organization(tx, caller)
+    catalogue = Catalogue(rows.scopes_of_catalogue(tx))
+    errors: list[FieldError] = []
+    access_level = level_of(spec.access_level, spec.scopes, errors)
+    check_names(catalogue, spec.scopes, spec.resources, errors)
+    bindings = _read_roles(tx, caller, spec.roles, errors)
+    if errors:
+        raise invalid_fields(tuple(errors))
+    _require_to_grant(caller, catalogue, bindings)
+    account = ServiceAccount(
+        id=tx.new_id("sa"),
+        organization_id=organization.id,
+        display_name=spec.display_name,
+        username=_free_username(tx, organization.id, spec),
+        description=spec.description,
+        contact_email=spec.contact_email,
+        access_level=access_level,
+        scopes=spec.scopes,
+        resources=spec.resources,
+        created_at=tx.now,
+        disabled_at=None,
+    )
+    rows.insert_service_account(tx, account)
+    rows.replace_role_bindings(tx, organization.id, account.id, bindings)
+    change(
+        tx,
+        caller,
+        "service_account.created",
+        _target(account),
+        username=account.username,
+        access_level=access_level,
+        scopes=list(spec.scopes),
+        resources=list(spec.resources),
+        roles=_names(bindings),
+    )
+    return _view(tx, organization, account, bindings)
+
+
+def list_service_accounts(
+    tx: Tx, caller: Caller, username: str | None, after: str | None, limit: int
+) -> list[AccountView]:
+    """Accounts of the caller's organization, newest first, below the id `after`."""
+    require(caller, "read:service-accounts")
+    organization = own_organization(tx, caller)
+    accounts = rows.list_service_accounts(tx, organization.id, username, after, limit)
+    bindings = rows.list_role_bindings(tx, organization.id, [account.id for account in accounts])
+    return [_view(tx, organization, account, bindings[account.id]) for account in accounts]
+
+
+def get_service_account(tx: Tx, caller: Caller, name: str) -> AccountView:
+    """One account by its id, client id or channel identifier."""
+    require(caller, "read:service-accounts")
+    account = find_account(tx, caller, name)
+    return _view(tx, own_organization(tx, caller), account, _bindings_of(tx, account))
+
+
+def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
+    """Change display name, description, contact email, access level, scopes or resources."""
+    require(caller, "write:service-accounts")
+    account = find_account(tx, caller, name)
+    after = replace(account, **changes)
+    catalogue = Catalogue(rows.scopes_of_catalogue(tx))
+    errors: list[FieldError] = []
+    # A level that stays fine-grained keeps its meaning; one that becomes full forgets its list.
+    if changes.get("access_level") == "full" and "scopes" not in changes:
+        changes["scopes"] = ()
+        after = replace(after, scopes=())
+    level_of(after.access_level, after.scopes, errors)
+    check_names(catalogue, after.scopes, after.resources, errors)
+    if errors:
+        raise invalid_fields(tuple(errors))
+    if {"access_level", "scopes", "resources"} & changes.keys():
+        # A wider ceiling gives its keys more: nobody grants more than they hold.
+        _require_to_grant(caller, catalogue, _bindings_of(tx, account))
+    if after != account:
+        rows.update_service_account(tx, account.id, changes)
+        tx.changed("organization", account.organization_id)
+        change(tx, caller, "service_account.updated", _target(after), changed=sorted(changes))
+    return _view(tx, own_organization(tx, caller), after, _bindings_of(tx, account))
+
+
+def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountView:
+    """Disable an account, and with it all of its credentials at once; or enable it again. Idempotent."""
+    require(caller, "write:service-accounts")
+    account = find_account(tx, caller, name)
+    if (account.disabled_at is not None) != disabled:
+        if not disabled:
+            # Enabling wakes its keys, which is giving them out again.
+            _require_to_grant(caller, Catalogue(rows.scopes_of_catalogue(tx)), _bindings_of(tx, account))
+        account = replace(account, disabled_at=tx.now if disabled else None)
+        rows.update_service_account(tx, account.id, {"disabled_at": account.disabled_at})
+        tx.changed("organization", account.organization_id)
+        change(tx, caller, f"service_account.{'disabled' if disabled else 'enabled'}", _target(account))
+    return _view(tx, own_organization(tx, caller), account, _bindings_of(tx, account))
+
+
+def delete_service_account(tx: Tx, caller: Caller, name: str) -> None:
+    """Delete an account and revoke its credentials, in one transaction. Its username stays taken."""
+    require(caller, "write:service-accounts")
+    account = find_account(tx, caller, name)
+    revoked = credential_rows.revoke_all_of(tx, account.organization_id, account.id)
+    rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
+    rows.replace_role_bindings(tx, account.organization_id, account.id, [])
+    tx.changed("organization", account.organization_id)
+    for credential_id in revoked:
+        change(
+            tx,
+            caller,
+            "credential.revoked",
+            Target("credential", credential_id, account.display_name),
+            because="its service account was deleted",
+        )
+    change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
+
+
+def list_role_bindings(tx: Tx, caller: Caller, name: str) -> tuple[RoleBinding, ...]:
+    require(caller, "read:service-accounts")
+    return tuple(_bindings_of(tx, find_account(tx, caller, name)))
+
+
+def set_role_bindings(
+    tx: Tx, caller: Caller, name: str, roles: Sequence[RoleSpec]
+) -> tuple[RoleBinding, ...]:
+    """Replace all role bindings of an account. Whoever binds a role holds every scope of it."""
+    require(caller, "write:service-accounts")
+    account = find_account(tx, caller, name)
+    errors: list[FieldError] = []
+    after = _read_roles(tx, caller, roles, errors, "/bindings")
+    if errors:
+        raise invalid_fields(tuple(errors))
+    before = _bindings_of(tx, account)
+    _require_to_grant(
+        caller,
+        Catalogue(rows.scopes_of_catalogue(tx)),
+        [binding for binding in after if binding not in before],
+    )
+    if list(after) != list(before):
+        rows.replace_role_bindings(tx, account.organization_id, account.id, after)
+        tx.changed("organization", account.organization_id)
+        change(
+            tx,
+            caller,
+            "service_account.roles_changed",
+            _target(account),
+            before=_names(before),
+            after=_names(after),
+        )
+    return tuple(after)
+
+
+def find_account(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
+    """The account that an id, a client id or a channel identifier names in the caller's organization, or not-found.
+
+    The host part of a channel identifier is not compared; its organization is.
+    """
+    account = None
+    if name.startswith("sa_"):
+        account = rows.find_service_account(tx, caller.organization_id, name)
+    elif name.startswith("ostiary-sa-"):
+        account = rows.find_service_account(
+            tx, caller.organization_id, f"sa_{name.removeprefix('ostiary-sa-')}"
+        )
+    elif "@" in name:
+        username, _, host = name.partition("@")
+        slug = host.partition(".")[0]
+        if own_organization(tx, caller).slug == slug:
+            account = rows.find_service_account_by_username(tx, caller.organization_id, username)
+    if account is None:
+        raise not_found("service account")
+    return account
+
+
+def own_organization(tx: Tx, caller: Caller) -> Organization:
+    organization = rows.find_organization(tx, caller.organization_id)
+    if organization is None:
+        raise not_found("organization")
+    return organization
+
+
+def account_scopes(tx: Tx, catalogue: Catalogue, owner_id: str, organization_id: str) -> frozenset[str]:
+    """Every scope that the owner's roles give anywhere in the organization."""
+    bindings = rows.list_role_bindings(tx, organization_id, [owner_id])[owner_id]
+    return frozenset().union(*(catalogue.role(binding.role) for binding in bindings))
+
+
+def level_of(asked: AccessLevel | None, scopes: tuple[str, ...], errors: list[FieldError]) -> AccessLevel:
+    """The access level: as asked, else fine-grained where scopes are listed. Full with a list contradicts itself."""
+    if asked == "full" and scopes:
+        errors.append(
+            FieldError("/scopes", "contradiction", "may be listed at the access level fine_grained only")
+        )
+    return asked or ("fine_grained" if scopes else "full")
+
+
+def check_names(
+    catalogue: Catalogue, scopes: tuple[str, ...], resources: tuple[str, ...], errors: list[FieldError]
+) -> None:
+    """Scopes must be known, resource patterns must have their form; every error is added to the list."""
+    for number, scope in enumerate(scopes):
+        if not catalogue.knows(scope):
+            errors.append(
+                FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of scopes")
+            )
+    for number, pattern in enumerate(resources):
+        if not is_resource_pattern(pattern):
+            errors.append(
+                FieldError(
+                    f"/resources/{number}", "invalid", "must be a path such as agents/agent_123 or agents/*"
+                )
+            )
+
+
+def _read_roles(
+    tx: Tx, caller: Caller, roles: Sequence[RoleSpec], errors: list[FieldError], pointer: str = "/roles"
+) -> list[RoleBinding]:
+    bindings: list[RoleBinding] = []
+    projects = rows.project_names(tx, caller.organization_id) if any(spec.on for spec in roles) else {}
+    for number, spec in enumerate(roles):
+        if spec.role not in BUILT_IN_ROLES:
+            errors.append(
+                FieldError(
+                    f"{pointer}/{number}/role", "unknown-role", f"must be one of {', '.join(BUILT_IN_ROLES)}"
+                )
+            )
+        project_id = None
+        if spec.on is not None and spec.on != caller.organization_id:
+            project_id = projects.get(spec.on)
+            if project_id is None:
+                raise not_found("project or organization")
+        binding = RoleBinding(spec.role, project_id)
+        if binding not in bindings:
+            bindings.append(binding)
+    return bindings
+
+
+def _require_to_grant(caller: Caller, catalogue: Catalogue, bindings: Sequence[RoleBinding]) -> None:
+    granted: frozenset[str] = frozenset().union(*(catalogue.role(binding.role) for binding in bindings))
+    require_to_hold(caller, granted)
+
+
+def require_to_hold(caller: Caller, scopes: frozenset[str]) -> None:
+    """Nobody grants more than they hold."""
+    beyond = sorted(scopes - caller.scopes)
+    if beyond:
+        raise Problem(
+            "scope-exceeds-grantor",
+            "This would grant scopes that the presented credential does not have.",
+            members={"scopes": beyond},
+            reason=f"grants beyond its own: {' '.join(beyond[:8])}",
+        )
+
+
+def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
+    if spec.username is not None:
+        if rows.username_exists(tx, organization_id, spec.username):
+            raise Problem(
+                "name-taken",
+                f"The username {spec.username} is taken, or was before its account was deleted.",
+                reason="username taken",
+            )
+        return spec.username
+    first = check.slug_of(spec.display_name)
+    number, candidate = 1, first
+    while rows.username_exists(tx, organization_id, candidate):
+        number += 1
+        candidate = f"{first}-{number}"
+    return candidate
+
+
+def _bindings_of(tx: Tx, account: ServiceAccount) -> list[RoleBinding]:
+    return rows.list_role_bindings(tx, account.organization_id, [account.id])[account.id]
+
+
+def _view(
+    tx: Tx, organization: Organization, account: ServiceAccount, bindings: Sequence[RoleBinding]
+) -> AccountView:
+    return AccountView(
+        account,
+        tuple(bindings),
+        f"{account.username}@{organization.slug}.{tx.installation.channel_host}",
+        credential_rows.count(tx, organization.id, account.id),
+    )
+
+
+def _target(account: ServiceAccount) -> Target:
+    return Target("service_account", account.id, account.display_name)
+
+
+def _names(bindings: Sequence[RoleBinding]) -> list[str]:
+    return [f"{each.role} on {each.project_id or 'organization'}" for each in bindings]
+
+
+SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
+"""Who acts where a person with the data directory does, not a credential."""

@@ -1,0 +1,109 @@
+"""The audit log's rows: append and page. Nothing here changes or removes an event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from ostiary.core.event import Event
+from ostiary.core.instant import Instant
+from ostiary.storage.tables import audit_events as table
+
+if TYPE_CHECKING:
+    from ostiary.storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as it stands in the log."""
+
+    seq: int
+    id: str
+    organization_id: str
+    time: Instant
+    action: str
+    actor_type: str
+    actor_id: str | None
+    actor_display: str
+    actor_credential_id: str | None
+    target_type: str | None
+    target_id: str | None
+    target_display: str | None
+    outcome: str
+    reason: str
+    address: str | None
+    user_agent: str
+    request_id: str
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events of an organization; None and () do not restrict."""
+
+    actions: tuple[str, ...] = ()
+    actor: str | None = None
+    """An actor's or its credential's id, or the exact display name."""
+    target: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
+    """Append events, each with the organization whose log it belongs to."""
+    rows = []
+    for organization_id, event in events:
+        rows.append(
+            {
+                "id": tx.new_id("evt"),
+                "organization_id": organization_id,
+                "time": tx.now,
+                "action": event.action,
+                "actor_type": event.actor.type,
+                "actor_id": event.actor.id,
+                "actor_display": event.actor.display,
+                "actor_credential_id": event.actor.credential_id,
+                "target_type": event.target.type if event.target else None,
+                "target_id": event.target.id if event.target else None,
+                "target_display": event.target.display if event.target else None,
+                "outcome": event.outcome,
+                "reason": event.reason,
+                "address": event.address,
+                "user_agent": event.user_agent,
+                "request_id": event.request_id,
+                "details": dict(event.details),
+            }
+        )
+    if rows:
+        tx.execute(table.insert(), rows)
+
+
+def page(
+    tx: Tx, organization_id: str, wanted: Filter, before: int | None, limit: int, oldest_first: bool = False
+) -> list[Recorded]:
+    """Events newest first, starting below the sequence number `before`; or oldest first, above it."""
+    statement = sa.select(table).where(table.c.organization_id == organization_id)
+    if wanted.actions:
+        statement = statement.where(table.c.action.in_(wanted.actions))
+    if wanted.actor is not None:
+        statement = statement.where(
+            sa.or_(
+                table.c.actor_id == wanted.actor,
+                table.c.actor_credential_id == wanted.actor,
+                table.c.actor_display == wanted.actor,
+            )
+        )
+    if wanted.target is not None:
+        statement = statement.where(table.c.target_id == wanted.target)
+    if wanted.since is not None:
+        statement = statement.where(table.c.time >= wanted.since)
+    if wanted.until is not None:
+        statement = statement.where(table.c.time < wanted.until)
+    if before is not None:
+        statement = statement.where(table.c.seq > before if oldest_first else table.c.seq < before)
+    order = table.c.seq.asc() if oldest_first else table.c.seq.desc()
+    rows = tx.execute(statement.order_by(order).limit(limit))
+    return [Recorded(**row._mapping) for row in rows]

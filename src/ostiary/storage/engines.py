@@ -1,0 +1,218 @@
+"""What differs between SQLite and PostgreSQL, side by side, and nowhere else.
+
+SQLite has one writing connection, `BEGIN IMMEDIATE`, WAL and `synchronous=FULL`. PostgreSQL has READ COMMITTED
+whose first statement locks the organization's row. Reads are one read-only snapshot on both.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ostiary.core.problem import Problem
+from ostiary.storage import tables
+
+try:
+    # Bundles a newer SQLite: 3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits
+    # while another checkpoints.
+    from pysqlite3 import dbapi2 as _sqlite
+except ImportError:
+    _sqlite = sqlite3
+sqlite_module: ModuleType = _sqlite
+
+WAIT_MS = 2_000
+"""Every wait for the database is bounded by this."""
+READERS = 6
+
+Name = Literal["sqlite", "postgresql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """A reader and a writer of one database."""
+
+    name: Name
+    reader: sa.Engine
+    writer: sa.Engine
+
+    def dispose(self) -> None:
+        self.reader.dispose()
+        self.writer.dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def connect(url: str) -> Engines:
+    """Open (not yet connect to) the database of a `sqlite:///` or `postgresql://` URL."""
+    if url.startswith("sqlite:///"):
+        return _sqlite_engines(url)
+    parts = sa.make_url(url).set(drivername="postgresql+psycopg")
+    options = {
+        "connect_timeout": 2,
+        "application_name": "ostiary",
+        "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={WAIT_MS * 2} -c timezone=UTC",
+    }
+    pool: dict[str, Any] = {"pool_timeout": WAIT_MS / 1000, "pool_recycle": 1800, "hide_parameters": True}
+    reader = sa.create_engine(
+        parts,
+        connect_args=options,
+        isolation_level="REPEATABLE READ",
+        pool_size=READERS,
+        max_overflow=0,
+        execution_options={"postgresql_readonly": True},
+        **pool,
+    )
+    writer = sa.create_engine(
+        parts, connect_args=options, isolation_level="READ COMMITTED", pool_size=8, max_overflow=24, **pool
+    )
+    return Engines("postgresql", reader, writer)
+
+
+def _sqlite_engines(url: str) -> Engines:
+    common: dict[str, Any] = {
+        "module": sqlite_module,
+        "poolclass": sa.QueuePool,
+        "max_overflow": 0,
+        "pool_timeout": WAIT_MS / 1000,
+        "hide_parameters": True,
+        "connect_args": {"check_same_thread": False, "timeout": WAIT_MS / 1000},
+    }
+    writer = sa.create_engine(url, pool_size=1, **common)
+    reader = sa.create_engine(url, pool_size=READERS, **common)
+
+    # The driver's own transactions lose updates silently: it is told to have none, and we say BEGIN ourselves.
+    def prepare(connection: Any, writes: bool) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA trusted_schema = OFF")
+        if writes:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute("PRAGMA secure_delete = ON")
+        else:
+            cursor.execute("PRAGMA query_only = ON")
+            cursor.execute("PRAGMA wal_autocheckpoint = 0")
+        cursor.close()
+
+    sa.event.listen(writer, "connect", lambda connection, _record: prepare(connection, True))
+    sa.event.listen(reader, "connect", lambda connection, _record: prepare(connection, False))
+    sa.event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return Engines("sqlite", reader, writer)
+
+
+def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> None:
+    """Make this transaction the only writer of these organizations until it ends.
+
+    On SQLite it already is the only writer of all. On PostgreSQL the rows are locked, in order of id.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    table = tables.organizations
+    for organization_id in sorted(organization_ids):
+        connection.execute(sa.select(table.c.id).where(table.c.id == organization_id).with_for_update())
+
+
+def lock_schema(connection: sa.Connection) -> None:
+    """Two nodes that migrate at once: the second waits, then finds nothing to do."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(6817426)"))
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    add: tuple[str, ...] = (),
+    latest: tuple[str, ...] = (),
+) -> None:
+    """Insert rows; where the key exists, add to some columns and take the later value of others.
+
+    Columns in neither list are overwritten. Rows are written in order of their key, so that two batches
+    that meet do not deadlock.
+    """
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    keys = [column.name for column in table.primary_key]
+    statement = make(table)
+    changed: dict[str, Any] = {}
+    for column in table.columns:
+        if column.name in keys:
+            continue
+        new = statement.excluded[column.name]
+        if column.name in add:
+            changed[column.name] = column + new
+        elif column.name in latest:
+            changed[column.name] = sa.case((new > column, new), else_=column)
+        else:
+            changed[column.name] = new
+    ordered = sorted(rows, key=lambda row: tuple(row[key] for key in keys))
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
+
+
+def is_unique_violation(error: DBAPIError) -> bool:
+    if _sqlstate(error) == "23505":
+        return True
+    return "UNIQUE constraint failed" in str(error.orig)
+
+
+def may_retry(error: DBAPIError) -> bool:
+    """Whether the same transaction, not yet committed, may succeed if it is run again now."""
+    return error.connection_invalidated or _sqlstate(error) in {"40001", "40P01", "57P01"}
+
+
+def problem(error: DBAPIError | PoolTimeoutError) -> Problem:
+    """What a caller may know of a database error. The text of the error may hold values: only its class is kept."""
+    if isinstance(error, PoolTimeoutError):
+        return Problem("unavailable", "The database is busy; try again.", reason="pool time-out")
+    text = str(error.orig).lower()
+    if "database or disk is full" in text or _sqlstate(error) == "53100":
+        return Problem(
+            "storage-full", "The disk of the database is full; nothing was changed.", reason="disk full"
+        )
+    return Problem(
+        "unavailable",
+        "The database did not answer; nothing was acknowledged. Try again.",
+        reason=f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip(),
+    )
+
+
+def is_outage(error: DBAPIError) -> bool:
+    """Whether the database could not do it now, rather than would never do it (a fault of ours)."""
+    state = _sqlstate(error) or ""
+    if error.connection_invalidated or state[:2] in {"08", "53", "57", "58", "40", "55", "25"}:
+        return True
+    text = str(error.orig).lower()
+    return type(error.orig).__name__ == "OperationalError" and not ("no such" in text or "syntax" in text)
+
+
+def linked_version(engines: Engines) -> str:
+    """The version of the database that answers: a library for SQLite, a server for PostgreSQL."""
+    if engines.name == "sqlite":
+        return str(sqlite_module.sqlite_version)
+    with engines.reader.begin() as connection:
+        return str(connection.execute(sa.text("SHOW server_version")).scalar_one())
+
+
+def clock_difference(engines: Engines, now: int) -> float:
+    """Seconds by which this node's clock is ahead of the database's. SQLite has no clock of its own: 0."""
+    if engines.name == "sqlite":
+        return 0.0
+    with engines.reader.begin() as connection:
+        theirs = connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    return now / 1_000_000 - float(theirs)
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    state = getattr(error.orig, "sqlstate", None)
+    return state if isinstance(state, str) else None

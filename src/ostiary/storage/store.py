@@ -1,0 +1,167 @@
+"""The only door to the world: `Store.read` and `Store.write` run a function with a `Tx`.
+
+One writer at a time per organization, so that straight-line code ("count, then insert") is right on both
+databases. A transaction function may run more than once: it does nothing outside `tx`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ostiary.core import identifier
+from ostiary.core.event import Event
+from ostiary.core.installation import Installation
+from ostiary.core.instant import Instant
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.storage import audit, engines, tables
+from ostiary.storage.engines import Engines
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 4
+
+
+class Clock(Protocol):
+    def __call__(self) -> Instant: ...
+
+
+class Entropy(Protocol):
+    def __call__(self, length: int, /) -> bytes: ...
+
+
+class Announce(Protocol):
+    """Tells every cache on this node that the `changes` table has grown; called after commit, before the answer."""
+
+    def __call__(self) -> None: ...
+
+
+class Tx:
+    """One transaction: the instant, random bytes, rows, the audit record, what to do after commit."""
+
+    __slots__ = ("_after", "_connection", "_entropy", "changed_anything", "installation", "now")
+
+    def __init__(
+        self, connection: sa.Connection, now: Instant, entropy: Entropy, installation: Installation
+    ) -> None:
+        self._connection = connection
+        self._entropy = entropy
+        self._after: list[Callable[[], None]] = []
+        self.now = now
+        self.installation = installation
+        self.changed_anything = False
+
+    def execute(self, statement: sa.Executable, rows: Any = None) -> sa.CursorResult[Any]:
+        """Run a statement. Only the modules of `storage` call this."""
+        result: Any = self._connection.execute(statement, rows)
+        return result  # type: ignore[no-any-return] # SQLAlchemy's Result; a CursorResult for every statement of ours
+
+    @property
+    def connection(self) -> sa.Connection:
+        """For what is written per engine, in `engines.py` only."""
+        return self._connection
+
+    def entropy(self, length: int) -> bytes:
+        return self._entropy(length)
+
+    def new_id(self, prefix: identifier.Prefix) -> str:
+        return identifier.make(prefix, self.now, self._entropy(identifier.ENTROPY))
+
+    def record(self, event: Event, organization_id: str) -> None:
+        """Put an event into the audit log of an organization, in this transaction or not at all."""
+        try:
+            audit.insert(self, [(organization_id, event)])
+        except DBAPIError as error:
+            if engines.may_retry(error):
+                raise
+            raise Problem(
+                "audit-unavailable",
+                "The audit log cannot be written, so nothing was changed. Try again.",
+                reason=type(error.orig).__name__,
+            ) from error
+
+    def changed(self, kind: str, subject_id: str) -> None:
+        """Note that what verdicts read has changed: kind is credential, organization or installation."""
+        self.changed_anything = True
+        self.execute(tables.changes.insert(), {"kind": kind, "id": subject_id, "at": self.now})
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Do this once the transaction has been committed, before the answer."""
+        self._after.append(action)
+
+    def committed(self) -> None:
+        for action in self._after:
+            action()
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A database with a clock, a source of random bytes, and the installation's facts."""
+
+    engines: Engines
+    installation: Installation
+    clock: Clock
+    entropy: Entropy
+    announce: Announce = lambda: None
+
+    def read(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(tx, …)` over one read-only snapshot."""
+        for attempt in range(ATTEMPTS):
+            try:
+                with self.engines.reader.begin() as connection:
+                    return work(self._tx(connection), *args, **kwargs)
+            except (DBAPIError, PoolTimeoutError) as error:
+                if attempt + 1 < ATTEMPTS and isinstance(error, DBAPIError) and engines.may_retry(error):
+                    continue
+                raise _translated(error) from error
+        raise AssertionError("unreachable")
+
+    def write(
+        self, work: Callable[Concatenate[Tx, Caller, P], T], caller: Caller, *args: Any, **kwargs: Any
+    ) -> T:
+        """Run `work(tx, caller, …)` as the only writer of the caller's organization."""
+        return self.write_on((caller.organization_id,), work, caller, *args, **kwargs)
+
+    def write_on(
+        self,
+        organization_ids: Sequence[str],
+        work: Callable[Concatenate[Tx, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run `work(tx, …)` as the only writer of these organizations; of none for batches and for `init`."""
+        for attempt in range(ATTEMPTS):
+            committing = False
+            try:
+                with self.engines.writer.connect() as connection, connection.begin() as transaction:
+                    engines.serialize(connection, organization_ids)
+                    tx = self._tx(connection)
+                    result = work(tx, *args, **kwargs)
+                    committing = True
+                    transaction.commit()
+            except (DBAPIError, PoolTimeoutError) as error:
+                # A commit whose answer was lost may have happened: it is not run again.
+                retry = isinstance(error, DBAPIError) and engines.may_retry(error) and not committing
+                if retry and attempt + 1 < ATTEMPTS:
+                    continue
+                raise _translated(error) from error
+            if tx.changed_anything:
+                self.announce()
+            tx.committed()
+            return result
+        raise AssertionError("unreachable")
+
+    def _tx(self, connection: sa.Connection) -> Tx:
+        return Tx(connection, self.clock(), self.entropy, self.installation)
+
+
+def _translated(error: DBAPIError | PoolTimeoutError) -> Exception:
+    """A Problem where the database could not; the error itself where the fault is ours (a 500)."""
+    if isinstance(error, PoolTimeoutError) or engines.is_outage(error):
+        return engines.problem(error)
+    return error

@@ -1,0 +1,236 @@
+"""Every table, once. Times are microseconds since 1970 (`core.instant`); lists of names are JSON text."""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Instant = sa.BigInteger
+# SQLite gives a rowid to INTEGER keys only.
+Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+class Names(sa.TypeDecorator[tuple[str, ...]]):
+    """A tuple of strings as JSON text: the same bytes in both engines, read only as a whole."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
+        return json.dumps(list(value or ()))
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> tuple[str, ...]:
+        return () if value is None or value == "[]" else tuple(json.loads(value))
+
+
+class Document(sa.TypeDecorator[dict[str, Any]]):
+    """A JSON object as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> dict[str, Any]:
+        return dict(json.loads(value))
+
+
+def _id(name: str = "id") -> sa.Column[str]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+def _organization() -> sa.Column[str]:
+    return sa.Column("organization_id", sa.Text, sa.ForeignKey("organizations.id"), nullable=False)
+
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    _id("name"),
+    sa.Column("value", sa.Text, nullable=False),
+    comment="Facts fixed at init or added to for good: channel_host, key_prefix:<prefix>, pepper:<id>",
+)
+
+catalogue = sa.Table(
+    "catalogue",
+    metadata,
+    _id("scope"),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+organizations = sa.Table(
+    "organizations",
+    metadata,
+    _id(),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("operator", sa.Boolean, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("suspended_at", Instant),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("organization_id", "code"),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _id(),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("disabled_at", Instant),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("organization_id", sa.Text, sa.ForeignKey("organizations.id"), primary_key=True),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+service_accounts = sa.Table(
+    "service_accounts",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("username", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("contact_email", sa.Text),
+    sa.Column("access_level", sa.Text, nullable=False),
+    sa.Column("scopes", Names, nullable=False),
+    sa.Column("resources", Names, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("disabled_at", Instant),
+    sa.Column("deleted_at", Instant),
+    # A deleted account keeps its row, so that its username is not given out again.
+    sa.UniqueConstraint("organization_id", "username"),
+)
+
+role_bindings = sa.Table(
+    "role_bindings",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("principal_id", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("project_id", sa.Text, sa.ForeignKey("projects.id")),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Index(None, "principal_id", "organization_id"),
+)
+
+credentials = sa.Table(
+    "credentials",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("owner_kind", sa.Text, nullable=False),
+    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("access_level", sa.Text, nullable=False),
+    sa.Column("scopes", Names, nullable=False),
+    sa.Column("resources", Names, nullable=False),
+    sa.Column("allowed_ips", Names, nullable=False),
+    sa.Column("project_id", sa.Text, sa.ForeignKey("projects.id")),
+    sa.Column("expires_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("deactivated_at", Instant),
+    sa.Column("revoked_at", Instant),
+    sa.Index(None, "organization_id", "id"),
+    sa.Index(None, "owner_id"),
+)
+
+generations = sa.Table(
+    "generations",
+    metadata,
+    _id("access_id"),
+    sa.Column(
+        "credential_id",
+        sa.Text,
+        sa.ForeignKey("credentials.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("prefix", sa.Text, nullable=False),
+    sa.Column("last6", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("pepper_id", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    comment="The secret of a credential, as a digest. A table of its own, because rotation gives a second one.",
+)
+
+credential_uses = sa.Table(
+    "credential_uses",
+    metadata,
+    _id("credential_id"),
+    sa.Column("last_used_at", Instant, nullable=False),
+    sa.Column("uses", sa.BigInteger, nullable=False),
+    comment="Written in batches, so no foreign key: a use may arrive after its credential's row has gone.",
+)
+
+access_rules = sa.Table(
+    "access_rules",
+    metadata,
+    _id("name"),
+    sa.Column("rule", Document, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+audit_events = sa.Table(
+    "audit_events",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("organization_id", sa.Text, nullable=False),
+    sa.Column("time", Instant, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("actor_type", sa.Text, nullable=False),
+    sa.Column("actor_id", sa.Text),
+    sa.Column("actor_display", sa.Text, nullable=False),
+    sa.Column("actor_credential_id", sa.Text),
+    sa.Column("target_type", sa.Text),
+    sa.Column("target_id", sa.Text),
+    sa.Column("target_display", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("address", sa.Text),
+    sa.Column("user_agent", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("details", Document, nullable=False),
+    sa.Index(None, "organization_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False, index=True),
+    comment="What verdicts read and a cache may hold has changed: kind is credential, organization or installation.",
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,303 @@
+"""What may be lost: the cache of facts, and counts that wait to be written.
+
+Facts are cached, never verdicts. All workers of one `serve` map one small file; whoever commits a change
+raises the number in it before it answers, and a worker that sees another number than its own reads the
+`changes` table before it judges. So a revocation acknowledged anywhere on the node holds everywhere on it.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, read_rule
+from ostiary.core.instant import Instant
+from ostiary.core.model import Standing
+from ostiary.core.permission import Catalogue
+from ostiary.storage import access_rules, changes, credentials, directory
+from ostiary.storage.store import Store
+
+MAX_STANDINGS: Final = 100_000
+MAX_AWAY: Final = 3600.0
+"""Seconds without a successful look at `changes` after which everything cached is forgotten."""
+
+
+class ChangeNumber:
+    """A number in a file that all processes of a node map: reading it costs some tens of nanoseconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._fd).st_size < 8:
+            os.ftruncate(self._fd, 8)
+        self._map = mmap.mmap(self._fd, 8)
+        self._view = memoryview(self._map).cast("Q")
+        # A flock belongs to the open file: threads of one process would pass each other.
+        self._lock = threading.Lock()
+
+    def read(self) -> int:
+        return self._view[0]
+
+    def raise_(self) -> None:
+        with self._lock:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                struct.pack_into("Q", self._map, 0, (self._view[0] + 1) % 2**64)
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        self._view.release()
+        self._map.close()
+        os.close(self._fd)
+
+
+@dataclass(slots=True)
+class _Installed:
+    """What belongs to the installation, read whole and dropped whole."""
+
+    catalogue: Catalogue
+    rules: dict[str, AccessRule]
+
+
+class Facts:
+    """The cache of one process. `current`, `standing`, `project` and `rule` do no I/O; `load_*` and `sync` do.
+
+    `max_staleness` is how long, in seconds, cached facts are believed without a successful look at the
+    database; 0 looks before every verdict.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        number: ChangeNumber,
+        monotonic: Callable[[], float],
+        max_staleness: float,
+        capacity: int = MAX_STANDINGS,
+    ) -> None:
+        self._store = store
+        self._number = number
+        self._monotonic = monotonic
+        self._max_staleness = max_staleness
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        self._standings: dict[str, Standing] = {}
+        self._by_credential: dict[str, set[str]] = {}
+        self._by_organization: dict[str, set[str]] = {}
+        self._projects: dict[str, dict[str, str]] = {}
+        self._installed: _Installed | None = None
+        self._seen = -1
+        self._last = -1
+        self._applied: set[int] = set()
+        self._epoch = 0
+        self._synced_at = float("-inf")
+
+    # What the hot path asks, without I/O
+
+    def current(self) -> bool:
+        """Whether what is cached may be judged now, without a look at the database first."""
+        return (
+            self._number.read() == self._seen
+            and self._monotonic() - self._synced_at < self._max_staleness
+            and self._installed is not None
+        )
+
+    def standing(self, access_id: str) -> Standing | None:
+        return self._standings.get(access_id)
+
+    def projects(self, organization_id: str) -> dict[str, str] | None:
+        """Ids and codes of an organization's projects, each with the id it means; None: not known here."""
+        return self._projects.get(organization_id)
+
+    def rule(self, name: str) -> AccessRule | None:
+        """The access rule of this name, None if there is none. Only to be asked while `current`."""
+        if name == "-":
+            return ANY_CREDENTIAL
+        installed = self._installed
+        return None if installed is None else installed.rules.get(name)
+
+    # What a thread may ask, with I/O
+
+    def sync(self) -> None:
+        """Look at what changed and forget what became stale. Raises Problem when the database does not answer."""
+        with self._syncing:
+            number = self._number.read()
+            away = self._monotonic() - self._synced_at
+            if self._last < 0 or away > MAX_AWAY:
+                self._forget_everything()
+                self._last = self._store.read(changes.last)
+            found = self._store.read(changes.since, self._last)
+            fresh = [(kind, subject) for seq, kind, subject in found if seq not in self._applied]
+            with self._lock:
+                if fresh:
+                    self._epoch += 1
+                for kind, subject in fresh:
+                    self._drop(kind, subject)
+                self._applied = {seq for seq, _, _ in found}
+            if found:
+                self._last = max(self._last, found[-1][0])
+            if self._installed is None:
+                epoch = self._epoch
+                names = self._store.read(directory.scopes_of_catalogue)
+                rules = {
+                    name: read_rule(name, document)
+                    for name, document in self._store.read(access_rules.list_all).items()
+                }
+                if epoch == self._epoch:
+                    self._installed = _Installed(Catalogue(names), rules)
+            # The number from before the reads: what came later is seen at the next look.
+            self._seen = number
+            self._synced_at = self._monotonic()
+
+    def load_standing(self, access_id: str) -> Standing | None:
+        """The standing from the cache or the database; kept unless something changed meanwhile."""
+        found = self._standings.get(access_id)
+        if found is not None:
+            return found
+        number, epoch, installed = self._number.read(), self._epoch, self._installed
+        names = (
+            installed.catalogue if installed else Catalogue(self._store.read(directory.scopes_of_catalogue))
+        )
+        found = self._store.read(credentials.find_standing, access_id, names)
+        if found is not None:
+            with self._lock:
+                if number == self._number.read() == self._seen and epoch == self._epoch:
+                    self._keep(access_id, found)
+        return found
+
+    def load_projects(self, organization_id: str) -> dict[str, str]:
+        known = self._projects.get(organization_id)
+        if known is not None:
+            return known
+        number, epoch = self._number.read(), self._epoch
+        known = self._store.read(directory.project_names, organization_id)
+        with self._lock:
+            if number == self._number.read() == self._seen and epoch == self._epoch:
+                if len(self._projects) >= self._capacity:
+                    self._projects.clear()
+                self._projects[organization_id] = known
+        return known
+
+    def __len__(self) -> int:
+        return len(self._standings)
+
+    # Under the lock
+
+    def _keep(self, access_id: str, standing: Standing) -> None:
+        while len(self._standings) >= self._capacity:
+            self._remove(next(iter(self._standings)))
+        self._standings[access_id] = standing
+        self._by_credential.setdefault(standing.credential_id, set()).add(access_id)
+        self._by_organization.setdefault(standing.organization.id, set()).add(access_id)
+
+    def _remove(self, access_id: str) -> None:
+        standing = self._standings.pop(access_id, None)
+        if standing is None:
+            return
+        for index, key in (
+            (self._by_credential, standing.credential_id),
+            (self._by_organization, standing.organization.id),
+        ):
+            index[key].discard(access_id)
+            if not index[key]:
+                del index[key]
+
+    def _drop(self, kind: str, subject: str) -> None:
+        if kind == "credential":
+            stale = self._by_credential.get(subject, set())
+        elif kind == "organization":
+            self._projects.pop(subject, None)
+            stale = self._by_organization.get(subject, set())
+        else:
+            self._installed = None
+            stale = set(self._standings)
+        for access_id in tuple(stale):
+            self._remove(access_id)
+
+    def _forget_everything(self) -> None:
+        with self._lock:
+            self._epoch += 1
+            self._standings.clear()
+            self._by_credential.clear()
+            self._by_organization.clear()
+            self._projects.clear()
+            self._applied.clear()
+            self._installed = None
+
+
+@dataclass(slots=True)
+class Count:
+    """How often something happened since it was last written, and when."""
+
+    number: int = 0
+    first: Instant = 0
+    last: Instant = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """A use or refusal of a presented credential, as the audit log tells them apart."""
+
+    organization_id: str | None
+    credential_id: str | None
+    display: str
+    actor_type: str
+    actor_id: str | None
+    accepted: bool
+    reason: str
+    address: str | None
+    via: str
+
+
+@dataclass(slots=True)
+class Counts:
+    """Uses and refusals in memory until they are written, every some seconds; a crash loses at most those.
+
+    Bounded: past `capacity` different occasions, further ones are counted together by reason.
+    """
+
+    capacity: int = 20_000
+    _counts: dict[Occasion, Count] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, occasion: Occasion, now: Instant) -> None:
+        with self._lock:
+            count = self._counts.get(occasion)
+            if count is None:
+                if len(self._counts) >= self.capacity:
+                    occasion = Occasion(
+                        None,
+                        None,
+                        "many",
+                        "unknown",
+                        None,
+                        occasion.accepted,
+                        occasion.reason,
+                        None,
+                        occasion.via,
+                    )
+                count = self._counts.setdefault(occasion, Count(first=now))
+            count.number += 1
+            count.last = now
+
+    def take(self) -> dict[Occasion, Count]:
+        """Everything counted so far; counting begins anew."""
+        with self._lock:
+            taken, self._counts = self._counts, {}
+        return taken
+
+    def give_back(self, taken: dict[Occasion, Count]) -> None:
+        """What could not be written is counted again."""
+        with self._lock:
+            for occasion, count in taken.items():
+                present = self._counts.get(occasion)
+                if present is None:
+                    self._counts[occasion] = count
+                else:
+                    present.number += count.number
+                    present.first = count.first

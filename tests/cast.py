@@ -1,0 +1,252 @@
+"""Who appears in the tests: Alice owns, Bob is a member, Charlie is a stranger, Robo is a service account.
+
+And what they run on: a store with a clock and random bytes that the test holds in its hand.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ostiary.config import Settings
+from ostiary.core.event import Actor
+from ostiary.core.installation import Installation
+from ostiary.core.instant import SECOND, Instant
+from ostiary.core.keyring import derive
+from ostiary.core.model import Organization
+from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
+from ostiary.http.app import Opened, build
+from ostiary.services import credentials, directory, installation
+from ostiary.services.credentials import Created, CredentialSpec
+from ostiary.services.directory import SYSTEM_CALLER, AccountSpec, AccountView, RoleSpec
+from ostiary.storage import migrations
+from ostiary.storage.engines import Engines
+from ostiary.storage.store import Store
+from ostiary.storage.volatile import ChangeNumber
+
+NOON: Instant = 1_795_000_000 * SECOND
+"""When the tests begin: some day in November 2026."""
+MASTER_KEY = bytes(range(32))
+SEED = 20_261_122
+
+
+@dataclass(slots=True)
+class Clock:
+    """A clock that stands still until the test moves it. As a monotonic clock it gives seconds."""
+
+    now: Instant = NOON
+
+    def __call__(self) -> Instant:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now / SECOND
+
+    def advance(self, length: int) -> None:
+        """Move on by a length in microseconds."""
+        self.now += length
+
+
+@dataclass(slots=True)
+class Entropy:
+    """Random bytes from a seed."""
+
+    seed: int = SEED
+    _random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def __call__(self, length: int) -> bytes:
+        return self._random.randbytes(length)
+
+
+@dataclass(slots=True)
+class House:
+    """An initialised installation, with the cast as callers of services."""
+
+    store: Store
+    clock: Clock
+    number: ChangeNumber
+    acme: Organization
+    """The operator's organization: Alice's, with Bob as a member."""
+    umbrella: Organization
+    """A customer's: Charlie's."""
+    alice: Caller
+    bob: Caller
+    charlie: Caller
+    alice_key: str
+    charlie_key: str
+
+    def account(
+        self, name: str = "Robo", roles: tuple[str, ...] = ("developer",), **spec: Any
+    ) -> AccountView:
+        """A service account of Acme's, made by Alice."""
+        return self.store.write(
+            directory.create_service_account,
+            self.alice,
+            AccountSpec(display_name=name, roles=tuple(RoleSpec(role) for role in roles), **spec),
+        )
+
+    def key(self, account: AccountView, **spec: Any) -> Created:
+        """An API key of an account of Acme's."""
+        return self.store.write(credentials.create, self.alice, account.account.id, CredentialSpec(**spec))
+
+    def with_policy(self, **policy: Any) -> "House":
+        """The same house under another policy."""
+        installed = replace(self.store.installation, policy=Policy(**policy))
+        return replace(self, store=replace(self.store, installation=installed))
+
+
+def caller(
+    organization: Organization, user_id: str, display: str, role: str, credential_id: str | None = None
+) -> Caller:
+    """A user with a built-in role on its organization, as a service sees it."""
+    return Caller(
+        Actor("user", user_id, f"{display} (API key)", credential_id),
+        organization.id,
+        Catalogue(frozenset(FIRST_CATALOGUE)).role(role),
+        organization.operator,
+    )
+
+
+def move_in(engines: Engines, data: Path, clock: Clock | None = None) -> House:
+    """Initialise an empty, migrated database and let the cast move in."""
+    clock = clock or Clock()
+    number = ChangeNumber(data / "changes.number")
+    store = Store(engines, Installation(derive([MASTER_KEY])), clock, Entropy(), number.raise_)
+    begun = store.write_on((), installation.begin, SYSTEM_CALLER, "Acme", "alice@acme.test", "hash")
+    alice = caller(begun.organization, begun.user_id, "alice@acme.test", "organization-admin", begun.key_id)
+    bob_id = store.write(directory.add_member, alice, begun.organization.id, "bob@acme.test", None, "viewer")
+    umbrella = store.write_on((), directory.create_organization, SYSTEM_CALLER, "Umbrella", "umbrella", False)
+    charlie_id = store.write_on(
+        (),
+        directory.add_member,
+        SYSTEM_CALLER,
+        umbrella.id,
+        "charlie@umbrella.test",
+        None,
+        "organization-admin",
+    )
+    charlie = caller(umbrella, charlie_id, "charlie@umbrella.test", "organization-admin")
+    charlie_key = store.write(credentials.create_direct, charlie, CredentialSpec(name="Charlie's"))
+    return House(
+        store,
+        clock,
+        number,
+        begun.organization,
+        umbrella,
+        alice,
+        caller(begun.organization, bob_id, "bob@acme.test", "viewer"),
+        charlie,
+        begun.key.reveal(),
+        charlie_key.secret.reveal(),
+    )
+
+
+def migrated(engines: Engines) -> Engines:
+    migrations.upgrade(engines)
+    return engines
+
+
+# The application in this process, with the peer's address and the clock in the test's hand
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Front:
+    """The whole ASGI application without a socket. Duties do not run by themselves: `write_counts` does their work."""
+
+    def __init__(self, house: House, data: Path, **settings: Any) -> None:
+        self.house = house
+        opened = Opened(Settings.model_validate({"data": data, **settings}), house.store, house.number)
+        self.door, self.duties, self.facts = build(opened, house.clock.monotonic)
+        self._runner = asyncio.Runner()
+        self._numbers = itertools.count()
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def write_counts(self) -> None:
+        self.duties.write_counts()
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        peer: str = "192.0.2.1",
+        raw: bytes | None = None,
+    ) -> Answer:
+        """Send one request; `body` as JSON, or `raw` bytes as they are."""
+        fields = [("host", "localhost:8080")]
+        fields += list(headers.items()) if isinstance(headers, Mapping) else list(headers or ())
+        if key is not None:
+            fields.append(("x-api-key", key))
+        content = b""
+        if raw is not None:
+            content = raw
+        elif body is not None:
+            content = json.dumps(body).encode()
+        if (raw is not None or body is not None) and not any(n.lower() == "content-type" for n, _ in fields):
+            fields.append(("content-type", "application/json"))
+        path, _, query = target.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode("latin-1"),
+            "query_string": query.encode("latin-1"),
+            "root_path": "",
+            "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in fields],
+            "client": (peer, 40000),
+            "server": ("localhost", 8080),
+        }
+        return self._runner.run(self._send(scope, content))
+
+    async def _send(self, scope: dict[str, Any], content: bytes) -> Answer:
+        sent = False
+        status, headers, parts = 0, [], []
+
+        async def receive() -> dict[str, Any]:
+            nonlocal sent
+            if sent:
+                await asyncio.Event().wait()
+            sent = True
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: Any) -> None:
+            nonlocal status, headers
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], message["headers"]
+            else:
+                parts.append(message.get("body", b""))
+
+        await self.door(scope, receive, send)
+        return Answer(status, {n.decode(): v.decode("latin-1") for n, v in headers}, b"".join(parts))
+
+    def verify(self, credential: str, key: str | None = None, **question: Any) -> dict[str, Any]:
+        """The verdict of `/v1/verify`, asked with Alice's key."""
+        answer = self.ask(
+            "POST", "/v1/verify", {"credential": credential, **question}, key=key or self.house.alice_key
+        )
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = answer.json()
+        return found
