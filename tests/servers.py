@@ -142,41 +142,6 @@ def _answers(server: Postgres) -> bool:
         return False
 
 
-# nginx
-
-
-@contextlib.contextmanager
-def nginx(configuration: str) -> Iterator[None]:
-    """nginx with this text as the body of its `http` block."""
-    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        raise UnavailableError(
-            "nginx is not installed (root on Debian or Ubuntu: apt-get install nginx-light)"
-        )
-    home = Path(tempfile.mkdtemp(prefix="ostiary-nginx-"))
-    try:
-        temporary = "".join(
-            f"{kind}_temp_path {home}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (home / "nginx.conf").write_text(
-            f"daemon off; master_process off; pid {home}/pid; error_log {home}/error.log info;"
-            f" events {{ worker_connections 512; }}\nhttp {{ access_log off; {temporary}\n{configuration}\n}}\n"
-        )
-        port = int(configuration.partition("listen 127.0.0.1:")[2].partition(";")[0])
-        process = subprocess.Popen([program, "-p", home, "-c", home / "nginx.conf"], stderr=subprocess.PIPE)
-        try:
-            wait_until("nginx", lambda: accepts(port), process)
-            yield
-        finally:
-            process.terminate()
-            process.wait(10)
-            assert process.stderr is not None
-            process.stderr.close()
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
 # Ostiary
 
 
