@@ -30,7 +30,7 @@ run: $(SERVER) ## start Ostiary on http://localhost:8080 (PORT=, DATA=, HOST=, O
 	@exec $(BIN)/ostiary serve --data '$(DATA)' --port '$(PORT)' $(if $(HOST),--host '$(HOST)')
 
 setup: $(DEV) ## install everything that the tests need; downloads stay in pip's and apt's own caches
-	@tests/setup-nginx
+	@tests/setup-debian nginx:nginx-light
 
 check: $(DEV) ## format, lint, types, pure and SQLite tests (at most 90 s)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
@@ -47,6 +47,7 @@ prove: setup ## the promises in full, up to an hour; P=P3 runs one; results go t
 	@OSTIARY_PROVE=1 $(BIN)/python -m pytest -q -m promise $(if $(P),--promise '$(P)')
 
 bench: setup ## measure against the bars; writes benchmarks/results/
+	@tests/setup-debian wrk:wrk
 	@$(BIN)/python -m benchmarks
 
 lock: $(DEV) ## resolve the pinned requirements again

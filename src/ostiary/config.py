@@ -5,14 +5,12 @@ Sources, first wins: command line, environment (`OSTIARY_…`), TOML file. A sec
 """
 
 import difflib
-import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -29,9 +27,6 @@ CLIENT_SETTINGS: Final = frozenset({"URL", "API_KEY", "API_KEY_FILE", "TOKEN", "
 """Settings of the same executable as a client; the server leaves them alone."""
 
 DEFAULT_PORT: Final = 8080
-MASTER_KEY_FILE: Final = "master.key"
-DATABASE_FILE: Final = "ostiary.db"
-CHANGES_FILE: Final = "changes.number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +241,6 @@ class Loaded:
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
 
-    def with_settings(self, **changes: Any) -> Self:
-        return type(self)(self.settings.model_copy(update=changes), self.sources, self.warnings)
-
 
 def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Loaded:
     """Gather and check the settings. Raises ConfigurationError with all that is wrong."""
@@ -302,7 +294,7 @@ def _from_file(file: Path, wrong: list[Wrong]) -> dict[str, Any]:
     try:
         values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        wrong.append(Wrong("--config", str(file), f"cannot be read: {_os_reason(error)}"))
+        wrong.append(Wrong("--config", str(file), f"cannot be read: {os_reason(error)}"))
         return {}
     except tomllib.TOMLDecodeError as error:
         # The message of the parser may quote the text; its place is enough.
@@ -334,7 +326,7 @@ def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> lis
             try:
                 found.append((name, Path(file).read_text("utf-8").strip(), f"{variable}_FILE"))
             except (OSError, UnicodeDecodeError) as error:
-                wrong.append(Wrong(f"{variable}_FILE", "environment", f"cannot be read: {_os_reason(error)}"))
+                wrong.append(Wrong(f"{variable}_FILE", "environment", f"cannot be read: {os_reason(error)}"))
         elif plain is not None:
             found.append((name, plain, "environment"))
     for variable in environment:
@@ -385,7 +377,7 @@ def _reason(error: Any) -> str:
     return message.replace("Input should", "must", 1)
 
 
-def _os_reason(error: Exception) -> str:
+def os_reason(error: Exception) -> str:
     return (error.strerror or "error") if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
@@ -403,70 +395,3 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(each) for each in value) or "none"
     return str(value)
-
-
-# The data directory
-
-
-def prepare_data(settings: Settings, *, create: bool) -> None:
-    """Check the data directory, or make it. Raises ConfigurationError."""
-    data = settings.data
-    try:
-        if create:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not data.is_dir():
-            reason = "is not a directory" if data.exists() else "does not exist; run `ostiary init` first"
-            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), reason))
-        if not os.access(data, os.W_OK | os.X_OK):
-            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), "cannot be written to"))
-        if stat.S_IMODE(data.stat().st_mode) & 0o077:
-            if create and not any(data.iterdir()):
-                data.chmod(0o700)
-            else:
-                raise ConfigurationError(
-                    Wrong("OSTIARY_DATA", str(data), "can be read by others; run `chmod 700` on it")
-                )
-    except OSError as error:
-        raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), _os_reason(error))) from None
-
-
-def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
-    """The master keys: as configured, or from the data directory, where `create` makes one. ConfigurationError."""
-    if settings.master_key is not None:
-        return read_master_keys(settings.master_key.get_secret_value())
-    if settings.database_url is not None:
-        raise ConfigurationError(
-            Wrong(
-                "OSTIARY_MASTER_KEY",
-                "not set",
-                "is needed with PostgreSQL, so that all nodes share it; "
-                "`head -c 32 /dev/urandom | base64` makes one",
-            )
-        )
-    path = settings.data / MASTER_KEY_FILE
-    if create and not path.exists():
-        import base64
-        import secrets
-
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
-            file.flush()
-            os.fsync(fd)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        with os.fdopen(fd, "r") as file:
-            mode = os.fstat(fd).st_mode
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            Wrong("OSTIARY_MASTER_KEY", str(path), f"cannot be read: {_os_reason(error)}")
-        ) from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigurationError(
-            Wrong("OSTIARY_MASTER_KEY", str(path), "can be read by others; run `chmod 600` on it")
-        )
-    try:
-        return read_master_keys(text)
-    except ValueError as error:
-        raise ConfigurationError(Wrong("OSTIARY_MASTER_KEY", str(path), str(error))) from None

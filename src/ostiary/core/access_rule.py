@@ -12,8 +12,6 @@ from urllib.parse import unquote
 
 from ostiary.core.permission import Scopes, is_scope
 
-MAX_MATCHES = 200
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")

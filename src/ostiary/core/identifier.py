@@ -21,9 +21,3 @@ def make(prefix: Prefix, instant: int, entropy: bytes) -> str:
         number, rest = number >> 5, number & 31
         digits.append(_ALPHABET[rest])
     return f"{prefix}_{''.join(reversed(digits))}"
-
-
-def has_form(text: str, prefix: Prefix) -> bool:
-    """Whether the text could be an id of this kind. Whether it exists is another question."""
-    head, _, tail = text.partition("_")
-    return head == prefix and len(tail) == _LENGTH and all(c in _ALPHABET for c in tail)

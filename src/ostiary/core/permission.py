@@ -4,7 +4,7 @@ It owns the algebra of scopes; which roles a principal holds is the directory's 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -183,8 +183,3 @@ class Catalogue:
         if found is None:
             found = self._roles[role] = role_scopes(role, self.names)
         return found
-
-
-def role_table(catalogue: Scopes) -> Mapping[str, Scopes]:
-    """Every built-in role with its scopes, for documentation and listings."""
-    return {role: role_scopes(role, catalogue) for role in BUILT_IN_ROLES}

@@ -18,20 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.config import (
-    CHANGES_FILE,
-    DATABASE_FILE,
-    ConfigurationError,
-    Settings,
-    Wrong,
-    master_keys,
-    prepare_data,
-)
+from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
 from ostiary.core.problem import Problem
 from ostiary.core.secret import prefix_of
+from ostiary.data_directory import CHANGES_FILE, DATABASE_FILE, master_keys, prepare_data
 from ostiary.http.api import access_rules, audit_events, credentials, service_accounts
 from ostiary.http.api.route import Wiring, answer, problem_response
 from ostiary.http.door import Door

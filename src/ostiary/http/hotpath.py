@@ -6,22 +6,21 @@ how a fact is found differs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import orjson
 
 from ostiary.core import secret
-from ostiary.core.access_rule import AccessRule, AmbiguousPathError, is_rule_name, read_path
-from ostiary.core.address import Address, Network, parse_address
+from ostiary.core.access_rule import is_rule_name
+from ostiary.core.address import Address, Network
 from ostiary.core.installation import Installation
-from ostiary.core.instant import Instant, to_text
+from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
-from ostiary.core.permission import Scopes
-from ostiary.core.problem import FieldError, Problem, invalid_fields
-from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
-from ostiary.http import messages
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
+from ostiary.http import messages, telling
 from ostiary.http.messages import NO_STORE, Headers, Presented
+from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.storage.volatile import Counts, Facts, Occasion
 
 VERIFY: Final = b"/v1/verify"
@@ -29,8 +28,6 @@ CAPABILITIES: Final = b"/v1/capabilities"
 AUTHORIZE: Final = b"/v1/authorize/"
 AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
 JSON: Final = (b"content-type", b"application/json")
-VERIFY_FIELDS: Final = frozenset({"credential", "ip", "scopes", "project", "resource", "audience", "count"})
-MAX_SCOPES: Final = 100
 
 
 class _Cold(Exception):  # noqa: N818 - not an error: a fact is not in memory
@@ -70,17 +67,6 @@ class _InDatabase:
 
     def projects(self, organization_id: str) -> dict[str, str]:
         return self._facts.load_projects(organization_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked about a credential, before names are resolved."""
-
-    address: Address | None
-    scopes: Scopes = NO_SCOPES
-    project: str | None = None
-    resource: str | None = None
-    about_itself: bool = False
 
 
 def is_hot(path: bytes) -> bool:
@@ -181,7 +167,7 @@ class HotPath:
             answers_for_projects=False,
         )
         assert asking.standing is not None
-        asked = _read_question(headers, body)
+        asked = read_question(headers, body)
         verdict = self._judge(asked.credential, asked.question, find)
         if verdict.standing is not None:
             home = asking.standing.organization
@@ -189,7 +175,7 @@ class HotPath:
                 verdict = UNKNOWN
         if asked.count:
             self._note(verdict, asked.credential, asked.question.address, "verify", asking.standing)
-        return messages.wire(200, [JSON, NO_STORE], orjson.dumps(_verify_body(verdict)))
+        return messages.wire(200, [JSON, NO_STORE], orjson.dumps(telling.verify_body(verdict)))
 
     def _capabilities(self, headers: Headers, address: Address | None, find: _Find) -> bytes:
         verdict = self._identify(
@@ -197,7 +183,7 @@ class HotPath:
         )
         assert verdict.standing is not None
         return messages.wire(
-            200, [JSON, NO_STORE], orjson.dumps(_capabilities_body(verdict, verdict.standing))
+            200, [JSON, NO_STORE], orjson.dumps(telling.capabilities_body(verdict, verdict.standing))
         )
 
     def _authorize(
@@ -212,16 +198,16 @@ class HotPath:
             )
         status, error, verdict = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return messages.wire(200, [NO_STORE, *_identity(verdict)])
+            return messages.wire(200, [NO_STORE, *telling.identity(verdict)])
         auth_error = (b"x-auth-error", error.encode())
         if status == 400:
-            problem = Problem("invalid-request", _ADVICE.get(error, "The request cannot be judged."))
+            problem = Problem("invalid-request", telling.ADVICE.get(error, "The request cannot be judged."))
             if error == "invalid_request":
                 problem = messages.conflicting()
         elif status == 401:
             problem = messages.unauthorized("missing" if error == "missing" else "invalid")
         else:
-            problem = _forbidden(error, verdict)
+            problem = telling.forbidden(error, verdict)
         return messages.problem_wire(problem, extra=[auth_error])
 
     def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: _Find) -> bytes:
@@ -232,7 +218,7 @@ class HotPath:
         )
         status, error, verdict = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return messages.wire(200, [NO_STORE, *_identity(verdict)])
+            return messages.wire(200, [NO_STORE, *telling.identity(verdict)])
         fields = [NO_STORE, (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode())]
         if status == 401:
             fields.append(
@@ -279,10 +265,10 @@ class HotPath:
         question = Question(address)
         refusal = "" if rule is not None else "no_such_rule"
         if rule is not None and described is not None and rule.name != "-":
-            question, refusal = _of_rule(rule, described, address)
+            question, refusal = of_rule(rule, described, address)
         verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
-        if verdict.valid and rule is not None and not refusal:
-            refusal = _not_for(rule, verdict)
+        if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
+            refusal = not_for(rule, verdict.standing)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
             # The credential is good, the request is not: say so, but only to a good credential.
             self._note(verdict, given.text, address, "authorize", refused=refusal)
@@ -321,7 +307,7 @@ class HotPath:
         if verdict.valid:
             return verdict
         if verdict.code in WRONG_PLACE:
-            raise _forbidden(verdict.code, verdict)
+            raise telling.forbidden(verdict.code, verdict)
         raise messages.unauthorized(verdict.code)
 
     def _judge(self, text: bytes, question: Question, find: _Find) -> Verdict:
@@ -372,7 +358,7 @@ class HotPath:
             occasion = Occasion(
                 standing.organization.id,
                 standing.credential_id,
-                display_of(standing),
+                telling.display_of(standing),
                 standing.principal.kind,
                 standing.principal.id,
                 verdict.valid and not refused,
@@ -383,199 +369,7 @@ class HotPath:
         self.counts.add(occasion, self._clock())
 
 
-def display_of(standing: Standing) -> str:
-    """How an actor reads in the audit log: `ci-bot (API key)`."""
-    return f"{standing.principal.display} (API key)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    credential: bytes
-    question: Question
-    count: bool
-
-
-def _read_question(headers: Headers, body: bytes) -> _Asked:
-    """Parse and check the body of `/v1/verify`, all field errors at once."""
-    if not is_json(headers):
-        raise Problem("unsupported-media-type", "Send the body as application/json.")
-    value = messages.strict_json(body)
-    if not isinstance(value, dict):
-        raise invalid_fields((FieldError("", "wrong-type", "must be an object"),))
-    errors = [
-        FieldError(f"/{messages._escape(name)}", "unknown-member", "is not a member of this request")
-        for name in value
-        if name not in VERIFY_FIELDS
-    ]
-
-    def text(name: str, required: bool = False) -> str | None:
-        given = value.get(name)
-        if given is None and not (required or name in value):
-            return None
-        if not isinstance(given, str):
-            code = "missing" if name not in value else "wrong-type"
-            errors.append(FieldError(f"/{name}", code, "must be a string"))
-            return None
-        return given
-
-    credential = text("credential", required=True)
-    ip, project, resource = text("ip"), text("project"), text("resource")
-    text("audience")
-    address = None
-    if ip is not None:
-        try:
-            address = parse_address(ip)
-        except ValueError as error:
-            errors.append(FieldError("/ip", "invalid", str(error)))
-    scopes = value.get("scopes", [])
-    if (
-        not isinstance(scopes, list)
-        or len(scopes) > MAX_SCOPES
-        or not all(isinstance(s, str) for s in scopes)
-    ):
-        errors.append(FieldError("/scopes", "wrong-type", f"must be a list of at most {MAX_SCOPES} strings"))
-        scopes = []
-    count = value.get("count", True)
-    if not isinstance(count, bool):
-        errors.append(FieldError("/count", "wrong-type", "must be true or false"))
-    if errors or credential is None:
-        raise invalid_fields(tuple(errors))
-    return _Asked(
-        credential.encode(),
-        Question(address, frozenset(scopes), project, resource),
-        bool(count),
-    )
-
-
-def is_json(headers: Headers) -> bool:
-    """Whether the body is declared as JSON (parameters such as charset do not matter)."""
-    value = messages.header(headers, b"content-type")
-    return value is not None and value.partition(b";")[0].strip().lower() == b"application/json"
-
-
-def _verify_body(verdict: Verdict) -> dict[str, Any]:
-    standing = verdict.standing
-    body: dict[str, Any] = {
-        "valid": verdict.valid,
-        "code": verdict.code,
-        "credential_id": None if standing is None else standing.credential_id,
-        "kind": None,
-        "principal": None,
-        "organization": None,
-        "project": None,
-        "scopes": None,
-        "expires_at": None,
-        "rate_limit": None,
-    }
-    if verdict.valid and standing is not None:
-        body |= {
-            "kind": standing.kind,
-            "principal": _principal(standing),
-            "organization": standing.organization.id,
-            "project": verdict.project,
-            "scopes": sorted(verdict.scopes),
-            "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
-        }
-    return body
-
-
-def _principal(standing: Standing) -> dict[str, Any]:
-    principal = standing.principal
-    return {
-        "type": principal.kind,
-        "id": principal.id,
-        "display_name": principal.display,
-        "username": principal.username,
-    }
-
-
-def _capabilities_body(verdict: Verdict, standing: Standing) -> dict[str, Any]:
-    organization = standing.organization
-    return {
-        "principal": _principal(standing),
-        "credential": {
-            "id": standing.credential_id,
-            "kind": standing.kind,
-            "name": standing.name,
-            "access_level": standing.access_level,
-            "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
-        },
-        "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
-        "project": verdict.project,
-        "scopes": sorted(verdict.scopes),
-        "resources": sorted({*standing.principal.resources, *standing.resources}),
-        "limits": {"allowed_ips": [str(network) for network in standing.networks]},
-    }
-
-
-def _identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    """The fields that tell an upstream who calls: every one is set, empty if there is nothing to say."""
-    standing = verdict.standing
-    assert standing is not None
-    return [
-        (b"x-auth-subject", standing.principal.id.encode()),
-        (b"x-auth-kind", standing.kind.encode()),
-        (b"x-auth-organization", standing.organization.id.encode()),
-        (b"x-auth-credential", standing.credential_id.encode()),
-        (b"x-auth-scopes", " ".join(sorted(verdict.scopes)).encode()),
-        (b"x-auth-assertion", b""),
-    ]
-
-
-def _of_rule(
-    rule: AccessRule, described: tuple[bytes, bytes], address: Address | None
-) -> tuple[Question, str]:
-    """What the rule asks about the described request; or the name of why it refuses."""
-    method, target = described
-    try:
-        path = read_path(target.decode("latin-1"))
-    except AmbiguousPathError:
-        return Question(address), "ambiguous_path"
-    except ValueError:
-        return Question(address), "invalid_request"
-    match = rule.match(method.decode("latin-1"), path)
-    if match is None:
-        return Question(address), "no_match"
-    return Question(address, match.scopes, rule.project, match.resource_of(path)), ""
-
-
-def _not_for(rule: AccessRule, verdict: Verdict) -> str:
-    standing = verdict.standing
-    assert standing is not None
-    if rule.kinds and standing.kind not in rule.kinds:
-        return "kind_not_allowed"
-    if rule.organizations and standing.organization.id not in rule.organizations:
-        return "organization_not_allowed"
-    return ""
-
-
 _NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}
-
-_ADVICE: Final = {
-    "untrusted_proxy": "A rule judges the forwarded request, and this peer is not in OSTIARY_TRUSTED_PROXIES.",
-    "not_described": "The proxy must send the forwarded request's method and URI, each once.",
-    "insufficient_scope": "The credential lacks a scope that this request needs.",
-    "ip_not_allowed": "The credential may not be used from this address.",
-    "project_not_allowed": "The credential may not be used for this project.",
-    "resource_not_allowed": "The credential may not be used for this resource.",
-    "ambiguous_path": "Two servers could read this path differently.",
-    "no_match": "No line of the access rule fits this request.",
-    "no_such_rule": "There is no such access rule.",
-    "kind_not_allowed": "This kind of credential may not be used here.",
-    "organization_not_allowed": "The credential's organization has no access here.",
-}
-
-
-def _forbidden(error: str, verdict: Verdict) -> Problem:
-    members: dict[str, object] = {"error": error}
-    if verdict.missing:
-        members["scope"] = " ".join(sorted(verdict.missing))
-    return Problem(
-        "insufficient-permissions",
-        _ADVICE.get(error, "The credential may not be used for this."),
-        members=members,
-        reason=error,
-    )
 
 
 def _wrong_method(allowed: bytes) -> bytes:

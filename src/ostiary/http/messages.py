@@ -121,6 +121,12 @@ def bad_target(target: bytes) -> bool:
     return _BAD_TARGET.search(target) is not None
 
 
+def is_json(headers: Headers) -> bool:
+    """Whether the body is declared as JSON (parameters such as charset do not matter)."""
+    value = header(headers, b"content-type")
+    return value is not None and value.partition(b";")[0].strip().lower() == b"application/json"
+
+
 # Strict JSON
 
 
@@ -200,14 +206,14 @@ def _check_text(value: Any, pointer: str = "") -> None:
             if any("\x00" in key or any("\ud800" <= c <= "\udfff" for c in key) for key in each):
                 errors.append(FieldError(where, "invalid-text", "has a member whose name is not text"))
             else:
-                pending += [(f"{where}/{_escape(key)}", member) for key, member in each.items()]
+                pending += [(f"{where}/{escape(key)}", member) for key, member in each.items()]
         elif isinstance(each, list):
             pending += [(f"{where}/{number}", member) for number, member in enumerate(each)]
     if errors:
         raise invalid_fields(tuple(errors))
 
 
-def _escape(key: str) -> str:
+def escape(key: str) -> str:
     """A member's name in a JSON pointer, shortened: names come from outside."""
     return key[:64].replace("~", "~0").replace("/", "~1")
 

@@ -143,10 +143,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     """
     before = _find(tx, caller, credential_id, "write:credentials")
     _not_final(tx, before, "changed")
-    if changes.get("access_level") == "full" and "scopes" not in changes:
-        changes["scopes"] = ()
-    elif changes.get("scopes") and "access_level" not in changes:
-        changes["access_level"] = "fine_grained"
+    changes = directory.settle_level(changes)
     after = replace(before, **changes)
     spec = CredentialSpec(
         expires_at=after.expires_at if "expires_at" in changes else None,

@@ -153,13 +153,10 @@ def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str,
     """Change display name, description, contact email, access level, scopes or resources."""
     require(caller, "write:service-accounts")
     account = find_account(tx, caller, name)
+    changes = settle_level(changes)
     after = replace(account, **changes)
     catalogue = Catalogue(rows.scopes_of_catalogue(tx))
     errors: list[FieldError] = []
-    # A level that stays fine-grained keeps its meaning; one that becomes full forgets its list.
-    if changes.get("access_level") == "full" and "scopes" not in changes:
-        changes["scopes"] = ()
-        after = replace(after, scopes=())
     level_of(after.access_level, after.scopes, errors)
     check_names(catalogue, after.scopes, after.resources, errors)
     if errors:
@@ -285,6 +282,15 @@ def level_of(asked: AccessLevel | None, scopes: tuple[str, ...], errors: list[Fi
             FieldError("/scopes", "contradiction", "may be listed at the access level fine_grained only")
         )
     return asked or ("fine_grained" if scopes else "full")
+
+
+def settle_level(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes in which access level and scopes agree: a list means fine-grained, full forgets the list."""
+    if changes.get("access_level") == "full" and "scopes" not in changes:
+        return changes | {"scopes": ()}
+    if changes.get("scopes") and "access_level" not in changes:
+        return changes | {"access_level": "fine_grained"}
+    return changes
 
 
 def check_names(

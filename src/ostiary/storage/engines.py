@@ -160,12 +160,6 @@ def upsert(
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
 
 
-def is_unique_violation(error: DBAPIError) -> bool:
-    if _sqlstate(error) == "23505":
-        return True
-    return "UNIQUE constraint failed" in str(error.orig)
-
-
 def may_retry(error: DBAPIError) -> bool:
     """Whether the same transaction, not yet committed, may succeed if it is run again now."""
     return error.connection_invalidated or _sqlstate(error) in {"40001", "40P01", "57P01"}

@@ -24,7 +24,9 @@ from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import messages
-from ostiary.http.hotpath import HotPath, Question, display_of, is_json
+from ostiary.http.hotpath import HotPath
+from ostiary.http.question import Question
+from ostiary.http.telling import display_of
 from ostiary.services import audit
 from ostiary.storage.store import Store
 
@@ -127,7 +129,7 @@ def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """A dependency that reads the body as this model. Raises Problems with a pointer for each wrong field."""
 
     async def read(request: Request) -> Model:
-        if not is_json(request.scope["headers"]):
+        if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
         value = messages.strict_json(await request.body())
         try:

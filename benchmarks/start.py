@@ -1,0 +1,38 @@
+"""S10: `ostiary serve` to ready, and `ostiary --help`, beside `python -c pass` in the same run."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.measure import ROUNDS, Row, spread
+from tests import servers
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def run(scratch: Path) -> list[Row]:
+    data = scratch / "start"
+    first = servers.initialise(data)
+    ready, helped, nothing = [], [], []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        with servers.ostiary(data, first):
+            ready.append(time.perf_counter() - begun)
+        helped.append(
+            seconds(lambda: subprocess.run([*servers.OSTIARY, "--help"], stdout=subprocess.DEVNULL))
+        )
+        nothing.append(seconds(lambda: subprocess.run([sys.executable, "-c", "pass"])))
+    note = f"python -c pass: {spread(nothing)} s"
+    return [
+        Row(
+            "S10", "ostiary serve to ready, s", spread(ready), "≤ 1.5", statistics.median(ready) <= 1.5, note
+        ),
+        Row("S10", "ostiary --help, s", spread(helped), "≤ 0.25", statistics.median(helped) <= 0.25, note),
+    ]

@@ -1,0 +1,75 @@
+"""The data directory: its mode, the files in it, and the master key. Nothing here opens a database."""
+
+import base64
+import os
+import secrets
+import stat
+from typing import Final
+
+from ostiary.config import ConfigurationError, Settings, Wrong, os_reason
+from ostiary.core.keyring import read_master_keys
+
+MASTER_KEY_FILE: Final = "master.key"
+DATABASE_FILE: Final = "ostiary.db"
+CHANGES_FILE: Final = "changes.number"
+
+
+def prepare_data(settings: Settings, *, create: bool) -> None:
+    """Check the data directory, or make it. Raises ConfigurationError."""
+    data = settings.data
+    try:
+        if create:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not data.is_dir():
+            reason = "is not a directory" if data.exists() else "does not exist; run `ostiary init` first"
+            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), reason))
+        if not os.access(data, os.W_OK | os.X_OK):
+            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), "cannot be written to"))
+        if stat.S_IMODE(data.stat().st_mode) & 0o077:
+            if create and not any(data.iterdir()):
+                data.chmod(0o700)
+            else:
+                raise ConfigurationError(
+                    Wrong("OSTIARY_DATA", str(data), "can be read by others; run `chmod 700` on it")
+                )
+    except OSError as error:
+        raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), os_reason(error))) from None
+
+
+def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
+    """The master keys: as configured, or from the data directory, where `create` makes one. ConfigurationError."""
+    if settings.master_key is not None:
+        return read_master_keys(settings.master_key.get_secret_value())
+    if settings.database_url is not None:
+        raise ConfigurationError(
+            Wrong(
+                "OSTIARY_MASTER_KEY",
+                "not set",
+                "is needed with PostgreSQL, so that all nodes share it; "
+                "`head -c 32 /dev/urandom | base64` makes one",
+            )
+        )
+    path = settings.data / MASTER_KEY_FILE
+    if create and not path.exists():
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+            file.flush()
+            os.fsync(fd)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(fd, "r") as file:
+            mode = os.fstat(fd).st_mode
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            Wrong("OSTIARY_MASTER_KEY", str(path), f"cannot be read: {os_reason(error)}")
+        ) from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(
+            Wrong("OSTIARY_MASTER_KEY", str(path), "can be read by others; run `chmod 600` on it")
+        )
+    try:
+        return read_master_keys(text)
+    except ValueError as error:
+        raise ConfigurationError(Wrong("OSTIARY_MASTER_KEY", str(path), str(error))) from None
