@@ -1,8 +1,8 @@
 """Calls to the management API, and what can go wrong with them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from ostiary.core.address import parse_address
 
@@ -13,8 +13,16 @@ class NotReachableError(Exception):
     """The service does not answer at this URL."""
 
 
-class InsecureUrlError(Exception):
+class UrlError(Exception):
+    """The URL is none that a service could have."""
+
+
+class InsecureUrlError(UrlError):
     """A credential would be sent in clear to another machine."""
+
+
+class NotOstiaryError(Exception):
+    """Something answers at this URL, but not as this service does."""
 
 
 @dataclass(slots=True)
@@ -30,6 +38,16 @@ class RefusedError(Exception):
     def __str__(self) -> str:
         return f"{self.title}: {self.detail}"
 
+    @property
+    def field_errors(self) -> list[tuple[str, str]]:
+        """Pointer and sentence of each field that is wrong."""
+        errors = self.body.get("errors")
+        return [
+            (str(each.get("pointer", "")), str(each.get("detail", "is wrong")))
+            for each in (errors if isinstance(errors, list) else [])
+            if isinstance(each, dict)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -39,9 +57,10 @@ class Client:
     credential: str | None = field(default=None, repr=False)
 
     def request(self, method: str, path: str, json: Any = None, params: dict[str, Any] | None = None) -> Any:
-        """Send a request; the parsed JSON answer, None if it is empty. Raises the errors above."""
+        """Send a request; the parsed JSON object, None if the answer is empty. Raises the errors above."""
         import httpx2
 
+        secure = check_url(self.url)
         if self.credential is not None and not is_safe(self.url):
             raise InsecureUrlError(
                 f"{self.url} is neither https nor on this machine: a credential would travel in clear."
@@ -59,26 +78,37 @@ class Client:
                 headers=headers,
                 timeout=TIMEOUT_SECONDS,
                 follow_redirects=False,
+                # Over http a proxy of the environment (HTTP_PROXY) would read the credential.
+                trust_env=secure,
             )
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise NotReachableError(f"{self.url} does not answer ({type(error).__name__}).") from None
-        if answer.is_success:
-            return answer.json() if answer.content else None
+        except httpx2.RequestError:
+            raise NotOstiaryError(f"{self.url} answers, but not as an Ostiary service does.") from None
+        if answer.is_success and not answer.content:
+            return None
         try:
             body = answer.json()
         except ValueError:
             body = None
+        if answer.is_success:
+            if not isinstance(body, dict):
+                raise NotOstiaryError(f"{self.url} answers, but not as an Ostiary service does.")
+            return body
         if not isinstance(body, dict):
             body = {}
+        detail = f"{self.url} does not answer as an Ostiary service does."
+        if answer.has_redirect_location:
+            detail = f"{self.url} redirects to {answer.headers['location'][:200]}, which is not followed."
         raise RefusedError(
             answer.status_code,
             str(body.get("title", f"HTTP {answer.status_code}")),
-            str(body.get("detail", "This does not look like an Ostiary service.")),
+            str(body.get("detail", detail)),
             str(body.get("code", "")),
             body,
         )
 
-    def pages(self, path: str, params: dict[str, Any] | None = None) -> Any:
+    def pages(self, path: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
         """Every row of a list, page after page."""
         asked = dict(params or {})
         while True:
@@ -89,12 +119,34 @@ class Client:
             asked["cursor"] = page["next_cursor"]
 
 
+def check_url(url: str) -> bool:
+    """Whether the URL is https; UrlError if a service could have no such URL. What it says holds no password."""
+    import httpx2
+
+    try:
+        parts = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise UrlError("is not a URL such as https://keys.example.com") from None
+    if parts.scheme not in {"http", "https"} or not parts.host or not 0 < (parts.port or 443) < 65536:
+        raise UrlError("is not a URL such as https://keys.example.com")
+    if parts.userinfo or parts.query or parts.fragment:
+        raise UrlError("must be a URL without user, query and fragment, such as https://keys.example.com")
+    return parts.scheme == "https"
+
+
 def is_safe(url: str) -> bool:
-    """Whether a credential may be sent there: https, or loopback."""
-    parts = urlsplit(url)
+    """Whether a credential may be sent there: https, or loopback. Read by the parser that will send it."""
+    import httpx2
+
+    try:
+        parts = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
     if parts.scheme == "https":
         return True
-    host = parts.hostname or ""
+    if parts.scheme != "http":
+        return False
+    host = parts.host
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

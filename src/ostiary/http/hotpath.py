@@ -164,7 +164,6 @@ class HotPath:
             Question(address, frozenset({"verify:credentials"})),
             "verify",
             find,
-            answers_for_projects=False,
         )
         assert asking.standing is not None
         asked = read_question(headers, body)
@@ -288,7 +287,6 @@ class HotPath:
         question: Question,
         via: str,
         find: _Find,
-        answers_for_projects: bool = True,
     ) -> Verdict:
         if given.presence == "none":
             raise messages.unauthorized("missing")
@@ -299,7 +297,7 @@ class HotPath:
             verdict.standing is not None
             and verdict.valid
             and verdict.standing.project_id is not None
-            and not (answers_for_projects and question.about_itself)
+            and not question.about_itself
         ):
             # Its only target is its project; these addresses are about the organization.
             verdict = Verdict("project_not_allowed", verdict.standing)
