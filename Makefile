@@ -17,7 +17,7 @@ P ?=
 BIN := $(VENV)/bin
 SERVER := $(VENV)/.server-ready
 DEV := $(VENV)/.dev-ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help run setup check format test prove bench lock docs clean
 

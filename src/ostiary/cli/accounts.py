@@ -5,23 +5,26 @@ from typing import Any
 import click
 
 from ostiary.cli.terminal import (
+    Column,
+    Group,
     ago,
-    confirm,
-    expiry,
+    asks,
     find_account,
     json_option,
+    moment,
     printable,
     show_fields,
     show_json,
     show_table,
     with_client,
+    yes_option,
 )
 from ostiary.client.api import Client
 
 account_argument = click.argument("account", metavar="ACCOUNT")
 
 
-@click.group("service-account")
+@click.group("service-account", cls=Group)
 def service_account_command() -> None:
     """Create and manage service accounts.
 
@@ -32,14 +35,37 @@ def service_account_command() -> None:
 @service_account_command.command()
 @click.option("--name", required=True, help="Display name, 1 to 253 characters.")
 @click.option("--username", help="Unique in the organization; derived from the name if not given.")
-@click.option("--description")
+@click.option("--description", help="For people; at most 2,000 characters.")
 @click.option("--email", help="Who is responsible: receives the account's alerts.")
-@click.option("--role", "roles", multiple=True, metavar="ROLE[@PROJECT]", help="May be given several times.")
-@click.option("--access-level", type=click.Choice(["full", "fine-grained"]))
-@click.option("--scope", "scopes", multiple=True, help="Limit the account to these scopes.")
-@click.option("--credential", type=click.Choice(["none", "api-key"]), default="none", show_default=True)
-@click.option("--ip", "ips", multiple=True, help="Addresses or ranges that the credential may be used from.")
-@click.option("--expires", help="When the credential expires: 90d, or a time.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE[@PROJECT]",
+    help="organization-admin, developer, viewer or resource-server; may be given several times.",
+)
+@click.option(
+    "--access-level",
+    type=click.Choice(["full", "fine-grained"]),
+    help="All that its roles allow, or the listed scopes only.",
+)
+@click.option(
+    "--scope", "scopes", multiple=True, help="Limit the account to this scope; may be given several times."
+)
+@click.option(
+    "--credential",
+    type=click.Choice(["none", "api-key"]),
+    default="none",
+    show_default=True,
+    help="Make a credential with it and show it once.",
+)
+@click.option(
+    "--ip",
+    "ips",
+    multiple=True,
+    help="Limit the credential to this address or range; may be given several times.",
+)
+@click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, or a time.")
 @json_option
 @with_client
 def create(
@@ -70,19 +96,21 @@ def create(
     if credential != "none":
         body["credential"] = {"kind": credential.replace("-", "_"), "allowed_ips": list(ips)}
         if expires:
-            body["credential"]["expires_at"] = expiry(expires)
+            body["credential"]["expires_at"] = moment("--expires", expires, 1)
     made = api.request("POST", "/v1/service-accounts", json=body)
     if as_json:
         show_json(made)
         return
     account = made["service_account"]
-    click.echo(f"Service Account ID: {account['id']}")
-    click.echo(f"Client ID: {account['client_id']}")
+    click.echo(f"Service Account ID: {printable(account['id'])}")
+    click.echo(f"Client ID: {printable(account['client_id'])}")
     if made.get("secret"):
-        click.echo(f"API Key: {made['secret']}")
+        click.echo(f"API Key: {printable(made['secret'])}")
         click.echo("Store it now: it is not shown again.", err=True)
     else:
-        click.echo(f"Next: ostiary api-key generate --service-account {account['username']}", err=True)
+        click.echo(
+            f"Next: ostiary api-key generate --service-account {printable(account['username'])}", err=True
+        )
 
 
 @service_account_command.command("list")
@@ -99,16 +127,25 @@ def list_accounts(api: Client, as_json: bool) -> None:
             [
                 each["id"],
                 each["username"],
-                each["display_name"],
                 each["status"],
+                each["display_name"],
                 ", ".join(role["role"] for role in each["roles"]) or "none",
                 str(each["credentials"]),
                 ago(each["created_at"]),
             ]
             for each in accounts
         ],
-        ["ID", "USERNAME", "NAME", "STATUS", "ROLES", "CREDENTIALS", "CREATED"],
-        'No service accounts yet. Make one: ostiary service-account create --name "CI bot" --role developer',
+        [
+            Column("ID", whole=True),
+            Column("USERNAME"),
+            Column("STATUS", whole=True),
+            Column("NAME", spare=1),
+            Column("ROLES"),
+            Column("CREDENTIALS", whole=True, spare=2),
+            Column("CREATED", whole=True, spare=3),
+        ],
+        "No service accounts yet. Make one:\n"
+        '  ostiary service-account create --name "CI bot" --role developer',
     )
 
 
@@ -130,17 +167,20 @@ def show(api: Client, account: str, as_json: bool) -> None:
 @click.option(
     "--role", "roles", multiple=True, metavar="ROLE[@PROJECT]", help="None at all takes every role away."
 )
+@yes_option
 @json_option
 @with_client
-def set_roles(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
+def set_roles(api: Client, account: str, roles: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Replace the roles of a service account."""
     address = f"/v1/service-accounts/{find_account(api, account)}/role-bindings"
+    if not roles and asks(yes):
+        click.confirm(f"Take every role away from {printable(account)}?", abort=True)
     answer = api.request("PUT", address, json={"bindings": [_role(each) for each in roles]})
     if as_json:
         show_json(answer)
     else:
         held = ", ".join(f"{each['role']} on {each['on']}" for each in answer["bindings"])
-        click.echo(f"{printable(account)} has {held or 'no role'}.")
+        click.echo(printable(f"{account} has {held or 'no role'}."))
 
 
 @service_account_command.command()
@@ -163,14 +203,23 @@ def enable(api: Client, account: str, as_json: bool) -> None:
 
 @service_account_command.command()
 @account_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
+@json_option
 @with_client
-def delete(api: Client, account: str, yes: bool) -> None:
+def delete(api: Client, account: str, yes: bool, as_json: bool) -> None:
     """Delete an account and revoke its credentials, for good."""
-    found = find_account(api, account)
-    confirm(f"Delete {printable(account)} and revoke all of its credentials for good?", yes)
-    api.request("DELETE", f"/v1/service-accounts/{found}")
-    click.echo(f"{printable(account)} is deleted and its credentials are revoked.")
+    address = f"/v1/service-accounts/{find_account(api, account)}"
+    if asks(yes):
+        found = api.request("GET", address)
+        name = printable(f"{found['display_name']} ({found['username']})")
+        click.confirm(
+            f"Delete {name} and revoke its {found['credentials']} credentials for good?", abort=True
+        )
+    api.request("DELETE", address)
+    if as_json:
+        show_json({"deleted": account})
+    else:
+        click.echo(f"{printable(account)} is deleted and its credentials are revoked.")
 
 
 def _set(api: Client, account: str, verb: str, as_json: bool) -> None:
@@ -178,7 +227,7 @@ def _set(api: Client, account: str, verb: str, as_json: bool) -> None:
     if as_json:
         show_json(changed)
     else:
-        click.echo(f"{printable(changed['display_name'])} is {changed['status']}.")
+        click.echo(printable(f"{changed['display_name']} is {changed['status']}."))
 
 
 def _role(text: str) -> dict[str, str]:

@@ -2,36 +2,61 @@
 
 import json
 import os
+import tempfile
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ostiary.cli.terminal import json_option, printable, show_json, show_table, with_client
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    MisusedError,
+    json_option,
+    moment,
+    printable,
+    show_json,
+    show_table,
+    with_client,
+)
 from ostiary.client.api import Client
-from ostiary.core.instant import duration_from_text
 
 FOLLOW_SECONDS = 2.0
+OVERLAP_SECONDS = 10.0
 
 
-@click.group("audit")
+@click.group("audit", cls=Group)
 def audit_command() -> None:
     """Read the audit log."""
 
 
 @audit_command.command()
-@click.option("--filter", "category", help="auth, credentials, directory or access.")
-@click.option("--actor", help="An id, a credential's id or a display name.")
-@click.option("--target", help="An id.")
+@click.option(
+    "--filter",
+    "category",
+    type=click.Choice(["auth", "credentials", "directory", "access"]),
+    help="Only events of this kind.",
+)
+@click.option("--actor", help="Who did it: an id, a credential's id or a display name.")
+@click.option("--target", metavar="ID", help="What it was done to.")
 @click.option("--action", help="Such as credential.revoked.")
-@click.option("--since", help="A time, or how long ago: 24h.")
-@click.option("--until", help="A time, or how long ago.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--since", metavar="WHEN", help="A time, or how long ago: 24h.")
+@click.option("--until", metavar="WHEN", help="A time, or how long ago.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="The newest so many; --export takes all.",
+)
 @click.option("--follow", is_flag=True, help="Go on printing what happens, until interrupted.")
 @click.option(
-    "--export", type=click.Path(path_type=Path), help="Write every matching event to a new file, JSON a line."
+    "--export",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write every matching event to a new file, JSON a line.",
 )
 @json_option
 @with_client
@@ -48,18 +73,24 @@ def logs(
     export: Path | None,
     as_json: bool,
 ) -> None:
-    """Print events, newest last."""
+    """Print events, newest last. Times are UTC."""
+    if export is not None and follow:
+        raise click.UsageError("--export ends and --follow does not; choose one.")
     wanted = {
         "filter": category,
         "actor": actor,
         "target": target,
         "action": action,
-        "since": _time(since),
-        "until": _time(until),
+        "since": _time("--since", since),
+        "until": _time("--until", until),
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
     if export is not None:
-        _export(api, asked, export)
+        number = _export(api, asked, export)
+        if as_json:
+            show_json({"file": str(export), "events": number})
+        else:
+            click.echo(f"{number} event{'' if number == 1 else 's'} in {printable(str(export))}.", err=True)
         return
     found: list[dict[str, Any]] = []
     for event in api.pages("/v1/audit-events", asked | {"limit": str(min(limit, 200))}):
@@ -73,7 +104,14 @@ def logs(
     if not follow:
         show_table(
             [_row(event) for event in found],
-            ["WHEN", "ACTION", "ACTOR", "TARGET", "OUTCOME", "DETAILS"],
+            [
+                Column("TIME", whole=True),
+                Column("ACTION", whole=True),
+                Column("OUTCOME", whole=True, spare=1),
+                Column("ACTOR"),
+                Column("TARGET"),
+                Column("DETAILS", spare=2),
+            ],
             "No events match.",
         )
         return
@@ -81,67 +119,82 @@ def logs(
 
 
 def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_json: bool) -> None:
+    """Print events as they come. What is older than the first one shown stays out."""
+    first = found[0]["time"] if found else None
     seen: set[str] = set()
     while True:
         for event in found:
             if event["id"] not in seen:
-                seen.add(event["id"])
-                asked["since"] = event["time"]
-                click.echo(json.dumps(event, ensure_ascii=False) if as_json else "  ".join(_row(event)))
+                click.echo(json.dumps(event) if as_json else "  ".join(cell for cell in _row(event) if cell))
+        if found:
+            seen = {event["id"] for event in found}
+            # Ask again for the last seconds: what was in the making then may stand there now.
+            newest = datetime.fromisoformat(found[-1]["time"])
+            asked["since"] = max(first or "", _text(newest - timedelta(seconds=OVERLAP_SECONDS)))
         time.sleep(FOLLOW_SECONDS)
         found = list(api.pages("/v1/audit-events", asked | {"order": "oldest", "limit": "200"}))
 
 
-def _export(api: Client, asked: dict[str, str], path: Path) -> None:
-    """Never over an existing file, never half: the name appears when the file is whole."""
-    if path.exists():
-        raise click.UsageError(f"{path} exists; choose another name.")
-    part = path.with_name(path.name + ".part")
+def _export(api: Client, asked: dict[str, str], path: Path) -> int:
+    """Never over an existing file, never half: the name appears when the file is whole. The number of events."""
+    if path.exists() or path.is_symlink():
+        raise MisusedError(f"{path} exists; choose another name.")
     try:
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
     except OSError as error:
-        raise click.UsageError(f"{part} cannot be made: {error.strerror}.") from None
+        raise MisusedError(f"{path} cannot be written: {error.strerror}.") from None
     number = 0
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             for event in api.pages("/v1/audit-events", asked | {"order": "oldest", "limit": "200"}):
-                file.write(json.dumps(event, ensure_ascii=False) + "\n")
+                file.write(json.dumps(event) + "\n")
                 number += 1
-        os.link(part, path)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(part, path)  # unlike a rename, never over what is there
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
     finally:
-        part.unlink()
-    click.echo(f"{number} events in {path}.", err=True)
+        Path(part).unlink()
+    return number
 
 
-def _time(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        length = timedelta(microseconds=duration_from_text(text))
-    except ValueError:
-        return text
-    return (datetime.now(UTC) - length).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _time(option: str, text: str | None) -> str | None:
+    return None if text is None else moment(option, text, -1)
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _row(event: dict[str, Any]) -> list[str]:
     target = event["target"]
-    details = event["details"]
+    details = dict(event["details"])
+    what = target["display"] if target else ""
     words = [event["reason"]] if event["reason"] and event["reason"] != "valid" else []
+    if event["action"] == "request.refused":
+        what = f"{details.pop('method', '')} {details.pop('route', '')}"
     words += [
         f"{name} {_short(value)}"
         for name, value in details.items()
-        if value not in (None, [], "") and name not in ("first", "last")
+        if value not in (None, [], "") and (name, value) not in _USUAL and name not in _TOLD
     ]
     if event["address"]:
         words.append(f"from {event['address']}")
-    return [
-        event["time"][:19].replace("T", " "),
+    cells = (
+        f"{event['time'][:19]}Z",
         event["action"],
-        printable(event["actor"]["display"]),
-        printable(f"{target['display']}") if target else "",
         event["outcome"],
-        printable(", ".join(words)),
-    ]
+        event["actor"]["display"],
+        what,
+        ", ".join(words),
+    )
+    return [printable(cell) for cell in cells]
+
+
+# What a line of the log leaves out: what its other cells say, and what goes without saying. JSON has it all.
+_TOLD = {"first", "last", "last6", "owner"}
+_USUAL = (("access_level", "full"), ("kind", "api_key"))
 
 
 def _short(value: Any) -> str:

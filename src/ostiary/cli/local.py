@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +17,24 @@ from ostiary.core import check
 
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20
-LOW_DISK = 256 * 1024 * 1024
 
 
 def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every local command shares."""
     for option in (
-        click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file with settings."),
-        click.option("--data", type=click.Path(path_type=Path), help="The data directory (OSTIARY_DATA)."),
+        click.option(
+            "--config",
+            "file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="A TOML file with settings.",
+        ),
+        click.option(
+            "--data",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help="The data directory (OSTIARY_DATA); default ostiary-data.",
+        ),
     ):
         command = option(command)
     return command
@@ -76,7 +85,6 @@ def init_command(
     """Make the operator's organization, its first admin and the operator key, and show them once."""
     from ostiary.core.problem import Problem
     from ostiary.http import app
-    from ostiary.services.passwords import hash_password
 
     settings = _load(file, data=data, port=port).settings
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
@@ -85,11 +93,11 @@ def init_command(
             raise click.UsageError(
                 "--recover takes neither --organization nor --email: they stay as they are."
             )
-        beginning = app.recover(settings, hash_password(password))
+        beginning = app.recover(settings, password)
     else:
         name, address = _first_names(organization, email)
         try:
-            beginning = app.initialise(settings, name, address, hash_password(password))
+            beginning = app.initialise(settings, name, address, password)
         except Problem as problem:
             if problem.code == "wrong-state":
                 raise ConfigurationError(_already(settings)) from None
@@ -140,18 +148,21 @@ def _already(settings: Settings) -> Wrong:
     return Wrong(
         "OSTIARY_DATA",
         str(settings.data),
-        "is initialised already; `ostiary init --recover` makes a new operator key",
+        f"is initialised already; `ostiary init --recover --data {settings.data}` makes a new operator key",
     )
 
 
 @click.command("migrate")
 @_settings
-def migrate_command(file: Path | None, data: Path | None) -> None:
+@json_option
+def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None:
     """Bring the database's schema up to date. Running it again is harmless."""
     from ostiary.http import app
 
     before, after = app.migrate(_load(file, data=data).settings)
-    if before == after:
+    if as_json:
+        show_json({"before": before, "after": after})
+    elif before == after:
         click.echo(f"The schema is up to date ({after}).")
     else:
         click.echo(f"The schema went from {before or 'nothing'} to {after}.")
@@ -187,7 +198,9 @@ def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
 @json_option
 def doctor_command(file: Path | None, data: Path | None, as_json: bool) -> int:
     """Check the data directory, the database and the settings. Exits 1 if something is wrong."""
-    findings = _examine(_load(file, data=data).settings)
+    from ostiary.http.examination import examine
+
+    findings = examine(_load(file, data=data).settings)
     if as_json:
         show_json([{"check": name, "state": state, "detail": detail} for name, state, detail in findings])
     else:
@@ -196,49 +209,3 @@ def doctor_command(file: Path | None, data: Path | None, as_json: bool) -> int:
             mark, colour = marks[state]
             click.echo(f"{click.style(mark, fg=colour)} {name}: {printable(detail)}")
     return 1 if any(state == "wrong" for _, state, _ in findings) else 0
-
-
-def _examine(settings: Settings) -> list[tuple[str, str, str]]:
-    from ostiary.http import app
-    from ostiary.storage import engines
-
-    findings: list[tuple[str, str, str]] = []
-    try:
-        opened = app.open_installation(settings)
-    except ConfigurationError as error:
-        return [(each.name, "wrong", f"{each.source} {each.reason}") for each in error.wrong]
-    except app.NotReachableError as error:
-        return [("Database", "wrong", str(error))]
-    try:
-        database = opened.store.engines
-        version = engines.linked_version(database)
-        findings.append(("Database", "ok", f"{database.name} {version}, schema up to date"))
-        if database.name == "sqlite":
-            if tuple(int(part) for part in version.split(".")) < (3, 51, 3):
-                findings.append(("SQLite", "warning", f"{version} is older than 3.51.3: keep to one worker"))
-            for path in sorted(settings.data.iterdir()):
-                mode = stat.S_IMODE(path.stat().st_mode)
-                if mode & 0o077:
-                    findings.append(
-                        ("File mode", "wrong", f"{path} can be read by others; run `chmod 600` on it")
-                    )
-            free = shutil.disk_usage(settings.data).free
-            state = "ok" if free > LOW_DISK else "warning"
-            findings.append(("Disk", state, f"{free // 1024**2} MiB free in {settings.data}"))
-        ahead = engines.clock_difference(database, opened.store.clock())
-        state = "ok" if abs(ahead) <= app.MAX_CLOCK_DIFFERENCE else "wrong"
-        findings.append(("Clock", state, f"{abs(ahead):.1f} s from the database's"))
-        findings.append(("Master key", "ok", "is the one that this database was made with"))
-        https = settings.public_url.startswith("https:")
-        findings.append(
-            (
-                "Issuer",
-                "ok" if https else "warning",
-                settings.public_url + ("" if https else ", for this machine only"),
-            )
-        )
-        trusted = ", ".join(str(network) for network in settings.trusted_proxies)
-        findings.append(("Trusted proxies", "ok", trusted or "none: forwarded headers are ignored"))
-    finally:
-        opened.close()
-    return findings

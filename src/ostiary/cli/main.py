@@ -1,13 +1,15 @@
 """The entry: which command lives where, and what each kind of failure exits with.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused (401, 403).
+Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused (401, 403); 130 after Ctrl-C.
 Commands are imported when they are used: `ostiary --help` is asked for more often than any of them.
 """
 
 import importlib
+import io
+import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -26,6 +28,9 @@ COMMANDS: Final = {
     "audit": ("audit", "Read the audit log."),
     "api-call": ("remote", "Call any address of the API."),
 }
+
+INTERRUPTED: Final = 130
+"""What shells say of a command that Ctrl-C ended."""
 
 
 class Commands(click.Group):
@@ -55,21 +60,23 @@ class Commands(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
-
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(f"There is no command '{args[0][:40]}'.{hint}", context)
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=context)
         return super().resolve_command(context, args)
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused. "
+    'Completion: eval "$(_OSTIARY_COMPLETE=bash_source ostiary)", or zsh_source, fish_source.',
+)
 @click.version_option(package_name="ostiary", message="ostiary %(version)s")
 def ostiary() -> None:
     """Ostiary issues, verifies and watches over machine credentials.
 
-    Remote commands take the service from OSTIARY_URL and the credential from OSTIARY_API_KEY.
+    Commands that ask a service take its address from OSTIARY_URL and the credential from OSTIARY_API_KEY
+    (or OSTIARY_TOKEN), or from the file that OSTIARY_API_KEY_FILE (OSTIARY_TOKEN_FILE) names; never as an argument.
     """
 
 
@@ -82,72 +89,132 @@ def run(arguments: list[str]) -> int:
     """Run the command line; its exit code."""
     from ostiary.core.secret import looks_like_secret
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "…" still gets the rest
     if any(looks_like_secret(each) for each in arguments):
-        _complain(
-            "A secret stands on the command line, where every process of this machine can read it.\n"
-            "Put it into OSTIARY_API_KEY or a file, or hand it over on standard input. Then revoke that one."
+        return _failed(
+            2,
+            "A secret stands on the command line, where every process of this machine can read it.",
+            "Put it into OSTIARY_API_KEY or a file, or hand it over on standard input. Then revoke that one.",
         )
-        return 2
     try:
-        code = ostiary.main(arguments, prog_name="ostiary", standalone_mode=False)
+        code = ostiary.main(arguments, prog_name="ostiary", standalone_mode=False, color=_colour())
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.Abort:
-        _complain("Aborted.")
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return INTERRUPTED
+        click.echo("Aborted: nothing was changed.", err=True)
         return 1
-    except click.ClickException as error:
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except click.UsageError as error:
         error.show()
-        return 2 if isinstance(error, click.UsageError) else error.exit_code
+        return 2
+    except click.ClickException as error:
+        return _failed(error.exit_code, *error.format_message().splitlines())
     except BrokenPipeError:
         return 1
+    except UnicodeEncodeError:
+        return _failed(2, "An argument is not UTF-8 text.")
     except Exception as error:
-        code = _explained(error)
+        code = _explained(error, arguments)
         if code is None:
             raise
         return code
 
 
-def _explained(error: Exception) -> int | None:
+def _explained(error: Exception, arguments: list[str]) -> int | None:
     """Say what went wrong in the user's words; the exit code, or None for a fault of ours."""
     # Only what the failing command has already imported can have been raised.
     client = sys.modules.get("ostiary.client.api")
     if client is not None:
         if isinstance(error, client.RefusedError):
-            _complain(str(error))
-            for each in error.body.get("errors", []):
-                _complain(f"  {each['pointer'].lstrip('/') or 'body'}: {each['detail']}")
-            if error.status == 401:
-                _complain(
-                    "Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."
-                )
-            if error.status >= 500:
-                return 3 if error.status == 503 else 1
-            return 4 if error.status in (401, 403) else 1
+            return _refused(error, arguments)
         if isinstance(error, client.NotReachableError):
-            _complain(f"{error} Is `ostiary serve` running, and OSTIARY_URL right?")
-            return 3
+            return _failed(3, str(error), "Is `ostiary serve` running, and OSTIARY_URL right?")
+        if isinstance(error, client.NotOstiaryError):
+            return _failed(1, str(error), "Is OSTIARY_URL right?")
         if isinstance(error, client.InsecureUrlError):
-            _complain(str(error))
-            return 2
+            return _failed(2, str(error), "Set OSTIARY_URL to the https:// address of the service.")
+        if isinstance(error, client.UrlError):
+            return _failed(2, f"OSTIARY_URL {error}.")
     config = sys.modules.get("ostiary.config")
     if config is not None and isinstance(error, config.ConfigurationError):
         for wrong in error.wrong:
-            _complain(f"{wrong.name} ({wrong.source}) {wrong.reason}")
+            _failed(2, f"{wrong.name} ({wrong.source}) {wrong.reason}")
         return 2
     app = sys.modules.get("ostiary.http.app")
     if app is not None and isinstance(error, app.NotReachableError):
-        _complain(str(error))
-        return 3
+        return _failed(3, str(error))
     problem = sys.modules.get("ostiary.core.problem")
     if problem is not None and isinstance(error, problem.Problem):
-        _complain(f"{error.title}: {error.detail}")
-        return 3 if error.status == 503 else 1
+        return _failed(3 if error.status == 503 else 1, f"{error.title}: {error.detail}")
     return None
 
 
-def _complain(text: str) -> None:
-    click.echo(text, err=True)
+def _refused(error: Any, arguments: list[str]) -> int:
+    """An answer other than success, and what to do next."""
+    group = arguments[0] if arguments else ""
+    hints = []
+    if error.status == 401:
+        hints = ["Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."]
+    elif error.status == 403:
+        hints = ["`ostiary whoami` shows what the credential in use may do."]
+    elif error.status == 404 and group in {"service-account", "credential", "access-rule"}:
+        hints = [f"`ostiary {group} list` shows what there is."]
+    elif "earliest" in error.body:
+        hints = [f"From {error.body['earliest']} on it can be deleted."]
+    if error.status == 422 and error.field_errors:
+        for pointer, detail in error.field_errors:
+            _failed(2, f"{_option(pointer, group)} {detail}")
+        return 2
+    if error.status in (502, 503, 504):
+        return _failed(3, str(error), *hints)
+    return _failed(4 if error.status in (401, 403) else 1, str(error), *hints)
+
+
+_OPTIONS: Final = {
+    "display_name": "--name",
+    "contact_email": "--email",
+    "scopes": "--scope",
+    "resources": "--resource",
+    "allowed_ips": "--ip",
+    "expires_at": "--expires",
+    "roles": "--role",
+    "bindings": "--role",
+}
+
+
+def _option(pointer: str, group: str) -> str:
+    """The option that a field of the API was given by; the field itself where a whole document was given."""
+    path = pointer.strip("/").removeprefix("credential/")
+    if group in {"api-call", "access-rule"}:
+        return path or "The body"
+    name = path.partition("/")[0]
+    return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _colour() -> bool | None:
+    """No colour where it is not wanted; elsewhere the stream decides."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
+def _failed(code: int, message: str, *hints: str) -> int:
+    """Say so on standard error, what to do next on lines of their own; the exit code."""
+    from ostiary.cli.terminal import printable
+
+    click.echo(
+        f"{click.style('Error:', fg='red', bold=True)} {printable(message)}", err=True, color=_colour()
+    )
+    for hint in hints:
+        click.echo(printable(hint), err=True)
+    return code
 
 
 if __name__ == "__main__":

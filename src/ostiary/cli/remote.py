@@ -7,8 +7,17 @@ from typing import Any
 
 import click
 
-from ostiary.cli.terminal import json_option, show_fields, show_json, with_client
+from ostiary.cli.terminal import (
+    MisusedError,
+    always_json_option,
+    json_option,
+    show_fields,
+    show_json,
+    with_client,
+)
 from ostiary.client.api import Client
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @click.command("whoami")
@@ -35,15 +44,18 @@ def whoami_command(api: Client, as_json: bool) -> None:
 
 
 @click.command("api-call")
-@click.argument("method", type=click.Choice(["GET", "POST", "PUT", "PATCH", "DELETE"], case_sensitive=False))
+@click.argument("method")
 @click.argument("path")
-@click.option("--data", help="The JSON body: text, @FILE, or @- for standard input.")
+@click.option("--data", metavar="JSON", help="The body: text, @FILE, or @- for standard input.")
+@always_json_option
 @with_client
 def api_call_command(api: Client, method: str, path: str, data: str | None) -> None:
-    """Call any address of the API and print its answer.
+    """Call any address of the API with GET, POST, PUT, PATCH or DELETE, and print its answer.
 
-    ostiary api-call GET /v1/capabilities
+    Such as: ostiary api-call GET /v1/capabilities
     """
+    if method.upper() not in METHODS:
+        raise click.UsageError(f"METHOD is one of {', '.join(METHODS)}.")
     if not path.startswith("/"):
         raise click.UsageError("PATH begins with a slash, such as /v1/capabilities.")
     body: Any = None
@@ -55,11 +67,11 @@ def api_call_command(api: Client, method: str, path: str, data: str | None) -> N
             try:
                 text = Path(data[1:]).read_text("utf-8")
             except (OSError, UnicodeDecodeError):
-                raise click.UsageError(f"{data[1:]} cannot be read.") from None
+                raise MisusedError(f"{data[1:]} cannot be read.") from None
         try:
             body = json.loads(text)
         except ValueError:
             raise click.UsageError("--data is not JSON.") from None
-    answer = api.request(str(method).upper(), path, json=body)
+    answer = api.request(method.upper(), path, json=body)
     if answer is not None:
         show_json(answer)

@@ -2,17 +2,29 @@
 
 import json
 from typing import Any, TextIO
-from urllib.parse import quote
 
 import click
 
-from ostiary.cli.terminal import json_option, printable, show_json, show_table, with_client
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    MisusedError,
+    always_json_option,
+    asks,
+    json_option,
+    printable,
+    segment,
+    show_json,
+    show_table,
+    with_client,
+    yes_option,
+)
 from ostiary.client.api import Client
 
 name_argument = click.argument("name")
 
 
-@click.group("access-rule")
+@click.group("access-rule", cls=Group)
 def access_rule_command() -> None:
     """Say which scopes a request needs that nginx, Caddy or Envoy asks about. The operator's."""
 
@@ -23,17 +35,22 @@ def access_rule_command() -> None:
 @json_option
 @with_client
 def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
-    """Make or replace the rule NAME from a JSON FILE (- is standard input)."""
+    """Make or replace the rule NAME from a JSON FILE; - is standard input.
+
+    Such as: {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
+    """
     try:
         document: Any = json.load(file)
     except ValueError as error:
-        raise click.ClickException(f"{file.name} is not JSON: {error}") from None
+        raise MisusedError(f"{file.name} is not JSON: {error}.") from None
     answer = api.request("PUT", _address(name), json=document)
     if as_json:
         show_json(answer)
     else:
+        lines = len(answer["match"])
         click.echo(
-            f"{name} is in force, with {len(answer['match'])} lines. Proxies ask /v1/authorize-nginx/{name}."
+            f"{printable(name)} is in force, with {lines} line{'' if lines == 1 else 's'}. "
+            f"Proxies ask /v1/authorize/{name}, nginx asks /v1/authorize-nginx/{name}."
         )
 
 
@@ -58,13 +75,20 @@ def list_rules(api: Client, as_json: bool) -> None:
             for rule in found
             for line in rule["match"]
         ],
-        ["RULE", "METHODS", "PATH", "SCOPES", "RESOURCE"],
-        "No access rules yet. Make one: ostiary access-rule put NAME FILE",
+        [
+            Column("RULE", whole=True),
+            Column("METHODS"),
+            Column("PATH"),
+            Column("SCOPES"),
+            Column("RESOURCE", spare=1),
+        ],
+        "No access rules yet. Make one:\n  ostiary access-rule put NAME FILE",
     )
 
 
 @access_rule_command.command()
 @name_argument
+@always_json_option
 @with_client
 def show(api: Client, name: str) -> None:
     """Print one rule as JSON, as `put` takes it."""
@@ -75,12 +99,19 @@ def show(api: Client, name: str) -> None:
 
 @access_rule_command.command()
 @name_argument
+@yes_option
+@json_option
 @with_client
-def delete(api: Client, name: str) -> None:
+def delete(api: Client, name: str, yes: bool, as_json: bool) -> None:
     """Delete a rule; proxies that ask for it are refused from then on."""
+    if asks(yes):
+        click.confirm(f"Delete {printable(name)}? Proxies that ask for it will be refused.", abort=True)
     api.request("DELETE", _address(name))
-    click.echo(f"{printable(name)} is deleted.")
+    if as_json:
+        show_json({"deleted": name})
+    else:
+        click.echo(f"{printable(name)} is deleted.")
 
 
 def _address(name: str) -> str:
-    return f"/v1/access-rules/{quote(name, safe='')}"
+    return f"/v1/access-rules/{segment(name)}"

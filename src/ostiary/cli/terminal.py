@@ -3,79 +3,136 @@
 import functools
 import json
 import os
+import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import click
 
-from ostiary.client.api import Client
+from ostiary.client.api import Client, NotOstiaryError
 from ostiary.core.instant import duration_from_text, from_text
 
 DEFAULT_URL = "http://localhost:8080"
+MAX_USERNAME = 63
+NARROW_CELL = 12
+"""How far a cell of a table may be shortened before a whole column is left out."""
+
+_ACCOUNT_ID = re.compile(r"(sa_|ostiary-sa-)[0-9a-hjkmnp-tv-z]{26}")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+always_json_option = click.option(
+    "--json", is_flag=True, expose_value=False, help="The answer is JSON always."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class MisusedError(click.ClickException):
+    """Wrong use that no option's help would explain: exit 2, without the usage lines."""
+
+    exit_code = 2
+
+
+class Group(click.Group):
+    """A group that lists its commands as they are declared, each with its whole line."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in self.commands.items()])
 
 
 def client() -> Client:
-    """The service of OSTIARY_URL with the credential of OSTIARY_API_KEY, its file, or OSTIARY_TOKEN."""
-    found = [
-        (name, value)
-        for name, value in (
-            ("OSTIARY_API_KEY", os.environ.get("OSTIARY_API_KEY")),
-            ("OSTIARY_API_KEY_FILE", _from_file("OSTIARY_API_KEY_FILE")),
-            ("OSTIARY_TOKEN", os.environ.get("OSTIARY_TOKEN")),
-        )
-        if value
-    ]
-    if not found:
-        raise click.UsageError(
-            "No credential: set OSTIARY_API_KEY to an API key, or OSTIARY_API_KEY_FILE to a file that holds one."
-        )
-    credential = found[0][1].strip()
-    if not credential.isascii() or not credential.isprintable() or " " in credential:
-        raise click.UsageError(f"{found[0][0]} is no credential: it holds white space or odd characters.")
-    return Client(os.environ.get("OSTIARY_URL") or DEFAULT_URL, credential)
+    """The service of OSTIARY_URL with the credential of OSTIARY_API_KEY or OSTIARY_TOKEN, or of their files."""
+    for name in ("OSTIARY_API_KEY", "OSTIARY_TOKEN"):
+        plain, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+        if plain and file:
+            raise MisusedError(f"{name} is set, and so is {name}_FILE; choose one.")
+        credential = (_read(f"{name}_FILE", file) if file else plain or "").strip()
+        if not credential:
+            continue
+        if not credential.isascii() or not credential.isprintable() or " " in credential:
+            raise MisusedError(f"{name} is no credential: it holds white space or odd characters.")
+        return Client(os.environ.get("OSTIARY_URL") or DEFAULT_URL, credential)
+    raise MisusedError(
+        "No credential: set OSTIARY_API_KEY to an API key, or OSTIARY_API_KEY_FILE to a file that holds one."
+    )
 
 
-def _from_file(variable: str) -> str | None:
-    name = os.environ.get(variable)
-    if not name:
-        return None
+def _read(variable: str, name: str) -> str:
     try:
-        return Path(name).read_text("utf-8").strip()
+        return Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
-        raise click.UsageError(f"{variable} names a file that cannot be read.") from None
+        raise MisusedError(f"{variable} names a file that cannot be read.") from None
 
 
 def show_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON as text; what a terminal would obey stands escaped in it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
-def show_table(rows: list[list[str]], columns: list[str], empty: str) -> None:
-    """A table: drawn on a terminal, aligned plain text elsewhere; or the sentence for an empty one."""
+class Column(NamedTuple):
+    """A column of a table. `whole` is never shortened; the highest `spare` goes first where room is short."""
+
+    title: str
+    whole: bool = False
+    spare: int = 0
+
+
+def show_table(rows: list[list[str]], columns: Sequence[Column], empty: str) -> None:
+    """A table that fits a terminal, or aligned plain text elsewhere; the sentence if there are no rows."""
     if not rows:
         click.echo(empty, err=not sys.stdout.isatty())
         return
     rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=column in {"ID", "WHEN"})
-        for row in rows:
-            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        Console().print(table)
+        _draw(rows, columns)
         return
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    for row in [columns, *rows]:
+    titles = [column.title for column in columns]
+    widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(columns))]
+    for row in [titles, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _draw(rows: list[list[str]], columns: Sequence[Column]) -> None:
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    def needed(i: int) -> int:
+        width = max(cell_len(columns[i].title), *(cell_len(row[i]) for row in rows))
+        return width if columns[i].whole else min(width, NARROW_CELL)
+
+    console = Console()
+    shown = list(range(len(columns)))
+    while sum(needed(i) + 2 for i in shown) - 2 > console.width:
+        least = max(shown, key=lambda i: columns[i].spare)
+        if not columns[least].spare:
+            break
+        shown.remove(least)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for i in shown:
+        table.add_column(columns[i].title, no_wrap=columns[i].whole, overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(
+                Text(row[i], _STYLES.get(row[i], ""))
+                if columns[i].whole
+                # One line a row: the cell is cut where rich would wrap the column.
+                else Text(row[i], _STYLES.get(row[i], ""), no_wrap=True, overflow="ellipsis")
+                for i in shown
+            )
+        )
+    console.print(table)
 
 
 _STYLES = {
@@ -90,24 +147,32 @@ _STYLES = {
 
 
 def show_fields(fields: Iterable[tuple[str, Any]]) -> None:
-    """One field a line, names aligned; what is empty is left out."""
+    """One field a line, names aligned; what is empty is left out. A terminal gets its lines broken at words."""
     shown = [(name, printable(_text(value))) for name, value in fields if value not in (None, [], "")]
     width = max((len(name) for name, _ in shown), default=0) + 1
+    room = shutil.get_terminal_size().columns - width - 1
     for name, value in shown:
-        click.echo(f"{name + ':':<{width}} {value}")
+        lines = [value]
+        if sys.stdout.isatty() and room >= 20:
+            lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False) or [""]
+        click.echo(f"{name + ':':<{width}} {lines[0]}")
+        for line in lines[1:]:
+            click.echo(f"{'':<{width}} {line}")
 
 
 def printable(text: str) -> str:
-    """Names come from other people: no control character of theirs reaches the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    """Names come from other people: no control character of theirs reaches the terminal, a line break is a space."""
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else "�" for c in text)
 
 
 def ago(text: str | None) -> str:
     """`3 days ago` for a past time, `in 12 days` for a future one, `never` for none."""
     if text is None:
         return "never"
-    length = datetime.now(UTC) - datetime.fromisoformat(text)
-    past, seconds = length >= timedelta(0), abs(length.total_seconds())
+    length = (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
+    past = length >= 0
+    # What was made to expire in 90d a moment ago expires in 90 days.
+    seconds = length if past else 30 - length
     for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size:
             number = int(seconds // size)
@@ -116,42 +181,51 @@ def ago(text: str | None) -> str:
     return "just now" if past else "in a moment"
 
 
-def expiry(text: str | None) -> str | None:
-    """An `--expires` value as an RFC 3339 time: a time with a zone, or a length such as 90d from now."""
-    if text is None:
-        return None
+def moment(option: str, text: str, direction: int) -> str:
+    """A time as the API takes it, from an RFC 3339 time or a length such as 90d before (-1) or after (1) now."""
     try:
         from_text(text)
     except ValueError:
         try:
+            if text.isdigit():
+                raise ValueError("a bare number could be days as well as seconds")
             length = timedelta(microseconds=duration_from_text(text))
-        except ValueError:
+            then = datetime.now(UTC) + direction * length
+        except (ValueError, OverflowError):
             raise click.BadParameter(
                 "must be a length such as 90d or 12h, or a time such as 2027-01-31T00:00:00Z",
-                param_hint="--expires",
+                param_hint=option,
             ) from None
-        return (datetime.now(UTC) + length).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return text
+
+
+def segment(name: str) -> str:
+    """A name that somebody typed as one segment of a path, whatever it holds."""
+    if name in {"", ".", ".."}:
+        raise MisusedError(f"'{name}' is no id or name.")
+    return quote(name, safe="@")
 
 
 def find_account(api: Client, name: str) -> str:
     """What addresses take for an account: ids, client ids and channel identifiers as they are, usernames looked up."""
-    from urllib.parse import quote
-
-    if name.startswith(("sa_", "ostiary-sa-")) or "@" in name:
-        return quote(name, safe="@")
-    found = api.request("GET", "/v1/service-accounts", params={"username": name})["data"]
+    # A username may begin like a client id, so only the whole form counts as one.
+    if "@" in name or _ACCOUNT_ID.fullmatch(name):
+        return segment(name)
+    found = []
+    if 0 < len(name) <= MAX_USERNAME:
+        found = api.request("GET", "/v1/service-accounts", params={"username": name})["data"]
     if not found:
         raise click.ClickException(
-            f"There is no service account '{printable(name[:63])}'. `ostiary service-account list` shows them."
+            f"There is no service account '{printable(name[:MAX_USERNAME])}'.\n"
+            "`ostiary service-account list` shows what there is."
         )
-    return str(found[0]["id"])
+    return segment(found[0]["id"])
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask a person before what cannot be undone; a script has decided already."""
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        click.confirm(question, abort=True)
+def asks(yes: bool) -> bool:
+    """Whether somebody is there to be asked before what cannot be undone; a script has decided already."""
+    return not yes and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
@@ -159,7 +233,14 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        command(client(), *args, **kwargs)
+        api = client()
+        try:
+            command(api, *args, **kwargs)
+        except (KeyError, TypeError) as error:
+            # JSON, but not what this command reads: another program, or a much older version.
+            raise NotOstiaryError(
+                f"{api.url} answers, but not as this version of Ostiary does ({type(error).__name__}: {error})."
+            ) from error
 
     return wrapped
 

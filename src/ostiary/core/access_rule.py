@@ -48,7 +48,8 @@ class Match:
     def fits(self, method: str, path: tuple[str, ...]) -> bool:
         if self.methods and method not in self.methods:
             return False
-        if len(path) < len(self.segments) or (len(path) > len(self.segments) and not self.below):
+        beyond = len(path) - len(self.segments)
+        if beyond < 0 or (beyond > 0) != self.below:
             return False
         return all(
             (bool(given) if ours.startswith("{") else ours == given)

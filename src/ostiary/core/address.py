@@ -30,7 +30,7 @@ def parse_network(text: str) -> Network:
     if not text.isascii() or "%" in text:
         raise ValueError("is not an IP address or CIDR range")
     _, slash, bits = text.partition("/")
-    if slash and not (bits.isdigit() and len(bits) <= 3):
+    if slash and not (bits.isdigit() and str(int(bits[:4])) == bits):
         raise ValueError("the prefix length after the slash must be a number")
     try:
         network = ip_network(text, strict=True)

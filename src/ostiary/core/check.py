@@ -47,7 +47,13 @@ def username(text: str) -> str:
 
 def email(text: str) -> str:
     """An address that mail can be sent to, without comments, quotes or non-ASCII parts."""
-    if len(text) > MAX_EMAIL or _EMAIL.fullmatch(text) is None or ".." in text or text[0] == ".":
+    if (
+        len(text) > MAX_EMAIL
+        or _EMAIL.fullmatch(text) is None
+        or ".." in text
+        or text[0] == "."
+        or ".@" in text
+    ):
         raise ValueError("must be an email address")
     return text
 

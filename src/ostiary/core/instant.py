@@ -25,7 +25,7 @@ _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 def to_text(instant: Instant) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
     moment = _EPOCH + timedelta(microseconds=instant)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_text(text: str) -> Instant:
@@ -37,8 +37,11 @@ def from_text(text: str) -> Instant:
     zone = "+00:00" if zone in "Zz" else zone
     micro = (fraction or "").ljust(6, "0")[:6]
     try:
+        if int(zone[-2:]) > 59:
+            raise ValueError("no such zone")
         moment = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micro}{zone}")
-        return from_datetime(moment)
+        # What can be read can be shown: years 1 to 9999 in UTC too.
+        return from_datetime(moment.astimezone(UTC))
     except (ValueError, OverflowError) as error:
         raise ValueError("is not a time that exists") from error
 

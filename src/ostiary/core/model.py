@@ -130,6 +130,7 @@ class Standing:
     credential_id: str
     kind: CredentialKind
     name: str
+    last6: str
     digest: bytes
     pepper_id: str
     deactivated_at: Instant | None
@@ -143,7 +144,7 @@ class Standing:
     principal: Principal
     grants: tuple[Grant, ...]
     organization: Organization
-    _allowed: dict[str | None, Scopes] = field(default_factory=dict, compare=False, repr=False)
+    _allowed: dict[str | None, Scopes] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def allowed(self, project_id: str | None) -> Scopes:
         """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""

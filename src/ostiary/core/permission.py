@@ -173,7 +173,7 @@ class Catalogue:
     """The installation's scopes: which names may be used, and what the built-in roles mean by them."""
 
     names: Scopes
-    _roles: dict[str, Scopes] = field(default_factory=dict, compare=False)
+    _roles: dict[str, Scopes] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def knows(self, scope: str) -> bool:
         return scope in self.names or scope in API_SCOPES or scope in EVERYTHING

@@ -80,6 +80,11 @@ def not_found(what: str, reason: str = "no such id in this organization") -> Pro
     return Problem("not-found", f"There is no such {what}.", reason=reason)
 
 
+def internal() -> Problem:
+    """A fault of ours: nothing but the request's id leaves."""
+    return Problem("internal", "Something went wrong on our side. The log has it under this request's id.")
+
+
 def invalid(pointer: str, code: str, detail: str) -> Problem:
     """One field is wrong."""
     return invalid_fields((FieldError(pointer, code, detail),))

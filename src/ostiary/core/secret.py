@@ -21,7 +21,9 @@ MINT_ENTROPY = 16 + 48
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY = re.compile(rb"[0-9a-f]{32}[0-9A-Za-z]{44}")
-_ANYWHERE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_])([0-9a-f]{32})([0-9A-Za-z]{44})")
+_WHOLE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_][0-9a-f]{32})([0-9A-Za-z]{44})")
+# Without the letters of the prefix: the end of a secret before it may have taken them.
+_PART = re.compile(r"([-_][0-9a-f]{32})[0-9A-Za-z]+")
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
 
 
@@ -105,13 +107,17 @@ def matches(left: bytes, right: bytes) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text with everything that looks like one of our secrets reduced to what lists may show."""
-    return _ANYWHERE.sub(lambda m: f"{m[1]}{m[2]}…{m[3][-CHECKSUM_LENGTH:]}", text)
+    """The text with everything that looks like one of our secrets reduced to what lists may show.
+
+    A secret that something cut off loses all that follows its access id.
+    """
+    text = _WHOLE.sub(lambda whole: f"{whole[1]}…{whole[2][-CHECKSUM_LENGTH:]}", text)
+    return _PART.sub(r"\1…", text)
 
 
 def looks_like_secret(text: str) -> bool:
     """Whether a whole secret of our form stands anywhere in the text."""
-    return _ANYWHERE.search(text) is not None
+    return _WHOLE.search(text) is not None
 
 
 def _base62(number: int, length: int) -> str:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import structlog
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,22 +24,24 @@ from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
-from ostiary.core.problem import Problem
+from ostiary.core.problem import Problem, internal, invalid_fields
 from ostiary.core.secret import prefix_of
 from ostiary.data_directory import CHANGES_FILE, DATABASE_FILE, master_keys, prepare_data
 from ostiary.http.api import access_rules, audit_events, credentials, service_accounts
-from ostiary.http.api.route import Wiring, answer, problem_response
+from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
 from ostiary.http.duties import Duties
 from ostiary.http.hotpath import HotPath
 from ostiary.services import installation as installation_service
 from ostiary.services.directory import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
+from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, migrations
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.volatile import ChangeNumber, Counts, Facts
 
+ROUTERS = tuple(room.router for room in (service_accounts, credentials, audit_events, access_rules))
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
 MAX_CLOCK_DIFFERENCE = 1.0
@@ -111,14 +115,16 @@ def open_installation(
     return Opened(settings, store, number)
 
 
-def initialise(settings: Settings, name: str, email: str, password_hash: str) -> Beginning:
+def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
     """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
-    return _with_new_store(settings, installation_service.begin, name, email, password_hash, create=True)
+    return _with_new_store(
+        settings, installation_service.begin, name, email, hash_password(password), create=True
+    )
 
 
-def recover(settings: Settings, password_hash: str) -> Beginning:
+def recover(settings: Settings, password: str) -> Beginning:
     """A new password and operator key for whoever owns the data directory."""
-    return _with_new_store(settings, installation_service.recover, password_hash, create=False)
+    return _with_new_store(settings, installation_service.recover, hash_password(password), create=False)
 
 
 def migrate(settings: Settings) -> tuple[str | None, str]:
@@ -214,9 +220,11 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot)
-    for room in (service_accounts, credentials, audit_events, access_rules):
-        app.include_router(room.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _bad_parameters)
+    app.add_exception_handler(Exception, _unhandled)
     app.add_route("/healthz", _healthz, methods=["GET"])
     app.add_route("/readyz", _readiness(opened, facts), methods=["GET"])
     door = Door(
@@ -269,4 +277,31 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     }.get(error.status_code, "The request is not understood.")
     response = problem_response(request, Problem(code, detail))
     response.headers.update(error.headers or {})
+    allowed = _methods_at(request.url.path)
+    if error.status_code == 405 and allowed:
+        # Starlette names the methods of the first route that fits the path, and each of ours has one.
+        response.headers["allow"] = ", ".join(sorted(allowed))
     return response
+
+
+async def _bad_parameters(request: Request, error: Exception) -> Response:
+    """FastAPI's own refusal of a query, in our form and without the value that was sent."""
+    assert isinstance(error, RequestValidationError)
+    wrong = tuple(field_error(each | {"loc": each["loc"][1:]}) for each in error.errors())
+    return problem_response(request, invalid_fields(wrong))
+
+
+async def _unhandled(request: Request, _error: Exception) -> Response:
+    """The answer to a fault of ours; the door logs where it was."""
+    return problem_response(request, internal())
+
+
+def _methods_at(path: str) -> set[str]:
+    """Every method that some route of the API takes at this path."""
+    return {
+        method
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }

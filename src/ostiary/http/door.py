@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 
 from ostiary.core import identifier
 from ostiary.core.address import Network
-from ostiary.core.problem import Problem
+from ostiary.core.problem import Problem, internal
 from ostiary.http import hotpath, messages
 from ostiary.http.hotpath import HotPath
 from ostiary.logs import where
@@ -85,7 +85,7 @@ class Door:
             structlog.get_logger().error(
                 "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
             )
-            answer = messages.problem_wire(_internal(), request_id)
+            answer = messages.problem_wire(internal(), request_id)
         await _send(answer, send, self._always, head=method == b"HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +120,7 @@ class Door:
                 "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
             )
             if not begun:
-                await self._refuse(_internal(), send, request_id)
+                await self._refuse(internal(), send, request_id)
         route = scope.get("route")
         structlog.get_logger().info(
             "request",
@@ -140,10 +140,6 @@ class Door:
         # What was sent beyond this point is not read: the connection ends with the answer.
         extra = [(b"connection", b"close")] if problem.status in (400, 408, 413, 414, 431) else []
         await _send(messages.problem_wire(problem, request_id, extra), send, self._always)
-
-
-def _internal() -> Problem:
-    return Problem("internal", "Something went wrong on our side. The log has it under this request's id.")
 
 
 def _unacceptable(scope: Scope) -> Problem | None:

@@ -351,11 +351,12 @@ class HotPath:
         at = None if address is None else str(address)
         if standing is None:
             organization_id = None if asking is None else asking.organization.id
-            occasion = Occasion(organization_id, None, "", "unknown", None, False, verdict.code, at, via)
+            occasion = Occasion(organization_id, None, "", "", "unknown", None, False, verdict.code, at, via)
         else:
             occasion = Occasion(
                 standing.organization.id,
                 standing.credential_id,
+                f"{standing.name} (…{standing.last6})",
                 telling.display_of(standing),
                 standing.principal.kind,
                 standing.principal.id,

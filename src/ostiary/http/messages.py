@@ -72,7 +72,7 @@ def presented(headers: Headers) -> Presented:
             scheme = scheme.lower()
             if scheme == b"bearer":
                 bearer = True
-            elif scheme != b"apikey":
+            elif scheme and scheme != b"apikey":
                 text = b"\x00"  # a scheme that is not ours: there, and never right
         else:
             continue

@@ -49,7 +49,7 @@ def read_question(headers: Headers, body: bytes) -> Asked:
 
     def text(name: str, required: bool = False) -> str | None:
         given = value.get(name)
-        if given is None and not (required or name in value):
+        if given is None and not required:
             return None
         if not isinstance(given, str):
             code = "missing" if name not in value else "wrong-type"
@@ -66,7 +66,7 @@ def read_question(headers: Headers, body: bytes) -> Asked:
             address = parse_address(ip)
         except ValueError as error:
             errors.append(FieldError("/ip", "invalid", str(error)))
-    scopes = value.get("scopes", [])
+    scopes = value.get("scopes") or []
     if (
         not isinstance(scopes, list)
         or len(scopes) > MAX_SCOPES

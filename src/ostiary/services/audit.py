@@ -96,7 +96,7 @@ def _counted(occasion: Occasion, count: Count) -> Event:
     target = (
         None
         if occasion.credential_id is None
-        else Target("credential", occasion.credential_id, occasion.display)
+        else Target("credential", occasion.credential_id, occasion.credential)
     )
     return Event(
         "credential.used" if occasion.accepted else "credential.refused",

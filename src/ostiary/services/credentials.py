@@ -151,7 +151,8 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
         scopes=after.scopes,
         resources=after.resources,
     )
-    _check(tx, caller, _owner_of(tx, before), spec, direct=_is_own(caller, before))
+    if {"access_level", "scopes", "resources", "expires_at"} & changes.keys():
+        _check(tx, caller, _owner_of(tx, before), spec, direct=_is_own(caller, before))
     if "expires_at" in changes:
         _check_lifetime(tx, after.expires_at, before.created_at)
     if after != before:
@@ -219,6 +220,7 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
     if credential.revoked_at is None:
         credential = _revoke(tx, caller, credential, "deleted")
     rows.delete(tx, credential.id)
+    tx.changed("credential", credential.id)
     change(
         tx,
         caller,

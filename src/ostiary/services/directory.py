@@ -194,12 +194,12 @@ def delete_service_account(tx: Tx, caller: Caller, name: str) -> None:
     rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
     rows.replace_role_bindings(tx, account.organization_id, account.id, [])
     tx.changed("organization", account.organization_id)
-    for credential_id in revoked:
+    for credential_id, name, last6 in revoked:
         change(
             tx,
             caller,
             "credential.revoked",
-            Target("credential", credential_id, account.display_name),
+            Target("credential", credential_id, f"{name} (…{last6})"),
             because="its service account was deleted",
         )
     change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
@@ -226,7 +226,7 @@ def set_role_bindings(
         Catalogue(rows.scopes_of_catalogue(tx)),
         [binding for binding in after if binding not in before],
     )
-    if list(after) != list(before):
+    if set(after) != set(before):
         rows.replace_role_bindings(tx, account.organization_id, account.id, after)
         tx.changed("organization", account.organization_id)
         change(

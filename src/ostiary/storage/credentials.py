@@ -104,19 +104,16 @@ def update(tx: Tx, credential_id: str, values: Mapping[str, Any]) -> None:
     tx.execute(credentials.update().where(credentials.c.id == credential_id).values(**values))
 
 
-def revoke_all_of(tx: Tx, organization_id: str, owner_id: str) -> list[str]:
-    """Revoke what an owner has in the organization; the ids of those that were not revoked before."""
-    rows = tx.execute(
-        credentials.update()
-        .where(
-            credentials.c.organization_id == organization_id,
-            credentials.c.owner_id == owner_id,
-            credentials.c.revoked_at.is_(None),
-        )
-        .values(revoked_at=tx.now)
-        .returning(credentials.c.id)
+def revoke_all_of(tx: Tx, organization_id: str, owner_id: str) -> list[tuple[str, str, str]]:
+    """Revoke what an owner has in the organization; id, name and last 6 of those that were not revoked before."""
+    condition = (
+        credentials.c.organization_id == organization_id,
+        credentials.c.owner_id == owner_id,
+        credentials.c.revoked_at.is_(None),
     )
-    return sorted(rows.scalars())
+    found = tx.execute(_CREDENTIAL.where(*condition).order_by(credentials.c.id)).all()
+    tx.execute(credentials.update().where(*condition).values(revoked_at=tx.now))
+    return [(row.id, row.name, row.last6) for row in found]
 
 
 def delete(tx: Tx, credential_id: str) -> None:
@@ -151,6 +148,7 @@ _STANDING = (
         credentials.c.expires_at,
         credentials.c.deactivated_at,
         credentials.c.revoked_at,
+        generations.c.last6,
         generations.c.digest,
         generations.c.pepper_id,
         organizations.c.id.label("organization_id"),
@@ -224,6 +222,7 @@ def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | No
         credential_id=row.id,
         kind=row.kind,
         name=row.name,
+        last6=row.last6,
         digest=bytes(row.digest),
         pepper_id=row.pepper_id,
         deactivated_at=row.deactivated_at,

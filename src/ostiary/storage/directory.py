@@ -190,18 +190,18 @@ def update_service_account(tx: Tx, account_id: str, values: dict[str, Any]) -> N
 def list_role_bindings(
     tx: Tx, organization_id: str, principal_ids: Sequence[str]
 ) -> dict[str, list[RoleBinding]]:
-    """Bindings of these principals in the organization, by principal, in order of their making."""
+    """Bindings of these principals in the organization, by principal, those on the organization first."""
     found: dict[str, list[RoleBinding]] = {principal_id: [] for principal_id in principal_ids}
     rows = tx.execute(
-        sa.select(role_bindings)
-        .where(
+        sa.select(role_bindings).where(
             role_bindings.c.organization_id == organization_id,
             role_bindings.c.principal_id.in_(principal_ids),
         )
-        .order_by(role_bindings.c.id)
     )
     for row in rows:
         found[row.principal_id].append(RoleBinding(row.role, row.project_id))
+    for bindings in found.values():
+        bindings.sort(key=lambda each: (each.project_id or "", each.role))
     return found
 
 

@@ -169,8 +169,7 @@ def problem(error: DBAPIError | PoolTimeoutError) -> Problem:
     """What a caller may know of a database error. The text of the error may hold values: only its class is kept."""
     if isinstance(error, PoolTimeoutError):
         return Problem("unavailable", "The database is busy; try again.", reason="pool time-out")
-    text = str(error.orig).lower()
-    if "database or disk is full" in text or _sqlstate(error) == "53100":
+    if is_full(error):
         return Problem(
             "storage-full", "The disk of the database is full; nothing was changed.", reason="disk full"
         )
@@ -179,6 +178,11 @@ def problem(error: DBAPIError | PoolTimeoutError) -> Problem:
         "The database did not answer; nothing was acknowledged. Try again.",
         reason=f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip(),
     )
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether the disk has no room left."""
+    return "database or disk is full" in str(error.orig) or _sqlstate(error) == "53100"
 
 
 def is_outage(error: DBAPIError) -> bool:

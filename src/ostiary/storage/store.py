@@ -77,7 +77,7 @@ class Tx:
         try:
             audit.insert(self, [(organization_id, event)])
         except DBAPIError as error:
-            if engines.may_retry(error):
+            if engines.may_retry(error) or engines.is_full(error):
                 raise
             raise Problem(
                 "audit-unavailable",

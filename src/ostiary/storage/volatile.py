@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -245,7 +245,10 @@ class Occasion:
 
     organization_id: str | None
     credential_id: str | None
+    credential: str
+    """How the credential reads: name and last six characters."""
     display: str
+    """How its owner reads."""
     actor_type: str
     actor_id: str | None
     accepted: bool
@@ -270,16 +273,15 @@ class Counts:
             count = self._counts.get(occasion)
             if count is None:
                 if len(self._counts) >= self.capacity:
-                    occasion = Occasion(
-                        None,
-                        None,
-                        "many",
-                        "unknown",
-                        None,
-                        occasion.accepted,
-                        occasion.reason,
-                        None,
-                        occasion.via,
+                    occasion = replace(
+                        occasion,
+                        organization_id=None,
+                        credential_id=None,
+                        credential="",
+                        display="many",
+                        actor_type="unknown",
+                        actor_id=None,
+                        address=None,
                     )
                 count = self._counts.setdefault(occasion, Count(first=now))
             count.number += 1

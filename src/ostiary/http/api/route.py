@@ -136,14 +136,15 @@ def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
             return model.model_validate(value)
         except ValidationError as error:
             raise invalid_fields(
-                tuple(_field_error(each) for each in error.errors(include_url=False))
+                tuple(field_error(each) for each in error.errors(include_url=False))
             ) from None
 
     return read
 
 
-def _field_error(error: Any) -> FieldError:
-    pointer = "".join(f"/{str(part)[:64].replace('~', '~0').replace('/', '~1')}" for part in error["loc"])
+def field_error(error: Any) -> FieldError:
+    """One of pydantic's errors in our words; the value that was sent is not repeated."""
+    pointer = "".join(f"/{messages.escape(str(part))}" for part in error["loc"])
     match error["type"]:
         case "missing":
             return FieldError(pointer, "missing", "is required")

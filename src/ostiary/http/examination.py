@@ -1,0 +1,57 @@
+"""What `ostiary doctor` looks at: the data directory, the database, the settings."""
+
+import shutil
+import stat
+from typing import Final
+
+from ostiary.config import ConfigurationError, Settings
+from ostiary.http import app
+from ostiary.storage import engines
+
+LOW_DISK: Final = 256 * 1024 * 1024
+SAFE_CHECKPOINTS: Final = (3, 51, 3)
+"""The SQLite from which on one connection may commit while another checkpoints."""
+
+
+def examine(settings: Settings) -> list[tuple[str, str, str]]:
+    """Findings as (what was looked at, ok | warning | wrong, a sentence); nothing is changed."""
+    findings: list[tuple[str, str, str]] = []
+    try:
+        opened = app.open_installation(settings)
+    except ConfigurationError as error:
+        return [(each.name, "wrong", f"{each.source} {each.reason}") for each in error.wrong]
+    except app.NotReachableError as error:
+        return [("Database", "wrong", str(error))]
+    try:
+        database = opened.store.engines
+        version = engines.linked_version(database)
+        findings.append(("Database", "ok", f"{database.name} {version}, schema up to date"))
+        if settings.database_url is None:
+            if tuple(int(part) for part in version.split(".")) < SAFE_CHECKPOINTS:
+                findings.append(("SQLite", "warning", f"{version} is older than 3.51.3: keep to one worker"))
+            for path in sorted(settings.data.iterdir()):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                if mode & 0o077:
+                    findings.append(
+                        ("File mode", "wrong", f"{path} can be read by others; run `chmod 600` on it")
+                    )
+            free = shutil.disk_usage(settings.data).free
+            state = "ok" if free > LOW_DISK else "warning"
+            findings.append(("Disk", state, f"{free // 1024**2} MiB free in {settings.data}"))
+        ahead = engines.clock_difference(database, opened.store.clock())
+        state = "ok" if abs(ahead) <= app.MAX_CLOCK_DIFFERENCE else "wrong"
+        findings.append(("Clock", state, f"{abs(ahead):.1f} s from the database's"))
+        findings.append(("Master key", "ok", "is the one that this database was made with"))
+        https = settings.public_url.startswith("https:")
+        findings.append(
+            (
+                "Issuer",
+                "ok" if https else "warning",
+                settings.public_url + ("" if https else ", for this machine only"),
+            )
+        )
+        trusted = ", ".join(str(network) for network in settings.trusted_proxies)
+        findings.append(("Trusted proxies", "ok", trusted or "none: forwarded headers are ignored"))
+    finally:
+        opened.close()
+    return findings

@@ -1,0 +1,14 @@
+"""How generated cases are drawn: many with OSTIARY_PROVE=1, and never judged by the time they take."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ostiary",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=2_000 if os.environ.get("OSTIARY_PROVE") == "1" else 100,
+)
+settings.load_profile("ostiary")

@@ -1,0 +1,70 @@
+"""Events: a closed list of actions, each with the details that it may carry and no others."""
+
+import re
+from typing import get_args
+
+import pytest
+
+from ostiary.core.event import CATEGORIES, EVENTS, SYSTEM, UNKNOWN, Category, Event, actions_in
+
+RELEASED = {
+    # action: category. Alerts and filters of users name these; a released one stays.
+    "organization.created": "directory",
+    "member.added": "directory",
+    "member.recovered": "auth",
+    "service_account.created": "directory",
+    "service_account.updated": "directory",
+    "service_account.roles_changed": "access",
+    "service_account.disabled": "directory",
+    "service_account.enabled": "directory",
+    "service_account.deleted": "directory",
+    "credential.created": "credentials",
+    "credential.updated": "credentials",
+    "credential.deactivated": "credentials",
+    "credential.activated": "credentials",
+    "credential.revoked": "credentials",
+    "credential.deleted": "credentials",
+    "credential.used": "auth",
+    "credential.refused": "auth",
+    "request.refused": "auth",
+    "access_rule.written": "access",
+    "access_rule.deleted": "access",
+}
+
+
+@pytest.mark.parametrize("action, category", RELEASED.items(), ids=RELEASED)
+def test_a_released_event_stays(action: str, category: str) -> None:
+    """P5 breaks: somebody's filter no longer finds what it was written for."""
+    assert EVENTS[action].category == category
+    assert action in actions_in(category)
+
+
+def test_every_event_has_its_form() -> None:
+    """P5 breaks: an event that nobody can read or filter for."""
+    assert get_args(Category) == CATEGORIES
+    for action, kind in EVENTS.items():
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*", action)
+        assert re.fullmatch(r"[A-Z].*\.", kind.doc)
+        assert all(re.fullmatch(r"[a-z0-9]+(_[a-z]+)*", name) for name in kind.details)
+    assert sorted(EVENTS) == sorted(action for each in CATEGORIES for action in actions_in(each))
+    assert actions_in("nothing") == ()
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize("action", ["", "credential", "credential.Created", "credential.stolen"])
+def test_the_list_is_closed(action: str) -> None:
+    """P5 breaks: an event is written that no page documents."""
+    with pytest.raises(ValueError, match="list of events"):
+        Event(action, SYSTEM)
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("action", EVENTS)
+def test_an_event_carries_its_own_details_only(action: str) -> None:
+    """P7 breaks: a secret gets into the audit log as a detail that nobody listed."""
+    allowed = dict.fromkeys(EVENTS[action].details, 1)
+    assert Event(action, UNKNOWN, details=allowed).details == allowed
+    for name in ("secret", "key", "authorization", "headers", "body", "password"):
+        assert name not in allowed
+        with pytest.raises(ValueError, match="does not carry"):
+            Event(action, UNKNOWN, details={**allowed, name: 1})

@@ -1,0 +1,367 @@
+"""`judge`: each answer by itself, their precedence, and the whole against a naive model."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from ostiary.core.address import parse_address, parse_network
+from ostiary.core.instant import HOUR, SECOND
+from ostiary.core.model import (
+    CredentialStatus,
+    Grant,
+    Organization,
+    Principal,
+    Standing,
+    client_id_of,
+    credential_status,
+)
+from ostiary.core.permission import EVERYTHING
+from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Code, judge
+from tests.cast import NOON
+
+DIGEST, OTHER_DIGEST = b"\x01" * 32, b"\x02" * 32
+ACME = Organization("org_acme", "acme", "Acme", True, NOON, None)
+READ, WRITE = "read:agents", "write:agents"
+ROBO = Principal("service_account", "sa_robo", "Robo", "robo", barred=False)
+
+
+def standing(**changed: Any) -> Standing:
+    """Robo's key, good for reading and writing agents in the whole organization."""
+    facts: dict[str, Any] = {
+        "credential_id": "cred_1",
+        "kind": "api_key",
+        "name": "CI",
+        "last6": "0abcde",
+        "digest": DIGEST,
+        "pepper_id": "p",
+        "deactivated_at": None,
+        "revoked_at": None,
+        "expires_at": None,
+        "networks": (),
+        "access_level": "full",
+        "scopes": (),
+        "resources": (),
+        "project_id": None,
+        "principal": ROBO,
+        "grants": (Grant(frozenset({READ, WRITE}), None),),
+        "organization": ACME,
+    }
+    return Standing(**facts | changed)
+
+
+def robo(**changed: Any) -> Principal:
+    return replace(ROBO, **changed)
+
+
+def asked(**changed: Any) -> Access:
+    facts: dict[str, Any] = {"digest": DIGEST, "now": NOON, "address": parse_address("192.0.2.1")}
+    return Access(**facts | changed)
+
+
+INSIDE = (parse_network("192.0.2.0/24"),)
+OUTSIDE = (parse_network("198.51.100.0/24"),)
+PROJECT_GRANT = (Grant(frozenset({READ}), "prj_1"),)
+
+TABLE: list[tuple[str, Code, Standing | None, Access]] = [
+    ("good", "valid", standing(), asked()),
+    ("nobody", "unknown", None, asked()),
+    ("another secret", "unknown", standing(digest=OTHER_DIGEST), asked()),
+    ("cut digest", "unknown", standing(digest=DIGEST[:-1]), asked()),
+    ("revoked", "revoked", standing(revoked_at=NOON), asked()),
+    ("revoked by a faster clock", "revoked", standing(revoked_at=NOON + HOUR), asked()),
+    ("ends now", "expired", standing(expires_at=NOON), asked()),
+    ("ended", "expired", standing(expires_at=NOON - 1), asked()),
+    ("ends in a microsecond", "valid", standing(expires_at=NOON + 1), asked()),
+    ("deactivated", "deactivated", standing(deactivated_at=NOON), asked()),
+    ("owner barred", "disabled", standing(principal=robo(barred=True)), asked()),
+    ("suspended", "disabled", standing(organization=replace(ACME, suspended_at=NOON)), asked()),
+    ("from inside", "valid", standing(networks=INSIDE), asked()),
+    ("from outside", "ip_not_allowed", standing(networks=OUTSIDE), asked()),
+    ("from nowhere", "ip_not_allowed", standing(networks=INSIDE), asked(address=None)),
+    ("from nowhere, no list", "valid", standing(), asked(address=None)),
+    ("has the scope", "valid", standing(), asked(scopes=frozenset({READ, WRITE}))),
+    ("lacks a scope", "insufficient_scope", standing(), asked(scopes=frozenset({READ, "read:audit"}))),
+    ("a scope that nobody knows", "insufficient_scope", standing(), asked(scopes=frozenset({"x"}))),
+    ("no role, nothing asked", "valid", standing(grants=()), asked()),
+    ("no role", "insufficient_scope", standing(grants=()), asked(scopes=frozenset({READ}))),
+    ("no role, everything asked", "valid", standing(grants=()), asked(scopes=EVERYTHING)),
+    (
+        "everything and more", "insufficient_scope", standing(grants=()),
+        asked(scopes=frozenset({"api", READ})),
+    ),
+    (
+        "limited, everything asked", "insufficient_scope", standing(access_level="fine_grained", scopes=(READ,)),
+        asked(scopes=frozenset({"api"})),
+    ),
+    (
+        "lists everything", "valid", standing(access_level="fine_grained", scopes=("api",)),
+        asked(scopes=frozenset({"api", WRITE})),
+    ),
+    (
+        "empty list", "insufficient_scope", standing(access_level="fine_grained"),
+        asked(scopes=frozenset({READ})),
+    ),
+    (
+        "lists more than it holds", "insufficient_scope",
+        standing(access_level="fine_grained", scopes=("read:audit",)), asked(scopes=frozenset({"read:audit"})),
+    ),
+    (
+        "the account's ceiling", "insufficient_scope",
+        standing(principal=robo(access_level="fine_grained", scopes=(READ,))), asked(scopes=frozenset({WRITE})),
+    ),
+    ("its project", "valid", standing(project_id="prj_1"), asked(project="prj_1")),
+    (
+        "its project by default", "valid", standing(project_id="prj_1", grants=PROJECT_GRANT),
+        asked(scopes=frozenset({READ})),
+    ),
+    ("another project", "project_not_allowed", standing(project_id="prj_1"), asked(project="prj_2")),
+    ("an unknown project", "project_not_allowed", standing(), asked(unknown_project=True)),
+    (
+        "an unknown project for a bound one", "project_not_allowed", standing(project_id="prj_1"),
+        asked(unknown_project=True),
+    ),
+    (
+        "a role on the project", "valid", standing(grants=PROJECT_GRANT),
+        asked(scopes=frozenset({READ}), project="prj_1"),
+    ),
+    (
+        "a role on another project", "insufficient_scope", standing(grants=PROJECT_GRANT),
+        asked(scopes=frozenset({READ}), project="prj_2"),
+    ),
+    (
+        "a role on a project, none named", "insufficient_scope", standing(grants=PROJECT_GRANT),
+        asked(scopes=frozenset({READ})),
+    ),
+    (
+        "a role on the organization", "valid", standing(),
+        asked(scopes=frozenset({READ}), project="prj_2"),
+    ),
+    ("its resource", "valid", standing(resources=("agents/*",)), asked(resource="agents/1")),
+    ("another resource", "resource_not_allowed", standing(resources=("agents/*",)), asked(resource="plugins/1")),
+    ("no resource named", "resource_not_allowed", standing(resources=("agents/*",)), asked()),
+    ("about itself", "valid", standing(resources=("agents/*",)), asked(about_itself=True)),
+    (
+        "the account's resources", "resource_not_allowed",
+        standing(resources=("agents/*",), principal=robo(resources=("agents/1",))), asked(resource="agents/2"),
+    ),
+    (
+        "both resources", "valid",
+        standing(resources=("agents/*",), principal=robo(resources=("agents/1",))), asked(resource="agents/1"),
+    ),
+    ("any resource", "valid", standing(), asked(resource="../x")),
+]  # fmt: skip
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("code, facts, access", [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_each_answer(code: Code, facts: Standing | None, access: Access) -> None:
+    """P1, P2, P16, P19 break: a credential is good where it should not be, or the other way round."""
+    verdict = judge(facts, access)
+    assert verdict.code == code
+    assert verdict.valid is (code == "valid")
+    assert (verdict.standing is None) is (code == "unknown")
+    assert verdict.valid or verdict.scopes == frozenset()
+    assert bool(verdict.missing) is (code == "insufficient_scope")
+
+
+def test_every_code_of_this_version_has_a_case() -> None:
+    """§4 of the interface breaks: a code exists that no case reaches."""
+    later = {"wrong_audience"}  # tokens have audiences, API keys have none
+    assert {row[1] for row in TABLE} | {"malformed"} | later == set(get_args(Code))
+    assert {row[1] for row in TABLE} & WRONG_PLACE == WRONG_PLACE - later
+    assert (MALFORMED.code, MALFORMED.standing, UNKNOWN.code, UNKNOWN.standing) == (
+        "malformed", None, "unknown", None,
+    )  # fmt: skip
+
+
+def test_precedence() -> None:
+    """§3.2 breaks: a bad credential is told that only the place is wrong, or final states hide behind others.
+
+    Everything is wrong at first; then, one by one, what was answered is mended.
+    """
+    facts = standing(
+        digest=OTHER_DIGEST,
+        revoked_at=NOON,
+        expires_at=NOON,
+        deactivated_at=NOON,
+        principal=robo(barred=True),
+        organization=replace(ACME, suspended_at=NOON),
+        networks=OUTSIDE,
+        project_id="prj_1",
+        resources=("agents/1",),
+    )
+    access = asked(scopes=frozenset({"read:audit"}), project="prj_2", resource="agents/2")
+    mended: dict[Code, tuple[dict[str, Any], dict[str, Any]]] = {
+        "unknown": ({"digest": DIGEST}, {}),
+        "revoked": ({"revoked_at": None}, {}),
+        "expired": ({"expires_at": None}, {}),
+        "deactivated": ({"deactivated_at": None}, {}),
+        "disabled": ({"principal": ROBO, "organization": ACME}, {}),
+        "ip_not_allowed": ({"networks": INSIDE}, {}),
+        "project_not_allowed": ({}, {"project": "prj_1"}),
+        "insufficient_scope": ({}, {"scopes": frozenset()}),
+        "resource_not_allowed": ({}, {"resource": "agents/1"}),
+    }
+    for code, (of_facts, of_access) in mended.items():
+        assert judge(facts, access).code == code
+        facts, access = replace(facts, **of_facts), replace(access, **of_access)
+    assert judge(facts, access).code == "valid"
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    "revoked, expires, deactivated, expected",
+    [
+        (None, None, None, "active"),
+        (None, NOON + SECOND, None, "active"),
+        (None, None, NOON, "deactivated"),
+        (None, NOON, NOON, "expired"),
+        (NOON, NOON, NOON, "revoked"),
+        (NOON, None, None, "revoked"),
+        (0, None, None, "revoked"),
+        (None, 0, None, "expired"),
+        (None, None, 0, "deactivated"),
+    ],
+)
+def test_what_is_final_comes_first(
+    revoked: int | None, expires: int | None, deactivated: int | None, expected: CredentialStatus
+) -> None:
+    """P1 breaks: a revoked credential shows as something that can be undone."""
+    assert credential_status(revoked, expires, deactivated, NOON) == expected
+
+
+def test_what_is_missing_is_named() -> None:
+    """§3.2 breaks: a 403 does not say which scope is missing, or names one that is there."""
+    verdict = judge(standing(), asked(scopes=frozenset({READ, "read:audit", "x"})))
+    assert verdict.missing == {"read:audit", "x"}
+
+
+def test_changed_facts_have_their_own_scopes() -> None:
+    """§2.5 of the promises breaks: facts with another role answer from the old facts' memory."""
+    before = standing()
+    assert judge(before, asked()).scopes == {READ, WRITE}
+    assert judge(replace(before, grants=()), asked()).scopes == frozenset()
+
+
+def test_memory_of_projects_is_bounded() -> None:
+    """P20 breaks: questions about ever new projects fill the memory, or later ones get another answer."""
+    facts = standing(grants=(Grant(frozenset({READ}), None), Grant(frozenset({WRITE}), "prj_999")))
+    for number in range(1_000):
+        expected = {READ, WRITE} if number == 999 else {READ}
+        assert judge(facts, asked(project=f"prj_{number}")).scopes == expected
+    assert len(facts._allowed) <= 64
+
+
+def test_a_client_id_is_the_accounts_own() -> None:
+    """The product's words break: an account's client id is not `ostiary-sa-` and its id part."""
+    assert client_id_of("sa_01m7q5cqg0") == "ostiary-sa-01m7q5cqg0"
+
+
+# Against a naive model
+
+COVERS = {
+    # range: the addresses of ADDRESSES that are in it
+    "192.0.2.0/24": {"192.0.2.1"},
+    "0.0.0.0/0": {"192.0.2.1", "198.51.100.7"},
+    "2001:db8::/32": {"2001:db8::1"},
+}
+ADDRESSES = [None, "192.0.2.1", "198.51.100.7", "2001:db8::1"]
+REACHES = {
+    # pattern: the resources of RESOURCES that it covers
+    "agents/*": {"agents/1", "agents/1/logs"},
+    "agents/1": {"agents/1"},
+    "plugins/*": {"plugins/1"},
+}
+RESOURCES = [None, "agents", "agents/1", "agents/1/logs", "plugins/1", "agents/../plugins/1"]
+SCOPES = [READ, WRITE, "read:plugins"]
+PROJECTS = [None, "prj_1", "prj_2"]
+
+rarely = st.sampled_from([False] * 15 + [True])  # so that most cases reach the later checks
+rarely_set = rarely.map(lambda so: NOON if so else None)
+some_scopes = st.frozensets(st.sampled_from([*SCOPES, "api", "m2m"]), max_size=3)
+patterns = st.lists(st.sampled_from([*REACHES]), max_size=2).map(tuple)
+levels = st.sampled_from(["full", "fine_grained"])
+
+standings = st.builds(
+    standing,
+    digest=rarely.map(lambda so: OTHER_DIGEST if so else DIGEST),
+    revoked_at=rarely_set,
+    expires_at=st.sampled_from([None, NOON + 1, NOON + SECOND]) | rarely_set,
+    deactivated_at=rarely_set,
+    networks=st.lists(st.sampled_from([*COVERS]), max_size=2).map(lambda ns: tuple(map(parse_network, ns))),
+    access_level=levels,
+    scopes=some_scopes.map(tuple),
+    resources=patterns,
+    project_id=st.sampled_from(PROJECTS),
+    principal=st.builds(
+        robo,
+        barred=rarely,
+        access_level=levels,
+        scopes=some_scopes.map(tuple),
+        resources=patterns,
+    ),
+    grants=st.lists(
+        st.builds(Grant, st.frozensets(st.sampled_from(SCOPES)), st.sampled_from(PROJECTS)), max_size=3
+    ).map(tuple),
+    organization=rarely_set.map(lambda suspended: replace(ACME, suspended_at=suspended)),
+)
+accesses = st.builds(
+    asked,
+    address=st.sampled_from(ADDRESSES).map(lambda text: None if text is None else parse_address(text)),
+    scopes=some_scopes,
+    project=st.sampled_from(PROJECTS),
+    unknown_project=rarely,
+    resource=st.sampled_from(RESOURCES),
+    about_itself=st.booleans(),
+)
+
+
+def permits(level: str, listed: tuple[str, ...], scope: str) -> bool:
+    return level == "full" or scope in listed or "api" in listed or "m2m" in listed
+
+
+def model(facts: Standing, access: Access) -> tuple[str, set[str]]:
+    """The code and the scopes, as the product's page says them, with no thought for speed."""
+    owner = facts.principal
+    target = access.project if access.project is not None else facts.project_id
+    held = set()
+    for scope in SCOPES:
+        granted = any(scope in grant.scopes and grant.project_id in {None, target} for grant in facts.grants)
+        in_ceiling = permits(owner.access_level, owner.scopes, scope)
+        if granted and in_ceiling and permits(facts.access_level, facts.scopes, scope):
+            held.add(scope)
+    lacking = {scope for scope in access.scopes if scope not in held}
+    if permits(facts.access_level, facts.scopes, "api") and lacking <= {"api", "m2m"}:
+        lacking = set()
+    reached = all(
+        not restriction or any(access.resource in REACHES[pattern] for pattern in restriction)
+        for restriction in (facts.resources, owner.resources)
+    )
+    covered = not facts.networks or any(str(access.address) in COVERS[str(each)] for each in facts.networks)
+    wrong = [
+        ("unknown", facts.digest != access.digest),
+        ("revoked", facts.revoked_at is not None),
+        ("expired", facts.expires_at is not None and facts.expires_at <= access.now),
+        ("deactivated", facts.deactivated_at is not None),
+        ("disabled", owner.barred or facts.organization.suspended_at is not None),
+        ("ip_not_allowed", not covered),
+        ("project_not_allowed", access.unknown_project or facts.project_id not in {None, target}),
+        ("insufficient_scope", bool(lacking)),
+        ("resource_not_allowed", not access.about_itself and not reached),
+    ]
+    code = next((name for name, is_wrong in wrong if is_wrong), "valid")
+    return code, held if code == "valid" else set()
+
+
+@pytest.mark.promise("P19")
+@settings(max_examples=10 * settings().max_examples)
+@given(standings, accesses)
+def test_the_verdict_is_that_of_the_naive_model(facts: Standing, access: Access) -> None:
+    """P1, P2, P16, P19 break: some combination of facts is judged otherwise than the product's page says."""
+    verdict = judge(facts, access)
+    event(verdict.code)
+    assert (verdict.code, set(verdict.scopes)) == model(facts, access)
+    assert judge(facts, access) == verdict  # nothing is remembered that changes the answer

@@ -1,0 +1,125 @@
+"""What the pages say is what the source does."""
+
+import os
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ostiary.config import CLIENT_SETTINGS, NOT_IN_ENVIRONMENT, PREFIX, SECRETS, Settings
+from ostiary.core.event import EVENTS
+from ostiary.core.problem import CODES
+from tests.house import generated_pages
+from tests.house.source import ROOT, files, modules
+
+PAGES = [path for path in files() if path.suffix == ".md"]
+
+
+@pytest.mark.parametrize("name", generated_pages.PAGES)
+def test_generated_pages_are_fresh(name: str) -> None:
+    """§2.5 of the house breaks: a setting, event or code is not documented as it is; `make docs` writes it."""
+    assert (generated_pages.DOCS / name).read_text("utf-8") == generated_pages.PAGES[name]()
+
+
+def test_every_setting_event_and_code_is_documented() -> None:
+    """§2.5 of the house breaks: something of a closed list is on no page, or has no sentence about it."""
+    settings, events, problems = (generated_pages.PAGES[name]() for name in generated_pages.PAGES)
+    for name, field in Settings.model_fields.items():
+        assert re.search(r"[a-z]{3}", field.description or "")
+        assert (f"`--{name}`" if name in NOT_IN_ENVIRONMENT else f"`{PREFIX}{name.upper()}`") in settings
+        assert (f"`{PREFIX}{name.upper()}_FILE`" in settings) is (name in SECRETS)
+    for action, kind in EVENTS.items():
+        assert f"| `{action}` | {kind.doc} |" in events
+    for code, (status, title) in CODES.items():
+        assert f"[`{code}`](troubleshooting.md#{code}) | {status} | {title} |" in problems
+
+
+def test_every_code_has_its_entry() -> None:
+    """§3.2 breaks: the `type` of a problem leads nowhere."""
+    headings = anchors(ROOT / "docs" / "troubleshooting.md")
+    assert CODES.keys() - headings == set()
+
+
+def test_every_code_is_used() -> None:
+    """§2.5 of the house breaks: the pages explain an answer that nobody can get."""
+    said = Counter(text for each in modules() for text in set(each.texts()) if each.path != "core/problem.py")
+    said.update(text for each in modules() if each.path == "core/problem.py" for text in each.texts())
+    listed = 1
+    assert {code for code in CODES if said[code] <= listed} == set()
+
+
+def named_variables() -> set[str]:
+    decisions = ROOT / "docs" / "decisions"  # they tell of mistyped ones, too
+    texts = [page.read_text("utf-8") for page in PAGES if decisions not in page.parents]
+    return {match for text in texts for match in re.findall(r"\bOSTIARY_[A-Z_]*[A-Z]\b", text)}
+
+
+@pytest.mark.parametrize("variable", sorted(named_variables()))
+def test_a_variable_that_a_page_names_is_read(variable: str) -> None:
+    """§2.5 of the house breaks: a page names a setting that is none."""
+    name = variable.removeprefix(PREFIX)
+    settings = {each.upper() for each in Settings.model_fields if each not in NOT_IN_ENVIRONMENT}
+    settings |= {f"{each.upper()}_FILE" for each in SECRETS}
+    # `OSTIARY_DEFAULT_…` stands for all settings that begin so; OSTIARY_PROVE is the tests' own.
+    assert name in settings | CLIENT_SETTINGS | {"PROVE"} or any(
+        each.startswith(f"{name}_") for each in settings
+    )
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S))
+    if not re.match(r"[a-z]+:", link)
+]
+
+
+@pytest.mark.parametrize(
+    "page, link", LINKS, ids=[f"{page.relative_to(ROOT)} {link}" for page, link in LINKS]
+)
+def test_a_link_leads_somewhere(page: Path, link: str) -> None:
+    """The documentation breaks: a link of a page leads to no page, or to no heading of it."""
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    assert target.exists()
+    if anchor and target.suffix == ".md":
+        assert anchor in anchors(target)
+
+
+DOORS = ["help", "run", "setup", "check", "format", "test", "prove", "bench", "lock", "docs", "clean"]
+
+
+def make(*arguments: str) -> str:
+    """What make prints, whoever's make may run this test."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_doors_are_there() -> None:
+    """§1 of the interface breaks: `make` does not show the doors, or one of them is gone."""
+    shown = make().splitlines()
+    assert [line.split()[0] for line in shown] == DOORS
+    assert all(len(line.split()) > 1 for line in shown)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_can_be_opened(door: str) -> None:
+    """§1 of the interface breaks: make cannot say what a door would do."""
+    assert make("-n", door)
+
+
+def test_what_must_pass_before_anything_lands_is_make_test() -> None:
+    """§1 of the interface breaks: CI runs something else than people do."""
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text("utf-8").splitlines()[-1] == "exec make test"

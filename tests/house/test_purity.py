@@ -1,0 +1,63 @@
+"""The core does nothing but think, and a service is determined by its arguments; house.md §1, §2.1."""
+
+import ast
+
+import pytest
+
+from tests.house.source import Module, module, modules
+
+WORLD = {
+    "asyncio",
+    "logging",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+}
+"""Clocks, random bytes, files, the network, threads: what only `tx` or the wiring may bring in."""
+CALLS = {
+    "now",
+    "utcnow",
+    "today",
+    "uuid1",
+    "uuid4",
+    "time_ns",
+    "urandom",
+    "open",
+    "print",
+    "input",
+    "read_text",
+}
+ROOMS = ("core", "services")
+
+
+def impure(each: Module) -> set[str]:
+    called = [node.func for node in ast.walk(each.tree) if isinstance(node, ast.Call)]
+    names = {node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in called}
+    return ({name.split(".")[0] for name in each.imports()} & WORLD) | (names & CALLS)
+
+
+@pytest.mark.parametrize("each", [m for m in modules() if m.room in ROOMS], ids=lambda each: each.path)
+def test_nothing_of_the_world_gets_in(each: Module) -> None:
+    """§2.1 of the house breaks: the same arguments give another answer, so no test can hold the clock."""
+    assert impure(each) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import time",
+        "from secrets import token_bytes",
+        "import datetime\nx = datetime.datetime.now()",
+        "def f():\n    return uuid.uuid4()",
+        "x = open('y')",
+        "from os.path import join",
+    ],
+)
+def test_this_rule_sees_what_it_forbids(text: str) -> None:
+    """§2.1 of the house breaks unseen: the rule above no longer notices a clock."""
+    assert impure(module("core/x.py", text))

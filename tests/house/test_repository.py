@@ -1,0 +1,129 @@
+"""What the repository holds and what it must not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.house.source import ROOT, Module, files, modules
+
+LONGEST = 500
+"""Lines. A module that grows past it is split by noun."""
+
+FORBIDDEN_NAMES = {
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "common",
+    "base",
+    "manager",
+    "handler",
+    "impl",
+    "misc",
+}
+
+REGISTRIES = [
+    "pypi",
+    "python" + "hosted",
+    "npm" + "js",
+    "crates" + r"\.io",
+    "docker" + r"\.io",
+    "ghcr" + r"\.io",
+]
+REGISTRIES += ["quay" + r"\.io", "deb" + r"\.debian", "archive" + r"\.ubuntu", "proxy" + r"\.golang"]
+ELSEWHERE = re.compile(
+    rf"\b(?:{'|'.join(REGISTRIES[1:])})\b|\b{REGISTRIES[0]}\.org\b"
+    r"|(?<![\w.~%-])/(?:wor[k]|roo[t])(?=/|\b(?![\w.%-]))"
+    r"|--(?:extra-)?index[-]url|--find[-]links",
+    re.IGNORECASE,
+)
+"""Hosts of package registries, and directories of one machine. Written so that this line is none itself."""
+
+
+@pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
+def test_a_module_can_be_read_at_a_sitting(each: Module) -> None:
+    """§5 of the house breaks: a module grew past what one reads at a sitting, or is named for nothing."""
+    assert each.text.count("\n") <= LONGEST
+    assert not FORBIDDEN_NAMES & set(re.split(r"[./_]", each.path.removesuffix(".py")))
+
+
+@pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
+def test_a_module_says_what_it_owns(each: Module) -> None:
+    """§5 of the house breaks: a module does not open with what it is."""
+    first = each.tree.body[0] if each.tree.body else None
+    assert first is None or re.match(r'("""|r""")\S', each.text)
+
+
+def strangers(text: str) -> list[str]:
+    return [match[0] for match in ELSEWHERE.finditer(text)]
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    """§1 of the interface breaks: the build works on one machine only, or fetches from where its user did not choose."""
+    found = {str(path.relative_to(ROOT)): strangers(text_of(path)) for path in files()}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cd /wor" + "k/main",
+        "'/roo" + "t/.cache'",
+        "https://files.python" + "hosted.org/x",
+        "--index" + "-url x",
+    ],
+)
+def test_this_rule_sees_what_it_forbids(text: str) -> None:
+    """§1 of the interface breaks unseen: the rule above no longer notices what it is there for."""
+    assert strangers(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["/v1/work", "network/root", "/workers", "/rooted", "a/work/b", "root / path"]
+)
+def test_this_rule_leaves_others_alone(text: str) -> None:
+    """§1 of the interface breaks the other way: the rule above refuses what is no path of a machine."""
+    assert strangers(text) == []
+
+
+REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def test_every_requirement_is_pinned_by_hash(path: Path) -> None:
+    """§1 of the interface breaks: an installation takes what a registry serves that day."""
+    lines = re.sub(r"\\\n\s*", "", path.read_text("utf-8")).splitlines()
+    pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert len(pins) > 5
+    for pin in pins:
+        assert re.match(
+            r"[a-z0-9][a-z0-9._-]*(\[[a-z,]+\])?==[^\s;]+( ; [^-]\S.*?)? *(--hash=sha256:[0-9a-f]{64} *)+$",
+            pin,
+        )
+    assert "://" not in path.read_text("utf-8")
+
+
+def test_both_requirements_are_there() -> None:
+    """§1 of the interface breaks: what the server or the tests need is not pinned."""
+    assert [path.name for path in REQUIREMENTS] == ["dev.txt", "server.txt"]
+
+
+def test_nothing_secret_or_generated_is_kept() -> None:
+    """P7 breaks: a data directory, a key or a cache is in the repository."""
+    kept = [
+        str(path.relative_to(ROOT))
+        for path in files()
+        if re.search(
+            r"\.(db|db-wal|db-shm|key|pem|pyc|log|sqlite3?|env)$|__pycache__|/\.venv/",
+            str(path.relative_to(ROOT)),
+        )
+    ]
+    assert kept == []

@@ -1,0 +1,52 @@
+"""Where a secret is opened: a short list that a person has read; rule 9 of promises.md."""
+
+import ast
+from collections import Counter
+
+import pytest
+
+from tests.house.source import modules
+
+OPENED = {
+    # module, function: how many times, and why
+    ("services/credentials.py", "_insert", "reveal"): (1, "its digest is stored"),
+    ("http/api/credentials.py", "create_direct", "reveal"): (1, "the one answer that carries it"),
+    ("http/api/service_accounts.py", "create", "reveal"): (1, "the one answer that carries it"),
+    ("http/api/service_accounts.py", "create_credential", "reveal"): (1, "the one answer that carries it"),
+    ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
+    ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
+    ("config.py", "_master_key", "get_secret_value"): (1, "its form is checked"),
+    ("data_directory.py", "master_keys", "get_secret_value"): (1, "keys are derived from it"),
+    ("http/app.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
+}
+
+
+def opened() -> Counter[tuple[str, str, str]]:
+    """Every mention of an opener, with the outermost function around it."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for each in modules():
+        for top in each.tree.body:
+            members = top.body if isinstance(top, ast.ClassDef) else [top]
+            for member in members:
+                for node in ast.walk(member):
+                    if isinstance(node, ast.Attribute) and node.attr in {"reveal", "get_secret_value"}:
+                        found[each.path, getattr(member, "name", "(module)"), node.attr] += 1
+    return found
+
+
+@pytest.mark.promise("P7")
+def test_secrets_are_opened_in_reviewed_places_only() -> None:
+    """P7 breaks: a secret is opened where nobody has looked whether it is written down."""
+    assert opened() == {place: count for place, (count, _why) in OPENED.items()}
+
+
+@pytest.mark.promise("P7")
+def test_a_secrets_text_is_its_own() -> None:
+    """P7 breaks: somebody reads the slot behind `reveal`."""
+    readers = {
+        each.path
+        for each in modules()
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"_text", "_secret_value"}
+    }
+    assert readers == {"core/secret.py"}

@@ -1,0 +1,52 @@
+"""Every operation is a plain function `(tx, caller, …)`; house.md §2.1."""
+
+import ast
+
+import pytest
+
+from tests.house.source import modules
+
+NOT_OPERATIONS = {
+    # Public functions of services that are no operation, and why.
+    "audit.event_of": "pure: an event from its parts",
+    "credentials.target_of": "pure: a credential as an event names it",
+    "directory.account_scopes": "a question that operations share, about an owner and not a caller",
+    "directory.check_names": "pure: errors of names",
+    "directory.level_of": "pure: the access level that was meant",
+    "directory.settle_level": "pure: changes in which level and scopes agree",
+    "directory.require_to_hold": "pure: the rule that nobody grants more than they hold",
+    "installation.known_forms": "what of an installation is not written down yet; asked before anyone can call",
+    "passwords.hash_password": "pure work without rows, outside of any transaction",
+}
+FUNCTIONS = {
+    f"{each.name.rpartition('.')[2]}.{node.name}": node
+    for each in modules()
+    if each.room == "services"
+    for node in each.tree.body
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+}
+
+
+def begins(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[str, str]]:
+    """The first two parameters with their annotations."""
+    parameters = [*node.args.posonlyargs, *node.args.args][:2]
+    return [(each.arg, ast.unparse(each.annotation) if each.annotation else "") for each in parameters]
+
+
+def is_operation(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return isinstance(node, ast.FunctionDef) and begins(node) in (
+        [("tx", "Tx"), ("caller", "Caller")],
+        [("tx", "Tx"), ("_caller", "Caller")],
+    )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_operation_takes_tx_and_caller(name: str) -> None:
+    """§2.1 of the house breaks: an operation reaches the world beside `tx`, or nobody knows who asks."""
+    assert is_operation(FUNCTIONS[name]) is (name not in NOT_OPERATIONS)
+
+
+def test_the_reviewed_list_is_not_stale() -> None:
+    """§2.1 of the house breaks: an exception outlives what it was made for."""
+    assert FUNCTIONS.keys() >= NOT_OPERATIONS.keys()
+    assert len(FUNCTIONS) > len(NOT_OPERATIONS) + 20

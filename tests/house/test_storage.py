@@ -1,0 +1,85 @@
+"""Storage has the only SQL, and engines.py the only differences between databases; house.md §1, §2.5."""
+
+import ast
+import re
+
+import pytest
+
+from tests.house.source import Module, module, modules
+
+SQL = re.compile(
+    r"\s*(SELECT\s|INSERT\s+INTO\b|UPDATE\s+\w+\s+SET\b|DELETE\s+FROM\b|PRAGMA\s|BEGIN\b|COMMIT\b|ROLLBACK\b"
+    r"|(CREATE|ALTER|DROP)\s+(TABLE|INDEX|DATABASE)\b|WITH\s+\w+\s+AS\b|LISTEN\s|NOTIFY\s)"
+)
+DRIVERS = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
+WIRING = {"sqlalchemy.exc.DBAPIError"}
+"""What http/app.py may know of the database: that it did not answer."""
+
+ENGINE_NAME = re.compile(r"\b(sqlite|postgres(ql)?|psycopg)\b|_(sqlite|postgresql)_")
+NAMES_ENGINES = {
+    "storage/engines.py": "what differs, side by side",
+    "storage/tables.py": "the schema, where only DDL knows the difference",
+    "config.py": "the forms of a database's URL",
+}
+
+
+def sql_outside(each: Module) -> list[str]:
+    if each.room == "storage":
+        return []
+    imported = [name for name in each.imports() if name.split(".")[0] in DRIVERS]
+    if each.path == "http/app.py":
+        imported = [name for name in imported if name not in WIRING]
+    return imported + [text for text in each.texts() if SQL.match(text)]
+
+
+def engine_names(each: Module) -> list[str]:
+    """Where the code tells one database from another: strings, dialects, options of one dialect."""
+    if each.path in NAMES_ENGINES:
+        return []
+    found = [text for text in each.texts() if ENGINE_NAME.search(text)]
+    for node in ast.walk(each.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "dialect":
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.keyword) and (node.arg or "").startswith(("sqlite_", "postgresql_")):
+            found.append(str(node.arg))
+    return found
+
+
+@pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
+def test_sql_is_in_storage(each: Module) -> None:
+    """§1 of the house breaks: SQL outside of the one room that has both databases tested."""
+    assert sql_outside(each) == []
+
+
+@pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
+def test_databases_differ_in_one_module(each: Module) -> None:
+    """P12 breaks: a difference between the databases hides outside of engines.py."""
+    assert engine_names(each) == []
+
+
+def test_the_reviewed_list_is_not_stale() -> None:
+    """P12 breaks: an exception outlives what it was made for."""
+    assert {each.path for each in modules()} >= NAMES_ENGINES.keys()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sqlalchemy as sa",
+        "from sqlite3 import connect",
+        "x = 'SELECT 1'",
+        "x = f'DELETE FROM {table}'",
+        "def f():\n    g('''\n  UPDATE things SET a = 1''')",
+    ],
+)
+def test_this_rule_sees_sql(text: str) -> None:
+    """§1 of the house breaks unseen: the rule about SQL no longer notices any."""
+    assert sql_outside(module("services/x.py", text))
+
+
+@pytest.mark.parametrize(
+    "text", ["if name == 'sqlite': pass", "x.dialect.name", "f(postgresql_where=1)", "x = 'on postgresql'"]
+)
+def test_this_rule_sees_a_database(text: str) -> None:
+    """P12 breaks unseen: the rule about databases no longer notices one."""
+    assert engine_names(module("storage/x.py", text))

@@ -1,0 +1,82 @@
+"""The colour of a function is the rule: what touches the store is a plain `def`; house.md §2."""
+
+import ast
+
+import pytest
+
+from tests.house.source import Module, module, modules
+
+STORE = {"store", "_store", "engines"}
+BLOCKING = {"sync", "load_standing", "load_projects", "answer_cold", "identify", "write_counts", "sleep"}
+"""Methods that read or write the database, or wait. To hand one to a thread is fine; to call it is not."""
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+def coroutines(each: Module) -> list[ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(each.tree) if isinstance(node, ast.AsyncFunctionDef)]
+
+
+def touched(each: Module) -> list[str]:
+    """What coroutines of this module touch and may not."""
+    found = []
+    for coroutine in coroutines(each):
+        for node in ast.walk(coroutine):
+            if isinstance(node, ast.Attribute | ast.Name):
+                name = node.attr if isinstance(node, ast.Attribute) else node.id
+                if name in STORE:
+                    found.append(f"{coroutine.name}: {ast.unparse(node)}")
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in BLOCKING:
+                found.append(f"{coroutine.name}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
+def test_no_coroutine_touches_the_store(each: Module) -> None:
+    """P20 breaks: one slow query stops every request of the process."""
+    assert touched(each) == []
+
+
+@pytest.mark.parametrize("each", [m for m in modules() if m.room != "http"], ids=lambda each: each.path)
+def test_coroutines_live_in_http(each: Module) -> None:
+    """§2 of the house breaks: a service or the storage has a colour."""
+    assert [node.name for node in coroutines(each)] == []
+
+
+def handlers() -> list[tuple[str, ast.AST]]:
+    return [
+        (f"{each.path}:{node.name}", node)
+        for each in modules()
+        if each.path.startswith("http/api/")
+        for node in each.tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Attribute)
+        and decorator.func.attr in METHODS
+    ]
+
+
+@pytest.mark.parametrize("handler", [node for _, node in handlers()], ids=[name for name, _ in handlers()])
+def test_a_handler_runs_in_a_thread(handler: ast.AST) -> None:
+    """P20 breaks: a handler of the management API works on the event loop."""
+    assert isinstance(handler, ast.FunctionDef)
+
+
+def test_there_are_handlers() -> None:
+    """§2 of the house breaks unseen: the rule about handlers finds none."""
+    assert len(handlers()) >= 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "async def f(w):\n    w.store.read(1)",
+        "async def f(store):\n    return store.write(1)",
+        "async def f(x):\n    def g():\n        return x._store\n    g()",
+        "class A:\n    async def f(self):\n        self.facts.sync()",
+        "async def f():\n    time.sleep(1)",
+    ],
+)
+def test_this_rule_sees_what_it_forbids(text: str) -> None:
+    """P20 breaks unseen: the rule about coroutines no longer notices one that waits."""
+    assert touched(module("http/x.py", text))

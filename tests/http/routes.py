@@ -1,0 +1,33 @@
+"""Every route that the application has, so that a test can miss none."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from tests.cast import Front
+
+HOT: dict[str, set[str]] = {
+    "/v1/verify": {"POST"},
+    "/v1/capabilities": {"GET"},
+    "/v1/authorize/{rule}": {"GET"},
+    "/v1/authorize/{rule}/{path}": {"GET"},
+    "/v1/authorize-nginx/{rule}": {"GET"},
+}
+"""The hot path stands before the application and has no routes: `hotpath.is_hot`. Authorize takes any verb."""
+
+
+def methods_of(front: Front) -> dict[str, set[str]]:
+    """Path templates with their methods."""
+    found: dict[str, set[str]] = defaultdict(set)
+
+    def walk(routes: Iterable[Any]) -> None:
+        for route in routes:
+            inner = getattr(route, "original_router", None)
+            if inner is not None:  # a router that was included: FastAPI resolves it when it is asked
+                walk(inner.routes)
+            else:
+                found[route.path_format] |= route.methods
+
+    walk(front.door._application.routes)  # type: ignore[attr-defined] # a FastAPI behind a protocol
+    assert len(found) > 10
+    return found | HOT

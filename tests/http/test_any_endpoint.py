@@ -1,0 +1,196 @@
+"""§3.1: what no address takes, and what the installation cannot do."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ostiary.storage.store import Tx
+from tests.cast import Answer, Front
+from tests.http.routes import HOT, methods_of
+
+PATHS = (
+    "/v1/verify", "/v1/capabilities", "/v1/authorize/-", "/v1/authorize/web/x", "/v1/authorize-nginx/-",
+    "/v1/service-accounts", "/v1/credentials/x", "/healthz", "/nowhere",
+)  # fmt: skip
+
+
+def knock(
+    front: Front, method: str, path: str, fields: list[tuple[str, str]], content: bytes = b"", query: str = ""
+) -> Answer:
+    """One request with exactly these fields: `Front.ask` sends a Host of its own."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode("latin-1"),
+        "query_string": query.encode("latin-1"),
+        "root_path": "",
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields],
+        "client": ("192.0.2.1", 40000),
+        "server": ("localhost", 8080),
+    }
+    return front._runner.run(front._send(scope, content))
+
+
+def is_problem(answer: Answer, status: int, code: str) -> None:
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    body = answer.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"/docs/troubleshooting#{code}"
+    assert {"title", "detail"} <= body.keys()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_no_address_takes(front: Front, path: str) -> None:
+    """§3.1 breaks: an oversized or two-faced request reaches a handler."""
+    key = ("x-api-key", front.house.alice_key)
+    host = ("host", "localhost")
+    room = 16 * 1024 - len("host") - len("localhost") - 4 - len("x") - 4
+    cases: dict[str, tuple[int, str, Answer]] = {
+        "no Host": (400, "invalid-request", knock(front, "GET", path, [key])),
+        "two Hosts": (400, "invalid-request", knock(front, "GET", path, [host, host, key])),
+        "101 fields": (
+            431,
+            "header-fields-too-large",
+            knock(front, "GET", path, [host, *[("x", "y")] * 100]),
+        ),
+        "fields over 16 KiB": (
+            431,
+            "header-fields-too-large",
+            knock(front, "GET", path, [host, ("x", "y" * (room + 1))]),
+        ),
+        "target over 8 KiB": (
+            414,
+            "uri-too-long",
+            knock(front, "GET", path, [host, key], query="x" * (8192 - len(path))),
+        ),
+        "gzip": (
+            415,
+            "unsupported-media-type",
+            knock(front, "POST", path, [host, key, ("content-encoding", "gzip")]),
+        ),
+    }
+    for what, (status, code, answer) in cases.items():
+        is_problem(answer, status, code)
+        closes = answer.headers.get("connection") == "close"
+        assert closes == (status != 415), what
+    for fits in (
+        knock(front, "GET", path, [host, *[("x", "y")] * 99]),
+        knock(front, "GET", path, [host, ("x", "y" * room)]),
+        knock(front, "GET", path, [host, key], query="x" * (8191 - len(path))),
+    ):
+        assert fits.status not in (400, 413, 414, 431), fits.body
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_target_has_no_controls_and_no_half_escapes(front: Front, path: str) -> None:
+    """§3.1 breaks: a target that two parsers read differently reaches a handler."""
+    for bad in ("%", "%z", "%4", "%zz", "%00", "%0a", "%0D", "%1f", "%7f", " ", "\t", "\x01", "\x7f", "é"):
+        is_problem(front.ask("GET", f"{path}{bad}", key=front.house.alice_key), 400, "invalid-request")
+        is_problem(front.ask("GET", f"{path}?x={bad}", key=front.house.alice_key), 400, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/verify"), ("POST", "/v1/service-accounts"), ("PUT", "/v1/access-rules/web")],
+)
+def test_a_body_is_small_plain_utf8(front: Front, method: str, path: str) -> None:
+    """§3.1 breaks: a body over 64 KiB is read, or bytes that are no text are guessed at."""
+    key = front.house.alice_key
+    whole = b'{"x":"' + b"y" * (64 * 1024 - 8) + b'"}'
+    assert len(whole) == 64 * 1024
+    is_problem(front.ask(method, path, key=key, raw=whole), 422, "validation-failed")
+    is_problem(front.ask(method, path, key=key, raw=whole + b" "), 413, "content-too-large")
+    is_problem(front.ask(method, path, key=key, raw=b'{"x":"\xff"}'), 400, "invalid-json")
+    is_problem(front.ask(method, path, key=key, raw=b'{"x":"\xed\xa0\x80"}'), 400, "invalid-json")
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""):
+        fields = [("content-type", content_type)]
+        answer = front.ask(method, path, key=key, raw=b"{}", headers=fields)
+        is_problem(answer, 415, "unsupported-media-type")
+    fields = [("content-type", "Application/JSON; charset=utf-8")]
+    assert front.ask(method, path, key=key, raw=b"{}", headers=fields).status == 422
+
+
+def test_an_unknown_path_is_not_found(front: Front) -> None:
+    """§3.1 breaks: an address that does not exist is answered in another form."""
+    for path in ("/", "/nowhere", "/v1", "/v1/", "/v1/verify/", "/v1/authorize", "/v1/service-accounts/",
+                 "/openapi", "/V1/capabilities", "//v1/capabilities"):  # fmt: skip
+        for method in ("GET", "POST"):
+            is_problem(front.ask(method, path, key=front.house.alice_key), 404, "not-found")
+
+
+def test_a_wrong_method_is_told_all_the_right_ones(front: Front) -> None:
+    """§3.1 breaks (RFC 9110 §15.5.6): `Allow` is missing, or does not name every method of the address."""
+    checked = 0
+    for path, methods in methods_of(front).items():
+        if path.startswith("/v1/authorize"):
+            continue  # any verb
+        target = path.replace("{", "").replace("}", "")
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - methods:
+            answer = front.ask(method, target, key=front.house.alice_key)
+            is_problem(answer, 405, "method-not-allowed")
+            allowed = {each.strip() for each in answer.headers["allow"].split(",")}
+            assert allowed == methods, (method, path)
+            checked += 1
+    assert checked > len(HOT)
+
+
+@pytest.mark.promise("P7")
+def test_an_unhandled_exception_tells_the_request_id_only(front: Front) -> None:
+    """§3.1 breaks: a fault of ours shows its inside, or has no id to look for in the log."""
+    house = front.house
+    key = house.key(house.account())
+
+    def spoil(tx: Tx) -> None:
+        tx.execute(sa.text("UPDATE credentials SET allowed_ips = '[\"canary\"]'"))
+        tx.changed("installation", "all")
+
+    house.store.write_on((), spoil)
+    for method, path in (("GET", "/v1/capabilities"), ("GET", "/v1/authorize/-"), ("GET", "/v1/credentials")):
+        answer = front.ask(method, path, key=key.secret.reveal())
+        is_problem(answer, 500, "internal")
+        assert answer.json()["instance"].startswith("req_")
+        assert b"canary" not in answer.body
+        assert b"Error" not in answer.body.replace(b"Internal Error", b"")
+
+
+def test_a_full_disk_is_said_to_be_full(front: Front) -> None:
+    """§3.1 breaks: a full disk is a fault of ours, or half a change remains."""
+    house = front.house
+    with house.store.engines.writer.connect() as connection:
+        size = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {size}")
+    body = {"display_name": "Robo", "description": "x" * 2000}
+    for _ in range(20):
+        before = front.ask("GET", "/v1/service-accounts?limit=200", key=house.alice_key).json()
+        answer = front.ask("POST", "/v1/service-accounts", body, key=house.alice_key)
+        if answer.status != 201:
+            break
+    is_problem(answer, 507, "storage-full")
+    assert "retry-after" in answer.headers
+    after = front.ask("GET", "/v1/service-accounts?limit=200", key=house.alice_key).json()
+    assert after == before
+    assert front.verify(house.alice_key)["valid"]
+
+
+@pytest.mark.promise("P5")
+def test_without_an_audit_log_nothing_is_done(front: Front) -> None:
+    """§3.1, P5 break: the audit log cannot be written, and the change or the refusal is acknowledged."""
+    house = front.house
+    robo = house.key(house.account(roles=("viewer",))).secret.reveal()
+    with house.store.engines.writer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
+    body = {"display_name": "New"}
+    for key in (house.alice_key, robo):  # one that may, one that is refused with an event
+        answer = front.ask("POST", "/v1/service-accounts", body, key=key)
+        is_problem(answer, 503, "audit-unavailable")
+        assert "retry-after" in answer.headers
+    listed = front.ask("GET", "/v1/service-accounts", key=house.alice_key).json()["data"]
+    assert [each["display_name"] for each in listed] == ["Robo"]

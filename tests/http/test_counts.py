@@ -1,0 +1,180 @@
+"""P5: uses and refusals of presented credentials are counted; refusals of the API stand in the log before the answer."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from ostiary.core.instant import SECOND, to_text
+from ostiary.services import credentials
+from ostiary.storage import audit as audit_rows
+from ostiary.storage import tables
+from ostiary.storage.audit import Filter
+from ostiary.storage.store import Tx
+from tests.cast import NOON, Front
+from tests.http.test_verify import never_made, wrong_secret
+
+pytestmark = pytest.mark.promise("P5")
+
+
+def counted(front: Front, organization_id: str | None = None) -> list[dict[str, Any]]:
+    """What the log of an organization says of presented credentials, oldest first."""
+    wanted = Filter(("credential.used", "credential.refused"))
+    found = front.house.store.read(
+        audit_rows.page, organization_id or front.house.acme.id, wanted, None, 100, True
+    )
+    return [
+        {
+            "action": each.action,
+            "actor": each.actor_id,
+            "credential": each.actor_credential_id,
+            "target": each.target_id,
+            "outcome": each.outcome,
+            "reason": each.reason,
+            "address": each.address,
+            **each.details,
+        }
+        for each in found
+    ]
+
+
+def test_uses_become_one_event_and_a_last_use(front: Front) -> None:
+    """P5 breaks: uses are lost, or fill the log one by one, or the last use is not the last."""
+    house = front.house
+    key = house.key(house.account())
+    credential = key.listed.credential
+    for _ in range(3):
+        house.clock.advance(SECOND)
+        assert front.ask("GET", "/v1/capabilities", key=key.secret.reveal()).status == 200
+    assert counted(front) == []
+    front.write_counts()
+    front.write_counts()
+    expected = {
+        "action": "credential.used",
+        "actor": credential.owner_id,
+        "credential": credential.id,
+        "target": credential.id,
+        "outcome": "success",
+        "reason": "valid",
+        "address": "192.0.2.1",
+        "count": 3,
+        "first": to_text(NOON + SECOND),
+        "last": to_text(NOON + 3 * SECOND),
+        "via": "capabilities",
+    }
+    assert counted(front) == [expected]
+    found = house.store.read(credentials.get, house.alice, credential.id)
+    assert found.credential.last_used_at == NOON + 3 * SECOND
+
+
+@pytest.mark.promise("P1")
+def test_refusals_are_counted_with_their_exact_cause(front: Front) -> None:
+    """P5 breaks: the owner of a credential does not learn that, why and from where it was refused."""
+    house = front.house
+    key = house.key(house.account())
+    text, credential = key.secret.reveal(), key.listed.credential
+    house.store.write(credentials.revoke, house.alice, credential.id)
+    for _ in range(2):
+        assert front.ask("GET", "/v1/authorize/-", key=text, peer="198.51.100.7").status == 401
+    assert front.ask("GET", "/v1/service-accounts", key=text).status == 401
+    for bad in (wrong_secret(text), never_made(), "nonsense"):
+        assert front.ask("GET", "/v1/capabilities", key=bad).status == 401
+    assert front.ask("GET", "/v1/capabilities").status == 401  # nothing was presented
+    front.write_counts()
+    found = {
+        (each["credential"], each["reason"], each["via"], each["address"]): each["count"]
+        for each in counted(front)
+    }
+    assert found == {
+        (credential.id, "revoked", "authorize", "198.51.100.7"): 2,
+        (credential.id, "revoked", "api", "192.0.2.1"): 1,
+        # Nobody's: these stand in the operator's log, by address.
+        (None, "unknown", "capabilities", "192.0.2.1"): 2,
+        (None, "malformed", "capabilities", "192.0.2.1"): 1,
+    }
+    assert {each["action"] for each in counted(front)} == {"credential.refused"}
+    assert house.store.read(credentials.get, house.alice, credential.id).credential.last_used_at is None
+
+
+@pytest.mark.promise("P19")
+def test_a_foreign_credential_is_counted_with_whoever_asked(front: Front) -> None:
+    """P19 breaks: a customer's question shows in a neighbour's log, or a neighbour's credential in the customer's."""
+    house = front.house
+    key = house.key(house.account())
+    front.verify(key.secret.reveal(), key=house.charlie_key)
+    front.write_counts()
+    assert counted(front) == []
+    told = [
+        (each["action"], each["credential"], each["reason"]) for each in counted(front, house.umbrella.id)
+    ]
+    charlies = house.store.read(credentials.list_page, house.charlie, None, None, None, 1)[0].credential.id
+    assert sorted(told, key=repr) == [
+        ("credential.refused", None, "unknown"),
+        ("credential.used", charlies, "valid"),
+    ]
+
+
+def test_counts_that_could_not_be_written_are_kept(front: Front) -> None:
+    """P5 breaks: a failed batch loses what was counted, or counts it twice."""
+    house = front.house
+    key = house.key(house.account()).secret.reveal()
+    front.ask("GET", "/v1/capabilities", key=key)
+    with house.store.engines.writer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
+    with pytest.raises(DBAPIError):
+        front.write_counts()
+    house.clock.advance(SECOND)
+    front.ask("GET", "/v1/capabilities", key=key)
+    with house.store.engines.writer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO audit_events")
+    front.write_counts()
+    found = [(each["count"], each["first"], each["last"]) for each in counted(front)]
+    assert found == [(2, to_text(NOON), to_text(NOON + SECOND))]
+
+    def uses(tx: Tx) -> list[int]:
+        return [row.uses for row in tx.execute(tables.credential_uses.select())]
+
+    assert house.store.read(uses) == [2]
+
+
+def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> None:
+    """P5 breaks: somebody tried what they may not, and the log does not say so."""
+    house = front.house
+    robo = house.key(house.account())
+    text, owner = robo.secret.reveal(), robo.listed.credential.owner_id
+    for method, target, body, status, code, reason, route in (
+        (
+            "POST",
+            "/v1/service-accounts",
+            {"display_name": "Mine"},
+            403,
+            "insufficient-permissions",
+            "lacks write:service-accounts",
+            "/v1/service-accounts",
+        ),
+        (
+            "GET",
+            "/v1/service-accounts/sa_secret-name",
+            None,
+            404,
+            "not-found",
+            "no such id in this organization",
+            "/v1/service-accounts/{account}",
+        ),
+    ):
+        answer = front.ask(method, target, body, key=text, headers={"user-agent": "curl/8"})
+        assert answer.status == status
+        event = house.store.read(audit_rows.page, house.acme.id, Filter(), None, 1)[0]
+        assert (event.action, event.outcome, event.reason) == ("request.refused", "refused", reason)
+        assert event.details == {"method": method, "route": route, "status": status, "code": code}
+        assert (event.actor_id, event.actor_credential_id) == (owner, robo.listed.credential.id)
+        assert (event.address, event.user_agent) == ("192.0.2.1", "curl/8")
+        assert event.request_id == answer.headers["x-request-id"]
+    stranger = front.ask("GET", f"/v1/service-accounts/{owner}", key=house.charlie_key)
+    assert stranger.status == 404
+    # In the log of the one who tried, not of the one whose id it was.
+    assert (
+        house.store.read(audit_rows.page, house.umbrella.id, Filter(), None, 1)[0].action == "request.refused"
+    )
+    acme = house.store.read(audit_rows.page, house.acme.id, Filter(("request.refused",)), None, 9)
+    assert {event.actor_id for event in acme} == {owner}

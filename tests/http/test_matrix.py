@@ -1,0 +1,132 @@
+"""P19 in small: who may do what, as a reviewed table. A route without a line fails the test."""
+
+import pytest
+
+from ostiary.services import authorization, credentials
+from ostiary.services.credentials import CredentialSpec
+from tests.cast import Front
+from tests.http.routes import methods_of
+
+pytestmark = pytest.mark.promise("P19")
+
+# nobody      presents nothing
+# stranger    Charlie: organization-admin of Umbrella, asking about Acme's things
+# viewer      Bob: a direct key of a viewer of Acme
+# developer   Robo: a service account with the role developer
+# resource    a service account with the role resource-server
+# narrow      Alice's direct key with read:service-accounts, write:credentials and read:agents only
+# admin       Alice: organization-admin of the operator's organization
+WHO = ("nobody", "stranger", "viewer", "developer", "resource", "narrow", "admin")
+
+REVIEWED = """
+                                                      nobody stranger viewer developer resource narrow admin
+GET    /healthz                                        200    200      200    200       200      200    200
+GET    /readyz                                         200    200      200    200       200      200    200
+GET    /v1/capabilities                                401    200      200    200       200      200    200
+POST   /v1/verify                                      401    200      403    403       200      403    200
+GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
+GET    /v1/authorize/{rule}/{path}                     401    200      200    200       403      200    200
+GET    /v1/authorize-nginx/{rule}                      401    200      200    200       200      200    200
+GET    /v1/service-accounts                            401    200      200    200       403      200    200
+POST   /v1/service-accounts                            401    201      403    403       403      403    201
+GET    /v1/service-accounts/{account}                  401    404      200    200       403      200    200
+PATCH  /v1/service-accounts/{account}                  401    404      403    403       403      403    200
+DELETE /v1/service-accounts/{account}                  401    404      403    403       403      403    204
+POST   /v1/service-accounts/{account}/disable          401    404      403    403       403      403    200
+POST   /v1/service-accounts/{account}/enable           401    404      403    403       403      403    200
+GET    /v1/service-accounts/{account}/role-bindings    401    404      200    200       403      200    200
+PUT    /v1/service-accounts/{account}/role-bindings    401    404      403    403       403      403    200
+GET    /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    200
+POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    201
+GET    /v1/api-keys                                    401    200      200    403       403      200    200
+POST   /v1/api-keys                                    401    201      201    403       403      403    201
+GET    /v1/credentials                                 401    200      200    403       403      200    200
+GET    /v1/credentials/{credential}                    401    404      403    403       403      403    200
+PATCH  /v1/credentials/{credential}                    401    404      403    403       403      200    200
+DELETE /v1/credentials/{credential}                    401    404      403    403       403      409    409
+POST   /v1/credentials/{credential}/deactivate         401    404      403    403       403      200    200
+POST   /v1/credentials/{credential}/activate           401    404      403    403       403      200    200
+POST   /v1/credentials/{credential}/revoke             401    404      403    403       403      200    200
+GET    /v1/audit-events                                401    200      403    403       403      403    200
+GET    /v1/access-rules                                401    403      403    403       403      403    200
+GET    /v1/access-rules/{name}                         401    403      403    403       403      403    200
+PUT    /v1/access-rules/{name}                         401    403      403    403       403      403    200
+DELETE /v1/access-rules/{name}                         401    403      403    403       403      403    204
+"""
+
+BODIES = {
+    "POST /v1/verify": {"credential": "x"},
+    "POST /v1/service-accounts": {"display_name": "New"},
+    "PATCH /v1/service-accounts/{account}": {"display_name": "Mine"},
+    "PUT /v1/service-accounts/{account}/role-bindings": {"bindings": [{"role": "viewer"}]},
+    "POST /v1/service-accounts/{account}/credentials": {"kind": "api_key"},
+    "POST /v1/api-keys": {"name": "Mine"},
+    "PATCH /v1/credentials/{credential}": {"name": "Mine"},
+    "PUT /v1/access-rules/{name}": {"match": []},
+}
+NARROW = ("read:service-accounts", "write:credentials", "read:agents")
+RULE = {"match": [{"path": "/**", "scopes": ["read:agents"]}]}
+
+
+def table() -> dict[tuple[str, str], dict[str, int]]:
+    lines = [line.split() for line in REVIEWED.strip().splitlines()[1:]]
+    return {
+        (method, path): dict(zip(WHO, map(int, statuses), strict=True)) for method, path, *statuses in lines
+    }
+
+
+def keys(front: Front) -> dict[str, str | None]:
+    house = front.house
+
+    def direct(caller: object, **spec: object) -> str:
+        return house.store.write(
+            credentials.create_direct,
+            caller,  # type: ignore[arg-type] # one of the cast
+            CredentialSpec(**spec),  # type: ignore[arg-type] # fields of a credential
+        ).secret.reveal()
+
+    return {
+        "nobody": None,
+        "stranger": house.charlie_key,
+        "viewer": direct(house.bob),
+        "developer": house.key(house.account()).secret.reveal(),
+        "resource": house.key(house.account(roles=("resource-server",))).secret.reveal(),
+        "narrow": direct(house.alice, access_level="fine_grained", scopes=NARROW),
+        "admin": house.alice_key,
+    }
+
+
+def test_every_route_has_a_line_and_every_line_a_route(front: Front) -> None:
+    """P19 breaks: an address was added, and nobody said who may use it."""
+    routes = {
+        (method, path)
+        for path, methods in methods_of(front).items()
+        for method in methods - {"HEAD"}  # Starlette's own, where there is GET
+    }
+    assert routes == table().keys()
+    assert {f"{method} {path}" for method, path in routes} >= BODIES.keys()
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_who_may_do_what(front: Front, who: str) -> None:
+    """P19 breaks: a role does more, or less, than the reviewed table says; a stranger learns what exists."""
+    house = front.house
+    key = keys(front)[who]
+    found = {}
+    for method, path in table():
+        # Something of Acme's to act on, fresh for each act; the key grants what the narrow caller holds.
+        robo = house.account("Target")
+        own = house.key(robo, scopes=("read:agents",)).listed.credential.id
+        if path.endswith("/activate"):
+            house.store.write(credentials.deactivate, house.alice, own)
+        house.store.write(authorization.put_rule, house.alice, "web", RULE)
+        rule = "web" if "{path}" in path else "-"
+        target = path.format(account=robo.account.id, credential=own, name="web", rule=rule, path="agents")
+        answer = front.ask(method, target, BODIES.get(f"{method} {path}"), key=key)
+        found[method, path] = answer.status
+        unknown = path.format(account="sa_x", credential="cred_x", name="web", rule=rule, path="agents")
+        if unknown != target and who == "stranger" and answer.status == 404:
+            other = front.ask(method, unknown, BODIES.get(f"{method} {path}"), key=key)
+            same = {"instance": ""}
+            assert answer.json() | same == other.json() | same, path
+    assert found == {route: statuses[who] for route, statuses in table().items()}

@@ -1,0 +1,45 @@
+"""What tests of services ask again and again: was it refused, what was recorded, what is the verdict."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from ostiary.core import secret
+from ostiary.core.permission import Catalogue
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import Access, Verdict, judge
+from ostiary.services.credentials import Created
+from ostiary.storage import audit as audit_rows
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory as directory_rows
+from ostiary.storage.audit import Filter, Recorded
+from ostiary.storage.store import Tx
+from tests.cast import House
+
+
+@contextlib.contextmanager
+def refused(code: str) -> Iterator[pytest.ExceptionInfo[Problem]]:
+    """What is done inside must be refused with this code."""
+    with pytest.raises(Problem) as caught:
+        yield caught
+    assert caught.value.code == code
+
+
+def events(house: House, organization_id: str | None = None, **wanted: str) -> list[Recorded]:
+    """The audit log of Acme or another organization, oldest first."""
+    found = Filter(**wanted)  # type: ignore[arg-type] # the texts among its fields
+    return house.store.read(audit_rows.page, organization_id or house.acme.id, found, None, 500, True)
+
+
+def verdict(house: House, created: Created, project: str | None = None) -> Verdict:
+    """What a verdict would say now, read afresh: nothing is cached here."""
+    text = created.secret.reveal().encode()
+
+    def facts(tx: Tx) -> Verdict:
+        catalogue = Catalogue(directory_rows.scopes_of_catalogue(tx))
+        standing = credential_rows.find_standing(tx, created.listed.credential.access_id, catalogue)
+        pepper = tx.installation.keyring.peppers[tx.installation.keyring.newest]
+        return judge(standing, Access(secret.digest(text, pepper), tx.now, project=project))
+
+    return house.store.read(facts)

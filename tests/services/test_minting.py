@@ -1,0 +1,197 @@
+"""P19: nobody grants more than they hold, whatever the act is called."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from ostiary.core.permission import Caller
+from ostiary.services import credentials, directory
+from ostiary.services.credentials import CredentialSpec
+from ostiary.services.directory import AccountSpec, AccountView, RoleSpec
+from tests.cast import House
+from tests.services.questions import refused
+
+pytestmark = pytest.mark.promise("P19")
+
+DEVELOPER = ("read:agents", "read:plugins", "write:agents", "write:plugins", "read:service-accounts")
+FULL = CredentialSpec()
+READS_AGENTS = CredentialSpec(access_level="fine_grained", scopes=("read:agents",))
+EVERYTHING = CredentialSpec(access_level="fine_grained", scopes=("api",))
+NOTHING = CredentialSpec(access_level="fine_grained")
+
+Act = Callable[[House, Caller], object]
+
+
+def on_key(
+    service: Callable[..., object], spec: CredentialSpec, *rest: object, first: str | None = None
+) -> Act:
+    """An act on a developer's key that Alice made, after she deactivated it where `first` says so."""
+
+    def act(house: House, caller: Caller) -> object:
+        key = house.store.write(credentials.create, house.alice, house.account().account.id, spec)
+        if first:
+            house.store.write(getattr(credentials, first), house.alice, key.listed.credential.id)
+        return house.store.write(service, caller, key.listed.credential.id, *rest)
+
+    return act
+
+
+def on_account(service: Callable[..., object], *rest: object, disabled: bool = False, **spec: object) -> Act:
+    """An act on an account with the role developer that Alice made."""
+
+    def act(house: House, caller: Caller) -> object:
+        view: AccountView = house.account(**spec)  # type: ignore[arg-type] # the fields of an account
+        if disabled:
+            house.store.write(directory.set_disabled, house.alice, view.account.id, True)
+        return house.store.write(service, caller, view.account.id, *rest)
+
+    return act
+
+
+def new_account(*roles: str) -> Act:
+    spec = AccountSpec("New", roles=tuple(RoleSpec(role) for role in roles))
+    return lambda house, caller: house.store.write(directory.create_service_account, caller, spec)
+
+
+def direct(spec: CredentialSpec) -> Act:
+    return lambda house, caller: house.store.write(credentials.create_direct, caller, spec)
+
+
+KEYS = "write:credentials"
+ACCOUNTS = "write:service-accounts"
+READS = "read:agents"
+
+CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
+    # what, act, scopes of the caller, and what would be granted beyond them (None: it is done)
+    ("a full key", on_account(credentials.create, FULL), (KEYS,), DEVELOPER),
+    ("a full key, all but one held", on_account(credentials.create, FULL), (KEYS, *DEVELOPER[1:]), [READS]),
+    ("a full key, all held", on_account(credentials.create, FULL), (KEYS, *DEVELOPER), None),
+    ("a narrow key", on_account(credentials.create, READS_AGENTS), (KEYS,), [READS]),
+    ("a narrow key, held", on_account(credentials.create, READS_AGENTS), (KEYS, READS), None),
+    ("a narrow key that lists api", on_account(credentials.create, EVERYTHING), (KEYS, READS), DEVELOPER[1:]),
+    ("a key of nothing", on_account(credentials.create, NOTHING), (KEYS,), None),
+    ("a full key of an account without role", on_account(credentials.create, FULL, roles=()), (KEYS,), None),
+    (
+        "a full key under a narrow ceiling",
+        on_account(credentials.create, FULL, access_level="fine_grained", scopes=(READS,)),
+        (KEYS, READS),
+        None,
+    ),
+    ("a direct key", direct(FULL), (READS,), ["read:alerts"]),
+    ("a narrow direct key", direct(READS_AGENTS), (READS,), None),
+    ("a direct key that lists api", direct(EVERYTHING), (READS,), ["read:alerts"]),
+    ("an account", new_account(), (ACCOUNTS,), None),
+    ("an account with a role", new_account("viewer"), (ACCOUNTS,), ["read:plugins"]),
+    ("an account with a role, held", new_account("developer"), (ACCOUNTS, *DEVELOPER), None),
+    ("an admin's account", new_account("organization-admin"), (ACCOUNTS, *DEVELOPER), ["write:credentials"]),
+    (
+        "binding a role",
+        on_account(directory.set_role_bindings, [RoleSpec("developer")], roles=()),
+        (ACCOUNTS,),
+        DEVELOPER,
+    ),
+    (
+        "binding a role more",
+        on_account(directory.set_role_bindings, [RoleSpec("developer"), RoleSpec("resource-server")]),
+        (ACCOUNTS,),
+        ["verify:credentials"],
+    ),
+    (
+        "keeping a role",
+        on_account(directory.set_role_bindings, [RoleSpec("developer")]),
+        (ACCOUNTS,),
+        None,
+    ),
+    ("taking roles away", on_account(directory.set_role_bindings, []), (ACCOUNTS,), None),
+    ("enabling", on_account(directory.set_disabled, False, disabled=True), (ACCOUNTS,), DEVELOPER),
+    (
+        "enabling, held",
+        on_account(directory.set_disabled, False, disabled=True),
+        (ACCOUNTS, *DEVELOPER),
+        None,
+    ),
+    ("disabling", on_account(directory.set_disabled, True), (ACCOUNTS,), None),
+    (
+        "lifting a ceiling",
+        on_account(
+            directory.update_service_account,
+            {"access_level": "full"},
+            access_level="fine_grained",
+            scopes=(READS,),
+        ),
+        (ACCOUNTS, READS),
+        DEVELOPER[1:],
+    ),
+    (
+        "lifting a ceiling of resources",
+        on_account(directory.update_service_account, {"resources": ()}, resources=("agents/one",)),
+        (ACCOUNTS,),
+        DEVELOPER,
+    ),
+    (
+        "renaming an account",
+        on_account(directory.update_service_account, {"display_name": "Other"}),
+        (ACCOUNTS,),
+        None,
+    ),
+    ("activating", on_key(credentials.activate, FULL, first="deactivate"), (KEYS,), DEVELOPER),
+    ("activating, held", on_key(credentials.activate, FULL, first="deactivate"), (KEYS, *DEVELOPER), None),
+    (
+        "activating narrow",
+        on_key(credentials.activate, READS_AGENTS, first="deactivate"),
+        (KEYS, READS),
+        None,
+    ),
+    ("deactivating", on_key(credentials.deactivate, FULL), (KEYS,), None),
+    ("revoking", on_key(credentials.revoke, FULL), (KEYS,), None),
+    (
+        "widening to full",
+        on_key(credentials.update, READS_AGENTS, {"access_level": "full"}),
+        (KEYS, READS),
+        DEVELOPER[1:],
+    ),
+    (
+        "widening by a scope",
+        on_key(credentials.update, READS_AGENTS, {"scopes": (READS, "write:agents")}),
+        (KEYS, READS),
+        ["write:agents"],
+    ),
+    (
+        "prolonging",
+        on_key(credentials.update, FULL, {"expires_at": None}),
+        (KEYS,),
+        DEVELOPER,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("act", "held", "beyond"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_what_a_fine_grained_caller_may_grant(
+    sqlite_house: House, act: Act, held: tuple[str, ...], beyond: Sequence[str] | None
+) -> None:
+    """P19 breaks: a caller gives out a scope that it does not hold, or may not give out one that it does."""
+    caller = replace(sqlite_house.alice, scopes=frozenset(held))
+    if beyond is None:
+        act(sqlite_house, caller)
+        return
+    with refused("scope-exceeds-grantor") as caught:
+        act(sqlite_house, caller)
+    named = caught.value.members["scopes"]
+    assert isinstance(named, list)
+    assert set(beyond) <= set(named)
+    assert not set(named) & set(held)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [on_account(credentials.create, NOTHING), on_key(credentials.revoke, FULL), new_account()],
+    ids=["a key", "a revocation", "an account"],
+)
+def test_holding_the_scopes_is_not_enough(sqlite_house: House, act: Act) -> None:
+    """P19 breaks: whoever may use the application may also manage its keys."""
+    caller = replace(sqlite_house.alice, scopes=frozenset(DEVELOPER))
+    with refused("insufficient-permissions"):
+        act(sqlite_house, caller)

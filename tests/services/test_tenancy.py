@@ -1,0 +1,114 @@
+"""P19: another tenant's id is a not-found like any unknown id; a member without the scope is told which one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ostiary.core.permission import Caller
+from ostiary.services import audit, authorization, credentials, directory
+from ostiary.services.credentials import CredentialSpec
+from ostiary.services.directory import RoleSpec
+from ostiary.storage.audit import Filter
+from tests.cast import House
+from tests.services.questions import refused
+
+pytestmark = pytest.mark.promise("P19")
+
+OF_ACCOUNT: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
+    ("read:service-accounts", directory.get_service_account, ()),
+    ("read:service-accounts", directory.list_role_bindings, ()),
+    ("write:service-accounts", directory.update_service_account, ({"display_name": "Mine"},)),
+    ("write:service-accounts", directory.set_disabled, (True,)),
+    ("write:service-accounts", directory.set_disabled, (False,)),
+    ("write:service-accounts", directory.set_role_bindings, ([RoleSpec("viewer")],)),
+    ("write:service-accounts", directory.delete_service_account, ()),
+    ("write:credentials", credentials.create, (CredentialSpec(),)),
+    ("read:credentials", credentials.list_page, (None, None, 50)),
+]
+OF_CREDENTIAL: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
+    ("read:credentials", credentials.get, ()),
+    ("write:credentials", credentials.update, ({"name": "Mine"},)),
+    ("write:credentials", credentials.deactivate, ()),
+    ("write:credentials", credentials.activate, ()),
+    ("write:credentials", credentials.revoke, ()),
+    ("write:credentials", credentials.delete, ()),
+]
+
+
+def call(house: House, caller: Caller, service: Callable[..., Any], *args: Any) -> Any:
+    reads = service.__name__.startswith(("get", "list", "page"))
+    return (house.store.read if reads else house.store.write)(service, caller, *args)
+
+
+def test_a_stranger_finds_nothing(house: House) -> None:
+    """P19 breaks: Charlie, who may do everything at Umbrella, learns that an id of Acme's exists."""
+    robo = house.account()
+    key = house.key(robo).listed.credential.id
+    for name in (robo.account.id, robo.account.client_id, robo.channel_identifier):
+        for _, service, args in OF_ACCOUNT:
+            with refused("not-found") as foreign:
+                call(house, house.charlie, service, name, *args)
+            with refused("not-found") as unknown:
+                call(house, house.charlie, service, "sa_01kavq0000000000000000000", *args)
+            assert foreign.value == unknown.value, service.__name__
+    for each in (key, str(house.alice.actor.credential_id)):
+        for _, service, args in OF_CREDENTIAL:
+            with refused("not-found") as foreign:
+                call(house, house.charlie, service, each, *args)
+            with refused("not-found") as unknown:
+                call(house, house.charlie, service, "cred_01kavq00000000000000000", *args)
+            assert foreign.value == unknown.value, service.__name__
+
+
+def test_a_strangers_lists_are_its_own(house: House) -> None:
+    """P19 breaks: a list shows another tenant's rows."""
+    house.key(house.account())
+    ours = (house.acme.id, str(house.alice.actor.id))
+    shown = [
+        call(house, house.charlie, directory.list_service_accounts, None, None, 50),
+        call(house, house.charlie, credentials.list_page, None, None, None, 50),
+        call(house, house.charlie, audit.page, Filter(), None, 50),
+        call(house, house.charlie, audit.page, Filter(actor=house.alice.actor.id), None, 50),
+    ]
+    assert [len(each) for each in shown] == [0, 1, 3, 0]
+    assert not any(each in repr(shown) for each in ours)
+
+
+def test_what_belongs_to_the_installation_is_the_operators(house: House) -> None:
+    """P19 breaks: an admin of a customer reads or changes the installation's access rules."""
+    rule = {"match": [{"path": "/**"}]}
+    house.store.write(authorization.put_rule, house.alice, "web", rule)
+    for service, args in (
+        (authorization.put_rule, ("web", rule)),
+        (authorization.list_rules, ()),
+        (authorization.get_rule, ("web",)),
+        (authorization.get_rule, ("nothing",)),
+        (authorization.delete_rule, ("web",)),
+    ):
+        with refused("insufficient-permissions"):
+            call(house, house.charlie, service, *args)
+    assert house.store.read(authorization.list_rules, house.alice) == {"web": rule}
+
+
+def test_a_member_without_the_scope_is_told_which(house: House) -> None:
+    """P19 breaks: Bob, a viewer, does what his role does not say."""
+    robo = house.account()
+    key = house.key(robo).listed.credential.id
+    cases = [(scope, service, (robo.account.id, *args)) for scope, service, args in OF_ACCOUNT]
+    cases += [(scope, service, (key, *args)) for scope, service, args in OF_CREDENTIAL]
+    cases += [
+        ("write:service-accounts", directory.create_service_account, (directory.AccountSpec("Mine"),)),
+        ("read:service-accounts", directory.list_service_accounts, (None, None, 50)),
+        ("read:audit", audit.page, (Filter(), None, 50)),
+        ("read:organization", authorization.list_rules, ()),
+        ("write:organization", authorization.put_rule, ("web", {"match": []})),
+        ("write:organization", authorization.delete_rule, ("web",)),
+    ]
+    for scope, service, args in cases:
+        if scope == "read:service-accounts":  # what a viewer may
+            call(house, house.bob, service, *args)
+            continue
+        with refused("insufficient-permissions") as caught:
+            call(house, house.bob, service, *args)
+        assert caught.value.members == {"scope": scope}, service.__name__
