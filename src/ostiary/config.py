@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
@@ -69,6 +69,8 @@ def _number(value: Any) -> int:
 
 def _networks(value: Any) -> tuple[Network, ...]:
     parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("must be a list of addresses and CIDR ranges")
     networks = []
     for number, part in enumerate(parts):
         try:
@@ -80,18 +82,27 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 def _issuer(value: str) -> str:
     """An https origin, or an http one on loopback: anything else would send credentials in clear."""
-    parts = urlsplit(value)
+    parts = _split(value, "https://keys.example.com")
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
         raise ValueError("must be a URL such as https://keys.example.com")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("must be an origin: no path, query or fragment")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    return value.rstrip("/")
+
+
+def _split(url: str, form: str) -> SplitResult:
+    """The parts of a URL. The errors of urlsplit quote user and password, so its words are not repeated."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"must be a URL such as {form}") from None
     try:
         _ = parts.port
     except ValueError:
         raise ValueError("has a port that is not a number from 1 to 65535") from None
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("must begin with https:// (http is for loopback only)")
-    return value.rstrip("/")
+    return parts
 
 
 def is_loopback(host: str) -> bool:
@@ -106,7 +117,7 @@ def is_loopback(host: str) -> bool:
 
 def _database_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
-    parts = urlsplit(url)
+    parts = _split(url, "postgresql://user:password@host/database")
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")
     if not parts.path.strip("/"):

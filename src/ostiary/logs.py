@@ -51,7 +51,7 @@ class _FromLibraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-        structlog.get_logger().warning("library", detail=text[:300], where=record.name)
+        structlog.get_logger().warning("library", detail=redact(text)[:300], where=record.name)
 
 
 def configure(form: Literal["console", "json"]) -> None:

@@ -5,6 +5,7 @@ The path is judged as the upstream will read it or not at all: whatever two serv
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ _ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Encoded slash, backslash, NUL and other controls, percent (double encoding), dot segments' dots are checked after decoding.
 _FORBIDDEN_ENCODED = re.compile(r"%(2[Ff]|5[Cc]|25|[01][0-9A-Fa-f]|7[Ff]|3[Bb])")
 _FORBIDDEN_PLAIN = re.compile(r"[\\;\x00-\x20\x7f-\U0010ffff#]")
+
+
+_MISREAD = frozenset("/\\;%")
 
 
 class AmbiguousPathError(ValueError):
@@ -161,7 +165,11 @@ def read_path(target: str) -> tuple[str, ...]:
             text = unquote(segment, errors="strict")
         except UnicodeDecodeError:
             raise AmbiguousPathError("bytes that are not UTF-8") from None
-        if text in {".", ".."} or (text == "" and position < len(segments) - 1):
-            raise AmbiguousPathError("a dot segment or an empty segment")
+        if text == "" and position < len(segments) - 1:
+            raise AmbiguousPathError("an empty segment")
+        # As servers read it that normalise Unicode, or strip dots and spaces.
+        plain = unicodedata.normalize("NFKC", text)
+        if (text and not plain.strip(" .")) or not _MISREAD.isdisjoint(plain):
+            raise AmbiguousPathError("a dot segment, or what some server reads as a separator")
         decoded.append(text)
     return tuple(decoded)

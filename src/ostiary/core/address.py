@@ -40,9 +40,7 @@ def parse_network(text: str) -> Network:
         raise ValueError("is not an IP address or CIDR range") from None
     if isinstance(network, IPv6Network):
         mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            if network.prefixlen < 96:
-                raise ValueError("covers more than the IPv4-mapped addresses")
+        if mapped is not None:  # and so the prefix is 96 bits or more: host bits were refused
             return IPv4Network((mapped, network.prefixlen - 96))
     return network
 

@@ -31,7 +31,8 @@ def display_name(text: str) -> str:
 
 
 def description(text: str) -> str:
-    """At most 2,000 characters; line breaks are welcome."""
+    """At most 2,000 characters; line breaks are welcome, as forms send them too."""
+    text = text.replace("\r\n", "\n")
     if len(text) > MAX_TEXT:
         raise ValueError(f"must have at most {MAX_TEXT} characters")
     _printable(text, "\n\t")

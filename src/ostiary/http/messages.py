@@ -14,6 +14,7 @@ import orjson
 
 from ostiary.core.address import Address, Network, client_address, trusts
 from ostiary.core.problem import FieldError, Problem, invalid_fields
+from ostiary.core.secret import looks_like_secret, redact
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Fields as received, names in lower case."""
@@ -206,16 +207,42 @@ def _check_text(value: Any, pointer: str = "") -> None:
             if any("\x00" in key or any("\ud800" <= c <= "\udfff" for c in key) for key in each):
                 errors.append(FieldError(where, "invalid-text", "has a member whose name is not text"))
             else:
-                pending += [(f"{where}/{escape(key)}", member) for key, member in each.items()]
-        elif isinstance(each, list):
-            pending += [(f"{where}/{number}", member) for number, member in enumerate(each)]
+                pending += _inside(where, each)
+        else:
+            pending += _inside(where, each)
     if errors:
         raise invalid_fields(tuple(errors))
 
 
+def refuse_secrets(value: Any) -> None:
+    """Raise a Problem for every text in a body that holds one of our secrets.
+
+    Names and descriptions are kept and shown to others: a key pasted into one would stand there in clear.
+    """
+    errors: list[FieldError] = []
+    pending = [("", value)]
+    while pending:
+        where, each = pending.pop()
+        if isinstance(each, str) and looks_like_secret(each):
+            errors.append(FieldError(where, "holds-secret", "holds an API key; revoke it, it was shown here"))
+        else:
+            pending += _inside(where, each)
+    if errors:
+        raise invalid_fields(tuple(errors))
+
+
+def _inside(where: str, value: Any) -> list[tuple[str, Any]]:
+    """The members of an object or array, each with its pointer."""
+    if isinstance(value, dict):
+        return [(f"{where}/{escape(key)}", member) for key, member in value.items()]
+    if isinstance(value, list):
+        return [(f"{where}/{number}", member) for number, member in enumerate(value)]
+    return []
+
+
 def escape(key: str) -> str:
-    """A member's name in a JSON pointer, shortened: names come from outside."""
-    return key[:64].replace("~", "~0").replace("/", "~1")
+    """A member's name in a JSON pointer, redacted and shortened: names come from outside."""
+    return redact(key)[:64].replace("~", "~0").replace("/", "~1")
 
 
 # Answers

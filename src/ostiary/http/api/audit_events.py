@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ostiary.core.event import CATEGORIES, EVENTS, actions_in
 from ostiary.core.instant import Instant, from_text
 from ostiary.core.problem import FieldError, invalid, invalid_fields
+from ostiary.http import messages
 from ostiary.http.api.forms import event_json
 from ostiary.http.api.route import ApiRoute, CallerOf, PageOf, wiring
 from ostiary.services import audit
@@ -35,7 +36,11 @@ def list_events(
     order: Annotated[str | None, Query(description="newest (default) or oldest")] = None,
 ) -> Response:
     errors = [
-        FieldError(f"/{name[:64]}", "unknown-field", f"is no filter; there are {', '.join(sorted(_FIELDS))}")
+        FieldError(
+            f"/{messages.escape(name)}",
+            "unknown-field",
+            f"is no filter; there are {', '.join(sorted(_FIELDS))}",
+        )
         for name in request.query_params
         if name not in _FIELDS
     ]

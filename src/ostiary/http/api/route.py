@@ -132,6 +132,7 @@ def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
         if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
         value = messages.strict_json(await request.body())
+        messages.refuse_secrets(value)
         try:
             return model.model_validate(value)
         except ValidationError as error:

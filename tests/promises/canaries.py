@@ -1,0 +1,47 @@
+"""Looking for secrets where they must not be: every 12-character window of each, in every usual encoding.
+
+The searcher reports names and encodings only, so that a failing test does not spread what it found.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+WINDOW = 12
+
+
+def forms(window: bytes) -> Iterator[tuple[str, bytes]]:
+    """How a window may be written. Of base64 all three alignments, without the digits that neighbours decide."""
+    yield "raw", window
+    for name, digits in (("hex", window.hex()), ("HEX", window.hex().upper())):
+        yield name, digits.encode()
+    yield "URL", quote(window, safe="").encode()
+    for name, digit in (("%xx", "%%%02x"), ("%XX", "%%%02X")):
+        yield name, "".join(digit % byte for byte in window).encode()
+    for offset in range(3):
+        whole = b64encode(bytes(offset) + window)
+        sure = whole[(0, 2, 3)[offset] : (offset + len(window)) * 8 // 6]
+        yield f"base64+{offset}", sure
+        yield f"base64url+{offset}", sure.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+@dataclass(slots=True)
+class Canaries:
+    """Planted secrets by name."""
+
+    _needles: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    windows: int = 0
+
+    def plant(self, name: str, secret: bytes) -> None:
+        for start in range(len(secret) - WINDOW + 1):
+            self.windows += 1
+            for form, needle in forms(secret[start : start + WINDOW]):
+                self._needles.setdefault(needle, (name, form))
+
+    def found_in(self, text: bytes) -> set[tuple[str, str]]:
+        """Name and encoding of each canary that can be seen in the text."""
+        return {found for needle, found in self._needles.items() if needle in text}
+
+    def __len__(self) -> int:
+        return len(self._needles)

@@ -1,0 +1,95 @@
+"""One keep-alive connection to a running Ostiary, and the page that a proof leaves behind.
+
+It owns nothing that judges: what an answer means is each test's to say.
+"""
+
+import http.client
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ostiary.storage.engines import sqlite_module
+from tests.servers import PATIENCE
+
+PROOFS = Path(__file__).parents[2] / "docs" / "proof"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(slots=True)
+class Line:
+    """Requests over one connection, one after the other; a new connection where the old one was ended."""
+
+    port: int
+    key: str
+    _connection: http.client.HTTPConnection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def ask(
+        self, method: str, path: str, body: Any = None, key: str | None = None, raw: bytes | None = None
+    ) -> Reply:
+        """Ask with the operator key, or another one; `body` as JSON, or `raw` bytes as they are."""
+        content = raw if body is None else json.dumps(body).encode()
+        headers = {"x-api-key": key or self.key}
+        if content is not None:
+            headers["content-type"] = "application/json"
+        self._connection.request(method, path, content, headers)
+        answer = self._connection.getresponse()
+        return Reply(answer.status, dict(answer.getheaders()), answer.read())
+
+    def made(self, path: str, body: Any) -> Any:
+        """The JSON of what was created."""
+        reply = self.ask("POST", path, body)
+        assert reply.status == 201, reply.body
+        return reply.json()
+
+    def verify(self, credential: str) -> str:
+        """The code of `/v1/verify` about a credential."""
+        reply = self.ask("POST", "/v1/verify", {"credential": credential})
+        assert reply.status == 200, reply.body
+        return str(reply.json()["code"])
+
+
+def prove(promise: str, title: str, seed: int, figures: Mapping[str, object]) -> None:
+    """Write what a full run found to `docs/proof/`."""
+    machine = (
+        f"{os.cpu_count()} CPUs, {platform.system()} {platform.machine()}, Python {platform.python_version()},"
+        f" SQLite {sqlite_module.sqlite_version}"
+    )
+    lines = [
+        f"# {promise}: {title}",
+        "",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} by `make prove P={promise}`. Machine: {machine}. Seed: {seed}.",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        *(f"| {what} | {figure:,} |" if isinstance(figure, int) else f"| {what} | {figure} |"
+          for what, figure in figures.items()),
+        "",
+    ]  # fmt: skip
+    PROOFS.mkdir(parents=True, exist_ok=True)
+    (PROOFS / f"{promise}.md").write_text("\n".join(lines), "utf-8")

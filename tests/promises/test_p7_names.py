@@ -1,0 +1,59 @@
+"""P7: a secret that somebody puts where a name belongs is refused: names are stored, logged and shown for ever."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cast import Front
+
+pytestmark = pytest.mark.promise("P7")
+
+ACCOUNTS, RULE = "/v1/service-accounts", "/v1/access-rules/agents"
+
+# Every member that is stored as it was sent: method, address, body with KEY where a key was pasted.
+STORED: dict[str, tuple[str, str, Any]] = {
+    "account's name": ("POST", ACCOUNTS, {"display_name": "Robo KEY"}),
+    "account's description": ("POST", ACCOUNTS, {"display_name": "Robo", "description": "it has\nKEY"}),
+    "account's resource": ("POST", ACCOUNTS, {"display_name": "Robo", "resources": ["agents/KEY"]}),
+    "first key's name": ("POST", ACCOUNTS, {"display_name": "R", "credential": {"kind": "api_key", "name": "KEY"}}),
+    "account's new name": ("PATCH", f"{ACCOUNTS}/ROBO", {"display_name": "KEY"}),
+    "account's new description": ("PATCH", f"{ACCOUNTS}/ROBO", {"description": "KEY"}),
+    "key's name": ("POST", f"{ACCOUNTS}/ROBO/credentials", {"kind": "api_key", "name": "KEY"}),
+    "key's description": ("POST", f"{ACCOUNTS}/ROBO/credentials", {"kind": "api_key", "description": "KEY"}),
+    "key's resource": ("POST", f"{ACCOUNTS}/ROBO/credentials", {"kind": "api_key", "resources": ["KEY"]}),
+    "direct key's name": ("POST", "/v1/api-keys", {"name": "KEY"}),
+    "key's new name": ("PATCH", "/v1/credentials/CREDENTIAL", {"name": "KEY"}),
+    "rule's path": ("PUT", RULE, {"match": [{"path": "/KEY"}]}),
+    "rule's resource": ("PUT", RULE, {"match": [{"path": "/x", "resource": "agents/KEY"}]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STORED.values(), ids=[name.replace(" ", "-") for name in STORED])
+def test_a_pasted_key_is_refused_and_not_stored(
+    front: Front, tmp_path: Path, case: tuple[str, str, Any]
+) -> None:
+    """P7 breaks: a key that was pasted into a name stands in the database and the audit log in clear."""
+    robo = front.house.account()
+    made = front.house.key(robo)
+    key = made.secret.reveal()
+
+    def put(text: str) -> str:
+        text = text.replace("CREDENTIAL", made.listed.credential.id).replace("ROBO", robo.account.id)
+        return text.replace("KEY", key)
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: fill(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [fill(member) for member in value]
+        return put(value) if isinstance(value, str) else value
+
+    method, path, body = case
+    answer = front.ask(method, put(path), fill(body), key=front.house.alice_key)
+    secret = key[-44:].encode()
+    files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert answer.status == 422, answer.status
+    assert answer.json()["code"] == "validation-failed"
+    assert secret not in answer.body
+    assert secret not in files
