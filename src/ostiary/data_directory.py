@@ -4,6 +4,7 @@ import base64
 import os
 import secrets
 import stat
+from pathlib import Path
 from typing import Final
 
 from ostiary.config import ConfigurationError, Settings, Wrong, os_reason
@@ -14,6 +15,11 @@ DATABASE_FILE: Final = "ostiary.db"
 CHANGES_FILE: Final = "changes.number"
 
 
+def init_line(data: Path) -> str:
+    """The command that makes an installation there."""
+    return f"ostiary init --data {data} --organization NAME --email EMAIL"
+
+
 def prepare_data(settings: Settings, *, create: bool) -> None:
     """Check the data directory, or make it. Raises ConfigurationError."""
     data = settings.data
@@ -21,7 +27,8 @@ def prepare_data(settings: Settings, *, create: bool) -> None:
         if create:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not data.is_dir():
-            reason = "is not a directory" if data.exists() else "does not exist; run `ostiary init` first"
+            missing = f"does not exist; run `{init_line(data)}`"
+            reason = "is not a directory" if data.exists() else missing
             raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), reason))
         if not os.access(data, os.W_OK | os.X_OK):
             raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), "cannot be written to"))

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +25,13 @@ from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
 from ostiary.core.problem import Problem, internal, invalid_fields
 from ostiary.core.secret import prefix_of
-from ostiary.data_directory import CHANGES_FILE, DATABASE_FILE, master_keys, prepare_data
+from ostiary.data_directory import (
+    CHANGES_FILE,
+    DATABASE_FILE,
+    init_line,
+    master_keys,
+    prepare_data,
+)
 from ostiary.http.api import access_rules, audit_events, credentials, service_accounts
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
@@ -161,10 +166,6 @@ def _with_new_store(
     finally:
         database.dispose()
         number.close()
-
-
-def init_line(data: Path) -> str:
-    return f"ostiary init --data {data} --organization NAME --email EMAIL"
 
 
 def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> dict[str, str]:

@@ -1,0 +1,56 @@
+"""Fixtures of the command line's tests."""
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cli import edge
+from tests.cli.edge import Stranger
+from tests.servers import Ostiary
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    """A server at the network's edge that is not Ostiary."""
+    with edge.stranger() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's own shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("OSTIARY_") or name.upper() in {"HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "NO_COLOR"}:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def robo(service: Ostiary) -> dict[str, Any]:
+    """A service account of its own for each test, made as a person would."""
+    name = f"Robo {next(_numbers)}"
+    done = service.command("service-account", "create", "--name", name, "--role", "developer", "--json")
+    account: dict[str, Any] = json.loads(done.stdout)["service_account"]
+    return account
+
+
+@pytest.fixture
+def key(service: Ostiary, robo: dict[str, Any]) -> tuple[str, str]:
+    """An API key of Robo's: its id, and the key itself."""
+    done = service.command("api-key", "generate", "--service-account", robo["username"], "--json")
+    made = json.loads(done.stdout)
+    return made["credential"]["id"], made["secret"]
+
+
+@pytest.fixture
+def bob(service: Ostiary) -> str:
+    """The key of somebody who may only look."""
+    done = service.command(
+        "service-account", "create", "--name", "Bob", "--role", "viewer", "--credential", "api-key", "--json"
+    )
+    return str(json.loads(done.stdout)["secret"])

@@ -1,0 +1,108 @@
+"""What the command line meets at its edges: a server that is not ours, and a terminal of a given width."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.servers import OSTIARY, clean_environment
+
+PATIENCE = 20
+
+
+@dataclass(slots=True)
+class Stranger:
+    """A server that gives the answers it was told to give, in order, the last one for good."""
+
+    url: str = ""
+    answers: list[tuple[int, str, bytes]] = field(default_factory=list)
+    asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    """Request lines and header fields of every request."""
+
+    def says(self, *answers: tuple[int, str, bytes]) -> None:
+        """Status, content type and body of each answer."""
+        self.answers = list(answers)
+
+
+@contextlib.contextmanager
+def stranger() -> Iterator[Stranger]:
+    found = Stranger()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            found.asked.append((self.requestline, dict(self.headers)))
+            status, kind, body = found.answers.pop(0) if len(found.answers) > 1 else found.answers[0]
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            if 300 <= status < 400:
+                self.send_header("location", "https://elsewhere.example/")
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_DELETE = do_CONNECT = _answer  # noqa: N815 - http.server's names
+
+        def log_message(self, *_args: object) -> None:
+            """Nothing: the test says what matters."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+# A process of its own session becomes the terminal's, so that Ctrl-C is a signal as it is for a person.
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.tcsetpgrp(0, os.getpgrp())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def on_terminal(
+    *arguments: str, environment: Mapping[str, str], columns: int = 80, answer: str = ""
+) -> tuple[int, str]:
+    """Run `ostiary …` on a terminal of its own, typing `answer` when asked; exit code, and all that was shown."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _TAKE_TERMINAL, *OSTIARY, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=clean_environment() | {"TERM": "xterm-256color"} | dict(environment),
+        start_new_session=True,
+    )
+    os.close(theirs)
+    guard = threading.Timer(PATIENCE, process.kill)
+    guard.start()
+    shown = b""
+    try:
+        # At the end of the process Linux answers the read of its terminal with EIO.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 65536):
+                shown += part
+                if answer and b"[y/N]: " in shown:
+                    os.write(ours, answer.encode())
+                    answer = ""
+        return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
+    finally:
+        guard.cancel()
+        os.close(ours)
+        process.kill()
+        process.wait()

@@ -1,0 +1,85 @@
+"""§3: a person sees credentials and ends them with `ostiary credential …`."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.servers import Ostiary
+
+pytestmark = pytest.mark.full
+
+
+def test_the_list_shows_what_a_person_looks_for(
+    service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
+) -> None:
+    """P7, §3 break: the list cuts an id, leaves out a column of the product page, or shows a secret."""
+    listed = service.command("credential", "list", "--service-account", robo["username"]).stdout
+    header, line = listed.splitlines()
+    assert header.split("  ")[0] == "ID"
+    for column in ("NAME", "KEY", "STATUS", "OWNER", "LAST USED", "EXPIRES", "CREATED"):
+        assert column in header
+    assert line.startswith(f"{key[0]} ")
+    assert f"…{key[1][-6:]}" in line
+    assert key[1][-12:] not in listed
+
+
+def test_show_tells_what_it_is_and_never_the_secret(service: Ostiary, key: tuple[str, str]) -> None:
+    """P7 breaks: `show` prints a secret, or not what the credential is."""
+    shown = service.command("credential", "show", key[0]).stdout
+    lines = dict(line.split(":", 1) for line in shown.splitlines())
+    assert lines["ID"].strip() == key[0]
+    assert lines["Status"].strip() == "active"
+    assert lines["Allowed addresses"].strip() == "everywhere"
+    assert key[1][-12:] not in shown
+
+
+@pytest.mark.promise("P1")
+def test_deactivate_activate_and_revoke_act_when_the_command_has_ended(
+    service: Ostiary, key: tuple[str, str]
+) -> None:
+    """P1 breaks: a deactivated or revoked key is accepted after its command has ended."""
+    for verb, code, state in (
+        ("deactivate", 4, "deactivated"),
+        ("activate", 0, "active"),
+        ("revoke", 4, "revoked"),
+        ("revoke", 4, "revoked"),
+    ):
+        assert service.command("credential", verb, key[0]).stdout.endswith(f"is {state}.\n")
+        service.command("whoami", code=code, OSTIARY_API_KEY=key[1])
+        assert json.loads(service.command("credential", "show", key[0], "--json").stdout)["status"] == state
+    done = service.command("credential", "activate", key[0], code=1)
+    assert "final" in done.stderr
+
+
+def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tuple[str, str]) -> None:
+    """§3.8 breaks: deleting too early is not exit 1 with what to do and when."""
+    assert "Revoke the credential first" in service.command("credential", "delete", key[0], code=1).stderr
+    service.command("credential", "revoke", key[0])
+    done = service.command("credential", "delete", key[0], code=1)
+    revoked_at = json.loads(service.command("credential", "show", key[0], "--json").stdout)["revoked_at"]
+    assert "on it can be deleted" in done.stderr
+    assert revoked_at[11:23] in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["show", "deactivate", "activate", "revoke", "delete"])
+def test_an_unknown_id_says_where_to_look(service: Ostiary, verb: str) -> None:
+    """§2 breaks: an unknown id is not exit 1 with the command that lists them."""
+    done = service.command("credential", verb, "cred_nobody", code=1)
+    assert "no such credential" in done.stderr
+    assert "`ostiary credential list` shows" in done.stderr
+
+
+def test_the_list_is_narrowed_by_status(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
+    """§3 breaks: `--status` shows others, or an empty list is an error."""
+    of_robo = ("credential", "list", "--service-account", robo["id"], "--status")
+    assert key[0] in service.command(*of_robo, "active").stdout
+    empty = service.command(*of_robo, "revoked")
+    assert (empty.stdout, empty.stderr) == ("", "No credentials match.\n")
+    assert json.loads(service.command(*of_robo, "revoked", "--json").stdout) == []
+
+
+def test_whoever_may_only_look_cannot_revoke(service: Ostiary, key: tuple[str, str], bob: str) -> None:
+    """P19 breaks: a viewer ends somebody's key from the command line."""
+    service.command("credential", "revoke", key[0], code=4, OSTIARY_API_KEY=bob)
+    service.command("whoami", OSTIARY_API_KEY=key[1])

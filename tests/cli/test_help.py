@@ -1,0 +1,136 @@
+"""§3: every command is there, says what it does, and costs nothing to ask about."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from ostiary.cli.main import ostiary, run
+from tests.servers import clean_environment
+
+COMMANDS = {
+    "serve": "--config --data --host --port --workers",
+    "init": "--config --data --email --json --organization --port --recover",
+    "migrate": "--config --data --json",
+    "config": "--config --data --json",
+    "doctor": "--config --data --json",
+    "whoami": "--json",
+    "service-account create": "--access-level --credential --description --email --expires --ip --json --name "
+    "--role --scope --username",
+    "service-account list": "--json",
+    "service-account show": "--json",
+    "service-account set-roles": "--json --role --yes",
+    "service-account disable": "--json",
+    "service-account enable": "--json",
+    "service-account delete": "--json --yes",
+    "api-key generate": "--expires --format --ip --json --name --project --resource --scope --service-account",
+    "credential list": "--json --service-account --status",
+    "credential show": "--json",
+    "credential deactivate": "--json",
+    "credential activate": "--json",
+    "credential revoke": "--json --yes",
+    "credential delete": "--json --yes",
+    "access-rule put": "--json",
+    "access-rule list": "--json",
+    "access-rule show": "--json",
+    "access-rule delete": "--json --yes",
+    "audit logs": "--action --actor --export --filter --follow --json --limit --since --target --until",
+    "api-call": "--data --json",
+}
+"""Each command and its options: scripts rely on them, so a change here is a change of the contract."""
+
+
+def _commands(
+    group: click.Group, context: click.Context, path: str = ""
+) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _commands(command, context, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
+
+
+FOUND = dict(_commands(ostiary, click.Context(ostiary)))
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [each for each in command.params if isinstance(each, click.Option)]
+
+
+def test_the_commands_and_options_are_those_of_the_contract() -> None:
+    """§3 breaks: a command or an option came, went or changed its name."""
+    found = {path: " ".join(sorted(each.opts[0] for each in _options(c))) for path, c in FOUND.items()}
+    assert found == COMMANDS
+
+
+@pytest.mark.parametrize("path", FOUND)
+def test_every_command_and_option_says_what_it_does(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """§3 breaks: a command or an option has no help."""
+    assert [each.opts[0] for each in _options(FOUND[path]) if not each.help] == []
+    assert run([*path.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Usage: ostiary {path}")
+    assert (FOUND[path].help or "").split(".")[0].split()[0] in shown
+
+
+@pytest.mark.parametrize("group", ["", "service-account", "api-key", "credential", "access-rule", "audit"])
+def test_a_group_alone_prints_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """§3 breaks: whoever looks around with `ostiary` or `ostiary credential` gets an error or cut lines."""
+    assert run(group.split()) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"Usage: ostiary {group}".rstrip())
+    assert "..." not in shown.out.replace("[ARGS]...", "")
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, hint",
+    [("servce", "'serve'"), ("credential revok x", "'revoke'"), ("whoami --jsn", "'--json'"), ("login", "")],
+    ids=["command", "subcommand", "option", "nothing near"],
+)
+def test_a_mistyped_word_is_refused_with_the_nearest_one(
+    arguments: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """§2 breaks: wrong use does not exit 2, or leaves its user without the next step."""
+    assert run(arguments.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert ("Did you mean" in shown.err) == bool(hint)
+    assert hint in shown.err
+
+
+def test_help_and_client_commands_load_no_server() -> None:
+    """The start of a command breaks: `--help` or a client command imports what it does not use."""
+    script = (
+        "import sys; from ostiary.cli.main import run\n"
+        "assert run(['--help']) == 0 and run(['service-account', 'create', '--help']) == 0\n"
+        "print('\\nLOADED', *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=clean_environment()
+    )
+    loaded = set(done.stdout.partition("\nLOADED ")[2].split())
+    assert "click" in loaded
+    assert (
+        loaded & {"fastapi", "sqlalchemy", "pydantic", "httpx2", "rich", "uvicorn", "cryptography"} == set()
+    )
+
+
+def test_a_shell_completes_commands() -> None:
+    """§2 breaks: shell completion is gone."""
+    environment = {
+        "_OSTIARY_COMPLETE": "bash_complete",
+        "COMP_WORDS": "ostiary credential re",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from ostiary.cli.main import main; main()"],
+        capture_output=True,
+        text=True,
+        env=clean_environment() | environment,
+    )
+    assert done.stdout == "plain,revoke\n"

@@ -1,0 +1,88 @@
+"""§3: what a person sees: tables that fit, ids that can be copied, a question before what cannot be undone."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.edge import on_terminal
+from tests.servers import Ostiary
+
+pytestmark = pytest.mark.full
+
+LISTS = [("service-account", "list"), ("credential", "list"), ("audit", "logs")]
+
+
+def _environment(service: Ostiary) -> dict[str, str]:
+    return {"OSTIARY_URL": service.url, "OSTIARY_API_KEY": service.key}
+
+
+@pytest.fixture
+def long_names(service: Ostiary) -> None:
+    """Accounts whose names are longer than any terminal, and wider than their length."""
+    for name in ("A long display name " * 12, "名前のとても長いアカウント" * 8):
+        service.call(
+            "POST", "/v1/service-accounts", {"display_name": name, "credential": {"kind": "api_key"}}
+        )
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+@pytest.mark.usefixtures("long_names")
+def test_a_table_fits_and_keeps_its_ids_whole(
+    service: Ostiary, command: tuple[str, str], columns: int
+) -> None:
+    """§3 breaks: a list wraps on a terminal of 80 or 120 columns, or an id cannot be copied from it."""
+    from rich.cells import cell_len
+
+    plain = _environment(service) | {"NO_COLOR": "1", "TERM": "dumb"}
+    code, shown = on_terminal(*command, environment=plain, columns=columns)
+    assert code == 0
+    assert [line for line in shown.splitlines() if cell_len(line.rstrip()) > columns] == []
+    listed = json.loads(service.command(*command, "--json").stdout)
+    first = [line.split()[0] for line in shown.splitlines()[1:] if line.strip()]
+    assert len(first) == len(listed), "one line a row"
+    if command != ("audit", "logs"):
+        assert first == [each["id"] for each in listed]
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_colour_is_for_terminals_that_want_it(service: Ostiary, key: tuple[str, str], colour: bool) -> None:
+    """§2 breaks: NO_COLOR is ignored, or a state looks like any other text."""
+    environment = _environment(service) | ({} if colour else {"NO_COLOR": "1"})
+    listed = on_terminal("credential", "list", environment=environment)[1]
+    refused = on_terminal("credential", "show", "cred_nobody", environment=environment)[1]
+    assert key[0] in listed
+    for text in (listed, refused):
+        assert ("\x1b[32m" in text or "\x1b[31m" in text) == colour
+
+
+@pytest.mark.parametrize(
+    "answer, code, status", [("n\n", 1, "active"), ("\x03", 1, "active"), ("y\n", 0, "revoked")]
+)
+def test_a_person_is_asked_before_a_revocation(
+    service: Ostiary, robo: dict[str, Any], key: tuple[str, str], answer: str, code: int, status: str
+) -> None:
+    """§3 breaks: a slip of the hand revokes a key, or the question does not say whose it is."""
+    asked = on_terminal("credential", "revoke", key[0], environment=_environment(service), answer=answer)
+    assert asked[0] == code
+    assert f"Revoke {robo['display_name']}'s API key (…{key[1][-6:]})" in asked[1].replace("\n", "")
+    assert "Traceback" not in asked[1]
+    found = json.loads(service.command("credential", "show", key[0], "--json").stdout)
+    assert found["status"] == status
+
+
+def test_yes_and_scripts_are_not_asked(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
+    """§3 breaks: a script waits for an answer that nobody gives."""
+    code, shown = on_terminal("credential", "revoke", key[0], "--yes", environment=_environment(service))
+    assert (code, "[y/N]" in shown) == (0, False)
+    assert service.command("service-account", "delete", robo["id"]).stdout.endswith("revoked.\n")
+
+
+def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: an empty list shows nothing, or a line that cannot be copied."""
+    code, shown = on_terminal(
+        "credential", "list", "--service-account", robo["username"], environment=_environment(service)
+    )
+    assert code == 0
+    assert f"\n  ostiary api-key generate --service-account {robo['username']}\n" in shown
