@@ -8,9 +8,10 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
 HOST ?=
-DATA ?= ostiary-data
+DATA ?= $(or $(OSTIARY_DATA),ostiary-data)
 ORGANIZATION ?= My organization
 EMAIL ?= admin@example.com
+export DATA PORT HOST ORGANIZATION EMAIL
 # One promise alone: make prove P=P3
 P ?=
 
@@ -25,14 +26,14 @@ help: ## print this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 run: $(SERVER) ## start Ostiary on http://localhost:8080 (PORT=, DATA=, HOST=, ORGANIZATION=, EMAIL=)
-	@if [ -z "$$(ls -A '$(DATA)' 2>/dev/null)" ] && [ -z "$${OSTIARY_DATABASE_URL:-}" ]; then \
-	  $(BIN)/ostiary init --data '$(DATA)' --organization '$(ORGANIZATION)' --email '$(EMAIL)' --port '$(PORT)'; fi
-	@exec $(BIN)/ostiary serve --data '$(DATA)' --port '$(PORT)' $(if $(HOST),--host '$(HOST)')
+	@if [ -z "$$(ls -A "$$DATA" 2>/dev/null)" ] && [ -z "$${OSTIARY_DATABASE_URL:-}" ]; then \
+	  $(BIN)/ostiary init --data "$$DATA" --organization "$$ORGANIZATION" --email "$$EMAIL" --port "$$PORT"; fi
+	@exec $(BIN)/ostiary serve --data "$$DATA" --port "$$PORT" $${HOST:+--host "$$HOST"}
 
 setup: $(DEV) ## install everything that the tests need; downloads stay in pip's and apt's own caches
 	@tests/setup-debian nginx:nginx-light
 
-check: $(DEV) ## format, lint, types, pure and SQLite tests (at most 90 s)
+check: $(DEV) ## format, lint, types, pure and SQLite tests (about 90 s)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest -q -m 'not full'
 

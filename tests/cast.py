@@ -17,12 +17,13 @@ from ostiary.core.event import Actor
 from ostiary.core.installation import Installation
 from ostiary.core.instant import SECOND, Instant
 from ostiary.core.keyring import derive
-from ostiary.core.model import Organization
+from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
 from ostiary.http.app import Opened, build
-from ostiary.services import credentials, directory, installation
+from ostiary.services import credentials, directory, installation, members, organizations
 from ostiary.services.credentials import Created, CredentialSpec
-from ostiary.services.directory import SYSTEM_CALLER, AccountSpec, AccountView, RoleSpec
+from ostiary.services.directory import SYSTEM_CALLER, AccountSpec, AccountView
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import migrations
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
@@ -118,19 +119,21 @@ def move_in(engines: Engines, data: Path, clock: Clock | None = None) -> House:
     """Initialise an empty, migrated database and let the cast move in."""
     clock = clock or Clock()
     number = ChangeNumber(data / "changes.number")
-    store = Store(engines, Installation(derive([MASTER_KEY])), clock, Entropy(), number.raise_)
+    store = Store(engines, Installation(derive([MASTER_KEY])), clock, Entropy(), number.increase)
     begun = store.write_on((), installation.begin, SYSTEM_CALLER, "Acme", "alice@acme.test", "hash")
     alice = caller(begun.organization, begun.user_id, "alice@acme.test", "organization-admin", begun.key_id)
-    bob_id = store.write(directory.add_member, alice, begun.organization.id, "bob@acme.test", None, "viewer")
-    umbrella = store.write_on((), directory.create_organization, SYSTEM_CALLER, "Umbrella", "umbrella", False)
+    bob_id = store.write(
+        members.insert, alice, begun.organization.id, "bob@acme.test", None, [RoleBinding("viewer", None)]
+    )
+    umbrella = store.write_on((), organizations.insert, SYSTEM_CALLER, "Umbrella", "umbrella", operator=False)
     charlie_id = store.write_on(
         (),
-        directory.add_member,
+        members.insert,
         SYSTEM_CALLER,
         umbrella.id,
         "charlie@umbrella.test",
         None,
-        "organization-admin",
+        [members.ADMIN],
     )
     charlie = caller(umbrella, charlie_id, "charlie@umbrella.test", "organization-admin")
     charlie_key = store.write(credentials.create_direct, charlie, CredentialSpec(name="Charlie's"))

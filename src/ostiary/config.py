@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
 
-from ostiary.core.address import Network, parse_address, parse_network
+from ostiary.core.address import Network, is_loopback_host, parse_address, parse_network
 from ostiary.core.instant import duration_from_text, duration_to_text
 from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import Policy
@@ -87,7 +87,7 @@ def _issuer(value: str) -> str:
         raise ValueError("must be a URL such as https://keys.example.com")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("must be an origin: no path, query or fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
         raise ValueError("must begin with https:// (http is for loopback only)")
     return value.rstrip("/")
 
@@ -103,16 +103,6 @@ def _split(url: str, form: str) -> SplitResult:
     except ValueError:
         raise ValueError("has a port that is not a number from 1 to 65535") from None
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return parse_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _database_url(value: SecretStr) -> SecretStr:

@@ -1,6 +1,7 @@
 """The data directory: its mode, the files in it, and the master key. Nothing here opens a database."""
 
 import base64
+import contextlib
 import os
 import secrets
 import stat
@@ -26,6 +27,12 @@ def prepare_data(settings: Settings, *, create: bool) -> None:
     try:
         if create:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not any(data.iterdir()):
+                # Wherever it lies, nothing in it is ever committed by mistake.
+                ignored = data / ".gitignore"
+                ignored.touch(0o600)
+                ignored.write_text("*\n")
+                data.chmod(0o700)
         if not data.is_dir():
             missing = f"does not exist; run `{init_line(data)}`"
             reason = "is not a directory" if data.exists() else missing
@@ -57,14 +64,16 @@ def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
             )
         )
     path = settings.data / MASTER_KEY_FILE
-    if create and not path.exists():
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
-            file.flush()
-            os.fsync(fd)
+    if create and not path.exists() and not (settings.data / DATABASE_FILE).exists():
+        # Another init may have come first, or a link lie there: then the reading below decides.
+        with contextlib.suppress(FileExistsError):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+                file.flush()
+                os.fsync(fd)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "r") as file:
             mode = os.fstat(fd).st_mode
             text = file.read()

@@ -8,7 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
@@ -46,6 +46,16 @@ def _allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Mu
     }
 
 
+class _StandardError:
+    """Standard error as it is at the moment of writing: tests and terminals exchange it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 class _FromLibraries(logging.Handler):
     """What libraries log at warning and above: the fixed text of the message, never its arguments."""
 
@@ -69,7 +79,7 @@ def configure(form: Literal["console", "json"]) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()

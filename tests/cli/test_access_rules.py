@@ -35,7 +35,7 @@ def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path
     [
         ("rule", '{"match": [', "is not JSON"),
         ("rule", json.dumps(RULE | {"mtach": []}), "mtach is not a member"),
-        ("rule", json.dumps({"match": [{"path": "agents"}]}), "match/0 path begins with a slash"),
+        ("rule", json.dumps({"match": [{"path": "agents"}]}), "match/0 path must begin with a slash"),
         ("Rule!", json.dumps(RULE), "name must be lower-case"),
     ],
     ids=["not JSON", "unknown member", "path", "name"],

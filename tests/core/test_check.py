@@ -179,10 +179,10 @@ def test_a_malformed_email_address_is_refused(text: str) -> None:
     [
         ("CI bot (staging)", "ci-bot-staging"),
         ("Zoë's Café", "zoe-s-cafe"),
-        ("名前", "x-account"),
-        ("", "x-account"),
+        ("名前", "account"),
+        ("", "account"),
         ("A", "a-account"),
-        ("--- ! ---", "x-account"),
+        ("--- ! ---", "account"),
         ("ﬁ", "fi"),
         ("x" * 100, "x" * 56),
         ("x" * 55 + " y", "x" * 55),

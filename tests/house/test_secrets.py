@@ -10,9 +10,9 @@ from tests.house.source import modules
 OPENED = {
     # module, function: how many times, and why
     ("services/credentials.py", "_insert", "reveal"): (1, "its digest is stored"),
-    ("http/api/credentials.py", "create_direct", "reveal"): (1, "the one answer that carries it"),
-    ("http/api/service_accounts.py", "create", "reveal"): (1, "the one answer that carries it"),
-    ("http/api/service_accounts.py", "create_credential", "reveal"): (1, "the one answer that carries it"),
+    ("services/members.py", "invite", "reveal"): (1, "its digest is stored"),
+    ("http/api/forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
+    ("http/api/members.py", "invite", "reveal"): (1, "the one answer that carries it"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
     ("config.py", "_master_key", "get_secret_value"): (1, "its form is checked"),

@@ -10,12 +10,17 @@ NOT_OPERATIONS = {
     # Public functions of services that are no operation, and why.
     "audit.event_of": "pure: an event from its parts",
     "credentials.target_of": "pure: a credential as an event names it",
-    "directory.account_scopes": "a question that operations share, about an owner and not a caller",
     "directory.check_names": "pure: errors of names",
     "directory.level_of": "pure: the access level that was meant",
     "directory.settle_level": "pure: changes in which level and scopes agree",
-    "directory.require_to_hold": "pure: the rule that nobody grants more than they hold",
-    "installation.known_forms": "what of an installation is not written down yet; asked before anyone can call",
+    "organizations.policy_of": "a question that operations share, about an organization and not a caller",
+    "roles.caller_holds_known": "pure: errors of scopes, and the rule below",
+    "roles.names_of": "pure: bindings as the audit log tells them",
+    "roles.require_to_change": "pure: whoever gives or takes a role holds it",
+    "roles.require_to_grant": "pure: the rule below, for roles",
+    "roles.require_to_hold": "pure: the rule that nobody grants more than they hold",
+    "roles.scopes_held": "a question that operations share, about an owner and not a caller",
+    "roles.scopes_of": "pure: scopes of bindings",
     "passwords.hash_password": "pure work without rows, outside of any transaction",
 }
 FUNCTIONS = {

@@ -9,7 +9,7 @@ import pytest
 from ostiary.core.permission import FIRST_CATALOGUE
 from ostiary.services import authorization, credentials, directory
 from ostiary.services.credentials import Created
-from ostiary.services.directory import RoleSpec
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
 from tests.cast import Answer, Front
 from tests.http.test_verify import never_made

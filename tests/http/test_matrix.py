@@ -1,11 +1,16 @@
 """P19 in small: who may do what, as a reviewed table. A route without a line fails the test."""
 
+import itertools
+
 import pytest
 
-from ostiary.services import authorization, credentials
+from ostiary.core.model import RoleBinding
+from ostiary.services import authorization, credentials, members, projects, roles
 from ostiary.services.credentials import CredentialSpec
-from tests.cast import Front
+from tests.cast import Front, House
 from tests.http.routes import methods_of
+
+_numbers = itertools.count()
 
 pytestmark = pytest.mark.promise("P19")
 
@@ -27,6 +32,36 @@ POST   /v1/verify                                      401    200      403    40
 GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
 GET    /v1/authorize/{rule}/{path}                     401    200      200    200       403      200    200
 GET    /v1/authorize-nginx/{rule}                      401    200      200    200       200      200    200
+GET    /v1/agents                                      401    200      200    200       200      200    200
+GET    /v1/organizations                               401    200      403    403       403      403    200
+POST   /v1/organizations                               401    403      403    403       403      403    201
+GET    /v1/organizations/{organization_id}             401    404      403    403       403      403    200
+PATCH  /v1/organizations/{organization_id}             401    404      403    403       403      403    200
+GET    /v1/organizations/{organization_id}/policies    401    404      403    403       403      403    200
+PATCH  /v1/organizations/{organization_id}/policies    401    404      403    403       403      403    200
+GET    /v1/projects                                    401    200      403    403       403      403    200
+POST   /v1/projects                                    401    201      403    403       403      403    201
+GET    /v1/projects/{project}                          401    404      403    403       403      403    200
+PATCH  /v1/projects/{project}                          401    404      403    403       403      403    200
+DELETE /v1/projects/{project}                          401    404      403    403       403      403    204
+GET    /v1/projects/{project}/role-bindings            401    404      403    403       403      403    200
+PUT    /v1/projects/{project}/role-bindings            401    404      403    403       403      403    200
+GET    /v1/members                                     401    200      403    403       403      403    200
+GET    /v1/members/{member}                            401    404      403    403       403      403    200
+PATCH  /v1/members/{member}                            401    404      403    403       403      403    200
+DELETE /v1/members/{member}                            401    404      403    403       403      403    204
+GET    /v1/invitations                                 401    200      403    403       403      403    200
+POST   /v1/invitations                                 401    201      403    403       403      403    201
+GET    /v1/invitations/{invitation}                    401    404      403    403       403      403    200
+DELETE /v1/invitations/{invitation}                    401    404      403    403       403      403    204
+GET    /v1/roles                                       401    200      403    403       403      403    200
+POST   /v1/roles                                       401    201      403    403       403      403    201
+GET    /v1/roles/{role}                                401    404      403    403       403      403    200
+PATCH  /v1/roles/{role}                                401    404      403    403       403      403    200
+DELETE /v1/roles/{role}                                401    404      403    403       403      403    204
+GET    /v1/scopes                                      401    200      200    200       200      200    200
+POST   /v1/scopes                                      401    403      403    403       403      403    201
+DELETE /v1/scopes/{scope}                              401    403      403    403       403      403    204
 GET    /v1/service-accounts                            401    200      200    200       403      200    200
 POST   /v1/service-accounts                            401    201      403    403       403      403    201
 GET    /v1/service-accounts/{account}                  401    404      200    200       403      200    200
@@ -37,10 +72,10 @@ POST   /v1/service-accounts/{account}/enable           401    404      403    40
 GET    /v1/service-accounts/{account}/role-bindings    401    404      200    200       403      200    200
 PUT    /v1/service-accounts/{account}/role-bindings    401    404      403    403       403      403    200
 GET    /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    200
-POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    201
-GET    /v1/api-keys                                    401    200      200    403       403      200    200
+POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      201    201
+GET    /v1/api-keys                                    401    200      200    403       403      403    200
 POST   /v1/api-keys                                    401    201      201    403       403      403    201
-GET    /v1/credentials                                 401    200      200    403       403      200    200
+GET    /v1/credentials                                 401    200      200    403       403      403    200
 GET    /v1/credentials/{credential}                    401    404      403    403       403      403    200
 PATCH  /v1/credentials/{credential}                    401    404      403    403       403      200    200
 DELETE /v1/credentials/{credential}                    401    404      403    403       403      409    409
@@ -56,6 +91,17 @@ DELETE /v1/access-rules/{name}                         401    403      403    40
 
 BODIES = {
     "POST /v1/verify": {"credential": "x"},
+    "POST /v1/organizations": {"name": "New", "slug": "new"},
+    "PATCH /v1/organizations/{organization_id}": {"name": "Acme"},
+    "PATCH /v1/organizations/{organization_id}/policies": {"max_credentials_per_service_account": 9},
+    "POST /v1/projects": {"name": "New"},
+    "PATCH /v1/projects/{project}": {"name": "Mine"},
+    "PUT /v1/projects/{project}/role-bindings": {"bindings": []},
+    "PATCH /v1/members/{member}": {"roles": []},
+    "POST /v1/invitations": {"email": "new@acme.test", "roles": [{"role": "viewer"}]},
+    "POST /v1/roles": {"name": "new-role", "scopes": []},
+    "PATCH /v1/roles/{role}": {"description": "Mine"},
+    "POST /v1/scopes": {"scope": "read:new"},
     "POST /v1/service-accounts": {"display_name": "New"},
     "PATCH /v1/service-accounts/{account}": {"display_name": "Mine"},
     "PUT /v1/service-accounts/{account}/role-bindings": {"bindings": [{"role": "viewer"}]},
@@ -107,6 +153,31 @@ def test_every_route_has_a_line_and_every_line_a_route(front: Front) -> None:
     assert {f"{method} {path}" for method, path in routes} >= BODIES.keys()
 
 
+def acme(house: House) -> dict[str, str]:
+    """A fresh one of everything that Acme's organization is made of."""
+    number = next(_numbers)
+    member = house.store.write(
+        members.insert,
+        house.alice,
+        house.acme.id,
+        f"eve{number}@acme.test",
+        None,
+        [RoleBinding("viewer", None)],
+    )
+    project = house.store.write(projects.create, house.alice, f"Project {number}", None, "")
+    invited = house.store.write(members.invite, house.alice, f"mallory{number}@acme.test", [])
+    role = house.store.write(roles.create_role, house.alice, f"reader-{number}", "", ("read:agents",))
+    assert role.id is not None
+    return {
+        "organization_id": house.acme.id,
+        "member": member,
+        "project": project.id,
+        "invitation": invited.invitation.id,
+        "role": role.id,
+        "scope": "write:plugins",
+    }
+
+
 @pytest.mark.parametrize("who", WHO)
 def test_who_may_do_what(front: Front, who: str) -> None:
     """P19 breaks: a role does more, or less, than the reviewed table says; a stranger learns what exists."""
@@ -115,16 +186,23 @@ def test_who_may_do_what(front: Front, who: str) -> None:
     found = {}
     for method, path in table():
         # Something of Acme's to act on, fresh for each act; the key grants what the narrow caller holds.
-        robo = house.account("Target")
+        robo = house.account("Target", roles=())
         own = house.key(robo, scopes=("read:agents",)).listed.credential.id
         if path.endswith("/activate"):
             house.store.write(credentials.deactivate, house.alice, own)
         house.store.write(authorization.put_rule, house.alice, "web", RULE)
         rule = "web" if "{path}" in path else "-"
-        target = path.format(account=robo.account.id, credential=own, name="web", rule=rule, path="agents")
+        names = acme(house) | {
+            "account": robo.account.id,
+            "credential": own,
+            "name": "web",
+            "rule": rule,
+            "path": "agents",
+        }
+        target = path.format(**names)
         answer = front.ask(method, target, BODIES.get(f"{method} {path}"), key=key)
         found[method, path] = answer.status
-        unknown = path.format(account="sa_x", credential="cred_x", name="web", rule=rule, path="agents")
+        unknown = path.format(**dict.fromkeys(names, "x") | {"name": "web", "rule": rule, "path": "agents"})
         if unknown != target and who == "stranger" and answer.status == 404:
             other = front.ask(method, unknown, BODIES.get(f"{method} {path}"), key=key)
             same = {"instance": ""}

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ostiary.core.instant import DAY
 from ostiary.services import credentials, directory
 from ostiary.services.credentials import CredentialSpec
-from ostiary.storage import directory as directory_rows
+from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House
 from tests.http.test_verify import never_made, wrong_secret
@@ -205,7 +205,7 @@ def test_every_bad_credential_gets_the_same_refusal(front: Front) -> None:
     house.store.write(directory.delete_service_account, house.alice, account_of(made("account deleted")))
     bob = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     keys["member removed"] = bob.secret.reveal()
-    house.store.write_on((), directory_rows.delete_member, house.acme.id, str(house.bob.actor.id))
+    house.store.write_on((), member_rows.delete_member, house.acme.id, str(house.bob.actor.id))
     keys["suspended"] = house.charlie_key
 
     def suspend(tx: Tx) -> None:

@@ -11,7 +11,7 @@ from ostiary.core.instant import DAY
 from ostiary.services import credentials
 from ostiary.services.credentials import Created, CredentialSpec
 from ostiary.storage import credentials as credential_rows
-from ostiary.storage import directory as directory_rows
+from ostiary.storage import members as member_rows
 from ostiary.storage import tables
 from ostiary.storage.store import Tx
 from tests.cast import Front
@@ -168,7 +168,7 @@ def test_a_removed_member_takes_direct_keys_along(front: Front) -> None:
     assert seen(front, bob) == GOOD
 
     def remove(tx: Tx) -> None:
-        directory_rows.delete_member(tx, house.acme.id, str(house.bob.actor.id))
+        member_rows.delete_member(tx, house.acme.id, str(house.bob.actor.id))
         tx.changed("organization", house.acme.id)
 
     house.store.write_on((), remove)

@@ -10,7 +10,7 @@ from ostiary.core.instant import DAY, to_text
 from ostiary.core.permission import FIRST_CATALOGUE
 from ostiary.services import credentials, directory
 from ostiary.services.credentials import Created, CredentialSpec
-from ostiary.services.directory import RoleSpec
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
 from tests.cast import Front, House
 
@@ -327,7 +327,7 @@ def test_capabilities_say_who_the_credential_is(front: Front) -> None:
         "organization": {"id": house.acme.id, "slug": "acme", "name": "Acme"},
         "project": "prj_one",
         "scopes": [],
-        "resources": ["agents/*", "agents/1"],
+        "resources": {"account": ["agents/*"], "credential": ["agents/1"]},
         "limits": {"allowed_ips": ["192.0.2.0/24"]},
     }
     direct = house.store.write(credentials.create_direct, house.bob, CredentialSpec())

@@ -12,7 +12,7 @@ from ostiary.core.verdict import Access, Verdict, judge
 from ostiary.services.credentials import Created
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import credentials as credential_rows
-from ostiary.storage import directory as directory_rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 from tests.cast import House
@@ -37,7 +37,7 @@ def verdict(house: House, created: Created, project: str | None = None) -> Verdi
     text = created.secret.reveal().encode()
 
     def facts(tx: Tx) -> Verdict:
-        catalogue = Catalogue(directory_rows.scopes_of_catalogue(tx))
+        catalogue = Catalogue(role_rows.scopes_of_catalogue(tx))
         standing = credential_rows.find_standing(tx, created.listed.credential.access_id, catalogue)
         pepper = tx.installation.keyring.peppers[tx.installation.keyring.newest]
         return judge(standing, Access(secret.digest(text, pepper), tx.now, project=project))

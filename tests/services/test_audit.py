@@ -10,7 +10,8 @@ from ostiary.core.instant import HOUR, to_text
 from ostiary.core.permission import Caller
 from ostiary.services import authorization, credentials, directory
 from ostiary.services.credentials import Created, CredentialSpec
-from ostiary.services.directory import AccountSpec, AccountView, RoleSpec
+from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import tables
 from ostiary.storage.store import Tx
 from tests.cast import House

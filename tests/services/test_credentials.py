@@ -9,6 +9,7 @@ from ostiary.core.instant import DAY, HOUR, SECOND, to_text
 from ostiary.services import credentials
 from ostiary.services.credentials import Created, CredentialSpec
 from ostiary.storage import directory as directory_rows
+from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
 from tests.cast import NOON, House
 from tests.services.questions import events, refused, verdict
@@ -280,7 +281,7 @@ def test_only_members_have_direct_keys(house: House) -> None:
     with refused("not-found"):
         house.store.write(credentials.create_direct, stray, CredentialSpec())
     bob = str(house.bob.actor.id)
-    house.store.write_on((), directory_rows.delete_member, house.acme.id, bob)
+    house.store.write_on((), member_rows.delete_member, house.acme.id, bob)
     with refused("not-found"):
         house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     assert verdict(house, made).code == "disabled"

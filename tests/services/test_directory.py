@@ -6,7 +6,8 @@ from ostiary.core import check
 from ostiary.core.model import RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE
 from ostiary.services import credentials, directory
-from ostiary.services.directory import AccountSpec, AccountView, RoleSpec
+from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
 from ostiary.storage.store import Tx
 from tests.cast import House

@@ -11,6 +11,8 @@ from ostiary.services import installation
 from ostiary.services.directory import SYSTEM_CALLER
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as directory_rows
+from ostiary.storage import members as member_rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
 from tests.cast import MASTER_KEY, Clock, Entropy, move_in
@@ -33,13 +35,13 @@ def test_an_installation_begins_once(store: Store) -> None:
     facts = store.read(directory_rows.installation_facts)
     assert facts["channel_host"] == "keys.example"
     assert {name.partition(":")[0] for name in facts} == {"channel_host", "key_prefix", "pepper"}
-    assert store.read(directory_rows.scopes_of_catalogue) == frozenset(FIRST_CATALOGUE)
+    assert store.read(role_rows.scopes_of_catalogue) == frozenset(FIRST_CATALOGUE)
     with refused("wrong-state"):
         store.write_on((), installation.begin, SYSTEM_CALLER, "Evil", "eve@evil.test", "hash")
     found = store.read(directory_rows.find_operator)
     assert found is not None
     assert found.id == begun.organization.id
-    assert store.read(directory_rows.first_admin, found.id) == (begun.user_id, "alice@acme.test")
+    assert store.read(member_rows.first_admin, found.id) == (begun.user_id, "alice@acme.test")
     assert store.read(credential_rows.count, found.id) == 1
 
 

@@ -118,8 +118,14 @@ def init_command(
         return
     click.echo(f"Organization  {printable(beginning.organization.name)} ({beginning.organization.id})")
     click.echo(f"Admin         {beginning.email}")
-    click.echo(f"Password      {password}")
+    click.echo(f"Password      {password}  (for the console to come; it opens nothing yet)")
     click.echo(f"Operator key  {key}")
+    if recover:
+        click.echo(
+            "\nThey are shown only now: store them. Keys made earlier still work: `ostiary credential list`"
+        )
+        click.echo("shows them, and `ostiary credential revoke` ends the one that was lost.")
+        return
     click.echo("\nThey are shown only now: store them. Then, in another terminal:\n")
     if shutil.which("ostiary") is None:
         click.echo(f'  export PATH="{Path(sys.executable).parent}:$PATH"')
@@ -127,7 +133,7 @@ def init_command(
         click.echo(f"  export OSTIARY_URL={settings.public_url}")
     click.echo(f"  export OSTIARY_API_KEY={key}")
     click.echo('  ostiary service-account create --name "CI bot" --role developer')
-    click.echo("  KEY=$(ostiary api-key generate --service-account ci-bot)")
+    click.echo("  KEY=$(ostiary api-key generate --service-account ci-bot --scope read:agents)")
     click.echo(f'  curl -H "X-API-Key: $KEY" {settings.public_url}/v1/capabilities\n')
 
 

@@ -25,7 +25,7 @@ class NotOstiaryError(Exception):
     """Something answers at this URL, but not as this service does."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RefusedError(Exception):
     """An answer other than success, as the service worded it (RFC 9457)."""
 

@@ -23,7 +23,7 @@ _FORBIDDEN_ENCODED = re.compile(r"%(2[Ff]|5[Cc]|25|[01][0-9A-Fa-f]|7[Ff]|3[Bb])"
 _FORBIDDEN_PLAIN = re.compile(r"[\\;\x00-\x20\x7f-\U0010ffff#]")
 
 
-_MISREAD = frozenset("/\\;%")
+_MISREAD = frozenset("/\\;%?#")
 
 
 class AmbiguousPathError(ValueError):
@@ -97,12 +97,12 @@ def read_match(methods: list[str] | None, path: str, scopes: list[str], resource
     """Check and read one line of a rule. ValueError says what is wrong."""
     for method in methods or ():
         if _METHOD.fullmatch(method) is None:
-            raise ValueError("methods are upper-case words such as GET")
+            raise ValueError("methods must be upper-case words such as GET")
     for scope in scopes:
         if not is_scope(scope):
-            raise ValueError("scopes have the form verb:noun")
+            raise ValueError("scopes must have the form verb:noun")
     if not path.startswith("/"):
-        raise ValueError("path begins with a slash")
+        raise ValueError("path must begin with a slash")
     parts = path[1:].split("/")
     below = parts[-1] == "**"
     if below:
@@ -167,9 +167,9 @@ def read_path(target: str) -> tuple[str, ...]:
             raise AmbiguousPathError("bytes that are not UTF-8") from None
         if text == "" and position < len(segments) - 1:
             raise AmbiguousPathError("an empty segment")
-        # As servers read it that normalise Unicode, or strip dots and spaces.
+        # As servers read it that normalise Unicode, strip dots and spaces at the end, or decode twice.
         plain = unicodedata.normalize("NFKC", text)
-        if (text and not plain.strip(" .")) or not _MISREAD.isdisjoint(plain):
+        if plain != text or text != text.rstrip(" .") or not _MISREAD.isdisjoint(text):
             raise AmbiguousPathError("a dot segment, or what some server reads as a separator")
         decoded.append(text)
     return tuple(decoded)

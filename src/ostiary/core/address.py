@@ -52,6 +52,29 @@ def allowed(address: Address | None, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
+def within(inner: tuple[Network, ...], outer: tuple[Network, ...]) -> bool:
+    """Whether one allow-list lets in nothing that another keeps out. An empty list is everywhere."""
+    if not outer:
+        return True
+    return bool(inner) and all(any(_subnet(each, network) for network in outer) for each in inner)
+
+
+def _subnet(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network):
+        return inner.subnet_of(outer)
+    return isinstance(inner, IPv6Network) and isinstance(outer, IPv6Network) and inner.subnet_of(outer)
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name or address stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return parse_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def client_address(
     peer: str | None, forwarded_for: tuple[str, ...], trusted: tuple[Network, ...]
 ) -> Address | None:

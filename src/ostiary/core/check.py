@@ -59,11 +59,11 @@ def email(text: str) -> str:
     return text
 
 
-def slug_of(name: str) -> str:
+def slug_of(name: str, otherwise: str = "account") -> str:
     """A username or slug derived from a display name: `CI bot (staging)` → `ci-bot-staging`."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:56].strip("-")
-    return slug if len(slug) >= 2 else f"{slug or 'x'}-account"
+    return slug if len(slug) >= 2 else f"{slug}-{otherwise}".lstrip("-")
 
 
 def _printable(text: str, welcome: str) -> None:

@@ -27,7 +27,35 @@ _COUNTED = ("count", "first", "last", "via")
 
 EVENTS: Final[Mapping[str, EventKind]] = {
     "organization.created": _kind("directory", "An organization was made.", "slug", "operator"),
-    "member.added": _kind("directory", "A user became a member of the organization.", "role"),
+    "organization.updated": _kind("directory", "Name or state of an organization were changed.", "changed"),
+    "policies.updated": _kind(
+        "access", "Limits of the organization were changed.", "before", "after", "ceilings"
+    ),
+    "project.created": _kind("directory", "A project was made.", "code"),
+    "project.updated": _kind("directory", "Fields of a project were changed.", "changed"),
+    "project.deleted": _kind("directory", "A project was deleted and its credentials revoked.", "revoked"),
+    "project.roles_changed": _kind(
+        "access", "The role bindings on a project were replaced.", "before", "after"
+    ),
+    "role.created": _kind("access", "A role of the organization's own was made.", "scopes"),
+    "role.updated": _kind(
+        "access", "A role of the organization's own was changed.", "before", "after", "changed"
+    ),
+    "role.deleted": _kind(
+        "access", "A role of the organization's own was deleted, and its bindings.", "bindings"
+    ),
+    "scope.created": _kind("access", "A scope was added to the installation's catalogue."),
+    "scope.deleted": _kind("access", "A scope was taken out of the installation's catalogue."),
+    "invitation.created": _kind(
+        "directory", "Somebody was invited to become a member.", "roles", "expires_at"
+    ),
+    "invitation.deleted": _kind("directory", "An invitation was withdrawn."),
+    "invitation.accepted": _kind("directory", "An invitation was accepted."),
+    "member.roles_changed": _kind(
+        "access", "The role bindings of a member were replaced.", "before", "after"
+    ),
+    "member.removed": _kind("directory", "A member left, and its direct keys were revoked.", "revoked"),
+    "member.added": _kind("directory", "A user became a member of the organization.", "roles"),
     "member.recovered": _kind(
         "auth",
         "Whoever owns the data directory gave this member a new password and a new key (`init --recover`).",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
-from ostiary.core.permission import Scopes, narrow
+from ostiary.core.permission import API_SCOPES, Scopes, narrow
 
 CredentialKind = Literal["api_key"]
 OwnerKind = Literal["service_account", "user"]
@@ -24,6 +24,47 @@ class Organization:
     operator: bool
     created_at: Instant
     suspended_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    id: str
+    organization_id: str
+    code: str
+    name: str
+    description: str
+    created_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """An organization's own role. `id` is None for a built-in one."""
+
+    id: str | None
+    name: str
+    description: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user in an organization."""
+
+    id: str
+    email: str
+    joined_at: Instant
+    disabled_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    id: str
+    organization_id: str
+    email: str
+    roles: tuple["RoleBinding", ...]
+    created_at: Instant
+    expires_at: Instant
+    accepted_at: Instant | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +128,11 @@ class Credential:
         return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
 
 
+def label_of(name: str, last6: str) -> str:
+    """How a credential reads in a sentence: its name and the end of its key."""
+    return f"{name} (…{last6})"
+
+
 def credential_status(
     revoked_at: Instant | None, expires_at: Instant | None, deactivated_at: Instant | None, now: Instant
 ) -> CredentialStatus:
@@ -145,6 +191,15 @@ class Standing:
     grants: tuple[Grant, ...]
     organization: Organization
     _allowed: dict[str | None, Scopes] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def may_act(self, now: Instant) -> bool:
+        """Whether the credential, its owner and its organization are in a state to act at all."""
+        status = credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
+        return status == "active" and not self.principal.barred and self.organization.suspended_at is None
+
+    def is_admin(self) -> bool:
+        """Whether its owner is an admin of the organization, however little this credential may do."""
+        return any(grant.project_id is None and grant.scopes >= API_SCOPES for grant in self.grants)
 
     def allowed(self, project_id: str | None) -> Scopes:
         """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""

@@ -4,13 +4,13 @@ It owns the algebra of scopes; which roles a principal holds is the directory's 
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from ostiary.core.address import Address
+from ostiary.core.address import Address, Network
 from ostiary.core.event import Actor
-from ostiary.core.instant import DAY, HOUR
+from ostiary.core.instant import DAY, HOUR, Instant
 from ostiary.core.problem import Problem
 
 Scopes = frozenset[str]
@@ -54,7 +54,14 @@ class Caller:
     organization_id: str
     scopes: Scopes
     operator: bool = False
-    """Whether the organization is the operator's."""
+    """Whether the organization it acts in is the operator's."""
+    operator_admin: bool = False
+    """Whether it is an organization admin of the operator, wherever it acts: it may act in any organization."""
+    fine_grained: bool = False
+    """Whether the presented credential may do only what it lists."""
+    expires_at: Instant | None = None
+    networks: tuple[Network, ...] = ()
+    """Limits of the presented credential: what it makes for its own user may not outlive or outreach it."""
     address: Address | None = None
     user_agent: str = ""
     request_id: str = ""
@@ -152,6 +159,12 @@ class Policy:
     default_credential_lifetime: int | None = None
     max_credential_lifetime: int | None = None
     deletion_delay: int = 24 * HOUR
+    max_service_accounts: int | None = None
+    """Counts those that people made in the console."""
+
+    def overridden(self, chosen: Mapping[str, Any]) -> "Policy":
+        """This policy with what an organization chose in its place."""
+        return replace(self, **chosen)
 
     def check(self, limit: str, value: int | None, count: int) -> None:
         """Raise limit-reached if `count` things already exist where `value` may."""
@@ -170,16 +183,26 @@ MAX_LIFETIME: Final = 36_500 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The installation's scopes: which names may be used, and what the built-in roles mean by them."""
+    """The scopes that may be named, and what the built-in roles and an organization's own ones mean by them."""
 
     names: Scopes
+    own: Mapping[str, Scopes] = field(default_factory=dict)
+    """The organization's own roles. A scope that has left the catalogue is granted by none."""
     _roles: dict[str, Scopes] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def knows(self, scope: str) -> bool:
         return scope in self.names or scope in API_SCOPES or scope in EVERYTHING
 
+    def granted(self, listed: Iterable[str]) -> Scopes:
+        """What a list of scopes grants: those that exist."""
+        return frozenset(listed) & (self.names | API_SCOPES)
+
+    def has_role(self, role: str) -> bool:
+        return role in BUILT_IN_ROLES or role in self.own
+
     def role(self, role: str) -> Scopes:
         found = self._roles.get(role)
         if found is None:
-            found = self._roles[role] = role_scopes(role, self.names)
+            found = self.granted(self.own[role]) if role in self.own else role_scopes(role, self.names)
+            self._roles[role] = found
         return found

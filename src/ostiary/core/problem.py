@@ -29,6 +29,9 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "name-taken": (409, "Name Taken"),
     "limit-reached": (409, "Limit Reached"),
     "account-disabled": (409, "Account Disabled"),
+    "last-admin": (409, "Last Admin"),
+    "precondition-failed": (412, "Precondition Failed"),
+    "idempotency-mismatch": (422, "Idempotency Key Reused"),
     "wrong-state": (409, "Wrong State"),
     "too-early": (409, "Too Early"),
     # What the installation cannot do just now
@@ -61,6 +64,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
     errors: tuple[FieldError, ...] = ()
     members: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
+
+    __hash__ = Exception.__hash__  # equal problems are told apart as exceptions
 
     def __post_init__(self) -> None:
         if self.code not in CODES:

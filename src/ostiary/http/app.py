@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,17 @@ from ostiary.data_directory import (
     master_keys,
     prepare_data,
 )
-from ostiary.http.api import access_rules, audit_events, credentials, service_accounts
+from ostiary.http.api import (
+    access_rules,
+    agents,
+    audit_events,
+    credentials,
+    members,
+    organizations,
+    projects,
+    roles,
+    service_accounts,
+)
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
 from ostiary.http.duties import Duties
@@ -46,7 +56,18 @@ from ostiary.storage.engines import Engines
 from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.volatile import ChangeNumber, Counts, Facts
 
-ROUTERS = tuple(room.router for room in (service_accounts, credentials, audit_events, access_rules))
+ROOMS = (
+    organizations,
+    projects,
+    members,
+    roles,
+    service_accounts,
+    credentials,
+    access_rules,
+    agents,
+    audit_events,
+)
+ROUTERS = tuple(room.router for room in ROOMS)
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
 MAX_CLOCK_DIFFERENCE = 1.0
@@ -114,22 +135,46 @@ def open_installation(
         settings.policy(),
     )
     number = ChangeNumber(settings.data / CHANGES_FILE)
-    store = Store(database, installed, clock, entropy, number.raise_)
-    if store.read(lambda tx: installation_service.known_forms(tx, facts)):
-        store.write_on((), installation_service.remember_forms, SYSTEM_CALLER)
+    store = Store(database, installed, clock, entropy, number.increase)
     return Opened(settings, store, number)
+
+
+def remember(opened: Opened) -> Opened:
+    """Write down the key prefix and the peppers in use before anything is made with them."""
+    opened.store.write_on((), installation_service.remember_forms, SYSTEM_CALLER)
+    return opened
 
 
 def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
     """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
-    return _with_new_store(
-        settings, installation_service.begin, name, email, hash_password(password), create=True
-    )
+    prepare_data(settings, create=True)
+    keyring = derive(master_keys(settings, create=True))
+    database = connect(settings)
+    number = ChangeNumber(settings.data / CHANGES_FILE)
+    try:
+        # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
+        if migrations.version(database) is None:
+            migrations.upgrade(database)
+        host = urlsplit(settings.public_url).hostname or "localhost"
+        installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, settings.policy())
+        store = Store(database, installed, wall_clock, secrets.token_bytes, number.increase)
+        return store.write_on(
+            (), installation_service.begin, SYSTEM_CALLER, name, email, hash_password(password)
+        )
+    except DBAPIError as error:
+        raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
+    finally:
+        database.dispose()
+        number.close()
 
 
 def recover(settings: Settings, password: str) -> Beginning:
     """A new password and operator key for whoever owns the data directory."""
-    return _with_new_store(settings, installation_service.recover, hash_password(password), create=False)
+    opened = remember(open_installation(settings))
+    try:
+        return opened.store.write_on((), installation_service.recover, SYSTEM_CALLER, hash_password(password))
+    finally:
+        opened.close()
 
 
 def migrate(settings: Settings) -> tuple[str | None, str]:
@@ -144,28 +189,6 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
         raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
     finally:
         database.dispose()
-
-
-def _with_new_store(
-    settings: Settings, work: Callable[..., Beginning], *args: str, create: bool
-) -> Beginning:
-    prepare_data(settings, create=create or settings.database_url is not None)
-    keyring = derive(master_keys(settings, create=create))
-    database = connect(settings)
-    number = ChangeNumber(settings.data / CHANGES_FILE)
-    try:
-        # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
-        if create and migrations.version(database) is None:
-            migrations.upgrade(database)
-        host = urlsplit(settings.public_url).hostname or "localhost"
-        installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, settings.policy())
-        store = Store(database, installed, wall_clock, secrets.token_bytes, number.raise_)
-        return store.write_on((), work, SYSTEM_CALLER, *args)
-    except DBAPIError as error:
-        raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
-    finally:
-        database.dispose()
-        number.close()
 
 
 def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from ostiary.core import identifier
@@ -24,6 +25,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+COLD_THREADS: Final = 4
 BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
@@ -45,6 +47,8 @@ class Door:
         self._trusted = trusted
         self._clock = clock
         self._entropy = entropy
+        # Threads of their own: handlers that wait for the one writer do not keep verification waiting.
+        self._threads = CapacityLimiter(COLD_THREADS)
         self._always = [(b"x-content-type-options", b"nosniff")]
         if https:
             self._always.append((b"strict-transport-security", b"max-age=31536000"))
@@ -56,11 +60,16 @@ class Door:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        problem = _unacceptable(scope)
-        if problem is not None:
-            await self._refuse(problem, send)
-            return
         path: bytes = scope["raw_path"]
+        problem = _unacceptable(scope, path)
+        if problem is not None:
+            if path.startswith(hotpath.AUTHORIZE_NGINX):
+                # auth_request knows three statuses; any other would become a 500.
+                refusal = messages.wire(403, [messages.NO_STORE, (b"x-auth-error", b"invalid_request")])
+                await _send(refusal, send, self._always)
+            else:
+                await self._refuse(problem, send)
+            return
         if hotpath.is_hot(path):
             await self._answer_hot(scope, path, receive, send)
         else:
@@ -76,7 +85,9 @@ class Door:
             body = await _read(receive) if path == hotpath.VERIFY else b""
             answer = self._hot.answer(method, target, headers, body, peer)
             if answer is None:
-                answer = await run_sync(self._hot.answer_cold, method, target, headers, body, peer)
+                answer = await run_sync(
+                    self._hot.answer_cold, method, target, headers, body, peer, limiter=self._threads
+                )
         except Problem as problem:
             await self._refuse(problem, send)
             return
@@ -142,10 +153,9 @@ class Door:
         await _send(messages.problem_wire(problem, request_id, extra), send, self._always)
 
 
-def _unacceptable(scope: Scope) -> Problem | None:
+def _unacceptable(scope: Scope, raw: bytes) -> Problem | None:
     """What no address takes."""
     headers = scope["headers"]
-    raw: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     if len(raw) + len(query) + 1 > messages.MAX_TARGET:
         return Problem("uri-too-long", "The request target is longer than 8 KiB.")
@@ -156,7 +166,7 @@ def _unacceptable(scope: Scope) -> Problem | None:
         size += len(name) + len(value) + 4
         if name == b"host":
             hosts += 1
-        elif name == b"content-encoding":
+        elif name == b"content-encoding" and not raw.startswith(hotpath.FORWARD_AUTH):
             return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
     if size > messages.MAX_HEADERS:
         return Problem("header-fields-too-large", "The header fields are larger than 16 KiB.")

@@ -10,13 +10,15 @@ from ostiary.core.problem import Problem
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.directory import SYSTEM_CALLER
-from ostiary.storage import changes
+from ostiary.storage import answers, changes
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Counts, Facts
 
 LOOK_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
 PRUNE_EVERY: Final = 3600
+BATCH: Final = 500
+"""Occasions in one transaction: on SQLite it holds the one writing connection."""
 
 
 class Duties:
@@ -38,15 +40,18 @@ class Duties:
         self._try("write counts", self.write_counts)
 
     def write_counts(self) -> None:
-        """Write what was counted; what cannot be written is counted again."""
-        taken = self._counts.take()
-        if not taken:
-            return
-        try:
-            self._store.write_on((), audit.write_counts, SYSTEM_CALLER, taken)
-        except BaseException:
-            self._counts.give_back(taken)
-            raise
+        """Write what was counted, some hundred at a time; what cannot be written is counted again.
+
+        At least once: if the answer to a commit is lost, the same uses are written twice.
+        """
+        waiting = list(self._counts.take().items())
+        while waiting:
+            part, waiting = dict(waiting[:BATCH]), waiting[BATCH:]
+            try:
+                self._store.write_on((), audit.write_counts, SYSTEM_CALLER, part)
+            except BaseException:
+                self._counts.give_back(part | dict(waiting))
+                raise
 
     def _rounds(self) -> None:
         number = 0
@@ -57,6 +62,7 @@ class Duties:
                 self._try("write counts", self.write_counts)
             if number % PRUNE_EVERY == 1:
                 self._try("forget old changes", lambda: self._store.write_on((), changes.prune))
+                self._try("forget old answers", lambda: self._store.write_on((), answers.prune))
 
     def _try(self, what: str, duty: Callable[[], None]) -> None:
         try:

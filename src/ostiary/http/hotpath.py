@@ -15,7 +15,7 @@ from ostiary.core.access_rule import is_rule_name
 from ostiary.core.address import Address, Network
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
-from ostiary.core.model import Standing
+from ostiary.core.model import Standing, label_of
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
 from ostiary.http import messages, telling
@@ -27,6 +27,8 @@ VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
 AUTHORIZE: Final = b"/v1/authorize/"
 AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
+FORWARD_AUTH: Final = b"/v1/authorize"
+"""Whoever asks there passes on the fields of somebody else's request."""
 JSON: Final = (b"content-type", b"application/json")
 
 
@@ -111,7 +113,7 @@ class HotPath:
         """The same with the database at hand; to be called in a thread."""
         try:
             if not self.facts.current():
-                self.facts.sync()
+                self.facts.catch_up()
             return self._answer(method, target, headers, body, peer, self._in_database)
         except Problem as problem:
             if target.startswith(AUTHORIZE_NGINX):
@@ -124,7 +126,7 @@ class HotPath:
         Raises the Problem that answers the request where there is no valid credential.
         """
         if not self.facts.current():
-            self.facts.sync()
+            self.facts.catch_up()
         return self._identify(given, question, via, self._in_database)
 
     # One request
@@ -356,7 +358,7 @@ class HotPath:
             occasion = Occasion(
                 standing.organization.id,
                 standing.credential_id,
-                f"{standing.name} (…{standing.last6})",
+                label_of(standing.name, standing.last6),
                 telling.display_of(standing),
                 standing.principal.kind,
                 standing.principal.id,

@@ -66,7 +66,7 @@ def read_question(headers: Headers, body: bytes) -> Asked:
             address = parse_address(ip)
         except ValueError as error:
             errors.append(FieldError("/ip", "invalid", str(error)))
-    scopes = value.get("scopes") or []
+    scopes = [] if value.get("scopes") is None else value["scopes"]
     if (
         not isinstance(scopes, list)
         or len(scopes) > MAX_SCOPES
@@ -74,7 +74,7 @@ def read_question(headers: Headers, body: bytes) -> Asked:
     ):
         errors.append(FieldError("/scopes", "wrong-type", f"must be a list of at most {MAX_SCOPES} strings"))
         scopes = []
-    count = value.get("count", True)
+    count = True if value.get("count") is None else value["count"]
     if not isinstance(count, bool):
         errors.append(FieldError("/count", "wrong-type", "must be true or false"))
     if errors or credential is None:

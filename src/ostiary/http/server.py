@@ -11,10 +11,12 @@ from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Wrong
-from ostiary.http.app import Opened, build
+from ostiary.http.app import Opened, build, remember
+from ostiary.http.protocol import GuardedProtocol
 
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 20
@@ -84,12 +86,12 @@ def serve(opened: Opened, announce: Callable[[str], Any]) -> int:
     sockets = bind(settings.host, settings.port)
     # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
     sys.setswitchinterval(0.0005)
-    door, _, facts = build(opened)
+    door, _, facts = build(remember(opened))
     facts.sync()
     config = uvicorn.Config(
         door,
         loop="uvloop",
-        http="httptools",
+        http=GuardedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -100,6 +102,9 @@ def serve(opened: Opened, announce: Callable[[str], Any]) -> int:
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )
+    trusted = ", ".join(str(network) for network in settings.trusted_proxies)
+    if trusted:
+        structlog.get_logger().info("trusted proxies", detail=trusted)
     gc.collect()
     gc.freeze()
     server = _Server(config, lambda: announce(settings.public_url))

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from ostiary.core.instant import to_text
-from ostiary.core.model import Standing
+from ostiary.core.model import KIND_NAMES, Standing
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Verdict
 
@@ -84,7 +84,8 @@ def capabilities_body(verdict: Verdict, standing: Standing) -> dict[str, Any]:
         "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
         "project": verdict.project,
         "scopes": sorted(verdict.scopes),
-        "resources": sorted({*standing.principal.resources, *standing.resources}),
+        # Both lists must match, so they are not one.
+        "resources": {"account": list(standing.principal.resources), "credential": list(standing.resources)},
         "limits": {"allowed_ips": [str(network) for network in standing.networks]},
     }
 
@@ -105,4 +106,4 @@ def identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
 
 def display_of(standing: Standing) -> str:
     """How an actor reads in the audit log: `ci-bot (API key)`."""
-    return f"{standing.principal.display} (API key)"
+    return f"{standing.principal.display} ({KIND_NAMES[standing.kind]})"

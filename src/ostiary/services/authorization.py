@@ -5,9 +5,10 @@ from typing import Any
 from ostiary.core import access_rule
 from ostiary.core.event import Target
 from ostiary.core.permission import Caller, require_operator
-from ostiary.core.problem import invalid, not_found
+from ostiary.core.problem import FieldError, invalid, invalid_fields, not_found
 from ostiary.services.audit import change
 from ostiary.storage import access_rules as rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
 
@@ -20,6 +21,14 @@ def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dic
         access_rule.read_rule(name, document)
     except access_rule.InvalidLineError as error:
         raise invalid(f"/match/{error.line}", "invalid", str(error)) from None
+    known = role_rows.catalogue_of(tx, caller.organization_id)
+    unknown = [
+        FieldError(f"/match/{number}/scopes", "unknown-scope", "names a scope that is not in the catalogue")
+        for number, line in enumerate(document["match"])
+        if not all(known.knows(scope) for scope in line.get("scopes") or ())
+    ]
+    if unknown:
+        raise invalid_fields(tuple(unknown))
     rows.put(tx, name, document)
     tx.changed("installation", "access_rules")
     change(

@@ -4,17 +4,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ostiary.core import secret
+from ostiary.core.address import parse_network, within
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, CredentialKind, OwnerKind
-from ostiary.core.permission import MAX_LIFETIME, Caller, Catalogue, narrow, require
+from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, CredentialKind, OwnerKind, label_of
+from ostiary.core.permission import MAX_LIFETIME, Caller, Policy, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import directory
+from ostiary.services import directory, organizations, roles
 from ostiary.services.audit import change
 from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
+from ostiary.storage import members as member_rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
 
@@ -71,7 +74,7 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
             "The service account is disabled. Enable it before it gets a new credential.",
             reason="account disabled",
         )
-    policy = tx.installation.policy
+    policy = organizations.policy_of(tx, caller.organization_id)
     policy.check(
         "max_credentials_per_service_account",
         policy.max_credentials_per_service_account,
@@ -93,14 +96,19 @@ def create_account(
 
 
 def create_direct(tx: Tx, caller: Caller, spec: CredentialSpec) -> Created:
-    """Make a direct key of the calling user. It needs no scope, and may not exceed the caller's own."""
+    """Make a direct key of the calling user. It needs no scope, and may not exceed the presented key.
+
+    A fine-grained key needs `write:credentials` to make another: its revocation shall end what it could do.
+    """
     if caller.actor.type != "user" or caller.actor.id is None:
         raise Problem(
             "insufficient-permissions",
             "A direct key belongs to a user. A service account's keys are made at its own address.",
             reason="caller is not a user",
         )
-    email = directory_rows.find_member(tx, caller.organization_id, caller.actor.id)
+    if caller.fine_grained:
+        require(caller, "write:credentials")
+    email = member_rows.find_member(tx, caller.organization_id, caller.actor.id)
     if email is None:
         raise not_found("member")
     return _make(tx, caller, Owner("user", caller.actor.id, email), spec)
@@ -125,7 +133,7 @@ def list_page(
         require(caller, "read:credentials")
         owner_id = directory.find_account(tx, caller, account).id
     elif not caller.may("read:credentials"):
-        if caller.actor.type != "user":
+        if caller.actor.type != "user" or caller.fine_grained:
             require(caller, "read:credentials")
         owner_id = caller.actor.id
     found = rows.list_page(tx, caller.organization_id, owner_id, owner_kind, after, limit)
@@ -145,20 +153,20 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     _not_final(tx, before, "changed")
     changes = directory.settle_level(changes)
     after = replace(before, **changes)
-    spec = CredentialSpec(
-        expires_at=after.expires_at if "expires_at" in changes else None,
-        access_level=after.access_level,
-        scopes=after.scopes,
-        resources=after.resources,
-    )
-    if {"access_level", "scopes", "resources", "expires_at"} & changes.keys():
+    spec = _spec_of(after)
+    if changes.keys() - {"name", "description"}:
         _check(tx, caller, _owner_of(tx, before), spec, direct=_is_own(caller, before))
     if "expires_at" in changes:
-        _check_lifetime(tx, after.expires_at, before.created_at)
+        _check_lifetime(
+            organizations.policy_of(tx, caller.organization_id), after.expires_at, before.created_at
+        )
     if after != before:
         rows.update(tx, before.id, changes)
         tx.changed("credential", before.id)
-        change(tx, caller, "credential.updated", target_of(after), changed=sorted(changes))
+        changed = sorted(name for name in changes if getattr(after, name) != getattr(before, name))
+        change(tx, caller, "credential.updated", target_of(after), changed=changed)
+    else:
+        tx.confirm()
     return _listed(tx, caller, [after])[0]
 
 
@@ -171,6 +179,8 @@ def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
         rows.update(tx, credential.id, {"deactivated_at": tx.now})
         tx.changed("credential", credential.id)
         change(tx, caller, "credential.deactivated", target_of(credential))
+    else:
+        tx.confirm()
     return _listed(tx, caller, [credential])[0]
 
 
@@ -179,12 +189,14 @@ def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     credential = _find(tx, caller, credential_id, "write:credentials")
     _not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
-        spec = CredentialSpec(access_level=credential.access_level, scopes=credential.scopes)
-        _check(tx, caller, _owner_of(tx, credential), spec, direct=_is_own(caller, credential))
+        owner = _owner_of(tx, credential)
+        _check(tx, caller, owner, _spec_of(credential), direct=_is_own(caller, credential))
         credential = replace(credential, deactivated_at=None)
         rows.update(tx, credential.id, {"deactivated_at": None})
         tx.changed("credential", credential.id)
         change(tx, caller, "credential.activated", target_of(credential))
+    else:
+        tx.confirm()
     return _listed(tx, caller, [credential])[0]
 
 
@@ -193,6 +205,8 @@ def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     credential = _find(tx, caller, credential_id, "write:credentials")
     if credential.revoked_at is None:
         credential = _revoke(tx, caller, credential, "asked for")
+    else:
+        tx.confirm()
     return _listed(tx, caller, [credential])[0]
 
 
@@ -202,7 +216,7 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
     With a `deletion_delay` it must have been revoked (or expired) that long; with 0 it is revoked first.
     """
     credential = _find(tx, caller, credential_id, "write:credentials")
-    delay = tx.installation.policy.deletion_delay
+    delay = organizations.policy_of(tx, caller.organization_id).deletion_delay
     ended = _ended_at(tx, credential)
     if delay and ended is None:
         raise Problem(
@@ -232,11 +246,11 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
 
 
 def target_of(credential: Credential) -> Target:
-    return Target("credential", credential.id, f"{credential.name} (…{credential.last6})")
+    return Target("credential", credential.id, label_of(credential.name, credential.last6))
 
 
 def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created:
-    policy = tx.installation.policy
+    policy = organizations.policy_of(tx, caller.organization_id)
     policy.check(
         "max_credentials_per_organization",
         policy.max_credentials_per_organization,
@@ -245,13 +259,13 @@ def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created
     level = _check(tx, caller, owner, spec, direct=owner.kind == "user")
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
-    _check_lifetime(tx, spec.expires_at, tx.now)
+    _check_lifetime(policy, spec.expires_at, tx.now)
     return _insert(tx, caller, owner, spec, level)
 
 
 def _check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
     """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
-    catalogue = Catalogue(directory_rows.scopes_of_catalogue(tx))
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors: list[FieldError] = []
     level = directory.level_of(spec.access_level, spec.scopes, errors)
     directory.check_names(catalogue, spec.scopes, spec.resources, errors)
@@ -261,14 +275,29 @@ def _check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct
         raise invalid_fields(tuple(errors))
     if not direct:
         require(caller, "write:credentials")
-    held = directory.account_scopes(tx, catalogue, owner.id, caller.organization_id)
+    elif not caller.may("write:credentials"):
+        # Self-service: what a limited key makes for its own user is limited like it.
+        _require_within(caller, spec)
+    held = roles.scopes_held(tx, catalogue, caller.organization_id, owner.id)
     held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
-    directory.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
+    roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
     return level
 
 
-def _check_lifetime(tx: Tx, expires_at: Instant | None, created_at: Instant) -> None:
-    longest = tx.installation.policy.max_credential_lifetime
+def _require_within(caller: Caller, spec: CredentialSpec) -> None:
+    outlives = caller.expires_at is not None and (
+        spec.expires_at is None or spec.expires_at > caller.expires_at
+    )
+    if outlives or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
+        raise Problem(
+            "scope-exceeds-grantor",
+            "The presented key expires or is limited to addresses: a key made with it has to be, at least as much.",
+            reason="beyond its own expiry or addresses",
+        )
+
+
+def _check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Instant) -> None:
+    longest = policy.max_credential_lifetime
     latest = created_at + (MAX_LIFETIME if longest is None else longest)
     if (expires_at is None and longest is not None) or (expires_at is not None and expires_at > latest):
         raise invalid_fields(
@@ -326,6 +355,17 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
     return Created(Listed(credential, owner.name, tx.now), minted.secret)
 
 
+def _spec_of(credential: Credential) -> CredentialSpec:
+    """What a credential would be asked for with, to check it like a new one."""
+    return CredentialSpec(
+        expires_at=credential.expires_at,
+        allowed_ips=credential.allowed_ips,
+        access_level=credential.access_level,
+        scopes=credential.scopes,
+        resources=credential.resources,
+    )
+
+
 def _revoke(tx: Tx, caller: Caller, credential: Credential, because: str) -> Credential:
     rows.update(tx, credential.id, {"revoked_at": tx.now})
     tx.changed("credential", credential.id)
@@ -334,12 +374,16 @@ def _revoke(tx: Tx, caller: Caller, credential: Credential, because: str) -> Cre
 
 
 def _find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
-    """The credential in the caller's organization; one's own direct key needs no scope."""
+    """The credential in the caller's organization; one's own direct key needs no scope.
+
+    A key that may do only what it lists does not list that: it reaches no other key of its user, only itself.
+    """
     found = rows.find(tx, caller.organization_id, credential_id)
     if found is None:
         require(caller, scope)
         raise not_found("credential")
-    if not _is_own(caller, found):
+    itself = found.id == caller.actor.credential_id
+    if not (_is_own(caller, found) and (itself or not caller.fine_grained)):
         require(caller, scope)
     return found
 

@@ -1,4 +1,4 @@
-"""Organizations, members and service accounts: who exists, and which roles they hold where."""
+"""Service accounts: who they are, which roles they hold where, and whether they may act at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,29 +6,16 @@ from typing import Any
 
 from ostiary.core import check, event
 from ostiary.core.event import Target
-from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
-from ostiary.core.permission import (
-    BUILT_IN_ROLES,
-    Caller,
-    Catalogue,
-    is_resource_pattern,
-    require,
-)
+from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount, label_of
+from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.services import organizations, roles
 from ostiary.services.audit import change
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
-
-MAX_ROLES = 50
-
-
-@dataclass(frozen=True, slots=True)
-class RoleSpec:
-    """A role by name, on the organization (None or its id) or on a project (id or code)."""
-
-    role: str
-    on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +30,8 @@ class AccountSpec:
     scopes: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     roles: tuple[RoleSpec, ...] = ()
+    in_console: bool = False
+    """Made by a person in the console: counts toward `max_service_accounts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,53 +44,25 @@ class AccountView:
     credentials: int
 
 
-def create_organization(tx: Tx, caller: Caller, name: str, slug: str, operator: bool) -> Organization:
-    """Make an organization. Its slug is fixed for good. Raises name-taken."""
-    if rows.slug_exists(tx, slug):
-        raise Problem("name-taken", f"The slug {slug} is taken.", reason="slug taken")
-    organization = Organization(tx.new_id("org"), slug, name, operator, tx.now, None)
-    rows.insert_organization(tx, organization)
-    change(
-        tx,
-        replace(caller, organization_id=organization.id),
-        "organization.created",
-        Target("organization", organization.id, name),
-        slug=slug,
-        operator=operator,
-    )
-    return organization
-
-
-def add_member(
-    tx: Tx, caller: Caller, organization_id: str, email: str, password_hash: str | None, role: str
-) -> str:
-    """Make a user and a member of the organization with one role on it. The user's id."""
-    user_id = tx.new_id("usr")
-    rows.insert_user(tx, user_id, email, password_hash)
-    rows.insert_member(tx, organization_id, user_id)
-    rows.replace_role_bindings(tx, organization_id, user_id, [RoleBinding(role, None)])
-    change(
-        tx,
-        replace(caller, organization_id=organization_id),
-        "member.added",
-        Target("user", user_id, email),
-        role=role,
-    )
-    return user_id
-
-
 def create_service_account(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
     """Make a service account. A username that is not given is derived from the display name."""
     require(caller, "write:service-accounts")
-    organization = own_organization(tx, caller)
-    catalogue = Catalogue(rows.scopes_of_catalogue(tx))
+    organization = organizations.own(tx, caller)
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors: list[FieldError] = []
     access_level = level_of(spec.access_level, spec.scopes, errors)
     check_names(catalogue, spec.scopes, spec.resources, errors)
-    bindings = _read_roles(tx, caller, spec.roles, errors)
     if errors:
         raise invalid_fields(tuple(errors))
-    _require_to_grant(caller, catalogue, bindings)
+    bindings = roles.read_roles(tx, caller, catalogue, spec.roles, "/roles")
+    roles.require_to_grant(caller, catalogue, bindings)
+    if spec.in_console:
+        policy = organizations.policy_of(tx, organization.id)
+        policy.check(
+            "max_service_accounts",
+            policy.max_service_accounts,
+            rows.count_console_accounts(tx, organization.id),
+        )
     account = ServiceAccount(
         id=tx.new_id("sa"),
         organization_id=organization.id,
@@ -115,8 +76,8 @@ def create_service_account(tx: Tx, caller: Caller, spec: AccountSpec) -> Account
         created_at=tx.now,
         disabled_at=None,
     )
-    rows.insert_service_account(tx, account)
-    rows.replace_role_bindings(tx, organization.id, account.id, bindings)
+    rows.insert_service_account(tx, account, spec.in_console)
+    role_rows.replace_role_bindings(tx, organization.id, account.id, bindings)
     change(
         tx,
         caller,
@@ -126,7 +87,7 @@ def create_service_account(tx: Tx, caller: Caller, spec: AccountSpec) -> Account
         access_level=access_level,
         scopes=list(spec.scopes),
         resources=list(spec.resources),
-        roles=_names(bindings),
+        roles=roles.names_of(bindings),
     )
     return _view(tx, organization, account, bindings)
 
@@ -136,9 +97,9 @@ def list_service_accounts(
 ) -> list[AccountView]:
     """Accounts of the caller's organization, newest first, below the id `after`."""
     require(caller, "read:service-accounts")
-    organization = own_organization(tx, caller)
+    organization = organizations.own(tx, caller)
     accounts = rows.list_service_accounts(tx, organization.id, username, after, limit)
-    bindings = rows.list_role_bindings(tx, organization.id, [account.id for account in accounts])
+    bindings = role_rows.list_role_bindings(tx, organization.id, [account.id for account in accounts])
     return [_view(tx, organization, account, bindings[account.id]) for account in accounts]
 
 
@@ -146,7 +107,7 @@ def get_service_account(tx: Tx, caller: Caller, name: str) -> AccountView:
     """One account by its id, client id or channel identifier."""
     require(caller, "read:service-accounts")
     account = find_account(tx, caller, name)
-    return _view(tx, own_organization(tx, caller), account, _bindings_of(tx, account))
+    return _view(tx, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
 def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
@@ -155,7 +116,7 @@ def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str,
     account = find_account(tx, caller, name)
     changes = settle_level(changes)
     after = replace(account, **changes)
-    catalogue = Catalogue(rows.scopes_of_catalogue(tx))
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors: list[FieldError] = []
     level_of(after.access_level, after.scopes, errors)
     check_names(catalogue, after.scopes, after.resources, errors)
@@ -163,12 +124,16 @@ def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str,
         raise invalid_fields(tuple(errors))
     if {"access_level", "scopes", "resources"} & changes.keys():
         # A wider ceiling gives its keys more: nobody grants more than they hold.
-        _require_to_grant(caller, catalogue, _bindings_of(tx, account))
+        held = roles.scopes_of(catalogue, _bindings_of(tx, account))
+        roles.require_to_hold(caller, narrow(held, after.access_level == "fine_grained", after.scopes))
     if after != account:
         rows.update_service_account(tx, account.id, changes)
         tx.changed("organization", account.organization_id)
-        change(tx, caller, "service_account.updated", _target(after), changed=sorted(changes))
-    return _view(tx, own_organization(tx, caller), after, _bindings_of(tx, account))
+        changed = sorted(name for name in changes if getattr(after, name) != getattr(account, name))
+        change(tx, caller, "service_account.updated", _target(after), changed=changed)
+    else:
+        tx.confirm()
+    return _view(tx, organizations.own(tx, caller), after, _bindings_of(tx, account))
 
 
 def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountView:
@@ -178,12 +143,16 @@ def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountVi
     if (account.disabled_at is not None) != disabled:
         if not disabled:
             # Enabling wakes its keys, which is giving them out again.
-            _require_to_grant(caller, Catalogue(rows.scopes_of_catalogue(tx)), _bindings_of(tx, account))
+            roles.require_to_grant(
+                caller, role_rows.catalogue_of(tx, caller.organization_id), _bindings_of(tx, account)
+            )
         account = replace(account, disabled_at=tx.now if disabled else None)
         rows.update_service_account(tx, account.id, {"disabled_at": account.disabled_at})
         tx.changed("organization", account.organization_id)
         change(tx, caller, f"service_account.{'disabled' if disabled else 'enabled'}", _target(account))
-    return _view(tx, own_organization(tx, caller), account, _bindings_of(tx, account))
+    else:
+        tx.confirm()
+    return _view(tx, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
 def delete_service_account(tx: Tx, caller: Caller, name: str) -> None:
@@ -192,14 +161,14 @@ def delete_service_account(tx: Tx, caller: Caller, name: str) -> None:
     account = find_account(tx, caller, name)
     revoked = credential_rows.revoke_all_of(tx, account.organization_id, account.id)
     rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
-    rows.replace_role_bindings(tx, account.organization_id, account.id, [])
+    role_rows.replace_role_bindings(tx, account.organization_id, account.id, [])
     tx.changed("organization", account.organization_id)
     for credential_id, name, last6 in revoked:
         change(
             tx,
             caller,
             "credential.revoked",
-            Target("credential", credential_id, f"{name} (…{last6})"),
+            Target("credential", credential_id, label_of(name, last6)),
             because="its service account was deleted",
         )
     change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
@@ -211,32 +180,28 @@ def list_role_bindings(tx: Tx, caller: Caller, name: str) -> tuple[RoleBinding, 
 
 
 def set_role_bindings(
-    tx: Tx, caller: Caller, name: str, roles: Sequence[RoleSpec]
+    tx: Tx, caller: Caller, name: str, asked: Sequence[RoleSpec]
 ) -> tuple[RoleBinding, ...]:
-    """Replace all role bindings of an account. Whoever binds a role holds every scope of it."""
+    """Replace all role bindings of an account. Whoever gives a role holds every scope of it."""
     require(caller, "write:service-accounts")
     account = find_account(tx, caller, name)
-    errors: list[FieldError] = []
-    after = _read_roles(tx, caller, roles, errors, "/bindings")
-    if errors:
-        raise invalid_fields(tuple(errors))
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    after = roles.read_roles(tx, caller, catalogue, asked, "/bindings")
     before = _bindings_of(tx, account)
-    _require_to_grant(
-        caller,
-        Catalogue(rows.scopes_of_catalogue(tx)),
-        [binding for binding in after if binding not in before],
-    )
+    roles.require_to_grant(caller, catalogue, set(after) - set(before))
     if set(after) != set(before):
-        rows.replace_role_bindings(tx, account.organization_id, account.id, after)
+        role_rows.replace_role_bindings(tx, account.organization_id, account.id, after)
         tx.changed("organization", account.organization_id)
         change(
             tx,
             caller,
             "service_account.roles_changed",
             _target(account),
-            before=_names(before),
-            after=_names(after),
+            before=roles.names_of(before),
+            after=roles.names_of(after),
         )
+    else:
+        tx.confirm()
     return tuple(after)
 
 
@@ -255,24 +220,11 @@ def find_account(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
     elif "@" in name:
         username, _, host = name.partition("@")
         slug = host.partition(".")[0]
-        if own_organization(tx, caller).slug == slug:
+        if organizations.own(tx, caller).slug == slug:
             account = rows.find_service_account_by_username(tx, caller.organization_id, username)
     if account is None:
         raise not_found("service account")
     return account
-
-
-def own_organization(tx: Tx, caller: Caller) -> Organization:
-    organization = rows.find_organization(tx, caller.organization_id)
-    if organization is None:
-        raise not_found("organization")
-    return organization
-
-
-def account_scopes(tx: Tx, catalogue: Catalogue, owner_id: str, organization_id: str) -> frozenset[str]:
-    """Every scope that the owner's roles give anywhere in the organization."""
-    bindings = rows.list_role_bindings(tx, organization_id, [owner_id])[owner_id]
-    return frozenset().union(*(catalogue.role(binding.role) for binding in bindings))
 
 
 def level_of(asked: AccessLevel | None, scopes: tuple[str, ...], errors: list[FieldError]) -> AccessLevel:
@@ -311,46 +263,6 @@ def check_names(
             )
 
 
-def _read_roles(
-    tx: Tx, caller: Caller, roles: Sequence[RoleSpec], errors: list[FieldError], pointer: str = "/roles"
-) -> list[RoleBinding]:
-    bindings: list[RoleBinding] = []
-    projects = rows.project_names(tx, caller.organization_id) if any(spec.on for spec in roles) else {}
-    for number, spec in enumerate(roles):
-        if spec.role not in BUILT_IN_ROLES:
-            errors.append(
-                FieldError(
-                    f"{pointer}/{number}/role", "unknown-role", f"must be one of {', '.join(BUILT_IN_ROLES)}"
-                )
-            )
-        project_id = None
-        if spec.on is not None and spec.on != caller.organization_id:
-            project_id = projects.get(spec.on)
-            if project_id is None:
-                raise not_found("project or organization")
-        binding = RoleBinding(spec.role, project_id)
-        if binding not in bindings:
-            bindings.append(binding)
-    return bindings
-
-
-def _require_to_grant(caller: Caller, catalogue: Catalogue, bindings: Sequence[RoleBinding]) -> None:
-    granted: frozenset[str] = frozenset().union(*(catalogue.role(binding.role) for binding in bindings))
-    require_to_hold(caller, granted)
-
-
-def require_to_hold(caller: Caller, scopes: frozenset[str]) -> None:
-    """Nobody grants more than they hold."""
-    beyond = sorted(scopes - caller.scopes)
-    if beyond:
-        raise Problem(
-            "scope-exceeds-grantor",
-            "This would grant scopes that the presented credential does not have.",
-            members={"scopes": beyond},
-            reason=f"grants beyond its own: {' '.join(beyond[:8])}",
-        )
-
-
 def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
     if spec.username is not None:
         if rows.username_exists(tx, organization_id, spec.username):
@@ -369,7 +281,7 @@ def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
 
 
 def _bindings_of(tx: Tx, account: ServiceAccount) -> list[RoleBinding]:
-    return rows.list_role_bindings(tx, account.organization_id, [account.id])[account.id]
+    return role_rows.list_role_bindings(tx, account.organization_id, [account.id])[account.id]
 
 
 def _view(
@@ -385,10 +297,6 @@ def _view(
 
 def _target(account: ServiceAccount) -> Target:
     return Target("service_account", account.id, account.display_name)
-
-
-def _names(bindings: Sequence[RoleBinding]) -> list[str]:
-    return [f"{each.role} on {each.project_id or 'organization'}" for each in bindings]
 
 
 SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)

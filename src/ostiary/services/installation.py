@@ -8,10 +8,12 @@ from ostiary.core.model import Organization
 from ostiary.core.permission import FIRST_CATALOGUE, Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import Secret
-from ostiary.services import credentials, directory
+from ostiary.services import credentials, members, organizations
 from ostiary.services.audit import change
 from ostiary.services.credentials import CredentialSpec
 from ostiary.storage import directory as rows
+from ostiary.storage import members as member_rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
 
@@ -32,21 +34,21 @@ def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> 
     if rows.find_operator(tx) is not None:
         raise Problem("wrong-state", "This installation has been initialised already.", reason="initialised")
     facts = {"channel_host": tx.installation.channel_host}
-    rows.insert_installation_facts(tx, facts | known_forms(tx, {}))
-    rows.insert_scopes(tx, FIRST_CATALOGUE)
-    organization = directory.create_organization(tx, caller, name, check.slug_of(name), operator=True)
-    user_id = directory.add_member(tx, caller, organization.id, email, password_hash, "organization-admin")
+    rows.insert_installation_facts(tx, facts | _unknown_forms(tx, {}))
+    role_rows.insert_scopes(tx, FIRST_CATALOGUE)
+    organization = organizations.insert(tx, caller, name, check.slug_of(name, "organization"), operator=True)
+    user_id = members.insert(tx, caller, organization.id, email, password_hash, [members.ADMIN])
     return _with_key(tx, caller, organization, user_id, email)
 
 
 def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
     """A new password and a new operator key for the first admin; the old keys stay as they are."""
     organization = rows.find_operator(tx)
-    admin = None if organization is None else rows.first_admin(tx, organization.id)
+    admin = None if organization is None else member_rows.first_admin(tx, organization.id)
     if organization is None or admin is None:
         raise Problem("wrong-state", "There is nothing to recover: run `ostiary init`.", reason="empty")
     user_id, email = admin
-    rows.set_password(tx, user_id, password_hash)
+    member_rows.set_password(tx, user_id, password_hash)
     caller = replace(caller, organization_id=organization.id)
     change(tx, caller, "member.recovered", Target("user", user_id, email))
     return _with_key(tx, caller, organization, user_id, email)
@@ -54,10 +56,11 @@ def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
 
 def remember_forms(tx: Tx, _caller: Caller) -> None:
     """Note the key prefix and the peppers in use, for good: every prefix ever used stays accepted."""
-    rows.insert_installation_facts(tx, known_forms(tx, rows.installation_facts(tx)))
+    rows.lock_installation(tx)
+    rows.insert_installation_facts(tx, _unknown_forms(tx, rows.installation_facts(tx)))
 
 
-def known_forms(tx: Tx, known: dict[str, str]) -> dict[str, str]:
+def _unknown_forms(tx: Tx, known: dict[str, str]) -> dict[str, str]:
     """The facts about secrets' forms that are not written down yet."""
     facts = {f"key_prefix:{prefix}": str(tx.now) for prefix in tx.installation.key_prefixes}
     facts |= {f"pepper:{pepper_id}": str(tx.now) for pepper_id in tx.installation.keyring.peppers}

@@ -3,26 +3,33 @@
 import sqlalchemy as sa
 
 from ostiary.core.instant import SECOND
+from ostiary.storage import engines
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import changes as table
 
-WINDOW = 10 * SECOND
-"""Changes this young are read again: on PostgreSQL a lower number may be committed after a higher one."""
 KEPT = 24 * 3600 * SECOND
 
 
-def since(tx: Tx, seq: int) -> list[tuple[int, str, str]]:
-    """(number, kind, id) of every change above `seq`, and of the last seconds whatever their number."""
+def begin(tx: Tx) -> tuple[int, int]:
+    """Where a cache that is empty begins: the last number, and the horizon of this look."""
+    last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.seq), 0))).scalar_one()
+    return int(last), engines.horizon(tx.connection)
+
+
+def since(tx: Tx, seq: int, horizon: int) -> tuple[list[tuple[int, str, str]], int]:
+    """(number, kind, id) of every change above `seq`, or that no look at `horizon` could see; and this look's horizon.
+
+    On PostgreSQL a lower number may be committed after a higher one, however much later.
+    """
+    now = engines.horizon(tx.connection)
+    newer = table.c.seq > seq
+    late = engines.unseen(tx.connection, horizon)
     rows = tx.execute(
         sa.select(table.c.seq, table.c.kind, table.c.id)
-        .where(sa.or_(table.c.seq > seq, table.c.at > tx.now - WINDOW))
+        .where(newer if late is None else sa.or_(newer, late))
         .order_by(table.c.seq)
     )
-    return [(row.seq, row.kind, row.id) for row in rows]
-
-
-def last(tx: Tx) -> int:
-    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.seq), 0))).scalar_one())
+    return [(row.seq, row.kind, row.id) for row in rows], now
 
 
 def prune(tx: Tx) -> None:

@@ -18,6 +18,7 @@ from ostiary.storage.tables import (
     members,
     organizations,
     role_bindings,
+    roles,
     service_accounts,
     users,
 )
@@ -106,11 +107,16 @@ def update(tx: Tx, credential_id: str, values: Mapping[str, Any]) -> None:
 
 def revoke_all_of(tx: Tx, organization_id: str, owner_id: str) -> list[tuple[str, str, str]]:
     """Revoke what an owner has in the organization; id, name and last 6 of those that were not revoked before."""
-    condition = (
-        credentials.c.organization_id == organization_id,
-        credentials.c.owner_id == owner_id,
-        credentials.c.revoked_at.is_(None),
-    )
+    return _revoke_where(tx, organization_id, credentials.c.owner_id == owner_id)
+
+
+def revoke_bound_to(tx: Tx, organization_id: str, project_id: str) -> list[tuple[str, str, str]]:
+    """Revoke what is bound to a project, likewise."""
+    return _revoke_where(tx, organization_id, credentials.c.project_id == project_id)
+
+
+def _revoke_where(tx: Tx, organization_id: str, which: sa.ColumnElement[bool]) -> list[tuple[str, str, str]]:
+    condition = (credentials.c.organization_id == organization_id, credentials.c.revoked_at.is_(None), which)
     found = tx.execute(_CREDENTIAL.where(*condition).order_by(credentials.c.id)).all()
     tx.execute(credentials.update().where(*condition).values(revoked_at=tx.now))
     return [(row.id, row.name, row.last6) for row in found]
@@ -169,6 +175,7 @@ _STANDING = (
         members.c.user_id.label("member_id"),
         role_bindings.c.role,
         role_bindings.c.project_id.label("role_project_id"),
+        roles.c.scopes.label("role_scopes"),
     )
     .select_from(generations)
     .join(credentials, credentials.c.id == generations.c.credential_id)
@@ -189,13 +196,29 @@ _STANDING = (
             role_bindings.c.organization_id == credentials.c.organization_id,
         ),
     )
-    .where(generations.c.access_id == sa.bindparam("access_id"))
+    .outerjoin(
+        roles,
+        sa.and_(
+            roles.c.organization_id == role_bindings.c.organization_id,
+            roles.c.name == role_bindings.c.role,
+        ),
+    )
 )
+_BY_ACCESS_ID = _STANDING.where(generations.c.access_id == sa.bindparam("access_id"))
+_BY_ID = _STANDING.where(credentials.c.id == sa.bindparam("credential_id"))
 
 
 def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | None:
     """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has."""
-    rows = tx.execute(_STANDING, {"access_id": access_id}).all()
+    return _standing(tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue)
+
+
+def find_standing_of(tx: Tx, credential_id: str, catalogue: Catalogue) -> Standing | None:
+    """The same by the credential's id, for whoever presented it before."""
+    return _standing(tx.execute(_BY_ID, {"credential_id": credential_id}).all(), catalogue)
+
+
+def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue) -> Standing | None:
     if not rows:
         return None
     row = rows[0]
@@ -235,7 +258,12 @@ def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | No
         project_id=row.project_id,
         principal=principal,
         grants=tuple(
-            Grant(catalogue.role(each.role), each.role_project_id) for each in rows if each.role is not None
+            Grant(
+                catalogue.granted(each.role_scopes) if each.role_scopes else catalogue.role(each.role),
+                each.role_project_id,
+            )
+            for each in rows
+            if each.role is not None
         ),
         organization=Organization(
             id=row.organization_id,

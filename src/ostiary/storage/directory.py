@@ -1,22 +1,17 @@
-"""Rows of organizations, projects, members, service accounts and role bindings."""
+"""Rows of organizations, projects, service accounts, and of the installation itself."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.core.model import Organization, RoleBinding, ServiceAccount
+from ostiary.core.model import Organization, Project, ServiceAccount
 from ostiary.storage import engines
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import (
-    catalogue,
     installation,
-    members,
     organizations,
     projects,
-    role_bindings,
     service_accounts,
-    users,
 )
 
 
@@ -32,6 +27,21 @@ def insert_organization(tx: Tx, organization: Organization) -> None:
             "suspended_at": organization.suspended_at,
         },
     )
+
+
+def list_organizations(tx: Tx, only: str | None, after: str | None, limit: int) -> list[Organization]:
+    """Organizations newest first below the id `after`; `only` one of them, if given."""
+    statement = sa.select(organizations)
+    if only is not None:
+        statement = statement.where(organizations.c.id == only)
+    if after is not None:
+        statement = statement.where(organizations.c.id < after)
+    rows = tx.execute(statement.order_by(organizations.c.id.desc()).limit(limit))
+    return [Organization(**row._mapping) for row in rows]
+
+
+def update_organization(tx: Tx, organization_id: str, values: dict[str, Any]) -> None:
+    tx.execute(organizations.update().where(organizations.c.id == organization_id).values(**values))
 
 
 def find_organization(tx: Tx, organization_id: str) -> Organization | None:
@@ -54,7 +64,9 @@ def slug_exists(tx: Tx, slug: str) -> bool:
     return tx.execute(sa.select(organizations.c.id).where(organizations.c.slug == slug)).first() is not None
 
 
-def insert_project(tx: Tx, project_id: str, organization_id: str, code: str, name: str) -> None:
+def insert_project(
+    tx: Tx, project_id: str, organization_id: str, code: str, name: str, description: str = ""
+) -> None:
     tx.execute(
         projects.insert(),
         {
@@ -62,83 +74,79 @@ def insert_project(tx: Tx, project_id: str, organization_id: str, code: str, nam
             "organization_id": organization_id,
             "code": code,
             "name": name,
+            "description": description,
             "created_at": tx.now,
         },
     )
 
 
+_PROJECT = [column for column in projects.columns if column.name != "deleted_at"]
+
+
+def find_project(tx: Tx, organization_id: str, name: str) -> Project | None:
+    """A project by its id or its code."""
+    row = tx.execute(
+        sa.select(*_PROJECT).where(
+            projects.c.organization_id == organization_id,
+            projects.c.deleted_at.is_(None),
+            sa.or_(projects.c.id == name, projects.c.code == name),
+        )
+    ).one_or_none()
+    return None if row is None else Project(**row._mapping)
+
+
+def project_code_exists(tx: Tx, organization_id: str, code: str) -> bool:
+    """Whether the code was ever given out in the organization."""
+    statement = sa.select(projects.c.id).where(
+        projects.c.organization_id == organization_id, projects.c.code == code
+    )
+    return tx.execute(statement).first() is not None
+
+
+def list_projects(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Project]:
+    """Projects newest first, below the id `after`."""
+    statement = sa.select(*_PROJECT).where(
+        projects.c.organization_id == organization_id, projects.c.deleted_at.is_(None)
+    )
+    if after is not None:
+        statement = statement.where(projects.c.id < after)
+    rows = tx.execute(statement.order_by(projects.c.id.desc()).limit(limit))
+    return [Project(**row._mapping) for row in rows]
+
+
+def update_project(tx: Tx, project_id: str, values: dict[str, Any]) -> None:
+    tx.execute(projects.update().where(projects.c.id == project_id).values(**values))
+
+
 def project_names(tx: Tx, organization_id: str) -> dict[str, str]:
     """Every id and every code of the organization's projects, each with the id it means."""
     rows = tx.execute(
-        sa.select(projects.c.id, projects.c.code).where(projects.c.organization_id == organization_id)
+        sa.select(projects.c.id, projects.c.code).where(
+            projects.c.organization_id == organization_id, projects.c.deleted_at.is_(None)
+        )
     ).all()
     names = {row.code: row.id for row in rows}
     return names | {row.id: row.id for row in rows}
 
 
-def insert_user(tx: Tx, user_id: str, email: str, password_hash: str | None) -> None:
-    tx.execute(
-        users.insert(),
-        {"id": user_id, "email": email, "password_hash": password_hash, "created_at": tx.now},
+_ACCOUNT = [
+    column for column in service_accounts.columns if column.name not in ("deleted_at", "made_in_console")
+]
+
+
+def insert_service_account(tx: Tx, account: ServiceAccount, in_console: bool) -> None:
+    values = {column.name: getattr(account, column.name) for column in _ACCOUNT}
+    tx.execute(service_accounts.insert(), values | {"made_in_console": in_console})
+
+
+def count_console_accounts(tx: Tx, organization_id: str) -> int:
+    """Accounts that people made in the console and that were not deleted."""
+    statement = sa.select(sa.func.count()).where(
+        service_accounts.c.organization_id == organization_id,
+        service_accounts.c.made_in_console,
+        service_accounts.c.deleted_at.is_(None),
     )
-
-
-def set_password(tx: Tx, user_id: str, password_hash: str) -> None:
-    tx.execute(users.update().where(users.c.id == user_id).values(password_hash=password_hash))
-
-
-def insert_member(tx: Tx, organization_id: str, user_id: str) -> None:
-    tx.execute(
-        members.insert(), {"organization_id": organization_id, "user_id": user_id, "created_at": tx.now}
-    )
-
-
-def delete_member(tx: Tx, organization_id: str, user_id: str) -> None:
-    tx.execute(
-        members.delete().where(members.c.organization_id == organization_id, members.c.user_id == user_id)
-    )
-
-
-def find_member(tx: Tx, organization_id: str, user_id: str) -> str | None:
-    """The email of a user who is a member of the organization and not disabled."""
-    row = tx.execute(
-        sa.select(users.c.email)
-        .join(members, members.c.user_id == users.c.id)
-        .where(
-            members.c.organization_id == organization_id,
-            users.c.id == user_id,
-            users.c.disabled_at.is_(None),
-        )
-    ).one_or_none()
-    return None if row is None else row.email
-
-
-def first_admin(tx: Tx, organization_id: str) -> tuple[str, str] | None:
-    """Id and email of the organization's longest-standing admin."""
-    row = tx.execute(
-        sa.select(users.c.id, users.c.email)
-        .join(members, members.c.user_id == users.c.id)
-        .join(role_bindings, role_bindings.c.principal_id == users.c.id)
-        .where(
-            members.c.organization_id == organization_id,
-            role_bindings.c.organization_id == organization_id,
-            role_bindings.c.role == "organization-admin",
-            role_bindings.c.project_id.is_(None),
-        )
-        .order_by(role_bindings.c.id)
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else (row.id, row.email)
-
-
-_ACCOUNT = [column for column in service_accounts.columns if column.name != "deleted_at"]
-
-
-def insert_service_account(tx: Tx, account: ServiceAccount) -> None:
-    tx.execute(
-        service_accounts.insert(),
-        {column.name: getattr(account, column.name) for column in _ACCOUNT},
-    )
+    return int(tx.execute(statement).scalar_one())
 
 
 def find_service_account(tx: Tx, organization_id: str, account_id: str) -> ServiceAccount | None:
@@ -185,55 +193,6 @@ def list_service_accounts(
 
 def update_service_account(tx: Tx, account_id: str, values: dict[str, Any]) -> None:
     tx.execute(service_accounts.update().where(service_accounts.c.id == account_id).values(**values))
-
-
-def list_role_bindings(
-    tx: Tx, organization_id: str, principal_ids: Sequence[str]
-) -> dict[str, list[RoleBinding]]:
-    """Bindings of these principals in the organization, by principal, those on the organization first."""
-    found: dict[str, list[RoleBinding]] = {principal_id: [] for principal_id in principal_ids}
-    rows = tx.execute(
-        sa.select(role_bindings).where(
-            role_bindings.c.organization_id == organization_id,
-            role_bindings.c.principal_id.in_(principal_ids),
-        )
-    )
-    for row in rows:
-        found[row.principal_id].append(RoleBinding(row.role, row.project_id))
-    for bindings in found.values():
-        bindings.sort(key=lambda each: (each.project_id or "", each.role))
-    return found
-
-
-def replace_role_bindings(
-    tx: Tx, organization_id: str, principal_id: str, bindings: Sequence[RoleBinding]
-) -> None:
-    tx.execute(
-        role_bindings.delete().where(
-            role_bindings.c.organization_id == organization_id, role_bindings.c.principal_id == principal_id
-        )
-    )
-    for binding in bindings:
-        tx.execute(
-            role_bindings.insert(),
-            {
-                "id": tx.new_id("rb"),
-                "organization_id": organization_id,
-                "principal_id": principal_id,
-                "role": binding.role,
-                "project_id": binding.project_id,
-                "created_at": tx.now,
-            },
-        )
-
-
-def scopes_of_catalogue(tx: Tx) -> frozenset[str]:
-    return frozenset(tx.execute(sa.select(catalogue.c.scope)).scalars())
-
-
-def insert_scopes(tx: Tx, scopes: Sequence[str]) -> None:
-    for scope in scopes:
-        tx.execute(catalogue.insert(), {"scope": scope, "created_at": tx.now})
 
 
 def installation_facts(tx: Tx) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ostiary.core.problem import Problem
@@ -30,6 +30,8 @@ sqlite_module: ModuleType = _sqlite
 WAIT_MS = 2_000
 """Every wait for the database is bounded by this."""
 READERS = 6
+WRITERS = 6
+"""Connections of one process: its handler threads, its duties, and one to spare."""
 
 Name = Literal["sqlite", "postgresql"]
 
@@ -59,7 +61,8 @@ def connect(url: str) -> Engines:
     options = {
         "connect_timeout": 2,
         "application_name": "ostiary",
-        "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={WAIT_MS * 2} -c timezone=UTC",
+        "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={WAIT_MS * 2} "
+        f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC",
     }
     pool: dict[str, Any] = {"pool_timeout": WAIT_MS / 1000, "pool_recycle": 1800, "hide_parameters": True}
     reader = sa.create_engine(
@@ -72,7 +75,12 @@ def connect(url: str) -> Engines:
         **pool,
     )
     writer = sa.create_engine(
-        parts, connect_args=options, isolation_level="READ COMMITTED", pool_size=8, max_overflow=24, **pool
+        parts,
+        connect_args=options,
+        isolation_level="READ COMMITTED",
+        pool_size=WRITERS,
+        max_overflow=0,
+        **pool,
     )
     return Engines("postgresql", reader, writer)
 
@@ -127,7 +135,29 @@ def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> Non
 def lock_schema(connection: sa.Connection) -> None:
     """Two nodes that migrate at once: the second waits, then finds nothing to do."""
     if connection.dialect.name == "postgresql":
+        # The bounds of requests are too short for another node's migration.
+        connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(6817426)"))
+
+
+def horizon(connection: sa.Connection) -> int:
+    """The oldest transaction that this snapshot cannot see, or could not have seen; 0 where there is one writer."""
+    if connection.dialect.name == "sqlite":
+        return 0
+    statement = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    return int(connection.execute(statement).scalar_one())
+
+
+def unseen(connection: sa.Connection, since: int) -> sa.TextClause | None:
+    """The condition for rows of a transaction that was not over at that horizon; None where there are no such rows.
+
+    A row carries the lower 32 bits of its transaction's id, which wrap around.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    condition = "((xmin::text::bigint - :horizon) & 4294967295) < 2147483648"
+    return sa.text(condition).bindparams(horizon=since)
 
 
 def upsert(
@@ -191,7 +221,7 @@ def is_outage(error: DBAPIError) -> bool:
     if error.connection_invalidated or state[:2] in {"08", "53", "57", "58", "40", "55", "25"}:
         return True
     text = str(error.orig).lower()
-    return type(error.orig).__name__ == "OperationalError" and not ("no such" in text or "syntax" in text)
+    return isinstance(error, OperationalError) and not ("no such" in text or "syntax" in text)
 
 
 def linked_version(engines: Engines) -> str:

@@ -6,7 +6,7 @@ databases. A transaction function may run more than once: it does nothing outsid
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -85,10 +85,17 @@ class Tx:
                 reason=type(error.orig).__name__,
             ) from error
 
-    def changed(self, kind: str, subject_id: str) -> None:
-        """Note that what verdicts read has changed: kind is credential, organization or installation."""
+    def changed(self, kind: Literal["credential", "organization", "installation"], subject_id: str) -> None:
+        """Note that what verdicts read has changed."""
         self.changed_anything = True
         self.execute(tables.changes.insert(), {"kind": kind, "id": subject_id, "at": self.now})
+
+    def confirm(self) -> None:
+        """What was asked for holds already: no cache may say otherwise after this is acknowledged.
+
+        Whoever changed it may not have announced it yet, or on another node only.
+        """
+        self.changed_anything = True
 
     def after(self, action: Callable[[], None]) -> None:
         """Do this once the transaction has been committed, before the answer."""

@@ -20,6 +20,10 @@ Instant = sa.BigInteger
 Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+# Ids, codes and names of rules sort by their bytes in both engines, whatever the database's language.
+Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 class Names(sa.TypeDecorator[tuple[str, ...]]):
     """A tuple of strings as JSON text: the same bytes in both engines, read only as a whole."""
 
@@ -47,11 +51,11 @@ class Document(sa.TypeDecorator[dict[str, Any]]):
 
 
 def _id(name: str = "id") -> sa.Column[str]:
-    return sa.Column(name, sa.Text, primary_key=True)
+    return sa.Column(name, Key, primary_key=True)
 
 
 def _organization() -> sa.Column[str]:
-    return sa.Column("organization_id", sa.Text, sa.ForeignKey("organizations.id"), nullable=False)
+    return sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False)
 
 
 installation = sa.Table(
@@ -87,7 +91,10 @@ projects = sa.Table(
     _organization(),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False, server_default=""),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("deleted_at", Instant),
+    # A deleted project keeps its row: its code is not given out again.
     sa.UniqueConstraint("organization_id", "code"),
 )
 
@@ -104,8 +111,8 @@ users = sa.Table(
 members = sa.Table(
     "members",
     metadata,
-    sa.Column("organization_id", sa.Text, sa.ForeignKey("organizations.id"), primary_key=True),
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), primary_key=True),
+    sa.Column("user_id", Key, sa.ForeignKey("users.id"), primary_key=True),
     sa.Column("created_at", Instant, nullable=False),
 )
 
@@ -124,6 +131,7 @@ service_accounts = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("disabled_at", Instant),
     sa.Column("deleted_at", Instant),
+    sa.Column("made_in_console", sa.Boolean, nullable=False, server_default=sa.false()),
     # A deleted account keeps its row, so that its username is not given out again.
     sa.UniqueConstraint("organization_id", "username"),
 )
@@ -133,11 +141,61 @@ role_bindings = sa.Table(
     metadata,
     _id(),
     _organization(),
-    sa.Column("principal_id", sa.Text, nullable=False),
+    sa.Column("principal_id", Key, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
-    sa.Column("project_id", sa.Text, sa.ForeignKey("projects.id")),
+    sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
     sa.Column("created_at", Instant, nullable=False),
     sa.Index(None, "principal_id", "organization_id"),
+)
+
+roles = sa.Table(
+    "roles",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("scopes", Names, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("organization_id", "name"),
+    comment="An organization's own roles. The built-in ones are rules, not rows.",
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), primary_key=True),
+    sa.Column("document", Document, nullable=False),
+    sa.Column("ceilings", Document, nullable=False),
+    comment="Where an organization's limits differ from the installation's: what it chose, and what it may choose.",
+)
+
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("roles", Document, nullable=False),
+    sa.Column("access_id", Key, nullable=False, unique=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("pepper_id", Key, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("accepted_at", Instant),
+    sa.Index(None, "organization_id", "id"),
+)
+
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("caller_id", Key, primary_key=True),
+    sa.Column("idempotency_key", Key, primary_key=True),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("body", Document, nullable=False),
+    sa.Column("created_at", Instant, nullable=False, index=True),
+    comment="First answers to requests with an Idempotency-Key, kept for a day, without their secrets.",
 )
 
 credentials = sa.Table(
@@ -147,14 +205,14 @@ credentials = sa.Table(
     _organization(),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("owner_kind", sa.Text, nullable=False),
-    sa.Column("owner_id", sa.Text, nullable=False),
+    sa.Column("owner_id", Key, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("access_level", sa.Text, nullable=False),
     sa.Column("scopes", Names, nullable=False),
     sa.Column("resources", Names, nullable=False),
     sa.Column("allowed_ips", Names, nullable=False),
-    sa.Column("project_id", sa.Text, sa.ForeignKey("projects.id")),
+    sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
     sa.Column("expires_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deactivated_at", Instant),
@@ -177,7 +235,7 @@ generations = sa.Table(
     sa.Column("prefix", sa.Text, nullable=False),
     sa.Column("last6", sa.Text, nullable=False),
     sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("pepper_id", sa.Text, nullable=False),
+    sa.Column("pepper_id", Key, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     comment="The secret of a credential, as a digest. A table of its own, because rotation gives a second one.",
 )
@@ -204,21 +262,21 @@ audit_events = sa.Table(
     metadata,
     sa.Column("seq", Sequence, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("organization_id", sa.Text, nullable=False),
+    sa.Column("organization_id", Key, nullable=False),
     sa.Column("time", Instant, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("actor_type", sa.Text, nullable=False),
-    sa.Column("actor_id", sa.Text),
+    sa.Column("actor_id", Key),
     sa.Column("actor_display", sa.Text, nullable=False),
-    sa.Column("actor_credential_id", sa.Text),
+    sa.Column("actor_credential_id", Key),
     sa.Column("target_type", sa.Text),
-    sa.Column("target_id", sa.Text),
+    sa.Column("target_id", Key),
     sa.Column("target_display", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("address", sa.Text),
     sa.Column("user_agent", sa.Text, nullable=False),
-    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("request_id", Key, nullable=False),
     sa.Column("details", Document, nullable=False),
     sa.Index(None, "organization_id", "seq"),
     sqlite_autoincrement=True,

@@ -19,7 +19,8 @@ from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, read_rule
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
-from ostiary.storage import access_rules, changes, credentials, directory
+from ostiary.core.problem import Problem
+from ostiary.storage import access_rules, changes, credentials, directory, roles
 from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
@@ -42,7 +43,7 @@ class ChangeNumber:
     def read(self) -> int:
         return self._view[0]
 
-    def raise_(self) -> None:
+    def increase(self) -> None:
         with self._lock:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
@@ -65,7 +66,8 @@ class _Installed:
 
 
 class Facts:
-    """The cache of one process. `current`, `standing`, `project` and `rule` do no I/O; `load_*` and `sync` do.
+    """The cache of one process. `current`, `standing`, `projects` and `rule` do no I/O; `load_*`, `sync`
+    and `catch_up` do.
 
     `max_staleness` is how long, in seconds, cached facts are believed without a successful look at the
     database; 0 looks before every verdict.
@@ -93,9 +95,12 @@ class Facts:
         self._installed: _Installed | None = None
         self._seen = -1
         self._last = -1
+        self._horizon = 0
         self._applied: set[int] = set()
         self._epoch = 0
         self._synced_at = float("-inf")
+        self._looks = 0
+        self._failed: Problem | None = None
 
     # What the hot path asks, without I/O
 
@@ -123,36 +128,57 @@ class Facts:
 
     # What a thread may ask, with I/O
 
+    def catch_up(self) -> None:
+        """Make what is cached current, by one look that all who wait share. Raises what that look raised."""
+        looks = self._looks
+        with self._syncing:
+            if self.current():
+                return
+            if self._looks != looks and self._failed is not None:
+                raise self._failed  # somebody looked while this one waited, in vain
+            try:
+                self._look()
+                self._failed = None
+            except Problem as error:
+                self._failed = error
+                raise
+            finally:
+                self._looks += 1
+
     def sync(self) -> None:
         """Look at what changed and forget what became stale. Raises Problem when the database does not answer."""
         with self._syncing:
-            number = self._number.read()
-            away = self._monotonic() - self._synced_at
-            if self._last < 0 or away > MAX_AWAY:
-                self._forget_everything()
-                self._last = self._store.read(changes.last)
-            found = self._store.read(changes.since, self._last)
-            fresh = [(kind, subject) for seq, kind, subject in found if seq not in self._applied]
-            with self._lock:
-                if fresh:
-                    self._epoch += 1
-                for kind, subject in fresh:
-                    self._drop(kind, subject)
-                self._applied = {seq for seq, _, _ in found}
-            if found:
-                self._last = max(self._last, found[-1][0])
-            if self._installed is None:
-                epoch = self._epoch
-                names = self._store.read(directory.scopes_of_catalogue)
-                rules = {
-                    name: read_rule(name, document)
-                    for name, document in self._store.read(access_rules.list_all).items()
-                }
-                if epoch == self._epoch:
-                    self._installed = _Installed(Catalogue(names), rules)
-            # The number from before the reads: what came later is seen at the next look.
-            self._seen = number
-            self._synced_at = self._monotonic()
+            self._look()
+
+    def _look(self) -> None:
+        number = self._number.read()
+        if self._last < 0 or self._monotonic() - self._synced_at > MAX_AWAY:
+            self._forget_everything()
+            self._last, self._horizon = self._store.read(changes.begin)
+        found, horizon = self._store.read(changes.since, self._last, self._horizon)
+        fresh = [(kind, subject) for seq, kind, subject in found if seq not in self._applied]
+        installed = self._installed
+        if installed is None or any(kind == "installation" for kind, _ in fresh):
+            # Read after the changes were, so it is at least as new; put in place together with their effect.
+            rules = self._store.read(access_rules.list_all)
+            installed = _Installed(
+                Catalogue(self._store.read(roles.scopes_of_catalogue)),
+                {name: read_rule(name, document) for name, document in rules.items()},
+            )
+        with self._lock:
+            if fresh:
+                self._epoch += 1
+            for kind, subject in fresh:
+                self._drop(kind, subject)
+            # What this look found may be found again by the next one, and is applied once.
+            self._applied = {seq for seq, _, _ in found}
+            self._horizon = horizon
+            self._installed = installed
+        if found:
+            self._last = max(self._last, found[-1][0])
+        # The number from before the reads: what came later is seen at the next look.
+        self._seen = number
+        self._synced_at = self._monotonic()
 
     def load_standing(self, access_id: str) -> Standing | None:
         """The standing from the cache or the database; kept unless something changed meanwhile."""
@@ -160,9 +186,7 @@ class Facts:
         if found is not None:
             return found
         number, epoch, installed = self._number.read(), self._epoch, self._installed
-        names = (
-            installed.catalogue if installed else Catalogue(self._store.read(directory.scopes_of_catalogue))
-        )
+        names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
         found = self._store.read(credentials.find_standing, access_id, names)
         if found is not None:
             with self._lock:
@@ -214,7 +238,6 @@ class Facts:
             self._projects.pop(subject, None)
             stale = self._by_organization.get(subject, set())
         else:
-            self._installed = None
             stale = set(self._standings)
         for access_id in tuple(stale):
             self._remove(access_id)
@@ -270,22 +293,7 @@ class Counts:
 
     def add(self, occasion: Occasion, now: Instant) -> None:
         with self._lock:
-            count = self._counts.get(occasion)
-            if count is None:
-                if len(self._counts) >= self.capacity:
-                    occasion = replace(
-                        occasion,
-                        organization_id=None,
-                        credential_id=None,
-                        credential="",
-                        display="many",
-                        actor_type="unknown",
-                        actor_id=None,
-                        address=None,
-                    )
-                count = self._counts.setdefault(occasion, Count(first=now))
-            count.number += 1
-            count.last = now
+            self._merge(occasion, Count(1, now, now))
 
     def take(self) -> dict[Occasion, Count]:
         """Everything counted so far; counting begins anew."""
@@ -294,12 +302,28 @@ class Counts:
         return taken
 
     def give_back(self, taken: dict[Occasion, Count]) -> None:
-        """What could not be written is counted again."""
+        """What could not be written is counted again, within the same bound."""
         with self._lock:
             for occasion, count in taken.items():
-                present = self._counts.get(occasion)
-                if present is None:
-                    self._counts[occasion] = count
-                else:
-                    present.number += count.number
-                    present.first = count.first
+                self._merge(occasion, count)
+
+    def _merge(self, occasion: Occasion, count: Count) -> None:
+        present = self._counts.get(occasion)
+        if present is None and len(self._counts) >= self.capacity:
+            occasion = replace(
+                occasion,
+                organization_id=None,
+                credential_id=None,
+                credential="",
+                display="many",
+                actor_type="unknown",
+                actor_id=None,
+                address=None,
+            )
+            present = self._counts.get(occasion)
+        if present is None:
+            self._counts[occasion] = count
+        else:
+            present.number += count.number
+            present.first = min(present.first, count.first)
+            present.last = max(present.last, count.last)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostiary.http.api.forms import AccessRuleBody
-from ostiary.http.api.route import ApiRoute, CallerOf, answer, body_of, nothing, wiring
+from ostiary.http.api.route import ApiRoute, CallerOf, answer, answer_one, body_of, nothing, perform, wiring
 from ostiary.services import authorization
 
 router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])
@@ -21,7 +21,7 @@ def list_rules(request: Request, caller: CallerOf) -> Response:
 
 @router.get("/{name}")
 def get(request: Request, caller: CallerOf, name: str) -> Response:
-    return answer({"name": name} | wiring(request).store.read(authorization.get_rule, caller, name))
+    return answer_one({"name": name} | wiring(request).store.read(authorization.get_rule, caller, name))
 
 
 @router.put("/{name}")
@@ -31,11 +31,12 @@ def put(
     name: str,
     body: Annotated[AccessRuleBody, Depends(body_of(AccessRuleBody))],
 ) -> Response:
-    rule = wiring(request).store.write(authorization.put_rule, caller, name, body.document())
-    return answer({"name": name} | rule)
+    return perform(
+        request, caller, lambda rule: {"name": name} | rule, authorization.put_rule, name, body.document()
+    )
 
 
 @router.delete("/{name}", status_code=204)
 def delete(request: Request, caller: CallerOf, name: str) -> Response:
-    wiring(request).store.write(authorization.delete_rule, caller, name)
+    perform(request, caller, lambda _: {}, authorization.delete_rule, name)
     return nothing()

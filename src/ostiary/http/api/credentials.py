@@ -1,14 +1,26 @@
 """`/v1/credentials` and `/v1/api-keys`."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.http.api.forms import CredentialBody, CredentialChanges, credential_json
-from ostiary.http.api.route import ApiRoute, CallerOf, PageOf, answer, body_of, nothing, wiring
+from ostiary.core.permission import Caller
+from ostiary.http.api.forms import CredentialBody, CredentialChanges, created_json, credential_json
+from ostiary.http.api.route import (
+    ApiRoute,
+    CallerOf,
+    PageOf,
+    answer_one,
+    body_of,
+    nothing,
+    perform,
+    wiring,
+)
 from ostiary.services import credentials
+from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
 
@@ -17,8 +29,7 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
 def create_direct(
     request: Request, caller: CallerOf, body: Annotated[CredentialBody, Depends(body_of(CredentialBody))]
 ) -> Response:
-    created = wiring(request).store.write(credentials.create_direct, caller, body.spec())
-    return answer({"credential": credential_json(created.listed), "secret": created.secret.reveal()}, 201)
+    return perform(request, caller, created_json, credentials.create_direct, body.spec(), status=201)
 
 
 @router.get("/api-keys")
@@ -33,7 +44,7 @@ def list_credentials(request: Request, caller: CallerOf, page: PageOf) -> Respon
 
 @router.get("/credentials/{credential}")
 def get(request: Request, caller: CallerOf, credential: str) -> Response:
-    return answer(credential_json(wiring(request).store.read(credentials.get, caller, credential)))
+    return answer_one(credential_json(wiring(request).store.read(credentials.get, caller, credential)))
 
 
 @router.patch("/credentials/{credential}")
@@ -43,33 +54,49 @@ def update(
     credential: str,
     body: Annotated[CredentialChanges, Depends(body_of(CredentialChanges))],
 ) -> Response:
-    return answer(
-        credential_json(wiring(request).store.write(credentials.update, caller, credential, body.changes()))
+    return perform(
+        request,
+        caller,
+        credential_json,
+        credentials.update,
+        credential,
+        body.changes(),
+        current=_current(credential),
     )
 
 
 @router.delete("/credentials/{credential}", status_code=204)
 def delete(request: Request, caller: CallerOf, credential: str) -> Response:
-    wiring(request).store.write(credentials.delete, caller, credential)
+    perform(request, caller, lambda _: {}, credentials.delete, credential, current=_current(credential))
     return nothing()
 
 
 @router.post("/credentials/{credential}/deactivate")
 def deactivate(request: Request, caller: CallerOf, credential: str) -> Response:
-    return answer(credential_json(wiring(request).store.write(credentials.deactivate, caller, credential)))
+    return perform(
+        request, caller, credential_json, credentials.deactivate, credential, current=_current(credential)
+    )
 
 
 @router.post("/credentials/{credential}/activate")
 def activate(request: Request, caller: CallerOf, credential: str) -> Response:
-    return answer(credential_json(wiring(request).store.write(credentials.activate, caller, credential)))
+    return perform(
+        request, caller, credential_json, credentials.activate, credential, current=_current(credential)
+    )
 
 
 @router.post("/credentials/{credential}/revoke")
 def revoke(request: Request, caller: CallerOf, credential: str) -> Response:
-    return answer(credential_json(wiring(request).store.write(credentials.revoke, caller, credential)))
+    return perform(
+        request, caller, credential_json, credentials.revoke, credential, current=_current(credential)
+    )
 
 
 def _list(request: Request, caller: CallerOf, page: PageOf) -> Response:
     # API keys are the only kind that exists, so both lists are the same one.
     found = wiring(request).store.read(credentials.list_page, caller, None, None, page.after, page.limit + 1)
     return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
+
+
+def _current(credential: str) -> Callable[[Tx, Caller], dict[str, Any]]:
+    return lambda tx, caller: credential_json(credentials.get(tx, caller, credential))

@@ -9,8 +9,9 @@ from ostiary.core.address import MAX_ENTRIES, parse_network
 from ostiary.core.instant import Instant, from_text, to_text
 from ostiary.core.model import AccessLevel, RoleBinding
 from ostiary.http.api.route import StrictModel
-from ostiary.services.credentials import CredentialSpec, Listed
-from ostiary.services.directory import MAX_ROLES, AccountSpec, AccountView, RoleSpec
+from ostiary.services.credentials import Created, CredentialSpec, Listed
+from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.roles import MAX_ROLES, RoleSpec
 from ostiary.storage.audit import Recorded
 
 MAX_NAMES = 100
@@ -237,6 +238,11 @@ def credential_json(listed: Listed) -> dict[str, Any]:
         "deactivated_at": _time(credential.deactivated_at),
         "revoked_at": _time(credential.revoked_at),
     }
+
+
+def created_json(created: Created) -> dict[str, Any]:
+    """A new credential with its secret: the one answer that ever carries it."""
+    return {"credential": credential_json(created.listed), "secret": created.secret.reveal()}
 
 
 def event_json(event: Recorded) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from hmac import compare_digest
 from typing import Annotated, Any, TypeVar
 
 import orjson
+import structlog
 from fastapi import Depends, Query
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -27,10 +29,11 @@ from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.question import Question
 from ostiary.http.telling import display_of
-from ostiary.services import audit
-from ostiary.storage.store import Store
+from ostiary.services import answers, audit, callers, organizations
+from ostiary.storage.store import Store, Tx
 
 Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -55,9 +58,11 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        known = _query_members(self.dependant)
 
         async def guarded(request: Request) -> Response:
             try:
+                _refuse_unknown_members(request, known)
                 return await handle(request)
             except Problem as problem:
                 caller = getattr(request.state, "caller", None)
@@ -66,6 +71,13 @@ class ApiRoute(APIRoute):
                         await run_in_threadpool(self._record, request, caller, problem)
                     except Problem as instead:
                         problem = instead
+                if problem.status >= 500:
+                    structlog.get_logger().warning(
+                        "refused",
+                        code=problem.code,
+                        reason=problem.reason,
+                        request_id=request.scope["state"]["request_id"],
+                    )
                 return problem_response(request, problem)
 
         return guarded
@@ -82,20 +94,69 @@ class ApiRoute(APIRoute):
         )
 
 
+def _refuse_unknown_members(request: Request, known: set[str]) -> None:
+    """A filter that is not one would be ignored, and the answer misread."""
+    if messages.carries_query_credential(request.scope["query_string"]):
+        raise messages.conflicting()
+    errors = [
+        FieldError(
+            f"/{messages.escape(name)}",
+            "unknown-field",
+            f"is no member of this query; it takes {_list(known)}",
+        )
+        for name in request.query_params
+        if name not in known
+    ]
+    if errors:
+        raise invalid_fields(tuple(errors))
+
+
+def _query_members(dependant: Dependant) -> set[str]:
+    """Every query parameter that a handler or what it depends on takes."""
+    names = {param.alias for param in dependant.query_params}
+    return names.union(*(_query_members(each) for each in dependant.dependencies))
+
+
+def _list(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
 def wiring(request: Request) -> Wiring:
     found: Wiring = request.app.state.wiring
     return found
 
 
-def _caller(request: Request) -> Caller:
-    """Who calls: judged by the same verdict as every other use of a credential. Raises 401 and 403."""
+def _caller(
+    request: Request,
+    organization: Annotated[
+        str | None, Query(description="Act in this organization: the operator's admins may, in any")
+    ] = None,
+) -> Caller:
+    """Who calls: judged by the same verdict as every other use of a credential. Raises 401, 403, 404."""
+    caller = _identified(request, about_itself=False)
+    if organization is not None:
+        caller = enter(request, caller, organization)
+    return caller
+
+
+def _anyone(request: Request) -> Caller:
+    """Who calls, where nothing is touched: whatever its limits to projects and resources."""
+    return _identified(request, about_itself=True)
+
+
+def enter(request: Request, caller: Caller, organization_id: str) -> Caller:
+    """The caller as it acts in this organization; 404 if it may not."""
+    entered = wiring(request).store.read(organizations.enter, caller, organization_id)
+    request.state.caller = entered
+    return entered
+
+
+def _identified(request: Request, about_itself: bool) -> Caller:
     scope = request.scope
     hot = wiring(request).hot
     headers = scope["headers"]
-    if messages.carries_query_credential(scope["query_string"]):
-        raise messages.conflicting()
     address = scope["state"]["address"]
-    verdict = hot.identify(messages.presented(headers), Question(address), "api")
+    verdict = hot.identify(messages.presented(headers), Question(address, about_itself=about_itself), "api")
     standing = verdict.standing
     assert standing is not None
     agent = messages.header(headers, b"user-agent") or b""
@@ -106,6 +167,10 @@ def _caller(request: Request) -> Caller:
         organization_id=standing.organization.id,
         scopes=verdict.scopes,
         operator=standing.organization.operator,
+        fine_grained=standing.access_level == "fine_grained",
+        expires_at=standing.expires_at,
+        networks=standing.networks,
+        operator_admin=standing.organization.operator and standing.is_admin(),
         address=address,
         user_agent=_printable(agent),
         request_id=scope["state"]["request_id"],
@@ -123,6 +188,7 @@ def _printable(agent: bytes) -> str:
 
 
 CallerOf = Annotated[Caller, Depends(_caller)]
+AnyoneOf = Annotated[Caller, Depends(_anyone)]
 
 
 def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
@@ -131,7 +197,8 @@ def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     async def read(request: Request) -> Model:
         if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
-        value = messages.strict_json(await request.body())
+        request.state.body = await request.body()
+        value = messages.strict_json(request.state.body)
         messages.refuse_secrets(value)
         try:
             return model.model_validate(value)
@@ -184,7 +251,7 @@ def _page(
 ) -> Page:
     number = DEFAULT_PAGE
     if limit is not None:
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_PAGE):
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_PAGE):
             raise invalid_fields((FieldError("/limit", "invalid", f"must be a number from 1 to {MAX_PAGE}"),))
         number = int(limit)
     route: APIRoute = request.scope["route"]
@@ -213,6 +280,66 @@ PageOf = Annotated[Page, Depends(_page)]
 
 
 # Answers
+
+
+def perform(
+    request: Request,
+    caller: Caller,
+    tell: Callable[[T], dict[str, Any]],
+    work: Callable[..., T],
+    *args: Any,
+    status: int = 200,
+    current: Callable[[Tx, Caller], dict[str, Any]] | None = None,
+) -> Response:
+    """Write: run `work(tx, caller, *args)` and answer with what `tell` makes of it.
+
+    With `If-Match`, only if the tag is that of what `current` reads in the same transaction. With an
+    `Idempotency-Key` on POST, a repeat gets the first answer again, without its secret.
+    """
+    matched = messages.header(request.scope["headers"], b"if-match")
+    key = messages.header(request.scope["headers"], b"idempotency-key") if request.method == "POST" else None
+
+    def act(tx: Tx, caller: Caller) -> dict[str, Any]:
+        caller = callers.refreshed(tx, caller)
+        if matched is not None and current is not None:
+            tags = [tag.strip().removeprefix("W/") for tag in matched.decode("latin-1").split(",")]
+            if "*" not in tags and etag(current(tx, caller)) not in tags:
+                raise Problem(
+                    "precondition-failed",
+                    "It has changed since it was read. Read it again, then decide again.",
+                    reason="stale If-Match",
+                )
+        return tell(work(tx, caller, *args))
+
+    store = wiring(request).store
+    if key is None:
+        return answer(store.write(act, caller), status)
+    if not 1 <= len(key) <= 255 or not key.isascii():
+        raise Problem("invalid-request", "An Idempotency-Key has 1 to 255 ASCII characters.")
+    body: bytes = getattr(request.state, "body", b"")
+    asked = f"{request.method} {request.url.path}?{request.url.query}\0".encode() + body
+    status, value, again = store.write(answers.once, caller, key.decode(), asked, status, act)
+    response = answer(value, status)
+    if again:
+        response.headers["idempotency-replayed"] = "true"
+    return response
+
+
+VOLATILE = frozenset({"last_used_at", "credentials", "secret"})
+"""Members that change by themselves, and do not make another version of what is told."""
+
+
+def etag(value: dict[str, Any]) -> str:
+    """The entity tag of a resource's JSON."""
+    lasting = {name: member for name, member in value.items() if name not in VOLATILE}
+    return f'"{blake2b(orjson.dumps(lasting, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()}"'
+
+
+def answer_one(value: dict[str, Any]) -> Response:
+    """One resource, with its entity tag."""
+    response = answer(value)
+    response.headers["etag"] = etag(value)
+    return response
 
 
 def answer(value: Any, status: int = 200) -> Response:

@@ -1,11 +1,13 @@
 """`/v1/service-accounts`. `{account}` is an id, a client id or a channel identifier."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ostiary.core.permission import Caller
 from ostiary.http.api.forms import (
     AccountBody,
     AccountChanges,
@@ -13,10 +15,24 @@ from ostiary.http.api.forms import (
     RoleBindingsBody,
     account_json,
     bindings_json,
+    created_json,
     credential_json,
 )
-from ostiary.http.api.route import ApiRoute, CallerOf, PageOf, answer, body_of, nothing, wiring
+from ostiary.http.api.route import (
+    ApiRoute,
+    CallerOf,
+    PageOf,
+    answer,
+    answer_one,
+    body_of,
+    nothing,
+    perform,
+    wiring,
+)
 from ostiary.services import credentials, directory
+from ostiary.services.credentials import Created
+from ostiary.services.directory import AccountView
+from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1/service-accounts", route_class=ApiRoute, tags=["Service accounts"])
 
@@ -25,13 +41,14 @@ router = APIRouter(prefix="/v1/service-accounts", route_class=ApiRoute, tags=["S
 def create(
     request: Request, caller: CallerOf, body: Annotated[AccountBody, Depends(body_of(AccountBody))]
 ) -> Response:
-    view, created = wiring(request).store.write(
-        credentials.create_account, caller, body.spec(), body.credential and body.credential.spec()
-    )
-    value: dict[str, object] = {"service_account": account_json(view)}
-    if created is not None:
-        value |= {"credential": credential_json(created.listed), "secret": created.secret.reveal()}
-    return answer(value, 201)
+    first = body.credential and body.credential.spec()
+    return perform(request, caller, _told, credentials.create_account, body.spec(), first, status=201)
+
+
+def _told(made: tuple[AccountView, Created | None]) -> dict[str, Any]:
+    view, created = made
+    value = {"service_account": account_json(view)}
+    return value if created is None else value | created_json(created)
 
 
 @router.get("")
@@ -49,7 +66,9 @@ def list_accounts(
 
 @router.get("/{account}")
 def get(request: Request, caller: CallerOf, account: str) -> Response:
-    return answer(account_json(wiring(request).store.read(directory.get_service_account, caller, account)))
+    return answer_one(
+        account_json(wiring(request).store.read(directory.get_service_account, caller, account))
+    )
 
 
 @router.patch("/{account}")
@@ -59,24 +78,33 @@ def update(
     account: str,
     body: Annotated[AccountChanges, Depends(body_of(AccountChanges))],
 ) -> Response:
-    view = wiring(request).store.write(directory.update_service_account, caller, account, body.changes())
-    return answer(account_json(view))
+    return perform(
+        request,
+        caller,
+        account_json,
+        directory.update_service_account,
+        account,
+        body.changes(),
+        current=_current(account),
+    )
 
 
 @router.delete("/{account}", status_code=204)
 def delete(request: Request, caller: CallerOf, account: str) -> Response:
-    wiring(request).store.write(directory.delete_service_account, caller, account)
+    perform(
+        request, caller, lambda _: {}, directory.delete_service_account, account, current=_current(account)
+    )
     return nothing()
 
 
 @router.post("/{account}/disable")
 def disable(request: Request, caller: CallerOf, account: str) -> Response:
-    return answer(account_json(wiring(request).store.write(directory.set_disabled, caller, account, True)))
+    return perform(request, caller, account_json, directory.set_disabled, account, True)
 
 
 @router.post("/{account}/enable")
 def enable(request: Request, caller: CallerOf, account: str) -> Response:
-    return answer(account_json(wiring(request).store.write(directory.set_disabled, caller, account, False)))
+    return perform(request, caller, account_json, directory.set_disabled, account, False)
 
 
 @router.get("/{account}/role-bindings")
@@ -92,8 +120,14 @@ def set_role_bindings(
     account: str,
     body: Annotated[RoleBindingsBody, Depends(body_of(RoleBindingsBody))],
 ) -> Response:
-    bindings = wiring(request).store.write(directory.set_role_bindings, caller, account, body.specs())
-    return answer({"bindings": bindings_json(bindings, caller.organization_id)})
+    return perform(
+        request,
+        caller,
+        lambda bindings: {"bindings": bindings_json(bindings, caller.organization_id)},
+        directory.set_role_bindings,
+        account,
+        body.specs(),
+    )
 
 
 @router.post("/{account}/credentials", status_code=201)
@@ -103,8 +137,7 @@ def create_credential(
     account: str,
     body: Annotated[OwnedCredentialBody, Depends(body_of(OwnedCredentialBody))],
 ) -> Response:
-    created = wiring(request).store.write(credentials.create, caller, account, body.spec())
-    return answer({"credential": credential_json(created.listed), "secret": created.secret.reveal()}, 201)
+    return perform(request, caller, created_json, credentials.create, account, body.spec(), status=201)
 
 
 @router.get("/{account}/credentials")
@@ -113,3 +146,7 @@ def list_credentials(request: Request, caller: CallerOf, account: str, page: Pag
         credentials.list_page, caller, account, None, page.after, page.limit + 1
     )
     return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
+
+
+def _current(account: str) -> Callable[[Tx, Caller], dict[str, Any]]:
+    return lambda tx, caller: account_json(directory.get_service_account(tx, caller, account))

@@ -1,0 +1,43 @@
+"""First answers, for requests that are sent again with the same Idempotency-Key."""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.storage import answers as rows
+from ostiary.storage.store import Tx
+
+
+def once(
+    tx: Tx,
+    caller: Caller,
+    key: str,
+    request: bytes,
+    status: int,
+    work: Callable[[Tx, Caller], dict[str, Any]],
+) -> tuple[int, dict[str, Any], bool]:
+    """Do the work, or give its first answer again without the secret: status, body, whether it is a repeat.
+
+    The answer is kept in the transaction of the work, so neither is there without the other. `request` is
+    everything that makes it the same request. Raises idempotency-mismatch for another one.
+    """
+    caller_id = f"{caller.organization_id}/{caller.actor.id}"
+    digest = blake2b(request, digest_size=32).digest()
+    # A client may send anything as its key, a secret included: only a digest of it is kept.
+    key = blake2b(key.encode(), digest_size=16).hexdigest()
+    found = rows.find(tx, caller_id, key)
+    if found is not None:
+        first, kept_status, body = found
+        if first != digest:
+            raise Problem(
+                "idempotency-mismatch",
+                "This Idempotency-Key was used for another request. Take a new one.",
+                reason="idempotency key reused",
+            )
+        return kept_status, body, True
+    body = work(tx, caller)
+    kept = body | {"secret": None} if "secret" in body else body
+    rows.keep(tx, caller_id, key, digest, status, kept)
+    return status, body, False

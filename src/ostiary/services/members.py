@@ -1,0 +1,242 @@
+"""Members and invitations: which users belong to an organization, and with which roles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ostiary.core import secret
+from ostiary.core.event import Target
+from ostiary.core.instant import DAY, to_text
+from ostiary.core.model import Invitation, Member, RoleBinding, label_of
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import Problem, not_found
+from ostiary.core.secret import Secret
+from ostiary.services import roles
+from ostiary.services.audit import change
+from ostiary.services.roles import RoleSpec
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory as directory_rows
+from ostiary.storage import members as rows
+from ostiary.storage import roles as role_rows
+from ostiary.storage.store import Tx
+
+INVITATION_LIFETIME = 7 * DAY
+INVITATION_PREFIX = "invite-"
+ADMIN = RoleBinding("organization-admin", None)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    member: Member
+    bindings: tuple[RoleBinding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """A new invitation, and the one chance to see its token."""
+
+    invitation: Invitation
+    token: Secret
+
+
+def insert(
+    tx: Tx,
+    caller: Caller,
+    organization_id: str,
+    email: str,
+    password_hash: str | None,
+    bindings: Sequence[RoleBinding],
+) -> str:
+    """Make somebody a member without asking who asks, and a user if there is none of this address. The user's id."""
+    user_id = rows.find_user(tx, email)
+    if user_id is None:
+        user_id = tx.new_id("usr")
+        rows.insert_user(tx, user_id, email, password_hash)
+    if rows.get_member(tx, organization_id, user_id) is not None:
+        raise Problem("name-taken", "This user is a member already.", reason="member already")
+    rows.insert_member(tx, organization_id, user_id)
+    role_rows.replace_role_bindings(tx, organization_id, user_id, bindings)
+    tx.changed("organization", organization_id)
+    change(
+        tx,
+        replace(caller, organization_id=organization_id),
+        "member.added",
+        Target("user", user_id, email),
+        roles=roles.names_of(bindings),
+    )
+    return user_id
+
+
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[MemberView]:
+    require(caller, "read:members")
+    members = rows.list_members(tx, caller.organization_id, after, limit)
+    bindings = role_rows.list_role_bindings(tx, caller.organization_id, [member.id for member in members])
+    return [MemberView(member, tuple(bindings[member.id])) for member in members]
+
+
+def get(tx: Tx, caller: Caller, user_id: str) -> MemberView:
+    require(caller, "read:members")
+    return _view(tx, caller, _find(tx, caller, user_id))
+
+
+def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -> MemberView:
+    """Replace a member's roles. The organization keeps at least one admin."""
+    require(caller, "write:members")
+    member = _find(tx, caller, user_id)
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    after = roles.read_roles(tx, caller, catalogue, asked, "/roles")
+    before = _bindings(tx, caller, user_id)
+    roles.require_to_change(caller, catalogue, before, after)
+    if set(after) != set(before):
+        if ADMIN not in after:
+            _not_the_last_admin(tx, caller, user_id)
+        role_rows.replace_role_bindings(tx, caller.organization_id, user_id, after)
+        tx.changed("organization", caller.organization_id)
+        change(
+            tx,
+            caller,
+            "member.roles_changed",
+            _target(member),
+            before=roles.names_of(before),
+            after=roles.names_of(after),
+        )
+    else:
+        tx.confirm()
+    return _view(tx, caller, member)
+
+
+def remove(tx: Tx, caller: Caller, user_id: str) -> None:
+    """End a membership, and revoke the member's direct keys in the organization. Anyone may leave."""
+    member = _find(tx, caller, user_id)
+    if caller.actor.id != user_id:
+        require(caller, "write:members")
+        catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+        roles.require_to_grant(caller, catalogue, _bindings(tx, caller, user_id))
+    _not_the_last_admin(tx, caller, user_id)
+    revoked = credential_rows.revoke_all_of(tx, caller.organization_id, user_id)
+    for credential_id, name, last6 in revoked:
+        change(
+            tx,
+            caller,
+            "credential.revoked",
+            Target("credential", credential_id, label_of(name, last6)),
+            because="its owner is no longer a member",
+        )
+    role_rows.replace_role_bindings(tx, caller.organization_id, user_id, [])
+    rows.delete_member(tx, caller.organization_id, user_id)
+    tx.changed("organization", caller.organization_id)
+    change(tx, caller, "member.removed", _target(member), revoked=len(revoked))
+
+
+def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Invited:
+    """Invite somebody. Whoever holds the token within seven days becomes a member with these roles."""
+    require(caller, "write:members")
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    bindings = roles.read_roles(tx, caller, catalogue, asked, "/roles")
+    roles.require_to_grant(caller, catalogue, bindings)
+    user_id = rows.find_user(tx, email)
+    if user_id is not None and rows.get_member(tx, caller.organization_id, user_id) is not None:
+        raise Problem("name-taken", "This user is a member already.", reason="member already")
+    minted = secret.mint(INVITATION_PREFIX, tx.entropy(secret.MINT_ENTROPY))
+    keyring = tx.installation.keyring
+    invitation = Invitation(
+        tx.new_id("inv"),
+        caller.organization_id,
+        email,
+        tuple(bindings),
+        tx.now,
+        tx.now + INVITATION_LIFETIME,
+        None,
+    )
+    digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
+    rows.insert_invitation(tx, invitation, minted.access_id, digest, keyring.newest)
+    change(
+        tx,
+        caller,
+        "invitation.created",
+        _invited(invitation),
+        roles=roles.names_of(bindings),
+        expires_at=to_text(invitation.expires_at),
+    )
+    return Invited(invitation, minted.secret)
+
+
+def list_invitations(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Invitation]:
+    require(caller, "read:members")
+    return rows.list_invitations(tx, caller.organization_id, after, limit)
+
+
+def get_invitation(tx: Tx, caller: Caller, invitation_id: str) -> Invitation:
+    require(caller, "read:members")
+    found = rows.find_invitation(tx, caller.organization_id, invitation_id)
+    if found is None:
+        raise not_found("invitation")
+    return found
+
+
+def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
+    """Withdraw an invitation: its token is worth nothing from then on."""
+    require(caller, "write:members")
+    found = rows.find_invitation(tx, caller.organization_id, invitation_id)
+    if found is None:
+        raise not_found("invitation")
+    rows.delete_invitation(tx, found.id)
+    change(tx, caller, "invitation.deleted", _invited(found))
+
+
+def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | None) -> str:
+    """Become a member by a token, once. The user's id; one neutral not-found for every token that is not good.
+
+    Roles and projects that are gone since are left out.
+    """
+    text = token.encode()
+    access_id = secret.parse(text, (INVITATION_PREFIX.encode(),))
+    found = None if access_id is None else rows.find_invitation_by_access_id(tx, access_id)
+    if found is None:
+        raise not_found("invitation", "unknown token")
+    invitation, digest, pepper_id = found
+    pepper = tx.installation.keyring.peppers.get(pepper_id)
+    if pepper is None or not secret.matches(digest, secret.digest(text, pepper)):
+        raise not_found("invitation", "wrong token")
+    if not rows.accept_invitation(tx, invitation.id):
+        raise not_found("invitation", "used or expired")
+    catalogue = role_rows.catalogue_of(tx, invitation.organization_id)
+    projects = {None, *directory_rows.project_names(tx, invitation.organization_id).values()}
+    bindings = [
+        each for each in invitation.roles if catalogue.has_role(each.role) and each.project_id in projects
+    ]
+    caller = replace(caller, organization_id=invitation.organization_id)
+    user_id = insert(tx, caller, invitation.organization_id, invitation.email, password_hash, bindings)
+    change(tx, caller, "invitation.accepted", _invited(invitation))
+    return user_id
+
+
+def _find(tx: Tx, caller: Caller, user_id: str) -> Member:
+    member = rows.get_member(tx, caller.organization_id, user_id)
+    if member is None:
+        raise not_found("member")
+    return member
+
+
+def _bindings(tx: Tx, caller: Caller, user_id: str) -> list[RoleBinding]:
+    return role_rows.list_role_bindings(tx, caller.organization_id, [user_id])[user_id]
+
+
+def _view(tx: Tx, caller: Caller, member: Member) -> MemberView:
+    return MemberView(member, tuple(_bindings(tx, caller, member.id)))
+
+
+def _not_the_last_admin(tx: Tx, caller: Caller, user_id: str) -> None:
+    if rows.admins(tx, caller.organization_id) == {user_id}:
+        raise Problem(
+            "last-admin",
+            "This is the organization's last admin. Make another member an organization-admin first.",
+            reason="last admin",
+        )
+
+
+def _target(member: Member) -> Target:
+    return Target("user", member.id, member.email)
+
+
+def _invited(invitation: Invitation) -> Target:
+    return Target("invitation", invitation.id, invitation.email)

@@ -1,0 +1,198 @@
+"""Organizations and their policies; and the operator's way into any of them."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ostiary.core.event import Target
+from ostiary.core.instant import DAY
+from ostiary.core.model import Organization
+from ostiary.core.permission import Caller, Policy, require, require_operator
+from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.services.audit import change
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory as rows
+from ostiary.storage import policies
+from ostiary.storage.store import Tx
+
+LIMITS: Final = (
+    "max_credentials_per_service_account",
+    "max_credentials_per_organization",
+    "max_service_accounts",
+    "default_credential_lifetime",
+    "max_credential_lifetime",
+    "deletion_delay",
+)
+MAX_DELETION_DELAY: Final = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """An organization's limits: in force, the installation's defaults, and what the organization may choose up to."""
+
+    policy: Policy
+    default: Policy
+    ceiling: Policy
+    credentials: int
+    service_accounts: int
+
+
+def enter(tx: Tx, caller: Caller, organization_id: str) -> Caller:
+    """The caller as it acts in this organization: its own, or any for an admin of the operator. Else not-found."""
+    if organization_id == caller.organization_id:
+        return caller
+    organization = rows.find_organization(tx, organization_id) if caller.operator_admin else None
+    if organization is None:
+        raise not_found("organization")
+    return replace(caller, organization_id=organization.id, operator=organization.operator)
+
+
+def create(tx: Tx, caller: Caller, name: str, slug: str) -> Organization:
+    """Make a customer's organization. The operator's admins do."""
+    require_operator(caller, "write:organization")
+    return insert(tx, caller, name, slug, operator=False)
+
+
+def insert(tx: Tx, caller: Caller, name: str, slug: str, *, operator: bool) -> Organization:
+    """Make an organization without asking who asks. Its slug is fixed for good. Raises name-taken."""
+    rows.lock_installation(tx)
+    if rows.slug_exists(tx, slug):
+        raise Problem("name-taken", f"The slug {slug} is taken.", reason="slug taken")
+    organization = Organization(tx.new_id("org"), slug, name, operator, tx.now, None)
+    rows.insert_organization(tx, organization)
+    change(
+        tx,
+        replace(caller, organization_id=organization.id),
+        "organization.created",
+        _target(organization),
+        slug=slug,
+        operator=operator,
+    )
+    return organization
+
+
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Organization]:
+    """The caller's organization; for an admin of the operator all of them, newest first."""
+    require(caller, "read:organization")
+    only = None if caller.operator and caller.operator_admin else caller.organization_id
+    return rows.list_organizations(tx, only, after, limit)
+
+
+def get(tx: Tx, caller: Caller) -> Organization:
+    """The organization that the caller acts in."""
+    require(caller, "read:organization")
+    return own(tx, caller)
+
+
+def own(tx: Tx, caller: Caller) -> Organization:
+    """The organization that the caller acts in, for other services."""
+    organization = rows.find_organization(tx, caller.organization_id)
+    if organization is None:
+        raise not_found("organization")
+    return organization
+
+
+def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> Organization:
+    """Change the name; or, the operator only, suspend the organization and with it everything it has."""
+    require(caller, "write:organization")
+    before = own(tx, caller)
+    after = before if name is None else replace(before, name=name)
+    if suspended is not None:
+        if not caller.operator_admin:
+            raise Problem(
+                "insufficient-permissions",
+                "Only the operator suspends an organization.",
+                reason="not the operator's organization",
+            )
+        if before.operator:
+            raise Problem(
+                "wrong-state", "The operator's own organization cannot be suspended.", reason="operator's own"
+            )
+        if suspended != (before.suspended_at is not None):
+            after = replace(after, suspended_at=tx.now if suspended else None)
+    if after != before:
+        rows.update_organization(tx, after.id, {"name": after.name, "suspended_at": after.suspended_at})
+        tx.changed("organization", after.id)
+        changed = [each for each in ("name", "suspended_at") if getattr(after, each) != getattr(before, each)]
+        change(tx, caller, "organization.updated", _target(after), changed=changed)
+    else:
+        tx.confirm()
+    return after
+
+
+def policy_of(tx: Tx, organization_id: str) -> Policy:
+    """The limits in force: the organization's own choices over the installation's defaults."""
+    chosen, _ = policies.find(tx, organization_id)
+    return tx.installation.policy.overridden(chosen)
+
+
+def get_policies(tx: Tx, caller: Caller) -> PolicyView:
+    require(caller, "read:policies")
+    chosen, ceilings = policies.find(tx, caller.organization_id)
+    default = tx.installation.policy
+    return PolicyView(
+        default.overridden(chosen),
+        default,
+        default.overridden(ceilings),
+        credential_rows.count(tx, caller.organization_id),
+        rows.count_console_accounts(tx, caller.organization_id),
+    )
+
+
+def update_policies(
+    tx: Tx, caller: Caller, changes: dict[str, Any], ceilings: dict[str, Any], reset: frozenset[str]
+) -> PolicyView:
+    """Choose limits, or go back to the installation's (`reset`). A lowered limit never removes what exists.
+
+    An organization chooses up to its ceilings, which are the installation's defaults unless the operator has set
+    others; the operator is not bound by them.
+    """
+    require(caller, "write:policies")
+    if ceilings and not caller.operator_admin:
+        raise Problem(
+            "insufficient-permissions",
+            "Only the operator sets ceilings.",
+            reason="not the operator's organization",
+        )
+    before, old_ceilings = policies.find(tx, caller.organization_id)
+    after = {name: value for name, value in (before | changes).items() if name not in reset}
+    new_ceilings = old_ceilings | ceilings
+    default = tx.installation.policy
+    errors = _beyond(default.overridden(after), changes, default.overridden(new_ceilings), caller)
+    if errors:
+        raise invalid_fields(tuple(errors))
+    if after != before or new_ceilings != old_ceilings:
+        policies.put(tx, caller.organization_id, after, new_ceilings)
+        change(
+            tx,
+            caller,
+            "policies.updated",
+            _target(own(tx, caller)),
+            before=before,
+            after=after,
+            ceilings=new_ceilings,
+        )
+    return get_policies(tx, caller)
+
+
+def _beyond(policy: Policy, changes: dict[str, Any], ceiling: Policy, caller: Caller) -> list[FieldError]:
+    errors = []
+    for name in changes:
+        if name == "deletion_delay" or caller.operator_admin:
+            continue
+        chosen, highest = getattr(policy, name), getattr(ceiling, name)
+        if highest is not None and (chosen is None or chosen > highest):
+            errors.append(FieldError(f"/{name}", "beyond-ceiling", "is beyond what the operator allows"))
+    if policy.deletion_delay > MAX_DELETION_DELAY:
+        errors.append(FieldError("/deletion_delay", "invalid", "must not be longer than 30d"))
+    longest, default = policy.max_credential_lifetime, policy.default_credential_lifetime
+    if longest is not None and default is not None and default > longest:
+        errors.append(
+            FieldError(
+                "/default_credential_lifetime", "contradiction", "is longer than max_credential_lifetime"
+            )
+        )
+    return errors
+
+
+def _target(organization: Organization) -> Target:
+    return Target("organization", organization.id, organization.name)

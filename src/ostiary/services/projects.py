@@ -1,0 +1,155 @@
+"""Projects: parts of an organization to which access can be given."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ostiary.core import check
+from ostiary.core.event import Target
+from ostiary.core.model import Project, RoleBinding, label_of
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.services import directory, roles
+from ostiary.services.audit import change
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory as rows
+from ostiary.storage import members as member_rows
+from ostiary.storage import roles as role_rows
+from ostiary.storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectBinding:
+    """A principal's role on a project: a user's id, or whatever names a service account."""
+
+    principal: str
+    role: str
+
+
+def create(tx: Tx, caller: Caller, name: str, code: str | None, description: str) -> Project:
+    """Make a project. A code that is not given is derived from the name; it is fixed, and never given out again."""
+    require(caller, "write:projects")
+    if code is None:
+        code = _free_code(tx, caller.organization_id, name)
+    elif rows.project_code_exists(tx, caller.organization_id, code):
+        raise Problem("name-taken", f"The code {code} is taken, or was before its project was deleted.")
+    project = Project(tx.new_id("prj"), caller.organization_id, code, name, description, tx.now)
+    rows.insert_project(tx, project.id, project.organization_id, code, name, description)
+    tx.changed("organization", caller.organization_id)
+    change(tx, caller, "project.created", _target(project), code=code)
+    return project
+
+
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Project]:
+    require(caller, "read:projects")
+    return rows.list_projects(tx, caller.organization_id, after, limit)
+
+
+def get(tx: Tx, caller: Caller, name: str) -> Project:
+    """A project by its id or its code."""
+    require(caller, "read:projects")
+    return _find(tx, caller, name)
+
+
+def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Project:
+    """Change name or description."""
+    require(caller, "write:projects")
+    before = _find(tx, caller, name)
+    after = replace(before, **changes)
+    if after != before:
+        rows.update_project(tx, before.id, changes)
+        changed = sorted(name for name in changes if getattr(after, name) != getattr(before, name))
+        change(tx, caller, "project.updated", _target(after), changed=changed)
+    return after
+
+
+def delete(tx: Tx, caller: Caller, name: str) -> None:
+    """Delete a project, its role bindings, and revoke the credentials that are bound to it."""
+    require(caller, "write:projects")
+    project = _find(tx, caller, name)
+    revoked = credential_rows.revoke_bound_to(tx, project.organization_id, project.id)
+    for credential_id, credential_name, last6 in revoked:
+        change(
+            tx,
+            caller,
+            "credential.revoked",
+            Target("credential", credential_id, label_of(credential_name, last6)),
+            because="its project was deleted",
+        )
+    role_rows.delete_bindings_of_project(tx, project.id)
+    rows.update_project(tx, project.id, {"deleted_at": tx.now})
+    tx.changed("organization", project.organization_id)
+    change(tx, caller, "project.deleted", _target(project), revoked=len(revoked))
+
+
+def list_role_bindings(tx: Tx, caller: Caller, name: str) -> list[tuple[str, RoleBinding]]:
+    """(principal, binding) of everyone who has a role on the project itself."""
+    require(caller, "read:projects")
+    return role_rows.list_project_bindings(tx, _find(tx, caller, name).id)
+
+
+def set_role_bindings(
+    tx: Tx, caller: Caller, name: str, asked: tuple[ProjectBinding, ...]
+) -> list[tuple[str, RoleBinding]]:
+    """Replace all role bindings on the project. Whoever gives or takes a role holds every scope of it."""
+    require(caller, "write:projects")
+    project = _find(tx, caller, name)
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    errors = [
+        FieldError(f"/bindings/{number}/role", "unknown-role", "is no role of this organization")
+        for number, each in enumerate(asked)
+        if not catalogue.has_role(each.role)
+    ]
+    if errors:
+        raise invalid_fields(tuple(errors))
+    after = list(
+        dict.fromkeys(
+            (_principal(tx, caller, each.principal), RoleBinding(each.role, project.id)) for each in asked
+        )
+    )
+    before = role_rows.list_project_bindings(tx, project.id)
+    changed = set(before) ^ set(after)
+    roles.require_to_grant(caller, catalogue, [binding for _, binding in changed])
+    if changed:
+        role_rows.delete_bindings_of_project(tx, project.id)
+        for principal_id, binding in after:
+            role_rows.insert_role_binding(tx, project.organization_id, principal_id, binding)
+        tx.changed("organization", project.organization_id)
+        change(
+            tx,
+            caller,
+            "project.roles_changed",
+            _target(project),
+            before=[f"{principal_id} {binding.role}" for principal_id, binding in before],
+            after=[f"{principal_id} {binding.role}" for principal_id, binding in after],
+        )
+    else:
+        tx.confirm()
+    return role_rows.list_project_bindings(tx, project.id)
+
+
+def _principal(tx: Tx, caller: Caller, name: str) -> str:
+    if name.startswith("usr_"):
+        if member_rows.find_member(tx, caller.organization_id, name) is None:
+            raise not_found("member")
+        return name
+    return directory.find_account(tx, caller, name).id
+
+
+def _find(tx: Tx, caller: Caller, name: str) -> Project:
+    project = rows.find_project(tx, caller.organization_id, name)
+    if project is None:
+        raise not_found("project")
+    return project
+
+
+def _free_code(tx: Tx, organization_id: str, name: str) -> str:
+    first = check.slug_of(name, "project")
+    number, code = 1, first
+    while rows.project_code_exists(tx, organization_id, code):
+        number += 1
+        code = f"{first}-{number}"
+    return code
+
+
+def _target(project: Project) -> Target:
+    return Target("project", project.id, project.name)

@@ -1,0 +1,257 @@
+"""Roles and scopes: the catalogue, organizations' own roles, and the one way in which a role is given.
+
+Nobody grants more than they hold, and nobody takes from others what they do not hold themselves.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ostiary.core.event import Target
+from ostiary.core.model import Role, RoleBinding
+from ostiary.core.permission import (
+    BUILT_IN_ROLES,
+    RESERVED_NOUNS,
+    Caller,
+    Catalogue,
+    Scopes,
+    is_scope,
+    require,
+    require_operator,
+)
+from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
+from ostiary.services.audit import change
+from ostiary.storage import directory as directory_rows
+from ostiary.storage import roles as rows
+from ostiary.storage.store import Tx
+
+MAX_ROLES = 50
+"""Role bindings of one principal."""
+MAX_OWN_ROLES = 200
+
+BUILT_IN_DESCRIPTIONS = {
+    "organization-admin": "Everything in the organization.",
+    "developer": "Reads and writes the application's resources.",
+    "viewer": "Reads the application's resources.",
+    "resource-server": "Asks about credentials that it is shown.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """A role by name, on the organization (None or its id) or on a project (id or code)."""
+
+    role: str
+    on: str | None = None
+
+
+# Giving roles
+
+
+def read_roles(
+    tx: Tx, caller: Caller, catalogue: Catalogue, roles: Sequence[RoleSpec], pointer: str
+) -> list[RoleBinding]:
+    """The bindings that these specs name. Raises for unknown roles (all at once) and for unknown projects."""
+    errors: list[FieldError] = []
+    bindings: list[RoleBinding] = []
+    projects = (
+        directory_rows.project_names(tx, caller.organization_id) if any(spec.on for spec in roles) else {}
+    )
+    for number, spec in enumerate(roles):
+        if not catalogue.has_role(spec.role):
+            errors.append(
+                FieldError(f"{pointer}/{number}/role", "unknown-role", "is no role of this organization")
+            )
+        project_id = None
+        if spec.on is not None and spec.on != caller.organization_id:
+            project_id = projects.get(spec.on)
+            if project_id is None:
+                raise not_found("project or organization")
+        binding = RoleBinding(spec.role, project_id)
+        if binding not in bindings:
+            bindings.append(binding)
+    if errors:
+        raise invalid_fields(tuple(errors))
+    return bindings
+
+
+def require_to_change(
+    caller: Caller, catalogue: Catalogue, before: Iterable[RoleBinding], after: Iterable[RoleBinding]
+) -> None:
+    """Whoever gives or takes a role holds every scope of it."""
+    require_to_hold(caller, scopes_of(catalogue, set(before) ^ set(after)))
+
+
+def require_to_grant(caller: Caller, catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
+    require_to_hold(caller, scopes_of(catalogue, bindings))
+
+
+def require_to_hold(caller: Caller, scopes: Scopes) -> None:
+    """Raise scope-exceeds-grantor unless the caller holds all of these."""
+    beyond = sorted(scopes - caller.scopes)
+    if beyond:
+        raise Problem(
+            "scope-exceeds-grantor",
+            "This needs scopes that the presented credential does not have.",
+            members={"scopes": beyond},
+            reason=f"beyond its own: {' '.join(beyond[:8])}",
+        )
+
+
+def scopes_of(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> Scopes:
+    return frozenset().union(*(catalogue.role(binding.role) for binding in bindings))
+
+
+def scopes_held(tx: Tx, catalogue: Catalogue, organization_id: str, principal_id: str) -> Scopes:
+    """Every scope that the principal's roles give anywhere in the organization."""
+    return scopes_of(catalogue, rows.list_role_bindings(tx, organization_id, [principal_id])[principal_id])
+
+
+def names_of(bindings: Iterable[RoleBinding]) -> list[str]:
+    """Bindings as the audit log tells them."""
+    return [f"{each.role} on {each.project_id or 'organization'}" for each in bindings]
+
+
+# An organization's own roles
+
+
+def list_roles(tx: Tx, caller: Caller) -> list[Role]:
+    """The built-in roles as they are now, then the organization's own."""
+    require(caller, "read:roles")
+    catalogue = rows.catalogue_of(tx, caller.organization_id)
+    built_in = [
+        Role(None, name, BUILT_IN_DESCRIPTIONS[name], tuple(sorted(catalogue.role(name))))
+        for name in BUILT_IN_ROLES
+    ]
+    return built_in + rows.list_roles(tx, caller.organization_id)
+
+
+def get_role(tx: Tx, caller: Caller, name: str) -> Role:
+    """A role by its id or its name."""
+    for role in list_roles(tx, caller):
+        if name in (role.id, role.name):
+            return role
+    raise not_found("role")
+
+
+def create_role(tx: Tx, caller: Caller, name: str, description: str, scopes: tuple[str, ...]) -> Role:
+    """Make a role of the organization's own. Its name is fixed."""
+    require(caller, "write:roles")
+    catalogue = rows.catalogue_of(tx, caller.organization_id)
+    if catalogue.has_role(name):
+        raise Problem("name-taken", f"There is a role {name} already.", reason="role name taken")
+    caller_holds_known(caller, catalogue, scopes)
+    if len(catalogue.own) >= MAX_OWN_ROLES:
+        raise Problem(
+            "limit-reached",
+            f"An organization has at most {MAX_OWN_ROLES} roles of its own.",
+            members={"limit": "max_roles", "value": MAX_OWN_ROLES, "count": len(catalogue.own)},
+        )
+    role = Role(tx.new_id("role"), name, description, scopes)
+    rows.insert_role(tx, caller.organization_id, role)
+    change(tx, caller, "role.created", _target(role), scopes=list(scopes))
+    return role
+
+
+def update_role(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Role:
+    """Change description or scopes: at once for everyone who has the role."""
+    require(caller, "write:roles")
+    before = _own(tx, caller, name)
+    assert before.id is not None
+    scopes = changes.get("scopes", before.scopes)
+    catalogue = rows.catalogue_of(tx, caller.organization_id)
+    if "scopes" in changes:
+        caller_holds_known(caller, catalogue, tuple(set(scopes) ^ set(before.scopes)), scopes)
+    after = Role(before.id, before.name, changes.get("description", before.description), scopes)
+    if after != before:
+        rows.update_role(tx, before.id, changes)
+        tx.changed("organization", caller.organization_id)
+        change(
+            tx,
+            caller,
+            "role.updated",
+            _target(after),
+            changed=sorted(changes),
+            before=list(before.scopes),
+            after=list(after.scopes),
+        )
+    else:
+        tx.confirm()
+    return after
+
+
+def delete_role(tx: Tx, caller: Caller, name: str) -> None:
+    """Delete a role and take it away from everyone who had it."""
+    require(caller, "write:roles")
+    role = _own(tx, caller, name)
+    assert role.id is not None
+    catalogue = rows.catalogue_of(tx, caller.organization_id)
+    require_to_hold(caller, catalogue.granted(role.scopes))
+    bindings = rows.delete_bindings_of_role(tx, caller.organization_id, role.name)
+    rows.delete_role(tx, role.id)
+    tx.changed("organization", caller.organization_id)
+    change(tx, caller, "role.deleted", _target(role), bindings=bindings)
+
+
+def caller_holds_known(
+    caller: Caller, catalogue: Catalogue, granted: tuple[str, ...], listed: tuple[str, ...] | None = None
+) -> None:
+    """Every listed scope exists, and the caller holds those that it grants or takes."""
+    errors = [
+        FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of scopes")
+        for number, scope in enumerate(granted if listed is None else listed)
+        if not catalogue.granted([scope])
+    ]
+    if errors:
+        raise invalid_fields(tuple(errors))
+    require_to_hold(caller, catalogue.granted(granted))
+
+
+def _own(tx: Tx, caller: Caller, name: str) -> Role:
+    if name in BUILT_IN_ROLES:
+        raise Problem(
+            "wrong-state", "A built-in role is fixed; make one of your own.", reason="built-in role"
+        )
+    for role in rows.list_roles(tx, caller.organization_id):
+        if name in (role.id, role.name):
+            return role
+    raise not_found("role")
+
+
+def _target(role: Role) -> Target:
+    return Target("role", role.id or role.name, role.name)
+
+
+# The installation's catalogue
+
+
+def list_scopes(tx: Tx, _caller: Caller) -> list[str]:
+    """The catalogue, which every caller may read: it is what scopes may be asked for."""
+    return sorted(rows.scopes_of_catalogue(tx))
+
+
+def create_scope(tx: Tx, caller: Caller, scope: str) -> str:
+    """Add a scope to the catalogue. The nouns of this API are reserved."""
+    require_operator(caller, "write:organization")
+    if not is_scope(scope) or ":" not in scope:
+        raise invalid(
+            "/scope", "invalid", "must have the form verb:noun, in lower-case letters, digits, hyphens"
+        )
+    if scope.partition(":")[2] in (*RESERVED_NOUNS, "audit"):
+        raise invalid("/scope", "reserved", "names a noun of this API")
+    if scope in rows.scopes_of_catalogue(tx):
+        raise Problem("name-taken", "The scope is in the catalogue already.", reason="scope taken")
+    rows.insert_scopes(tx, [scope])
+    tx.changed("installation", "catalogue")
+    change(tx, caller, "scope.created", Target("scope", scope, scope))
+    return scope
+
+
+def delete_scope(tx: Tx, caller: Caller, scope: str) -> None:
+    """Take a scope out of the catalogue: from then on nothing grants it."""
+    require_operator(caller, "write:organization")
+    if scope not in rows.scopes_of_catalogue(tx):
+        raise not_found("scope")
+    rows.delete_scope(tx, scope)
+    tx.changed("installation", "catalogue")
+    change(tx, caller, "scope.deleted", Target("scope", scope, scope))

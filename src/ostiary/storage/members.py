@@ -1,0 +1,176 @@
+"""Rows of users, members and invitations."""
+
+import sqlalchemy as sa
+
+from ostiary.core.model import Invitation, Member, RoleBinding
+from ostiary.storage.store import Tx
+from ostiary.storage.tables import invitations, members, role_bindings, users
+
+
+def find_user(tx: Tx, email: str) -> str | None:
+    """The id of the user with this address, in whatever organization."""
+    return tx.execute(sa.select(users.c.id).where(users.c.email == email)).scalar_one_or_none()
+
+
+def insert_user(tx: Tx, user_id: str, email: str, password_hash: str | None) -> None:
+    tx.execute(
+        users.insert(),
+        {"id": user_id, "email": email, "password_hash": password_hash, "created_at": tx.now},
+    )
+
+
+def set_password(tx: Tx, user_id: str, password_hash: str) -> None:
+    tx.execute(users.update().where(users.c.id == user_id).values(password_hash=password_hash))
+
+
+def insert_member(tx: Tx, organization_id: str, user_id: str) -> None:
+    tx.execute(
+        members.insert(), {"organization_id": organization_id, "user_id": user_id, "created_at": tx.now}
+    )
+
+
+def delete_member(tx: Tx, organization_id: str, user_id: str) -> None:
+    tx.execute(
+        members.delete().where(members.c.organization_id == organization_id, members.c.user_id == user_id)
+    )
+
+
+def find_member(tx: Tx, organization_id: str, user_id: str) -> str | None:
+    """The email of a user who is a member of the organization and not disabled."""
+    row = tx.execute(
+        sa.select(users.c.email)
+        .join(members, members.c.user_id == users.c.id)
+        .where(
+            members.c.organization_id == organization_id,
+            users.c.id == user_id,
+            users.c.disabled_at.is_(None),
+        )
+    ).one_or_none()
+    return None if row is None else row.email
+
+
+def first_admin(tx: Tx, organization_id: str) -> tuple[str, str] | None:
+    """Id and email of the organization's longest-standing admin."""
+    row = tx.execute(
+        sa.select(users.c.id, users.c.email)
+        .join(members, members.c.user_id == users.c.id)
+        .join(role_bindings, role_bindings.c.principal_id == users.c.id)
+        .where(
+            members.c.organization_id == organization_id,
+            role_bindings.c.organization_id == organization_id,
+            role_bindings.c.role == "organization-admin",
+            role_bindings.c.project_id.is_(None),
+        )
+        .order_by(role_bindings.c.id)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else (row.id, row.email)
+
+
+_MEMBER = sa.select(
+    users.c.id, users.c.email, members.c.created_at.label("joined_at"), users.c.disabled_at
+).join(members, members.c.user_id == users.c.id)
+
+
+def get_member(tx: Tx, organization_id: str, user_id: str) -> Member | None:
+    row = tx.execute(
+        _MEMBER.where(members.c.organization_id == organization_id, users.c.id == user_id)
+    ).one_or_none()
+    return None if row is None else Member(**row._mapping)
+
+
+def list_members(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Member]:
+    """Members newest first, below the user id `after`."""
+    statement = _MEMBER.where(members.c.organization_id == organization_id)
+    if after is not None:
+        statement = statement.where(users.c.id < after)
+    return [Member(**row._mapping) for row in tx.execute(statement.order_by(users.c.id.desc()).limit(limit))]
+
+
+def admins(tx: Tx, organization_id: str) -> set[str]:
+    """Ids of the members who hold organization-admin on the organization and are not disabled."""
+    rows = tx.execute(
+        sa.select(users.c.id)
+        .join(members, members.c.user_id == users.c.id)
+        .join(role_bindings, role_bindings.c.principal_id == users.c.id)
+        .where(
+            members.c.organization_id == organization_id,
+            role_bindings.c.organization_id == organization_id,
+            role_bindings.c.role == "organization-admin",
+            role_bindings.c.project_id.is_(None),
+            users.c.disabled_at.is_(None),
+        )
+    )
+    return set(rows.scalars())
+
+
+def insert_invitation(tx: Tx, invitation: Invitation, access_id: str, digest: bytes, pepper_id: str) -> None:
+    tx.execute(
+        invitations.insert(),
+        {
+            "id": invitation.id,
+            "organization_id": invitation.organization_id,
+            "email": invitation.email,
+            "roles": {"roles": [[each.role, each.project_id] for each in invitation.roles]},
+            "access_id": access_id,
+            "digest": digest,
+            "pepper_id": pepper_id,
+            "created_at": invitation.created_at,
+            "expires_at": invitation.expires_at,
+        },
+    )
+
+
+def _invitation(row: sa.RowMapping) -> Invitation:
+    return Invitation(
+        row["id"],
+        row["organization_id"],
+        row["email"],
+        tuple(RoleBinding(role, project) for role, project in row["roles"]["roles"]),
+        row["created_at"],
+        row["expires_at"],
+        row["accepted_at"],
+    )
+
+
+def find_invitation(tx: Tx, organization_id: str, invitation_id: str) -> Invitation | None:
+    row = tx.execute(
+        sa.select(invitations).where(
+            invitations.c.organization_id == organization_id, invitations.c.id == invitation_id
+        )
+    ).one_or_none()
+    return None if row is None else _invitation(row._mapping)
+
+
+def find_invitation_by_access_id(tx: Tx, access_id: str) -> tuple[Invitation, bytes, str] | None:
+    """The invitation with its digest and the pepper of it."""
+    row = tx.execute(sa.select(invitations).where(invitations.c.access_id == access_id)).one_or_none()
+    return None if row is None else (_invitation(row._mapping), bytes(row.digest), row.pepper_id)
+
+
+def list_invitations(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Invitation]:
+    """Invitations newest first, below the id `after`."""
+    statement = sa.select(invitations).where(invitations.c.organization_id == organization_id)
+    if after is not None:
+        statement = statement.where(invitations.c.id < after)
+    rows = tx.execute(statement.order_by(invitations.c.id.desc()).limit(limit))
+    return [_invitation(row._mapping) for row in rows]
+
+
+def accept_invitation(tx: Tx, invitation_id: str) -> bool:
+    """Mark it accepted, once: whether this was the once."""
+    row = tx.execute(
+        invitations.update()
+        .where(
+            invitations.c.id == invitation_id,
+            invitations.c.accepted_at.is_(None),
+            invitations.c.expires_at > tx.now,
+        )
+        .values(accepted_at=tx.now)
+        .returning(invitations.c.id)
+    ).first()
+    return row is not None
+
+
+def delete_invitation(tx: Tx, invitation_id: str) -> None:
+    tx.execute(invitations.delete().where(invitations.c.id == invitation_id))

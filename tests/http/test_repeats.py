@@ -1,0 +1,131 @@
+"""Requests that are sent again, or against what has changed meanwhile: Idempotency-Key, ETag, If-Match."""
+
+import json
+
+from tests.cast import Front
+
+CREATE = ("POST", "/v1/service-accounts")
+BODY = {"display_name": "CI", "credential": {"kind": "api_key"}}
+
+
+def test_a_repeat_gets_the_first_answer_without_the_secret(front: Front) -> None:
+    """§4 of the interface breaks: a request that is sent twice makes two, or shows the secret twice."""
+    key, again = front.house.alice_key, {"idempotency-key": "one"}
+    first = front.ask(*CREATE, BODY, key=key, headers=again)
+    second = front.ask(*CREATE, BODY, key=key, headers=again)
+    assert (first.status, second.status) == (201, 201)
+    assert first.json()["secret"].startswith("ak-")
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert second.json() == first.json() | {"secret": None}
+    assert len(front.ask("GET", "/v1/service-accounts", key=key).json()["data"]) == 1
+
+
+def test_a_key_is_for_one_request_of_one_caller(front: Front) -> None:
+    """§4 of the interface breaks: an answer is given to another request, or to another caller."""
+    house = front.house
+    again = {"idempotency-key": "one"}
+    assert front.ask(*CREATE, BODY, key=house.alice_key, headers=again).status == 201
+    other = front.ask(*CREATE, {"display_name": "Other"}, key=house.alice_key, headers=again)
+    assert (other.status, other.json()["code"]) == (422, "idempotency-mismatch")
+    elsewhere = front.ask("POST", "/v1/api-keys", BODY | {}, key=house.alice_key, headers=again)
+    assert elsewhere.status == 422
+    charlie = front.ask(*CREATE, BODY, key=house.charlie_key, headers=again)
+    assert charlie.status == 201
+    assert "idempotency-replayed" not in charlie.headers
+    house.clock.advance(24 * 3600 * 1_000_000)
+    assert front.ask(*CREATE, {"display_name": "Other"}, key=house.alice_key, headers=again).status == 201
+
+
+def test_a_refusal_is_not_kept(front: Front) -> None:
+    """§4 of the interface breaks: what was refused once stays refused for a day."""
+    key, again = front.house.alice_key, {"idempotency-key": "one"}
+    body = {"display_name": "CI", "roles": [{"role": "nobody"}]}
+    assert front.ask(*CREATE, body, key=key, headers=again).status == 422
+    front.ask("POST", "/v1/roles", {"name": "nobody", "scopes": []}, key=key)
+    assert front.ask(*CREATE, body, key=key, headers=again).status == 201
+    assert front.ask(*CREATE, BODY, key=key, headers={"idempotency-key": "x" * 256}).status == 400
+
+
+def test_a_stale_tag_changes_nothing(front: Front) -> None:
+    """§3.8 breaks: two people edit at once and one never learns that the other's change is gone."""
+    key = front.house.alice_key
+    made = front.ask("POST", "/v1/projects", {"name": "Alpha"}, key=key).json()
+    address = f"/v1/projects/{made['id']}"
+    tag = front.ask("GET", address, key=key).headers["etag"]
+    changed = front.ask("PATCH", address, {"name": "Beta"}, key=key, headers={"if-match": tag})
+    assert changed.status == 200
+    stale = front.ask("PATCH", address, {"name": "Gamma"}, key=key, headers={"if-match": tag})
+    assert (stale.status, stale.json()["code"]) == (412, "precondition-failed")
+    assert front.ask("DELETE", address, key=key, headers={"if-match": tag}).status == 412
+    assert front.ask("GET", address, key=key).json()["name"] == "Beta"
+    assert front.ask("DELETE", address, key=key, headers={"if-match": "*"}).status == 204
+
+
+def test_use_does_not_change_a_tag(front: Front) -> None:
+    """§4 of the interface breaks: a key that is in use can never be edited with If-Match."""
+    key = front.house.alice_key
+    robo = front.house.key(front.house.account())
+    address = f"/v1/credentials/{robo.listed.credential.id}"
+    tag = front.ask("GET", address, key=key).headers["etag"]
+    front.ask("GET", "/v1/capabilities", key=robo.secret.reveal())
+    front.write_counts()
+    seen = front.ask("GET", address, key=key)
+    assert seen.json()["last_used_at"] is not None
+    assert seen.headers["etag"] == tag
+
+
+def test_the_operator_names_the_organization_it_acts_in(front: Front) -> None:
+    """Tenancy breaks: the operator cannot help a customer, acts unseen, or a customer reaches another."""
+    house = front.house
+    there = f"organization={house.umbrella.id}"
+    made = front.ask("POST", f"/v1/service-accounts?{there}", {"display_name": "Help"}, key=house.alice_key)
+    assert made.json()["service_account"]["organization"] == house.umbrella.id
+    log = front.ask("GET", "/v1/audit-events?limit=1", key=house.charlie_key).json()["data"][0]
+    assert (log["action"], log["actor"]["display"]) == (
+        "service_account.created",
+        "alice@acme.test (API key)",
+    )
+    for path in (
+        "/v1/service-accounts",
+        "/v1/projects",
+        "/v1/members",
+        "/v1/audit-events",
+        "/v1/credentials",
+    ):
+        refused = front.ask("GET", f"{path}?organization={house.acme.id}", key=house.charlie_key)
+        assert (refused.status, refused.json()["code"]) == (404, "not-found"), path
+    assert front.ask("GET", f"/v1/projects?{there}", key=house.charlie_key).status == 200
+
+
+def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> None:
+    """P1 breaks: a request whose credential was revoked before its turn came is still done."""
+    house = front.house
+    assert front.ask("GET", "/v1/capabilities", key=house.alice_key).status == 200
+    standing = front.facts.standing(house.alice_key[3:35])
+    assert standing is not None
+
+    def revoke_unannounced(tx: object) -> None:
+        from ostiary.storage import credentials
+
+        credentials.update(tx, standing.credential_id, {"revoked_at": house.clock.now})  # type: ignore[arg-type]
+
+    house.store.write_on((), revoke_unannounced)
+    refused = front.ask(*CREATE, BODY, key=house.alice_key)
+    assert refused.status == 401
+    assert "ak-" not in json.dumps(refused.json())
+
+
+def test_lists_refuse_filters_that_they_do_not_know(front: Front) -> None:
+    """§4 of the interface breaks: a filter is ignored, and the whole list taken for its part."""
+    for path in ("/v1/credentials?status=revoked", "/v1/projects?name=x", "/v1/members?limit=1&email=a"):
+        answer = front.ask("GET", path, key=front.house.alice_key)
+        assert (answer.status, answer.json()["errors"][0]["code"]) == (422, "unknown-field"), path
+
+
+def test_any_good_credential_may_ask_for_agents(front: Front) -> None:
+    """System 5 breaks: an account without a role gets no answer at the documents' address."""
+    robo = front.house.key(front.house.account(roles=()), resources=("agents/1",)).secret.reveal()
+    for headers in ({"x-api-key": robo}, {"api-key": robo}, {"authorization": f"ApiKey {robo}"}):
+        answer = front.ask("GET", "/v1/agents", headers=headers)
+        assert (answer.status, answer.json()) == (200, {"data": [], "next_cursor": None})
