@@ -69,10 +69,17 @@ def wrk(
     before = cpu_seconds(pid)
     out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     used = cpu_seconds(pid) - before
-    requests = int(re.search(r"(\d+) requests in", out)[1])  # type: ignore[index] # wrk always prints it
+    requests = _printed(r"(\d+) requests in", out)
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    per_second = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])  # type: ignore[index]
+    per_second = _printed(r"Requests/sec:\s+([\d.]+)", out)
     return Load(per_second, requests / used, int(errors[1]) if errors else 0)
+
+
+def _printed(pattern: str, text: str) -> float:
+    """A number that wrk always prints."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return float(found[1])
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

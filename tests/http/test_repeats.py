@@ -2,6 +2,8 @@
 
 import json
 
+from ostiary.storage import credentials
+from ostiary.storage.store import Tx
 from tests.cast import Front
 
 CREATE = ("POST", "/v1/service-accounts")
@@ -35,6 +37,43 @@ def test_a_key_is_for_one_request_of_one_caller(front: Front) -> None:
     assert "idempotency-replayed" not in charlie.headers
     house.clock.advance(24 * 3600 * 1_000_000)
     assert front.ask(*CREATE, {"display_name": "Other"}, key=house.alice_key, headers=again).status == 201
+
+
+def test_an_answer_is_the_credentials_that_asked(front: Front) -> None:
+    """P19, P1 break: a narrower key of the same user, or a key that has ended, reads a broader key's answer."""
+    house = front.house
+    again = {"idempotency-key": "one"}
+    boss = front.ask("POST", "/v1/api-keys", {}, key=house.alice_key).json()
+    assert front.ask(*CREATE, BODY, key=boss["secret"], headers=again).status == 201
+    narrow = {"access_level": "fine_grained", "scopes": ["read:agents"]}
+    limited = front.ask("POST", "/v1/api-keys", narrow, key=house.alice_key).json()["secret"]
+    assert front.ask(*CREATE, BODY, key=limited, headers=again).status == 403
+
+    def revoke_unannounced(tx: Tx) -> None:
+        credentials.update(tx, boss["credential"]["id"], {"revoked_at": house.clock.now})
+
+    house.store.write_on((), revoke_unannounced)
+    assert front.ask(*CREATE, BODY, key=boss["secret"], headers=again).status == 401
+
+
+def test_every_resource_with_a_tag_can_be_guarded_by_it(front: Front) -> None:
+    """§4 of the interface breaks: If-Match is taken and ignored."""
+    house = front.house
+    key, stale = house.alice_key, {"if-match": '"stale"'}
+    account = house.account().account.id
+    front.ask("POST", "/v1/roles", {"name": "reader", "scopes": []}, key=key)
+    front.ask("PUT", "/v1/access-rules/web", {"match": []}, key=key)
+    invited = front.ask("POST", "/v1/invitations", {"email": "eve@acme.test", "roles": []}, key=key).json()
+    for method, path in (
+        ("POST", f"/v1/service-accounts/{account}/disable"),
+        ("POST", f"/v1/service-accounts/{account}/enable"),
+        ("DELETE", f"/v1/service-accounts/{account}"),
+        ("DELETE", f"/v1/members/{house.bob.actor.id}"),
+        ("DELETE", f"/v1/invitations/{invited['invitation']['id']}"),
+        ("DELETE", "/v1/roles/reader"),
+        ("DELETE", "/v1/access-rules/web"),
+    ):
+        assert front.ask(method, path, key=key, headers=stale).status == 412, path
 
 
 def test_a_refusal_is_not_kept(front: Front) -> None:
@@ -105,10 +144,8 @@ def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> No
     standing = front.facts.standing(house.alice_key[3:35])
     assert standing is not None
 
-    def revoke_unannounced(tx: object) -> None:
-        from ostiary.storage import credentials
-
-        credentials.update(tx, standing.credential_id, {"revoked_at": house.clock.now})  # type: ignore[arg-type]
+    def revoke_unannounced(tx: Tx) -> None:
+        credentials.update(tx, standing.credential_id, {"revoked_at": house.clock.now})
 
     house.store.write_on((), revoke_unannounced)
     refused = front.ask(*CREATE, BODY, key=house.alice_key)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
+from ostiary.services import callers
 from ostiary.storage import answers as rows
 from ostiary.storage.store import Tx
 
@@ -23,7 +24,9 @@ def once(
     The answer is kept in the transaction of the work, so neither is there without the other. `request` is
     everything that makes it the same request. Raises idempotency-mismatch for another one.
     """
-    caller_id = f"{caller.organization_id}/{caller.actor.id}"
+    # A credential's own answers only: another key of the same user may be allowed to read less.
+    caller = callers.refreshed(tx, caller)
+    caller_id = f"{caller.organization_id}/{caller.actor.credential_id or caller.actor.id}"
     digest = blake2b(request, digest_size=32).digest()
     # A client may send anything as its key, a secret included: only a digest of it is kept.
     key = blake2b(key.encode(), digest_size=16).hexdigest()

@@ -38,5 +38,12 @@ def put(
 
 @router.delete("/{name}", status_code=204)
 def delete(request: Request, caller: CallerOf, name: str) -> Response:
-    perform(request, caller, lambda _: {}, authorization.delete_rule, name)
+    perform(
+        request,
+        caller,
+        lambda _: {},
+        authorization.delete_rule,
+        name,
+        current=lambda tx, who: {"name": name} | authorization.get_rule(tx, who, name),
+    )
     return nothing()

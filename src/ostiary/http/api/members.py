@@ -55,7 +55,14 @@ def set_roles(
 
 @router.delete("/members/{member}", status_code=204)
 def remove(request: Request, caller: CallerOf, member: str) -> Response:
-    perform(request, caller, lambda _: {}, members.remove, member)
+    perform(
+        request,
+        caller,
+        lambda _: {},
+        members.remove,
+        member,
+        current=lambda tx, who: member_json(members.get(tx, who, member), who.organization_id),
+    )
     return nothing()
 
 
@@ -90,5 +97,12 @@ def get_invitation(request: Request, caller: CallerOf, invitation: str) -> Respo
 
 @router.delete("/invitations/{invitation}", status_code=204)
 def delete_invitation(request: Request, caller: CallerOf, invitation: str) -> Response:
-    perform(request, caller, lambda _: {}, members.delete_invitation, invitation)
+    perform(
+        request,
+        caller,
+        lambda _: {},
+        members.delete_invitation,
+        invitation,
+        current=lambda tx, who: invitation_json(members.get_invitation(tx, who, invitation)),
+    )
     return nothing()

@@ -70,7 +70,14 @@ def update(
 
 @router.delete("/roles/{role}", status_code=204)
 def delete(request: Request, caller: CallerOf, role: str) -> Response:
-    perform(request, caller, lambda _: {}, roles.delete_role, role)
+    perform(
+        request,
+        caller,
+        lambda _: {},
+        roles.delete_role,
+        role,
+        current=lambda tx, who: role_json(roles.get_role(tx, who, role)),
+    )
     return nothing()
 
 

@@ -99,12 +99,16 @@ def delete(request: Request, caller: CallerOf, account: str) -> Response:
 
 @router.post("/{account}/disable")
 def disable(request: Request, caller: CallerOf, account: str) -> Response:
-    return perform(request, caller, account_json, directory.set_disabled, account, True)
+    return perform(
+        request, caller, account_json, directory.set_disabled, account, True, current=_current(account)
+    )
 
 
 @router.post("/{account}/enable")
 def enable(request: Request, caller: CallerOf, account: str) -> Response:
-    return perform(request, caller, account_json, directory.set_disabled, account, False)
+    return perform(
+        request, caller, account_json, directory.set_disabled, account, False, current=_current(account)
+    )
 
 
 @router.get("/{account}/role-bindings")
