@@ -1,11 +1,13 @@
 """§2: a shell completes commands, options, and names that only the profile or the service knows."""
 
+import contextlib
 import json
 import os
 import shlex
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,30 @@ def test_nothing_is_said_where_nothing_can_be_known(config: Path) -> None:
         assert _offered(line, {"OSTIARY_URL": url, "OSTIARY_API_KEY": "ak-x"}) == []
     config.write_text("not toml")
     assert _offered(line) == _offered("ostiary --context ") == []
+
+
+def test_a_service_that_never_ends_its_answer_is_not_waited_for() -> None:
+    """§2 breaks: a press of a key hangs as long as somebody's service likes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+                connection.settimeout(0.1)  # no time-out of a single read ever passes
+                while True:
+                    connection.sendall(b" ")
+                    with contextlib.suppress(TimeoutError):
+                        connection.recv(1)
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        line = "ostiary service-account show "
+        assert _offered(line, {"OSTIARY_URL": url, "OSTIARY_API_KEY": "ak-x"}) == []
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 def test_no_credential_is_sent_in_clear_for_a_press_of_a_key(stranger: Stranger) -> None:

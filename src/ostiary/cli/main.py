@@ -88,8 +88,6 @@ class Commands(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            if context.resilient_parsing:
-                return None, None, []
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=context)
         return super().resolve_command(context, args)
 
