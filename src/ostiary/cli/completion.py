@@ -75,7 +75,7 @@ def credentials(
     rows = _ask(context, "/v1/credentials", {"limit": PAGE})
 
     def find() -> list[tuple[str, str]]:
-        return [(each["id"], f"{each['name']} …{each['last6']} {each['status']}") for each in rows()]
+        return [(each["id"], f"{each['name']} {each['display']} {each['status']}") for each in rows()]
 
     return _offered(find, incomplete)
 

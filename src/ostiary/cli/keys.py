@@ -274,7 +274,11 @@ def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
     metavar="LENGTH",
     help="How long the old key is accepted, such as 24h, up to 30d; 0: ends now.",
 )
-@click.option("--expires", metavar="WHEN", help="A new expiry: 90d, or a time; without it the expiry stays.")
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    help="A new expiry: 90d, a date (UTC) or a time; without it the expiry stays.",
+)
 @format_option
 @json_option
 @with_client
