@@ -27,6 +27,9 @@ REVIEWED = """
                                                       nobody stranger viewer developer resource narrow admin
 GET    /healthz                                        200    200      200    200       200      200    200
 GET    /readyz                                         200    200      200    200       200      200    200
+GET    /docs                                           200    200      200    200       200      200    200
+GET    /docs/style.css                                 200    200      200    200       200      200    200
+GET    /docs/{page}                                    200    200      200    200       200      200    200
 GET    /v1/capabilities                                401    200      200    200       200      200    200
 POST   /v1/verify                                      401    200      403    403       200      403    200
 GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
@@ -198,6 +201,7 @@ def test_who_may_do_what(front: Front, who: str) -> None:
             "name": "web",
             "rule": rule,
             "path": "agents",
+            "page": "quickstart",
         }
         target = path.format(**names)
         answer = front.ask(method, target, BODIES.get(f"{method} {path}"), key=key)

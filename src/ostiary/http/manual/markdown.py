@@ -19,6 +19,9 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 ABSOLUTE: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+COLOURED: Final = HtmlFormatter(nowrap=True)
+SHORT: Final = 24
+"""Characters of code within a line that are not broken."""
 COMMENT: Final = re.compile(r"\s*<!--(?:(?!-->).)*-->\s*", re.DOTALL)
 
 
@@ -69,7 +72,7 @@ def code(text: str, language: str = "") -> Markup:
     if language:
         try:
             lexer = get_lexer_by_name(language, stripnl=False)
-            inner = Markup(highlighted(text, lexer, HtmlFormatter(nowrap=True)))  # noqa: S704 - Pygments escapes
+            inner = Markup(highlighted(text, lexer, COLOURED))  # noqa: S704 - Pygments escapes
         except ClassNotFound:
             pass
     # A block that is wider than the page scrolls: the keyboard must be able to get there.
@@ -139,6 +142,16 @@ def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: O
     return str(code(tokens[index].content, tokens[index].info.strip()))
 
 
+def _code_inline(
+    _self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any
+) -> str:
+    """A short name stays on one line, a long one may be broken between its words."""
+    content = tokens[index].content
+    if len(content) <= SHORT:
+        return str(Markup('<code class="short">{}</code>').format(content))
+    return str(Markup("<code>{}</code>").format(escape(content).replace("_", Markup("_<wbr>"))))
+
+
 def _heading_close(
     self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: Any
 ) -> str:
@@ -161,6 +174,7 @@ def _parser() -> MarkdownIt:
     for name, rule in (
         ("html_block", _html),
         ("html_inline", _html),
+        ("code_inline", _code_inline),
         ("fence", _fence),
         ("code_block", _fence),
         ("heading_close", _heading_close),

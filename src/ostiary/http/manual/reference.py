@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -17,18 +18,12 @@ from ostiary.http.manual.markdown import Heading
 METHODS: Final = ("get", "post", "put", "patch", "delete")
 Json = Mapping[str, Any]
 
-NOTES: Final = {
-    # A keyword of JSON Schema, and how a person reads it.
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "minimum": "at least {}",
-    "maximum": "at most {}",
-    "exclusiveMinimum": "more than {}",
-    "exclusiveMaximum": "less than {}",
-    "pattern": "matches {}",
-}
+BOUNDS: Final = (
+    # Keywords of JSON Schema that belong together, and what they count.
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+    ("minimum", "maximum", ""),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +34,7 @@ class Member:
     type: str
     required: bool
     description: Markup
-    notes: tuple[str, ...]
+    notes: tuple[Markup, ...]
     choices: tuple[str, ...]
     members: tuple["Member", ...]
 
@@ -53,6 +48,10 @@ class Shown:
     members: tuple[Member, ...]
     example: Markup | None
 
+    @property
+    def good(self) -> bool:
+        return self.status.startswith("2")
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -61,7 +60,6 @@ class Operation:
     path: str
     summary: str
     description: Markup
-    scopes: tuple[str, ...]
     parameters: tuple[tuple[str, tuple[Member, ...]], ...]
     """By where they stand: `Path`, `Query`, `Header`."""
     body: tuple[Member, ...]
@@ -127,19 +125,17 @@ def _operation(document: Json, path: str, method: str, operation: Json) -> Opera
     body = _content(_resolved(document, operation.get("requestBody", {})))
     responses = operation.get("responses", {})
     answers = tuple(_answer(document, status, responses[status]) for status in sorted(responses))
-    shown = [each for each in answers if each.status.startswith("2")]
     return Operation(
         anchor=re.sub(r"[^a-z0-9]+", "-", f"{method} {path}".lower()).strip("-"),
         method=method.upper(),
         path=path,
         summary=operation.get("summary", path),
         description=_prose(operation.get("description")),
-        scopes=_scopes(document, operation),
         parameters=tuple((place, found) for place, found in places if found),
         body=_members(document, body.get("schema", {})),
         request=_curl(document, path, method, operation, parameters, body),
         answers=answers,
-        example=next((each for each in shown if each.example is not None), None),
+        example=next((each for each in answers if each.good and each.example is not None), None),
     )
 
 
@@ -158,12 +154,6 @@ def _answer(document: Json, status: str, response: Json) -> Shown:
         _members(document, content.get("schema", {})),
         None if example is None else markdown.code(_json(example), "json"),
     )
-
-
-def _scopes(document: Json, operation: Json) -> tuple[str, ...]:
-    """Every scope that some way of authenticating asks for."""
-    needed = operation.get("security", document.get("security", ()))
-    return tuple(dict.fromkeys(scope for way in needed for scopes in way.values() for scope in scopes))
 
 
 # Schemas
@@ -194,17 +184,10 @@ def _member(document: Json, name: str, schema: Json, required: bool, above: tupl
     said = {**_resolved(document, schema), **{key: each for key, each in schema.items() if key != "$ref"}}
     alternatives = [_resolved(document, each) for each in _alternatives(said)]
     values = [each for each in (said, *alternatives) if each.get("type") != "null"]
-    notes = [
-        text.format(each[keyword]) for each in values for keyword, text in NOTES.items() if keyword in each
-    ]
-    notes += [
-        f"each {text.format(each['items'][keyword])}"
-        for each in values
-        for keyword, text in NOTES.items()
-        if keyword in each.get("items", ())
-    ]
-    if said.get("default") is not None:
-        notes.append(f"default {_json(said['default'])}")
+    notes = [note for each in values for note in _notes(each)]
+    notes += [Markup("each {}").format(note) for each in values for note in _notes(each.get("items", {}))]
+    if said.get("default") not in (None, "", [], {}):
+        notes.append(Markup("default <code>{}</code>").format(_json(said["default"])))
     choices = [
         _json(choice)
         for each in values
@@ -222,6 +205,22 @@ def _member(document: Json, name: str, schema: Json, required: bool, above: tupl
         tuple(dict.fromkeys(choices)),
         _members(document, schema, above),
     )
+
+
+def _notes(schema: Json) -> Iterator[Markup]:
+    """What a value must keep to, as a person reads it."""
+    for least, most, counted in BOUNDS:
+        match schema.get(least), schema.get(most):
+            case None, None:
+                pass
+            case low, None:
+                yield Markup("at least {}{}").format(low, counted)
+            case None, high:
+                yield Markup("at most {}{}").format(high, counted)
+            case low, high:
+                yield Markup("{} to {}{}").format(low, high, counted)
+    if "pattern" in schema:
+        yield Markup("matches <code>{}</code>").format(schema["pattern"])
 
 
 def _alternatives(schema: Json) -> list[Json]:
@@ -265,10 +264,9 @@ def _resolved(document: Json, schema: Json) -> Json:
 
 
 def _content(holder: Json) -> Json:
-    """The JSON of a request or of an answer; problems are JSON too."""
-    found = holder.get("content", {})
-    chosen: Json = found.get("application/json") or found.get("application/problem+json") or {}
-    return chosen
+    """The JSON of a request or of an answer. Problems look alike everywhere, and are not shown each time."""
+    found: Json = holder.get("content", {}).get("application/json", {})
+    return found
 
 
 def _example(document: Json, content: Json) -> Any:
@@ -308,8 +306,11 @@ def _parameter_example(parameter: Json) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """JSON as a person would lay it out: lists of plain values on one line."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return re.sub(r"\[\n\s+([^\[\]{}]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
+@cache
 def _prose(text: str | None) -> Markup:
     return markdown.render(text or "").html
