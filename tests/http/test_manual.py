@@ -1,9 +1,11 @@
 """The manual at `/docs`: every page is there, every link leads somewhere, nothing comes from outside."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import urldefrag
 
 import pytest
@@ -71,6 +73,17 @@ def test_every_page_can_be_reached(front: Front) -> None:
     """The documentation breaks: a page of docs/ is not served, or no page leads to it."""
     assert len(of_docs()) > 10
     assert set(of_docs()) - {path for path, _ in crawl(front)} == set()
+
+
+def test_an_installed_package_has_the_pages() -> None:
+    """The manual breaks where it was installed: its pages are not in the package, or not where they are looked for."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+    installed = Path(pages.__file__).with_name("docs").relative_to(ROOT / "src")
+    assert wheel["force-include"] == {"docs": installed.as_posix()}
+    assert not (ROOT / "src" / installed).exists()  # in a checkout they are read where they are written
+    assert pages.directory() == ROOT / "docs"
 
 
 def test_every_link_and_anchor_leads_somewhere(front: Front) -> None:
@@ -250,6 +263,12 @@ def test_headings_have_the_anchors_that_links_name() -> None:
     """The manual breaks: an anchor is not what GitHub makes of the heading, so links differ between the two."""
     found = markdown.render("# A\n## `X-Auth` is *no* one's, at 403\n## a_b\n## Same\n## Same\n").headings
     assert [each.anchor for each in found] == ["a", "x-auth-is-no-ones-at-403", "a_b", "same", "same-1"]
+
+
+def test_a_page_loads_no_picture() -> None:
+    """The manual breaks without internet, or tells others who reads it."""
+    made = Read(markdown.render("![x](https://x.test/a.png)").html)
+    assert "img" not in {tag for tag, _ in made.tags}
 
 
 def test_javascript_is_no_link() -> None:
