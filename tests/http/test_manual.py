@@ -341,7 +341,7 @@ DOCUMENT = {
                         ],
                         "default": None,
                     },
-                    "access_level": {"enum": ["full", "fine_grained"], "default": "full", "type": "string"},
+                    "access_level": {"enum": ["full", "fine_grained"], "default": "full"},
                     "roles": {"type": "array", "items": {"$ref": "#/components/schemas/Role"}},
                     "until": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
                     "limits": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
@@ -383,7 +383,7 @@ def test_the_reference_shows_what_an_operation_takes() -> None:
     assert shown == {
         "display_name": ("string", True, ["1 to 253 characters", r"matches \S"], ()),
         "scopes": ("list of strings or null", False, ["at most 100 items", "each at most 9 characters"], ()),
-        "access_level": ("string", False, ['default "full"'], ('"full"', '"fine_grained"')),
+        "access_level": ("string", False, ['default "full"'], ("full", "fine_grained")),
         "roles": ("list of objects", False, [], ()),
         "until": ("time or null", False, [], ()),
         "limits": ("object", False, [], ()),

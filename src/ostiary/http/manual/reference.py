@@ -189,10 +189,9 @@ def _member(document: Json, name: str, schema: Json, required: bool, above: tupl
     if said.get("default") not in (None, "", [], {}):
         notes.append(Markup("default <code>{}</code>").format(_json(said["default"])))
     choices = [
-        _json(choice)
-        for each in values
-        for place in (each, each.get("items", {}))
-        for choice in (*place.get("enum", ()), *([place["const"]] if "const" in place else ()))
+        each if isinstance(each, str) else _json(each)
+        for value in values
+        for each in (*_choices(value), *_choices(value.get("items", {})))
     ]
     return Member(
         name,
@@ -223,6 +222,10 @@ def _notes(schema: Json) -> Iterator[Markup]:
         yield Markup("matches <code>{}</code>").format(schema["pattern"])
 
 
+def _choices(schema: Json) -> tuple[Any, ...]:
+    return (schema["const"],) if "const" in schema else tuple(schema.get("enum", ()))
+
+
 def _alternatives(schema: Json) -> list[Json]:
     return [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
 
@@ -233,8 +236,7 @@ def _type(document: Json, schema: Json) -> str:
     kind = schema.get("type")
     if kind is None:
         names = [_type(document, each) for each in _alternatives(schema)]
-        if not names and "const" in schema:
-            names = [_type_of(schema["const"])]
+        names = names or [_type_of(each) for each in _choices(schema)]
         return " or ".join(dict.fromkeys(names)) or "any"
     if isinstance(kind, list):
         return " or ".join(_type(document, {**schema, "type": each}) for each in kind)
