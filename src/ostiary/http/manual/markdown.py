@@ -55,10 +55,10 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def render(text: str, resolve: Resolve = Target, shift: int = 0) -> Rendered:
-    """A page. With `shift`, its headings are that many levels lower."""
+def render(text: str, resolve: Resolve = Target) -> Rendered:
+    """A page, with links that lead where `resolve` says."""
     tokens = _PARSER.parse(text)
-    headings = tuple(_anchor(tokens, shift))
+    headings = tuple(_anchor(tokens))
     for token in tokens:
         if token.children:
             token.children = list(_follow(token.children, resolve))
@@ -88,7 +88,7 @@ def _words(tokens: Sequence[Token]) -> str:
     return "".join(token.content for token in tokens if token.type in ("text", "code_inline"))
 
 
-def _anchor(tokens: list[Token], shift: int) -> Iterator[Heading]:
+def _anchor(tokens: list[Token]) -> Iterator[Heading]:
     """Give each heading its anchor. A second one of the same name gets a number."""
     seen: dict[str, int] = {}
     for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
@@ -103,7 +103,6 @@ def _anchor(tokens: list[Token], shift: int) -> Iterator[Heading]:
         opening.attrSet("id", anchor)
         if level > 1:
             closing.meta["anchor"] = anchor
-        opening.tag = closing.tag = f"h{min(level + shift, 6)}"
         yield Heading(level, anchor, text)
 
 

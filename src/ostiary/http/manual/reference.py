@@ -81,7 +81,6 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    title: str
     description: Markup
     sections: tuple[Section, ...]
     headings: tuple[Heading, ...]
@@ -99,9 +98,8 @@ def read(document: Json) -> Reference:
         for name, operations in tagged.items()
         if operations
     )
-    info = document.get("info", {})
     headings = tuple(Heading(2, each.anchor, each.name) for each in sections)
-    return Reference(info.get("title", ""), _prose(info.get("description")), sections, headings)
+    return Reference(_prose(document.get("info", {}).get("description")), sections, headings)
 
 
 def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
