@@ -26,7 +26,8 @@ THIRD_PARTIES = {
     "core": {"cryptography"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
-    "http": {"anyio", "fastapi", "orjson", "pydantic", "starlette", "structlog", "uvicorn", "uvloop"},
+    "http": {"anyio", "fastapi", "orjson", "pydantic", "starlette", "structlog", "uvicorn", "uvloop"}
+    | {"jinja2", "markdown_it", "markupsafe", "pygments"},
     "client": {"httpx2"},
     "cli": {"click", "platformdirs", "rich"},
     "config": {"pydantic", "pydantic_core"},
