@@ -21,9 +21,16 @@ COMMANDS: Final = {
     "config": ("local", "Print the settings in effect, secrets hidden."),
     "doctor": ("local", "Check that the installation is sound."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
+    "organization": ("organizations", "See your organization; the operator: manage all of them."),
+    "policy": ("policies", "See and set an organization's limits."),
+    "project": ("projects", "Manage projects and who has which role on them."),
+    "member": ("members", "Invite people and manage what they may do."),
+    "invitation": ("members", "See and withdraw invitations."),
+    "role": ("roles", "Manage an organization's own roles."),
+    "scope": ("roles", "See the catalogue of scopes; the operator: change it."),
     "service-account": ("accounts", "Create and manage service accounts."),
     "api-key": ("keys", "Generate API keys."),
-    "credential": ("keys", "List, deactivate, revoke and delete credentials."),
+    "credential": ("keys", "List, change, revoke and delete credentials."),
     "access-rule": ("rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "api-call": ("remote", "Call any address of the API."),
@@ -160,24 +167,47 @@ def _explained(error: Exception, arguments: list[str]) -> int | None:
 
 def _refused(error: Any, arguments: list[str]) -> int:
     """An answer other than success, and what to do next."""
-    group = arguments[0] if arguments else ""
+    group = next((each for each in arguments if each in COMMANDS), "")
+    missing = _LISTS.get(error.detail.removeprefix("There is no such ").removesuffix("."))
     hints = []
     if error.status == 401:
         hints = ["Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."]
     elif error.status == 403:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
-    elif error.status == 404 and group in {"service-account", "credential", "access-rule"}:
-        hints = [f"`ostiary {group} list` shows what there is."]
+    elif error.status == 404 and missing:
+        hints = [f"`ostiary {missing} list` shows what there is."]
     elif "earliest" in error.body:
         hints = [f"From {error.body['earliest']} on it can be deleted."]
     if error.status == 422 and error.field_errors:
         for pointer, detail in error.field_errors:
             _failed(2, f"{_option(pointer, group)} {detail}")
+        for code, hint in _FIELD_HINTS.items():
+            if any(each.get("code") == code for each in error.body["errors"]):
+                click.echo(hint, err=True)
         return 2
     if error.status in (502, 503, 504):
         return _failed(3, str(error), *hints)
     return _failed(4 if error.status in (401, 403) else 1, str(error), *hints)
 
+
+_LISTS: Final = {
+    # What the API says it cannot find: the command that lists them.
+    "organization": "organization",
+    "project": "project",
+    "project or organization": "project",
+    "member": "member",
+    "invitation": "invitation",
+    "role": "role",
+    "scope": "scope",
+    "service account": "service-account",
+    "credential": "credential",
+    "access rule": "access-rule",
+}
+
+_FIELD_HINTS: Final = {
+    "unknown-role": "`ostiary role list` shows the roles that there are.",
+    "unknown-scope": "`ostiary scope list` and `ostiary role show organization-admin` show the scopes that there are.",
+}
 
 _OPTIONS: Final = {
     "display_name": "--name",
@@ -186,8 +216,10 @@ _OPTIONS: Final = {
     "resources": "--resource",
     "allowed_ips": "--ip",
     "expires_at": "--expires",
-    "roles": "--role",
-    "bindings": "--role",
+    "roles": "ROLE",
+    "bindings": "ROLE",
+    "email": "EMAIL",
+    "scope": "SCOPE",
 }
 
 
@@ -196,7 +228,11 @@ def _option(pointer: str, group: str) -> str:
     path = pointer.strip("/").removeprefix("credential/")
     if group in {"api-call", "access-rule"}:
         return path or "The body"
+    if group == "policy":
+        return path.replace("ceilings/", "the ceiling of ")
     name = path.partition("/")[0]
+    if (group, name) == ("role", "name"):
+        return "NAME"
     return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 
