@@ -167,15 +167,14 @@ def _explained(error: Exception, arguments: list[str]) -> int | None:
 
 def _refused(error: Any, arguments: list[str]) -> int:
     """An answer other than success, and what to do next."""
-    group = next((each for each in arguments if each in COMMANDS), "")
-    missing = _LISTS.get(error.detail.removeprefix("There is no such ").removesuffix("."))
+    group = arguments[0] if arguments else ""
     hints = []
     if error.status == 401:
         hints = ["Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."]
     elif error.status == 403:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
-    elif error.status == 404 and missing:
-        hints = [f"`ostiary {missing} list` shows what there is."]
+    elif error.status == 404 and (listed := _listing(error.detail, group)):
+        hints = [f"`ostiary {listed} list` shows what there is."]
     elif "earliest" in error.body:
         hints = [f"From {error.body['earliest']} on it can be deleted."]
     if error.status == 422 and error.field_errors:
@@ -190,19 +189,16 @@ def _refused(error: Any, arguments: list[str]) -> int:
     return _failed(4 if error.status in (401, 403) else 1, str(error), *hints)
 
 
-_LISTS: Final = {
-    # What the API says it cannot find: the command that lists them.
-    "organization": "organization",
-    "project": "project",
-    "project or organization": "project",
-    "member": "member",
-    "invitation": "invitation",
-    "role": "role",
-    "scope": "scope",
-    "service account": "service-account",
-    "credential": "credential",
-    "access rule": "access-rule",
-}
+_LISTED: Final = (
+    "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "access-rule",
+)  # fmt: skip
+
+
+def _listing(detail: str, group: str) -> str | None:
+    """The command whose `list` shows what was not found: what the answer names, else what was worked on."""
+    noun = detail.removeprefix("There is no such ").removesuffix(".").partition(" or ")[0].replace(" ", "-")
+    return next((each for each in (noun, group) if each in _LISTED), None)
+
 
 _FIELD_HINTS: Final = {
     "unknown-role": "`ostiary role list` shows the roles that there are.",
