@@ -25,8 +25,8 @@ from ostiary.core.check import slug_of
 OWN = "-"
 """Names the organization that the caller acts in."""
 
-own_argument = click.argument("organization", metavar="[ORGANIZATION]", default=OWN)
-organization_argument = click.argument("organization")
+own_argument = click.argument("named", metavar="[ORGANIZATION]", default=OWN)
+organization_argument = click.argument("named", metavar="ORGANIZATION")
 
 
 @click.group("organization", cls=Group)
@@ -68,7 +68,7 @@ def create(api: Client, name: str, slug: str | None, as_json: bool) -> None:
     made = api.request("POST", "/v1/organizations", json=body)
     tell(made, as_json, f"{made['name']} is made: {made['slug']}, {made['id']}.")
     if not as_json:
-        invite = f"ostiary --organization {made['slug']} member invite EMAIL --role organization-admin"
+        invite = f"ostiary --organization {made['id']} member invite EMAIL --role organization-admin"
         click.echo(f"Next: {printable(invite)}", err=True)
 
 
@@ -76,9 +76,9 @@ def create(api: Client, name: str, slug: str | None, as_json: bool) -> None:
 @own_argument
 @json_option
 @with_client
-def show(api: Client, organization: str, as_json: bool) -> None:
+def show(api: Client, named: str, as_json: bool) -> None:
     """Show one organization."""
-    show_one(api.request("GET", _address(organization)), as_json, _fields)
+    show_one(api.request("GET", _address(named)), as_json, _fields)
 
 
 @organization_command.command()
@@ -86,9 +86,9 @@ def show(api: Client, organization: str, as_json: bool) -> None:
 @click.option("--name", required=True, help="Display name, 1 to 253 characters.")
 @json_option
 @with_client
-def update(api: Client, organization: str, name: str, as_json: bool) -> None:
+def update(api: Client, named: str, name: str, as_json: bool) -> None:
     """Change an organization's name; its slug is fixed."""
-    changed = api.request("PATCH", _address(organization), json={"name": name})
+    changed = api.request("PATCH", _address(named), json={"name": name})
     tell(changed, as_json, f"{changed['slug']} is called {changed['name']}.")
 
 
@@ -97,28 +97,28 @@ def update(api: Client, organization: str, name: str, as_json: bool) -> None:
 @yes_option
 @json_option
 @with_client
-def suspend(api: Client, organization: str, yes: bool, as_json: bool) -> None:
+def suspend(api: Client, named: str, yes: bool, as_json: bool) -> None:
     """Refuse all of an organization's credentials, until it is resumed. The operator's."""
 
     def question() -> str:
-        found = api.request("GET", _address(organization))
+        found = api.request("GET", _address(named))
         return f"Suspend {found['name']} ({found['slug']}) and refuse all of its credentials?"
 
     confirm(yes, question)
-    _set(api, organization, True, as_json)
+    _set(api, named, True, as_json)
 
 
 @organization_command.command()
 @organization_argument
 @json_option
 @with_client
-def resume(api: Client, organization: str, as_json: bool) -> None:
+def resume(api: Client, named: str, as_json: bool) -> None:
     """Accept a suspended organization's credentials again. The operator's."""
-    _set(api, organization, False, as_json)
+    _set(api, named, False, as_json)
 
 
-def _set(api: Client, organization: str, suspended: bool, as_json: bool) -> None:
-    changed = api.request("PATCH", _address(organization), json={"suspended": suspended})
+def _set(api: Client, named: str, suspended: bool, as_json: bool) -> None:
+    changed = api.request("PATCH", _address(named), json={"suspended": suspended})
     tell(changed, as_json, f"{changed['name']} is {changed['status']}.")
 
 
@@ -137,5 +137,5 @@ def _fields(organization: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _address(organization: str) -> str:
-    return f"/v1/organizations/{segment(organization)}"
+def _address(named: str) -> str:
+    return f"/v1/organizations/{segment(named)}"

@@ -38,9 +38,9 @@ def policy_command() -> None:
 @own_argument
 @json_option
 @with_client
-def show(api: Client, organization: str, as_json: bool) -> None:
+def show(api: Client, named: str, as_json: bool) -> None:
     """Show the limits, where each comes from, and up to what the organization may choose it."""
-    found = api.request("GET", _address(organization))
+    found = api.request("GET", _address(named))
     if as_json:
         show_json(found)
         return

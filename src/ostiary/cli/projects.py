@@ -117,7 +117,10 @@ def delete(api: Client, project: str, yes: bool, as_json: bool) -> None:
 def roles(api: Client, project: str, as_json: bool) -> None:
     """List who has a role on the project itself; roles on the organization hold in it too."""
     bindings = api.request("GET", f"{_address(project)}/role-bindings")["bindings"]
-    names = {} if as_json else principal_names(api, {each["principal"] for each in bindings})
+    names = {}
+    if not as_json:
+        names = principal_names(api, {each["principal"] for each in bindings})
+        bindings.sort(key=lambda each: (names.get(each["principal"], ""), each["principal"], each["role"]))
     show_list(
         bindings,
         as_json,
@@ -154,7 +157,7 @@ def ungrant(api: Client, project: str, principal: str, roles: tuple[str, ...], a
     who, name = find_principal(api, principal)
 
     def without(before: list[dict[str, str]]) -> list[dict[str, str]]:
-        held = [each["role"] for each in before if each["principal"] == who]
+        held = sorted(each["role"] for each in before if each["principal"] == who)
         for role in roles:
             if role not in held:
                 raise click.ClickException(
@@ -176,7 +179,7 @@ def _change(
     answer = api.change(
         f"{_address(project)}/role-bindings", "PUT", lambda found: {"bindings": edit(found["bindings"])}
     )
-    held = [each["role"] for each in answer["bindings"] if each["principal"] == who]
+    held = sorted(each["role"] for each in answer["bindings"] if each["principal"] == who)
     tell(answer, as_json, f"{name} has {', '.join(held) or 'no role'} on {project}.")
 
 
