@@ -45,8 +45,8 @@ def list_roles(api: Client, as_json: bool) -> None:
         [
             Column("NAME", "name", whole=True),
             Column("KIND", _kind, whole=True),
-            Column("DESCRIPTION", "description", spare=2),
-            Column("SCOPES", lambda each: _few(each["scopes"]), spare=1),
+            Column("DESCRIPTION", "description", spare=1, least=40),
+            Column("SCOPES", lambda each: _few(each["scopes"]), spare=2, least=24),
         ],
         "No roles.",
     )
