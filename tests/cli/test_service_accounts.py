@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ostiary.client.api import Client
 from tests.servers import Ostiary
 
 pytestmark = pytest.mark.full
@@ -101,6 +102,25 @@ def test_roles_are_given_and_taken_one_by_one(service: Ostiary, robo: dict[str, 
     service.command("service-account", "ungrant", name, "developer", f"viewer@{listed[1]['on']}")
     empty = service.command("service-account", "roles", name)
     assert f"ostiary service-account grant {name} developer" in empty.stderr
+
+
+def test_two_who_give_a_role_at_once_both_succeed(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: a role that another administrator gives in the same moment is lost, or the command fails."""
+    address = f"/v1/service-accounts/{robo['id']}/role-bindings"
+    others = iter(["viewer", "resource-server"])
+
+    def give(before: Any, role: str) -> dict[str, Any]:
+        return {"bindings": [*before["bindings"], {"role": role}]}
+
+    def edit(before: Any) -> dict[str, Any]:
+        for other in others:  # another one comes in between, twice
+            service.call("PUT", address, give(before, other))
+            break
+        return give(before, "organization-admin")
+
+    after = Client(service.url, service.key).change(address, "PUT", edit)
+    held = {each["role"] for each in after["bindings"]}
+    assert held == {"developer", "viewer", "resource-server", "organization-admin"}
 
 
 def test_an_update_changes_what_it_names(service: Ostiary, robo: dict[str, Any]) -> None:
