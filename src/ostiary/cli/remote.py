@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli.invocation import invocation
 from ostiary.cli.terminal import (
     MisusedError,
     always_json_option,
@@ -29,6 +30,7 @@ def whoami_command(api: Client, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
+    used = invocation().connection
     show_fields(
         [
             ("Principal", f"{found['principal']['display_name']} ({found['principal']['id']})"),
@@ -38,7 +40,9 @@ def whoami_command(api: Client, as_json: bool) -> None:
             ("Project", found["project"]),
             ("Scopes", found["scopes"] or "none"),
             ("Resources", found["resources"]),
+            ("Acting in", api.organization),
             ("Service", api.url),
+            ("Context", used.context if used else None),
         ]
     )
 
