@@ -26,6 +26,7 @@ class Stranger:
     answers: list[tuple[int, str, bytes]] = field(default_factory=list)
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     """Request lines and header fields of every request."""
+    bodies: list[bytes] = field(default_factory=list)
 
     def says(self, *answers: tuple[int, str, bytes]) -> None:
         """Status, content type and body of each answer."""
@@ -39,6 +40,7 @@ def stranger() -> Iterator[Stranger]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             found.asked.append((self.requestline, dict(self.headers)))
+            found.bodies.append(self.rfile.read(int(self.headers.get("content-length", 0))))
             status, kind, body = found.answers.pop(0) if len(found.answers) > 1 else found.answers[0]
             self.send_response(status)
             self.send_header("content-type", kind)
@@ -75,7 +77,11 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def on_terminal(
-    *arguments: str, environment: Mapping[str, str], columns: int = 80, answer: str = ""
+    *arguments: str,
+    environment: Mapping[str, str],
+    columns: int = 80,
+    answer: str = "",
+    question: str = "[y/N]: ",
 ) -> tuple[int, str]:
     """Run `ostiary …` on a terminal of its own, typing `answer` when asked; exit code, and all that was shown."""
     ours, theirs = pty.openpty()
@@ -97,7 +103,7 @@ def on_terminal(
         with contextlib.suppress(OSError):
             while part := os.read(ours, 65536):
                 shown += part
-                if answer and b"[y/N]: " in shown:
+                if answer and question.encode() in shown:
                     os.write(ours, answer.encode())
                     answer = ""
         return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
