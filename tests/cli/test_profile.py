@@ -52,11 +52,11 @@ def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
     )
     profile.choose("new")
     assert config.read_text().startswith(
-        '# mine\ndefaultContext = "new"\n\n# the old one\n[contexts.old] # kept\n'
+        '# mine\ndefaultContext = "new"  # for now\n\n# the old one\n[contexts.old] # kept\n'
     )
     profile.remove("old")
     assert config.read_text().startswith(
-        '# mine\ndefaultContext = "new"\n\n# the old one\n\n# of something else\n'
+        '# mine\ndefaultContext = "new"  # for now\n\n# the old one\n\n# of something else\n'
     )
     profile.remove("b.c")
     assert list(tomllib.loads(config.read_text())["contexts"]) == ["new"]
@@ -78,8 +78,7 @@ def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
         "[other]\na = 1",
         "# about other\n[other]\na = 1\n",
         "[contexts]\n",
-        "x = '''\n[contexts.new]\n'''\n",
-        "\ufeff".strip("\ufeff") + "x = [\n  [1],\n]\r\n",
+        "x = [\n  [1],\n]\r\n",
     ],
 )
 def test_the_first_context_becomes_the_default(config: Path, text: str) -> None:

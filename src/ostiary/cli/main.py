@@ -10,11 +10,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ostiary.cli.invocation import Invocation, service_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: Final = {
     # name: (module, one line)
@@ -55,6 +58,15 @@ class Commands(click.Group):
         command = getattr(module, name.replace("-", "_") + "_command")
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Names from the table: a press of a key imports none of the modules."""
+        from click.shell_completion import CompletionItem
+
+        named = [
+            CompletionItem(name, help=COMMANDS[name][1]) for name in COMMANDS if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         for title in ("The service", REMOTE, "This command line"):

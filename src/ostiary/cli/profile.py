@@ -29,6 +29,8 @@ MEMBERS: Final = (
 
 FIRST_LINES: Final = "# Contexts of the command `ostiary`; it may hold keys, so keep it to yourself.\n"
 
+_DEFAULT = re.compile(r"""(\s*["']?defaultContext["']?\s*=\s*)(?:"[^"]*"|'[^']*')(.*)""", re.DOTALL)
+
 
 class ProfileError(click.ClickException):
     """The profile, or a file that it names, cannot be used as it is: exit 2, naming file and field."""
@@ -142,7 +144,8 @@ def put(context: Context) -> None:
 
     def edit(text: str) -> str:
         block = "".join(f"{name} = {_quoted(value)}\n" for name, value in given.items())
-        text = _without(text, context.name)
+        if context.name in tomllib.loads(text).get("contexts", {}):
+            text = _without(text, context.name)
         if "defaultContext" not in tomllib.loads(text):
             text = _with_default(text, context.name)
         return f"{text.rstrip()}\n\n[contexts.{_quoted_name(context.name)}]\n{block}"
@@ -195,16 +198,18 @@ def _read_private(path: Path, what: str) -> str | None:
     except OSError as error:
         reason = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
         raise ProfileError(f"{path}: {what} {reason}.") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             raise ProfileError(f"{path}: {what} is not a plain file.")
         if stat.S_IMODE(mode) & 0o077:
             raise ProfileError(f"{path}: {what} can be read by others.\nchmod 600 {path}")
-        try:
+        with os.fdopen(fd, "rb", closefd=False) as file:
             return file.read().decode("utf-8")
-        except UnicodeDecodeError:
-            raise ProfileError(f"{path}: {what} is not UTF-8 text.") from None
+    except UnicodeDecodeError:
+        raise ProfileError(f"{path}: {what} is not UTF-8 text.") from None
+    finally:
+        os.close(fd)
 
 
 def _context(name: str, members: Any) -> Context:
@@ -274,11 +279,12 @@ def _without(text: str, name: str) -> str:
         header = _header(line)
         if header:
             inside = header[:2] == ("contexts", name)
-            end = len(dropped)
-            while end and dropped[end - 1].strip()[:1] in {"", "#"}:
-                end -= 1
-            kept += dropped[end:]
-            dropped.clear()
+            if not inside:
+                end = len(dropped)
+                while end and dropped[end - 1].strip()[:1] in {"", "#"}:
+                    end -= 1
+                kept += dropped[end:]
+                dropped.clear()
         (dropped if inside else kept).append(line)
     return "".join(kept)
 
@@ -287,12 +293,14 @@ def _with_default(text: str, name: str | None) -> str:
     """The text with this `defaultContext`, or none, above the first table."""
     lines = text.splitlines(keepends=True)
     end = next((i for i, line in enumerate(lines) if _header(line)), len(lines))
-    line = [] if name is None else [f"defaultContext = {_quoted(name)}\n"]
     for i in range(end):
-        if re.match(r"\s*(defaultContext|\"defaultContext\"|'defaultContext')\s*=", lines[i]):
+        found = _DEFAULT.fullmatch(lines[i])
+        if found is not None:
+            line = [] if name is None else [f"{found[1]}{_quoted(name)}{found[2]}"]
             return "".join(lines[:i] + line + lines[i + 1 :])
     while end and lines[end - 1].strip()[:1] in {"", "#"} and end < len(lines):
         end -= 1  # above the comments of the first table
+    line = [] if name is None else [f"defaultContext = {_quoted(name)}\n"]
     return "".join([*lines[:end], *line, *(["\n"] if end < len(lines) else []), *lines[end:]])
 
 
