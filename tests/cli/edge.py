@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -99,13 +100,22 @@ def on_terminal(
     guard.start()
     shown = b""
     try:
+        asked = False
         # At the end of the process Linux answers the read of its terminal with EIO.
         with contextlib.suppress(OSError):
-            while part := os.read(ours, 65536):
-                shown += part
-                if answer and question.encode() in shown:
+            while True:
+                # Ctrl-C between the question and the wait for its answer is lost on Python: as a person does, press again.
+                again = asked and answer == "\x03"
+                if again and not select.select([ours], [], [], 0.2)[0]:
                     os.write(ours, answer.encode())
-                    answer = ""
+                    continue
+                part = os.read(ours, 65536)
+                if not part:
+                    break
+                shown += part
+                if answer and not asked and question.encode() in shown:
+                    os.write(ours, answer.encode())
+                    asked = True
         return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
     finally:
         guard.cancel()
