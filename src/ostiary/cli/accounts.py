@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli import completion
 from ostiary.cli.grants import (
     PAGE,
     Binding,
@@ -44,7 +45,7 @@ from ostiary.cli.terminal import (
 )
 from ostiary.client.api import Client
 
-account_argument = click.argument("account", metavar="ACCOUNT")
+account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)
 email_option = click.option("--email", help="Who is responsible: receives the account's alerts.")
 
 
@@ -78,7 +79,7 @@ def service_account_command() -> None:
     multiple=True,
     help="Limit the credential to this address or range; may be given several times.",
 )
-@click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, or a time.")
+@click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, a date (UTC) or a time.")
 @json_option
 @with_client
 def create(
@@ -119,6 +120,7 @@ def create(
     account = made["service_account"]
     click.echo(f"Service Account ID: {printable(account['id'])}")
     click.echo(f"Client ID: {printable(account['client_id'])}")
+    click.echo(f"Username: {printable(account['username'])}")
     if made.get("secret"):
         click.echo(f"API Key: {printable(made['secret'])}")
         click.echo("Store it now: it is not shown again.", err=True)
@@ -241,7 +243,12 @@ def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) ->
 @service_account_command.command("set-roles")
 @account_argument
 @click.option(
-    "--role", "roles", multiple=True, metavar="ROLE[@PROJECT]", help="None at all takes every role away."
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE[@PROJECT]",
+    shell_complete=completion.roles,
+    help="None at all takes every role away.",
 )
 @yes_option
 @json_option

@@ -5,17 +5,21 @@ from typing import Any
 
 import click
 
+from ostiary.cli import completion
 from ostiary.cli.terminal import find_account, printable, segment
 from ostiary.client.api import Client, RefusedError
 
 PAGE = {"limit": 200}
 
-roles_argument = click.argument("roles", metavar="ROLE[@PROJECT]...", nargs=-1, required=True)
+roles_argument = click.argument(
+    "roles", metavar="ROLE[@PROJECT]...", nargs=-1, required=True, shell_complete=completion.roles
+)
 roles_option = click.option(
     "--role",
     "roles",
     multiple=True,
     metavar="ROLE[@PROJECT]",
+    shell_complete=completion.roles,
     help="Such as developer, or viewer@website on one project; may be given several times.",
 )
 

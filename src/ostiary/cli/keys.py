@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli import completion
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -32,7 +33,7 @@ from ostiary.cli.terminal import (
 )
 from ostiary.client.api import Client
 
-credential_argument = click.argument("credential", metavar="ID")
+credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
 ips_option = click.option(
     "--ip", "ips", multiple=True, help="Limit it to this address or range; may be given several times."
 )
@@ -45,14 +46,22 @@ def api_key_command() -> None:
 
 @api_key_command.command()
 @click.option(
-    "--service-account", "account", metavar="ACCOUNT", help="Whose key; without it, your own direct key."
+    "--service-account",
+    "account",
+    metavar="ACCOUNT",
+    shell_complete=completion.accounts,
+    help="Whose key; without it, your own direct key.",
 )
 @click.option("--name", help="To tell it from others.")
 @scopes_option
 @resources_option
 @ips_option
 @click.option("--project", help="Bind it to one project, by id or code.")
-@click.option("--expires", metavar="WHEN", help="90d, or a time; without it never, unless a policy says so.")
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    help="90d, a date (UTC) or a time; without it never, unless a policy says so.",
+)
 @click.option(
     "--format",
     "form",
@@ -111,7 +120,13 @@ def credential_command() -> None:
 
 
 @credential_command.command("list")
-@click.option("--service-account", "account", metavar="ACCOUNT", help="Only this account's.")
+@click.option(
+    "--service-account",
+    "account",
+    metavar="ACCOUNT",
+    shell_complete=completion.accounts,
+    help="Only this account's.",
+)
 @click.option(
     "--status",
     type=click.Choice(["active", "deactivated", "expired", "revoked"]),
