@@ -23,6 +23,7 @@ from ostiary.cli.terminal import (
     resources_option,
     scopes_option,
     segment,
+    show_fields,
     show_json,
     show_list,
     show_one,
@@ -36,6 +37,14 @@ from ostiary.client.api import Client
 credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
 ips_option = click.option(
     "--ip", "ips", multiple=True, help="Limit it to this address or range; may be given several times."
+)
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["plain", "env", "json", "toml"]),
+    default="plain",
+    show_default=True,
+    help="The key alone, a line for a .env file, the whole answer, or TOML.",
 )
 
 
@@ -62,14 +71,7 @@ def api_key_command() -> None:
     metavar="WHEN",
     help="90d, a date (UTC) or a time; without it never, unless a policy says so.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["plain", "env", "json", "toml"]),
-    default="plain",
-    show_default=True,
-    help="The key alone, a line for a .env file, the whole answer, or TOML.",
-)
+@format_option
 @json_option
 @with_client
 def generate(
@@ -98,8 +100,13 @@ def generate(
     else:
         address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
         made = api.request("POST", address, json={"kind": "api_key", **body})
+    _show_key(api, made, "json" if as_json else form)
+
+
+def _show_key(api: Client, made: dict[str, Any], form: str) -> None:
+    """A new key, alone on standard output or in the form asked for; what else there is to know beside it."""
     credential, key = made["credential"], printable(made["secret"])
-    if as_json or form == "json":
+    if form == "json":
         show_json(made)
     elif form == "env":
         click.echo(f"OSTIARY_API_KEY={key}")
@@ -110,13 +117,13 @@ def generate(
     else:
         click.echo(key)
     expires_text = f", expires {credential['expires_at']}" if credential["expires_at"] else ""
-    note = f"{credential['id']} (…{credential['last6']}){expires_text}. Store it now: it is not shown again."
+    note = f"{credential['id']} ({_end(credential)}){expires_text}. Store it now: it is not shown again."
     click.echo(printable(note), err=True)
 
 
 @click.group("credential", cls=Group)
 def credential_command() -> None:
-    """List, change, revoke and delete credentials. ID is the one that `list` shows."""
+    """List, change, rotate, revoke and delete credentials. ID is the one that `list` shows."""
 
 
 @credential_command.command("list")
@@ -148,7 +155,7 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
         [
             Column("ID", "id", whole=True),
             Column("NAME", "name"),
-            Column("KEY", lambda each: f"…{each['last6']}", whole=True),
+            Column("KEY", _end, whole=True),
             Column("STATUS", "status", whole=True),
             Column("OWNER", lambda each: each["owner"]["display_name"], spare=2),
             Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True, spare=1),
@@ -258,7 +265,134 @@ def delete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
 
 def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
     changed = api.request("POST", f"{_address(credential)}/{verb}")
-    tell(changed, as_json, f"{changed['name']} (…{changed['last6']}) is {changed['status']}.")
+    tell(changed, as_json, f"{changed['name']} ({_end(changed)}) is {changed['status']}.")
+
+
+@credential_command.command()
+@credential_argument
+@click.option(
+    "--overlap",
+    metavar="LENGTH",
+    help="How long the old key is accepted, such as 24h, up to 30d; 0: ends now.",
+)
+@click.option("--expires", metavar="WHEN", help="A new expiry: 90d, or a time; without it the expiry stays.")
+@format_option
+@json_option
+@with_client
+def rotate(
+    api: Client, credential: str, overlap: str | None, expires: str | None, form: str, as_json: bool
+) -> None:
+    """Give a credential a new key; the old one is accepted for the overlap, or until `rotation complete`.
+
+    The new key is printed on standard output, alone and only now.
+    """
+    expires_at = None if expires is None else moment("--expires", expires, 1)
+    body = given(overlap=overlap, expires_at=expires_at)
+    made = api.request("POST", f"{_address(credential)}/rotate", json=body)
+    _show_key(api, made, "json" if as_json else form)
+    old = made["credential"]["rotation"]
+    note = "The old key is not accepted any more."
+    if old is not None:
+        until = old["ends_at"] or f"you run: ostiary credential rotation complete {credential}"
+        note = f"The old key is accepted until {until}"
+    click.echo(printable(note), err=True)
+
+
+@credential_command.group(cls=Group)
+def rotation() -> None:
+    """Follow a rotation, complete or cancel it."""
+
+
+@rotation.command("show")
+@credential_argument
+@json_option
+@with_client
+def show_rotation(api: Client, credential: str, as_json: bool) -> None:
+    """Show how both keys are used, and whether the old one may go."""
+    _tell_rotation(api.request("GET", f"{_address(credential)}/rotation"), as_json)
+
+
+@rotation.command()
+@credential_argument
+@yes_option
+@json_option
+@with_client
+def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """End the old key now."""
+    address = f"{_address(credential)}/rotation"
+
+    def question() -> str:
+        found = api.request("GET", address)
+        if not found["safe_to_revoke"] and found["state"] == "overlap":
+            click.echo(f"Not yet safe: {_reasons(found)}.", err=True)
+        return f"End the old key of {_described(api, credential)} for good?"
+
+    confirm(yes, question)
+    _tell_rotation(api.request("POST", address, json={"action": "complete"}), as_json)
+
+
+@rotation.command()
+@credential_argument
+@yes_option
+@json_option
+@with_client
+def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """End the new key now and keep the old one."""
+    confirm(yes, lambda: f"End the new key of {_described(api, credential)} for good?")
+    address = f"{_address(credential)}/rotation"
+    _tell_rotation(api.request("POST", address, json={"action": "cancel"}), as_json)
+
+
+_REASONS = {
+    "new_never_used": "the new key has never been used",
+    "old_used_recently": "the old key was used in the last 24 hours",
+    "watched_too_briefly": "the rotation is younger than 24 hours, so silence says little",
+}
+
+
+def _reasons(found: dict[str, Any]) -> str:
+    return "; ".join(_REASONS.get(each, each) for each in found["reasons"])
+
+
+def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    states = {
+        "none": "never rotated",
+        "overlap": "under way: both keys are accepted",
+        "completed": "completed: the old key has ended",
+        "cancelled": "cancelled: the new key has ended, the old one stays",
+    }
+    fields = [("State", states.get(found["state"], found["state"]))]
+    for name in ("old", "new"):
+        each = found[name]
+        if each is not None:
+            used = (
+                f"used {each['uses']} times, last {ago(each['last_used_at'])}"
+                if each["uses"]
+                else "never used"
+            )
+            ends = when(each["ended_at"] or each["ends_at"])
+            fields.append(
+                (f"{name.title()} key", f"{_end(each)} {used}" + (f", ends {ends}" if ends else ""))
+            )
+    if found["state"] == "overlap":
+        verdict = "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}"
+        fields.append(("Safe to end the old key", verdict))
+    show_fields(fields)
+
+
+def _old(rotation: dict[str, Any] | None) -> str | None:
+    if rotation is None:
+        return None
+    end = _end({"last6": rotation["previous_last6"]})
+    return f"{end}, accepted until {rotation['ends_at'] or 'completed'}"
+
+
+def _end(key: dict[str, Any]) -> str:
+    """What tells a key from others: its last characters, which nobody knows of an imported one."""
+    return f"…{key['last6']}" if key["last6"] else "imported"
 
 
 def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -278,6 +412,8 @@ def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Created", when(credential["created_at"])),
         ("Last used", ago(credential["last_used_at"])),
         ("Expires", when(credential["expires_at"]) or "never"),
+        ("Rotated", when(credential["rotated_at"])),
+        ("Old key", _old(credential["rotation"])),
         ("Revoked", when(credential["revoked_at"])),
     ]
 
@@ -285,7 +421,7 @@ def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
 def _described(api: Client, credential: str) -> str:
     """What a person recognises it by, before it goes for good."""
     found = api.request("GET", _address(credential))
-    return f"{found['name']} (…{found['last6']}) of {found['owner']['display_name']}"
+    return f"{found['name']} ({_end(found)}) of {found['owner']['display_name']}"
 
 
 def _address(credential: str) -> str:

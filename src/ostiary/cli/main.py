@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "serve": ("local", "Start the service on an initialised data directory."),
     "init": ("local", "Make the first organization, its admin and the operator key."),
     "migrate": ("local", "Bring the database's schema up to date."),
+    "import": ("importing", "Import keys of another system by their digests."),
     "config": ("local", "Print the settings in effect, secrets hidden."),
     "doctor": ("local", "Check that the installation is sound."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
@@ -44,7 +45,12 @@ COMMANDS: Final = {
     "completion": ("completion", "Print the script that makes a shell complete commands and names."),
 }
 
-SECTIONS: Final = {"local": "The service", "contexts": "This command line", "completion": "This command line"}
+SECTIONS: Final = {
+    "local": "The service",
+    "importing": "The service",
+    "contexts": "This command line",
+    "completion": "This command line",
+}
 """Where a module's commands stand in the help; those of the others ask a service."""
 REMOTE: Final = "What it manages"
 

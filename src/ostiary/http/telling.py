@@ -47,6 +47,7 @@ def verify_body(verdict: Verdict) -> dict[str, Any]:
         "scopes": None,
         "expires_at": None,
         "rate_limit": None,
+        "rotation": None,
     }
     if verdict.valid and standing is not None:
         body |= {
@@ -56,8 +57,27 @@ def verify_body(verdict: Verdict) -> dict[str, Any]:
             "project": verdict.project,
             "scopes": sorted(verdict.scopes),
             "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+            "rotation": _rotation(standing),
         }
     return body
+
+
+def _rotation(standing: Standing) -> dict[str, Any] | None:
+    """What whoever presents a secret should know: another one has taken its place."""
+    if standing.superseded_at is None:
+        return None
+    return {
+        "superseded_at": to_text(standing.superseded_at),
+        "ends_at": None if standing.ends_at is None else to_text(standing.ends_at),
+    }
+
+
+def superseded(standing: Standing) -> list[tuple[bytes, bytes]]:
+    """The field that tells a caller to take the new secret: until when this one is accepted."""
+    if standing.superseded_at is None:
+        return []
+    ends = b"completed" if standing.ends_at is None else to_text(standing.ends_at).encode()
+    return [(b"x-credential-superseded", b"until=" + ends)]
 
 
 def _principal(standing: Standing) -> dict[str, Any]:
@@ -80,6 +100,7 @@ def capabilities_body(verdict: Verdict, standing: Standing) -> dict[str, Any]:
             "name": standing.name,
             "access_level": standing.access_level,
             "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+            "rotation": _rotation(standing),
         },
         "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
         "project": verdict.project,

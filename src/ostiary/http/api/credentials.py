@@ -8,18 +8,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostiary.core.permission import Caller
-from ostiary.http.api.forms import CredentialBody, CredentialChanges, created_json, credential_json
+from ostiary.http.api.forms import (
+    CredentialBody,
+    CredentialChanges,
+    RotateBody,
+    RotationBody,
+    created_json,
+    credential_json,
+    rotation_json,
+)
 from ostiary.http.api.route import (
     ApiRoute,
     CallerOf,
     PageOf,
+    answer,
     answer_one,
     body_of,
     nothing,
     perform,
     wiring,
 )
-from ostiary.services import credentials
+from ostiary.services import credentials, rotation
 from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
@@ -90,6 +99,42 @@ def revoke(request: Request, caller: CallerOf, credential: str) -> Response:
     return perform(
         request, caller, credential_json, credentials.revoke, credential, current=_current(credential)
     )
+
+
+@router.post("/credentials/{credential}/rotate", status_code=201)
+def rotate(
+    request: Request,
+    caller: CallerOf,
+    credential: str,
+    body: Annotated[RotateBody, Depends(body_of(RotateBody))],
+) -> Response:
+    return perform(
+        request,
+        caller,
+        created_json,
+        rotation.rotate,
+        credential,
+        body.length(),
+        body.expiry(),
+        status=201,
+        current=_current(credential),
+    )
+
+
+@router.get("/credentials/{credential}/rotation")
+def get_rotation(request: Request, caller: CallerOf, credential: str) -> Response:
+    return answer(rotation_json(wiring(request).store.read(rotation.get, caller, credential)))
+
+
+@router.post("/credentials/{credential}/rotation")
+def end_rotation(
+    request: Request,
+    caller: CallerOf,
+    credential: str,
+    body: Annotated[RotationBody, Depends(body_of(RotationBody))],
+) -> Response:
+    work = rotation.complete if body.action == "complete" else rotation.cancel
+    return perform(request, caller, rotation_json, work, credential)
 
 
 def _list(request: Request, caller: CallerOf, page: PageOf) -> Response:

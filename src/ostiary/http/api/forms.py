@@ -6,12 +6,14 @@ from pydantic import AfterValidator, Field
 
 from ostiary.core import check
 from ostiary.core.address import MAX_ENTRIES, parse_network
-from ostiary.core.instant import Instant, from_text, to_text
-from ostiary.core.model import AccessLevel, RoleBinding
+from ostiary.core.instant import Instant, duration_from_text, from_text, to_text
+from ostiary.core.model import AccessLevel, Generation, RoleBinding, shown
 from ostiary.http.api.route import StrictModel
-from ostiary.services.credentials import Created, CredentialSpec, Listed
+from ostiary.services.credentials import Created, Listed
 from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import MAX_ROLES, RoleSpec
+from ostiary.services.rotation import Rotation
 from ostiary.storage.audit import Recorded
 
 MAX_NAMES = 100
@@ -20,6 +22,11 @@ MAX_NAMES = 100
 def _expiry(text: str | None) -> str | None:
     if text is not None:
         from_text(text)
+    return text
+
+
+def _duration(text: str) -> str:
+    duration_from_text(text)
     return text
 
 
@@ -50,6 +57,7 @@ Email = Annotated[str, AfterValidator(check.email)]
 Expiry = Annotated[str, AfterValidator(_expiry), Field(examples=["2027-01-31T00:00:00Z"])]
 Networks = Annotated[list[str], AfterValidator(_networks), Field(examples=[["203.0.113.0/24"]])]
 Names = Annotated[list[str], AfterValidator(_unique)]
+Duration = Annotated[str, AfterValidator(_duration), Field(examples=["24h"])]
 Name64 = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -98,6 +106,24 @@ class CredentialChanges(StrictModel):
         if changed.get("expires_at") is not None:
             changed["expires_at"] = from_text(changed["expires_at"])
         return changed
+
+
+class RotateBody(StrictModel):
+    """How a credential is rotated; every member may be left out."""
+
+    overlap: Duration | None = None
+    expires_at: Expiry | None = None
+
+    def length(self) -> int | None:
+        """The overlap in microseconds; None: until completed."""
+        return None if self.overlap is None else duration_from_text(self.overlap)
+
+    def expiry(self) -> Instant | None:
+        return None if self.expires_at is None else from_text(self.expires_at)
+
+
+class RotationBody(StrictModel):
+    action: Literal["complete", "cancel"]
 
 
 class RoleBody(StrictModel):
@@ -223,9 +249,9 @@ def credential_json(listed: Listed) -> dict[str, Any]:
             "display_name": listed.owner_name,
         },
         "status": credential.status(listed.read_at),
-        "display": f"{credential.prefix}{credential.access_id}…{credential.last6}",
+        "display": shown(credential.prefix, credential.access_id, credential.last6),
         "access_id": credential.access_id,
-        "last6": credential.last6,
+        "last6": credential.last6 or None,
         "access_level": credential.access_level,
         "scopes": list(credential.scopes),
         "resources": list(credential.resources),
@@ -237,6 +263,40 @@ def credential_json(listed: Listed) -> dict[str, Any]:
         "last_used_at": _time(credential.last_used_at),
         "deactivated_at": _time(credential.deactivated_at),
         "revoked_at": _time(credential.revoked_at),
+        "generation": credential.generation,
+        "rotated_at": _time(credential.secret_created_at) if credential.generation > 1 else None,
+        "rotation": None
+        if credential.overlap is None
+        else {
+            "previous_last6": credential.overlap.last6 or None,
+            "ends_at": _time(credential.overlap.ends_at),
+        },
+    }
+
+
+def rotation_json(rotation: Rotation) -> dict[str, Any]:
+    return {
+        "credential": rotation.credential.id,
+        "state": rotation.state,
+        "old": None if rotation.old is None else _generation_json(rotation.old),
+        "new": None if rotation.new is None else _generation_json(rotation.new),
+        "safe_to_revoke": not rotation.reasons,
+        "reasons": list(rotation.reasons),
+    }
+
+
+def _generation_json(generation: Generation) -> dict[str, Any]:
+    return {
+        "generation": generation.number,
+        "display": shown(generation.prefix, generation.access_id, generation.last6),
+        "access_id": generation.access_id,
+        "last6": generation.last6 or None,
+        "created_at": to_text(generation.created_at),
+        "superseded_at": _time(generation.superseded_at),
+        "ends_at": _time(generation.ends_at),
+        "ended_at": _time(generation.ended_at),
+        "last_used_at": _time(generation.last_used_at),
+        "uses": generation.uses,
     }
 
 

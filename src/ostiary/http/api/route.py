@@ -28,7 +28,7 @@ from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.question import Question
-from ostiary.http.telling import display_of
+from ostiary.http.telling import display_of, superseded
 from ostiary.services import answers, audit, callers, organizations
 from ostiary.storage.store import Store, Tx
 
@@ -36,6 +36,8 @@ Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
 
 MAX_PAGE = 200
+MAX_ERRORS = 100
+"""Fields named in one answer: a wrong import could have thousands."""
 DEFAULT_PAGE = 50
 
 
@@ -63,7 +65,10 @@ class ApiRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             try:
                 _refuse_unknown_members(request, known)
-                return await handle(request)
+                response = await handle(request)
+                for name, value in getattr(request.state, "superseded", ()):
+                    response.headers[name.decode()] = value.decode()
+                return response
             except Problem as problem:
                 caller = getattr(request.state, "caller", None)
                 if caller is not None and problem.status in (403, 404, 409):
@@ -167,6 +172,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         organization_id=standing.organization.id,
         scopes=verdict.scopes,
         operator=standing.organization.operator,
+        access_id=standing.access_id,
         fine_grained=standing.access_level == "fine_grained",
         expires_at=standing.expires_at,
         networks=standing.networks,
@@ -176,6 +182,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         request_id=scope["state"]["request_id"],
     )
     request.state.caller = caller
+    request.state.superseded = superseded(standing)
     return caller
 
 
@@ -197,15 +204,18 @@ def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     async def read(request: Request) -> Model:
         if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
-        request.state.body = await request.body()
-        value = messages.strict_json(request.state.body)
+        body = request.state.body = await request.body()
+        # A large one would keep verification waiting.
+        return parse(body) if len(body) <= messages.MAX_BODY else await run_in_threadpool(parse, body)
+
+    def parse(body: bytes) -> Model:
+        value = messages.strict_json(body)
         messages.refuse_secrets(value)
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            raise invalid_fields(
-                tuple(field_error(each) for each in error.errors(include_url=False))
-            ) from None
+            errors = error.errors(include_url=False)[:MAX_ERRORS]
+            raise invalid_fields(tuple(field_error(each) for each in errors)) from None
 
     return read
 
