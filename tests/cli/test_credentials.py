@@ -52,6 +52,42 @@ def test_deactivate_activate_and_revoke_act_when_the_command_has_ended(
     assert "final" in done.stderr
 
 
+@pytest.mark.promise("P1")
+def test_an_update_limits_a_key_when_the_command_has_ended(service: Ostiary, key: tuple[str, str]) -> None:
+    """P1 breaks: a key does more than its update allows, or `update` changes what was not named."""
+    update = ("credential", "update", key[0])
+    before = json.loads(service.command("credential", "show", key[0], "--json").stdout)
+    limits = ("--ip", "203.0.113.0/24", "--scope", "read:agents", "--resource", "agents/*")
+    named = ("--name", "build", "--description", "CI", "--expires", "2099-01-31T00:00:00Z")
+    changed = json.loads(service.command(*update, *limits, *named, "--json").stdout)
+    assert changed == before | {
+        "name": "build",
+        "description": "CI",
+        "expires_at": "2099-01-31T00:00:00.000Z",
+        "allowed_ips": ["203.0.113.0/24"],
+        "access_level": "fine_grained",
+        "scopes": ["read:agents"],
+        "resources": ["agents/*"],
+    }
+    service.command("whoami", code=4, OSTIARY_API_KEY=key[1])
+    taken = (
+        "--ip",
+        "",
+        "--resource",
+        "",
+        "--access-level",
+        "full",
+        "--expires",
+        "never",
+        "--description",
+        "",
+    )
+    open_again = json.loads(service.command(*update, *taken, "--name", before["name"], "--json").stdout)
+    service.command("whoami", OSTIARY_API_KEY=key[1])
+    assert open_again == before
+    assert "Nothing to change" in service.command(*update, code=2).stderr
+
+
 def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tuple[str, str]) -> None:
     """§3.8 breaks: deleting too early is not exit 1 with what to do and when."""
     assert "Revoke the credential first" in service.command("credential", "delete", key[0], code=1).stderr
@@ -62,10 +98,11 @@ def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tu
     assert revoked_at[11:23] in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["show", "deactivate", "activate", "revoke", "delete"])
+@pytest.mark.parametrize("verb", ["show", "update", "deactivate", "activate", "revoke", "delete"])
 def test_an_unknown_id_says_where_to_look(service: Ostiary, verb: str) -> None:
     """§2 breaks: an unknown id is not exit 1 with the command that lists them."""
-    done = service.command("credential", verb, "cred_nobody", code=1)
+    options = ["--name", "x"] if verb == "update" else []
+    done = service.command("credential", verb, "cred_nobody", *options, code=1)
     assert "no such credential" in done.stderr
     assert "`ostiary credential list` shows" in done.stderr
 

@@ -1,5 +1,6 @@
 """§3: what a person sees: tables that fit, ids that can be copied, a question before what cannot be undone."""
 
+import itertools
 import json
 from typing import Any
 
@@ -10,7 +11,19 @@ from tests.servers import Ostiary
 
 pytestmark = pytest.mark.full
 
-LISTS = [("service-account", "list"), ("credential", "list"), ("audit", "logs")]
+LISTS = [
+    ("service-account", "list"),
+    ("credential", "list"),
+    ("audit", "logs"),
+    ("organization", "list"),
+    ("project", "list"),
+    ("member", "list"),
+    ("invitation", "list"),
+    ("role", "list"),
+    ("scope", "list"),
+]
+
+_numbers = itertools.count(1)
 
 
 def _environment(service: Ostiary) -> dict[str, str]:
@@ -19,11 +32,18 @@ def _environment(service: Ostiary) -> dict[str, str]:
 
 @pytest.fixture
 def long_names(service: Ostiary) -> None:
-    """Accounts whose names are longer than any terminal, and wider than their length."""
+    """Things whose names are longer than any terminal, and wider than their length."""
+    number = next(_numbers)
     for name in ("A long display name " * 12, "名前のとても長いアカウント" * 8):
         service.call(
             "POST", "/v1/service-accounts", {"display_name": name, "credential": {"kind": "api_key"}}
         )
+        service.call("POST", "/v1/projects", {"name": name, "description": name})
+    slug = f"{number}-" + "s" * 50
+    service.call("POST", "/v1/organizations", {"name": name, "slug": slug})
+    service.call("POST", "/v1/roles", {"name": slug, "description": name, "scopes": ["read:agents"]})
+    roles = [{"role": slug}, {"role": "viewer"}]
+    service.call("POST", "/v1/invitations", {"email": f"{'e' * 60}@{'acme.' * 20}test", "roles": roles})
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -43,7 +63,8 @@ def test_a_table_fits_and_keeps_its_ids_whole(
     first = [line.split()[0] for line in shown.splitlines()[1:] if line.strip()]
     assert len(first) == len(listed), "one line a row"
     if command != ("audit", "logs"):
-        assert first == [each["id"] for each in listed]
+        own = {"role": "name", "scope": "scope"}.get(command[0], "id")
+        assert first == [each[own] for each in listed]
 
 
 @pytest.mark.parametrize("colour", [True, False])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ostiary.client.api import Client
 from tests.servers import Ostiary
 
 pytestmark = pytest.mark.full
@@ -80,6 +81,65 @@ def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any
         options = [part for role in roles for part in ("--role", role)]
         service.command("service-account", "set-roles", robo["username"], *options)
         assert sorted(each["role"] for each in _show(service, robo["id"])["roles"]) == sorted(roles)
+
+
+def test_roles_are_given_and_taken_one_by_one(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: `grant` or `ungrant` changes more than it names, or takes a role on one project for all of them."""
+    name = robo["username"]
+    code = json.loads(service.command("project", "create", "--name", "Granted", "--json").stdout)["code"]
+    given = service.command("service-account", "grant", name, "viewer", f"viewer@{code}")
+    assert given.stdout == f"{name} has developer, viewer, viewer@{code}.\n"
+    shown = [line.split() for line in service.command("service-account", "roles", name).stdout.splitlines()]
+    assert shown[1:] == [
+        ["developer", "organization"],
+        ["viewer", "organization"],
+        ["viewer", "project", code],
+    ]
+    service.command("service-account", "ungrant", name, "viewer")
+    listed = json.loads(service.command("service-account", "roles", name, "--json").stdout)
+    assert [(each["role"], each["on"][:4]) for each in listed] == [("developer", "org_"), ("viewer", "prj_")]
+    wrong = service.command("service-account", "ungrant", name, "viewer", code=1)
+    assert f"{name} does not have viewer. {name} has developer, viewer@{code}." in wrong.stderr
+    service.command("service-account", "ungrant", name, "developer", f"viewer@{listed[1]['on']}")
+    empty = service.command("service-account", "roles", name)
+    assert f"ostiary service-account grant {name} developer" in empty.stderr
+
+
+def test_two_who_give_a_role_at_once_both_succeed(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: a role that another administrator gives in the same moment is lost, or the command fails."""
+    address = f"/v1/service-accounts/{robo['id']}/role-bindings"
+    others = iter(["viewer", "resource-server"])
+
+    def give(before: Any, role: str) -> dict[str, Any]:
+        return {"bindings": [*before["bindings"], {"role": role}]}
+
+    def edit(before: Any) -> dict[str, Any]:
+        for other in others:  # another one comes in between, twice
+            service.call("PUT", address, give(before, other))
+            break
+        return give(before, "organization-admin")
+
+    after = Client(service.url, service.key).change(address, "PUT", edit)
+    held = {each["role"] for each in after["bindings"]}
+    assert held == {"developer", "viewer", "resource-server", "organization-admin"}
+
+
+def test_an_update_changes_what_it_names(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: `update` changes what was not named, or cannot take something away."""
+    update = ("service-account", "update", robo["username"])
+    given = ("--description", "Builds", "--email", "ops@acme.test", "--scope", "read:agents")
+    first = json.loads(service.command(*update, *given, "--resource", "agents/*", "--json").stdout)
+    assert first == robo | {
+        "description": "Builds",
+        "contact_email": "ops@acme.test",
+        "access_level": "fine_grained",
+        "scopes": ["read:agents"],
+        "resources": ["agents/*"],
+    }
+    taken = ("--description", "", "--email", "", "--access-level", "full", "--resource", "")
+    assert json.loads(service.command(*update, *taken, "--json").stdout) == robo
+    assert "Nothing to change" in service.command(*update, code=2).stderr
+    assert "--email must be an email" in service.command(*update, "--email", "x", code=2).stderr
 
 
 def test_disable_enable_and_delete_act_on_its_keys_at_once(

@@ -101,6 +101,27 @@ def test_a_stale_tag_changes_nothing(front: Front) -> None:
     assert front.ask("DELETE", address, key=key, headers={"if-match": "*"}).status == 204
 
 
+def test_a_role_that_somebody_else_gave_meanwhile_is_not_lost(front: Front) -> None:
+    """§4 of the interface breaks: two give a role at once, and one of the roles is gone without a word."""
+    key, account = front.house.alice_key, front.house.account().account.id
+    front.ask("POST", "/v1/projects", {"name": "Alpha", "code": "alpha"}, key=key)
+    for address, member in (
+        (f"/v1/service-accounts/{account}/role-bindings", {}),
+        ("/v1/projects/alpha/role-bindings", {"principal": account}),
+    ):
+        tag = front.ask("GET", address, key=key).headers["etag"]
+
+        def give(
+            role: str, address: str = address, member: dict[str, str] = member, tag: str = tag
+        ) -> tuple[int, int]:
+            body = {"bindings": [member | {"role": role}]}
+            done = front.ask("PUT", address, body, key=key, headers={"if-match": tag})
+            return done.status, len(front.ask("GET", address, key=key).json()["bindings"])
+
+        assert give("viewer")[0] == 200
+        assert give("resource-server") == (412, 1)
+
+
 def test_use_does_not_change_a_tag(front: Front) -> None:
     """§4 of the interface breaks: a key that is in use can never be edited with If-Match."""
     key = front.house.alice_key
@@ -135,6 +156,12 @@ def test_the_operator_names_the_organization_it_acts_in(front: Front) -> None:
         refused = front.ask("GET", f"{path}?organization={house.acme.id}", key=house.charlie_key)
         assert (refused.status, refused.json()["code"]) == (404, "not-found"), path
     assert front.ask("GET", f"/v1/projects?{there}", key=house.charlie_key).status == 200
+    # By its slug as well; `-` is the one that is acted in.
+    for path in ("-", house.umbrella.slug, f"-?organization={house.umbrella.slug}"):
+        key = house.alice_key if "?" in path else house.charlie_key
+        found = front.ask("GET", f"/v1/organizations/{path}", key=key)
+        assert found.json()["id"] == house.umbrella.id
+    assert front.ask("GET", "/v1/organizations/acme", key=house.charlie_key).status == 404
 
 
 def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> None:
@@ -155,7 +182,7 @@ def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> No
 
 def test_lists_refuse_filters_that_they_do_not_know(front: Front) -> None:
     """§4 of the interface breaks: a filter is ignored, and the whole list taken for its part."""
-    for path in ("/v1/credentials?status=revoked", "/v1/projects?name=x", "/v1/members?limit=1&email=a"):
+    for path in ("/v1/credentials?status=revoked", "/v1/projects?name=x", "/v1/members?limit=1&name=a"):
         answer = front.ask("GET", path, key=front.house.alice_key)
         assert (answer.status, answer.json()["errors"][0]["code"]) == (422, "unknown-field"), path
 

@@ -239,6 +239,28 @@ def test_the_operator_acts_in_any_organization_and_is_seen_there(house: House) -
     assert refused(house, organizations.enter, alice, "org_x").code == "not-found"
 
 
+def test_an_organization_is_named_by_its_slug_too(house: House) -> None:
+    """Tenancy breaks: a slug leads somebody into an organization that its id does not, or `-` leads elsewhere."""
+    alice = Caller(house.alice.actor, house.acme.id, house.alice.scopes, operator=True, operator_admin=True)
+    there = house.store.read(organizations.enter, alice, house.umbrella.slug)
+    assert there == house.store.read(organizations.enter, alice, house.umbrella.id)
+    for name in ("-", house.umbrella.slug, house.umbrella.id):
+        assert house.store.read(organizations.enter, house.charlie, name) == house.charlie
+    assert refused(house, organizations.enter, house.charlie, house.acme.slug).code == "not-found"
+    assert refused(house, organizations.enter, house.bob, house.umbrella.slug).code == "not-found"
+
+
+def test_a_member_is_found_by_email_in_their_own_organization_only(house: House) -> None:
+    """P19 breaks: a list that is asked for one address shows others, or tells who is a member elsewhere."""
+
+    def found(who: Caller, email: str) -> list[str]:
+        return [each.member.id for each in house.store.read(members.list_page, who, email, None, 50)]
+
+    assert found(house.alice, "bob@acme.test") == [house.bob.actor.id]
+    assert found(house.alice, "bob@acme.tes") == []
+    assert found(house.charlie, "bob@acme.test") == []
+
+
 def test_a_suspended_organization_does_nothing(house: House) -> None:
     """P2 breaks: keys of a suspended organization work; or one suspends its operator, or itself."""
     operator = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
@@ -251,6 +273,38 @@ def test_a_suspended_organization_does_nothing(house: House) -> None:
     assert verdict(house, key).code == "valid"
     own = Caller(house.alice.actor, house.acme.id, house.alice.scopes, operator=True, operator_admin=True)
     assert refused(house, organizations.update, own, None, True).code == "wrong-state"
+
+
+def test_a_dry_run_checks_and_tells_and_changes_nothing(house: House) -> None:
+    """Limits break: a rehearsal changes a limit, or tells something else than what would happen."""
+
+    def ask(changes: dict[str, Any], dry_run: bool) -> organizations.PolicyView:
+        nothing: frozenset[str] = frozenset()
+        view: organizations.PolicyView = write(
+            house, organizations.update_policies, changes, {}, nothing, nothing, dry_run
+        )
+        return view
+
+    before = house.store.read(organizations.get_policies, house.alice)
+    told = ask({"deletion_delay": 2 * HOUR}, True)
+    assert (told.policy.deletion_delay, told.own) == (2 * HOUR, frozenset({"deletion_delay"}))
+    assert house.store.read(organizations.get_policies, house.alice) == before
+    assert [each.action for each in events(house)].count("policies.updated") == 0
+    with pytest.raises(Problem):
+        ask({"deletion_delay": 40 * DAY}, True)
+    assert ask({"deletion_delay": 2 * HOUR}, False) == told
+
+
+def test_a_ceiling_goes_back_to_the_installations(house: House) -> None:
+    """Limits break: a ceiling that the operator takes back stays, or a customer takes one back."""
+    alice = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
+    limit, none = "max_credentials_per_organization", frozenset[str]()
+    write(house, organizations.update_policies, {}, {limit: 500}, none, who=alice)
+    mine = refused(house, organizations.update_policies, house.charlie, {}, {}, none, frozenset({limit}))
+    assert mine.code == "insufficient-permissions"
+    assert house.store.read(organizations.get_policies, alice).ceiling.max_credentials_per_organization == 500
+    back = write(house, organizations.update_policies, {}, {}, none, frozenset({limit}), who=alice)
+    assert back.ceiling.max_credentials_per_organization == 100
 
 
 def test_limits_contradict_nothing(house: House) -> None:

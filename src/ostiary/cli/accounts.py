@@ -1,28 +1,52 @@
 """`ostiary service-account …`"""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ostiary.cli import completion
+from ostiary.cli.grants import (
+    PAGE,
+    Binding,
+    adding,
+    held,
+    project_codes,
+    read_role,
+    role_names,
+    roles_argument,
+    roles_option,
+    told,
+    without,
+)
 from ostiary.cli.terminal import (
     Column,
     Group,
     ago,
-    asks,
+    changes,
+    confirm,
+    description_option,
     find_account,
+    given,
     json_option,
+    level_option,
     moment,
     printable,
-    show_fields,
+    remove,
+    resources_option,
+    scopes_option,
     show_json,
-    show_table,
+    show_list,
+    show_one,
+    tell,
+    when,
     with_client,
     yes_option,
 )
 from ostiary.client.api import Client
 
 account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)
+email_option = click.option("--email", help="Who is responsible: receives the account's alerts.")
 
 
 @click.group("service-account", cls=Group)
@@ -36,24 +60,12 @@ def service_account_command() -> None:
 @service_account_command.command()
 @click.option("--name", required=True, help="Display name, 1 to 253 characters.")
 @click.option("--username", help="Unique in the organization; derived from the name if not given.")
-@click.option("--description", help="For people; at most 2,000 characters.")
-@click.option("--email", help="Who is responsible: receives the account's alerts.")
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    metavar="ROLE[@PROJECT]",
-    shell_complete=completion.roles,
-    help="organization-admin, developer, viewer or resource-server; may be given several times.",
-)
-@click.option(
-    "--access-level",
-    type=click.Choice(["full", "fine-grained"]),
-    help="All that its roles allow, or the listed scopes only.",
-)
-@click.option(
-    "--scope", "scopes", multiple=True, help="Limit the account to this scope; may be given several times."
-)
+@description_option
+@email_option
+@roles_option
+@level_option
+@scopes_option
+@resources_option
 @click.option(
     "--credential",
     type=click.Choice(["none", "api-key"]),
@@ -79,6 +91,7 @@ def create(
     roles: tuple[str, ...],
     access_level: str | None,
     scopes: tuple[str, ...],
+    resources: tuple[str, ...],
     credential: str,
     ips: tuple[str, ...],
     expires: str | None,
@@ -87,18 +100,19 @@ def create(
     """Create a service account."""
     if credential == "none" and (ips or expires):
         raise click.UsageError("--ip and --expires limit a credential: add --credential api-key.")
-    body: dict[str, Any] = {"display_name": name, "roles": [_role(each) for each in roles]}
-    for member, value in (("username", username), ("description", description), ("contact_email", email)):
-        if value is not None:
-            body[member] = value
-    if access_level is not None:
-        body["access_level"] = access_level.replace("-", "_")
-    if scopes:
-        body["scopes"] = list(scopes)
+    body = given(
+        display_name=name,
+        username=username,
+        description=description,
+        contact_email=email,
+        roles=[read_role(each) for each in roles],
+        access_level=access_level,
+        scopes=scopes,
+        resources=resources,
+    )
     if credential != "none":
-        body["credential"] = {"kind": credential.replace("-", "_"), "allowed_ips": list(ips)}
-        if expires:
-            body["credential"]["expires_at"] = moment("--expires", expires, 1)
+        expires_at = moment("--expires", expires, 1) if expires else None
+        body["credential"] = given(kind=credential.replace("-", "_"), allowed_ips=ips, expires_at=expires_at)
     made = api.request("POST", "/v1/service-accounts", json=body)
     if as_json:
         show_json(made)
@@ -121,31 +135,19 @@ def create(
 @with_client
 def list_accounts(api: Client, as_json: bool) -> None:
     """List the organization's service accounts, newest first."""
-    accounts = list(api.pages("/v1/service-accounts", {"limit": 200}))
-    if as_json:
-        show_json(accounts)
-        return
-    show_table(
+    found = list(api.pages("/v1/service-accounts", PAGE))
+    codes = {} if as_json else project_codes(api, (role for each in found for role in each["roles"]))
+    show_list(
+        found,
+        as_json,
         [
-            [
-                each["id"],
-                each["username"],
-                each["status"],
-                each["display_name"],
-                ", ".join(role["role"] for role in each["roles"]) or "none",
-                str(each["credentials"]),
-                ago(each["created_at"]),
-            ]
-            for each in accounts
-        ],
-        [
-            Column("ID", whole=True),
-            Column("USERNAME"),
-            Column("STATUS", whole=True),
-            Column("NAME", spare=1),
-            Column("ROLES"),
-            Column("CREDENTIALS", whole=True, spare=2),
-            Column("CREATED", whole=True, spare=3),
+            Column("ID", "id", whole=True),
+            Column("USERNAME", "username"),
+            Column("STATUS", "status", whole=True),
+            Column("NAME", "display_name", spare=1),
+            Column("ROLES", lambda each: role_names(each["roles"], codes)),
+            Column("CREDENTIALS", "credentials", whole=True, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=3),
         ],
         "No service accounts yet. Make one:\n"
         '  ostiary service-account create --name "CI bot" --role developer',
@@ -158,11 +160,84 @@ def list_accounts(api: Client, as_json: bool) -> None:
 @with_client
 def show(api: Client, account: str, as_json: bool) -> None:
     """Show one service account."""
-    found = api.request("GET", f"/v1/service-accounts/{find_account(api, account)}")
-    if as_json:
-        show_json(found)
-    else:
-        _show(found)
+    found = api.request("GET", _address(api, account))
+    show_one(found, as_json, lambda found: _fields(found, told(api, found["roles"])))
+
+
+@service_account_command.command()
+@account_argument
+@click.option("--name", help="Display name, 1 to 253 characters.")
+@description_option
+@email_option
+@level_option
+@scopes_option
+@resources_option
+@json_option
+@with_client
+def update(
+    api: Client,
+    account: str,
+    name: str | None,
+    description: str | None,
+    email: str | None,
+    access_level: str | None,
+    scopes: tuple[str, ...],
+    resources: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change a service account. What is not given stays; an empty value takes it away, such as --resource ''."""
+    body = changes(
+        display_name=name,
+        description=description,
+        contact_email=email,
+        access_level=access_level,
+        scopes=scopes,
+        resources=resources,
+    )
+    if email == "":
+        body["contact_email"] = None
+    changed = api.request("PATCH", _address(api, account), json=body)
+    show_one(changed, as_json, lambda found: _fields(found, told(api, found["roles"])))
+
+
+@service_account_command.command()
+@account_argument
+@json_option
+@with_client
+def roles(api: Client, account: str, as_json: bool) -> None:
+    """List the roles of a service account, and where it has them."""
+    found = api.request("GET", _bindings(api, account))["bindings"]
+    codes = {} if as_json else project_codes(api, found)
+    show_list(
+        found,
+        as_json,
+        [
+            Column("ROLE", "role"),
+            Column("ON", lambda each: _place(each["on"], codes)),
+        ],
+        f"It has no role, and may do nothing. Give it one:\n"
+        f"  ostiary service-account grant {printable(account)} developer",
+    )
+
+
+@service_account_command.command()
+@account_argument
+@roles_argument
+@json_option
+@with_client
+def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Give a service account roles, on the organization or on a project."""
+    _change(api, account, adding(roles), as_json)
+
+
+@service_account_command.command()
+@account_argument
+@roles_argument
+@json_option
+@with_client
+def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Take roles away from a service account."""
+    _change(api, account, without(api, roles, account), as_json)
 
 
 @service_account_command.command("set-roles")
@@ -179,16 +254,12 @@ def show(api: Client, account: str, as_json: bool) -> None:
 @json_option
 @with_client
 def set_roles(api: Client, account: str, roles: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Replace the roles of a service account."""
-    address = f"/v1/service-accounts/{find_account(api, account)}/role-bindings"
-    if not roles and asks(yes):
-        click.confirm(f"Take every role away from {printable(account)}?", abort=True)
-    answer = api.request("PUT", address, json={"bindings": [_role(each) for each in roles]})
-    if as_json:
-        show_json(answer)
-    else:
-        held = ", ".join(f"{each['role']} on {each['on']}" for each in answer["bindings"])
-        click.echo(printable(f"{account} has {held or 'no role'}."))
+    """Replace all roles of a service account."""
+    if not roles:
+        confirm(yes, lambda: f"Take every role away from {account}?")
+    body = {"bindings": [read_role(each) for each in roles]}
+    answer = api.request("PUT", _bindings(api, account), json=body)
+    tell(answer, as_json, "" if as_json else held(api, account, answer["bindings"]))
 
 
 @service_account_command.command()
@@ -216,49 +287,53 @@ def enable(api: Client, account: str, as_json: bool) -> None:
 @with_client
 def delete(api: Client, account: str, yes: bool, as_json: bool) -> None:
     """Delete an account and revoke its credentials, for good."""
-    address = f"/v1/service-accounts/{find_account(api, account)}"
-    if asks(yes):
+    address = _address(api, account)
+
+    def question() -> str:
         found = api.request("GET", address)
-        name = printable(f"{found['display_name']} ({found['username']})")
-        click.confirm(
-            f"Delete {name} and revoke its {found['credentials']} credentials for good?", abort=True
-        )
-    api.request("DELETE", address)
-    if as_json:
-        show_json({"deleted": account})
-    else:
-        click.echo(f"{printable(account)} is deleted and its credentials are revoked.")
+        name = f"{found['display_name']} ({found['username']})"
+        return f"Delete {name} and revoke its {found['credentials']} credentials for good?"
+
+    done = f"{account} is deleted and its credentials are revoked."
+    remove(api, address, account, as_json, yes, question, done)
 
 
 def _set(api: Client, account: str, verb: str, as_json: bool) -> None:
-    changed = api.request("POST", f"/v1/service-accounts/{find_account(api, account)}/{verb}")
-    if as_json:
-        show_json(changed)
-    else:
-        click.echo(printable(f"{changed['display_name']} is {changed['status']}."))
+    changed = api.request("POST", f"{_address(api, account)}/{verb}")
+    tell(changed, as_json, f"{changed['display_name']} is {changed['status']}.")
 
 
-def _role(text: str) -> dict[str, str]:
-    role, at, on = text.partition("@")
-    return {"role": role, "on": on} if at else {"role": role}
+def _change(api: Client, account: str, edit: Callable[[list[Binding]], list[Binding]], as_json: bool) -> None:
+    answer = api.change(_bindings(api, account), "PUT", lambda found: {"bindings": edit(found["bindings"])})
+    tell(answer, as_json, "" if as_json else held(api, account, answer["bindings"]))
 
 
-def _show(account: dict[str, Any]) -> None:
-    show_fields(
-        [
-            ("Name", account["display_name"]),
-            ("ID", account["id"]),
-            ("Username", account["username"]),
-            ("Client ID", account["client_id"]),
-            ("Channel identifier", account["channel_identifier"]),
-            ("Description", account["description"]),
-            ("Contact", account["contact_email"]),
-            ("Status", account["status"]),
-            ("Roles", [f"{each['role']} on {each['on']}" for each in account["roles"]] or "none"),
-            ("Access level", account["access_level"]),
-            ("Scopes", account["scopes"]),
-            ("Resources", account["resources"]),
-            ("Credentials", str(account["credentials"])),
-            ("Created", f"{account['created_at']} ({ago(account['created_at'])})"),
-        ]
-    )
+def _place(on: str, codes: dict[str, str]) -> str:
+    return f"project {codes.get(on, on)}" if on.startswith("prj_") else "organization"
+
+
+def _address(api: Client, account: str) -> str:
+    return f"/v1/service-accounts/{find_account(api, account)}"
+
+
+def _bindings(api: Client, account: str) -> str:
+    return f"{_address(api, account)}/role-bindings"
+
+
+def _fields(account: dict[str, Any], roles: str) -> list[tuple[str, Any]]:
+    return [
+        ("Name", account["display_name"]),
+        ("ID", account["id"]),
+        ("Username", account["username"]),
+        ("Client ID", account["client_id"]),
+        ("Channel identifier", account["channel_identifier"]),
+        ("Description", account["description"]),
+        ("Contact", account["contact_email"]),
+        ("Status", account["status"]),
+        ("Roles", roles),
+        ("Access level", account["access_level"]),
+        ("Scopes", account["scopes"]),
+        ("Resources", account["resources"]),
+        ("Credentials", str(account["credentials"])),
+        ("Created", when(account["created_at"])),
+    ]

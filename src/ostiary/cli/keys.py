@@ -10,23 +10,34 @@ from ostiary.cli.terminal import (
     Column,
     Group,
     ago,
-    asks,
+    changes,
+    confirm,
+    description_option,
     find_account,
+    given,
     json_option,
+    level_option,
     moment,
     printable,
+    remove,
+    resources_option,
+    scopes_option,
     segment,
     show_fields,
     show_json,
-    show_table,
+    show_list,
+    show_one,
+    tell,
+    when,
     with_client,
     yes_option,
 )
 from ostiary.client.api import Client
 
 credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
-
-
+ips_option = click.option(
+    "--ip", "ips", multiple=True, help="Limit it to this address or range; may be given several times."
+)
 format_option = click.option(
     "--format",
     "form",
@@ -51,11 +62,9 @@ def api_key_command() -> None:
     help="Whose key; without it, your own direct key.",
 )
 @click.option("--name", help="To tell it from others.")
-@click.option(
-    "--scope", "scopes", multiple=True, help="Limit the key to this scope; may be given several times."
-)
-@click.option("--resource", "resources", multiple=True, help="Limit it to this, such as agents/*; likewise.")
-@click.option("--ip", "ips", multiple=True, help="Limit it to this address or range; likewise.")
+@scopes_option
+@resources_option
+@ips_option
 @click.option("--project", help="Bind it to one project, by id or code.")
 @click.option(
     "--expires",
@@ -78,19 +87,14 @@ def generate(
     as_json: bool,
 ) -> None:
     """Generate an API key. It is printed on standard output, alone and only now."""
-    body: dict[str, Any] = {}
-    if name is not None:
-        body["name"] = name
-    if scopes:
-        body |= {"access_level": "fine_grained", "scopes": list(scopes)}
-    if resources:
-        body["resources"] = list(resources)
-    if ips:
-        body["allowed_ips"] = list(ips)
-    if project is not None:
-        body["project"] = project
-    if expires is not None:
-        body["expires_at"] = moment("--expires", expires, 1)
+    body = given(
+        name=name,
+        scopes=scopes,
+        resources=resources,
+        allowed_ips=ips,
+        project=project,
+        expires_at=None if expires is None else moment("--expires", expires, 1),
+    )
     if account is None:
         made = api.request("POST", "/v1/api-keys", json=body)
     else:
@@ -119,7 +123,7 @@ def _show_key(api: Client, made: dict[str, Any], form: str) -> None:
 
 @click.group("credential", cls=Group)
 def credential_command() -> None:
-    """List, rotate, deactivate, revoke and delete credentials. ID is the one that `list` shows."""
+    """List, change, rotate, revoke and delete credentials. ID is the one that `list` shows."""
 
 
 @credential_command.command("list")
@@ -145,32 +149,18 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
     found = [
         each for each in api.pages(address, {"limit": 200}) if status is None or each["status"] == status
     ]
-    if as_json:
-        show_json(found)
-        return
-    show_table(
+    show_list(
+        found,
+        as_json,
         [
-            [
-                each["id"],
-                each["name"],
-                _end(each),
-                each["status"],
-                each["owner"]["display_name"],
-                ago(each["last_used_at"]),
-                ago(each["expires_at"]),
-                ago(each["created_at"]),
-            ]
-            for each in found
-        ],
-        [
-            Column("ID", whole=True),
-            Column("NAME"),
-            Column("KEY", whole=True),
-            Column("STATUS", whole=True),
-            Column("OWNER", spare=2),
-            Column("LAST USED", whole=True, spare=1),
-            Column("EXPIRES", whole=True, spare=3),
-            Column("CREATED", whole=True, spare=4),
+            Column("ID", "id", whole=True),
+            Column("NAME", "name"),
+            Column("KEY", _end, whole=True),
+            Column("STATUS", "status", whole=True),
+            Column("OWNER", lambda each: each["owner"]["display_name"], spare=2),
+            Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True, spare=1),
+            Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=3),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=4),
         ],
         "No credentials match."
         if status
@@ -185,32 +175,45 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
 @with_client
 def show(api: Client, credential: str, as_json: bool) -> None:
     """Show one credential; its secret is shown nowhere any more."""
-    found = api.request("GET", _address(credential))
-    if as_json:
-        show_json(found)
-        return
-    show_fields(
-        [
-            ("Name", found["name"]),
-            ("ID", found["id"]),
-            ("Kind", found["kind"]),
-            ("Key", found["display"]),
-            ("Owner", f"{found['owner']['display_name']} ({found['owner']['id']})"),
-            ("Status", found["status"]),
-            ("Description", found["description"]),
-            ("Access level", found["access_level"]),
-            ("Scopes", found["scopes"]),
-            ("Resources", found["resources"]),
-            ("Allowed addresses", found["allowed_ips"] or "everywhere"),
-            ("Project", found["project"]),
-            ("Created", _when(found["created_at"])),
-            ("Last used", ago(found["last_used_at"])),
-            ("Expires", _when(found["expires_at"]) or "never"),
-            ("Rotated", _when(found["rotated_at"])),
-            ("Old key", _old(found["rotation"])),
-            ("Revoked", _when(found["revoked_at"])),
-        ]
+    show_one(api.request("GET", _address(credential)), as_json, _fields)
+
+
+@credential_command.command()
+@credential_argument
+@click.option("--name", help="To tell it from others.")
+@description_option
+@click.option("--expires", metavar="WHEN", help="90d, or a time; `never` takes an expiry away.")
+@ips_option
+@level_option
+@scopes_option
+@resources_option
+@json_option
+@with_client
+def update(
+    api: Client,
+    credential: str,
+    name: str | None,
+    description: str | None,
+    expires: str | None,
+    ips: tuple[str, ...],
+    access_level: str | None,
+    scopes: tuple[str, ...],
+    resources: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change a credential. What is not given stays; an empty value takes limits away, such as --ip ''."""
+    body = changes(
+        name=name,
+        description=description,
+        expires_at=moment("--expires", expires, 1) if expires not in (None, "never") else expires,
+        allowed_ips=ips,
+        access_level=access_level,
+        scopes=scopes,
+        resources=resources,
     )
+    if expires == "never":
+        body["expires_at"] = None
+    show_one(api.request("PATCH", _address(credential), json=body), as_json, _fields)
 
 
 @credential_command.command()
@@ -238,8 +241,7 @@ def activate(api: Client, credential: str, as_json: bool) -> None:
 @with_client
 def revoke(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """Refuse a credential at once and for good."""
-    if asks(yes):
-        click.confirm(f"Revoke {_described(api, credential)} for good?", abort=True)
+    confirm(yes, lambda: f"Revoke {_described(api, credential)} for good?")
     _set(api, credential, "revoke", as_json)
 
 
@@ -250,21 +252,20 @@ def revoke(api: Client, credential: str, yes: bool, as_json: bool) -> None:
 @with_client
 def delete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """Remove a revoked credential, some time after its revocation."""
-    if asks(yes):
-        click.confirm(f"Delete {_described(api, credential)} for good?", abort=True)
-    api.request("DELETE", _address(credential))
-    if as_json:
-        show_json({"deleted": credential})
-    else:
-        click.echo(f"{printable(credential)} is deleted. Its trace stays in the audit log.")
+    remove(
+        api,
+        _address(credential),
+        credential,
+        as_json,
+        yes,
+        lambda: f"Delete {_described(api, credential)} for good?",
+        f"{credential} is deleted. Its trace stays in the audit log.",
+    )
 
 
 def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
     changed = api.request("POST", f"{_address(credential)}/{verb}")
-    if as_json:
-        show_json(changed)
-    else:
-        click.echo(printable(f"{changed['name']} ({_end(changed)}) is {changed['status']}."))
+    tell(changed, as_json, f"{changed['name']} ({_end(changed)}) is {changed['status']}.")
 
 
 @credential_command.command()
@@ -289,11 +290,8 @@ def rotate(
 
     The new key is printed on standard output, alone and only now.
     """
-    body = {}
-    if overlap is not None:
-        body["overlap"] = overlap
-    if expires is not None:
-        body["expires_at"] = moment("--expires", expires, 1)
+    expires_at = None if expires is None else moment("--expires", expires, 1)
+    body = given(overlap=overlap, expires_at=expires_at)
     made = api.request("POST", f"{_address(credential)}/rotate", json=body)
     _show_key(api, made, "json" if as_json else form)
     old = made["credential"]["rotation"]
@@ -326,11 +324,14 @@ def show_rotation(api: Client, credential: str, as_json: bool) -> None:
 def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """End the old key now."""
     address = f"{_address(credential)}/rotation"
-    if asks(yes):
+
+    def question() -> str:
         found = api.request("GET", address)
         if not found["safe_to_revoke"] and found["state"] == "overlap":
             click.echo(f"Not yet safe: {_reasons(found)}.", err=True)
-        click.confirm(f"End the old key of {_described(api, credential)} for good?", abort=True)
+        return f"End the old key of {_described(api, credential)} for good?"
+
+    confirm(yes, question)
     _tell_rotation(api.request("POST", address, json={"action": "complete"}), as_json)
 
 
@@ -341,8 +342,7 @@ def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
 @with_client
 def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """End the new key now and keep the old one."""
-    if asks(yes):
-        click.confirm(f"End the new key of {_described(api, credential)} for good?", abort=True)
+    confirm(yes, lambda: f"End the new key of {_described(api, credential)} for good?")
     address = f"{_address(credential)}/rotation"
     _tell_rotation(api.request("POST", address, json={"action": "cancel"}), as_json)
 
@@ -377,7 +377,7 @@ def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
                 if each["uses"]
                 else "never used"
             )
-            ends = _when(each["ended_at"] or each["ends_at"])
+            ends = when(each["ended_at"] or each["ends_at"])
             fields.append(
                 (f"{name.title()} key", f"{_end(each)} {used}" + (f", ends {ends}" if ends else ""))
             )
@@ -399,14 +399,33 @@ def _end(key: dict[str, Any]) -> str:
     return f"…{key['last6']}" if key["last6"] else "imported"
 
 
-def _when(time: str | None) -> str | None:
-    return None if time is None else f"{time} ({ago(time)})"
+def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        ("Name", credential["name"]),
+        ("ID", credential["id"]),
+        ("Kind", credential["kind"]),
+        ("Key", credential["display"]),
+        ("Owner", f"{credential['owner']['display_name']} ({credential['owner']['id']})"),
+        ("Status", credential["status"]),
+        ("Description", credential["description"]),
+        ("Access level", credential["access_level"]),
+        ("Scopes", credential["scopes"]),
+        ("Resources", credential["resources"]),
+        ("Allowed addresses", credential["allowed_ips"] or "everywhere"),
+        ("Project", credential["project"]),
+        ("Created", when(credential["created_at"])),
+        ("Last used", ago(credential["last_used_at"])),
+        ("Expires", when(credential["expires_at"]) or "never"),
+        ("Rotated", when(credential["rotated_at"])),
+        ("Old key", _old(credential["rotation"])),
+        ("Revoked", when(credential["revoked_at"])),
+    ]
 
 
 def _described(api: Client, credential: str) -> str:
     """What a person recognises it by, before it goes for good."""
     found = api.request("GET", _address(credential))
-    return printable(f"{found['name']} ({_end(found)}) of {found['owner']['display_name']}")
+    return f"{found['name']} ({_end(found)}) of {found['owner']['display_name']}"
 
 
 def _address(credential: str) -> str:

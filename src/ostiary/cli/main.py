@@ -28,9 +28,16 @@ COMMANDS: Final = {
     "config": ("local", "Print the settings in effect, secrets hidden."),
     "doctor": ("local", "Check that the installation is sound."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
+    "organization": ("organizations", "See your organization; the operator: manage all of them."),
+    "policy": ("policies", "See and set an organization's limits."),
+    "project": ("projects", "Manage projects and who has which role on them."),
+    "member": ("members", "Invite people and manage what they may do."),
+    "invitation": ("members", "See and withdraw invitations."),
+    "role": ("roles", "Manage an organization's own roles."),
+    "scope": ("roles", "See the catalogue of scopes; the operator: change it."),
     "service-account": ("accounts", "Create and manage service accounts."),
     "api-key": ("keys", "Generate API keys."),
-    "credential": ("keys", "List, deactivate, revoke and delete credentials."),
+    "credential": ("keys", "List, change, revoke and delete credentials."),
     "access-rule": ("rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "api-call": ("remote", "Call any address of the API."),
@@ -88,6 +95,8 @@ class Commands(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            if context.resilient_parsing:
+                return None, None, []
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=context)
         return super().resolve_command(context, args)
 
@@ -215,8 +224,8 @@ def _refused(error: Any, called: Invocation) -> int:
         hints = connection.unknown.splitlines()
     elif error.status == 403:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
-    elif error.status == 404 and group in {"service-account", "credential", "access-rule"}:
-        hints = [f"`ostiary {group} list` shows what there is."]
+    elif error.status == 404 and (listed := _listing(error.detail, group)):
+        hints = [f"`ostiary {listed} list` shows what there is."]
     elif "earliest" in error.body:
         hints = [f"From {error.body['earliest']} on it can be deleted."]
     if error.status in (403, 404) and connection is not None and connection.organization is not None:
@@ -224,11 +233,30 @@ def _refused(error: Any, called: Invocation) -> int:
     if error.status == 422 and error.field_errors:
         for pointer, detail in error.field_errors:
             _failed(2, f"{_option(pointer, group)}{_scope(error, pointer)} {detail}")
+        for code, hint in _FIELD_HINTS.items():
+            if any(each.get("code") == code for each in error.body["errors"]):
+                click.echo(hint, err=True)
         return 2
     if error.status in (502, 503, 504):
         return _failed(3, str(error), *hints)
     return _failed(4 if error.status in (401, 403) else 1, str(error), *hints)
 
+
+_LISTED: Final = (
+    "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "access-rule",
+)  # fmt: skip
+
+
+def _listing(detail: str, group: str) -> str | None:
+    """The command whose `list` shows what was not found: what the answer names, else what was worked on."""
+    noun = detail.removeprefix("There is no such ").removesuffix(".").partition(" or ")[0].replace(" ", "-")
+    return next((each for each in (noun, group) if each in _LISTED), None)
+
+
+_FIELD_HINTS: Final = {
+    "unknown-role": "`ostiary role list` shows the roles that there are.",
+    "unknown-scope": "`ostiary scope list` and `ostiary role show organization-admin` show the scopes that there are.",
+}
 
 _OPTIONS: Final = {
     "display_name": "--name",
@@ -237,8 +265,10 @@ _OPTIONS: Final = {
     "resources": "--resource",
     "allowed_ips": "--ip",
     "expires_at": "--expires",
-    "roles": "--role",
-    "bindings": "--role",
+    "roles": "ROLE",
+    "bindings": "ROLE",
+    "email": "EMAIL",
+    "scope": "SCOPE",
 }
 
 
@@ -247,7 +277,11 @@ def _option(pointer: str, group: str) -> str:
     path = pointer.strip("/").removeprefix("credential/")
     if group in {"api-call", "access-rule"}:
         return path or "The body"
+    if group == "policy":
+        return path.replace("ceilings/", "the ceiling of ")
     name = path.partition("/")[0]
+    if (group, name) == ("role", "name"):
+        return "NAME"
     return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 

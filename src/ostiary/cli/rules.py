@@ -10,12 +10,12 @@ from ostiary.cli.terminal import (
     Group,
     MisusedError,
     always_json_option,
-    asks,
     json_option,
-    printable,
+    remove,
     segment,
     show_json,
     show_table,
+    tell,
     with_client,
     yes_option,
 )
@@ -44,14 +44,13 @@ def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
     except ValueError as error:
         raise MisusedError(f"{file.name} is not JSON: {error}.") from None
     answer = api.request("PUT", _address(name), json=document)
-    if as_json:
-        show_json(answer)
-    else:
-        lines = len(answer["match"])
-        click.echo(
-            f"{printable(name)} is in force, with {lines} line{'' if lines == 1 else 's'}. "
-            f"Proxies ask /v1/authorize/{name}, nginx asks /v1/authorize-nginx/{name}."
-        )
+    lines = len(answer["match"])
+    tell(
+        answer,
+        as_json,
+        f"{name} is in force, with {lines} line{'' if lines == 1 else 's'}. "
+        f"Proxies ask /v1/authorize/{name}, nginx asks /v1/authorize-nginx/{name}.",
+    )
 
 
 @access_rule_command.command("list")
@@ -104,13 +103,8 @@ def show(api: Client, name: str) -> None:
 @with_client
 def delete(api: Client, name: str, yes: bool, as_json: bool) -> None:
     """Delete a rule; proxies that ask for it are refused from then on."""
-    if asks(yes):
-        click.confirm(f"Delete {printable(name)}? Proxies that ask for it will be refused.", abort=True)
-    api.request("DELETE", _address(name))
-    if as_json:
-        show_json({"deleted": name})
-    else:
-        click.echo(f"{printable(name)} is deleted.")
+    question = f"Delete {name}? Proxies that ask for it will be refused."
+    remove(api, _address(name), name, as_json, yes, lambda: question, f"{name} is deleted.")
 
 
 def _address(name: str) -> str:

@@ -29,6 +29,19 @@ always_json_option = click.option(
     "--json", is_flag=True, expose_value=False, help="The answer is JSON always."
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+description_option = click.option("--description", help="For people; at most 2,000 characters.")
+level_option = click.option(
+    "--access-level",
+    type=click.Choice(["full", "fine-grained"]),
+    callback=lambda _context, _option, level: level and level.replace("-", "_"),
+    help="All that the roles allow, or the listed scopes only.",
+)
+scopes_option = click.option(
+    "--scope", "scopes", multiple=True, help="Limit it to this scope; may be given several times."
+)
+resources_option = click.option(
+    "--resource", "resources", multiple=True, help="Limit it to this, such as agents/*; likewise."
+)
 
 
 class MisusedError(click.ClickException):
@@ -55,11 +68,79 @@ def show_json(value: Any) -> None:
 
 
 class Column(NamedTuple):
-    """A column of a table. `whole` is never shortened; the highest `spare` goes first where room is short."""
+    """A column of a table. `whole` is never shortened; the highest `spare` goes first where room is short.
+
+    `cell` is what a row of the API has there: the name of a member, or what makes text of the row.
+    """
 
     title: str
+    cell: str | Callable[[Any], str] = ""
     whole: bool = False
     spare: int = 0
+    least: int = NARROW_CELL
+
+
+def show_list(found: Iterable[Any], as_json: bool, columns: Sequence[Column], empty: str) -> None:
+    """What a list prints: the API's rows as JSON, or a table of them."""
+    rows = list(found)
+    if as_json:
+        show_json(rows)
+        return
+    cells = [[c.cell(row) if callable(c.cell) else str(row[c.cell]) for c in columns] for row in rows]
+    show_table(cells, columns, empty)
+
+
+def show_one(found: Any, as_json: bool, fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> None:
+    """What `show` prints: the API's answer as JSON, or its fields."""
+    if as_json:
+        show_json(found)
+    else:
+        show_fields(fields(found))
+
+
+def tell(answer: Any, as_json: bool, sentence: str) -> None:
+    """What a change prints: the API's answer as JSON, or a sentence."""
+    if as_json:
+        show_json(answer)
+    else:
+        click.echo(printable(sentence))
+
+
+def remove(
+    api: Client, address: str, name: str, as_json: bool, yes: bool, question: Callable[[], str], done: str
+) -> None:
+    """Delete what has this address, after asking a person; `question` is worked out only if somebody is asked."""
+    confirm(yes, question)
+    api.request("DELETE", address)
+    tell({"deleted": name}, as_json, done)
+
+
+def asks(yes: bool) -> bool:
+    """Whether somebody is there to be asked before what cannot be undone; a script has decided already."""
+    return not yes and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def confirm(yes: bool, question: Callable[[], str]) -> None:
+    """Ask a person before what cannot be undone. click.Abort if the answer is no."""
+    if asks(yes):
+        click.confirm(printable(question()), abort=True)
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """The body of what was given: None and empty tuples were not, and a single empty text empties a list."""
+    return {
+        name: [each for each in value if each] if isinstance(value, tuple) else value
+        for name, value in members.items()
+        if value not in (None, ())
+    }
+
+
+def changes(**members: Any) -> dict[str, Any]:
+    """The same for a command that changes something; wrong use if nothing was given."""
+    body = given(**members)
+    if not body:
+        raise click.UsageError("Nothing to change: give at least one option.")
+    return body
 
 
 def show_table(rows: list[list[str]], columns: Sequence[Column], empty: str) -> None:
@@ -85,7 +166,7 @@ def _draw(rows: list[list[str]], columns: Sequence[Column]) -> None:
 
     def needed(i: int) -> int:
         width = max(cell_len(columns[i].title), *(cell_len(row[i]) for row in rows))
-        return width if columns[i].whole else min(width, NARROW_CELL)
+        return width if columns[i].whole else min(width, columns[i].least)
 
     console = Console()
     shown = list(range(len(columns)))
@@ -117,6 +198,7 @@ _STYLES = {
     "expired": "red",
     "refused": "red",
     "deactivated": "yellow",
+    "suspended": "yellow",
     "disabled": "yellow",
 }
 
@@ -203,11 +285,6 @@ def find_account(api: Client, name: str) -> str:
     return segment(found[0]["id"])
 
 
-def asks(yes: bool) -> bool:
-    """Whether somebody is there to be asked before what cannot be undone; a script has decided already."""
-    return not yes and sys.stdin.isatty() and sys.stdout.isatty()
-
-
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
     """Hand the command its client as the first argument, and give it the options that choose the service."""
 
@@ -226,6 +303,11 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
             ) from error
 
     return wrapped
+
+
+def when(time: str | None) -> str | None:
+    """A time with how far away it is."""
+    return None if time is None else f"{time} ({ago(time)})"
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Calls to the management API, and what can go wrong with them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,17 @@ class Client:
 
     def request(self, method: str, path: str, json: Any = None, params: dict[str, Any] | None = None) -> Any:
         """Send a request; the parsed JSON object, None if the answer is empty. Raises the errors above."""
+        return self.exchange(method, path, json, params)[0]
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: dict[str, Any] | None = None,
+        if_match: str | None = None,
+    ) -> tuple[Any, str | None]:
+        """The same, with the answer's entity tag if it has one. `if_match` is the tag of what may be changed."""
         import httpx2
 
         secure = check_url(self.url)
@@ -89,6 +100,8 @@ class Client:
         if self.credential is not None:
             # The prefix tells a key from a token, so one header takes both.
             headers["authorization"] = f"Bearer {self.credential}"
+        if if_match is not None:
+            headers["if-match"] = if_match
         try:
             target = httpx2.URL(self.url.rstrip("/") + path)
             # What the path says itself comes first.
@@ -110,8 +123,9 @@ class Client:
             raise NotReachableError(f"{self.url} does not answer ({type(error).__name__}).") from None
         except httpx2.RequestError:
             raise NotOstiaryError(f"{self.url} answers, but not as an Ostiary service does.") from None
+        tag = answer.headers.get("etag")
         if answer.is_success and not answer.content:
-            return None
+            return None, tag
         try:
             body = answer.json()
         except ValueError:
@@ -119,7 +133,7 @@ class Client:
         if answer.is_success:
             if not isinstance(body, dict):
                 raise NotOstiaryError(f"{self.url} answers, but not as an Ostiary service does.")
-            return body
+            return body, tag
         if not isinstance(body, dict):
             body = {}
         detail = f"{self.url} does not answer as an Ostiary service does."
@@ -133,6 +147,18 @@ class Client:
             body,
             json,
         )
+
+    def change(self, path: str, method: str, edit: Callable[[Any], Any]) -> Any:
+        """Read what is there, and write what `edit` makes of it; again, if somebody changed it in between."""
+        tries = 3
+        while True:
+            found, tag = self.exchange("GET", path)
+            try:
+                return self.exchange(method, path, edit(found), if_match=tag)[0]
+            except RefusedError as error:
+                tries -= 1
+                if error.status != 412 or not tries:
+                    raise
 
     def pages(self, path: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
         """Every row of a list, page after page."""

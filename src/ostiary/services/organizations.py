@@ -32,16 +32,25 @@ class PolicyView:
     policy: Policy
     default: Policy
     ceiling: Policy
+    own: frozenset[str]
+    """The names of those that the organization has chosen itself, be it the default's value."""
     credentials: int
     service_accounts: int
 
 
-def enter(tx: Tx, caller: Caller, organization_id: str) -> Caller:
-    """The caller as it acts in this organization: its own, or any for an admin of the operator. Else not-found."""
-    if organization_id == caller.organization_id:
+OWN: Final = "-"
+"""Names the organization that the caller acts in already; no slug looks like it."""
+
+
+def enter(tx: Tx, caller: Caller, name: str) -> Caller:
+    """The caller as it acts in this organization: its own, or any for an admin of the operator. Else not-found.
+
+    `name` is an id, a slug or `-`.
+    """
+    if name in (OWN, caller.organization_id):
         return caller
-    organization = rows.find_organization(tx, organization_id) if caller.operator_admin else None
-    if organization is None:
+    organization = rows.find_organization(tx, name)
+    if organization is None or not (caller.operator_admin or organization.id == caller.organization_id):
         raise not_found("organization")
     return replace(caller, organization_id=organization.id, operator=organization.operator)
 
@@ -127,27 +136,37 @@ def policy_of(tx: Tx, organization_id: str) -> Policy:
 
 def get_policies(tx: Tx, caller: Caller) -> PolicyView:
     require(caller, "read:policies")
-    chosen, ceilings = policies.find(tx, caller.organization_id)
+    return _policies(tx, caller, *policies.find(tx, caller.organization_id))
+
+
+def _policies(tx: Tx, caller: Caller, chosen: dict[str, Any], ceilings: dict[str, Any]) -> PolicyView:
     default = tx.installation.policy
     return PolicyView(
         default.overridden(chosen),
         default,
         default.overridden(ceilings),
+        frozenset(chosen),
         credential_rows.count(tx, caller.organization_id),
         rows.count_console_accounts(tx, caller.organization_id),
     )
 
 
 def update_policies(
-    tx: Tx, caller: Caller, changes: dict[str, Any], ceilings: dict[str, Any], reset: frozenset[str]
+    tx: Tx,
+    caller: Caller,
+    changes: dict[str, Any],
+    ceilings: dict[str, Any],
+    reset: frozenset[str],
+    reset_ceilings: frozenset[str] = frozenset(),
+    dry_run: bool = False,
 ) -> PolicyView:
     """Choose limits, or go back to the installation's (`reset`). A lowered limit never removes what exists.
 
     An organization chooses up to its ceilings, which are the installation's defaults unless the operator has set
-    others; the operator is not bound by them.
+    others; the operator is not bound by them. A dry run checks and tells the same, and changes nothing.
     """
     require(caller, "write:policies")
-    if ceilings and not caller.operator_admin:
+    if (ceilings or reset_ceilings) and not caller.operator_admin:
         raise Problem(
             "insufficient-permissions",
             "Only the operator sets ceilings.",
@@ -155,12 +174,14 @@ def update_policies(
         )
     before, old_ceilings = policies.find(tx, caller.organization_id)
     after = {name: value for name, value in (before | changes).items() if name not in reset}
-    new_ceilings = old_ceilings | ceilings
+    new_ceilings = {
+        name: value for name, value in (old_ceilings | ceilings).items() if name not in reset_ceilings
+    }
     default = tx.installation.policy
     errors = _beyond(default.overridden(after), changes, default.overridden(new_ceilings), caller)
     if errors:
         raise invalid_fields(tuple(errors))
-    if after != before or new_ceilings != old_ceilings:
+    if not dry_run and (after != before or new_ceilings != old_ceilings):
         policies.put(tx, caller.organization_id, after, new_ceilings)
         change(
             tx,
@@ -171,7 +192,7 @@ def update_policies(
             after=after,
             ceilings=new_ceilings,
         )
-    return get_policies(tx, caller)
+    return _policies(tx, caller, after, new_ceilings)
 
 
 def _beyond(policy: Policy, changes: dict[str, Any], ceiling: Policy, caller: Caller) -> list[FieldError]:

@@ -44,8 +44,10 @@ def update_organization(tx: Tx, organization_id: str, values: dict[str, Any]) ->
     tx.execute(organizations.update().where(organizations.c.id == organization_id).values(**values))
 
 
-def find_organization(tx: Tx, organization_id: str) -> Organization | None:
-    row = tx.execute(sa.select(organizations).where(organizations.c.id == organization_id)).one_or_none()
+def find_organization(tx: Tx, name: str) -> Organization | None:
+    """An organization by its id or its slug."""
+    named = sa.or_(organizations.c.id == name, organizations.c.slug == name)
+    row = tx.execute(sa.select(organizations).where(named)).one_or_none()
     return None if row is None else Organization(**row._mapping)
 
 

@@ -79,9 +79,13 @@ def get_member(tx: Tx, organization_id: str, user_id: str) -> Member | None:
     return None if row is None else Member(**row._mapping)
 
 
-def list_members(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Member]:
-    """Members newest first, below the user id `after`."""
+def list_members(
+    tx: Tx, organization_id: str, email: str | None, after: str | None, limit: int
+) -> list[Member]:
+    """Members newest first, below the user id `after`; only the one of this address, if given."""
     statement = _MEMBER.where(members.c.organization_id == organization_id)
+    if email is not None:
+        statement = statement.where(users.c.email == email)
     if after is not None:
         statement = statement.where(users.c.id < after)
     return [Member(**row._mapping) for row in tx.execute(statement.order_by(users.c.id.desc()).limit(limit))]

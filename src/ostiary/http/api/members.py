@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,8 +23,13 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Members"])
 
 
 @router.get("/members")
-def list_members(request: Request, caller: CallerOf, page: PageOf) -> Response:
-    found = wiring(request).store.read(members.list_page, caller, page.after, page.limit + 1)
+def list_members(
+    request: Request,
+    caller: CallerOf,
+    page: PageOf,
+    email: Annotated[str | None, Query(max_length=254)] = None,
+) -> Response:
+    found = wiring(request).store.read(members.list_page, caller, email, page.after, page.limit + 1)
     rows = [member_json(each, caller.organization_id) for each in found]
     return page.answer(rows, lambda: found[page.limit - 1].member.id)
 

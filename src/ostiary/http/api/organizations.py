@@ -1,8 +1,11 @@
-"""`/v1/organizations` and their policies. An admin of the operator reaches every one, others their own."""
+"""`/v1/organizations` and their policies. An admin of the operator reaches every one, others their own.
 
-from typing import Annotated
+`{organization_id}` is an id, a slug, or `-` for the one that the caller acts in.
+"""
 
-from fastapi import APIRouter, Depends
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -79,6 +82,9 @@ def update_policies(
     caller: CallerOf,
     organization_id: str,
     body: Annotated[PoliciesBody, Depends(body_of(PoliciesBody))],
+    dry_run: Annotated[
+        Literal["true"] | None, Query(description="true: check and tell, change nothing")
+    ] = None,
 ) -> Response:
     return perform(
         request,
@@ -88,5 +94,7 @@ def update_policies(
         body.chosen(),
         body.ceilings.chosen() if body.ceilings else {},
         body.reset(),
+        body.ceilings.reset() if body.ceilings else frozenset(),
+        dry_run is not None,
         current=lambda tx, who: policies_json(organizations.get_policies(tx, who)),
     )

@@ -185,6 +185,7 @@ def policies_json(view: PolicyView) -> dict[str, Any]:
             "value": told(view.policy, name),
             "default": told(view.default, name),
             "ceiling": told(view.ceiling, name),
+            "own": name in view.own,
         }
         if name in counts:
             limits[name]["count"] = counts[name]

@@ -1,0 +1,214 @@
+"""`ostiary member …` and `ostiary invitation …`"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from ostiary.cli.grants import (
+    PAGE,
+    Binding,
+    adding,
+    find_member,
+    held,
+    project_codes,
+    read_role,
+    role_names,
+    roles_argument,
+    roles_option,
+    told,
+    without,
+)
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    ago,
+    json_option,
+    printable,
+    remove,
+    segment,
+    show_json,
+    show_list,
+    show_one,
+    tell,
+    when,
+    with_client,
+    yes_option,
+)
+from ostiary.client.api import Client
+
+member_argument = click.argument("member")
+invitation_argument = click.argument("invitation", metavar="ID")
+
+
+@click.group("member", cls=Group)
+def member_command() -> None:
+    """Manage the people of an organization, and what they may do.
+
+    MEMBER is an id or an email address.
+    """
+
+
+@member_command.command("list")
+@json_option
+@with_client
+def list_members(api: Client, as_json: bool) -> None:
+    """List the organization's members, newest first."""
+    found = list(api.pages("/v1/members", PAGE))
+    codes = {} if as_json else _codes(api, found)
+    show_list(
+        found,
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("EMAIL", "email", least=24),
+            Column("STATUS", "status", whole=True, spare=1),
+            Column("ROLES", lambda each: role_names(each["roles"], codes), least=20),
+            Column("JOINED", lambda each: ago(each["joined_at"]), whole=True, spare=2),
+        ],
+        "No members. Invite somebody:\n  ostiary member invite bob@example.com --role viewer",
+    )
+
+
+@member_command.command()
+@member_argument
+@json_option
+@with_client
+def show(api: Client, member: str, as_json: bool) -> None:
+    """Show one member."""
+    show_one(
+        find_member(api, member),
+        as_json,
+        lambda found: [
+            ("Email", found["email"]),
+            ("ID", found["id"]),
+            ("Status", found["status"]),
+            ("Roles", told(api, found["roles"])),
+            ("Joined", when(found["joined_at"])),
+        ],
+    )
+
+
+@member_command.command()
+@click.argument("email")
+@roles_option
+@json_option
+@with_client
+def invite(api: Client, email: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Invite somebody. The token is printed on standard output, alone and only now."""
+    body = {"email": email, "roles": [read_role(each) for each in roles]}
+    made = api.request("POST", "/v1/invitations", json=body)
+    invitation = made["invitation"]
+    if as_json:
+        show_json(made)
+    else:
+        click.echo(printable(made["secret"]))
+    note = f"{invitation['id']}: whoever has this token until {invitation['expires_at']} can join as "
+    click.echo(printable(f"{note}{invitation['email']}. It is not shown again."), err=True)
+
+
+@member_command.command("remove")
+@member_argument
+@yes_option
+@json_option
+@with_client
+def remove_member(api: Client, member: str, yes: bool, as_json: bool) -> None:
+    """End a membership and revoke the member's direct keys, for good."""
+    found = find_member(api, member)
+    remove(
+        api,
+        f"/v1/members/{segment(found['id'])}",
+        found["id"],
+        as_json,
+        yes,
+        lambda: f"Remove {found['email']} and revoke their direct keys for good?",
+        f"{found['email']} is a member no more, and their direct keys are revoked.",
+    )
+
+
+@member_command.command()
+@member_argument
+@roles_argument
+@json_option
+@with_client
+def grant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Give a member roles."""
+    found = find_member(api, member)
+    _change(api, found, adding(roles), as_json)
+
+
+@member_command.command()
+@member_argument
+@roles_argument
+@json_option
+@with_client
+def ungrant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Take roles away from a member."""
+    found = find_member(api, member)
+    _change(api, found, without(api, roles, found["email"]), as_json)
+
+
+def _change(
+    api: Client, member: dict[str, Any], edit: Callable[[list[Binding]], list[Binding]], as_json: bool
+) -> None:
+    address = f"/v1/members/{segment(member['id'])}"
+    answer = api.change(address, "PATCH", lambda found: {"roles": edit(found["roles"])})
+    tell(answer, as_json, "" if as_json else held(api, answer["email"], answer["roles"]))
+
+
+@click.group("invitation", cls=Group)
+def invitation_command() -> None:
+    """See and withdraw invitations; `ostiary member invite` makes them."""
+
+
+@invitation_command.command("list")
+@json_option
+@with_client
+def list_invitations(api: Client, as_json: bool) -> None:
+    """List invitations, newest first."""
+    found = list(api.pages("/v1/invitations", PAGE))
+    codes = {} if as_json else _codes(api, found)
+    show_list(
+        found,
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("EMAIL", "email", least=24),
+            Column("STATUS", _status, whole=True),
+            Column("ROLES", lambda each: role_names(each["roles"], codes), least=20),
+            Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=1),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+        ],
+        "No invitations. Invite somebody:\n  ostiary member invite bob@example.com --role viewer",
+    )
+
+
+@invitation_command.command()
+@invitation_argument
+@yes_option
+@json_option
+@with_client
+def delete(api: Client, invitation: str, yes: bool, as_json: bool) -> None:
+    """Withdraw an invitation: its token is worth nothing from then on."""
+    address = f"/v1/invitations/{segment(invitation)}"
+    remove(
+        api,
+        address,
+        invitation,
+        as_json,
+        yes,
+        lambda: f"Withdraw the invitation of {api.request('GET', address)['email']}?",
+        f"{invitation} is withdrawn.",
+    )
+
+
+def _codes(api: Client, found: list[dict[str, Any]]) -> dict[str, str]:
+    return project_codes(api, (binding for each in found for binding in each["roles"]))
+
+
+def _status(invitation: dict[str, Any]) -> str:
+    if invitation["accepted_at"] is not None:
+        return "accepted"
+    over = datetime.fromisoformat(invitation["expires_at"]) <= datetime.now(UTC)
+    return "expired" if over else "open"

@@ -1,0 +1,141 @@
+"""`ostiary organization …`"""
+
+from typing import Any
+
+import click
+
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    ago,
+    confirm,
+    json_option,
+    printable,
+    segment,
+    show_list,
+    show_one,
+    tell,
+    when,
+    with_client,
+    yes_option,
+)
+from ostiary.client.api import Client
+from ostiary.core.check import slug_of
+
+OWN = "-"
+"""Names the organization that the caller acts in."""
+
+own_argument = click.argument("named", metavar="[ORGANIZATION]", default=OWN)
+organization_argument = click.argument("named", metavar="ORGANIZATION")
+
+
+@click.group("organization", cls=Group)
+def organization_command() -> None:
+    """See and name your organization; the operator: make, suspend and resume others.
+
+    ORGANIZATION is an id or a slug; where it may be left out, your own.
+    """
+
+
+@organization_command.command("list")
+@json_option
+@with_client
+def list_organizations(api: Client, as_json: bool) -> None:
+    """List your organization; the operator's admins: all of them, newest first."""
+    show_list(
+        api.pages("/v1/organizations", {"limit": 200}),
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("SLUG", "slug"),
+            Column("STATUS", "status", whole=True),
+            Column("NAME", "name"),
+            Column("KIND", _kind, whole=True, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=1),
+        ],
+        "No organizations.",
+    )
+
+
+@organization_command.command()
+@click.option("--name", required=True, help="Display name, 1 to 253 characters.")
+@click.option("--slug", help="Unique and fixed for good; derived from the name if not given.")
+@json_option
+@with_client
+def create(api: Client, name: str, slug: str | None, as_json: bool) -> None:
+    """Make a customer's organization. The operator's."""
+    body = {"name": name, "slug": slug_of(name, "org") if slug is None else slug}
+    made = api.request("POST", "/v1/organizations", json=body)
+    tell(made, as_json, f"{made['name']} is made: {made['slug']}, {made['id']}.")
+    if not as_json:
+        invite = f"ostiary --organization {made['id']} member invite EMAIL --role organization-admin"
+        click.echo(f"Next: {printable(invite)}", err=True)
+
+
+@organization_command.command()
+@own_argument
+@json_option
+@with_client
+def show(api: Client, named: str, as_json: bool) -> None:
+    """Show one organization."""
+    show_one(api.request("GET", _address(named)), as_json, _fields)
+
+
+@organization_command.command()
+@own_argument
+@click.option("--name", required=True, help="Display name, 1 to 253 characters.")
+@json_option
+@with_client
+def update(api: Client, named: str, name: str, as_json: bool) -> None:
+    """Change an organization's name; its slug is fixed."""
+    changed = api.request("PATCH", _address(named), json={"name": name})
+    tell(changed, as_json, f"{changed['slug']} is called {changed['name']}.")
+
+
+@organization_command.command()
+@organization_argument
+@yes_option
+@json_option
+@with_client
+def suspend(api: Client, named: str, yes: bool, as_json: bool) -> None:
+    """Refuse all of an organization's credentials, until it is resumed. The operator's."""
+
+    def question() -> str:
+        found = api.request("GET", _address(named))
+        return f"Suspend {found['name']} ({found['slug']}) and refuse all of its credentials?"
+
+    confirm(yes, question)
+    _set(api, named, True, as_json)
+
+
+@organization_command.command()
+@organization_argument
+@json_option
+@with_client
+def resume(api: Client, named: str, as_json: bool) -> None:
+    """Accept a suspended organization's credentials again. The operator's."""
+    _set(api, named, False, as_json)
+
+
+def _set(api: Client, named: str, suspended: bool, as_json: bool) -> None:
+    changed = api.request("PATCH", _address(named), json={"suspended": suspended})
+    tell(changed, as_json, f"{changed['name']} is {changed['status']}.")
+
+
+def _kind(organization: dict[str, Any]) -> str:
+    return "operator" if organization["operator"] else "customer"
+
+
+def _fields(organization: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        ("Name", organization["name"]),
+        ("ID", organization["id"]),
+        ("Slug", organization["slug"]),
+        ("Kind", _kind(organization)),
+        ("Status", organization["status"]),
+        ("Created", when(organization["created_at"])),
+    ]
+
+
+def _address(named: str) -> str:
+    return f"/v1/organizations/{segment(named)}"

@@ -1,0 +1,197 @@
+"""`ostiary project …`, with who has which role on a project."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ostiary.cli.grants import find_principal, principal_names
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    ago,
+    changes,
+    description_option,
+    given,
+    json_option,
+    printable,
+    remove,
+    segment,
+    show_list,
+    show_one,
+    tell,
+    when,
+    with_client,
+    yes_option,
+)
+from ostiary.client.api import Client
+
+project_argument = click.argument("project")
+principal_argument = click.argument("principal")
+roles_argument = click.argument("roles", metavar="ROLE...", nargs=-1, required=True)
+
+
+@click.group("project", cls=Group)
+def project_command() -> None:
+    """Manage projects, and who has which role on them.
+
+    PROJECT is an id or a code. PRINCIPAL is a member's id or email, or any name of a service account.
+    """
+
+
+@project_command.command("list")
+@json_option
+@with_client
+def list_projects(api: Client, as_json: bool) -> None:
+    """List the organization's projects, newest first."""
+    show_list(
+        api.pages("/v1/projects", {"limit": 200}),
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("CODE", "code"),
+            Column("NAME", "name"),
+            Column("DESCRIPTION", "description", spare=1),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+        ],
+        "No projects yet. Make one:\n  ostiary project create --name Website",
+    )
+
+
+@project_command.command()
+@click.option("--name", required=True, help="Display name, 1 to 253 characters.")
+@click.option("--code", help="Unique and fixed for good; derived from the name if not given.")
+@description_option
+@json_option
+@with_client
+def create(api: Client, name: str, code: str | None, description: str | None, as_json: bool) -> None:
+    """Make a project."""
+    made = api.request("POST", "/v1/projects", json=given(name=name, code=code, description=description))
+    tell(made, as_json, f"{made['name']} is made: {made['code']}, {made['id']}.")
+    if not as_json:
+        click.echo(f"Next: ostiary project grant {printable(made['code'])} PRINCIPAL developer", err=True)
+
+
+@project_command.command()
+@project_argument
+@json_option
+@with_client
+def show(api: Client, project: str, as_json: bool) -> None:
+    """Show one project; `roles` shows who may do what on it."""
+    show_one(api.request("GET", _address(project)), as_json, _fields)
+
+
+@project_command.command()
+@project_argument
+@click.option("--name", help="Display name, 1 to 253 characters.")
+@description_option
+@json_option
+@with_client
+def update(api: Client, project: str, name: str | None, description: str | None, as_json: bool) -> None:
+    """Change a project's name or description; its code is fixed."""
+    body = changes(name=name, description=description)
+    changed = api.request("PATCH", _address(project), json=body)
+    tell(changed, as_json, f"{changed['code']} is changed: {', '.join(body)}.")
+
+
+@project_command.command()
+@project_argument
+@yes_option
+@json_option
+@with_client
+def delete(api: Client, project: str, yes: bool, as_json: bool) -> None:
+    """Delete a project and revoke the credentials that are bound to it, for good."""
+
+    def question() -> str:
+        found = api.request("GET", _address(project))
+        return f"Delete {found['name']} ({found['code']}) and revoke the credentials bound to it for good?"
+
+    done = f"{project} is deleted and the credentials bound to it are revoked."
+    remove(api, _address(project), project, as_json, yes, question, done)
+
+
+@project_command.command()
+@project_argument
+@json_option
+@with_client
+def roles(api: Client, project: str, as_json: bool) -> None:
+    """List who has a role on the project itself; roles on the organization hold in it too."""
+    bindings = api.request("GET", f"{_address(project)}/role-bindings")["bindings"]
+    names = {}
+    if not as_json:
+        names = principal_names(api, {each["principal"] for each in bindings})
+        bindings.sort(key=lambda each: (names.get(each["principal"], ""), each["principal"], each["role"]))
+    show_list(
+        bindings,
+        as_json,
+        [
+            Column("PRINCIPAL", "principal", whole=True),
+            Column("NAME", lambda each: names.get(each["principal"], "")),
+            Column("ROLE", "role"),
+        ],
+        f"Nobody has a role on it. Give one:\n  ostiary project grant {printable(project)} PRINCIPAL developer",
+    )
+
+
+@project_command.command()
+@project_argument
+@principal_argument
+@roles_argument
+@json_option
+@with_client
+def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Give somebody roles on the project."""
+    who, name = find_principal(api, principal)
+    new = [{"principal": who, "role": role} for role in roles]
+    _change(api, project, who, name, as_json, lambda before: [*before, *new])
+
+
+@project_command.command()
+@project_argument
+@principal_argument
+@roles_argument
+@json_option
+@with_client
+def ungrant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:
+    """Take roles on the project away from somebody."""
+    who, name = find_principal(api, principal)
+
+    def without(before: list[dict[str, str]]) -> list[dict[str, str]]:
+        held = sorted(each["role"] for each in before if each["principal"] == who)
+        for role in roles:
+            if role not in held:
+                raise click.ClickException(
+                    f"{name} does not have {role} on {project}, but {', '.join(held) or 'no role'}."
+                )
+        return [each for each in before if each["principal"] != who or each["role"] not in roles]
+
+    _change(api, project, who, name, as_json, without)
+
+
+def _change(
+    api: Client,
+    project: str,
+    who: str,
+    name: str,
+    as_json: bool,
+    edit: Callable[[list[dict[str, str]]], list[dict[str, str]]],
+) -> None:
+    answer = api.change(
+        f"{_address(project)}/role-bindings", "PUT", lambda found: {"bindings": edit(found["bindings"])}
+    )
+    held = sorted(each["role"] for each in answer["bindings"] if each["principal"] == who)
+    tell(answer, as_json, f"{name} has {', '.join(held) or 'no role'} on {project}.")
+
+
+def _fields(project: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        ("Name", project["name"]),
+        ("ID", project["id"]),
+        ("Code", project["code"]),
+        ("Description", project["description"]),
+        ("Created", when(project["created_at"])),
+    ]
+
+
+def _address(project: str) -> str:
+    return f"/v1/projects/{segment(project)}"

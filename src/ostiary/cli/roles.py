@@ -1,0 +1,207 @@
+"""`ostiary role …` and `ostiary scope …`"""
+
+from typing import Any
+
+import click
+
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    changes,
+    description_option,
+    given,
+    json_option,
+    printable,
+    remove,
+    segment,
+    show_list,
+    show_one,
+    tell,
+    with_client,
+    yes_option,
+)
+from ostiary.client.api import Client
+
+role_argument = click.argument("role")
+scope_argument = click.argument("scope")
+
+
+@click.group("role", cls=Group)
+def role_command() -> None:
+    """Manage an organization's own roles, and see the built-in ones.
+
+    ROLE is a name or an id. `ostiary scope list` and `ostiary role show organization-admin` list scopes.
+    """
+
+
+@role_command.command("list")
+@json_option
+@with_client
+def list_roles(api: Client, as_json: bool) -> None:
+    """List the built-in roles, then the organization's own."""
+    show_list(
+        api.request("GET", "/v1/roles")["data"],
+        as_json,
+        [
+            Column("NAME", "name", whole=True),
+            Column("KIND", _kind, whole=True),
+            Column("DESCRIPTION", "description", spare=1, least=40),
+            Column("SCOPES", lambda each: _few(each["scopes"]), spare=2, least=24),
+        ],
+        "No roles.",
+    )
+
+
+@role_command.command()
+@role_argument
+@json_option
+@with_client
+def show(api: Client, role: str, as_json: bool) -> None:
+    """Show one role with all of its scopes."""
+    show_one(
+        api.request("GET", _address(role)),
+        as_json,
+        lambda found: [
+            ("Name", found["name"]),
+            ("ID", found["id"]),
+            ("Kind", _kind(found)),
+            ("Description", found["description"]),
+            ("Scopes", found["scopes"] or "none"),
+        ],
+    )
+
+
+@role_command.command()
+@click.argument("name")
+@description_option
+@click.option("--scope", "scopes", multiple=True, help="What it grants; may be given several times.")
+@json_option
+@with_client
+def create(api: Client, name: str, description: str | None, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make the role NAME; the name is fixed."""
+    body = given(name=name, description=description) | {"scopes": list(scopes)}
+    made = api.request("POST", "/v1/roles", json=body)
+    tell(made, as_json, _granting(made))
+    if not as_json:
+        click.echo(f"Next: ostiary service-account grant ACCOUNT {printable(made['name'])}", err=True)
+
+
+@role_command.command()
+@role_argument
+@description_option
+@click.option("--scope", "scopes", multiple=True, help="Grant this instead of all that it grants; likewise.")
+@click.option("--add-scope", "added", multiple=True, help="Grant this too; may be given several times.")
+@click.option("--remove-scope", "removed", multiple=True, help="Grant this no more; likewise.")
+@json_option
+@with_client
+def update(
+    api: Client,
+    role: str,
+    description: str | None,
+    scopes: tuple[str, ...],
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change a role, at once for everyone who has it."""
+    if scopes and (added or removed):
+        raise click.UsageError(
+            "--scope says all that it grants: give it without --add-scope and --remove-scope."
+        )
+    body = changes(description=description, scopes=scopes or added or removed)
+
+    def edit(found: dict[str, Any]) -> dict[str, Any]:
+        if not (added or removed):
+            return body
+        before = found["scopes"]
+        missing = [each for each in removed if each not in before]
+        if missing:
+            raise click.ClickException(f"{role} does not grant {', '.join(missing)}.")
+        return body | {"scopes": [each for each in (*before, *added) if each not in removed]}
+
+    changed = api.change(_address(role), "PATCH", edit)
+    tell(changed, as_json, _granting(changed))
+
+
+@role_command.command()
+@role_argument
+@yes_option
+@json_option
+@with_client
+def delete(api: Client, role: str, yes: bool, as_json: bool) -> None:
+    """Delete a role and take it away from everyone who has it, for good."""
+    remove(
+        api,
+        _address(role),
+        role,
+        as_json,
+        yes,
+        lambda: f"Delete {role} and take it away from everyone who has it?",
+        f"{role} is deleted, and nobody has it any more.",
+    )
+
+
+def _kind(role: dict[str, Any]) -> str:
+    return "built-in" if role["built_in"] else "own"
+
+
+def _few(scopes: list[str]) -> str:
+    """A role's scopes in a cell of a table: the admin's thirty would hide everybody else's."""
+    return ", ".join(scopes) if 0 < len(scopes) <= 4 else f"{len(scopes)} scopes" if scopes else "none"
+
+
+def _granting(role: dict[str, Any]) -> str:
+    return f"{role['name']} grants {', '.join(role['scopes']) or 'nothing'}."
+
+
+def _address(role: str) -> str:
+    return f"/v1/roles/{segment(role)}"
+
+
+@click.group("scope", cls=Group)
+def scope_command() -> None:
+    """See the catalogue of scopes; the operator: add to it and take from it.
+
+    A scope is VERB:NOUN, such as read:invoices.
+    """
+
+
+@scope_command.command("list")
+@json_option
+@with_client
+def list_scopes(api: Client, as_json: bool) -> None:
+    """List the application's scopes; those of this API are in `ostiary role show organization-admin`."""
+    show_list(
+        api.request("GET", "/v1/scopes")["data"],
+        as_json,
+        [Column("SCOPE", "scope", whole=True)],
+        "No scopes. Add one:\n  ostiary scope create read:invoices",
+    )
+
+
+@scope_command.command("create")
+@scope_argument
+@json_option
+@with_client
+def create_scope(api: Client, scope: str, as_json: bool) -> None:
+    """Add a scope to the catalogue. The operator's."""
+    made = api.request("POST", "/v1/scopes", json={"scope": scope})
+    tell(made, as_json, f"{made['scope']} is in the catalogue.")
+
+
+@scope_command.command("delete")
+@scope_argument
+@yes_option
+@json_option
+@with_client
+def delete_scope(api: Client, scope: str, yes: bool, as_json: bool) -> None:
+    """Take a scope out of the catalogue: from then on nothing grants it. The operator's."""
+    remove(
+        api,
+        f"/v1/scopes/{segment(scope)}",
+        scope,
+        as_json,
+        yes,
+        lambda: f"Delete {scope}, in every organization? Roles and keys that list it lose it at once.",
+        f"{scope} is out of the catalogue, and nothing grants it any more.",
+    )
