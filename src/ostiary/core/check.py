@@ -10,7 +10,9 @@ MAX_DISPLAY_NAME = 253
 MAX_TEXT = 2_000
 MAX_EMAIL = 254
 
-_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+SLUG = "^[a-z0-9][a-z0-9-]{1,62}$"
+
+_SLUG = re.compile(SLUG)
 _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
