@@ -27,6 +27,7 @@ REVIEWED = """
                                                       nobody stranger viewer developer resource narrow admin
 GET    /healthz                                        200    200      200    200       200      200    200
 GET    /readyz                                         200    200      200    200       200      200    200
+GET    /openapi.json                                   200    200      200    200       200      200    200
 GET    /v1/capabilities                                401    200      200    200       200      200    200
 POST   /v1/verify                                      401    200      403    403       200      403    200
 GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200

@@ -89,7 +89,7 @@ def list_audit_events(
     category: Annotated[
         str | None,
         Query(alias="filter", description="Only events of this category."),
-        WithJsonSchema({"enum": CATEGORIES}),
+        WithJsonSchema({"type": "string", "enum": list(CATEGORIES)}),
     ] = None,
     actor: Annotated[
         str | None,
@@ -97,7 +97,9 @@ def list_audit_events(
     ] = None,
     target: Annotated[str | None, Query(description="Only what was done to this: an id.")] = None,
     action: Annotated[
-        str | None, Query(description="Only this action."), WithJsonSchema({"enum": list(EVENTS)})
+        str | None,
+        Query(description="Only this action."),
+        WithJsonSchema({"type": "string", "enum": list(EVENTS)}),
     ] = None,
     since: Annotated[
         str | None, Query(description="From this instant on: RFC 3339 with a zone."), _TIME
@@ -108,7 +110,7 @@ def list_audit_events(
     order: Annotated[
         str | None,
         Query(description="`oldest` follows the log."),
-        WithJsonSchema({"enum": ["newest", "oldest"], "default": "newest"}),
+        WithJsonSchema({"type": "string", "enum": ["newest", "oldest"], "default": "newest"}),
     ] = None,
 ) -> Answer[Listing[AuditEventJson]]:
     """Read the audit log.

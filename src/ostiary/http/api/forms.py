@@ -204,11 +204,11 @@ class AccountBody(StrictModel):
 
     model_config = example(
         {
-            "display_name": "CI bot",
+            "display_name": "Deploy bot",
             "description": "Ships releases",
             "contact_email": "ops@acme.example",
             "roles": [{"role": "developer"}],
-            "credential": {"kind": "api_key", "name": "nightly build"},
+            "credential": {"kind": "api_key", "name": "release"},
         }
     )
 
