@@ -414,6 +414,6 @@ def _one_of_two_types(schema: Json) -> Json:
         return schema
     plain: Json = choice[0]
     found = {**plain, "type": [plain["type"], "null"]}
-    if "enum" in plain:
-        found["enum"] = [*plain["enum"], None]
+    if "enum" in plain or "const" in plain:
+        found["enum"] = [*plain.get("enum", [found.pop("const", None)]), None]
     return found | {key: value for key, value in schema.items() if key != "anyOf"}

@@ -91,7 +91,7 @@ class Studio:
         body = self.fill(asked.body)
         target = asked.path.format(**self.names) + (f"?limit={LISTED}" if asked.paged else "")
         with self.house(asked.id) as front:
-            PREPARE.get(asked.id, _nothing)(front, self.names)
+            PREPARE.get(asked.id, nothing)(front, self.names)
 
             def ask(**headers: str) -> Answer:
                 return front.ask(
@@ -165,7 +165,7 @@ def _furnish(house: House) -> dict[str, str]:
     }
 
 
-def _nothing(_front: Front, _names: dict[str, str]) -> None:
+def nothing(_front: Front, _names: dict[str, str]) -> None:
     pass
 
 
