@@ -88,6 +88,7 @@ def _of_route(route: APIRoute, schemas: "_Schemas", house: Studio) -> Json:
     query = list(_query(route.dependant))
     names = {name for name, _ in query}
     status = route.status_code or 200
+    assert told is not None or status == 204, f"{route.name} does not say what it answers: `-> Answer[…]`"
     example = house.take(
         Asked(route.name, method, route.path_format, schemas.example(body), status, "cursor" in names, {})
     )
@@ -130,9 +131,9 @@ def _of_hot(hot: Json, schemas: "_Schemas", house: Studio) -> Json:
     responses: Json = {"200": success}
     for status in hot.get("problems", ()):
         responses[str(status)] = _problem(status)
-        if refusal := hot.get("refusal"):
-            _, about, problem = words.PROBLEMS[status]
-            responses[str(status)] = _problem_response(status, about, problem, refusal, marked=False)
+        if status in hot.get("refusals", {}):
+            about, problem = hot["refusals"][status]
+            responses[str(status)] = _problem_response(status, about, problem, "X-Auth-Error", marked=False)
     for status, about in hot.get("empty", {}).items():
         names = ["X-Auth-Error", *(["WWW-Authenticate"] if status == 401 else [])]
         responses[str(status)] = {"description": about, "headers": _headers(*names)}

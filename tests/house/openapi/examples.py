@@ -15,6 +15,7 @@ from string import Template
 from typing import Any, Final
 
 from ostiary.core.instant import DAY, HOUR, MINUTE
+from ostiary.core.secret import looks_like_secret
 from ostiary.services import authorization, credentials, members, projects, roles
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines
@@ -109,8 +110,8 @@ class Studio:
                 answer = ask()
         assert answer.status == asked.status, (asked.id, answer.status, answer.body)
         return Example(
-            self._shortened(body),
-            self._shortened(answer.json()) if answer.body else None,
+            _shortened(body),
+            _shortened(answer.json()) if answer.body else None,
             answer.status,
             frozenset(answer.headers),
             takes_if_match,
@@ -120,16 +121,16 @@ class Studio:
         """An example with the house's own names in it."""
         return json.loads(Template(json.dumps(body)).substitute(self.names))
 
-    def _shortened(self, value: Any) -> Any:
-        """Without whole secrets: nobody shall take one of them for a key, or a scanner for a leak."""
-        if isinstance(value, dict):
-            return {
-                name: f"{each[:11]}…"
-                if name in ("secret", "credential") and isinstance(each, str)
-                else self._shortened(each)
-                for name, each in value.items()
-            }
-        return [self._shortened(each) for each in value] if isinstance(value, list) else value
+
+def _shortened(value: Any, name: str = "") -> Any:
+    """Without whole secrets: nobody shall take one of them for a key, or a scanner for a leak."""
+    if isinstance(value, dict):
+        return {inner: _shortened(each, inner) for inner, each in value.items()}
+    if isinstance(value, list):
+        return [_shortened(each) for each in value]
+    if isinstance(value, str) and (name == "secret" or looks_like_secret(value)):
+        return f"{value[:11]}…"
+    return value
 
 
 @contextmanager

@@ -121,7 +121,7 @@ PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
 HEADERS: Final = {
     "ETag": ("The version of what is told, for `If-Match`.", '"7c3f0d9d3a2b4a5c6e1f8a90"'),
     "X-Request-Id": (
-        "The request's id, which the log and the audit log name too.",
+        "The request's id, which the log and the audit log name too. Verification has none.",
         "req_01m80nsk5mf8r3dzb9bn0cpmfp",
     ),
     "Idempotency-Replayed": ("`true` where this is the first answer again.", "true"),
@@ -183,6 +183,22 @@ def _header(name: str, description: str, value: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "description": description, "schema": schema, "example": value}
 
 
+REFUSALS: Final = {
+    # What `/v1/authorize` says: a description, an example.
+    400: (
+        "The request cannot be judged: `X-Auth-Error` says why.",
+        Problem("invalid-request", telling.ADVICE["not_described"]),
+    ),
+    401: ("No credential, or not a valid one.", messages.unauthorized("invalid")),
+    403: (
+        "The credential is not good for this request: `X-Auth-Error` says why.",
+        Problem(
+            "insufficient-permissions",
+            telling.ADVICE["insufficient_scope"],
+            members={"error": "insufficient_scope", "scope": "write:agents"},
+        ),
+    ),
+}
 _ANY_METHOD = "Any method is taken, and answered alike."
 
 HOT: Final[tuple[dict[str, Any], ...]] = (
@@ -219,7 +235,7 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "parameters": _forwarded("X-Forwarded-Method", "X-Forwarded-Uri"),
         "headers": IDENTITY,
         "problems": (400, 401, 403, 503),
-        "refusal": "X-Auth-Error",
+        "refusals": REFUSALS,
     },
     {
         "method": "get",
@@ -230,7 +246,7 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         f"A good credential is 200 with `X-Auth-*`, every one set. {_ANY_METHOD}",
         "headers": IDENTITY,
         "problems": (400, 401, 403, 503),
-        "refusal": "X-Auth-Error",
+        "refusals": REFUSALS,
     },
     {
         "method": "get",
