@@ -48,9 +48,9 @@ CHECKS: Final = [
 NARROW: Final = ("read:service-accounts", "write:credentials", "read:agents")
 WHO: Final = ("narrow", "stranger", "admin")
 """Each request is sent by these, the one who can break most last."""
-EXAMPLES: Final = 100 if PROVE else 4
+EXAMPLES: Final = 100 if PROVE else 3
 """Of each operation, right and wrong; besides the document's own."""
-CHAINS: Final = 1000 if PROVE else 30
+CHAINS: Final = 500 if PROVE else 20
 ID: Final = re.compile(r"\b(?:org|prj|usr|inv|role|sa|cred|evt)_[0-9a-z]{26}\b")
 
 
