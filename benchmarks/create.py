@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.measure import ROUNDS, Row, spread
 from ostiary.core.permission import Policy
 from ostiary.services import credentials
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services.minting import CredentialSpec
 from ostiary.storage import engines
 from ostiary.storage.engines import Engines
 from tests import servers

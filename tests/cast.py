@@ -21,8 +21,9 @@ from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
 from ostiary.http.app import Opened, build
 from ostiary.services import credentials, directory, installation, members, organizations
-from ostiary.services.credentials import Created, CredentialSpec
+from ostiary.services.credentials import Created
 from ostiary.services.directory import SYSTEM_CALLER, AccountSpec, AccountView
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import migrations
 from ostiary.storage.engines import Engines

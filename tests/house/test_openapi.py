@@ -13,7 +13,7 @@ from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
 from ostiary.core.secret import looks_like_secret
 from ostiary.http.api.route import ApiRoute
 from ostiary.services import credentials
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services.minting import CredentialSpec
 from tests.cast import Front
 from tests.house.generated_pages import OPENAPI
 from tests.house.openapi import document, words

@@ -9,10 +9,17 @@ from tests.house.source import modules
 NOT_OPERATIONS = {
     # Public functions of services that are no operation, and why.
     "audit.event_of": "pure: an event from its parts",
+    "credentials.is_own": "pure: whether a direct key is the caller's",
+    "credentials.not_final": "pure: what has ended stays ended",
+    "credentials.owner_of": "a question that operations share, about a credential and not a caller",
+    "credentials.spec_of": "pure: what a credential would be asked for with",
     "credentials.target_of": "pure: a credential as an event names it",
     "directory.check_names": "pure: errors of names",
     "directory.level_of": "pure: the access level that was meant",
     "directory.settle_level": "pure: changes in which level and scopes agree",
+    "minting.as_owner": "pure: an account as an owner, if it may get a credential",
+    "minting.check_lifetime": "pure: what a policy says of an expiry",
+    "minting.new_secret": "random bytes only, for operations that store what came of them",
     "organizations.policy_of": "a question that operations share, about an organization and not a caller",
     "roles.caller_holds_known": "pure: errors of scopes, and the rule below",
     "roles.names_of": "pure: bindings as the audit log tells them",

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.routing import compile_path
 
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front
@@ -139,10 +140,14 @@ def test_an_unknown_path_is_not_found(front: Front) -> None:
 def test_a_wrong_method_is_told_all_the_right_ones(front: Front) -> None:
     """§3.1 breaks (RFC 9110 §15.5.6): `Allow` is missing, or does not name every method of the address."""
     checked = 0
-    for path, methods in methods_of(front).items():
+    templates = methods_of(front)
+    for path in templates:
         if path.startswith("/v1/authorize"):
             continue  # any verb
         target = path.replace("{", "").replace("}", "")
+        # Another template may fit too: /credentials/import could be the address of a credential.
+        fitting = (each for each in templates if compile_path(each)[0].match(target))
+        methods: set[str] = set().union(*(templates[each] for each in fitting))
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - methods:
             answer = front.ask(method, target, key=front.house.alice_key)
             is_problem(answer, 405, "method-not-allowed")

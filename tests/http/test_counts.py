@@ -132,7 +132,7 @@ def test_counts_that_could_not_be_written_are_kept(front: Front) -> None:
     assert found == [(2, to_text(NOON), to_text(NOON + SECOND))]
 
     def uses(tx: Tx) -> list[int]:
-        return [row.uses for row in tx.execute(tables.credential_uses.select())]
+        return [row.uses for row in tx.execute(tables.generation_uses.select())]
 
     assert house.store.read(uses) == [2]
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from ostiary.core.model import RoleBinding
-from ostiary.services import authorization, credentials, members, projects, roles
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services import authorization, credentials, imports, members, projects, roles, rotation
+from ostiary.services.minting import CredentialSpec
 from tests.cast import Front, House
 from tests.http.routes import methods_of
 
@@ -74,6 +74,10 @@ GET    /v1/service-accounts/{account}/role-bindings    401    404      200    20
 PUT    /v1/service-accounts/{account}/role-bindings    401    404      403    403       403      403    200
 GET    /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    200
 POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      201    201
+POST   /v1/credentials/import                          401    404      403    403       403      200    200
+GET    /v1/import-prefixes                             401    200      403    403       403      403    200
+POST   /v1/import-prefixes                             401    403      403    403       403      403    201
+DELETE /v1/import-prefixes/{prefix}                    401    403      403    403       403      403    204
 GET    /v1/api-keys                                    401    200      200    403       403      403    200
 POST   /v1/api-keys                                    401    201      201    403       403      403    201
 GET    /v1/credentials                                 401    200      200    403       403      403    200
@@ -83,6 +87,9 @@ DELETE /v1/credentials/{credential}                    401    404      403    40
 POST   /v1/credentials/{credential}/deactivate         401    404      403    403       403      200    200
 POST   /v1/credentials/{credential}/activate           401    404      403    403       403      200    200
 POST   /v1/credentials/{credential}/revoke             401    404      403    403       403      200    200
+POST   /v1/credentials/{credential}/rotate             401    404      403    403       403      201    201
+GET    /v1/credentials/{credential}/rotation           401    404      403    403       403      403    200
+POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
 GET    /v1/audit-events                                401    200      403    403       403      403    200
 GET    /v1/access-rules                                401    403      403    403       403      403    200
 GET    /v1/access-rules/{name}                         401    403      403    403       403      403    200
@@ -109,6 +116,9 @@ BODIES = {
     "POST /v1/service-accounts/{account}/credentials": {"kind": "api_key"},
     "POST /v1/api-keys": {"name": "Mine"},
     "PATCH /v1/credentials/{credential}": {"name": "Mine"},
+    "POST /v1/import-prefixes": {"prefix": "sk_test_"},
+    "POST /v1/credentials/{credential}/rotate": {"overlap": "24h"},
+    "POST /v1/credentials/{credential}/rotation": {"action": "complete"},
     "PUT /v1/access-rules/{name}": {"match": []},
 }
 NARROW = ("read:service-accounts", "write:credentials", "read:agents")
@@ -191,7 +201,10 @@ def test_who_may_do_what(front: Front, who: str) -> None:
         own = house.key(robo, scopes=("read:agents",)).listed.credential.id
         if path.endswith("/activate"):
             house.store.write(credentials.deactivate, house.alice, own)
+        if path.endswith("/rotation"):
+            house.store.write(rotation.rotate, house.alice, own, None, None)
         house.store.write(authorization.put_rule, house.alice, "web", RULE)
+        house.store.write(imports.register_prefix, house.alice, "sk_live_")
         rule = "web" if "{path}" in path else "-"
         names = acme(house) | {
             "account": robo.account.id,
@@ -199,9 +212,14 @@ def test_who_may_do_what(front: Front, who: str) -> None:
             "name": "web",
             "rule": rule,
             "path": "agents",
+            "prefix": "sk_live_",
         }
         target = path.format(**names)
-        answer = front.ask(method, target, BODIES.get(f"{method} {path}"), key=key)
+        body = BODIES.get(f"{method} {path}")
+        if path.endswith("/import"):
+            digest = f"{next(_numbers):064x}"
+            body = {"prefix": "sk_live_", "owner": robo.account.id, "keys": [{"sha256": digest}]}
+        answer = front.ask(method, target, body, key=key)
         found[method, path] = answer.status
         unknown = path.format(**dict.fromkeys(names, "x") | {"name": "web", "rule": rule, "path": "agents"})
         if unknown != target and who == "stranger" and answer.status == 404:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import DAY
 from ostiary.services import credentials, directory
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services.minting import CredentialSpec
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House

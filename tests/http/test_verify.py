@@ -9,14 +9,15 @@ from ostiary.core import secret
 from ostiary.core.instant import DAY, to_text
 from ostiary.core.permission import FIRST_CATALOGUE
 from ostiary.services import credentials, directory
-from ostiary.services.credentials import Created, CredentialSpec
+from ostiary.services.credentials import Created
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
 from tests.cast import Front, House
 
 FIELDS = (
     "valid", "code", "credential_id", "kind", "principal", "organization",
-    "project", "scopes", "expires_at", "rate_limit",
+    "project", "scopes", "expires_at", "rate_limit", "rotation",
 )  # fmt: skip
 DEVELOPER = sorted({*FIRST_CATALOGUE, "read:service-accounts"})
 
@@ -159,6 +160,7 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
         "scopes": DEVELOPER,
         "expires_at": None,
         "rate_limit": None,
+        "rotation": None,
     }
     for _ in range(2):
         assert front.verify(key.secret.reveal()) == expected
@@ -323,6 +325,7 @@ def test_capabilities_say_who_the_credential_is(front: Front) -> None:
             "name": "Narrow",
             "access_level": "fine_grained",
             "expires_at": to_text(expires_at),
+            "rotation": None,
         },
         "organization": {"id": house.acme.id, "slug": "acme", "name": "Acme"},
         "project": "prj_one",

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from ostiary.core.instant import HOUR, to_text
 from ostiary.core.permission import Caller
 from ostiary.services import authorization, credentials, directory
-from ostiary.services.credentials import Created, CredentialSpec
+from ostiary.services.credentials import Created
 from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import tables
 from ostiary.storage.store import Tx

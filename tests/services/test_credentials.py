@@ -7,7 +7,8 @@ import pytest
 
 from ostiary.core.instant import DAY, HOUR, SECOND, to_text
 from ostiary.services import credentials
-from ostiary.services.credentials import Created, CredentialSpec
+from ostiary.services.credentials import Created
+from ostiary.services.minting import CredentialSpec
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx

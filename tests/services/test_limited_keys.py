@@ -9,7 +9,8 @@ from ostiary.core.address import parse_network
 from ostiary.core.instant import DAY
 from ostiary.core.permission import Caller
 from ostiary.services import credentials
-from ostiary.services.credentials import Created, CredentialSpec
+from ostiary.services.credentials import Created
+from ostiary.services.minting import CredentialSpec
 from tests.cast import House
 from tests.services.questions import refused
 

@@ -7,8 +7,8 @@ import pytest
 
 from ostiary.core.permission import Caller
 from ostiary.services import credentials, directory
-from ostiary.services.credentials import CredentialSpec
 from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from tests.cast import House
 from tests.services.questions import refused

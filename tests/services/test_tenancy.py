@@ -7,7 +7,7 @@ import pytest
 
 from ostiary.core.permission import Caller
 from ostiary.services import audit, authorization, credentials, directory
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage.audit import Filter
 from tests.cast import House

@@ -9,8 +9,8 @@ from ostiary.core.model import RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import credentials, directory, members, organizations, projects, roles
-from ostiary.services.credentials import CredentialSpec
 from ostiary.services.directory import SYSTEM_CALLER, AccountSpec
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
 from tests.cast import House

@@ -13,7 +13,7 @@ from tests.cast import Front, House
 
 
 def occasion(number: int, reason: str = "unknown") -> Occasion:
-    return Occasion(None, None, "", "", "unknown", None, False, reason, f"192.0.2.{number}", "verify")
+    return Occasion(False, reason, f"192.0.2.{number}", "verify")
 
 
 def test_counts_are_bounded_and_lose_nothing() -> None:

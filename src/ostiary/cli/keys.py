@@ -26,6 +26,16 @@ from ostiary.client.api import Client
 credential_argument = click.argument("credential", metavar="ID")
 
 
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["plain", "env", "json", "toml"]),
+    default="plain",
+    show_default=True,
+    help="The key alone, a line for a .env file, the whole answer, or TOML.",
+)
+
+
 @click.group("api-key", cls=Group)
 def api_key_command() -> None:
     """Generate API keys."""
@@ -43,14 +53,7 @@ def api_key_command() -> None:
 @click.option("--ip", "ips", multiple=True, help="Limit it to this address or range; likewise.")
 @click.option("--project", help="Bind it to one project, by id or code.")
 @click.option("--expires", metavar="WHEN", help="90d, or a time; without it never, unless a policy says so.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["plain", "env", "json", "toml"]),
-    default="plain",
-    show_default=True,
-    help="The key alone, a line for a .env file, the whole answer, or TOML.",
-)
+@format_option
 @json_option
 @with_client
 def generate(
@@ -84,8 +87,13 @@ def generate(
     else:
         address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
         made = api.request("POST", address, json={"kind": "api_key", **body})
+    _show_key(api, made, "json" if as_json else form)
+
+
+def _show_key(api: Client, made: dict[str, Any], form: str) -> None:
+    """A new key, alone on standard output or in the form asked for; what else there is to know beside it."""
     credential, key = made["credential"], printable(made["secret"])
-    if as_json or form == "json":
+    if form == "json":
         show_json(made)
     elif form == "env":
         click.echo(f"OSTIARY_API_KEY={key}")
@@ -96,13 +104,13 @@ def generate(
     else:
         click.echo(key)
     expires_text = f", expires {credential['expires_at']}" if credential["expires_at"] else ""
-    note = f"{credential['id']} (…{credential['last6']}){expires_text}. Store it now: it is not shown again."
+    note = f"{credential['id']} ({_end(credential)}){expires_text}. Store it now: it is not shown again."
     click.echo(printable(note), err=True)
 
 
 @click.group("credential", cls=Group)
 def credential_command() -> None:
-    """List, deactivate, revoke and delete credentials. ID is the one that `list` shows."""
+    """List, rotate, deactivate, revoke and delete credentials. ID is the one that `list` shows."""
 
 
 @credential_command.command("list")
@@ -130,7 +138,7 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
             [
                 each["id"],
                 each["name"],
-                f"…{each['last6']}",
+                _end(each),
                 each["status"],
                 each["owner"]["display_name"],
                 ago(each["last_used_at"]),
@@ -183,6 +191,8 @@ def show(api: Client, credential: str, as_json: bool) -> None:
             ("Created", _when(found["created_at"])),
             ("Last used", ago(found["last_used_at"])),
             ("Expires", _when(found["expires_at"]) or "never"),
+            ("Rotated", _when(found["rotated_at"])),
+            ("Old key", _old(found["rotation"])),
             ("Revoked", _when(found["revoked_at"])),
         ]
     )
@@ -239,7 +249,135 @@ def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
     if as_json:
         show_json(changed)
     else:
-        click.echo(printable(f"{changed['name']} (…{changed['last6']}) is {changed['status']}."))
+        click.echo(printable(f"{changed['name']} ({_end(changed)}) is {changed['status']}."))
+
+
+@credential_command.command()
+@credential_argument
+@click.option(
+    "--overlap",
+    metavar="LENGTH",
+    help="How long the old key is accepted, such as 24h, up to 30d; 0: ends now.",
+)
+@click.option("--expires", metavar="WHEN", help="A new expiry: 90d, or a time; without it the expiry stays.")
+@format_option
+@json_option
+@with_client
+def rotate(
+    api: Client, credential: str, overlap: str | None, expires: str | None, form: str, as_json: bool
+) -> None:
+    """Give a credential a new key; the old one is accepted for the overlap, or until `rotation complete`.
+
+    The new key is printed on standard output, alone and only now.
+    """
+    body = {}
+    if overlap is not None:
+        body["overlap"] = overlap
+    if expires is not None:
+        body["expires_at"] = moment("--expires", expires, 1)
+    made = api.request("POST", f"{_address(credential)}/rotate", json=body)
+    _show_key(api, made, "json" if as_json else form)
+    old = made["credential"]["rotation"]
+    note = "The old key is not accepted any more."
+    if old is not None:
+        until = old["ends_at"] or f"you run: ostiary credential rotation complete {credential}"
+        note = f"The old key is accepted until {until}"
+    click.echo(printable(note), err=True)
+
+
+@credential_command.group(cls=Group)
+def rotation() -> None:
+    """Follow a rotation, complete or cancel it."""
+
+
+@rotation.command("show")
+@credential_argument
+@json_option
+@with_client
+def show_rotation(api: Client, credential: str, as_json: bool) -> None:
+    """Show how both keys are used, and whether the old one may go."""
+    _tell_rotation(api.request("GET", f"{_address(credential)}/rotation"), as_json)
+
+
+@rotation.command()
+@credential_argument
+@yes_option
+@json_option
+@with_client
+def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """End the old key now."""
+    address = f"{_address(credential)}/rotation"
+    if asks(yes):
+        found = api.request("GET", address)
+        if not found["safe_to_revoke"] and found["state"] == "overlap":
+            click.echo(f"Not yet safe: {_reasons(found)}.", err=True)
+        click.confirm(f"End the old key of {_described(api, credential)} for good?", abort=True)
+    _tell_rotation(api.request("POST", address, json={"action": "complete"}), as_json)
+
+
+@rotation.command()
+@credential_argument
+@yes_option
+@json_option
+@with_client
+def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """End the new key now and keep the old one."""
+    if asks(yes):
+        click.confirm(f"End the new key of {_described(api, credential)} for good?", abort=True)
+    address = f"{_address(credential)}/rotation"
+    _tell_rotation(api.request("POST", address, json={"action": "cancel"}), as_json)
+
+
+_REASONS = {
+    "new_never_used": "the new key has never been used",
+    "old_used_recently": "the old key was used in the last 24 hours",
+    "watched_too_briefly": "the rotation is younger than 24 hours, so silence says little",
+}
+
+
+def _reasons(found: dict[str, Any]) -> str:
+    return "; ".join(_REASONS.get(each, each) for each in found["reasons"])
+
+
+def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    states = {
+        "none": "never rotated",
+        "overlap": "under way: both keys are accepted",
+        "completed": "completed: the old key has ended",
+        "cancelled": "cancelled: the new key has ended, the old one stays",
+    }
+    fields = [("State", states.get(found["state"], found["state"]))]
+    for name in ("old", "new"):
+        each = found[name]
+        if each is not None:
+            used = (
+                f"used {each['uses']} times, last {ago(each['last_used_at'])}"
+                if each["uses"]
+                else "never used"
+            )
+            ends = _when(each["ended_at"] or each["ends_at"])
+            fields.append(
+                (f"{name.title()} key", f"{_end(each)} {used}" + (f", ends {ends}" if ends else ""))
+            )
+    if found["state"] == "overlap":
+        verdict = "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}"
+        fields.append(("Safe to end the old key", verdict))
+    show_fields(fields)
+
+
+def _old(rotation: dict[str, Any] | None) -> str | None:
+    if rotation is None:
+        return None
+    end = _end({"last6": rotation["previous_last6"]})
+    return f"{end}, accepted until {rotation['ends_at'] or 'completed'}"
+
+
+def _end(key: dict[str, Any]) -> str:
+    """What tells a key from others: its last characters, which nobody knows of an imported one."""
+    return f"…{key['last6']}" if key["last6"] else "imported"
 
 
 def _when(time: str | None) -> str | None:
@@ -249,7 +387,7 @@ def _when(time: str | None) -> str | None:
 def _described(api: Client, credential: str) -> str:
     """What a person recognises it by, before it goes for good."""
     found = api.request("GET", _address(credential))
-    return printable(f"{found['name']} (…{found['last6']}) of {found['owner']['display_name']}")
+    return printable(f"{found['name']} ({_end(found)}) of {found['owner']['display_name']}")
 
 
 def _address(credential: str) -> str:

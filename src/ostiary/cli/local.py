@@ -19,7 +19,7 @@ LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20
 
 
-def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every local command shares."""
     for option in (
         click.option(
@@ -40,7 +40,7 @@ def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _load(file: Path | None, **command_line: Any) -> Loaded:
+def load(file: Path | None, **command_line: Any) -> Loaded:
     loaded = settings_room.load(command_line, os.environ, file)
     for variable in loaded.warnings:
         click.echo(f"{variable} is set but is no setting of this version; it is ignored.", err=True)
@@ -48,7 +48,7 @@ def _load(file: Path | None, **command_line: Any) -> Loaded:
 
 
 @click.command("serve")
-@_settings
+@settings_options
 @click.option("--host", help="The address to bind. Default: 127.0.0.1 and ::1.")
 @click.option("--port", type=int, help="The port to bind. Default: 8080.")
 @click.option("--workers", type=int, help="Processes that serve (1).")
@@ -60,14 +60,14 @@ def serve_command(
     from ostiary.http.app import open_installation
     from ostiary.http.server import serve
 
-    loaded = _load(file, data=data, host=host, port=port, workers=workers)
+    loaded = load(file, data=data, host=host, port=port, workers=workers)
     logs.configure(loaded.settings.log_format)
     opened = open_installation(loaded.settings)
     return serve(opened, lambda url: click.echo(f"Ostiary is ready at {url}"))
 
 
 @click.command("init")
-@_settings
+@settings_options
 @click.option("--organization", metavar="NAME", help="The name of the operator's organization.")
 @click.option("--email", help="The first admin's address.")
 @click.option("--port", type=int, help="The port that the service will have, for the commands shown.")
@@ -86,7 +86,7 @@ def init_command(
     from ostiary.core.problem import Problem
     from ostiary.http import app
 
-    settings = _load(file, data=data, port=port).settings
+    settings = load(file, data=data, port=port).settings
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
     if recover:
         if organization or email:
@@ -159,13 +159,13 @@ def _already(settings: Settings) -> Wrong:
 
 
 @click.command("migrate")
-@_settings
+@settings_options
 @json_option
 def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None:
     """Bring the database's schema up to date. Running it again is harmless."""
     from ostiary.http import app
 
-    before, after = app.migrate(_load(file, data=data).settings)
+    before, after = app.migrate(load(file, data=data).settings)
     if as_json:
         show_json({"before": before, "after": after})
     elif before == after:
@@ -175,11 +175,11 @@ def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None
 
 
 @click.command("config")
-@_settings
+@settings_options
 @json_option
 def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
     """Print the settings in effect and where each was set, secrets hidden."""
-    loaded = _load(file, data=data)
+    loaded = load(file, data=data)
     shown = loaded.settings.shown()
     if as_json:
         show_json(
@@ -200,13 +200,13 @@ def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
 
 
 @click.command("doctor")
-@_settings
+@settings_options
 @json_option
 def doctor_command(file: Path | None, data: Path | None, as_json: bool) -> int:
     """Check the data directory, the database and the settings. Exits 1 if something is wrong."""
     from ostiary.http.examination import examine
 
-    findings = examine(_load(file, data=data).settings)
+    findings = examine(load(file, data=data).settings)
     if as_json:
         show_json([{"check": name, "state": state, "detail": detail} for name, state, detail in findings])
     else:

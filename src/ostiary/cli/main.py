@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "serve": ("local", "Start the service on an initialised data directory."),
     "init": ("local", "Make the first organization, its admin and the operator key."),
     "migrate": ("local", "Bring the database's schema up to date."),
+    "import": ("importing", "Import keys of another system by their digests."),
     "config": ("local", "Print the settings in effect, secrets hidden."),
     "doctor": ("local", "Check that the installation is sound."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
@@ -29,6 +30,8 @@ COMMANDS: Final = {
     "api-call": ("remote", "Call any address of the API."),
 }
 
+LOCAL: Final = ("local", "importing")
+"""Modules whose commands work on the data directory; those of all others ask a service."""
 INTERRUPTED: Final = 130
 """What shells say of a command that Ctrl-C ended."""
 
@@ -48,11 +51,11 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, modules in (("The service", ("local",)), ("What it manages", ())):
+        for title, modules in (("The service", LOCAL), ("What it manages", ())):
             rows = [
                 (name, line)
                 for name, (module, line) in COMMANDS.items()
-                if (module in modules if modules else module != "local")
+                if (module in modules if modules else module not in LOCAL)
             ]
             with formatter.section(title):
                 formatter.write_dl(rows)

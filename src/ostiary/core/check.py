@@ -11,14 +11,32 @@ MAX_TEXT = 2_000
 MAX_EMAIL = 254
 
 SLUG = "^[a-z0-9][a-z0-9-]{1,62}$"
+IMPORT_PREFIX = "^[A-Za-z0-9][A-Za-z0-9._-]{2,15}$"
+SHA256 = "^[0-9A-Fa-f]{64}$"
 
 _SLUG = re.compile(SLUG)
+_IMPORT_PREFIX = re.compile(IMPORT_PREFIX)
+_SHA256 = re.compile(SHA256)
 _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 # Controls, surrogates, private use, unassigned, and format characters: the last hold the bidirectional overrides.
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
+
+
+def import_prefix(text: str) -> str:
+    """How keys of another system begin: 3 to 16 characters that a header takes."""
+    if _IMPORT_PREFIX.fullmatch(text) is None:
+        raise ValueError("must be 3 to 16 of the characters a-z A-Z 0-9 . _ -, the first a letter or digit")
+    return text
+
+
+def sha256(text: str) -> bytes:
+    """A SHA-256 in hexadecimal."""
+    if _SHA256.fullmatch(text) is None:
+        raise ValueError("must be a SHA-256 in 64 hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def display_name(text: str) -> str:

@@ -95,6 +95,45 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "credential.activated": _kind("credentials", "A deactivated credential was activated."),
     "credential.revoked": _kind("credentials", "A credential was revoked for good.", "because"),
     "credential.deleted": _kind("credentials", "A credential's row was removed for good.", "last6", "kind"),
+    "credential.rotated": _kind(
+        "credentials",
+        "A credential got a new secret; the old one is accepted for the overlap.",
+        "generation",
+        "last6",
+        "previous",
+        "ends_at",
+        "expires_at",
+    ),
+    "credential.rotation_completed": _kind(
+        "credentials", "The old secret of a rotated credential was ended.", "generation", "previous"
+    ),
+    "credential.rotation_cancelled": _kind(
+        "credentials",
+        "A rotation was undone: the new secret was ended, the old one stays.",
+        "generation",
+        "last6",
+        "cancelled",
+    ),
+    "credentials.imported": _kind(
+        "credentials",
+        "Keys of another system were imported, known by their digests only.",
+        "owner",
+        "prefix",
+        "imported",
+        "skipped",
+        "first",
+        "last",
+        "limits_exceeded",
+    ),
+    "import_prefix.created": _kind("access", "A prefix of another system's keys was registered."),
+    "import_prefix.deleted": _kind(
+        "access", "A prefix was taken from the register: imported keys that begin so are not accepted."
+    ),
+    "credential.used_after_rotation": _kind(
+        "auth",
+        "A secret was presented after another one had taken its place and it had been ended; counted likewise.",
+        *_COUNTED,
+    ),
     "credential.used": _kind(
         "auth", "A credential was presented and accepted, counted over some seconds.", *_COUNTED
     ),

@@ -122,15 +122,61 @@ class Credential:
     access_id: str
     prefix: str
     last6: str
+    secret_created_at: Instant
+    generation: int = 1
     last_used_at: Instant | None = None
+    overlap: "Overlap | None" = None
+    replaced_at: Instant | None = None
 
     def status(self, now: Instant) -> CredentialStatus:
         return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
 
 
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """While a rotation is under way: the old secret, which is accepted until `ends_at` or, None, until completed."""
+
+    last6: str
+    ends_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One secret of a credential, and its use so far. The current one is not superseded."""
+
+    access_id: str
+    number: int
+    prefix: str
+    last6: str
+    created_at: Instant
+    superseded_at: Instant | None
+    ends_at: Instant | None
+    ended_at: Instant | None
+    last_used_at: Instant | None
+    uses: int
+
+    def accepted(self, now: Instant) -> bool:
+        """Whether no rotation has ended it."""
+        return _not_over(self.ends_at, self.ended_at, now)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedKey:
+    """A key of another system, of which nobody here has seen more than its SHA-256 (32 bytes)."""
+
+    sha256: bytes
+    name: str | None = None
+    expires_at: Instant | None = None
+
+
 def label_of(name: str, last6: str) -> str:
-    """How a credential reads in a sentence: its name and the end of its key."""
-    return f"{name} (…{last6})"
+    """How a credential reads in a sentence: its name and the end of its key, which an imported one does not have."""
+    return f"{name} (…{last6})" if last6 else f"{name} (imported)"
+
+
+def shown(prefix: str, access_id: str, last6: str) -> str:
+    """How lists show a key once its secret is gone: `ak-<access id>…<last 6>`, an imported one by its prefix."""
+    return f"{prefix}{access_id}…{last6}" if last6 else f"{prefix}…"
 
 
 def credential_status(
@@ -144,6 +190,11 @@ def credential_status(
     if deactivated_at is not None:
         return "deactivated"
     return "active"
+
+
+def _not_over(ends_at: Instant | None, ended_at: Instant | None, now: Instant) -> bool:
+    # What somebody ended is over on every clock; what ends by itself ends on this one.
+    return ended_at is None and (ends_at is None or ends_at > now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +222,19 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every fact that a verdict on one credential reads. Cached; never a verdict itself."""
+    """Every fact that a verdict on one secret of a credential reads. Cached; never a verdict itself."""
 
     credential_id: str
     kind: CredentialKind
     name: str
+    access_id: str
     last6: str
     digest: bytes
     pepper_id: str
+    superseded_at: Instant | None
+    ends_at: Instant | None
+    ended_at: Instant | None
+    replaced_at: Instant | None
     deactivated_at: Instant | None
     revoked_at: Instant | None
     expires_at: Instant | None
@@ -194,8 +250,22 @@ class Standing:
 
     def may_act(self, now: Instant) -> bool:
         """Whether the credential, its owner and its organization are in a state to act at all."""
-        status = credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
-        return status == "active" and not self.principal.barred and self.organization.suspended_at is None
+        return (
+            self.status(now) == "active"
+            and not self.principal.barred
+            and self.organization.suspended_at is None
+        )
+
+    def status(self, now: Instant) -> CredentialStatus:
+        """The credential's, for whoever holds this secret: one that a rotation has ended is a revoked one."""
+        if not _not_over(self.ends_at, self.ended_at, now):
+            return "revoked"
+        return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
+
+    @property
+    def rotated(self) -> bool:
+        """Whether another secret took this one's place: by rotation, or by a second key before its revocation."""
+        return self.superseded_at is not None or self.replaced_at is not None
 
     def is_admin(self) -> bool:
         """Whether its owner is an admin of the organization, however little this credential may do."""

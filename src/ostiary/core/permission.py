@@ -57,6 +57,8 @@ class Caller:
     """Whether the organization it acts in is the operator's."""
     operator_admin: bool = False
     """Whether it is an organization admin of the operator, wherever it acts: it may act in any organization."""
+    access_id: str | None = None
+    """Of the secret that was presented; None for callers without one, such as the duties."""
     fine_grained: bool = False
     """Whether the presented credential may do only what it lists."""
     expires_at: Instant | None = None
@@ -166,9 +168,9 @@ class Policy:
         """This policy with what an organization chose in its place."""
         return replace(self, **chosen)
 
-    def check(self, limit: str, value: int | None, count: int) -> None:
-        """Raise limit-reached if `count` things already exist where `value` may."""
-        if value is not None and count >= value:
+    def check(self, limit: str, value: int | None, count: int, more: int = 1) -> None:
+        """Raise limit-reached if `more` things beside the `count` that exist would be more than `value`."""
+        if value is not None and count + more > value:
             raise Problem(
                 "limit-reached",
                 f"{limit} is {value}, and {count} exist. Revoke one that is no longer needed, or ask for a higher limit.",

@@ -70,10 +70,15 @@ def mint(prefix: str, entropy: bytes) -> Minted:
     """Make a secret from `MINT_ENTROPY` random bytes. The same bytes make the same secret."""
     if len(entropy) != MINT_ENTROPY:
         raise ValueError(f"mint takes {MINT_ENTROPY} bytes")
-    access_id = uuid.UUID(bytes=entropy[:16], version=4).hex
-    body = f"{prefix}{access_id}{_base62(int.from_bytes(entropy[16:]) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
+    public = access_id(entropy[:16])
+    body = f"{prefix}{public}{_base62(int.from_bytes(entropy[16:]) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
     text = body + checksum(body.encode())
-    return Minted(Secret(text), access_id, text[-CHECKSUM_LENGTH:])
+    return Minted(Secret(text), public, text[-CHECKSUM_LENGTH:])
+
+
+def access_id(entropy: bytes) -> str:
+    """A public id from 16 random bytes: a UUID (version 4) without hyphens."""
+    return uuid.UUID(bytes=entropy, version=4).hex
 
 
 def parse(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
@@ -98,7 +103,12 @@ def digest(text: bytes, pepper: bytes) -> bytes:
 
     The inner SHA-256 lets an imported digest be stored like our own. 226 random bits need no slow hash.
     """
-    return blake2b(sha256(text).digest(), digest_size=32, key=pepper).digest()
+    return digest_of_sha256(sha256(text).digest(), pepper)
+
+
+def digest_of_sha256(inner: bytes, pepper: bytes) -> bytes:
+    """The same from the SHA-256 alone, for secrets that nobody has shown us."""
+    return blake2b(inner, digest_size=32, key=pepper).digest()
 
 
 def matches(left: bytes, right: bytes) -> bool:

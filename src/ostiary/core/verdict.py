@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from ostiary.core.address import Address, allowed
 from ostiary.core.instant import Instant
-from ostiary.core.model import Standing, credential_status
+from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING, Scopes, resource_matches
 from ostiary.core.secret import matches
 
@@ -78,7 +78,7 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
     """Judge one credential by its facts. The order of checks is the order of the answers' precedence."""
     if standing is None or not matches(standing.digest, access.digest):
         return UNKNOWN
-    status = credential_status(standing.revoked_at, standing.expires_at, standing.deactivated_at, access.now)
+    status = standing.status(access.now)
     if status != "active":
         return Verdict(status, standing)
     if standing.principal.barred or standing.organization.suspended_at is not None:

@@ -82,7 +82,7 @@ class Door:
         peer = scope["client"][0] if scope["client"] else None
         headers = scope["headers"]
         try:
-            body = await _read(receive) if path == hotpath.VERIFY else b""
+            body = await _read(receive, messages.MAX_BODY) if path == hotpath.VERIFY else b""
             answer = self._hot.answer(method, target, headers, body, peer)
             if answer is None:
                 answer = await run_sync(
@@ -120,7 +120,9 @@ class Door:
             await send(message)
 
         try:
-            body = await _read(receive)
+            body = await _read(
+                receive, messages.MAX_IMPORT if scope["raw_path"] == messages.IMPORT else messages.MAX_BODY
+            )
             await self._application(scope, _replay(body, receive), send_marked)
         except Problem as problem:
             status = problem.status
@@ -179,8 +181,8 @@ def _unacceptable(scope: Scope, raw: bytes) -> Problem | None:
     return None
 
 
-async def _read(receive: Receive) -> bytes:
-    """The whole body, at most 64 KiB, within some seconds."""
+async def _read(receive: Receive, longest: int) -> bytes:
+    """The whole body, at most that long, within some seconds."""
     parts = []
     size = 0
     try:
@@ -191,8 +193,8 @@ async def _read(receive: Receive) -> bytes:
                     raise Problem("request-timeout", "The connection ended before the body did.")
                 part = message.get("body", b"")
                 size += len(part)
-                if size > messages.MAX_BODY:
-                    raise Problem("content-too-large", "The body is larger than 64 KiB.")
+                if size > longest:
+                    raise Problem("content-too-large", f"The body is larger than {longest // 1024} KiB.")
                 parts.append(part)
                 if not message.get("more_body"):
                     return b"".join(parts)

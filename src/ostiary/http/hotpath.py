@@ -21,7 +21,7 @@ from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdic
 from ostiary.http import messages, telling
 from ostiary.http.messages import NO_STORE, Headers, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
-from ostiary.storage.volatile import Counts, Facts, Occasion
+from ostiary.storage.volatile import Counts, Facts, Handle, Occasion
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
@@ -39,7 +39,7 @@ class _Cold(Exception):  # noqa: N818 - not an error: a fact is not in memory
 class _Find(Protocol):
     """How facts are found: in memory only, or in the database too."""
 
-    def standing(self, access_id: str) -> Standing | None: ...
+    def standing(self, handle: Handle) -> Standing | None: ...
     def projects(self, organization_id: str) -> dict[str, str]: ...
 
 
@@ -47,8 +47,8 @@ class _InMemory:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
-    def standing(self, access_id: str) -> Standing:
-        found = self._facts.standing(access_id)
+    def standing(self, handle: Handle) -> Standing:
+        found = self._facts.standing(handle)
         if found is None:
             raise _Cold
         return found
@@ -64,8 +64,8 @@ class _InDatabase:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
-    def standing(self, access_id: str) -> Standing | None:
-        return self._facts.load_standing(access_id)
+    def standing(self, handle: Handle) -> Standing | None:
+        return self._facts.load_standing(handle)
 
     def projects(self, organization_id: str) -> dict[str, str]:
         return self._facts.load_projects(organization_id)
@@ -183,9 +183,8 @@ class HotPath:
             messages.presented(headers), Question(address, about_itself=True), "capabilities", find
         )
         assert verdict.standing is not None
-        return messages.wire(
-            200, [JSON, NO_STORE], orjson.dumps(telling.capabilities_body(verdict, verdict.standing))
-        )
+        fields = [JSON, NO_STORE, *telling.superseded(verdict.standing)]
+        return messages.wire(200, fields, orjson.dumps(telling.capabilities_body(verdict, verdict.standing)))
 
     def _authorize(
         self, method: bytes, path: bytes, headers: Headers, peer: str | None, find: _Find
@@ -199,7 +198,7 @@ class HotPath:
             )
         status, error, verdict = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return messages.wire(200, [NO_STORE, *telling.identity(verdict)])
+            return messages.wire(200, _admitted(verdict))
         auth_error = (b"x-auth-error", error.encode())
         if status == 400:
             problem = Problem("invalid-request", telling.ADVICE.get(error, "The request cannot be judged."))
@@ -219,7 +218,7 @@ class HotPath:
         )
         status, error, verdict = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return messages.wire(200, [NO_STORE, *telling.identity(verdict)])
+            return messages.wire(200, _admitted(verdict))
         fields = [NO_STORE, (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode())]
         if status == 401:
             fields.append(
@@ -312,10 +311,13 @@ class HotPath:
 
     def _judge(self, text: bytes, question: Question, find: _Find) -> Verdict:
         """From the presented text to the verdict: shape, look-up by public id, proof, rules."""
-        access_id = secret.parse(text, self._prefixes)
-        if access_id is None:
-            return MALFORMED
-        standing = find.standing(access_id)
+        handle: Handle | None = secret.parse(text, self._prefixes)
+        if handle is None:
+            # Before any work: only what begins like keys of another system is looked up by digest.
+            if not self.facts.is_imported(text):
+                return MALFORMED
+            handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
+        standing = find.standing(handle)
         if standing is None:
             return UNKNOWN
         pepper = self._peppers.get(standing.pepper_id)
@@ -352,22 +354,34 @@ class HotPath:
         standing = verdict.standing
         at = None if address is None else str(address)
         if standing is None:
-            organization_id = None if asking is None else asking.organization.id
-            occasion = Occasion(organization_id, None, "", "", "unknown", None, False, verdict.code, at, via)
+            occasion = Occasion(
+                False,
+                verdict.code,
+                at,
+                via,
+                organization_id=None if asking is None else asking.organization.id,
+            )
         else:
             occasion = Occasion(
-                standing.organization.id,
-                standing.credential_id,
-                label_of(standing.name, standing.last6),
-                telling.display_of(standing),
-                standing.principal.kind,
-                standing.principal.id,
                 verdict.valid and not refused,
                 refused or verdict.code,
                 at,
                 via,
+                organization_id=standing.organization.id,
+                credential_id=standing.credential_id,
+                access_id=standing.access_id,
+                rotated=standing.rotated,
+                credential=label_of(standing.name, standing.last6),
+                display=telling.display_of(standing),
+                actor_type=standing.principal.kind,
+                actor_id=standing.principal.id,
             )
         self.counts.add(occasion, self._clock())
+
+
+def _admitted(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    assert verdict.standing is not None
+    return [NO_STORE, *telling.identity(verdict), *telling.superseded(verdict.standing)]
 
 
 _NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}

@@ -20,6 +20,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Fields as received, names in lower case."""
 
 MAX_BODY: Final = 64 * 1024
+MAX_IMPORT: Final = 2 * 1024 * 1024
+IMPORT: Final = b"/v1/credentials/import"
 MAX_HEADERS: Final = 16 * 1024
 MAX_FIELDS: Final = 100
 MAX_TARGET: Final = 8 * 1024

@@ -46,6 +46,14 @@ class PrincipalJson(TypedDict):
     """Null for a user."""
 
 
+class SupersededJson(TypedDict):
+    """Another secret has taken the place of the presented one."""
+
+    superseded_at: str
+    ends_at: str | None
+    """Until when the presented one is accepted; null: until the rotation is completed."""
+
+
 class VerdictJson(TypedDict):
     """Whether the credential is good, here and for this. If not, all but the first three members are null."""
 
@@ -63,6 +71,7 @@ class VerdictJson(TypedDict):
     """All that it has on that target."""
     expires_at: str | None
     rate_limit: None
+    rotation: SupersededJson | None
 
 
 class PresentedCredentialJson(TypedDict):
@@ -73,6 +82,7 @@ class PresentedCredentialJson(TypedDict):
     name: str
     access_level: AccessLevel
     expires_at: str | None
+    rotation: SupersededJson | None
 
 
 class HomeOrganizationJson(TypedDict):
@@ -124,6 +134,7 @@ def verify_body(verdict: Verdict) -> VerdictJson:
             "scopes": None,
             "expires_at": None,
             "rate_limit": None,
+            "rotation": None,
         }
     return {
         "valid": True,
@@ -136,7 +147,26 @@ def verify_body(verdict: Verdict) -> VerdictJson:
         "scopes": sorted(verdict.scopes),
         "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
         "rate_limit": None,
+        "rotation": _rotation(standing),
     }
+
+
+def _rotation(standing: Standing) -> SupersededJson | None:
+    """What whoever presents a secret should know: another one has taken its place."""
+    if standing.superseded_at is None:
+        return None
+    return {
+        "superseded_at": to_text(standing.superseded_at),
+        "ends_at": None if standing.ends_at is None else to_text(standing.ends_at),
+    }
+
+
+def superseded(standing: Standing) -> list[tuple[bytes, bytes]]:
+    """The field that tells a caller to take the new secret: until when this one is accepted."""
+    if standing.superseded_at is None:
+        return []
+    ends = b"completed" if standing.ends_at is None else to_text(standing.ends_at).encode()
+    return [(b"x-credential-superseded", b"until=" + ends)]
 
 
 def _principal(standing: Standing) -> PrincipalJson:
@@ -159,6 +189,7 @@ def capabilities_body(verdict: Verdict, standing: Standing) -> CapabilitiesJson:
             "name": standing.name,
             "access_level": standing.access_level,
             "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+            "rotation": _rotation(standing),
         },
         "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
         "project": verdict.project,

@@ -6,8 +6,7 @@ from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
 from ostiary.core.instant import to_text
 from ostiary.core.permission import Caller, require
 from ostiary.storage import audit as rows
-from ostiary.storage import credentials as credential_rows
-from ostiary.storage import directory
+from ostiary.storage import directory, generations
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 from ostiary.storage.volatile import Count, Occasion
@@ -64,22 +63,23 @@ def page(
 
 
 def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:
-    """Write counted uses and refusals as one event each, and the last use of each credential.
+    """Write counted uses and refusals as one event each, and the last use of each secret.
 
     What no organization can be told of (an unknown credential) stands in the operator's log.
     """
     operator = directory.find_operator(tx)
-    uses: dict[str, tuple[int, int]] = {}
+    uses: dict[tuple[str, str], tuple[int, int]] = {}
     events = []
     for occasion, count in counts.items():
-        if occasion.accepted and occasion.credential_id is not None:
-            last, number = uses.get(occasion.credential_id, (0, 0))
-            uses[occasion.credential_id] = max(last, count.last), number + count.number
+        if occasion.accepted and occasion.access_id is not None and occasion.credential_id is not None:
+            which = occasion.access_id, occasion.credential_id
+            last, number = uses.get(which, (0, 0))
+            uses[which] = max(last, count.last), number + count.number
         organization_id = occasion.organization_id or (operator.id if operator else "")
         events.append((organization_id, _counted(occasion, count)))
     rows.insert(tx, events)
     if uses:
-        credential_rows.add_uses(tx, [(each, last, number) for each, (last, number) in uses.items()])
+        generations.add_uses(tx, [(*each, last, number) for each, (last, number) in uses.items()])
 
 
 def _counted(occasion: Occasion, count: Count) -> Event:
@@ -98,12 +98,18 @@ def _counted(occasion: Occasion, count: Count) -> Event:
         if occasion.credential_id is None
         else Target("credential", occasion.credential_id, occasion.credential)
     )
+    action = "credential.used" if occasion.accepted else "credential.refused"
+    reason = occasion.reason
+    if occasion.rotated and occasion.accepted:
+        reason = "superseded"
+    elif occasion.rotated and reason == "revoked":
+        action = "credential.used_after_rotation"
     return Event(
-        "credential.used" if occasion.accepted else "credential.refused",
+        action,
         actor,
         target,
         "success" if occasion.accepted else "refused",
-        occasion.reason,
+        reason,
         occasion.address,
         details={
             "count": count.number,

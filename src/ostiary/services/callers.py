@@ -14,10 +14,10 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
 
     It was judged from a cache before the transaction waited for its turn: a revocation may have come first.
     """
-    if caller.actor.credential_id is None:
+    if caller.access_id is None:
         return caller
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
-    standing = rows.find_standing_of(tx, caller.actor.credential_id, catalogue)
+    standing = rows.find_standing(tx, caller.access_id, catalogue)
     if standing is None or not standing.may_act(tx.now):
         raise Problem(
             "invalid-credential",

@@ -3,48 +3,20 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ostiary.core import secret
-from ostiary.core.address import parse_network, within
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, CredentialKind, OwnerKind, label_of
-from ostiary.core.permission import MAX_LIFETIME, Caller, Policy, narrow, require
-from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, OwnerKind, label_of
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import directory, organizations, roles
+from ostiary.services import directory, minting, organizations
 from ostiary.services.audit import change
 from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows
-from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialSpec:
-    """A credential to be made. Forms were checked; names, times and permissions are checked here."""
-
-    kind: CredentialKind = "api_key"
-    name: str | None = None
-    description: str = ""
-    expires_at: Instant | None = None
-    allowed_ips: tuple[str, ...] = ()
-    access_level: AccessLevel | None = None
-    scopes: tuple[str, ...] = ()
-    resources: tuple[str, ...] = ()
-    project: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whom a credential belongs to, with the ceiling that its account sets."""
-
-    kind: OwnerKind
-    id: str
-    name: str
-    access_level: AccessLevel = "full"
-    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +40,13 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
     """Make a credential for a service account (named as `find_account` takes it)."""
     require(caller, "write:credentials")
     found = directory.find_account(tx, caller, account)
-    if found.disabled_at is not None:
-        raise Problem(
-            "account-disabled",
-            "The service account is disabled. Enable it before it gets a new credential.",
-            reason="account disabled",
-        )
+    owner = minting.as_owner(found)
     policy = organizations.policy_of(tx, caller.organization_id)
     policy.check(
         "max_credentials_per_service_account",
         policy.max_credentials_per_service_account,
         rows.count(tx, caller.organization_id, found.id),
     )
-    owner = Owner("service_account", found.id, found.display_name, found.access_level, found.scopes)
     return _make(tx, caller, owner, spec)
 
 
@@ -137,11 +103,11 @@ def list_page(
             require(caller, "read:credentials")
         owner_id = caller.actor.id
     found = rows.list_page(tx, caller.organization_id, owner_id, owner_kind, after, limit)
-    return _listed(tx, caller, found)
+    return listed(tx, caller, found)
 
 
 def get(tx: Tx, caller: Caller, credential_id: str) -> Listed:
-    return _listed(tx, caller, [_find(tx, caller, credential_id, "read:credentials")])[0]
+    return listed(tx, caller, [find(tx, caller, credential_id, "read:credentials")])[0]
 
 
 def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) -> Listed:
@@ -149,16 +115,16 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
 
     What comes out is checked like a new credential: nobody widens beyond what they hold.
     """
-    before = _find(tx, caller, credential_id, "write:credentials")
-    _not_final(tx, before, "changed")
+    before = find(tx, caller, credential_id, "write:credentials")
+    not_final(tx, before, "changed")
     changes = directory.settle_level(changes)
     after = replace(before, **changes)
-    spec = _spec_of(after)
+    spec = spec_of(after)
     if changes.keys() - {"name", "description"}:
-        _check(tx, caller, _owner_of(tx, before), spec, direct=_is_own(caller, before))
+        minting.check(tx, caller, owner_of(tx, before), spec, direct=is_own(caller, before))
     if "expires_at" in changes:
-        _check_lifetime(
-            organizations.policy_of(tx, caller.organization_id), after.expires_at, before.created_at
+        minting.check_lifetime(
+            organizations.policy_of(tx, caller.organization_id), after.expires_at, before.secret_created_at
         )
     if after != before:
         rows.update(tx, before.id, changes)
@@ -167,13 +133,13 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
         change(tx, caller, "credential.updated", target_of(after), changed=changed)
     else:
         tx.confirm()
-    return _listed(tx, caller, [after])[0]
+    return listed(tx, caller, [after])[0]
 
 
 def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     """Refuse it from now on, until it is activated. Idempotent."""
-    credential = _find(tx, caller, credential_id, "write:credentials")
-    _not_final(tx, credential, "deactivated")
+    credential = find(tx, caller, credential_id, "write:credentials")
+    not_final(tx, credential, "deactivated")
     if credential.deactivated_at is None:
         credential = replace(credential, deactivated_at=tx.now)
         rows.update(tx, credential.id, {"deactivated_at": tx.now})
@@ -181,33 +147,33 @@ def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
         change(tx, caller, "credential.deactivated", target_of(credential))
     else:
         tx.confirm()
-    return _listed(tx, caller, [credential])[0]
+    return listed(tx, caller, [credential])[0]
 
 
 def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     """Accept it again. Whoever activates holds what it grants. Idempotent."""
-    credential = _find(tx, caller, credential_id, "write:credentials")
-    _not_final(tx, credential, "activated")
+    credential = find(tx, caller, credential_id, "write:credentials")
+    not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
-        owner = _owner_of(tx, credential)
-        _check(tx, caller, owner, _spec_of(credential), direct=_is_own(caller, credential))
+        owner = owner_of(tx, credential)
+        minting.check(tx, caller, owner, spec_of(credential), direct=is_own(caller, credential))
         credential = replace(credential, deactivated_at=None)
         rows.update(tx, credential.id, {"deactivated_at": None})
         tx.changed("credential", credential.id)
         change(tx, caller, "credential.activated", target_of(credential))
     else:
         tx.confirm()
-    return _listed(tx, caller, [credential])[0]
+    return listed(tx, caller, [credential])[0]
 
 
 def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     """Refuse it for good, at once. Idempotent: the time of the first revocation stays."""
-    credential = _find(tx, caller, credential_id, "write:credentials")
+    credential = find(tx, caller, credential_id, "write:credentials")
     if credential.revoked_at is None:
         credential = _revoke(tx, caller, credential, "asked for")
     else:
         tx.confirm()
-    return _listed(tx, caller, [credential])[0]
+    return listed(tx, caller, [credential])[0]
 
 
 def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
@@ -215,7 +181,7 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
 
     With a `deletion_delay` it must have been revoked (or expired) that long; with 0 it is revoked first.
     """
-    credential = _find(tx, caller, credential_id, "write:credentials")
+    credential = find(tx, caller, credential_id, "write:credentials")
     delay = organizations.policy_of(tx, caller.organization_id).deletion_delay
     ended = _ended_at(tx, credential)
     if delay and ended is None:
@@ -256,53 +222,11 @@ def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created
         policy.max_credentials_per_organization,
         rows.count(tx, caller.organization_id),
     )
-    level = _check(tx, caller, owner, spec, direct=owner.kind == "user")
+    level = minting.check(tx, caller, owner, spec, direct=owner.kind == "user")
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
-    _check_lifetime(policy, spec.expires_at, tx.now)
+    minting.check_lifetime(policy, spec.expires_at, tx.now)
     return _insert(tx, caller, owner, spec, level)
-
-
-def _check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
-    """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
-    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
-    errors: list[FieldError] = []
-    level = directory.level_of(spec.access_level, spec.scopes, errors)
-    directory.check_names(catalogue, spec.scopes, spec.resources, errors)
-    if spec.expires_at is not None and spec.expires_at <= tx.now:
-        errors.append(FieldError("/expires_at", "past", "must lie in the future"))
-    if errors:
-        raise invalid_fields(tuple(errors))
-    if not direct:
-        require(caller, "write:credentials")
-    elif not caller.may("write:credentials"):
-        # Self-service: what a limited key makes for its own user is limited like it.
-        _require_within(caller, spec)
-    held = roles.scopes_held(tx, catalogue, caller.organization_id, owner.id)
-    held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
-    roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
-    return level
-
-
-def _require_within(caller: Caller, spec: CredentialSpec) -> None:
-    outlives = caller.expires_at is not None and (
-        spec.expires_at is None or spec.expires_at > caller.expires_at
-    )
-    if outlives or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
-        raise Problem(
-            "scope-exceeds-grantor",
-            "The presented key expires or is limited to addresses: a key made with it has to be, at least as much.",
-            reason="beyond its own expiry or addresses",
-        )
-
-
-def _check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Instant) -> None:
-    longest = policy.max_credential_lifetime
-    latest = created_at + (MAX_LIFETIME if longest is None else longest)
-    if (expires_at is None and longest is not None) or (expires_at is not None and expires_at > latest):
-        raise invalid_fields(
-            (FieldError("/expires_at", "beyond-policy", f"must not lie after {to_text(latest)}"),)
-        )
 
 
 def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: AccessLevel) -> Created:
@@ -311,9 +235,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         project_id = directory_rows.project_names(tx, caller.organization_id).get(spec.project)
         if project_id is None:
             raise not_found("project")
-    prefix = tx.installation.key_prefixes[0]
-    minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
-    keyring = tx.installation.keyring
+    new = minting.new_secret(tx)
     credential = Credential(
         id=tx.new_id("cred"),
         organization_id=caller.organization_id,
@@ -331,12 +253,12 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         created_at=tx.now,
         deactivated_at=None,
         revoked_at=None,
-        access_id=minted.access_id,
-        prefix=prefix,
-        last6=minted.last6,
+        access_id=new.access_id,
+        prefix=new.prefix,
+        last6=new.last6,
+        secret_created_at=tx.now,
     )
-    digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
-    rows.insert(tx, credential, digest, keyring.newest)
+    rows.insert(tx, credential, new.digest, new.pepper_id)
     change(
         tx,
         caller,
@@ -352,10 +274,10 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         resources=list(credential.resources),
         project=project_id,
     )
-    return Created(Listed(credential, owner.name, tx.now), minted.secret)
+    return Created(Listed(credential, owner.name, tx.now), new.secret)
 
 
-def _spec_of(credential: Credential) -> CredentialSpec:
+def spec_of(credential: Credential) -> CredentialSpec:
     """What a credential would be asked for with, to check it like a new one."""
     return CredentialSpec(
         expires_at=credential.expires_at,
@@ -367,13 +289,15 @@ def _spec_of(credential: Credential) -> CredentialSpec:
 
 
 def _revoke(tx: Tx, caller: Caller, credential: Credential, because: str) -> Credential:
-    rows.update(tx, credential.id, {"revoked_at": tx.now})
+    # A second key, then the revocation of the first: whoever still uses that one missed a rotation.
+    replaced_at = tx.now if rows.has_younger(tx, credential) else None
+    rows.update(tx, credential.id, {"revoked_at": tx.now, "replaced_at": replaced_at})
     tx.changed("credential", credential.id)
     change(tx, caller, "credential.revoked", target_of(credential), because=because)
-    return replace(credential, revoked_at=tx.now)
+    return replace(credential, revoked_at=tx.now, replaced_at=replaced_at)
 
 
-def _find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
+def find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
     """The credential in the caller's organization; one's own direct key needs no scope.
 
     A key that may do only what it lists does not list that: it reaches no other key of its user, only itself.
@@ -383,16 +307,16 @@ def _find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
         require(caller, scope)
         raise not_found("credential")
     itself = found.id == caller.actor.credential_id
-    if not (_is_own(caller, found) and (itself or not caller.fine_grained)):
+    if not (is_own(caller, found) and (itself or not caller.fine_grained)):
         require(caller, scope)
     return found
 
 
-def _is_own(caller: Caller, credential: Credential) -> bool:
+def is_own(caller: Caller, credential: Credential) -> bool:
     return credential.owner_kind == "user" and credential.owner_id == caller.actor.id
 
 
-def _owner_of(tx: Tx, credential: Credential) -> Owner:
+def owner_of(tx: Tx, credential: Credential) -> Owner:
     if credential.owner_kind == "user":
         return Owner("user", credential.owner_id, "")
     account = directory_rows.find_service_account(tx, credential.organization_id, credential.owner_id)
@@ -408,7 +332,7 @@ def _ended_at(tx: Tx, credential: Credential) -> Instant | None:
     return min(ends) if ends else None
 
 
-def _not_final(tx: Tx, credential: Credential, done: str) -> None:
+def not_final(tx: Tx, credential: Credential, done: str) -> None:
     status = credential.status(tx.now)
     if status in {"revoked", "expired"}:
         raise Problem(
@@ -418,6 +342,6 @@ def _not_final(tx: Tx, credential: Credential, done: str) -> None:
         )
 
 
-def _listed(tx: Tx, caller: Caller, found: list[Credential]) -> list[Listed]:
+def listed(tx: Tx, caller: Caller, found: list[Credential]) -> list[Listed]:
     names = rows.owner_names(tx, caller.organization_id, sorted({each.owner_id for each in found}))
     return [Listed(each, names.get(each.owner_id, ""), tx.now) for each in found]

@@ -6,11 +6,12 @@ from ostiary.core import check
 from ostiary.core.event import Target
 from ostiary.core.model import Organization
 from ostiary.core.permission import FIRST_CATALOGUE, Caller
-from ostiary.core.problem import Problem
+from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import credentials, members, organizations
 from ostiary.services.audit import change
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.services.minting import CredentialSpec
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows
 from ostiary.storage import roles as role_rows
@@ -52,6 +53,24 @@ def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
     caller = replace(caller, organization_id=organization.id)
     change(tx, caller, "member.recovered", Target("user", user_id, email))
     return _with_key(tx, caller, organization, user_id, email)
+
+
+def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
+    """Whoever owns the data directory, acting in an organization (by id or slug; None: the operator's).
+
+    Raises not-found. It holds whatever there is to hold: it could as well change the rows.
+    """
+    found = rows.find_operator(tx) if organization is None else rows.find_by_name(tx, organization)
+    if found is None:
+        raise not_found("organization")
+    catalogue = role_rows.catalogue_of(tx, found.id)
+    return replace(
+        SYSTEM_CALLER,
+        organization_id=found.id,
+        operator=found.operator,
+        operator_admin=True,
+        scopes=catalogue.role("organization-admin"),
+    )
 
 
 def remember_forms(tx: Tx, _caller: Caller) -> None:

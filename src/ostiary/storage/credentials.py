@@ -1,4 +1,4 @@
-"""Rows of credentials, of the secrets behind them, and of their use; `find_standing` for verdicts."""
+"""Rows of credentials; `find_standing` for verdicts. Their secrets are `generations`' business."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.address import parse_network
-from ostiary.core.instant import Instant
-from ostiary.core.model import Credential, Grant, Organization, Principal, Standing
+from ostiary.core.model import Credential, Grant, Organization, Overlap, Principal, Standing
 from ostiary.core.permission import Catalogue
-from ostiary.storage import engines
+from ostiary.storage import generations as generation_rows
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import (
-    credential_uses,
     credentials,
+    generation_uses,
     generations,
     members,
     organizations,
@@ -23,43 +22,63 @@ from ostiary.storage.tables import (
     users,
 )
 
+_OLD = generations.alias("old")
+_LAST_USED = (
+    sa.select(sa.func.max(generation_uses.c.last_used_at))
+    .where(generation_uses.c.credential_id == credentials.c.id)
+    .scalar_subquery()
+)
+# Each credential with its current secret and, during a rotation, the one before it that is still accepted.
 _CREDENTIAL = sa.select(
     credentials,
     generations.c.access_id,
     generations.c.prefix,
     generations.c.last6,
-    credential_uses.c.last_used_at,
+    generations.c.number.label("generation"),
+    generations.c.created_at.label("secret_created_at"),
+    _LAST_USED.label("last_used_at"),
+    _OLD.c.access_id.label("old_access_id"),
+    _OLD.c.last6.label("old_last6"),
+    _OLD.c.ends_at.label("old_ends_at"),
 ).select_from(
-    credentials.join(generations, generations.c.credential_id == credentials.c.id).outerjoin(
-        credential_uses, credential_uses.c.credential_id == credentials.c.id
+    credentials.join(
+        generations,
+        sa.and_(generations.c.credential_id == credentials.c.id, generations.c.superseded_at.is_(None)),
+    ).outerjoin(
+        _OLD,
+        sa.and_(
+            _OLD.c.credential_id == credentials.c.id,
+            _OLD.c.superseded_at.is_not(None),
+            _OLD.c.ended_at.is_(None),
+            sa.or_(_OLD.c.ends_at.is_(None), _OLD.c.ends_at > sa.bindparam("now")),
+        ),
     )
 )
 
 
+def _credential(row: sa.Row[Any]) -> Credential:
+    values = dict(row._mapping)
+    access_id, last6, ends_at = (values.pop(f"old_{name}") for name in ("access_id", "last6", "ends_at"))
+    return Credential(**values, overlap=None if access_id is None else Overlap(last6, ends_at))
+
+
 def insert(tx: Tx, credential: Credential, digest: bytes, pepper_id: str) -> None:
+    """A credential and its first secret."""
     tx.execute(
         credentials.insert(),
         {column.name: getattr(credential, column.name) for column in credentials.columns},
     )
-    tx.execute(
-        generations.insert(),
-        {
-            "access_id": credential.access_id,
-            "credential_id": credential.id,
-            "prefix": credential.prefix,
-            "last6": credential.last6,
-            "digest": digest,
-            "pepper_id": pepper_id,
-            "created_at": credential.created_at,
-        },
-    )
+    generation_rows.insert(tx, credential, digest, pepper_id)
 
 
 def find(tx: Tx, organization_id: str, credential_id: str) -> Credential | None:
     row = tx.execute(
-        _CREDENTIAL.where(credentials.c.organization_id == organization_id, credentials.c.id == credential_id)
+        _CREDENTIAL.where(
+            credentials.c.organization_id == organization_id, credentials.c.id == credential_id
+        ),
+        {"now": tx.now},
     ).one_or_none()
-    return None if row is None else Credential(**row._mapping)
+    return None if row is None else _credential(row)
 
 
 def list_page(
@@ -78,8 +97,8 @@ def list_page(
         statement = statement.where(credentials.c.owner_kind == owner_kind)
     if after is not None:
         statement = statement.where(credentials.c.id < after)
-    rows = tx.execute(statement.order_by(credentials.c.id.desc()).limit(limit))
-    return [Credential(**row._mapping) for row in rows]
+    rows = tx.execute(statement.order_by(credentials.c.id.desc()).limit(limit), {"now": tx.now})
+    return [_credential(row) for row in rows]
 
 
 def owner_names(tx: Tx, organization_id: str, owner_ids: Sequence[str]) -> dict[str, str]:
@@ -117,26 +136,30 @@ def revoke_bound_to(tx: Tx, organization_id: str, project_id: str) -> list[tuple
 
 def _revoke_where(tx: Tx, organization_id: str, which: sa.ColumnElement[bool]) -> list[tuple[str, str, str]]:
     condition = (credentials.c.organization_id == organization_id, credentials.c.revoked_at.is_(None), which)
-    found = tx.execute(_CREDENTIAL.where(*condition).order_by(credentials.c.id)).all()
+    found = tx.execute(_CREDENTIAL.where(*condition).order_by(credentials.c.id), {"now": tx.now}).all()
     tx.execute(credentials.update().where(*condition).values(revoked_at=tx.now))
     return [(row.id, row.name, row.last6) for row in found]
 
 
-def delete(tx: Tx, credential_id: str) -> None:
-    """Remove the row for good, with its digests and its use."""
-    tx.execute(credentials.delete().where(credentials.c.id == credential_id))
-    tx.execute(credential_uses.delete().where(credential_uses.c.credential_id == credential_id))
-
-
-def add_uses(tx: Tx, uses: Sequence[tuple[str, Instant, int]]) -> None:
-    """Batch: (credential id, last use, number of uses) added to what is there."""
-    engines.upsert(
-        tx.connection,
-        credential_uses,
-        [{"credential_id": each, "last_used_at": last, "uses": number} for each, last, number in uses],
-        add=("uses",),
-        latest=("last_used_at",),
+def has_younger(tx: Tx, credential: Credential) -> bool:
+    """Whether the same owner has another credential of that kind, made later and usable."""
+    statement = sa.select(credentials.c.id).where(
+        credentials.c.organization_id == credential.organization_id,
+        credentials.c.owner_id == credential.owner_id,
+        credentials.c.kind == credential.kind,
+        credentials.c.id != credential.id,
+        credentials.c.created_at > credential.created_at,
+        credentials.c.revoked_at.is_(None),
+        credentials.c.deactivated_at.is_(None),
+        sa.or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > tx.now),
     )
+    return tx.execute(statement.limit(1)).first() is not None
+
+
+def delete(tx: Tx, credential_id: str) -> None:
+    """Remove the row for good, with its secrets' digests and their use."""
+    tx.execute(credentials.delete().where(credentials.c.id == credential_id))
+    tx.execute(generation_uses.delete().where(generation_uses.c.credential_id == credential_id))
 
 
 _STANDING = (
@@ -154,6 +177,11 @@ _STANDING = (
         credentials.c.expires_at,
         credentials.c.deactivated_at,
         credentials.c.revoked_at,
+        credentials.c.replaced_at,
+        generations.c.access_id,
+        generations.c.superseded_at,
+        generations.c.ends_at,
+        generations.c.ended_at,
         generations.c.last6,
         generations.c.digest,
         generations.c.pepper_id,
@@ -205,7 +233,7 @@ _STANDING = (
     )
 )
 _BY_ACCESS_ID = _STANDING.where(generations.c.access_id == sa.bindparam("access_id"))
-_BY_ID = _STANDING.where(credentials.c.id == sa.bindparam("credential_id"))
+_BY_DIGEST = _STANDING.where(generations.c.digest.in_(sa.bindparam("digests", expanding=True)))
 
 
 def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | None:
@@ -213,9 +241,9 @@ def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | No
     return _standing(tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue)
 
 
-def find_standing_of(tx: Tx, credential_id: str, catalogue: Catalogue) -> Standing | None:
-    """The same by the credential's id, for whoever presented it before."""
-    return _standing(tx.execute(_BY_ID, {"credential_id": credential_id}).all(), catalogue)
+def find_standing_by_digest(tx: Tx, digests: Sequence[bytes], catalogue: Catalogue) -> Standing | None:
+    """The same for an imported key, by what its text digests to under each pepper."""
+    return _standing(tx.execute(_BY_DIGEST, {"digests": list(digests)}).all(), catalogue)
 
 
 def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue) -> Standing | None:
@@ -245,9 +273,14 @@ def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue) -> Standing | N
         credential_id=row.id,
         kind=row.kind,
         name=row.name,
+        access_id=row.access_id,
         last6=row.last6,
         digest=bytes(row.digest),
         pepper_id=row.pepper_id,
+        superseded_at=row.superseded_at,
+        ends_at=row.ends_at,
+        ended_at=row.ended_at,
+        replaced_at=row.replaced_at,
         deactivated_at=row.deactivated_at,
         revoked_at=row.revoked_at,
         expires_at=row.expires_at,

@@ -190,6 +190,23 @@ def upsert(
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
 
 
+def insert_new(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    unique: sa.Column[Any],
+    returning: sa.Column[Any],
+) -> set[Any]:
+    """Insert the rows whose value of `unique` nobody has yet; what `returning` is in those.
+
+    Rows are written in order of that value, so that two that meet do not deadlock.
+    """
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = make(table).on_conflict_do_nothing(index_elements=[unique]).returning(returning)
+    ordered = sorted(rows, key=lambda row: row[unique.name])
+    return set(connection.execute(statement, ordered).scalars())
+
+
 def may_retry(error: DBAPIError) -> bool:
     """Whether the same transaction, not yet committed, may succeed if it is run again now."""
     return error.connection_invalidated or _sqlstate(error) in {"40001", "40P01", "57P01"}

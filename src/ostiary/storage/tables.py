@@ -217,6 +217,8 @@ credentials = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deactivated_at", Instant),
     sa.Column("revoked_at", Instant),
+    # When it was revoked after its owner had got another one in its place: a rotation by hand.
+    sa.Column("replaced_at", Instant),
     sa.Index(None, "organization_id", "id"),
     sa.Index(None, "owner_id"),
 )
@@ -225,28 +227,45 @@ generations = sa.Table(
     "generations",
     metadata,
     _id("access_id"),
-    sa.Column(
-        "credential_id",
-        sa.Text,
-        sa.ForeignKey("credentials.id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    sa.Column("credential_id", Key, sa.ForeignKey("credentials.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
     sa.Column("prefix", sa.Text, nullable=False),
     sa.Column("last6", sa.Text, nullable=False),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("pepper_id", Key, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    comment="The secret of a credential, as a digest. A table of its own, because rotation gives a second one.",
+    # When a rotation put another one in its place; until when it is accepted (None: until it is ended);
+    # when somebody ended it.
+    sa.Column("superseded_at", Instant),
+    sa.Column("ends_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.UniqueConstraint("credential_id", "number"),
+    sa.Index(
+        "uq_generations_current",
+        "credential_id",
+        unique=True,
+        sqlite_where=sa.text("superseded_at IS NULL"),
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    ),
+    comment="The secrets of a credential, as digests. Exactly one of them is current: not superseded.",
 )
 
-credential_uses = sa.Table(
-    "credential_uses",
+generation_uses = sa.Table(
+    "generation_uses",
     metadata,
-    _id("credential_id"),
+    _id("access_id"),
+    sa.Column("credential_id", Key, nullable=False, index=True),
     sa.Column("last_used_at", Instant, nullable=False),
     sa.Column("uses", sa.BigInteger, nullable=False),
     comment="Written in batches, so no foreign key: a use may arrive after its credential's row has gone.",
+)
+
+import_prefixes = sa.Table(
+    "import_prefixes",
+    metadata,
+    _id("prefix"),
+    sa.Column("created_at", Instant, nullable=False),
+    comment="How keys of other systems begin. Only strings that begin so are looked up by digest.",
 )
 
 access_rules = sa.Table(

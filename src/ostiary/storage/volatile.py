@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
-from ostiary.storage import access_rules, changes, credentials, directory, roles
+from ostiary.storage import access_rules, changes, credentials, directory, imports, roles
 from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
@@ -57,12 +57,17 @@ class ChangeNumber:
         os.close(self._fd)
 
 
+Handle = str | tuple[bytes, ...]
+"""What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper."""
+
+
 @dataclass(slots=True)
 class _Installed:
     """What belongs to the installation, read whole and dropped whole."""
 
     catalogue: Catalogue
     rules: dict[str, AccessRule]
+    import_prefixes: tuple[bytes, ...]
 
 
 class Facts:
@@ -88,9 +93,9 @@ class Facts:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
-        self._standings: dict[str, Standing] = {}
-        self._by_credential: dict[str, set[str]] = {}
-        self._by_organization: dict[str, set[str]] = {}
+        self._standings: dict[Handle, Standing] = {}
+        self._by_credential: dict[str, set[Handle]] = {}
+        self._by_organization: dict[str, set[Handle]] = {}
         self._projects: dict[str, dict[str, str]] = {}
         self._installed: _Installed | None = None
         self._seen = -1
@@ -112,8 +117,8 @@ class Facts:
             and self._installed is not None
         )
 
-    def standing(self, access_id: str) -> Standing | None:
-        return self._standings.get(access_id)
+    def standing(self, handle: Handle) -> Standing | None:
+        return self._standings.get(handle)
 
     def projects(self, organization_id: str) -> dict[str, str] | None:
         """Ids and codes of an organization's projects, each with the id it means; None: not known here."""
@@ -125,6 +130,11 @@ class Facts:
             return ANY_CREDENTIAL
         installed = self._installed
         return None if installed is None else installed.rules.get(name)
+
+    def is_imported(self, text: bytes) -> bool:
+        """Whether the text begins like keys of another system. Only to be asked while `current`."""
+        installed = self._installed
+        return installed is not None and text.startswith(installed.import_prefixes)
 
     # What a thread may ask, with I/O
 
@@ -161,9 +171,11 @@ class Facts:
         if installed is None or any(kind == "installation" for kind, _ in fresh):
             # Read after the changes were, so it is at least as new; put in place together with their effect.
             rules = self._store.read(access_rules.list_all)
+            prefixes = self._store.read(imports.prefixes)
             installed = _Installed(
                 Catalogue(self._store.read(roles.scopes_of_catalogue)),
                 {name: read_rule(name, document) for name, document in rules.items()},
+                tuple(prefix.encode() for prefix in prefixes),
             )
         with self._lock:
             if fresh:
@@ -180,18 +192,21 @@ class Facts:
         self._seen = number
         self._synced_at = self._monotonic()
 
-    def load_standing(self, access_id: str) -> Standing | None:
+    def load_standing(self, handle: Handle) -> Standing | None:
         """The standing from the cache or the database; kept unless something changed meanwhile."""
-        found = self._standings.get(access_id)
+        found = self._standings.get(handle)
         if found is not None:
             return found
         number, epoch, installed = self._number.read(), self._epoch, self._installed
         names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
-        found = self._store.read(credentials.find_standing, access_id, names)
+        if isinstance(handle, str):
+            found = self._store.read(credentials.find_standing, handle, names)
+        else:
+            found = self._store.read(credentials.find_standing_by_digest, handle, names)
         if found is not None:
             with self._lock:
                 if number == self._number.read() == self._seen and epoch == self._epoch:
-                    self._keep(access_id, found)
+                    self._keep(handle, found)
         return found
 
     def load_projects(self, organization_id: str) -> dict[str, str]:
@@ -212,22 +227,22 @@ class Facts:
 
     # Under the lock
 
-    def _keep(self, access_id: str, standing: Standing) -> None:
+    def _keep(self, handle: Handle, standing: Standing) -> None:
         while len(self._standings) >= self._capacity:
             self._remove(next(iter(self._standings)))
-        self._standings[access_id] = standing
-        self._by_credential.setdefault(standing.credential_id, set()).add(access_id)
-        self._by_organization.setdefault(standing.organization.id, set()).add(access_id)
+        self._standings[handle] = standing
+        self._by_credential.setdefault(standing.credential_id, set()).add(handle)
+        self._by_organization.setdefault(standing.organization.id, set()).add(handle)
 
-    def _remove(self, access_id: str) -> None:
-        standing = self._standings.pop(access_id, None)
+    def _remove(self, handle: Handle) -> None:
+        standing = self._standings.pop(handle, None)
         if standing is None:
             return
         for index, key in (
             (self._by_credential, standing.credential_id),
             (self._by_organization, standing.organization.id),
         ):
-            index[key].discard(access_id)
+            index[key].discard(handle)
             if not index[key]:
                 del index[key]
 
@@ -239,8 +254,8 @@ class Facts:
             stale = self._by_organization.get(subject, set())
         else:
             stale = set(self._standings)
-        for access_id in tuple(stale):
-            self._remove(access_id)
+        for handle in tuple(stale):
+            self._remove(handle)
 
     def _forget_everything(self) -> None:
         with self._lock:
@@ -264,20 +279,26 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """A use or refusal of a presented credential, as the audit log tells them apart."""
+    """A use or refusal of a presented credential, as the audit log tells them apart.
 
-    organization_id: str | None
-    credential_id: str | None
-    credential: str
-    """How the credential reads: name and last six characters."""
-    display: str
-    """How its owner reads."""
-    actor_type: str
-    actor_id: str | None
+    Without an `access_id` nothing that was presented is known.
+    """
+
     accepted: bool
     reason: str
     address: str | None
     via: str
+    organization_id: str | None = None
+    credential_id: str | None = None
+    access_id: str | None = None
+    rotated: bool = False
+    """Whether another secret has taken the place of the one that was presented."""
+    credential: str = ""
+    """How the credential reads: name and last six characters."""
+    display: str = "unknown"
+    """How its owner reads."""
+    actor_type: str = "unknown"
+    actor_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -310,16 +331,7 @@ class Counts:
     def _merge(self, occasion: Occasion, count: Count) -> None:
         present = self._counts.get(occasion)
         if present is None and len(self._counts) >= self.capacity:
-            occasion = replace(
-                occasion,
-                organization_id=None,
-                credential_id=None,
-                credential="",
-                display="many",
-                actor_type="unknown",
-                actor_id=None,
-                address=None,
-            )
+            occasion = Occasion(occasion.accepted, occasion.reason, None, occasion.via, display="many")
             present = self._counts.get(occasion)
         if present is None:
             self._counts[occasion] = count

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ostiary.core.instant import DAY, HOUR, MINUTE
 from ostiary.core.secret import looks_like_secret
-from ostiary.services import authorization, credentials, members, projects, roles
+from ostiary.services import authorization, credentials, imports, members, projects, roles, rotation
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines
 from ostiary.storage.store import Store
@@ -147,6 +147,7 @@ def _furnish(house: House) -> dict[str, str]:
     role = house.store.write(roles.create_role, house.alice, "reader", "Looks only", ("read:agents",))
     invited = house.store.write(members.invite, house.alice, "erin@acme.example", [RoleSpec("viewer")])
     house.store.write(authorization.put_rule, house.alice, "agents", RULE)
+    house.store.write(imports.register_prefix, house.alice, "sk_live_")
     house.clock.advance(HOUR)
     assert house.bob.actor.id is not None
     assert role.id is not None
@@ -160,6 +161,7 @@ def _furnish(house: House) -> dict[str, str]:
         "account": bot.account.id,
         "credential": key.listed.credential.id,
         "secret": key.secret.reveal(),
+        "prefix": "sk_live_",
         "name": "agents",
         "rule": "agents",
         "path": "v1/agents/agent_1",
@@ -180,6 +182,12 @@ def _deactivate(front: Front, names: dict[str, str]) -> None:
     front.house.store.write(credentials.deactivate, front.house.alice, names["credential"])
 
 
+def _rotate(front: Front, names: dict[str, str]) -> None:
+    house = front.house
+    house.store.write(rotation.rotate, house.alice, names["credential"], DAY, None)
+    house.clock.advance(HOUR)
+
+
 def _act(front: Front, names: dict[str, str]) -> None:
     agent = {"user-agent": "curl/8.14.1"}
     for address in (
@@ -197,5 +205,7 @@ PREPARE: Final[dict[str, Callable[[Front, dict[str, str]], None]]] = {
     # What has to have happened before an operation can succeed, or has something to tell.
     "activate_credential": _deactivate,
     "delete_credential": _revoke_long_ago,
+    "end_rotation": _rotate,
+    "get_rotation": _rotate,
     "list_audit_events": _act,
 }

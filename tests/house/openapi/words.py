@@ -17,7 +17,8 @@ Ostiary issues, verifies and watches over machine credentials.
 
 A credential is read from one of `X-API-Key`, `API-Key`, `Authorization: ApiKey …` or `Authorization: Bearer …`. The
 organization is that of the credential: what belongs to another one is not found. Bodies are JSON, up to 64 KiB; members
-and query parameters that an address does not know are refused. Times are RFC 3339.
+and query parameters that an address does not know are refused. Times are RFC 3339. Whoever presents a secret that a
+rotation has replaced reads `X-Credential-Superseded: until=…` with each answer.
 
 Errors are `application/problem+json` (RFC 9457): decide by `code`. Besides what is listed with each operation, any
 address may answer 405 to another method, 408 to a body that does not arrive, 413, 414 and 431 to what is too large,
@@ -31,6 +32,7 @@ TAGS: Final = {
     "Roles": "Names for sets of scopes, and the catalogue of scopes.",
     "Service accounts": "Principals that are no people: each has its roles and its credentials.",
     "Credentials": "API keys: those of service accounts, and direct keys of users.",
+    "Import": "Keys of other systems, of which only the SHA-256 is known here.",
     "Access rules": "What a request behind a proxy needs. They belong to the operator's organization.",
     "Agents": "What is behind gateways.",
     "Audit": "What happened, who did it, and to what.",
@@ -47,6 +49,7 @@ PATH: Final = {
     "scope": "The scope, as `verb:noun`.",
     "account": "The service account's id, client id or channel identifier.",
     "credential": "The credential's id.",
+    "prefix": "How the keys begin.",
     "name": "The rule's name: lower-case letters, digits and hyphens, no hyphen first.",
     "rule": "The name of an access rule, or `-`, which asks for a valid credential and nothing more.",
     "path": "The path that is judged: everything below the rule, slashes included.",
@@ -93,7 +96,7 @@ PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
     ),
     413: (
         "ContentTooLarge",
-        "The body is larger than 64 KiB.",
+        "The body is larger than 64 KiB; at import, than 2 MiB.",
         Problem("content-too-large", "The body is larger than 64 KiB."),
     ),
     415: (

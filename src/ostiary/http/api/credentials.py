@@ -16,12 +16,14 @@ from ostiary.http.api.forms import (
     created_json,
     credential_json,
 )
+from ostiary.http.api.rotation_forms import RotateBody, RotationBody, RotationJson, rotation_json
 from ostiary.http.api.route import (
     Answer,
     ApiRoute,
     CallerOf,
     Listing,
     PageOf,
+    answer,
     answer_one,
     body_of,
     conflict,
@@ -29,7 +31,7 @@ from ostiary.http.api.route import (
     perform,
     wiring,
 )
-from ostiary.services import credentials
+from ostiary.services import credentials, rotation
 from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
@@ -153,6 +155,64 @@ def revoke_credential(request: Request, caller: CallerOf, credential: str) -> An
     return perform(
         request, caller, credential_json, credentials.revoke, credential, current=_current(credential)
     )
+
+
+@router.post(
+    "/credentials/{credential}/rotate",
+    status_code=201,
+    responses=conflict("It was revoked or has expired, or a rotation is under way."),
+)
+def rotate_credential(
+    request: Request,
+    caller: CallerOf,
+    credential: str,
+    body: Annotated[RotateBody, Depends(body_of(RotateBody))],
+) -> Answer[CreatedJson]:
+    """Give a credential a new secret under its id.
+
+    The old one is accepted for the overlap. This is the only answer that ever has the new one. Needs
+    `write:credentials`, and every scope that the credential may use. For one's own direct key nothing is needed, unless
+    the presented key is `fine_grained`.
+    """
+    return perform(
+        request,
+        caller,
+        created_json,
+        rotation.rotate,
+        credential,
+        body.length(),
+        body.expiry(),
+        status=201,
+        current=_current(credential),
+    )
+
+
+@router.get("/credentials/{credential}/rotation")
+def get_rotation(request: Request, caller: CallerOf, credential: str) -> Answer[RotationJson]:
+    """Show how the last rotation of a credential stands.
+
+    `safe_to_revoke` and `reasons` say whether the old secret may go. Needs `read:credentials`. For one's own direct key
+    nothing is needed, unless the presented key is `fine_grained`.
+    """
+    return answer(rotation_json(wiring(request).store.read(rotation.get, caller, credential)))
+
+
+@router.post(
+    "/credentials/{credential}/rotation", responses=conflict("There is no rotation under way, or it is over.")
+)
+def end_rotation(
+    request: Request,
+    caller: CallerOf,
+    credential: str,
+    body: Annotated[RotationBody, Depends(body_of(RotationBody))],
+) -> Answer[RotationJson]:
+    """Complete or cancel a rotation.
+
+    Completing ends the old secret now, cancelling the new one. It may be repeated. Needs `write:credentials`. For one's
+    own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
+    work = rotation.complete if body.action == "complete" else rotation.cancel
+    return perform(request, caller, rotation_json, work, credential)
 
 
 def _list(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:

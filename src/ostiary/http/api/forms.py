@@ -7,14 +7,23 @@ from typing_extensions import TypedDict
 
 from ostiary.core import check
 from ostiary.core.address import MAX_ENTRIES, parse_network
-from ostiary.core.instant import Instant, from_text, to_text
-from ostiary.core.model import AccessLevel, CredentialKind, CredentialStatus, OwnerKind, RoleBinding
+from ostiary.core.instant import Instant, duration_from_text, from_text, to_text
+from ostiary.core.model import (
+    AccessLevel,
+    CredentialKind,
+    CredentialStatus,
+    OwnerKind,
+    RoleBinding,
+    shown,
+)
 from ostiary.http.api.route import StrictModel, example
-from ostiary.services.credentials import Created, CredentialSpec, Listed
+from ostiary.services.credentials import Created, Listed
 from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import MAX_ROLES, RoleSpec
 
 MAX_NAMES = 100
+DURATION = "^[0-9]{1,7}(s|m|h|d)?$"
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC with milliseconds."""
@@ -23,6 +32,11 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 def _expiry(text: str | None) -> str | None:
     if text is not None:
         from_text(text)
+    return text
+
+
+def _duration(text: str) -> str:
+    duration_from_text(text)
     return text
 
 
@@ -96,6 +110,7 @@ Names = Annotated[
     AfterValidator(_unique),
     Field(json_schema_extra={"maxItems": MAX_NAMES, "items": {"type": "string", "maxLength": 256}}),
 ]
+Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"pattern": DURATION})]
 Name64 = Annotated[str, Field(min_length=1, max_length=64)]
 Level = Annotated[
     AccessLevel,
@@ -305,6 +320,14 @@ class OwnerJson(TypedDict):
     display_name: str
 
 
+class OverlapJson(TypedDict):
+    """The old secret, which is still accepted."""
+
+    previous_last6: str | None
+    ends_at: Time | None
+    """Null: until the rotation is completed."""
+
+
 class CredentialJson(TypedDict):
     """A credential, without its secret."""
 
@@ -318,7 +341,8 @@ class CredentialJson(TypedDict):
     """What may be shown of it: its beginning and its last six characters."""
     access_id: str
     """The part of the key by which it is looked up; it is no secret."""
-    last6: str
+    last6: str | None
+    """Null for an imported key, of which nobody here has seen it."""
     access_level: AccessLevel
     scopes: list[str]
     resources: list[str]
@@ -331,6 +355,11 @@ class CredentialJson(TypedDict):
     """Counted in memory and written every ten seconds."""
     deactivated_at: Time | None
     revoked_at: Time | None
+    generation: int
+    """How many secrets it has had."""
+    rotated_at: Time | None
+    rotation: OverlapJson | None
+    """While a rotation is under way."""
 
 
 class CreatedJson(TypedDict):
@@ -350,7 +379,7 @@ class CreatedAccountJson(TypedDict):
     """The whole key. Null where the request was sent again with its `Idempotency-Key`."""
 
 
-def _time(instant: Instant | None) -> str | None:
+def time_json(instant: Instant | None) -> str | None:
     return None if instant is None else to_text(instant)
 
 
@@ -392,20 +421,28 @@ def credential_json(listed: Listed) -> CredentialJson:
             "display_name": listed.owner_name,
         },
         "status": credential.status(listed.read_at),
-        "display": f"{credential.prefix}{credential.access_id}…{credential.last6}",
+        "display": shown(credential.prefix, credential.access_id, credential.last6),
         "access_id": credential.access_id,
-        "last6": credential.last6,
+        "last6": credential.last6 or None,
         "access_level": credential.access_level,
         "scopes": list(credential.scopes),
         "resources": list(credential.resources),
         "allowed_ips": list(credential.allowed_ips),
         "organization": credential.organization_id,
         "project": credential.project_id,
-        "expires_at": _time(credential.expires_at),
+        "expires_at": time_json(credential.expires_at),
         "created_at": to_text(credential.created_at),
-        "last_used_at": _time(credential.last_used_at),
-        "deactivated_at": _time(credential.deactivated_at),
-        "revoked_at": _time(credential.revoked_at),
+        "last_used_at": time_json(credential.last_used_at),
+        "deactivated_at": time_json(credential.deactivated_at),
+        "revoked_at": time_json(credential.revoked_at),
+        "generation": credential.generation,
+        "rotated_at": time_json(credential.secret_created_at) if credential.generation > 1 else None,
+        "rotation": None
+        if credential.overlap is None
+        else {
+            "previous_last6": credential.overlap.last6 or None,
+            "ends_at": time_json(credential.overlap.ends_at),
+        },
     }
 
 

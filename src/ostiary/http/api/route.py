@@ -30,7 +30,7 @@ from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.question import Question
-from ostiary.http.telling import display_of
+from ostiary.http.telling import display_of, superseded
 from ostiary.services import answers, audit, callers, organizations
 from ostiary.storage.store import Store, Tx
 
@@ -39,6 +39,8 @@ Told = TypeVar("Told", bound=Mapping[str, Any])
 T = TypeVar("T")
 
 MAX_PAGE = 200
+MAX_ERRORS = 100
+"""Fields named in one answer: a wrong import could have thousands."""
 DEFAULT_PAGE = 50
 
 
@@ -92,7 +94,10 @@ class ApiRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             try:
                 _refuse_unknown_members(request, known)
-                return await handle(request)
+                response = await handle(request)
+                for name, value in getattr(request.state, "superseded", ()):
+                    response.headers[name.decode()] = value.decode()
+                return response
             except Problem as problem:
                 caller = getattr(request.state, "caller", None)
                 if caller is not None and problem.status in (403, 404, 409):
@@ -200,6 +205,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         organization_id=standing.organization.id,
         scopes=verdict.scopes,
         operator=standing.organization.operator,
+        access_id=standing.access_id,
         fine_grained=standing.access_level == "fine_grained",
         expires_at=standing.expires_at,
         networks=standing.networks,
@@ -209,6 +215,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         request_id=scope["state"]["request_id"],
     )
     request.state.caller = caller
+    request.state.superseded = superseded(standing)
     return caller
 
 
@@ -233,15 +240,22 @@ class BodyOf(Generic[Model]):
     async def __call__(self, request: Request) -> Model:
         if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
-        request.state.body = await request.body()
-        value = messages.strict_json(request.state.body)
+        body = request.state.body = await request.body()
+        # A large one would keep verification waiting.
+        return (
+            self._parse(body)
+            if len(body) <= messages.MAX_BODY
+            else await run_in_threadpool(self._parse, body)
+        )
+
+    def _parse(self, body: bytes) -> Model:
+        value = messages.strict_json(body)
         messages.refuse_secrets(value)
         try:
             return self.model.model_validate(value)
         except ValidationError as error:
-            raise invalid_fields(
-                tuple(field_error(each) for each in error.errors(include_url=False))
-            ) from None
+            errors = error.errors(include_url=False)[:MAX_ERRORS]
+            raise invalid_fields(tuple(field_error(each) for each in errors)) from None
 
 
 def body_of(model: type[Model]) -> BodyOf[Model]:

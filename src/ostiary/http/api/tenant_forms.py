@@ -9,6 +9,7 @@ from ostiary.core.instant import duration_from_text, duration_to_text, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
 from ostiary.core.permission import Policy
 from ostiary.http.api.forms import (
+    DURATION,
     Description,
     DisplayName,
     Email,
@@ -53,7 +54,7 @@ def _delay(value: Any) -> Any:
 
 _NONE: Any = {"const": "none", "description": "No limit."}
 _NULL: Any = {"type": "null", "description": "Back to the installation's default."}
-_DURATION: Any = {"type": "string", "pattern": "^[0-9]{1,7}(s|m|h|d)?$"}
+_DURATION: Any = {"type": "string", "pattern": DURATION}
 Number = Annotated[
     int | str | None,
     BeforeValidator(_number),

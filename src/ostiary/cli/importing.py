@@ -1,0 +1,165 @@
+"""`ostiary import FILE`: keys of another system, on the data directory."""
+
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ostiary.cli.local import load, settings_options
+from ostiary.cli.terminal import MisusedError, json_option, printable, show_json
+from ostiary.core.import_file import FileError, read_keys
+from ostiary.core.model import ImportedKey
+
+if TYPE_CHECKING:
+    from ostiary.http.importing import Import
+
+BATCH: Final = 5_000
+HINTS: Final = {
+    "limit-reached": "Add --exceed-limits to import them all the same.",
+    "validation-failed": "A prefix is registered with --register.",
+}
+TELL_EVERY: Final = 0.5
+"""Seconds between two progress lines on a terminal; elsewhere one line each tenth of the way."""
+
+
+@click.command("import")
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@settings_options
+@click.option(
+    "--service-account", "account", metavar="ACCOUNT", required=True, help="Whose keys they become."
+)
+@click.option(
+    "--prefix", required=True, help="How all of the keys begin, such as sk_live_ (3 to 16 characters)."
+)
+@click.option(
+    "--organization", metavar="ORG", help="Of the account, by id or slug; the operator's if not given."
+)
+@click.option("--register", is_flag=True, help="Register the prefix first.")
+@click.option("--exceed-limits", is_flag=True, help="Import more than the organization's policy allows.")
+@click.option("--dry-run", is_flag=True, help="Check the file and say what is in it; change nothing.")
+@json_option
+def import_command(
+    source: Path,
+    file: Path | None,
+    data: Path | None,
+    account: str,
+    prefix: str,
+    organization: str | None,
+    register: bool,
+    exceed_limits: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Import keys of another system, of which only the SHA-256 is known.
+
+    FILE has a JSON object a line, or is CSV with the columns sha256, name, expires_at; all but sha256 may be absent.
+    The whole file is checked before anything is changed. An import that was interrupted goes on if the same command
+    is run again: keys that are there already are skipped.
+    """
+    from ostiary.core.problem import Problem
+    from ostiary.http.importing import importing
+
+    total = _check(source)
+    settings = load(file, data=data).settings
+    progress = Progress(total)
+    try:
+        with importing(
+            settings, organization, account, prefix, register and not dry_run, exceed_limits
+        ) as job:
+            if dry_run:
+                _tell_plan(job, total, register, as_json)
+                return
+            keys = _keys(source)
+            while batch := list(islice(keys, BATCH)):
+                progress.add(*job.add(batch))
+    except BaseException as error:
+        if progress.done:
+            progress.end()
+            click.echo(
+                f"Stopped after {progress.done:,} of {total:,} keys. What was imported stays: run the same command "
+                "again to go on.",
+                err=True,
+            )
+        if isinstance(error, Problem) and error.code in HINTS:
+            raise click.ClickException(f"{error.title}: {error.detail}\n{HINTS[error.code]}") from None
+        raise
+    progress.end()
+    if as_json:
+        show_json({"keys": total, "imported": progress.imported, "skipped": progress.skipped})
+        return
+    skipped = f", {progress.skipped:,} skipped: they exist already" if progress.skipped else ""
+    click.echo(f"{progress.imported:,} keys imported for {printable(job.account)}{skipped}.")
+
+
+def _tell_plan(job: "Import", total: int, register: bool, as_json: bool) -> None:
+    """What an import would do, as far as it can be known without doing it."""
+    known = register or job.registered
+    if as_json:
+        show_json({"keys": total, "imported": 0, "skipped": 0, "prefix_registered": job.registered})
+        return
+    click.echo(
+        f"{total:,} keys for {printable(job.account)}, and nothing wrong with the file. Nothing was changed."
+    )
+    if not known:
+        click.echo(f"The prefix {job.prefix} is not registered: add --register.", err=True)
+
+
+def _check(source: Path) -> int:
+    """The number of keys in the file; exit 2 naming the first line that is none."""
+    total = sum(1 for _ in _keys(source))
+    if not total:
+        raise MisusedError(f"{source} holds no keys.")
+    return total
+
+
+def _keys(source: Path) -> Iterator[ImportedKey]:
+    try:
+        with source.open(encoding="utf-8") as lines:
+            yield from read_keys(lines)
+    except FileError as error:
+        raise MisusedError(f"{source}, {error}.") from None
+    except (OSError, UnicodeDecodeError):
+        raise MisusedError(f"{source} cannot be read as a text file.") from None
+
+
+class Progress:
+    """How far an import is, on standard error."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.imported = self.skipped = 0
+        self._terminal = sys.stderr.isatty()
+        self._begun = time.monotonic()
+        self._told_at = self._begun
+        self._told = 0
+
+    @property
+    def done(self) -> int:
+        return self.imported + self.skipped
+
+    def add(self, imported: int, skipped: int) -> None:
+        self.imported += imported
+        self.skipped += skipped
+        now = time.monotonic()
+        if self._terminal and now - self._told_at >= TELL_EVERY:
+            click.echo(f"\r{self._line(now)}", err=True, nl=False)
+            self._told_at = now
+        elif not self._terminal and self.done * 10 // self.total > self._told:
+            click.echo(self._line(now), err=True)
+            self._told = self.done * 10 // self.total
+
+    def end(self) -> None:
+        """Leave the line of a terminal."""
+        if self._terminal and self._told_at > self._begun:
+            click.echo(f"\r{self._line(time.monotonic())}", err=True)
+
+    def _line(self, now: float) -> str:
+        speed = round(self.done / max(now - self._begun, 0.001))
+        return (
+            f"{self.done:,} of {self.total:,} keys: {self.imported:,} imported, {self.skipped:,} skipped, "
+            f"{speed:,} a second"
+        )

@@ -1,0 +1,88 @@
+"""The form of a file of keys to import: JSON lines, or CSV with a first line of names. Text in, keys out.
+
+A key is `sha256` (the SHA-256 of the whole string in hexadecimal), and if known `name` and `expires_at`. Errors
+name the line and the field, and never hold a value: somebody may have put the keys themselves there.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from ostiary.core import check
+from ostiary.core.instant import from_text
+from ostiary.core.model import ImportedKey
+
+FIELDS: Final = ("sha256", "name", "expires_at")
+MAX_LINE: Final = 4096
+
+
+class FileError(ValueError):
+    """A line that is no key, and why."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+
+
+def read_keys(lines: Iterable[str]) -> Iterator[ImportedKey]:
+    """The keys of a file, one after the other. The first line tells its form. Raises FileError."""
+    rows = enumerate(lines, 1)
+    first = next(((number, line) for number, line in rows if line.strip()), None)
+    if first is None:
+        return
+    if first[1].lstrip("\ufeff").startswith("{"):
+        yield _key(first[0], _object(first[0], first[1].lstrip("\ufeff")))
+        for number, line in rows:
+            if line.strip():
+                yield _key(number, _object(number, line))
+        return
+    names = [name.strip() for name in next(csv.reader([first[1].lstrip("\ufeff")]), [])]
+    if "sha256" not in names or set(names) - set(FIELDS) or len(set(names)) != len(names):
+        raise FileError(
+            first[0],
+            "must be a JSON object, or the names of the columns: sha256, and if known name, expires_at",
+        )
+    for number, line in rows:
+        if line.strip():
+            cells = next(csv.reader([_short(number, line)]), [])
+            if len(cells) != len(names):
+                raise FileError(number, f"has {len(cells)} columns, and the first line names {len(names)}")
+            yield _key(number, {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()})
+
+
+def _short(number: int, line: str) -> str:
+    if len(line) > MAX_LINE:
+        raise FileError(number, f"is longer than {MAX_LINE} characters")
+    return line
+
+
+def _object(number: int, line: str) -> dict[str, Any]:
+    text = _short(number, line)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FileError(number, "is not JSON") from None
+    if not isinstance(value, dict):
+        raise FileError(number, "is not a JSON object")
+    return value
+
+
+def _key(number: int, value: dict[str, Any]) -> ImportedKey:
+    unknown = set(value) - set(FIELDS)
+    if unknown or "sha256" not in value:
+        raise FileError(
+            number, f"has the members {', '.join(FIELDS)}, of which sha256 is required, and no other"
+        )
+    if not all(each is None or isinstance(each, str) for each in value.values()):
+        raise FileError(number, "has a member that is not text")
+    field = ""
+    try:
+        field = "sha256"
+        digest = check.sha256((value["sha256"] or "").strip())
+        field = "name"
+        name = None if value.get("name") is None else check.display_name(value["name"])
+        field = "expires_at"
+        expires_at = None if value.get("expires_at") is None else from_text(value["expires_at"].strip())
+    except ValueError as error:
+        raise FileError(number, f"{field} {error}") from None
+    return ImportedKey(digest, name, expires_at)

@@ -1,0 +1,119 @@
+"""Minting: what a credential may be, who may give it, and its new secret. For creation, rotation and import alike.
+
+Whoever makes, rotates, imports, activates or widens a credential holds `write:credentials` where its owner lives,
+and every scope that the credential would have there.
+"""
+
+from dataclasses import dataclass
+
+from ostiary.core import secret
+from ostiary.core.address import parse_network, within
+from ostiary.core.instant import Instant, to_text
+from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, ServiceAccount
+from ostiary.core.permission import MAX_LIFETIME, Caller, Policy, narrow, require
+from ostiary.core.problem import FieldError, Problem, invalid_fields
+from ostiary.core.secret import Secret
+from ostiary.services import directory, roles
+from ostiary.storage import roles as role_rows
+from ostiary.storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSpec:
+    """A credential to be made. Forms were checked; names, times and permissions are checked here."""
+
+    kind: CredentialKind = "api_key"
+    name: str | None = None
+    description: str = ""
+    expires_at: Instant | None = None
+    allowed_ips: tuple[str, ...] = ()
+    access_level: AccessLevel | None = None
+    scopes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    project: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom a credential belongs to, with the ceiling that its account sets."""
+
+    kind: OwnerKind
+    id: str
+    name: str
+    access_level: AccessLevel = "full"
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A secret that was just minted: what to show once, and what may be kept."""
+
+    secret: Secret
+    prefix: str
+    access_id: str
+    last6: str
+    digest: bytes
+    pepper_id: str
+
+
+def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
+    """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    errors: list[FieldError] = []
+    level = directory.level_of(spec.access_level, spec.scopes, errors)
+    directory.check_names(catalogue, spec.scopes, spec.resources, errors)
+    if spec.expires_at is not None and spec.expires_at <= tx.now:
+        errors.append(FieldError("/expires_at", "past", "must lie in the future"))
+    if errors:
+        raise invalid_fields(tuple(errors))
+    if not direct:
+        require(caller, "write:credentials")
+    elif not caller.may("write:credentials"):
+        # Self-service: what a limited key makes for its own user is limited like it.
+        _require_within(caller, spec)
+    held = roles.scopes_held(tx, catalogue, caller.organization_id, owner.id)
+    held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
+    roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
+    return level
+
+
+def _require_within(caller: Caller, spec: CredentialSpec) -> None:
+    outlives = caller.expires_at is not None and (
+        spec.expires_at is None or spec.expires_at > caller.expires_at
+    )
+    if outlives or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
+        raise Problem(
+            "scope-exceeds-grantor",
+            "The presented key expires or is limited to addresses: a key made with it has to be, at least as much.",
+            reason="beyond its own expiry or addresses",
+        )
+
+
+def check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Instant) -> None:
+    """Raise unless the expiry lies within what the policy allows for a secret made then."""
+    longest = policy.max_credential_lifetime
+    latest = created_at + (MAX_LIFETIME if longest is None else longest)
+    if (expires_at is None and longest is not None) or (expires_at is not None and expires_at > latest):
+        raise invalid_fields(
+            (FieldError("/expires_at", "beyond-policy", f"must not lie after {to_text(latest)}"),)
+        )
+
+
+def as_owner(account: ServiceAccount) -> Owner:
+    """A service account as the owner of credentials; account-disabled if it gets no new ones."""
+    if account.disabled_at is not None:
+        raise Problem(
+            "account-disabled",
+            "The service account is disabled. Enable it before it gets a new credential.",
+            reason="account disabled",
+        )
+    return Owner("service_account", account.id, account.display_name, account.access_level, account.scopes)
+
+
+def new_secret(tx: Tx) -> NewSecret:
+    """A secret of our own form from fresh random bytes, with the digest that is stored in its place."""
+    prefix = tx.installation.key_prefixes[0]
+    minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
+    keyring = tx.installation.keyring
+    digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
+    return NewSecret(minted.secret, prefix, minted.access_id, minted.last6, digest, keyring.newest)

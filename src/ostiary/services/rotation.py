@@ -1,0 +1,209 @@
+"""Rotation: a credential gets a new secret under the id, name, scopes and statistics that it has.
+
+The old secret lives for an overlap. Which of the two is used meanwhile is counted, so that whoever rotates can see
+when the old one may go. One rotation at a time: of all secrets exactly one is current, at most one more is accepted.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from ostiary.core.instant import DAY, HOUR, Instant, to_text
+from ostiary.core.model import Credential, Generation, Overlap
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem, invalid
+from ostiary.services import credentials, minting, organizations
+from ostiary.services.audit import change
+from ostiary.services.credentials import Created
+from ostiary.storage import credentials as rows
+from ostiary.storage import directory as directory_rows
+from ostiary.storage import generations
+from ostiary.storage.store import Tx
+
+State = Literal["none", "overlap", "completed", "cancelled"]
+Reason = Literal["not_rotated", "new_never_used", "old_used_recently", "watched_too_briefly", "ended"]
+
+MAX_OVERLAP: Final = 30 * DAY
+QUIET: Final = 24 * HOUR
+"""How long the old secret must have been silent before nothing speaks for another use of it."""
+KEPT: Final = 30 * DAY
+"""How long a secret is known after its end, so that its use can be told from noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How the last rotation of a credential stands. `old` and `new` are None before the first.
+
+    After a cancelled one `old` is the secret that stayed, and `new` the one that was ended.
+    """
+
+    credential: Credential
+    state: State
+    old: Generation | None
+    new: Generation | None
+    reasons: tuple[Reason, ...]
+    """Why it is not safe to end the old secret now; empty if it is."""
+
+
+def rotate(
+    tx: Tx, caller: Caller, credential_id: str, overlap: int | None, expires_at: Instant | None
+) -> Created:
+    """Give a credential a new secret. The old one is accepted for `overlap` microseconds; None: until completed.
+
+    `expires_at` moves the credential's expiry (None: it stays); the old secret never outlives the one it had.
+    """
+    before = credentials.find(tx, caller, credential_id, "write:credentials")
+    credentials.not_final(tx, before, "rotated")
+    if before.overlap is not None:
+        raise Problem(
+            "wrong-state",
+            "A rotation is under way: the secret before this one is still accepted. Complete or cancel it first.",
+            reason="rotation under way",
+        )
+    if overlap is not None and not 0 <= overlap <= MAX_OVERLAP:
+        raise invalid("/overlap", "out-of-range", "must be a length of time up to 30d")
+    if before.owner_kind == "service_account":
+        account = directory_rows.find_service_account(tx, before.organization_id, before.owner_id)
+        if account is not None:
+            minting.as_owner(account)
+    after = replace(
+        before,
+        expires_at=before.expires_at if expires_at is None else expires_at,
+        generation=generations.last_number(tx, before.id) + 1,
+        secret_created_at=tx.now,
+    )
+    minting.check(
+        tx,
+        caller,
+        credentials.owner_of(tx, before),
+        credentials.spec_of(after),
+        direct=credentials.is_own(caller, before),
+    )
+    if expires_at is not None:
+        minting.check_lifetime(organizations.policy_of(tx, caller.organization_id), expires_at, tx.now)
+    ends = [] if overlap is None else [tx.now + overlap]
+    if before.expires_at is not None and after.expires_at != before.expires_at:
+        ends.append(before.expires_at)
+    ends_at = min(ends, default=None)
+    new = minting.new_secret(tx)
+    after = replace(
+        after,
+        prefix=new.prefix,
+        access_id=new.access_id,
+        last6=new.last6,
+        overlap=None if ends_at is not None and ends_at <= tx.now else Overlap(before.last6, ends_at),
+    )
+    generations.forget_before(tx, before.id, tx.now - KEPT)
+    generations.settle(tx, before.access_id, tx.now, ends_at)
+    generations.insert(tx, after, new.digest, new.pepper_id)
+    if after.expires_at != before.expires_at:
+        rows.update(tx, before.id, {"expires_at": after.expires_at})
+    tx.changed("credential", before.id)
+    change(
+        tx,
+        caller,
+        "credential.rotated",
+        credentials.target_of(after),
+        generation=after.generation,
+        last6=after.last6,
+        previous=before.last6,
+        ends_at=None if ends_at is None else to_text(ends_at),
+        expires_at=None if after.expires_at is None else to_text(after.expires_at),
+    )
+    return Created(credentials.listed(tx, caller, [after])[0], new.secret)
+
+
+def get(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
+    """How the last rotation stands."""
+    return _rotation(tx, credentials.find(tx, caller, credential_id, "read:credentials"))
+
+
+def complete(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
+    """End the old secret now. Tokens bought with it live on. Idempotent."""
+    credential = credentials.find(tx, caller, credential_id, "write:credentials")
+    found = _rotation(tx, credential)
+    if found.state == "completed":
+        tx.confirm()
+        return found
+    if found.state != "overlap" or found.old is None:
+        raise _nothing_to("complete")
+    generations.settle(tx, found.old.access_id, found.old.superseded_at, found.old.ends_at, tx.now)
+    tx.changed("credential", credential.id)
+    change(
+        tx,
+        caller,
+        "credential.rotation_completed",
+        credentials.target_of(credential),
+        generation=credential.generation,
+        previous=found.old.last6,
+    )
+    return _rotation(tx, replace(credential, overlap=None))
+
+
+def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
+    """End the new secret now and let the old one stay. Only while the old one is still accepted. Idempotent.
+
+    An expiry that the rotation moved stays where it is now.
+    """
+    credential = credentials.find(tx, caller, credential_id, "write:credentials")
+    found = _rotation(tx, credential)
+    if found.state == "cancelled":
+        tx.confirm()
+        return found
+    credentials.not_final(tx, credential, "brought back to its old secret")
+    if found.state != "overlap" or found.old is None or found.new is None:
+        raise _nothing_to("cancel")
+    generations.settle(tx, found.new.access_id, tx.now, ended_at=tx.now)
+    generations.settle(tx, found.old.access_id, None)
+    tx.changed("credential", credential.id)
+    after = replace(
+        credential,
+        generation=found.old.number,
+        prefix=found.old.prefix,
+        access_id=found.old.access_id,
+        last6=found.old.last6,
+        secret_created_at=found.old.created_at,
+        overlap=None,
+    )
+    change(
+        tx,
+        caller,
+        "credential.rotation_cancelled",
+        credentials.target_of(after),
+        generation=after.generation,
+        last6=after.last6,
+        cancelled=found.new.last6,
+    )
+    return _rotation(tx, after)
+
+
+def _nothing_to(what: str) -> Problem:
+    return Problem(
+        "wrong-state", f"There is no rotation under way to {what}.", reason="no rotation under way"
+    )
+
+
+def _rotation(tx: Tx, credential: Credential) -> Rotation:
+    secrets = generations.list_of(tx, credential.id)
+    current = next(each for each in secrets if each.superseded_at is None)
+    others = [each for each in secrets if each.superseded_at is not None]
+    if not others:
+        return Rotation(credential, "none", None, None, ("not_rotated",))
+    # The one that is still accepted if there is one, else the one that went last.
+    other = max(others, key=lambda each: (each.accepted(tx.now), each.superseded_at, each.number))
+    if other.number > current.number:
+        return Rotation(credential, "cancelled", current, other, ("ended",))
+    if not other.accepted(tx.now):
+        return Rotation(credential, "completed", other, current, ("ended",))
+    return Rotation(credential, "overlap", other, current, _reasons(tx.now, other, current))
+
+
+def _reasons(now: Instant, old: Generation, new: Generation) -> tuple[Reason, ...]:
+    """What speaks against ending the old secret now. Uses are known some ten seconds after they happened."""
+    reasons: list[Reason] = []
+    if new.last_used_at is None:
+        reasons.append("new_never_used")
+    if old.last_used_at is not None and old.last_used_at > now - QUIET:
+        reasons.append("old_used_recently")
+    elif now < new.created_at + QUIET:
+        reasons.append("watched_too_briefly")
+    return tuple(reasons)

@@ -1,0 +1,105 @@
+"""Rows of the secrets behind credentials: one is current, earlier ones may live on for an overlap. And their use."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from ostiary.core.instant import Instant
+from ostiary.core.model import Credential, Generation
+from ostiary.storage import engines
+from ostiary.storage.store import Tx
+from ostiary.storage.tables import generation_uses, generations
+
+
+def insert(tx: Tx, credential: Credential, digest: bytes, pepper_id: str) -> None:
+    """The current secret of a credential, as the credential tells it."""
+    tx.execute(
+        generations.insert(),
+        {
+            "access_id": credential.access_id,
+            "credential_id": credential.id,
+            "number": credential.generation,
+            "prefix": credential.prefix,
+            "last6": credential.last6,
+            "digest": digest,
+            "pepper_id": pepper_id,
+            "created_at": credential.secret_created_at,
+        },
+    )
+
+
+def list_of(tx: Tx, credential_id: str) -> list[Generation]:
+    """Every secret that the credential has had, newest first, with its use."""
+    columns = [
+        generations.c[name]
+        for name in (
+            "access_id",
+            "number",
+            "prefix",
+            "last6",
+            "created_at",
+            "superseded_at",
+            "ends_at",
+            "ended_at",
+        )
+    ]
+    rows = tx.execute(
+        sa.select(
+            *columns,
+            generation_uses.c.last_used_at,
+            sa.func.coalesce(generation_uses.c.uses, 0).label("uses"),
+        )
+        .select_from(
+            generations.outerjoin(generation_uses, generation_uses.c.access_id == generations.c.access_id)
+        )
+        .where(generations.c.credential_id == credential_id)
+        .order_by(generations.c.number.desc())
+    )
+    return [Generation(**row._mapping) for row in rows]
+
+
+def last_number(tx: Tx, credential_id: str) -> int:
+    """The highest number that a secret of the credential has had, of those not yet forgotten."""
+    statement = sa.select(sa.func.max(generations.c.number)).where(
+        generations.c.credential_id == credential_id
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def settle(
+    tx: Tx,
+    access_id: str,
+    superseded_at: Instant | None,
+    ends_at: Instant | None = None,
+    ended_at: Instant | None = None,
+) -> None:
+    """Say since when another secret stands in this one's place, until when it is accepted, and when it was ended."""
+    tx.execute(
+        generations.update()
+        .where(generations.c.access_id == access_id)
+        .values(superseded_at=superseded_at, ends_at=ends_at, ended_at=ended_at)
+    )
+
+
+def forget_before(tx: Tx, credential_id: str, ended_before: Instant) -> None:
+    """Remove secrets that ended that long ago: who presents them is unknown from then on."""
+    tx.execute(
+        generations.delete().where(
+            generations.c.credential_id == credential_id,
+            sa.func.coalesce(generations.c.ended_at, generations.c.ends_at) < ended_before,
+        )
+    )
+
+
+def add_uses(tx: Tx, uses: Sequence[tuple[str, str, Instant, int]]) -> None:
+    """Batch: (access id, credential id, last use, number of uses) added to what is there."""
+    engines.upsert(
+        tx.connection,
+        generation_uses,
+        [
+            {"access_id": access_id, "credential_id": credential_id, "last_used_at": last, "uses": number}
+            for access_id, credential_id, last, number in uses
+        ],
+        add=("uses",),
+        latest=("last_used_at",),
+    )

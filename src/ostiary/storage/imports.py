@@ -1,0 +1,72 @@
+"""Rows of imported keys, many at once, and the register of the prefixes that they begin with."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from ostiary.core.model import Credential
+from ostiary.storage import engines
+from ostiary.storage.store import Tx
+from ostiary.storage.tables import credentials, generations, import_prefixes
+
+T = TypeVar("T")
+
+AT_ONCE = 1_000
+"""Values in one statement; both databases take more."""
+
+
+def prefixes(tx: Tx) -> tuple[str, ...]:
+    """Every registered prefix, in order."""
+    rows = tx.execute(sa.select(import_prefixes.c.prefix).order_by(import_prefixes.c.prefix))
+    return tuple(rows.scalars())
+
+
+def register(tx: Tx, prefix: str) -> None:
+    tx.execute(import_prefixes.insert(), {"prefix": prefix, "created_at": tx.now})
+
+
+def unregister(tx: Tx, prefix: str) -> None:
+    tx.execute(import_prefixes.delete().where(import_prefixes.c.prefix == prefix))
+
+
+def existing(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:
+    """Those of the digests that some secret of the installation has already."""
+    found: set[bytes] = set()
+    for part in _parts(digests):
+        rows = tx.execute(sa.select(generations.c.digest).where(generations.c.digest.in_(part)))
+        found.update(bytes(digest) for digest in rows.scalars())
+    return found
+
+
+def insert_many(tx: Tx, made: Sequence[Credential], digests: Sequence[bytes], pepper_id: str) -> set[str]:
+    """Insert credentials with their digests; the ids of those that another transaction did not insert first."""
+    columns = [column.name for column in credentials.columns]
+    tx.execute(credentials.insert(), [{name: getattr(each, name) for name in columns} for each in made])
+    kept = engines.insert_new(
+        tx.connection,
+        generations,
+        [
+            {
+                "access_id": each.access_id,
+                "credential_id": each.id,
+                "number": each.generation,
+                "prefix": each.prefix,
+                "last6": each.last6,
+                "digest": digest,
+                "pepper_id": pepper_id,
+                "created_at": each.secret_created_at,
+            }
+            for each, digest in zip(made, digests, strict=True)
+        ],
+        generations.c.digest,
+        generations.c.credential_id,
+    )
+    lost = [each.id for each in made if each.id not in kept]
+    for part in _parts(lost):
+        tx.execute(credentials.delete().where(credentials.c.id.in_(part)))
+    return kept
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))

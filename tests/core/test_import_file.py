@@ -1,0 +1,66 @@
+"""§3.9: a file of keys to import, in both forms, and what is wrong with one."""
+
+from hashlib import sha256
+
+import pytest
+
+from ostiary.core.import_file import FileError, read_keys
+from ostiary.core.instant import from_text
+from ostiary.core.model import ImportedKey
+
+ONE, TWO = sha256(b"sk_live_one"), sha256(b"sk_live_two")
+EXPIRES = "2030-01-31T00:00:00Z"
+KEYS = [ImportedKey(ONE.digest(), "CI, bot", from_text(EXPIRES)), ImportedKey(TWO.digest())]
+
+FORMS = {
+    "JSON lines": f'{{"sha256":"{ONE.hexdigest()}","name":"CI, bot","expires_at":"{EXPIRES}"}}\n\n'
+    f'{{"sha256":"{TWO.hexdigest()}","name":null}}\n',
+    "CSV": f'sha256,name,expires_at\n{ONE.hexdigest().upper()},"CI, bot",{EXPIRES}\n{TWO.hexdigest()},,\n',
+    "CSV in another order": "\ufeffname,expires_at,sha256\r\n"
+    f'"CI, bot",{EXPIRES},{ONE.hexdigest()}\r\n ,,{TWO.hexdigest()}\r\n',
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_forms_say_the_same(form: str) -> None:
+    """product.md (Import) breaks: a file of keys is read as other keys."""
+    assert list(read_keys(FORMS[form].splitlines(keepends=True))) == KEYS
+
+
+def test_nothing_is_no_key() -> None:
+    """product.md (Import) breaks: blank lines become keys."""
+    assert list(read_keys(["\n", "  \n"])) == []
+
+
+SECRET = "sk_live_4f1c9d2ab7"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (f"{SECRET}\n", 1, "columns"),
+        ("sha256,sha256\n", 1, "columns"),
+        ("sha256,colour\n", 1, "columns"),
+        ("name\n", 1, "columns"),
+        (f"sha256\n{SECRET}\n", 2, "sha256 must be"),
+        (f"sha256,name\n{ONE.hexdigest()}\n", 2, "1 columns"),
+        (f"sha256,name\n\n{ONE.hexdigest()},\u202e\n", 3, "name"),
+        (f"sha256,expires_at\n{ONE.hexdigest()},tomorrow\n", 2, "expires_at"),
+        (f'{{"sha256":"{SECRET}"}}\n', 1, "sha256 must be"),
+        (f'{{"sha256":"{ONE.hexdigest()}","secret":"{SECRET}"}}\n', 1, "no other"),
+        (f'{{"name":"{SECRET}"}}\n', 1, "required"),
+        (f'{{"sha256":"{ONE.hexdigest()}"}}\n{{"sha256":\n', 2, "is not JSON"),
+        (f'{{"sha256":"{ONE.hexdigest()}"}}\n["{SECRET}"]\n', 2, "not a JSON object"),
+        ('{"sha256":5}\n', 1, "not text"),
+        ('{"sha256":null}\n', 1, "sha256 must be"),
+        (f'{{"sha256":"{ONE.hexdigest()}"}}\n{"[" * 5000}\n', 2, "longer than"),
+        (f'{{"sha256":"{ONE.hexdigest()}"}}\n{"[" * 4000}\n', 2, "is not JSON"),
+    ],
+)
+def test_a_wrong_line_is_named_and_not_repeated(text: str, line: int, reason: str) -> None:
+    """P7, §3.9 break: somebody put the keys themselves into the file, and the error shows them."""
+    with pytest.raises(FileError) as caught:
+        list(read_keys(text.splitlines(keepends=True)))
+    assert str(caught.value).startswith(f"line {line}: ")
+    assert reason in str(caught.value)
+    assert SECRET not in str(caught.value)
