@@ -23,7 +23,9 @@ from ostiary.core.permission import Policy
 from ostiary.core.secret import prefix_of
 
 PREFIX: Final = "OSTIARY_"
-CLIENT_SETTINGS: Final = frozenset({"URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE"})
+CLIENT_SETTINGS: Final = frozenset(
+    {"URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CONTEXT", "ORGANIZATION"}
+)
 """Settings of the same executable as a client; the server leaves them alone."""
 
 DEFAULT_PORT: Final = 8080

@@ -4,10 +4,12 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ostiary.cli.profile import profile_path
 from tests.cli import edge
 from tests.cli.edge import Stranger
 from tests.servers import Ostiary
@@ -23,11 +25,20 @@ def stranger() -> Iterator[Stranger]:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's own shell reaches a test."""
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the developer's own shell or profile reaches a test."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in list(os.environ):
         if name.startswith("OSTIARY_") or name.upper() in {"HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "NO_COLOR"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config() -> Path:
+    """Where this test's profile lies; the directory is there, the file is not."""
+    path = profile_path()
+    path.parent.mkdir(mode=0o700, parents=True)
+    return path
 
 
 @pytest.fixture

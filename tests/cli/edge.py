@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -26,6 +27,7 @@ class Stranger:
     answers: list[tuple[int, str, bytes]] = field(default_factory=list)
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     """Request lines and header fields of every request."""
+    bodies: list[bytes] = field(default_factory=list)
 
     def says(self, *answers: tuple[int, str, bytes]) -> None:
         """Status, content type and body of each answer."""
@@ -39,6 +41,7 @@ def stranger() -> Iterator[Stranger]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             found.asked.append((self.requestline, dict(self.headers)))
+            found.bodies.append(self.rfile.read(int(self.headers.get("content-length", 0))))
             status, kind, body = found.answers.pop(0) if len(found.answers) > 1 else found.answers[0]
             self.send_response(status)
             self.send_header("content-type", kind)
@@ -75,7 +78,11 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def on_terminal(
-    *arguments: str, environment: Mapping[str, str], columns: int = 80, answer: str = ""
+    *arguments: str,
+    environment: Mapping[str, str],
+    columns: int = 80,
+    answer: str = "",
+    question: str = "[y/N]: ",
 ) -> tuple[int, str]:
     """Run `ostiary …` on a terminal of its own, typing `answer` when asked; exit code, and all that was shown."""
     ours, theirs = pty.openpty()
@@ -93,13 +100,22 @@ def on_terminal(
     guard.start()
     shown = b""
     try:
+        asked = False
         # At the end of the process Linux answers the read of its terminal with EIO.
         with contextlib.suppress(OSError):
-            while part := os.read(ours, 65536):
-                shown += part
-                if answer and b"[y/N]: " in shown:
+            while True:
+                # Ctrl-C between the question and the wait for its answer is lost on Python: as a person does, press again.
+                again = asked and answer == "\x03"
+                if again and not select.select([ours], [], [], 0.2)[0]:
                     os.write(ours, answer.encode())
-                    answer = ""
+                    continue
+                part = os.read(ours, 65536)
+                if not part:
+                    break
+                shown += part
+                if answer and not asked and question.encode() in shown:
+                    os.write(ours, answer.encode())
+                    asked = True
         return process.wait(PATIENCE), shown.decode().replace("\r\n", "\n")
     finally:
         guard.cancel()

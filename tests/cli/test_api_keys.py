@@ -74,12 +74,16 @@ def test_without_an_account_it_is_ones_own(service: Ostiary, robo: dict[str, Any
         (["--expires", "2020-01-01T00:00:00Z"], "--expires must lie in the future"),
         (["--expires", "0d"], "--expires must lie in the future"),
         (["--ip", "10.0.0.1/8"], "--ip entry 1 has host bits set; the range is 10.0.0.0/8"),
-        (["--scope", "read:nothing"], "--scope is not in the catalogue"),
+        (
+            ["--scope", "read:agents", "--scope", "read:nothing"],
+            "--scope read:nothing is not in the catalogue",
+        ),
+        (["--scope", "S3cret"], "--scope is not in the catalogue"),
         (["--resource", "a*b"], "--resource must be a path"),
         (["--name", "\x07"], "--name must not hold control"),
         (["--format", "yaml"], "'yaml' is not one of"),
     ],
-    ids=["past", "now", "host bits", "scope", "resource", "name", "format"],
+    ids=["past", "now", "host bits", "scope", "no scope", "resource", "name", "format"],
 )
 def test_a_wrong_limit_makes_no_key(
     service: Ostiary, robo: dict[str, Any], options: list[str], said: str

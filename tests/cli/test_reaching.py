@@ -271,7 +271,10 @@ def test_no_control_character_of_others_reaches_the_terminal(
     assert [c for c in text if not c.isprintable() and c != "\n"] == []
 
 
-@pytest.mark.parametrize("given", ["90", "soon", "2027-01-31", "2027-01-31T00:00:00", "9999999d", "-1d", ""])
+@pytest.mark.parametrize(
+    "given",
+    ["90", "soon", "2027-02-31", "2027-1-31", "20270131", "2027-01-31T00:00:00", "9999999d", "-1d", ""],
+)
 def test_an_expiry_that_could_be_misread_is_wrong_use(
     given: str, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,6 +284,14 @@ def test_an_expiry_that_could_be_misread_is_wrong_use(
     assert run(["api-key", "generate", f"--expires={given}"]) == 2
     assert "90d or 12h" in capsys.readouterr().err
     assert stranger.asked == []
+
+
+def test_a_date_alone_is_its_first_moment_in_utc(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """§3 breaks: `--expires 2027-01-31` is refused, or means midnight somewhere else."""
+    stranger.says((200, JSON, b"{}"))
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    run(["api-key", "generate", "--expires", "2027-01-31"])
+    assert [json.loads(body) for body in stranger.bodies] == [{"expires_at": "2027-01-31T00:00:00Z"}]
 
 
 @pytest.mark.parametrize("command", ["credential show", "credential revoke", "access-rule delete"])

@@ -19,8 +19,9 @@ def test_create_prints_the_ids_and_says_what_comes_next(service: Ostiary) -> Non
     """§3 breaks: the lines of the fifth document are not those that `create` prints."""
     done = service.command("service-account", "create", "--name", "Integration bot", "--role", "developer")
     lines = [line.partition(": ") for line in done.stdout.splitlines()]
-    assert [name for name, _, _ in lines] == ["Service Account ID", "Client ID"]
-    assert _show(service, lines[0][2])["client_id"] == lines[1][2]
+    assert [name for name, _, _ in lines] == ["Service Account ID", "Client ID", "Username"]
+    made = _show(service, lines[0][2])
+    assert [made["client_id"], made["username"]] == [lines[1][2], lines[2][2]]
     assert "Next: ostiary api-key generate --service-account integration-bot" in done.stderr
 
 
@@ -31,7 +32,7 @@ def test_create_with_a_key_shows_it_once(service: Ostiary) -> None:
         "--expires", "90d",
     )  # fmt: skip
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
-    assert list(lines) == ["Service Account ID", "Client ID", "API Key"]
+    assert list(lines) == ["Service Account ID", "Client ID", "Username", "API Key"]
     assert "not shown again" in done.stderr
     whoami = json.loads(service.command("whoami", "--json", OSTIARY_API_KEY=lines["API Key"]).stdout)
     assert whoami["principal"]["id"] == lines["Service Account ID"]

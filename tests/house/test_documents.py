@@ -11,6 +11,7 @@ import pytest
 from ostiary.config import CLIENT_SETTINGS, NOT_IN_ENVIRONMENT, PREFIX, SECRETS, Settings
 from ostiary.core.event import EVENTS
 from ostiary.core.problem import CODES
+from ostiary.http.manual.markdown import slug
 from tests.house import generated_pages
 from tests.house.source import ROOT, files, modules
 
@@ -71,7 +72,7 @@ def test_a_variable_that_a_page_names_is_read(variable: str) -> None:
 def anchors(path: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.S), re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {slug(heading) for heading in headings}
 
 
 LINKS = [

@@ -28,6 +28,9 @@ REVIEWED = """
 GET    /healthz                                        200    200      200    200       200      200    200
 GET    /readyz                                         200    200      200    200       200      200    200
 GET    /openapi.json                                   200    200      200    200       200      200    200
+GET    /docs                                           200    200      200    200       200      200    200
+GET    /docs/style.css                                 200    200      200    200       200      200    200
+GET    /docs/{page}                                    200    200      200    200       200      200    200
 GET    /v1/capabilities                                401    200      200    200       200      200    200
 POST   /v1/verify                                      401    200      403    403       200      403    200
 GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
@@ -213,6 +216,7 @@ def test_who_may_do_what(front: Front, who: str) -> None:
             "rule": rule,
             "path": "agents",
             "prefix": "sk_live_",
+            "page": "quickstart",
         }
         target = path.format(**names)
         body = BODIES.get(f"{method} {path}")

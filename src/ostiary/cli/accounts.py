@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli import completion
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -21,7 +22,7 @@ from ostiary.cli.terminal import (
 )
 from ostiary.client.api import Client
 
-account_argument = click.argument("account", metavar="ACCOUNT")
+account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)
 
 
 @click.group("service-account", cls=Group)
@@ -42,6 +43,7 @@ def service_account_command() -> None:
     "roles",
     multiple=True,
     metavar="ROLE[@PROJECT]",
+    shell_complete=completion.roles,
     help="organization-admin, developer, viewer or resource-server; may be given several times.",
 )
 @click.option(
@@ -65,7 +67,7 @@ def service_account_command() -> None:
     multiple=True,
     help="Limit the credential to this address or range; may be given several times.",
 )
-@click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, or a time.")
+@click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, a date (UTC) or a time.")
 @json_option
 @with_client
 def create(
@@ -104,6 +106,7 @@ def create(
     account = made["service_account"]
     click.echo(f"Service Account ID: {printable(account['id'])}")
     click.echo(f"Client ID: {printable(account['client_id'])}")
+    click.echo(f"Username: {printable(account['username'])}")
     if made.get("secret"):
         click.echo(f"API Key: {printable(made['secret'])}")
         click.echo("Store it now: it is not shown again.", err=True)
@@ -165,7 +168,12 @@ def show(api: Client, account: str, as_json: bool) -> None:
 @service_account_command.command("set-roles")
 @account_argument
 @click.option(
-    "--role", "roles", multiple=True, metavar="ROLE[@PROJECT]", help="None at all takes every role away."
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE[@PROJECT]",
+    shell_complete=completion.roles,
+    help="None at all takes every role away.",
 )
 @yes_option
 @json_option

@@ -42,8 +42,8 @@ def audit_command() -> None:
 @click.option("--actor", help="Who did it: an id, a credential's id or a display name.")
 @click.option("--target", metavar="ID", help="What it was done to.")
 @click.option("--action", help="Such as credential.revoked.")
-@click.option("--since", metavar="WHEN", help="A time, or how long ago: 24h.")
-@click.option("--until", metavar="WHEN", help="A time, or how long ago.")
+@click.option("--since", metavar="WHEN", help="A time, a date (UTC), or how long ago: 24h.")
+@click.option("--until", metavar="WHEN", help="A time, a date (UTC), or how long ago.")
 @click.option(
     "--limit",
     type=click.IntRange(1, 10_000),

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli import completion
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -23,7 +24,7 @@ from ostiary.cli.terminal import (
 )
 from ostiary.client.api import Client
 
-credential_argument = click.argument("credential", metavar="ID")
+credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
 
 
 format_option = click.option(
@@ -43,7 +44,11 @@ def api_key_command() -> None:
 
 @api_key_command.command()
 @click.option(
-    "--service-account", "account", metavar="ACCOUNT", help="Whose key; without it, your own direct key."
+    "--service-account",
+    "account",
+    metavar="ACCOUNT",
+    shell_complete=completion.accounts,
+    help="Whose key; without it, your own direct key.",
 )
 @click.option("--name", help="To tell it from others.")
 @click.option(
@@ -52,7 +57,11 @@ def api_key_command() -> None:
 @click.option("--resource", "resources", multiple=True, help="Limit it to this, such as agents/*; likewise.")
 @click.option("--ip", "ips", multiple=True, help="Limit it to this address or range; likewise.")
 @click.option("--project", help="Bind it to one project, by id or code.")
-@click.option("--expires", metavar="WHEN", help="90d, or a time; without it never, unless a policy says so.")
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    help="90d, a date (UTC) or a time; without it never, unless a policy says so.",
+)
 @format_option
 @json_option
 @with_client
@@ -114,7 +123,13 @@ def credential_command() -> None:
 
 
 @credential_command.command("list")
-@click.option("--service-account", "account", metavar="ACCOUNT", help="Only this account's.")
+@click.option(
+    "--service-account",
+    "account",
+    metavar="ACCOUNT",
+    shell_complete=completion.accounts,
+    help="Only this account's.",
+)
 @click.option(
     "--status",
     type=click.Choice(["active", "deactivated", "expired", "revoked"]),
@@ -259,7 +274,11 @@ def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
     metavar="LENGTH",
     help="How long the old key is accepted, such as 24h, up to 30d; 0: ends now.",
 )
-@click.option("--expires", metavar="WHEN", help="A new expiry: 90d, or a time; without it the expiry stays.")
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    help="A new expiry: 90d, a date (UTC) or a time; without it the expiry stays.",
+)
 @format_option
 @json_option
 @with_client

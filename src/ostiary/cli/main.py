@@ -4,14 +4,20 @@ Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 r
 Commands are imported when they are used: `ostiary --help` is asked for more often than any of them.
 """
 
+import contextlib
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from ostiary.cli.invocation import Invocation, service_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: Final = {
     # name: (module, one line)
@@ -28,10 +34,19 @@ COMMANDS: Final = {
     "access-rule": ("rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "api-call": ("remote", "Call any address of the API."),
+    "context": ("contexts", "Keep services with their credentials, and choose among them."),
+    "completion": ("completion", "Print the script that makes a shell complete commands and names."),
 }
 
-LOCAL: Final = ("local", "importing")
-"""Modules whose commands work on the data directory; those of all others ask a service."""
+SECTIONS: Final = {
+    "local": "The service",
+    "importing": "The service",
+    "contexts": "This command line",
+    "completion": "This command line",
+}
+"""Where a module's commands stand in the help; those of the others ask a service."""
+REMOTE: Final = "What it manages"
+
 INTERRUPTED: Final = 130
 """What shells say of a command that Ctrl-C ended."""
 
@@ -50,12 +65,21 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Names from the table: a press of a key imports none of the modules."""
+        from click.shell_completion import CompletionItem
+
+        named = [
+            CompletionItem(name, help=COMMANDS[name][1]) for name in COMMANDS if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, context, incomplete)]
+
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, modules in (("The service", LOCAL), ("What it manages", ())):
+        for title in ("The service", REMOTE, "This command line"):
             rows = [
                 (name, line)
                 for name, (module, line) in COMMANDS.items()
-                if (module in modules if modules else module not in LOCAL)
+                if SECTIONS.get(module, REMOTE) == title
             ]
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -71,16 +95,25 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused. "
-    'Completion: eval "$(_OSTIARY_COMPLETE=bash_source ostiary)", or zsh_source, fish_source.',
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused.",
 )
+@service_options
 @click.version_option(package_name="ostiary", message="ostiary %(version)s")
-def ostiary() -> None:
+@click.pass_context
+def ostiary(context: click.Context) -> None:
     """Ostiary issues, verifies and watches over machine credentials.
 
     Commands that ask a service take its address from OSTIARY_URL and the credential from OSTIARY_API_KEY
-    (or OSTIARY_TOKEN), or from the file that OSTIARY_API_KEY_FILE (OSTIARY_TOKEN_FILE) names; never as an argument.
+    (or OSTIARY_TOKEN), or from the file that OSTIARY_API_KEY_FILE (OSTIARY_TOKEN_FILE) names; else both from a
+    context (`ostiary context add`). A credential is never an argument.
     """
+    called = context.ensure_object(Invocation)
+    called.command = context.invoked_subcommand or ""
+    chosen = called.context is not None or called.organization is not None
+    if chosen and COMMANDS[called.command][0] in SECTIONS:
+        raise click.UsageError(
+            f"--context and --organization are for commands that ask a service; {called.command} is none."
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,8 +134,13 @@ def run(arguments: list[str]) -> int:
             "A secret stands on the command line, where every process of this machine can read it.",
             "Put it into OSTIARY_API_KEY or a file, or hand it over on standard input. Then revoke that one.",
         )
+    called = Invocation()
+    if os.environ.get("_OSTIARY_COMPLETE"):
+        return _complete(called)
     try:
-        code = ostiary.main(arguments, prog_name="ostiary", standalone_mode=False, color=_colour())
+        code = ostiary.main(
+            arguments, prog_name="ostiary", standalone_mode=False, color=_colour(), obj=called
+        )
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -126,27 +164,35 @@ def run(arguments: list[str]) -> int:
     except UnicodeEncodeError:
         return _failed(2, "An argument is not UTF-8 text.")
     except Exception as error:
-        code = _explained(error, arguments)
+        code = _explained(error, called)
         if code is None:
             raise
         return code
 
 
-def _explained(error: Exception, arguments: list[str]) -> int | None:
+def _complete(called: Invocation) -> int:
+    """Answer a shell that asks what may follow. Whatever goes wrong, nobody wants to read it there."""
+    with contextlib.suppress(Exception, KeyboardInterrupt):
+        ostiary.main([], prog_name="ostiary", standalone_mode=False, obj=called)
+    return 1
+
+
+def _explained(error: Exception, called: Invocation) -> int | None:
     """Say what went wrong in the user's words; the exit code, or None for a fault of ours."""
+    url = called.connection.url_from if called.connection is not None else "OSTIARY_URL"
     # Only what the failing command has already imported can have been raised.
     client = sys.modules.get("ostiary.client.api")
     if client is not None:
         if isinstance(error, client.RefusedError):
-            return _refused(error, arguments)
+            return _refused(error, called)
         if isinstance(error, client.NotReachableError):
-            return _failed(3, str(error), "Is `ostiary serve` running, and OSTIARY_URL right?")
+            return _failed(3, str(error), f"Is `ostiary serve` running, and {url} right?")
         if isinstance(error, client.NotOstiaryError):
-            return _failed(1, str(error), "Is OSTIARY_URL right?")
+            return _failed(1, str(error), f"Is {url} right?")
         if isinstance(error, client.InsecureUrlError):
-            return _failed(2, str(error), "Set OSTIARY_URL to the https:// address of the service.")
+            return _failed(2, str(error), f"Set {url} to the https:// address of the service.")
         if isinstance(error, client.UrlError):
-            return _failed(2, f"OSTIARY_URL {error}.")
+            return _failed(2, f"{url} {error}.")
     config = sys.modules.get("ostiary.config")
     if config is not None and isinstance(error, config.ConfigurationError):
         for wrong in error.wrong:
@@ -161,21 +207,23 @@ def _explained(error: Exception, arguments: list[str]) -> int | None:
     return None
 
 
-def _refused(error: Any, arguments: list[str]) -> int:
+def _refused(error: Any, called: Invocation) -> int:
     """An answer other than success, and what to do next."""
-    group = arguments[0] if arguments else ""
+    group, connection = called.command, called.connection
     hints = []
-    if error.status == 401:
-        hints = ["Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."]
+    if error.status == 401 and connection is not None:
+        hints = connection.unknown.splitlines()
     elif error.status == 403:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
     elif error.status == 404 and group in {"service-account", "credential", "access-rule"}:
         hints = [f"`ostiary {group} list` shows what there is."]
     elif "earliest" in error.body:
         hints = [f"From {error.body['earliest']} on it can be deleted."]
+    if error.status in (403, 404) and connection is not None and connection.organization is not None:
+        hints.append(f"Asked in {connection.organization}, as {connection.organization_from} says.")
     if error.status == 422 and error.field_errors:
         for pointer, detail in error.field_errors:
-            _failed(2, f"{_option(pointer, group)} {detail}")
+            _failed(2, f"{_option(pointer, group)}{_scope(error, pointer)} {detail}")
         return 2
     if error.status in (502, 503, 504):
         return _failed(3, str(error), *hints)
@@ -201,6 +249,14 @@ def _option(pointer: str, group: str) -> str:
         return path or "The body"
     name = path.partition("/")[0]
     return _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _scope(error: Any, pointer: str) -> str:
+    """Which of several scopes is meant, if it looks like one: nothing else that was sent is repeated."""
+    from ostiary.core.permission import is_scope
+
+    value = error.sent_at(pointer) if "/scopes/" in pointer else None
+    return f" {value}" if isinstance(value, str) and is_scope(value) else ""
 
 
 def _colour() -> bool | None:

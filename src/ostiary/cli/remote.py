@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli.invocation import invocation
 from ostiary.cli.terminal import (
     MisusedError,
     always_json_option,
@@ -29,6 +30,7 @@ def whoami_command(api: Client, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
+    used = invocation().connection
     show_fields(
         [
             ("Principal", f"{found['principal']['display_name']} ({found['principal']['id']})"),
@@ -37,8 +39,11 @@ def whoami_command(api: Client, as_json: bool) -> None:
             ("Expires", found["credential"]["expires_at"] or "never"),
             ("Project", found["project"]),
             ("Scopes", found["scopes"] or "none"),
-            ("Resources", found["resources"]),
+            ("Account's resources", found["resources"]["account"]),
+            ("Key's resources", found["resources"]["credential"]),
+            ("Acting in", api.organization),
             ("Service", api.url),
+            ("Context", used.context if used else None),
         ]
     )
 

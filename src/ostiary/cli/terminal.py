@@ -1,28 +1,27 @@
-"""What remote commands share: the service and credential in use, and how answers are shown."""
+"""What remote commands share: their client, and how answers are shown."""
 
 import functools
 import json
-import os
 import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import click
 
+from ostiary.cli.invocation import invocation, service_options
 from ostiary.client.api import Client, NotOstiaryError
 from ostiary.core.instant import duration_from_text, from_text
 
-DEFAULT_URL = "http://localhost:8080"
 MAX_USERNAME = 63
 NARROW_CELL = 12
 """How far a cell of a table may be shortened before a whole column is left out."""
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ACCOUNT_ID = re.compile(r"(sa_|ostiary-sa-)[0-9a-hjkmnp-tv-z]{26}")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -47,30 +46,6 @@ class Group(click.Group):
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in self.commands.items()])
-
-
-def client() -> Client:
-    """The service of OSTIARY_URL with the credential of OSTIARY_API_KEY or OSTIARY_TOKEN, or of their files."""
-    for name in ("OSTIARY_API_KEY", "OSTIARY_TOKEN"):
-        plain, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
-        if plain and file:
-            raise MisusedError(f"{name} is set, and so is {name}_FILE; choose one.")
-        credential = (_read(f"{name}_FILE", file) if file else plain or "").strip()
-        if not credential:
-            continue
-        if not credential.isascii() or not credential.isprintable() or " " in credential:
-            raise MisusedError(f"{name} is no credential: it holds white space or odd characters.")
-        return Client(os.environ.get("OSTIARY_URL") or DEFAULT_URL, credential)
-    raise MisusedError(
-        "No credential: set OSTIARY_API_KEY to an API key, or OSTIARY_API_KEY_FILE to a file that holds one."
-    )
-
-
-def _read(variable: str, name: str) -> str:
-    try:
-        return Path(name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise MisusedError(f"{variable} names a file that cannot be read.") from None
 
 
 def show_json(value: Any) -> None:
@@ -182,7 +157,12 @@ def ago(text: str | None) -> str:
 
 
 def moment(option: str, text: str, direction: int) -> str:
-    """A time as the API takes it, from an RFC 3339 time or a length such as 90d before (-1) or after (1) now."""
+    """A time as the API takes it, from an RFC 3339 time or a length such as 90d before (-1) or after (1) now.
+
+    A date alone is its first moment in UTC.
+    """
+    if _DATE.fullmatch(text):
+        text += "T00:00:00Z"
     try:
         from_text(text)
     except ValueError:
@@ -193,7 +173,7 @@ def moment(option: str, text: str, direction: int) -> str:
             then = datetime.now(UTC) + direction * length
         except (ValueError, OverflowError):
             raise click.BadParameter(
-                "must be a length such as 90d or 12h, or a time such as 2027-01-31T00:00:00Z",
+                "must be a length such as 90d or 12h, a date such as 2027-01-31, or a time such as 2027-01-31T00:00:00Z",
                 param_hint=option,
             ) from None
         return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -229,11 +209,14 @@ def asks(yes: bool) -> bool:
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
-    """Hand the command its client as the first argument."""
+    """Hand the command its client as the first argument, and give it the options that choose the service."""
 
+    @service_options
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        api = client()
+        from ostiary.cli.connection import connect
+
+        api = connect(invocation()).client()
         try:
             command(api, *args, **kwargs)
         except (KeyError, TypeError) as error:

@@ -34,6 +34,8 @@ class RefusedError(Exception):
     detail: str
     code: str
     body: dict[str, Any] = field(default_factory=dict)
+    sent: Any = field(default=None, repr=False)
+    """The body of the request, which may hold secrets."""
 
     def __str__(self) -> str:
         return f"{self.title}: {self.detail}"
@@ -48,13 +50,31 @@ class RefusedError(Exception):
             if isinstance(each, dict)
         ]
 
+    def sent_at(self, pointer: str) -> Any:
+        """What the request had at this pointer (RFC 6901), None if nothing."""
+        value = self.sent
+        for part in pointer.split("/")[1:]:
+            if isinstance(value, dict):
+                value = value.get(part.replace("~1", "/").replace("~0", "~"))
+            elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                return None
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One service, one credential. `credential` is an API key or an access token, never logged or printed."""
+    """One service, one credential. `credential` is an API key or an access token, never logged or printed.
+
+    `organization` is the one to act in, by id; without it that of the credential. `timeout` is in seconds, and for
+    each of connecting, sending and waiting.
+    """
 
     url: str
     credential: str | None = field(default=None, repr=False)
+    organization: str | None = None
+    timeout: float = TIMEOUT_SECONDS
 
     def request(self, method: str, path: str, json: Any = None, params: dict[str, Any] | None = None) -> Any:
         """Send a request; the parsed JSON object, None if the answer is empty. Raises the errors above."""
@@ -70,13 +90,18 @@ class Client:
             # The prefix tells a key from a token, so one header takes both.
             headers["authorization"] = f"Bearer {self.credential}"
         try:
+            target = httpx2.URL(self.url.rstrip("/") + path)
+            # What the path says itself comes first.
+            members = {"organization": self.organization} if takes_organization(method, path) else {}
+            members = {name: value for name, value in members.items() if value and name not in target.params}
+            if params or members:
+                target = target.copy_merge_params({**(params or {}), **members})
             answer = httpx2.request(
                 method,
-                self.url.rstrip("/") + path,
+                target,
                 json=json,
-                params=params,
                 headers=headers,
-                timeout=TIMEOUT_SECONDS,
+                timeout=self.timeout,
                 follow_redirects=False,
                 # Over http a proxy of the environment (HTTP_PROXY) would read the credential.
                 trust_env=secure,
@@ -106,6 +131,7 @@ class Client:
             str(body.get("detail", detail)),
             str(body.get("code", "")),
             body,
+            json,
         )
 
     def pages(self, path: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
@@ -117,6 +143,14 @@ class Client:
             if page["next_cursor"] is None:
                 return
             asked["cursor"] = page["next_cursor"]
+
+
+def takes_organization(method: str, path: str) -> bool:
+    """Whether `?organization=` means something there: not where the question is about the credential itself."""
+    path = path.partition("?")[0].partition("#")[0]
+    if not path.startswith("/v1/") or (method, path) == ("GET", "/v1/scopes"):
+        return False
+    return path.split("/")[2] not in {"capabilities", "verify", "agents", "authorize", "authorize-nginx"}
 
 
 def check_url(url: str) -> bool:

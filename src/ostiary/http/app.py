@@ -49,6 +49,7 @@ from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
 from ostiary.http.duties import Duties
 from ostiary.http.hotpath import HotPath
+from ostiary.http.manual import answers as manual
 from ostiary.services import installation as installation_service
 from ostiary.services.directory import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
@@ -255,6 +256,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
     app.add_route("/openapi.json", openapi.document, methods=["GET"])
     app.add_route("/healthz", _healthz, methods=["GET"])
     app.add_route("/readyz", _readiness(opened, facts), methods=["GET"])
+    app.router.routes.extend(manual.ROUTES)
     door = Door(
         app,
         hot,

@@ -1,0 +1,259 @@
+"""`ostiary context …`: the services that a person works with, each kept with its credential."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ostiary.cli import completion, profile
+from ostiary.cli.connection import Connection, checked_organization, chosen_name
+from ostiary.cli.invocation import invocation
+from ostiary.cli.profile import Context
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    MisusedError,
+    asks,
+    json_option,
+    printable,
+    show_fields,
+    show_json,
+    show_table,
+    yes_option,
+)
+from ostiary.client.api import NotOstiaryError, UrlError, check_url, is_safe
+from ostiary.core.secret import ACCESS_ID_LENGTH, SECRET_LENGTH, parse, redact
+
+name_argument = click.argument("name", metavar="NAME", shell_complete=completion.contexts)
+
+
+@click.group("context", cls=Group)
+def context_command() -> None:
+    """Keep services with their credentials, and choose among them.
+
+    A context is a service's URL, a credential for it and, for operators, the organization to act in. Commands use
+    the one that --context or OSTIARY_CONTEXT names, else the default.
+    """
+
+
+@context_command.command("list")
+@json_option
+def list_contexts(as_json: bool) -> None:
+    """List the contexts; the current one is the one that commands use."""
+    found = profile.load()
+    if as_json:
+        show_json([_told(each, found) for each in found.contexts.values()])
+        return
+    show_table(
+        [
+            [
+                each.name,
+                each.url or "none",
+                each.organization or "",
+                _credential(each),
+                "yes" if each.name == _current(found) else "",
+            ]
+            for each in found.contexts.values()
+        ],
+        [
+            Column("NAME", whole=True),
+            Column("URL"),
+            Column("ORGANIZATION", spare=2),
+            Column("CREDENTIAL", spare=1),
+            Column("CURRENT", whole=True),
+        ],
+        "No contexts yet. Keep a service and a key for it, which is asked for:\n"
+        "  ostiary context add prod --url https://keys.example.com",
+    )
+    _warn_of_environment()
+
+
+@context_command.command()
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=completion.contexts)
+@json_option
+def show(name: str | None, as_json: bool) -> None:
+    """Show one context, or the current one. No secret is shown."""
+    found = profile.load()
+    wanted = name if name is not None else _current(found)
+    if wanted is None:
+        raise MisusedError("No context is chosen.\n`ostiary context use NAME` chooses one.")
+    context = found.find(wanted)
+    if as_json:
+        show_json(_told(context, found))
+        return
+    show_fields(
+        [
+            ("Name", context.name),
+            ("URL", context.url or "none"),
+            ("Organization", context.organization or "that of the credential"),
+            ("Credential", _credential(context)),
+            ("Current", "yes" if wanted == _current(found) else "no"),
+            ("File", str(profile.profile_path())),
+        ]
+    )
+    _warn_of_environment()
+
+
+@context_command.command()
+@name_argument
+@json_option
+def use(name: str, as_json: bool) -> None:
+    """Make a context the default."""
+    profile.choose(name)
+    if as_json:
+        show_json({"default": name})
+        return
+    click.echo(f"Commands use {printable(name)} from now on.")
+    _warn_of_environment()
+
+
+@context_command.command()
+@click.argument("name", metavar="NAME")
+@click.option("--url", required=True, help="The service, such as https://keys.example.com.")
+@click.option(
+    "--organization", metavar="ORG", help="Act in this organization, by id; for the operator's admins."
+)
+@click.option(
+    "--api-key-file",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Read the key from this file at every use; without it the key is asked for, or read from standard input.",
+)
+@click.option("--replace", is_flag=True, help="Replace the context of that name, with all that it holds.")
+@click.option("--no-check", is_flag=True, help="Do not ask the service whether it knows the key.")
+@json_option
+def add(
+    name: str,
+    url: str,
+    organization: str | None,
+    file: Path | None,
+    replace: bool,
+    no_check: bool,
+    as_json: bool,
+) -> None:
+    """Keep a service and a key for it. The first context becomes the default."""
+    if profile.NAME.fullmatch(name) is None:
+        raise MisusedError("NAME is 1 to 63 letters, digits, dots, dashes and underscores, such as prod.")
+    if name in profile.load().contexts and not replace:
+        raise MisusedError(
+            f"There is a context {name} already. --replace replaces it, with all that it holds."
+        )
+    _check_url(url)
+    if organization is not None:
+        checked_organization(organization, "--organization")
+    if file is not None:
+        file = file.absolute()
+        key = profile.read_key_file(file)
+        context = Context(name, url, organization, api_key_file=str(file))
+    else:
+        key = _asked_key()
+        context = Context(name, url, organization, api_key=key)
+    principal = None if no_check else _identify(context, key)
+    profile.put(context)
+    found = profile.load()
+    if as_json:
+        show_json(_told(context, found) | {"principal": principal})
+        return
+    who = f": {principal['display_name']} ({principal['id']}) at {url}" if principal else ""
+    click.echo(printable(f"{name} is kept{who}."))
+    if found.default != name:
+        click.echo(f"`ostiary context use {name}` makes it the default.", err=True)
+    _warn_of_environment()
+
+
+@context_command.command()
+@name_argument
+@yes_option
+@json_option
+def remove(name: str, yes: bool, as_json: bool) -> None:
+    """Forget a context and the key that it holds. The key itself goes on working."""
+    context = profile.load().find(name)
+    if asks(yes):
+        click.confirm(f"Forget {printable(name)}, with {_credential(context)}?", abort=True)
+    profile.remove(name)
+    if as_json:
+        show_json({"removed": name})
+        return
+    click.echo(f"{printable(name)} is forgotten.")
+    if context.has_credential:
+        click.echo("Its key still works, until `ostiary credential revoke` ends it.", err=True)
+
+
+def _check_url(url: str) -> None:
+    try:
+        check_url(url)
+    except UrlError as error:
+        raise MisusedError(f"--url {error}.") from None
+    if not is_safe(url):
+        raise MisusedError(
+            "--url is neither https nor on this machine: a credential would travel in clear.\n"
+            "Give the https:// address of the service."
+        )
+
+
+def _asked_key() -> str:
+    if sys.stdin.isatty():
+        key: str = click.prompt("API key (not shown)", hide_input=True, err=True)
+    else:
+        key = sys.stdin.read()
+    key = key.strip()
+    if not profile.is_credential(key):
+        raise MisusedError(
+            "Standard input holds no key.\nPipe the key in, or name a file that holds it: --api-key-file FILE."
+        )
+    return key
+
+
+def _identify(context: Context, key: str) -> dict[str, Any]:
+    """Who the key is, as the service says. A refusal, or silence, keeps nothing."""
+    assert context.url is not None
+    used = Connection(
+        context.url, "--url", key, f"The service does not know this key; {context.name} is not kept."
+    )
+    invocation().connection = used
+    try:
+        principal: dict[str, Any] = used.client().request("GET", "/v1/capabilities")["principal"]
+        return {"id": str(principal["id"]), "display_name": str(principal["display_name"])}
+    except (KeyError, TypeError):
+        raise NotOstiaryError(f"{context.url} answers, but not as this version of Ostiary does.") from None
+
+
+def _current(found: profile.Profile) -> str | None:
+    return chosen_name(invocation()) or found.default
+
+
+def _credential(context: Context) -> str:
+    """What lists show of a credential: never enough to use it."""
+    if context.api_key_file is not None:
+        return f"file {context.api_key_file}"
+    if context.api_key is None:
+        return "no credential"
+    key = context.api_key.encode()
+    whole = parse(key, (key[: -(ACCESS_ID_LENGTH + SECRET_LENGTH)],)) is not None
+    return redact(context.api_key) if whole else "a credential of another form"
+
+
+def _told(context: Context, found: profile.Profile) -> dict[str, Any]:
+    return {
+        "name": context.name,
+        "url": context.url,
+        "organization": context.organization,
+        "credential": None if context.api_key is None else _credential(context),
+        "api_key_file": context.api_key_file,
+        "current": context.name == _current(found),
+    }
+
+
+def _warn_of_environment() -> None:
+    """Say what stands before the profile, so that nobody wonders why a context is not used."""
+    names = ("OSTIARY_URL", "OSTIARY_API_KEY", "OSTIARY_API_KEY_FILE", "OSTIARY_TOKEN", "OSTIARY_TOKEN_FILE")
+    found = [name for name in names if os.environ.get(name)]
+    if found:
+        click.echo(
+            f"Note: {' and '.join(found)} {'is' if len(found) == 1 else 'are'} set and "
+            f"{'comes' if len(found) == 1 else 'come'} before the default; --context NAME comes before both.",
+            err=True,
+        )

@@ -1,0 +1,62 @@
+"""What one run of the command line was told for every command, and what it reached: for the hints of failures.
+
+`--context` and `--organization` are taken before the command's name and after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ostiary.cli.completion import contexts
+
+if TYPE_CHECKING:
+    from ostiary.cli.connection import Connection
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One run. What was not given is None; an empty text was given."""
+
+    command: str = ""
+    context: str | None = None
+    organization: str | None = None
+    connection: Connection | None = None
+    """The service that was asked, once that is settled."""
+
+
+def invocation() -> Invocation:
+    """That of the command that runs now."""
+    return click.get_current_context().ensure_object(Invocation)
+
+
+def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        assert option.name is not None
+        setattr(context.ensure_object(Invocation), option.name, value)
+
+
+def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that asks a service."""
+    for option in (
+        click.option(
+            "--organization",
+            metavar="ORG",
+            expose_value=False,
+            callback=_keep,
+            help="Act in this organization, by id (OSTIARY_ORGANIZATION); the operator's admins may, in any.",
+        ),
+        click.option(
+            "--context",
+            metavar="NAME",
+            expose_value=False,
+            callback=_keep,
+            shell_complete=contexts,
+            help="Use this context for one command (OSTIARY_CONTEXT).",
+        ),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,187 @@
+"""Markdown as HTML: headings with GitHub's anchors, links that lead to pages of the manual, no HTML of its own.
+
+It knows no files. Where a link leads is asked of `resolve`; what leads to no page becomes plain text.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+from markupsafe import Markup, escape
+from pygments import highlight as highlighted
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+ABSOLUTE: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+COLOURED: Final = HtmlFormatter(nowrap=True)
+SHORT: Final = 24
+"""Characters of code within a line that are not broken."""
+COMMENT: Final = re.compile(r"\s*<!--(?:(?!-->).)*-->\s*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a link leads, and the title of that page."""
+
+    address: str
+    title: str = ""
+
+
+Resolve = Callable[[str], Target | None]
+"""From what a link says to where it leads: None for a thing that the manual does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    level: int
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    html: Markup
+    headings: tuple[Heading, ...]
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading, which is the one that links and problem types name."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def render(text: str, resolve: Resolve = Target) -> Rendered:
+    """A page, with links that lead where `resolve` says."""
+    tokens = _PARSER.parse(text)
+    headings = tuple(_anchor(tokens))
+    for token in tokens:
+        if token.children:
+            token.children = list(_follow(token.children, resolve))
+    html: str = _PARSER.renderer.render(tokens, _PARSER.options, {})
+    return Rendered(Markup(html), headings)  # noqa: S704 - by this renderer, which escapes all text
+
+
+def code(text: str, language: str = "") -> Markup:
+    """A block of code, coloured where the language is known."""
+    inner = escape(text)
+    if language:
+        try:
+            lexer = get_lexer_by_name(language, stripnl=False)
+            inner = Markup(highlighted(text, lexer, COLOURED))  # noqa: S704 - Pygments escapes
+        except ClassNotFound:
+            pass
+    # A block that is wider than the page scrolls: the keyboard must be able to get there.
+    return Markup('<pre tabindex="0"><code>{}</code></pre>\n').format(inner)
+
+
+def plain(text: str) -> str:
+    """The text of one line of Markdown."""
+    return "".join(_words(token.children or ()) for token in _PARSER.parseInline(text))
+
+
+def _words(tokens: Sequence[Token]) -> str:
+    return "".join(token.content for token in tokens if token.type in ("text", "code_inline"))
+
+
+def _anchor(tokens: list[Token]) -> Iterator[Heading]:
+    """Give each heading its anchor. A second one of the same name gets a number."""
+    seen: dict[str, int] = {}
+    for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if opening.type != "heading_open":
+            continue
+        text = _words(inline.children or ())
+        anchor = slug(text)
+        seen[anchor] = seen.get(anchor, -1) + 1
+        if seen[anchor]:
+            anchor += f"-{seen[anchor]}"
+        level = int(opening.tag[1:])
+        opening.attrSet("id", anchor)
+        if level > 1:
+            closing.meta["anchor"] = anchor
+        yield Heading(level, anchor, text)
+
+
+def _follow(tokens: list[Token], resolve: Resolve) -> Iterator[Token]:
+    """The same with links that lead somewhere in the manual or outside; of the others the text remains."""
+    target: Target | None = None
+    said = ""
+    for token in tokens:
+        if token.type == "link_open":
+            said = str(token.attrGet("href"))
+            target = Target(said) if ABSOLUTE.match(said) else resolve(said)
+            if target is not None:
+                token.attrSet("href", target.address)
+                yield token
+        elif token.type != "link_close":
+            if target is not None and target.title and token.content == said.partition("#")[0]:
+                token.content = target.title  # `[concepts.md](concepts.md)` names a file, and here are none
+            yield token
+        elif target is not None:
+            target = None
+            yield token
+
+
+# How tokens that need more than CommonMark are written
+
+
+def _html(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:
+    """HTML in a page is text, but for comments, which are for those who read the source, and line breaks."""
+    content = tokens[index].content
+    if COMMENT.fullmatch(content):
+        return ""
+    return content if content == "<br>" else str(escape(content))
+
+
+def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:
+    return str(code(tokens[index].content, tokens[index].info.strip()))
+
+
+def _code_inline(
+    _self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any
+) -> str:
+    """A short name stays on one line, a long one may be broken between its words."""
+    content = tokens[index].content
+    if len(content) <= SHORT:
+        return str(Markup('<code class="short">{}</code>').format(content))
+    return str(Markup("<code>{}</code>").format(escape(content).replace("_", Markup("_<wbr>"))))
+
+
+def _heading_close(
+    self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: Any
+) -> str:
+    anchor = tokens[index].meta.get("anchor")
+    link = Markup(' <a class="anchor" href="#{}" aria-label="Link to this section">#</a>').format(anchor)
+    return (str(link) if anchor else "") + self.renderToken(tokens, index, options, env)
+
+
+def _table_open(*_: Any) -> str:
+    return '<div class="table" tabindex="0" role="region" aria-label="Table"><table>\n'
+
+
+def _table_close(*_: Any) -> str:
+    return "</table></div>\n"
+
+
+def _parser() -> MarkdownIt:
+    # `html` makes tokens of what looks like HTML, so that comments can be left out; `_html` writes them as text.
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table").disable("image")
+    for name, rule in (
+        ("html_block", _html),
+        ("html_inline", _html),
+        ("code_inline", _code_inline),
+        ("fence", _fence),
+        ("code_block", _fence),
+        ("heading_close", _heading_close),
+        ("table_open", _table_open),
+        ("table_close", _table_close),
+    ):
+        parser.add_render_rule(name, rule)
+    return parser
+
+
+_PARSER: Final = _parser()
