@@ -55,7 +55,7 @@ lock: $(DEV) ## resolve the pinned requirements again
 	@for part in server dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-package ostiary --custom-compile-command 'make lock' $(LOCK) requirements/$$part.in -o requirements/$$part.txt; done
 
-docs: $(DEV) ## write the generated pages of docs/ again
+docs: $(DEV) ## write the generated pages of docs/ and the OpenAPI document again
 	@$(BIN)/python -m tests.house.generated_pages
 
 clean: ## remove what the doors made (not your data)

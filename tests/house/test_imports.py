@@ -27,7 +27,7 @@ THIRD_PARTIES = {
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
     "http": {"anyio", "fastapi", "orjson", "pydantic", "starlette", "structlog", "uvicorn", "uvloop"}
-    | {"jinja2", "markdown_it", "markupsafe", "pygments"},
+    | {"jinja2", "markdown_it", "markupsafe", "pygments", "typing_extensions"},
     "client": {"httpx2"},
     "cli": {"click", "platformdirs", "rich"},
     "config": {"pydantic", "pydantic_core"},

@@ -27,6 +27,7 @@ REVIEWED = """
                                                       nobody stranger viewer developer resource narrow admin
 GET    /healthz                                        200    200      200    200       200      200    200
 GET    /readyz                                         200    200      200    200       200      200    200
+GET    /openapi.json                                   200    200      200    200       200      200    200
 GET    /docs                                           200    200      200    200       200      200    200
 GET    /docs/style.css                                 200    200      200    200       200      200    200
 GET    /docs/{page}                                    200    200      200    200       200      200    200

@@ -10,9 +10,13 @@ MAX_DISPLAY_NAME = 253
 MAX_TEXT = 2_000
 MAX_EMAIL = 254
 
-_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
-_IMPORT_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,15}")
-_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+SLUG = "^[a-z0-9][a-z0-9-]{1,62}$"
+IMPORT_PREFIX = "^[A-Za-z0-9][A-Za-z0-9._-]{2,15}$"
+SHA256 = "^[0-9A-Fa-f]{64}$"
+
+_SLUG = re.compile(SLUG)
+_IMPORT_PREFIX = re.compile(IMPORT_PREFIX)
+_SHA256 = re.compile(SHA256)
 _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 Category = Literal["auth", "credentials", "directory", "access"]
 Outcome = Literal["success", "refused"]
+ActorType = Literal["user", "service_account", "system", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def actions_in(category: str) -> tuple[str, ...]:
 class Actor:
     """Who did it: `type` is user, service_account or system. `display` is what people read."""
 
-    type: Literal["user", "service_account", "system", "unknown"]
+    type: ActorType
     id: str | None
     display: str
     credential_id: str | None = None

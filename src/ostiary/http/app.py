@@ -32,6 +32,7 @@ from ostiary.data_directory import (
     master_keys,
     prepare_data,
 )
+from ostiary.http import openapi
 from ostiary.http.api import (
     access_rules,
     agents,
@@ -252,6 +253,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(Exception, _unhandled)
+    app.add_route("/openapi.json", openapi.document, methods=["GET"])
     app.add_route("/healthz", _healthz, methods=["GET"])
     app.add_route("/readyz", _readiness(opened, facts), methods=["GET"])
     app.router.routes.extend(manual.ROUTES)

@@ -1,11 +1,13 @@
 """Verdicts as they are told: the JSON of `/v1/verify` and `/v1/capabilities`, the fields for proxies, refusals."""
 
-from typing import Any, Final
+from typing import Final
+
+from typing_extensions import TypedDict
 
 from ostiary.core.instant import to_text
-from ostiary.core.model import KIND_NAMES, Standing
+from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing
 from ostiary.core.problem import Problem
-from ostiary.core.verdict import Verdict
+from ostiary.core.verdict import Code, Verdict
 
 ADVICE: Final = {
     "untrusted_proxy": "A rule judges the forwarded request, and this peer is not in OSTIARY_TRUSTED_PROXIES.",
@@ -34,35 +36,122 @@ def forbidden(error: str, verdict: Verdict) -> Problem:
     )
 
 
-def verify_body(verdict: Verdict) -> dict[str, Any]:
+class PrincipalJson(TypedDict):
+    """Whose credential it is."""
+
+    type: OwnerKind
+    id: str
+    display_name: str
+    username: str | None
+    """Null for a user."""
+
+
+class SupersededJson(TypedDict):
+    """Another secret has taken the place of the presented one."""
+
+    superseded_at: str
+    ends_at: str | None
+    """Until when the presented one is accepted; null: until the rotation is completed."""
+
+
+class VerdictJson(TypedDict):
+    """Whether the credential is good, here and for this. If not, all but the first three members are null."""
+
+    valid: bool
+    code: Code
+    """Why not; the first cause, if several hold."""
+    credential_id: str | None
+    """Null unless the secret was right."""
+    kind: CredentialKind | None
+    principal: PrincipalJson | None
+    organization: str | None
+    project: str | None
+    """The project that was asked about, or that it is bound to."""
+    scopes: list[str] | None
+    """All that it has on that target."""
+    expires_at: str | None
+    rate_limit: None
+    rotation: SupersededJson | None
+
+
+class PresentedCredentialJson(TypedDict):
+    """The presented credential."""
+
+    id: str
+    kind: CredentialKind
+    name: str
+    access_level: AccessLevel
+    expires_at: str | None
+    rotation: SupersededJson | None
+
+
+class HomeOrganizationJson(TypedDict):
+    """The organization that it belongs to."""
+
+    id: str
+    slug: str
+    name: str
+
+
+class ResourcesJson(TypedDict):
+    """Patterns of the account and of the credential. Where both have some, both must match; none is any resource."""
+
+    account: list[str]
+    credential: list[str]
+
+
+class UseLimitsJson(TypedDict):
+    """How it may be used."""
+
+    allowed_ips: list[str]
+    """Empty: from anywhere."""
+
+
+class CapabilitiesJson(TypedDict):
+    """Who the presented credential is, what it may do, and its limits."""
+
+    principal: PrincipalJson
+    credential: PresentedCredentialJson
+    organization: HomeOrganizationJson
+    project: str | None
+    """The project that it is bound to."""
+    scopes: list[str]
+    resources: ResourcesJson
+    limits: UseLimitsJson
+
+
+def verify_body(verdict: Verdict) -> VerdictJson:
     standing = verdict.standing
-    body: dict[str, Any] = {
-        "valid": verdict.valid,
-        "code": verdict.code,
-        "credential_id": None if standing is None else standing.credential_id,
-        "kind": None,
-        "principal": None,
-        "organization": None,
-        "project": None,
-        "scopes": None,
-        "expires_at": None,
-        "rate_limit": None,
-        "rotation": None,
-    }
-    if verdict.valid and standing is not None:
-        body |= {
-            "kind": standing.kind,
-            "principal": _principal(standing),
-            "organization": standing.organization.id,
-            "project": verdict.project,
-            "scopes": sorted(verdict.scopes),
-            "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
-            "rotation": _rotation(standing),
+    if standing is None or not verdict.valid:
+        return {
+            "valid": False,
+            "code": verdict.code,
+            "credential_id": None if standing is None else standing.credential_id,
+            "kind": None,
+            "principal": None,
+            "organization": None,
+            "project": None,
+            "scopes": None,
+            "expires_at": None,
+            "rate_limit": None,
+            "rotation": None,
         }
-    return body
+    return {
+        "valid": True,
+        "code": verdict.code,
+        "credential_id": standing.credential_id,
+        "kind": standing.kind,
+        "principal": _principal(standing),
+        "organization": standing.organization.id,
+        "project": verdict.project,
+        "scopes": sorted(verdict.scopes),
+        "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+        "rate_limit": None,
+        "rotation": _rotation(standing),
+    }
 
 
-def _rotation(standing: Standing) -> dict[str, Any] | None:
+def _rotation(standing: Standing) -> SupersededJson | None:
     """What whoever presents a secret should know: another one has taken its place."""
     if standing.superseded_at is None:
         return None
@@ -80,7 +169,7 @@ def superseded(standing: Standing) -> list[tuple[bytes, bytes]]:
     return [(b"x-credential-superseded", b"until=" + ends)]
 
 
-def _principal(standing: Standing) -> dict[str, Any]:
+def _principal(standing: Standing) -> PrincipalJson:
     principal = standing.principal
     return {
         "type": principal.kind,
@@ -90,7 +179,7 @@ def _principal(standing: Standing) -> dict[str, Any]:
     }
 
 
-def capabilities_body(verdict: Verdict, standing: Standing) -> dict[str, Any]:
+def capabilities_body(verdict: Verdict, standing: Standing) -> CapabilitiesJson:
     organization = standing.organization
     return {
         "principal": _principal(standing),

@@ -1,6 +1,6 @@
 """First answers, for requests that are sent again with the same Idempotency-Key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -17,8 +17,8 @@ def once(
     key: str,
     request: bytes,
     status: int,
-    work: Callable[[Tx, Caller], dict[str, Any]],
-) -> tuple[int, dict[str, Any], bool]:
+    work: Callable[[Tx, Caller], Mapping[str, Any]],
+) -> tuple[int, Mapping[str, Any], bool]:
     """Do the work, or give its first answer again without the secret: status, body, whether it is a repeat.
 
     The answer is kept in the transaction of the work, so neither is there without the other. `request` is
@@ -40,7 +40,7 @@ def once(
                 reason="idempotency key reused",
             )
         return kept_status, body, True
-    body = work(tx, caller)
-    kept = body | {"secret": None} if "secret" in body else body
+    first_body = work(tx, caller)
+    kept = {**first_body, "secret": None} if "secret" in first_body else first_body
     rows.keep(tx, caller_id, key, digest, status, kept)
-    return status, body, False
+    return status, first_body, False

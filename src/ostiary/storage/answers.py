@@ -1,5 +1,6 @@
 """Rows of first answers to requests that carry an Idempotency-Key."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ def find(tx: Tx, caller_id: str, key: str) -> tuple[bytes, int, dict[str, Any]] 
     return None if row is None else (bytes(row.request), row.status, row.body)
 
 
-def keep(tx: Tx, caller_id: str, key: str, request: bytes, status: int, body: dict[str, Any]) -> None:
+def keep(tx: Tx, caller_id: str, key: str, request: bytes, status: int, body: Mapping[str, Any]) -> None:
     """Keep an answer, in place of one that is too old to be given again."""
     tx.execute(table.delete().where(table.c.caller_id == caller_id, table.c.idempotency_key == key))
     tx.execute(

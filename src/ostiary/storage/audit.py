@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ostiary.core.event import Event
+from ostiary.core.event import ActorType, Event, Outcome
 from ostiary.core.instant import Instant
 from ostiary.storage.tables import audit_events as table
 
@@ -25,14 +25,14 @@ class Recorded:
     organization_id: str
     time: Instant
     action: str
-    actor_type: str
+    actor_type: ActorType
     actor_id: str | None
     actor_display: str
     actor_credential_id: str | None
     target_type: str | None
     target_id: str | None
     target_display: str | None
-    outcome: str
+    outcome: Outcome
     reason: str
     address: str | None
     user_agent: str

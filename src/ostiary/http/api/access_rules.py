@@ -1,49 +1,171 @@
 """`/v1/access-rules`: which scopes a request forwarded by a proxy needs. The operator's."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from fastapi import APIRouter, Depends
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from ostiary.http.api.forms import AccessRuleBody
-from ostiary.http.api.route import ApiRoute, CallerOf, answer, answer_one, body_of, nothing, perform, wiring
+from ostiary.http.api.forms import Name64, Names
+from ostiary.http.api.route import (
+    Answer,
+    ApiRoute,
+    CallerOf,
+    Listing,
+    StrictModel,
+    answer,
+    answer_one,
+    body_of,
+    example,
+    nothing,
+    perform,
+    wiring,
+)
 from ostiary.services import authorization
 
 router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])
 
 
+class MatchBody(StrictModel):
+    """One line of a rule: which requests it fits, and what they need."""
+
+    methods: (
+        Annotated[
+            list[str],
+            Field(min_length=1, max_length=20, description="Upper-case words. Without them, any method."),
+        ]
+        | None
+    ) = None
+    path: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            description="Plain segments, `{name}` for one whole segment, a last `/**` for everything below.",
+            json_schema_extra={"pattern": "^/"},
+        ),
+    ]
+    scopes: Annotated[Names, Field(description="What the request needs, all of it.")] = []
+    resource: (
+        Annotated[
+            str,
+            Field(
+                max_length=256,
+                description="What the request is about, with names of the path: `agents/{id}`.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class AccessRuleBody(StrictModel):
+    """A rule for proxies: the first line that fits a forwarded request decides; none is a refusal."""
+
+    model_config = example(
+        {
+            "match": [
+                {"methods": ["GET"], "path": "/v1/agents", "scopes": ["read:agents"]},
+                {"path": "/v1/agents/{id}/**", "scopes": ["write:agents"], "resource": "agents/{id}"},
+            ]
+        }
+    )
+
+    match: Annotated[list[MatchBody], Field(max_length=200)]
+    project: Annotated[Name64 | None, Field(description="Credentials are judged for this project.")] = None
+    kinds: (
+        Annotated[
+            list[Literal["api_key"]],
+            Field(min_length=1, description="Kinds of credentials that are admitted."),
+        ]
+        | None
+    ) = None
+    organizations: (
+        Annotated[
+            list[Name64],
+            Field(min_length=1, max_length=1000, description="Ids of the organizations that are admitted."),
+        ]
+        | None
+    ) = None
+    assertion: Literal[False] = False
+    """Signed assertions for upstreams come with access tokens; until then only false is taken."""
+
+    def document(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True, exclude={"assertion"})
+
+
+class MatchJson(TypedDict):
+    """One line of a rule."""
+
+    methods: NotRequired[list[str]]
+    path: str
+    scopes: NotRequired[list[str]]
+    resource: NotRequired[str]
+
+
+class AccessRuleJson(TypedDict):
+    """A rule for proxies. What it does not restrict is left out."""
+
+    name: str
+    match: list[MatchJson]
+    project: NotRequired[str]
+    kinds: NotRequired[list[str]]
+    organizations: NotRequired[list[str]]
+
+
+def rule_json(name: str, rule: dict[str, Any]) -> AccessRuleJson:
+    """A rule from its stored form, whose shape was checked when it was written."""
+    return cast("AccessRuleJson", {"name": name} | rule)
+
+
 @router.get("")
-def list_rules(request: Request, caller: CallerOf) -> Response:
+def list_access_rules(request: Request, caller: CallerOf) -> Answer[Listing[AccessRuleJson]]:
+    """List all access rules, on one page.
+
+    Needs `read:organization` in the operator's organization.
+    """
     rules = wiring(request).store.read(authorization.list_rules, caller)
-    return answer({"data": [{"name": name} | rule for name, rule in rules.items()], "next_cursor": None})
+    return answer({"data": [rule_json(name, rule) for name, rule in rules.items()], "next_cursor": None})
 
 
 @router.get("/{name}")
-def get(request: Request, caller: CallerOf, name: str) -> Response:
-    return answer_one({"name": name} | wiring(request).store.read(authorization.get_rule, caller, name))
+def get_access_rule(request: Request, caller: CallerOf, name: str) -> Answer[AccessRuleJson]:
+    """Show an access rule.
+
+    Needs `read:organization` in the operator's organization.
+    """
+    return answer_one(rule_json(name, wiring(request).store.read(authorization.get_rule, caller, name)))
 
 
 @router.put("/{name}")
-def put(
+def put_access_rule(
     request: Request,
     caller: CallerOf,
     name: str,
     body: Annotated[AccessRuleBody, Depends(body_of(AccessRuleBody))],
-) -> Response:
+) -> Answer[AccessRuleJson]:
+    """Make or replace an access rule, in force at once.
+
+    Needs `write:organization` in the operator's organization.
+    """
     return perform(
-        request, caller, lambda rule: {"name": name} | rule, authorization.put_rule, name, body.document()
+        request, caller, lambda rule: rule_json(name, rule), authorization.put_rule, name, body.document()
     )
 
 
 @router.delete("/{name}", status_code=204)
-def delete(request: Request, caller: CallerOf, name: str) -> Response:
+def delete_access_rule(request: Request, caller: CallerOf, name: str) -> Response:
+    """Delete an access rule.
+
+    Requests that a proxy asks about by its name are refused from then on. Needs `write:organization` in the operator's
+    organization.
+    """
     perform(
         request,
         caller,
         lambda _: {},
         authorization.delete_rule,
         name,
-        current=lambda tx, who: {"name": name} | authorization.get_rule(tx, who, name),
+        current=lambda tx, who: rule_json(name, authorization.get_rule(tx, who, name)),
     )
     return nothing()

@@ -1,14 +1,21 @@
 """`/v1/agents`: the agents and servers behind gateways that the caller may reach."""
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from ostiary.http.api.route import AnyoneOf, ApiRoute, answer
+from ostiary.http.api.route import Answer, AnyoneOf, ApiRoute, Listing, answer
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Agents"])
 
 
+class AgentJson(TypedDict):
+    """An agent or server behind a gateway."""
+
+
 @router.get("/agents")
-def list_agents(_caller: AnyoneOf) -> Response:
-    """Any good credential may ask. No gateway can be made yet, so the list is empty for everyone."""
+def list_agents(_caller: AnyoneOf) -> Answer[Listing[AgentJson]]:
+    """List the agents and servers behind gateways that the caller may reach.
+
+    Any valid credential may ask. No gateway can be made yet, so the list is empty for everyone.
+    """
     return answer({"data": [], "next_cursor": None})

@@ -1,37 +1,123 @@
 """`/v1/audit-events`: newest first, or oldest first to follow."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import WithJsonSchema
 from starlette.requests import Request
-from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from ostiary.core.event import CATEGORIES, EVENTS, actions_in
-from ostiary.core.instant import Instant, from_text
+from ostiary.core.event import CATEGORIES, EVENTS, ActorType, Outcome, actions_in
+from ostiary.core.instant import Instant, from_text, to_text
 from ostiary.core.problem import FieldError, invalid, invalid_fields
-from ostiary.http.api.forms import event_json
-from ostiary.http.api.route import ApiRoute, CallerOf, PageOf, wiring
+from ostiary.http.api.forms import Time
+from ostiary.http.api.route import Answer, ApiRoute, CallerOf, Listing, PageOf, wiring
 from ostiary.services import audit
-from ostiary.storage.audit import Filter
+from ostiary.storage.audit import Filter, Recorded
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Audit"])
 
+_TIME = WithJsonSchema({"type": "string", "format": "date-time"})
+
+
+class EventActorJson(TypedDict):
+    """Who did it, as it was called then."""
+
+    type: ActorType
+    id: str | None
+    display: str
+    credential_id: str | None
+
+
+class EventTargetJson(TypedDict):
+    """What it was done to, as it was called then."""
+
+    type: str
+    id: str
+    display: str
+
+
+class AuditEventJson(TypedDict):
+    """What happened, who did it, and to what."""
+
+    id: str
+    time: Time
+    action: str
+    actor: EventActorJson
+    target: EventTargetJson | None
+    outcome: Outcome
+    reason: str
+    address: str | None
+    user_agent: str
+    request_id: str
+    details: dict[str, Any]
+    """What the action's entry in the list of audit events names."""
+
+
+def event_json(event: Recorded) -> AuditEventJson:
+    return {
+        "id": event.id,
+        "time": to_text(event.time),
+        "action": event.action,
+        "actor": {
+            "type": event.actor_type,
+            "id": event.actor_id,
+            "display": event.actor_display,
+            "credential_id": event.actor_credential_id,
+        },
+        "target": _target(event),
+        "outcome": event.outcome,
+        "reason": event.reason,
+        "address": event.address,
+        "user_agent": event.user_agent,
+        "request_id": event.request_id,
+        "details": event.details,
+    }
+
+
+def _target(event: Recorded) -> EventTargetJson | None:
+    if event.target_type is None or event.target_id is None or event.target_display is None:
+        return None
+    return {"type": event.target_type, "id": event.target_id, "display": event.target_display}
+
 
 @router.get("/audit-events")
-def list_events(
+def list_audit_events(
     request: Request,
     caller: CallerOf,
     page: PageOf,
     category: Annotated[
-        str | None, Query(alias="filter", description="auth, credentials, directory, access")
+        str | None,
+        Query(alias="filter", description="Only events of this category."),
+        WithJsonSchema({"type": "string", "enum": list(CATEGORIES)}),
     ] = None,
-    actor: Annotated[str | None, Query(description="An id, a credential's id or a display name")] = None,
-    target: Annotated[str | None, Query(description="An id")] = None,
-    action: Annotated[str | None, Query(description="Such as credential.revoked")] = None,
-    since: Annotated[str | None, Query(description="RFC 3339; this instant and later")] = None,
-    until: Annotated[str | None, Query(description="RFC 3339; before this instant")] = None,
-    order: Annotated[str | None, Query(description="newest (default) or oldest")] = None,
-) -> Response:
+    actor: Annotated[
+        str | None,
+        Query(description="Only what this one did: its id, a credential's id, or the exact display."),
+    ] = None,
+    target: Annotated[str | None, Query(description="Only what was done to this: an id.")] = None,
+    action: Annotated[
+        str | None,
+        Query(description="Only this action."),
+        WithJsonSchema({"type": "string", "enum": list(EVENTS)}),
+    ] = None,
+    since: Annotated[
+        str | None, Query(description="From this instant on: RFC 3339 with a zone."), _TIME
+    ] = None,
+    until: Annotated[
+        str | None, Query(description="Before this instant: RFC 3339 with a zone."), _TIME
+    ] = None,
+    order: Annotated[
+        str | None,
+        Query(description="`oldest` follows the log."),
+        WithJsonSchema({"type": "string", "enum": ["newest", "oldest"], "default": "newest"}),
+    ] = None,
+) -> Answer[Listing[AuditEventJson]]:
+    """Read the audit log.
+
+    Changes are recorded in the transaction that makes them. Uses and refused credentials are counted, and written every
+    ten seconds as one event with `count`, `first` and `last`. Needs `read:audit`.
+    """
     errors: list[FieldError] = []
     if category is not None and category not in CATEGORIES:
         errors.append(FieldError("/filter", "invalid", f"must be one of {', '.join(CATEGORIES)}"))

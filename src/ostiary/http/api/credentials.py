@@ -1,7 +1,7 @@
 """`/v1/credentials` and `/v1/api-keys`."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -9,21 +9,24 @@ from starlette.responses import Response
 
 from ostiary.core.permission import Caller
 from ostiary.http.api.forms import (
+    CreatedJson,
     CredentialBody,
     CredentialChanges,
-    RotateBody,
-    RotationBody,
+    CredentialJson,
     created_json,
     credential_json,
-    rotation_json,
 )
+from ostiary.http.api.rotation_forms import RotateBody, RotationBody, RotationJson, rotation_json
 from ostiary.http.api.route import (
+    Answer,
     ApiRoute,
     CallerOf,
+    Listing,
     PageOf,
     answer,
     answer_one,
     body_of,
+    conflict,
     nothing,
     perform,
     wiring,
@@ -34,35 +37,62 @@ from ostiary.storage.store import Tx
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
 
 
-@router.post("/api-keys", status_code=201)
-def create_direct(
+@router.post(
+    "/api-keys",
+    status_code=201,
+    responses=conflict("There are as many credentials as there may be."),
+)
+def create_api_key(
     request: Request, caller: CallerOf, body: Annotated[CredentialBody, Depends(body_of(CredentialBody))]
-) -> Response:
+) -> Answer[CreatedJson]:
+    """Make a direct key of the calling user.
+
+    It needs no scope, and gives no more than the presented key has. This is the only answer that ever has its secret.
+    A service account gets 403: its keys are made at its own address.
+    """
     return perform(request, caller, created_json, credentials.create_direct, body.spec(), status=201)
 
 
 @router.get("/api-keys")
-def list_api_keys(request: Request, caller: CallerOf, page: PageOf) -> Response:
+def list_api_keys(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
+    """List API keys, newest first.
+
+    API keys are the only kind of credential so far, so this is the list of credentials. Needs `read:credentials`; without
+    it a user sees their own direct keys.
+    """
     return _list(request, caller, page)
 
 
 @router.get("/credentials")
-def list_credentials(request: Request, caller: CallerOf, page: PageOf) -> Response:
+def list_credentials(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
+    """List the organization's credentials, newest first.
+
+    Needs `read:credentials`; without it a user sees their own direct keys.
+    """
     return _list(request, caller, page)
 
 
 @router.get("/credentials/{credential}")
-def get(request: Request, caller: CallerOf, credential: str) -> Response:
+def get_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
+    """Show a credential.
+
+    Needs `read:credentials`. For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     return answer_one(credential_json(wiring(request).store.read(credentials.get, caller, credential)))
 
 
-@router.patch("/credentials/{credential}")
-def update(
+@router.patch("/credentials/{credential}", responses=conflict("It was revoked or has expired."))
+def update_credential(
     request: Request,
     caller: CallerOf,
     credential: str,
     body: Annotated[CredentialChanges, Depends(body_of(CredentialChanges))],
-) -> Response:
+) -> Answer[CredentialJson]:
+    """Change a credential.
+
+    The result is checked like a new credential. Needs `write:credentials`, and every scope that it may then use.
+    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     return perform(
         request,
         caller,
@@ -74,40 +104,76 @@ def update(
     )
 
 
-@router.delete("/credentials/{credential}", status_code=204)
-def delete(request: Request, caller: CallerOf, credential: str) -> Response:
+@router.delete(
+    "/credentials/{credential}",
+    status_code=204,
+    responses=conflict(
+        "It was not revoked, or not long enough ago: `earliest` says from when on it can be deleted."
+    ),
+)
+def delete_credential(request: Request, caller: CallerOf, credential: str) -> Response:
+    """Delete a credential for good.
+
+    It must have been revoked, or have expired, for as long as the deletion delay says. Needs `write:credentials`.
+    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     perform(request, caller, lambda _: {}, credentials.delete, credential, current=_current(credential))
     return nothing()
 
 
-@router.post("/credentials/{credential}/deactivate")
-def deactivate(request: Request, caller: CallerOf, credential: str) -> Response:
+@router.post("/credentials/{credential}/deactivate", responses=conflict("It was revoked or has expired."))
+def deactivate_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
+    """Refuse a credential until it is activated again.
+
+    It may be repeated. Needs `write:credentials`.
+    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     return perform(
         request, caller, credential_json, credentials.deactivate, credential, current=_current(credential)
     )
 
 
-@router.post("/credentials/{credential}/activate")
-def activate(request: Request, caller: CallerOf, credential: str) -> Response:
+@router.post("/credentials/{credential}/activate", responses=conflict("It was revoked or has expired."))
+def activate_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
+    """Accept a deactivated credential again.
+
+    It may be repeated. Needs `write:credentials`, and every scope that the credential may use.
+    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     return perform(
         request, caller, credential_json, credentials.activate, credential, current=_current(credential)
     )
 
 
 @router.post("/credentials/{credential}/revoke")
-def revoke(request: Request, caller: CallerOf, credential: str) -> Response:
+def revoke_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
+    """Refuse a credential for good, at once.
+
+    It may be repeated: the time of the first revocation stays. Needs `write:credentials`.
+    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     return perform(
         request, caller, credential_json, credentials.revoke, credential, current=_current(credential)
     )
 
 
-@router.post("/credentials/{credential}/rotate", status_code=201)
-def rotate(
+@router.post(
+    "/credentials/{credential}/rotate",
+    status_code=201,
+    responses=conflict("It was revoked or has expired, or a rotation is under way."),
+)
+def rotate_credential(
     request: Request,
     caller: CallerOf,
     credential: str,
     body: Annotated[RotateBody, Depends(body_of(RotateBody))],
-) -> Response:
+) -> Answer[CreatedJson]:
+    """Give a credential a new secret under its id.
+
+    The old one is accepted for the overlap. This is the only answer that ever has the new one. Needs
+    `write:credentials`, and every scope that the credential may use. For one's own direct key nothing is needed, unless
+    the presented key is `fine_grained`.
+    """
     return perform(
         request,
         caller,
@@ -122,26 +188,38 @@ def rotate(
 
 
 @router.get("/credentials/{credential}/rotation")
-def get_rotation(request: Request, caller: CallerOf, credential: str) -> Response:
+def get_rotation(request: Request, caller: CallerOf, credential: str) -> Answer[RotationJson]:
+    """Show how the last rotation of a credential stands.
+
+    `safe_to_revoke` and `reasons` say whether the old secret may go. Needs `read:credentials`. For one's own direct key
+    nothing is needed, unless the presented key is `fine_grained`.
+    """
     return answer(rotation_json(wiring(request).store.read(rotation.get, caller, credential)))
 
 
-@router.post("/credentials/{credential}/rotation")
+@router.post(
+    "/credentials/{credential}/rotation", responses=conflict("There is no rotation under way, or it is over.")
+)
 def end_rotation(
     request: Request,
     caller: CallerOf,
     credential: str,
     body: Annotated[RotationBody, Depends(body_of(RotationBody))],
-) -> Response:
+) -> Answer[RotationJson]:
+    """Complete or cancel a rotation.
+
+    Completing ends the old secret now, cancelling the new one. It may be repeated. Needs `write:credentials`. For one's
+    own direct key nothing is needed, unless the presented key is `fine_grained`.
+    """
     work = rotation.complete if body.action == "complete" else rotation.cancel
     return perform(request, caller, rotation_json, work, credential)
 
 
-def _list(request: Request, caller: CallerOf, page: PageOf) -> Response:
+def _list(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
     # API keys are the only kind that exists, so both lists are the same one.
     found = wiring(request).store.read(credentials.list_page, caller, None, None, page.after, page.limit + 1)
     return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
 
 
-def _current(credential: str) -> Callable[[Tx, Caller], dict[str, Any]]:
+def _current(credential: str) -> Callable[[Tx, Caller], CredentialJson]:
     return lambda tx, caller: credential_json(credentials.get(tx, caller, credential))

@@ -1,22 +1,32 @@
-"""Request bodies and what answers look like: the JSON of accounts, credentials and events."""
+"""Request bodies and what answers look like: the JSON of accounts and credentials."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
 from ostiary.core import check
 from ostiary.core.address import MAX_ENTRIES, parse_network
 from ostiary.core.instant import Instant, duration_from_text, from_text, to_text
-from ostiary.core.model import AccessLevel, Generation, RoleBinding, shown
-from ostiary.http.api.route import StrictModel
+from ostiary.core.model import (
+    AccessLevel,
+    CredentialKind,
+    CredentialStatus,
+    OwnerKind,
+    RoleBinding,
+    shown,
+)
+from ostiary.http.api.route import StrictModel, example
 from ostiary.services.credentials import Created, Listed
 from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import MAX_ROLES, RoleSpec
-from ostiary.services.rotation import Rotation
-from ostiary.storage.audit import Recorded
 
 MAX_NAMES = 100
+DURATION = "^[0-9]{1,7}(s|m|h|d)?$"
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339 in UTC with milliseconds."""
 
 
 def _expiry(text: str | None) -> str | None:
@@ -50,28 +60,89 @@ def _unique(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-DisplayName = Annotated[str, AfterValidator(check.display_name)]
-Description = Annotated[str, AfterValidator(check.description)]
-Username = Annotated[str, AfterValidator(check.username)]
-Email = Annotated[str, AfterValidator(check.email)]
-Expiry = Annotated[str, AfterValidator(_expiry), Field(examples=["2027-01-31T00:00:00Z"])]
-Networks = Annotated[list[str], AfterValidator(_networks), Field(examples=[["203.0.113.0/24"]])]
-Names = Annotated[list[str], AfterValidator(_unique)]
-Duration = Annotated[str, AfterValidator(_duration), Field(examples=["24h"])]
+# The validators check; what JSON Schema can say of their rules stands beside them, for the OpenAPI document.
+DisplayName = Annotated[
+    str,
+    AfterValidator(check.display_name),
+    Field(
+        description="What people read. White space around it is removed.",
+        json_schema_extra={"minLength": 1, "maxLength": check.MAX_DISPLAY_NAME, "pattern": r"\S"},
+    ),
+]
+Description = Annotated[
+    str,
+    AfterValidator(check.description),
+    Field(
+        description="For people. Line breaks are welcome.", json_schema_extra={"maxLength": check.MAX_TEXT}
+    ),
+]
+Username = Annotated[
+    str,
+    AfterValidator(check.username),
+    Field(
+        description="Lower-case letters, digits and hyphens, no hyphen first. It is fixed, and never given out again.",
+        json_schema_extra={"pattern": check.SLUG},
+    ),
+]
+Email = Annotated[
+    str,
+    AfterValidator(check.email),
+    Field(json_schema_extra={"format": "email", "maxLength": check.MAX_EMAIL}),
+]
+Expiry = Annotated[
+    str,
+    AfterValidator(_expiry),
+    Field(
+        description="From then on it is refused: RFC 3339 with a zone, in the future. Without it, what the policy says.",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Networks = Annotated[
+    list[str],
+    AfterValidator(_networks),
+    Field(
+        description="Addresses and networks (CIDR) from which it may be used. Empty: from anywhere.",
+        json_schema_extra={"maxItems": MAX_ENTRIES},
+    ),
+]
+Names = Annotated[
+    list[str],
+    AfterValidator(_unique),
+    Field(json_schema_extra={"maxItems": MAX_NAMES, "items": {"type": "string", "maxLength": 256}}),
+]
+Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"pattern": DURATION})]
 Name64 = Annotated[str, Field(min_length=1, max_length=64)]
+Level = Annotated[
+    AccessLevel,
+    Field(description="`full`: all that the roles give; `fine_grained`: of that, what `scopes` lists."),
+]
+Scopes = Annotated[
+    Names, Field(description="What of the roles' scopes it may use. Listing some makes it `fine_grained`.")
+]
+Resources = Annotated[
+    Names,
+    Field(
+        description="Resources that it may be used for: exact, as `agents/agent_123`, or all below, as `agents/*`. "
+        "Empty: any."
+    ),
+]
 
 
 class CredentialBody(StrictModel):
     """A credential to be made; every member may be left out."""
 
+    model_config = example({"name": "my laptop", "expires_at": "2027-06-30T00:00:00Z"})
+
     name: DisplayName | None = None
     description: Description = ""
     expires_at: Expiry | None = None
     allowed_ips: Networks = []
-    access_level: AccessLevel | None = None
-    scopes: Names = []
-    resources: Names = []
-    project: Name64 | None = None
+    access_level: Level | None = None
+    scopes: Scopes = []
+    resources: Resources = []
+    project: Annotated[
+        Name64 | None, Field(description="Id or code: it is for this project only. Null: for all.")
+    ] = None
 
     def spec(self) -> CredentialSpec:
         return CredentialSpec(
@@ -87,19 +158,33 @@ class CredentialBody(StrictModel):
 
 
 class OwnedCredentialBody(CredentialBody):
-    kind: Literal["api_key"]
+    """A credential to be made for a service account."""
+
+    model_config = example(
+        {
+            "kind": "api_key",
+            "name": "nightly build",
+            "allowed_ips": ["203.0.113.0/24"],
+            "scopes": ["read:agents"],
+            "resources": ["agents/*"],
+        }
+    )
+
+    kind: Annotated[Literal["api_key"], Field(description="API keys are the only kind so far.")]
 
 
 class CredentialChanges(StrictModel):
     """Members that are sent are changed, the others stay."""
 
+    model_config = example({"name": "nightly build", "expires_at": "2027-06-30T00:00:00Z"})
+
     name: DisplayName = ""
     description: Description = ""
     expires_at: Expiry | None = None
     allowed_ips: Networks = []
-    access_level: AccessLevel = "full"
-    scopes: Names = []
-    resources: Names = []
+    access_level: Level = "full"
+    scopes: Scopes = []
+    resources: Resources = []
 
     def changes(self) -> dict[str, Any]:
         changed = _sent(self)
@@ -108,30 +193,21 @@ class CredentialChanges(StrictModel):
         return changed
 
 
-class RotateBody(StrictModel):
-    """How a credential is rotated; every member may be left out."""
-
-    overlap: Duration | None = None
-    expires_at: Expiry | None = None
-
-    def length(self) -> int | None:
-        """The overlap in microseconds; None: until completed."""
-        return None if self.overlap is None else duration_from_text(self.overlap)
-
-    def expiry(self) -> Instant | None:
-        return None if self.expires_at is None else from_text(self.expires_at)
-
-
-class RotationBody(StrictModel):
-    action: Literal["complete", "cancel"]
-
-
 class RoleBody(StrictModel):
-    role: Name64
-    on: Name64 | None = None
+    """A role, and where it is held."""
+
+    role: Annotated[Name64, Field(description="The name of a role of the organization.")]
+    on: Annotated[
+        Name64 | None,
+        Field(description="The organization's id, or a project's. Without it the organization."),
+    ] = None
 
 
 class RoleBindingsBody(StrictModel):
+    """Every role that is to be held; they replace those that are."""
+
+    model_config = example({"bindings": [{"role": "viewer"}]})
+
     bindings: Annotated[list[RoleBody], Field(max_length=MAX_ROLES)]
 
     def specs(self) -> tuple[RoleSpec, ...]:
@@ -141,15 +217,28 @@ class RoleBindingsBody(StrictModel):
 class AccountBody(StrictModel):
     """A service account to be made."""
 
+    model_config = example(
+        {
+            "display_name": "Deploy bot",
+            "description": "Ships releases",
+            "contact_email": "ops@acme.example",
+            "roles": [{"role": "developer"}],
+            "credential": {"kind": "api_key", "name": "release"},
+        }
+    )
+
     display_name: DisplayName
-    username: Username | None = None
+    username: Annotated[Username | None, Field(description="Without it, one is made of the name.")] = None
     description: Description = ""
     contact_email: Email | None = None
-    access_level: AccessLevel | None = None
-    scopes: Names = []
-    resources: Names = []
+    access_level: Level | None = None
+    scopes: Scopes = []
+    resources: Resources = []
     roles: Annotated[list[RoleBody], Field(max_length=MAX_ROLES)] = []
-    credential: OwnedCredentialBody | None = None
+    credential: Annotated[
+        OwnedCredentialBody | None,
+        Field(description="A first credential, in the same transaction: both are made, or neither."),
+    ] = None
 
     def spec(self) -> AccountSpec:
         return AccountSpec(
@@ -167,36 +256,17 @@ class AccountBody(StrictModel):
 class AccountChanges(StrictModel):
     """Members that are sent are changed, the others stay."""
 
+    model_config = example({"display_name": "CI bot", "description": "Builds and ships releases"})
+
     display_name: DisplayName = ""
     description: Description = ""
     contact_email: Email | None = None
-    access_level: AccessLevel = "full"
-    scopes: Names = []
-    resources: Names = []
+    access_level: Level = "full"
+    scopes: Scopes = []
+    resources: Resources = []
 
     def changes(self) -> dict[str, Any]:
         return _sent(self)
-
-
-class MatchBody(StrictModel):
-    methods: Annotated[list[str], Field(min_length=1, max_length=20)] | None = None
-    path: Annotated[str, Field(max_length=1024)]
-    scopes: Names = []
-    resource: Annotated[str, Field(max_length=256)] | None = None
-
-
-class AccessRuleBody(StrictModel):
-    """A rule for proxies: the first line that fits a forwarded request decides; none is a refusal."""
-
-    match: Annotated[list[MatchBody], Field(max_length=200)]
-    project: Name64 | None = None
-    kinds: Annotated[list[Literal["api_key"]], Field(min_length=1)] | None = None
-    organizations: Annotated[list[Name64], Field(min_length=1, max_length=1000)] | None = None
-    assertion: Literal[False] = False
-    """Signed assertions for upstreams come with access tokens; until then only false is taken."""
-
-    def document(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True, exclude={"assertion"})
 
 
 def _sent(body: StrictModel) -> dict[str, Any]:
@@ -207,11 +277,113 @@ def _sent(body: StrictModel) -> dict[str, Any]:
 # Answers
 
 
-def _time(instant: Instant | None) -> str | None:
+class RoleBindingJson(TypedDict):
+    """A role, and where it is held."""
+
+    role: str
+    on: str
+    """An organization's id, or a project's."""
+
+
+class RoleBindingsJson(TypedDict):
+    """Every role that is held."""
+
+    bindings: list[RoleBindingJson]
+
+
+class ServiceAccountJson(TypedDict):
+    """A service account. `id`, `client_id` and `channel_identifier` each name it wherever an address asks for it."""
+
+    id: str
+    client_id: str
+    channel_identifier: str
+    display_name: str
+    username: str
+    description: str
+    contact_email: str | None
+    access_level: AccessLevel
+    scopes: list[str]
+    resources: list[str]
+    status: Literal["enabled", "disabled"]
+    roles: list[RoleBindingJson]
+    credentials: int
+    """How many credentials it has that were neither revoked nor have expired."""
+    organization: str
+    created_at: Time
+
+
+class OwnerJson(TypedDict):
+    """Whom a credential belongs to."""
+
+    type: OwnerKind
+    id: str
+    display_name: str
+
+
+class OverlapJson(TypedDict):
+    """The old secret, which is still accepted."""
+
+    previous_last6: str | None
+    ends_at: Time | None
+    """Null: until the rotation is completed."""
+
+
+class CredentialJson(TypedDict):
+    """A credential, without its secret."""
+
+    id: str
+    kind: CredentialKind
+    name: str
+    description: str
+    owner: OwnerJson
+    status: CredentialStatus
+    display: str
+    """What may be shown of it: its beginning and its last six characters."""
+    access_id: str
+    """The part of the key by which it is looked up; it is no secret."""
+    last6: str | None
+    """Null for an imported key, of which nobody here has seen it."""
+    access_level: AccessLevel
+    scopes: list[str]
+    resources: list[str]
+    allowed_ips: list[str]
+    organization: str
+    project: str | None
+    expires_at: Time | None
+    created_at: Time
+    last_used_at: Time | None
+    """Counted in memory and written every ten seconds."""
+    deactivated_at: Time | None
+    revoked_at: Time | None
+    generation: int
+    """How many secrets it has had."""
+    rotated_at: Time | None
+    rotation: OverlapJson | None
+    """While a rotation is under way."""
+
+
+class CreatedJson(TypedDict):
+    """A new credential, and the one answer that ever carries its secret."""
+
+    credential: CredentialJson
+    secret: str | None
+    """The whole key. Null where the request was sent again with its `Idempotency-Key`."""
+
+
+class CreatedAccountJson(TypedDict):
+    """A new service account, and its first credential if one was asked for."""
+
+    service_account: ServiceAccountJson
+    credential: NotRequired[CredentialJson]
+    secret: NotRequired[str | None]
+    """The whole key. Null where the request was sent again with its `Idempotency-Key`."""
+
+
+def time_json(instant: Instant | None) -> str | None:
     return None if instant is None else to_text(instant)
 
 
-def account_json(view: AccountView) -> dict[str, Any]:
+def account_json(view: AccountView) -> ServiceAccountJson:
     account = view.account
     return {
         "id": account.id,
@@ -232,11 +404,11 @@ def account_json(view: AccountView) -> dict[str, Any]:
     }
 
 
-def bindings_json(bindings: tuple[RoleBinding, ...], organization_id: str) -> list[dict[str, str]]:
+def bindings_json(bindings: tuple[RoleBinding, ...], organization_id: str) -> list[RoleBindingJson]:
     return [{"role": each.role, "on": each.project_id or organization_id} for each in bindings]
 
 
-def credential_json(listed: Listed) -> dict[str, Any]:
+def credential_json(listed: Listed) -> CredentialJson:
     credential = listed.credential
     return {
         "id": credential.id,
@@ -258,71 +430,22 @@ def credential_json(listed: Listed) -> dict[str, Any]:
         "allowed_ips": list(credential.allowed_ips),
         "organization": credential.organization_id,
         "project": credential.project_id,
-        "expires_at": _time(credential.expires_at),
+        "expires_at": time_json(credential.expires_at),
         "created_at": to_text(credential.created_at),
-        "last_used_at": _time(credential.last_used_at),
-        "deactivated_at": _time(credential.deactivated_at),
-        "revoked_at": _time(credential.revoked_at),
+        "last_used_at": time_json(credential.last_used_at),
+        "deactivated_at": time_json(credential.deactivated_at),
+        "revoked_at": time_json(credential.revoked_at),
         "generation": credential.generation,
-        "rotated_at": _time(credential.secret_created_at) if credential.generation > 1 else None,
+        "rotated_at": time_json(credential.secret_created_at) if credential.generation > 1 else None,
         "rotation": None
         if credential.overlap is None
         else {
             "previous_last6": credential.overlap.last6 or None,
-            "ends_at": _time(credential.overlap.ends_at),
+            "ends_at": time_json(credential.overlap.ends_at),
         },
     }
 
 
-def rotation_json(rotation: Rotation) -> dict[str, Any]:
-    return {
-        "credential": rotation.credential.id,
-        "state": rotation.state,
-        "old": None if rotation.old is None else _generation_json(rotation.old),
-        "new": None if rotation.new is None else _generation_json(rotation.new),
-        "safe_to_revoke": not rotation.reasons,
-        "reasons": list(rotation.reasons),
-    }
-
-
-def _generation_json(generation: Generation) -> dict[str, Any]:
-    return {
-        "generation": generation.number,
-        "display": shown(generation.prefix, generation.access_id, generation.last6),
-        "access_id": generation.access_id,
-        "last6": generation.last6 or None,
-        "created_at": to_text(generation.created_at),
-        "superseded_at": _time(generation.superseded_at),
-        "ends_at": _time(generation.ends_at),
-        "ended_at": _time(generation.ended_at),
-        "last_used_at": _time(generation.last_used_at),
-        "uses": generation.uses,
-    }
-
-
-def created_json(created: Created) -> dict[str, Any]:
+def created_json(created: Created) -> CreatedJson:
     """A new credential with its secret: the one answer that ever carries it."""
     return {"credential": credential_json(created.listed), "secret": created.secret.reveal()}
-
-
-def event_json(event: Recorded) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "time": to_text(event.time),
-        "action": event.action,
-        "actor": {
-            "type": event.actor_type,
-            "id": event.actor_id,
-            "display": event.actor_display,
-            "credential_id": event.actor_credential_id,
-        },
-        "target": None
-        if event.target_type is None
-        else {"type": event.target_type, "id": event.target_id, "display": event.target_display},
-        "outcome": event.outcome,
-        "reason": event.reason,
-        "address": event.address,
-        "user_agent": event.user_agent,
-        "request_id": event.request_id,
-        "details": event.details,
-    }

@@ -1,22 +1,27 @@
 """`/v1/credentials/import`, and `/v1/import-prefixes`: how keys begin that may be imported."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from ostiary.core import check
 from ostiary.core.instant import from_text
 from ostiary.core.model import ImportedKey
 from ostiary.http.api.forms import DisplayName, Expiry
 from ostiary.http.api.route import (
+    Answer,
     ApiRoute,
     CallerOf,
+    Listing,
     StrictModel,
     answer,
     body_of,
+    conflict,
+    example,
     nothing,
     perform,
     wiring,
@@ -32,13 +37,17 @@ def _sha256(text: str) -> str:
     return text
 
 
-ImportPrefix = Annotated[str, AfterValidator(check.import_prefix), Field(examples=["sk_live_"])]
+ImportPrefix = Annotated[
+    str,
+    AfterValidator(check.import_prefix),
+    Field(description="How the keys begin.", json_schema_extra={"pattern": check.IMPORT_PREFIX}),
+]
 
 
 class KeyBody(StrictModel):
     """A key of another system: the SHA-256 of the whole string, in hexadecimal."""
 
-    sha256: Annotated[str, AfterValidator(_sha256)]
+    sha256: Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": check.SHA256})]
     name: DisplayName | None = None
     expires_at: Expiry | None = None
 
@@ -50,53 +59,117 @@ class KeyBody(StrictModel):
 class ImportBody(StrictModel):
     """Keys to be imported for one service account."""
 
+    model_config = example(
+        {
+            "prefix": "sk_live_",
+            "owner": "$account",
+            "keys": [
+                {
+                    "sha256": "3f0a377ba0a4a460ecb616f6507ce0d8cfa3e704025d4fda3ed0c5ca05468728",
+                    "name": "billing",
+                }
+            ],
+        }
+    )
+
     prefix: ImportPrefix
-    owner: Annotated[str, Field(min_length=1, max_length=256)]
+    owner: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="The service account's id, client id or channel identifier.",
+        ),
+    ]
     keys: Annotated[list[KeyBody], Field(min_length=1, max_length=MAX_KEYS)]
-    exceed_limits: bool = False
+    exceed_limits: Annotated[
+        bool, Field(description="Beyond the limits of number. An admin of the operator's organization may.")
+    ] = False
 
 
 class PrefixBody(StrictModel):
     """How keys of another system begin."""
 
+    model_config = example({"prefix": "sk_test_"})
+
     prefix: ImportPrefix
 
 
-@router.post("/credentials/import")
+class ImportedJson(TypedDict):
+    """What became of the keys."""
+
+    imported: int
+    skipped: int
+    """Those that exist already, or stood twice."""
+    credentials: list[str | None]
+    """The credential's id for each key, in order; null where it was skipped."""
+
+
+class PrefixJson(TypedDict):
+    """How keys of another system begin."""
+
+    prefix: str
+
+
+@router.post("/credentials/import", responses=conflict("There are as many credentials as there may be."))
 def import_keys(
     request: Request, caller: CallerOf, body: Annotated[ImportBody, Depends(body_of(ImportBody))]
-) -> Response:
+) -> Answer[ImportedJson]:
+    """Import keys of another system by their SHA-256.
+
+    They are verified from then on as they are. A key that exists already is skipped, so a batch can be sent again. The
+    body may have 2 MiB. Needs `write:credentials`, and every scope that the account may use.
+    """
     keys = [each.key() for each in body.keys]
     return perform(
         request, caller, _told, imports.import_keys, body.owner, body.prefix, keys, body.exceed_limits
     )
 
 
-def _told(imported: Imported) -> dict[str, Any]:
+def _told(imported: Imported) -> ImportedJson:
     return {
         "imported": imported.count,
         "skipped": len(imported.credential_ids) - imported.count,
-        # One for each key, in order; null where it was skipped.
         "credentials": list(imported.credential_ids),
     }
 
 
 @router.get("/import-prefixes")
-def list_prefixes(request: Request, caller: CallerOf) -> Response:
+def list_import_prefixes(request: Request, caller: CallerOf) -> Answer[Listing[PrefixJson]]:
+    """List how keys begin that may be imported.
+
+    Needs `read:credentials`.
+    """
     found = wiring(request).store.read(imports.list_prefixes, caller)
     return answer({"data": [{"prefix": each} for each in found], "next_cursor": None})
 
 
-@router.post("/import-prefixes", status_code=201)
-def register_prefix(
+@router.post(
+    "/import-prefixes", status_code=201, responses=conflict("There are as many prefixes as there may be.")
+)
+def register_import_prefix(
     request: Request, caller: CallerOf, body: Annotated[PrefixBody, Depends(body_of(PrefixBody))]
-) -> Response:
+) -> Answer[PrefixJson]:
+    """Register how keys begin that may be imported.
+
+    A form of ours is refused, and what overlaps one. It may be repeated. Needs `write:organization` in the operator's
+    organization.
+    """
     return perform(
-        request, caller, lambda each: {"prefix": each}, imports.register_prefix, body.prefix, status=201
+        request,
+        caller,
+        lambda each: PrefixJson(prefix=each),
+        imports.register_prefix,
+        body.prefix,
+        status=201,
     )
 
 
 @router.delete("/import-prefixes/{prefix}", status_code=204)
-def unregister_prefix(request: Request, caller: CallerOf, prefix: str) -> Response:
+def unregister_import_prefix(request: Request, caller: CallerOf, prefix: str) -> Response:
+    """Look up no key that begins so any more.
+
+    The imported keys stay, and are refused until it is back. Needs `write:organization` in the operator's organization.
+    """
     perform(request, caller, lambda _: {}, imports.unregister_prefix, prefix)
     return nothing()

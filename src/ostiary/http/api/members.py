@@ -7,16 +7,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostiary.http.api.route import (
+    Answer,
     ApiRoute,
     CallerOf,
+    Listing,
     PageOf,
     answer_one,
     body_of,
+    conflict,
     nothing,
     perform,
     wiring,
 )
-from ostiary.http.api.tenant_forms import InvitationBody, RolesBody, invitation_json, member_json
+from ostiary.http.api.tenant_forms import (
+    InvitationBody,
+    InvitationJson,
+    InvitedJson,
+    MemberJson,
+    RolesBody,
+    invitation_json,
+    invited_json,
+    member_json,
+)
 from ostiary.services import members
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Members"])
@@ -27,26 +39,38 @@ def list_members(
     request: Request,
     caller: CallerOf,
     page: PageOf,
-    email: Annotated[str | None, Query(max_length=254)] = None,
-) -> Response:
+    email: Annotated[str | None, Query(max_length=254, description="Only who has this address")] = None,
+) -> Answer[Listing[MemberJson]]:
+    """List the organization's members, newest first.
+
+    Needs `read:members`.
+    """
     found = wiring(request).store.read(members.list_page, caller, email, page.after, page.limit + 1)
     rows = [member_json(each, caller.organization_id) for each in found]
     return page.answer(rows, lambda: found[page.limit - 1].member.id)
 
 
 @router.get("/members/{member}")
-def get(request: Request, caller: CallerOf, member: str) -> Response:
+def get_member(request: Request, caller: CallerOf, member: str) -> Answer[MemberJson]:
+    """Show a member.
+
+    Needs `read:members`.
+    """
     found = wiring(request).store.read(members.get, caller, member)
     return answer_one(member_json(found, caller.organization_id))
 
 
-@router.patch("/members/{member}")
-def set_roles(
+@router.patch("/members/{member}", responses=conflict("The organization would be left without an admin."))
+def set_member_roles(
     request: Request,
     caller: CallerOf,
     member: str,
     body: Annotated[RolesBody, Depends(body_of(RolesBody))],
-) -> Response:
+) -> Answer[MemberJson]:
+    """Replace all roles of a member.
+
+    Nobody gives a role that holds more than they do, or takes one from a member that does. Needs `write:members`.
+    """
     return perform(
         request,
         caller,
@@ -58,8 +82,16 @@ def set_roles(
     )
 
 
-@router.delete("/members/{member}", status_code=204)
-def remove(request: Request, caller: CallerOf, member: str) -> Response:
+@router.delete(
+    "/members/{member}",
+    status_code=204,
+    responses=conflict("The organization would be left without an admin."),
+)
+def remove_member(request: Request, caller: CallerOf, member: str) -> Response:
+    """Remove a member.
+
+    Its direct keys in the organization are revoked. Needs `write:members`, but anyone may leave.
+    """
     perform(
         request,
         caller,
@@ -71,17 +103,18 @@ def remove(request: Request, caller: CallerOf, member: str) -> Response:
     return nothing()
 
 
-@router.post("/invitations", status_code=201)
-def invite(
+@router.post("/invitations", status_code=201, responses=conflict("This user is a member already."))
+def create_invitation(
     request: Request, caller: CallerOf, body: Annotated[InvitationBody, Depends(body_of(InvitationBody))]
-) -> Response:
+) -> Answer[InvitedJson]:
+    """Invite somebody to become a member.
+
+    The answer has the invitation's token once; it is good for seven days. Needs `write:members`.
+    """
     return perform(
         request,
         caller,
-        lambda invited: {
-            "invitation": invitation_json(invited.invitation),
-            "secret": invited.token.reveal(),
-        },
+        invited_json,
         members.invite,
         body.email,
         body.specs(),
@@ -90,18 +123,30 @@ def invite(
 
 
 @router.get("/invitations")
-def list_invitations(request: Request, caller: CallerOf, page: PageOf) -> Response:
+def list_invitations(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[InvitationJson]]:
+    """List the organization's invitations, newest first.
+
+    Needs `read:members`.
+    """
     found = wiring(request).store.read(members.list_invitations, caller, page.after, page.limit + 1)
     return page.answer([invitation_json(each) for each in found], lambda: found[page.limit - 1].id)
 
 
 @router.get("/invitations/{invitation}")
-def get_invitation(request: Request, caller: CallerOf, invitation: str) -> Response:
+def get_invitation(request: Request, caller: CallerOf, invitation: str) -> Answer[InvitationJson]:
+    """Show an invitation.
+
+    Needs `read:members`.
+    """
     return answer_one(invitation_json(wiring(request).store.read(members.get_invitation, caller, invitation)))
 
 
 @router.delete("/invitations/{invitation}", status_code=204)
 def delete_invitation(request: Request, caller: CallerOf, invitation: str) -> Response:
+    """Withdraw an invitation.
+
+    Its token is refused from then on. Needs `write:members`.
+    """
     perform(
         request,
         caller,

@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
-from starlette.responses import Response
 
 from ostiary.http.api.route import (
+    Answer,
     ApiRoute,
     CallerOf,
+    Listing,
     PageOf,
     answer_one,
     body_of,
+    conflict,
     enter,
     perform,
     wiring,
@@ -22,7 +24,9 @@ from ostiary.http.api.route import (
 from ostiary.http.api.tenant_forms import (
     OrganizationBody,
     OrganizationChanges,
+    OrganizationJson,
     PoliciesBody,
+    PoliciesJson,
     organization_json,
     policies_json,
 )
@@ -31,34 +35,54 @@ from ostiary.services import organizations
 router = APIRouter(prefix="/v1/organizations", route_class=ApiRoute, tags=["Organizations"])
 
 
-@router.post("", status_code=201)
-def create(
+@router.post("", status_code=201, responses=conflict("The slug is taken."))
+def create_organization(
     request: Request,
     caller: CallerOf,
     body: Annotated[OrganizationBody, Depends(body_of(OrganizationBody))],
-) -> Response:
+) -> Answer[OrganizationJson]:
+    """Make an organization.
+
+    Its slug is fixed for good. Needs `write:organization` in the operator's organization.
+    """
     return perform(request, caller, organization_json, organizations.create, body.name, body.slug, status=201)
 
 
 @router.get("")
-def list_organizations(request: Request, caller: CallerOf, page: PageOf) -> Response:
+def list_organizations(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[OrganizationJson]]:
+    """List organizations.
+
+    The caller's own; for an admin of the operator's organization all of them, newest first. Needs `read:organization`.
+    """
     found = wiring(request).store.read(organizations.list_page, caller, page.after, page.limit + 1)
     return page.answer([organization_json(each) for each in found], lambda: found[page.limit - 1].id)
 
 
 @router.get("/{organization_id}")
-def get(request: Request, caller: CallerOf, organization_id: str) -> Response:
+def get_organization(request: Request, caller: CallerOf, organization_id: str) -> Answer[OrganizationJson]:
+    """Show an organization.
+
+    Needs `read:organization`.
+    """
     caller = enter(request, caller, organization_id)
     return answer_one(organization_json(wiring(request).store.read(organizations.get, caller)))
 
 
-@router.patch("/{organization_id}")
-def update(
+@router.patch(
+    "/{organization_id}",
+    responses=conflict("The operator's own organization cannot be suspended."),
+)
+def update_organization(
     request: Request,
     caller: CallerOf,
     organization_id: str,
     body: Annotated[OrganizationChanges, Depends(body_of(OrganizationChanges))],
-) -> Response:
+) -> Answer[OrganizationJson]:
+    """Change an organization's name, or suspend it.
+
+    Suspending is the operator's to do: every credential of a suspended organization is refused at once. Needs
+    `write:organization`.
+    """
     return perform(
         request,
         enter(request, caller, organization_id),
@@ -71,7 +95,11 @@ def update(
 
 
 @router.get("/{organization_id}/policies")
-def get_policies(request: Request, caller: CallerOf, organization_id: str) -> Response:
+def get_policies(request: Request, caller: CallerOf, organization_id: str) -> Answer[PoliciesJson]:
+    """Show an organization's limits.
+
+    Needs `read:policies`.
+    """
     caller = enter(request, caller, organization_id)
     return answer_one(policies_json(wiring(request).store.read(organizations.get_policies, caller)))
 
@@ -85,7 +113,12 @@ def update_policies(
     dry_run: Annotated[
         Literal["true"] | None, Query(description="true: check and tell, change nothing")
     ] = None,
-) -> Response:
+) -> Answer[PoliciesJson]:
+    """Change an organization's limits.
+
+    An organization chooses up to its ceilings, which are the operator's to set. A lowered limit removes nothing that
+    exists, and a default lifetime is for new credentials only. Needs `write:policies`.
+    """
     return perform(
         request,
         enter(request, caller, organization_id),

@@ -1,26 +1,28 @@
 """What every route of the management API shares: strict bodies, the caller, cursors, problems, the answer.
 
-FastAPI's own body parsing is never used: `Body(Model)` reads the bytes, parses them strictly, then validates
+FastAPI's own body parsing is never used: `body_of(Model)` reads the bytes, parses them strictly, then validates
 with the model, all field errors at once. Handlers are plain `def`: they touch the store, so they run in a thread.
+What a handler takes (`body_of(Model)`) and returns (`Answer[…]`) is what the OpenAPI document says of it.
 """
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import orjson
 import structlog
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
@@ -33,6 +35,7 @@ from ostiary.services import answers, audit, callers, organizations
 from ostiary.storage.store import Store, Tx
 
 Model = TypeVar("Model", bound=BaseModel)
+Told = TypeVar("Told", bound=Mapping[str, Any])
 T = TypeVar("T")
 
 MAX_PAGE = 200
@@ -55,8 +58,34 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+def example(body: dict[str, Any]) -> ConfigDict:
+    """The configuration of a model of which this is an example; `$account` in it stands for an account's id."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
+def conflict(when: str) -> dict[int | str, dict[str, Any]]:
+    """For `responses=` of a route: when it answers 409."""
+    return {409: {"description": when}}
+
+
+class Answer(Response, Generic[Told]):
+    """A JSON answer of this shape: mypy checks what is told, and the OpenAPI document is made from it."""
+
+
+class Listing(TypedDict, Generic[Told]):
+    """A page of a list."""
+
+    data: list[Told]
+    next_cursor: str | None
+    """What `cursor` has to be for the next page; null on the last one."""
+
+
 class ApiRoute(APIRoute):
     """Turns problems into answers, and puts refusals into the audit log before the answer leaves."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
+        # A handler's answer is whole: FastAPI would take `Answer[…]` for something to validate.
+        super().__init__(path, endpoint, **given | {"response_model": None})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -134,7 +163,11 @@ def wiring(request: Request) -> Wiring:
 def _caller(
     request: Request,
     organization: Annotated[
-        str | None, Query(description="Act in this organization: the operator's admins may, in any")
+        str | None,
+        Query(
+            description="Act in this organization instead of the credential's own. "
+            "An admin of the operator's organization may, in any."
+        ),
     ] = None,
 ) -> Caller:
     """Who calls: judged by the same verdict as every other use of a credential. Raises 401, 403, 404."""
@@ -198,26 +231,35 @@ CallerOf = Annotated[Caller, Depends(_caller)]
 AnyoneOf = Annotated[Caller, Depends(_anyone)]
 
 
-def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
-    """A dependency that reads the body as this model. Raises Problems with a pointer for each wrong field."""
+@dataclass(frozen=True, slots=True)
+class BodyOf(Generic[Model]):
+    """A dependency that reads the body as `model`. Raises Problems with a pointer for each wrong field."""
 
-    async def read(request: Request) -> Model:
+    model: type[Model]
+
+    async def __call__(self, request: Request) -> Model:
         if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
         body = request.state.body = await request.body()
         # A large one would keep verification waiting.
-        return parse(body) if len(body) <= messages.MAX_BODY else await run_in_threadpool(parse, body)
+        return (
+            self._parse(body)
+            if len(body) <= messages.MAX_BODY
+            else await run_in_threadpool(self._parse, body)
+        )
 
-    def parse(body: bytes) -> Model:
+    def _parse(self, body: bytes) -> Model:
         value = messages.strict_json(body)
         messages.refuse_secrets(value)
         try:
-            return model.model_validate(value)
+            return self.model.model_validate(value)
         except ValidationError as error:
             errors = error.errors(include_url=False)[:MAX_ERRORS]
             raise invalid_fields(tuple(field_error(each) for each in errors)) from None
 
-    return read
+
+def body_of(model: type[Model]) -> BodyOf[Model]:
+    return BodyOf(model)
 
 
 def field_error(error: Any) -> FieldError:
@@ -247,7 +289,7 @@ class Page:
     limit: int
     _sign: Callable[[str], str]
 
-    def answer(self, rows: list[dict[str, Any]], key: Callable[[], str]) -> Response:
+    def answer(self, rows: list[Told], key: Callable[[], str]) -> Answer[Listing[Told]]:
         """A page of at most `limit` of the rows; one row more was asked for, to know whether there is a next."""
         more = len(rows) > self.limit
         return answer({"data": rows[: self.limit], "next_cursor": self._sign(key()) if more else None})
@@ -256,8 +298,14 @@ class Page:
 def _page(
     request: Request,
     caller: CallerOf,
-    limit: Annotated[str | None, Query(description=f"1 to {MAX_PAGE}, default {DEFAULT_PAGE}")] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    limit: Annotated[
+        str | None,
+        Query(description="How many rows a page has at most."),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}),
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before. Leave it out for the first page.")
+    ] = None,
 ) -> Page:
     number = DEFAULT_PAGE
     if limit is not None:
@@ -295,12 +343,12 @@ PageOf = Annotated[Page, Depends(_page)]
 def perform(
     request: Request,
     caller: Caller,
-    tell: Callable[[T], dict[str, Any]],
+    tell: Callable[[T], Told],
     work: Callable[..., T],
     *args: Any,
     status: int = 200,
-    current: Callable[[Tx, Caller], dict[str, Any]] | None = None,
-) -> Response:
+    current: Callable[[Tx, Caller], Mapping[str, Any]] | None = None,
+) -> Answer[Told]:
     """Write: run `work(tx, caller, *args)` and answer with what `tell` makes of it.
 
     With `If-Match`, only if the tag is that of what `current` reads in the same transaction. With an
@@ -309,7 +357,7 @@ def perform(
     matched = messages.header(request.scope["headers"], b"if-match")
     key = messages.header(request.scope["headers"], b"idempotency-key") if request.method == "POST" else None
 
-    def act(tx: Tx, caller: Caller) -> dict[str, Any]:
+    def act(tx: Tx, caller: Caller) -> Told:
         caller = callers.refreshed(tx, caller)
         if matched is not None and current is not None:
             tags = [tag.strip().removeprefix("W/") for tag in matched.decode("latin-1").split(",")]
@@ -329,7 +377,7 @@ def perform(
     body: bytes = getattr(request.state, "body", b"")
     asked = f"{request.method} {request.url.path}?{request.url.query}\0".encode() + body
     status, value, again = store.write(answers.once, caller, key.decode(), asked, status, act)
-    response = answer(value, status)
+    response = answer(cast("Told", value), status)
     if again:
         response.headers["idempotency-replayed"] = "true"
     return response
@@ -339,22 +387,22 @@ VOLATILE = frozenset({"last_used_at", "credentials", "secret"})
 """Members that change by themselves, and do not make another version of what is told."""
 
 
-def etag(value: dict[str, Any]) -> str:
+def etag(value: Mapping[str, Any]) -> str:
     """The entity tag of a resource's JSON."""
     lasting = {name: member for name, member in value.items() if name not in VOLATILE}
     return f'"{blake2b(orjson.dumps(lasting, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()}"'
 
 
-def answer_one(value: dict[str, Any]) -> Response:
+def answer_one(value: Told) -> Answer[Told]:
     """One resource, with its entity tag."""
     response = answer(value)
     response.headers["etag"] = etag(value)
     return response
 
 
-def answer(value: Any, status: int = 200) -> Response:
+def answer(value: Told, status: int = 200) -> Answer[Told]:
     """A JSON answer that no cache keeps."""
-    return Response(orjson.dumps(value), status, {"cache-control": "no-store"}, media_type="application/json")
+    return Answer(orjson.dumps(value), status, {"cache-control": "no-store"}, media_type="application/json")
 
 
 def nothing() -> Response:

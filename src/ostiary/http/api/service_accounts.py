@@ -1,7 +1,7 @@
 """`/v1/service-accounts`. `{account}` is an id, a client id or a channel identifier."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
@@ -11,19 +11,27 @@ from ostiary.core.permission import Caller
 from ostiary.http.api.forms import (
     AccountBody,
     AccountChanges,
+    CreatedAccountJson,
+    CreatedJson,
+    CredentialJson,
     OwnedCredentialBody,
     RoleBindingsBody,
+    RoleBindingsJson,
+    ServiceAccountJson,
     account_json,
     bindings_json,
     created_json,
     credential_json,
 )
 from ostiary.http.api.route import (
+    Answer,
     ApiRoute,
     CallerOf,
+    Listing,
     PageOf,
     answer_one,
     body_of,
+    conflict,
     nothing,
     perform,
     wiring,
@@ -36,27 +44,48 @@ from ostiary.storage.store import Tx
 router = APIRouter(prefix="/v1/service-accounts", route_class=ApiRoute, tags=["Service accounts"])
 
 
-@router.post("", status_code=201)
-def create(
+@router.post(
+    "",
+    status_code=201,
+    responses=conflict(
+        "The username is taken, or was before; or there are as many credentials as there may be."
+    ),
+)
+def create_service_account(
     request: Request, caller: CallerOf, body: Annotated[AccountBody, Depends(body_of(AccountBody))]
-) -> Response:
+) -> Answer[CreatedAccountJson]:
+    """Make a service account.
+
+    With `credential` its first credential is made in the same transaction, and the answer has the secret once. Needs
+    `write:service-accounts`, for a credential `write:credentials`, and every scope of the roles that it gives.
+    """
     first = body.credential and body.credential.spec()
     return perform(request, caller, _told, credentials.create_account, body.spec(), first, status=201)
 
 
-def _told(made: tuple[AccountView, Created | None]) -> dict[str, Any]:
+def _told(made: tuple[AccountView, Created | None]) -> CreatedAccountJson:
     view, created = made
-    value = {"service_account": account_json(view)}
-    return value if created is None else value | created_json(created)
+    account = account_json(view)
+    return (
+        {"service_account": account}
+        if created is None
+        else {"service_account": account, **created_json(created)}
+    )
 
 
 @router.get("")
-def list_accounts(
+def list_service_accounts(
     request: Request,
     caller: CallerOf,
     page: PageOf,
-    username: Annotated[str | None, Query(max_length=64)] = None,
-) -> Response:
+    username: Annotated[
+        str | None, Query(max_length=64, description="Only the account of this username.")
+    ] = None,
+) -> Answer[Listing[ServiceAccountJson]]:
+    """List the organization's service accounts, newest first.
+
+    Needs `read:service-accounts`.
+    """
     found = wiring(request).store.read(
         directory.list_service_accounts, caller, username, page.after, page.limit + 1
     )
@@ -64,19 +93,28 @@ def list_accounts(
 
 
 @router.get("/{account}")
-def get(request: Request, caller: CallerOf, account: str) -> Response:
+def get_service_account(request: Request, caller: CallerOf, account: str) -> Answer[ServiceAccountJson]:
+    """Show a service account.
+
+    Needs `read:service-accounts`.
+    """
     return answer_one(
         account_json(wiring(request).store.read(directory.get_service_account, caller, account))
     )
 
 
 @router.patch("/{account}")
-def update(
+def update_service_account(
     request: Request,
     caller: CallerOf,
     account: str,
     body: Annotated[AccountChanges, Depends(body_of(AccountChanges))],
-) -> Response:
+) -> Answer[ServiceAccountJson]:
+    """Change a service account.
+
+    Sending scopes makes the level `fine_grained`, sending the level `full` empties the list. Its credentials are judged
+    by the new limits at once. Needs `write:service-accounts`, and every scope that its keys may then use.
+    """
     return perform(
         request,
         caller,
@@ -89,7 +127,11 @@ def update(
 
 
 @router.delete("/{account}", status_code=204)
-def delete(request: Request, caller: CallerOf, account: str) -> Response:
+def delete_service_account(request: Request, caller: CallerOf, account: str) -> Response:
+    """Delete a service account.
+
+    All of its credentials are revoked in the same transaction. Its username stays taken. Needs `write:service-accounts`.
+    """
     perform(
         request, caller, lambda _: {}, directory.delete_service_account, account, current=_current(account)
     )
@@ -97,36 +139,52 @@ def delete(request: Request, caller: CallerOf, account: str) -> Response:
 
 
 @router.post("/{account}/disable")
-def disable(request: Request, caller: CallerOf, account: str) -> Response:
+def disable_service_account(request: Request, caller: CallerOf, account: str) -> Answer[ServiceAccountJson]:
+    """Disable a service account.
+
+    All of its credentials are refused until it is enabled. It may be repeated. Needs `write:service-accounts`.
+    """
     return perform(
         request, caller, account_json, directory.set_disabled, account, True, current=_current(account)
     )
 
 
 @router.post("/{account}/enable")
-def enable(request: Request, caller: CallerOf, account: str) -> Response:
+def enable_service_account(request: Request, caller: CallerOf, account: str) -> Answer[ServiceAccountJson]:
+    """Enable a service account.
+
+    Its credentials are accepted again. It may be repeated. Needs `write:service-accounts`, and every scope of its roles.
+    """
     return perform(
         request, caller, account_json, directory.set_disabled, account, False, current=_current(account)
     )
 
 
 @router.get("/{account}/role-bindings")
-def list_role_bindings(request: Request, caller: CallerOf, account: str) -> Response:
+def list_account_bindings(request: Request, caller: CallerOf, account: str) -> Answer[RoleBindingsJson]:
+    """List the roles of a service account.
+
+    Needs `read:service-accounts`.
+    """
     bindings = wiring(request).store.read(directory.list_role_bindings, caller, account)
     return answer_one({"bindings": bindings_json(bindings, caller.organization_id)})
 
 
 @router.put("/{account}/role-bindings")
-def set_role_bindings(
+def set_account_bindings(
     request: Request,
     caller: CallerOf,
     account: str,
     body: Annotated[RoleBindingsBody, Depends(body_of(RoleBindingsBody))],
-) -> Response:
+) -> Answer[RoleBindingsJson]:
+    """Replace all role bindings of a service account.
+
+    Needs `write:service-accounts`, and every scope of the roles that it gives.
+    """
     return perform(
         request,
         caller,
-        lambda bindings: {"bindings": bindings_json(bindings, caller.organization_id)},
+        lambda bindings: RoleBindingsJson(bindings=bindings_json(bindings, caller.organization_id)),
         directory.set_role_bindings,
         account,
         body.specs(),
@@ -136,23 +194,38 @@ def set_role_bindings(
     )
 
 
-@router.post("/{account}/credentials", status_code=201)
+@router.post(
+    "/{account}/credentials",
+    status_code=201,
+    responses=conflict("The account is disabled, or there are as many credentials as there may be."),
+)
 def create_credential(
     request: Request,
     caller: CallerOf,
     account: str,
     body: Annotated[OwnedCredentialBody, Depends(body_of(OwnedCredentialBody))],
-) -> Response:
+) -> Answer[CreatedJson]:
+    """Make a credential for a service account.
+
+    This is the only answer that ever has its secret. Needs `write:credentials`, and every scope that the credential may
+    use.
+    """
     return perform(request, caller, created_json, credentials.create, account, body.spec(), status=201)
 
 
 @router.get("/{account}/credentials")
-def list_credentials(request: Request, caller: CallerOf, account: str, page: PageOf) -> Response:
+def list_account_credentials(
+    request: Request, caller: CallerOf, account: str, page: PageOf
+) -> Answer[Listing[CredentialJson]]:
+    """List the credentials of a service account, newest first.
+
+    Needs `read:credentials`.
+    """
     found = wiring(request).store.read(
         credentials.list_page, caller, account, None, page.after, page.limit + 1
     )
     return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
 
 
-def _current(account: str) -> Callable[[Tx, Caller], dict[str, Any]]:
+def _current(account: str) -> Callable[[Tx, Caller], ServiceAccountJson]:
     return lambda tx, caller: account_json(directory.get_service_account(tx, caller, account))

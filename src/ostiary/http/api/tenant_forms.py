@@ -1,24 +1,28 @@
 """Request bodies and answers of what an organization is made of: projects, members, roles, policies."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from typing_extensions import TypedDict
 
 from ostiary.core.instant import duration_from_text, duration_to_text, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
 from ostiary.core.permission import Policy
 from ostiary.http.api.forms import (
+    DURATION,
     Description,
     DisplayName,
     Email,
     Name64,
     Names,
+    RoleBindingJson,
     RoleBody,
+    Time,
     Username,
     bindings_json,
 )
-from ostiary.http.api.route import StrictModel
-from ostiary.services.members import MemberView
+from ostiary.http.api.route import StrictModel, example
+from ostiary.services.members import Invited, MemberView
 from ostiary.services.organizations import LIMITS, PolicyView
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import MAX_ROLES, RoleSpec
@@ -48,21 +52,37 @@ def _delay(value: Any) -> Any:
     return _length(value)
 
 
-Number = Annotated[int | str | None, BeforeValidator(_number), Field(examples=[10, "none"])]
-Length = Annotated[str | None, BeforeValidator(_length), Field(examples=["90d", "none"])]
-Delay = Annotated[str | None, BeforeValidator(_delay), Field(examples=["24h"])]
+_NONE: Any = {"const": "none", "description": "No limit."}
+_NULL: Any = {"type": "null", "description": "Back to the installation's default."}
+_DURATION: Any = {"type": "string", "pattern": DURATION}
+Number = Annotated[
+    int | str | None,
+    BeforeValidator(_number),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}, _NONE, _NULL]}),
+]
+Length = Annotated[str | None, BeforeValidator(_length), WithJsonSchema({"anyOf": [_DURATION, _NONE, _NULL]})]
+Delay = Annotated[str | None, BeforeValidator(_delay), WithJsonSchema({"anyOf": [_DURATION, _NULL]})]
 
 
 class OrganizationBody(StrictModel):
+    """An organization to be made."""
+
+    model_config = example({"name": "Umbrella", "slug": "umbrella-corp"})
+
     name: DisplayName
     slug: Username
 
 
 class OrganizationChanges(StrictModel):
-    """`suspended` is the operator's to say."""
+    """Members that are sent are changed, the others stay."""
+
+    model_config = example({"name": "Acme Incorporated"})
 
     name: DisplayName | None = None
-    suspended: bool | None = None
+    suspended: Annotated[
+        bool | None,
+        Field(description="The operator's to say: every credential of a suspended organization is refused."),
+    ] = None
 
 
 class LimitsBody(StrictModel):
@@ -90,8 +110,20 @@ class LimitsBody(StrictModel):
 
 
 class PoliciesBody(LimitsBody):
-    ceilings: LimitsBody | None = None
-    """The operator's: what the organization may choose up to."""
+    """Limits that are sent are changed, the others stay."""
+
+    model_config = example(
+        {
+            "default_credential_lifetime": "90d",
+            "max_credentials_per_service_account": 5,
+            "deletion_delay": None,
+        }
+    )
+
+    ceilings: Annotated[
+        LimitsBody | None,
+        Field(description="The operator's to set: what the organization may choose up to."),
+    ] = None
 
 
 def _units(name: str, value: Any) -> Any:
@@ -101,12 +133,20 @@ def _units(name: str, value: Any) -> Any:
 
 
 class ProjectBody(StrictModel):
+    """A project to be made."""
+
+    model_config = example({"name": "Website", "code": "website", "description": "What customers see"})
+
     name: DisplayName
-    code: Username | None = None
+    code: Annotated[Username | None, Field(description="Without it, one is made of the name.")] = None
     description: Description = ""
 
 
 class ProjectChanges(StrictModel):
+    """Members that are sent are changed, the others stay."""
+
+    model_config = example({"name": "Public website"})
+
     name: DisplayName = ""
     description: Description = ""
 
@@ -115,11 +155,24 @@ class ProjectChanges(StrictModel):
 
 
 class ProjectBindingBody(StrictModel):
-    principal: Annotated[str, Field(min_length=1, max_length=256)]
-    role: Name64
+    """Who has which role on the project."""
+
+    principal: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="A member's id, or the id, client id or channel identifier of a service account.",
+        ),
+    ]
+    role: Annotated[Name64, Field(description="The name of a role of the organization.")]
 
 
 class ProjectBindingsBody(StrictModel):
+    """Everyone who is to have a role on the project; they replace those who have."""
+
+    model_config = example({"bindings": [{"principal": "$account", "role": "viewer"}]})
+
     bindings: Annotated[list[ProjectBindingBody], Field(max_length=1000)]
 
     def asked(self) -> tuple[ProjectBinding, ...]:
@@ -127,6 +180,10 @@ class ProjectBindingsBody(StrictModel):
 
 
 class RolesBody(StrictModel):
+    """Every role that is to be held; they replace those that are."""
+
+    model_config = example({"roles": [{"role": "developer"}]})
+
     roles: Annotated[list[RoleBody], Field(max_length=MAX_ROLES)]
 
     def specs(self) -> tuple[RoleSpec, ...]:
@@ -134,16 +191,32 @@ class RolesBody(StrictModel):
 
 
 class InvitationBody(RolesBody):
+    """Who is invited, and the roles that they get when they accept."""
+
+    model_config = example({"email": "dana@acme.example", "roles": [{"role": "viewer"}]})
+
     email: Email
 
 
 class RoleForm(StrictModel):
+    """A role to be made."""
+
+    model_config = example(
+        {"name": "agent-reader", "description": "Looks at agents", "scopes": ["read:agents"]}
+    )
+
     name: Username
     description: Description = ""
-    scopes: Names
+    scopes: Annotated[
+        Names, Field(description="What the role grants: scopes of the catalogue or of this API.")
+    ]
 
 
 class RoleChanges(StrictModel):
+    """Members that are sent are changed, the others stay."""
+
+    model_config = example({"scopes": ["read:agents", "read:plugins"]})
+
     description: Description = ""
     scopes: Names = []
 
@@ -153,13 +226,127 @@ class RoleChanges(StrictModel):
 
 
 class ScopeBody(StrictModel):
-    scope: Annotated[str, AfterValidator(str), Field(max_length=96, examples=["read:invoices"])]
+    """A scope for the catalogue."""
+
+    model_config = example({"scope": "read:invoices"})
+
+    scope: Annotated[
+        str,
+        Field(
+            max_length=96,
+            description="`verb:noun`. The nouns of this API are reserved.",
+            json_schema_extra={"pattern": "^[a-z]{1,32}:[a-z][a-z0-9-]{0,62}$"},
+        ),
+    ]
 
 
 # Answers
 
 
-def organization_json(organization: Organization) -> dict[str, Any]:
+class OrganizationJson(TypedDict):
+    """A tenant: its members, accounts, credentials and log are its own."""
+
+    id: str
+    slug: str
+    name: str
+    operator: bool
+    """Whether it is the one that runs this installation."""
+    status: Literal["active", "suspended"]
+    created_at: Time
+
+
+class LimitJson(TypedDict):
+    """One limit: a number or a length of time, null for none."""
+
+    value: int | str | None
+    """What is in force."""
+    default: int | str | None
+    """The installation's."""
+    ceiling: int | str | None
+    """What the organization may choose up to."""
+    own: bool
+    """Whether it was chosen for this organization."""
+    count: NotRequired[int]
+    """How many there are, where it is a number of things."""
+
+
+class PoliciesJson(TypedDict):
+    """An organization's limits by name."""
+
+    limits: dict[str, LimitJson]
+
+
+class ProjectJson(TypedDict):
+    """A part of an organization to which access can be given. `id` and `code` each name it."""
+
+    id: str
+    code: str
+    name: str
+    description: str
+    organization: str
+    created_at: Time
+
+
+class ProjectBindingJson(TypedDict):
+    """Who has which role on the project."""
+
+    principal: str
+    role: str
+
+
+class ProjectBindingsJson(TypedDict):
+    """Everyone who has a role on the project."""
+
+    bindings: list[ProjectBindingJson]
+
+
+class MemberJson(TypedDict):
+    """A user in an organization."""
+
+    id: str
+    email: str
+    status: Literal["active", "disabled"]
+    roles: list[RoleBindingJson]
+    joined_at: Time
+
+
+class InvitationJson(TypedDict):
+    """An invitation to become a member, without its token."""
+
+    id: str
+    email: str
+    roles: list[RoleBindingJson]
+    created_at: Time
+    expires_at: Time
+    accepted_at: Time | None
+
+
+class InvitedJson(TypedDict):
+    """A new invitation, and the one answer that ever carries its token."""
+
+    invitation: InvitationJson
+    secret: str | None
+    """The token. Null where the request was sent again with its `Idempotency-Key`."""
+
+
+class RoleJson(TypedDict):
+    """A role: a name for some scopes."""
+
+    id: str | None
+    """Null for a built-in role."""
+    name: str
+    description: str
+    scopes: list[str]
+    built_in: bool
+
+
+class ScopeJson(TypedDict):
+    """A scope of the catalogue."""
+
+    scope: str
+
+
+def organization_json(organization: Organization) -> OrganizationJson:
     return {
         "id": organization.id,
         "slug": organization.slug,
@@ -170,7 +357,7 @@ def organization_json(organization: Organization) -> dict[str, Any]:
     }
 
 
-def policies_json(view: PolicyView) -> dict[str, Any]:
+def policies_json(view: PolicyView) -> PoliciesJson:
     def told(policy: Policy, name: str) -> Any:
         value = getattr(policy, name)
         return value if value is None or name in NUMBERS else duration_to_text(value)
@@ -179,7 +366,7 @@ def policies_json(view: PolicyView) -> dict[str, Any]:
         "max_credentials_per_organization": view.credentials,
         "max_service_accounts": view.service_accounts,
     }
-    limits = {}
+    limits: dict[str, LimitJson] = {}
     for name in LIMITS:
         limits[name] = {
             "value": told(view.policy, name),
@@ -192,7 +379,7 @@ def policies_json(view: PolicyView) -> dict[str, Any]:
     return {"limits": limits}
 
 
-def project_json(project: Project) -> dict[str, Any]:
+def project_json(project: Project) -> ProjectJson:
     return {
         "id": project.id,
         "code": project.code,
@@ -203,11 +390,11 @@ def project_json(project: Project) -> dict[str, Any]:
     }
 
 
-def project_bindings_json(bindings: list[tuple[str, RoleBinding]]) -> dict[str, Any]:
+def project_bindings_json(bindings: list[tuple[str, RoleBinding]]) -> ProjectBindingsJson:
     return {"bindings": [{"principal": who, "role": binding.role} for who, binding in bindings]}
 
 
-def member_json(view: MemberView, organization_id: str) -> dict[str, Any]:
+def member_json(view: MemberView, organization_id: str) -> MemberJson:
     return {
         "id": view.member.id,
         "email": view.member.email,
@@ -217,7 +404,7 @@ def member_json(view: MemberView, organization_id: str) -> dict[str, Any]:
     }
 
 
-def invitation_json(invitation: Invitation) -> dict[str, Any]:
+def invitation_json(invitation: Invitation) -> InvitationJson:
     return {
         "id": invitation.id,
         "email": invitation.email,
@@ -228,7 +415,12 @@ def invitation_json(invitation: Invitation) -> dict[str, Any]:
     }
 
 
-def role_json(role: Role) -> dict[str, Any]:
+def invited_json(invited: Invited) -> InvitedJson:
+    """A new invitation with its token: the one answer that ever carries it."""
+    return {"invitation": invitation_json(invited.invitation), "secret": invited.token.reveal()}
+
+
+def role_json(role: Role) -> RoleJson:
     return {
         "id": role.id,
         "name": role.name,

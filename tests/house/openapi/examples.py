@@ -1,0 +1,211 @@
+"""The examples of the OpenAPI document: each request is sent to the application, and its answer is what it told.
+
+Every operation meets the same house, so an example does not depend on the others. Clock and random bytes are the
+test's, so it comes out alike each time.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from ostiary.core.instant import DAY, HOUR, MINUTE
+from ostiary.core.secret import looks_like_secret
+from ostiary.services import authorization, credentials, imports, members, projects, roles, rotation
+from ostiary.services.roles import RoleSpec
+from ostiary.storage import engines
+from ostiary.storage.store import Store
+from ostiary.storage.volatile import ChangeNumber
+from tests.cast import Answer, Clock, Entropy, Front, House, migrated, move_in
+
+RULE: Final = {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
+PROXY: Final = "127.0.0.1"
+LISTED: Final = 2
+"""Rows in the example of a list that has pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What was sent and what came back, secrets shortened."""
+
+    body: Any
+    answer: Any
+    status: int
+    headers: frozenset[str]
+    takes_if_match: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An operation to be tried: `path` is its template, `paged` whether it is a list with pages."""
+
+    id: str
+    method: str
+    path: str
+    body: Any
+    status: int
+    paged: bool
+    headers: dict[str, str]
+
+
+class Studio:
+    """Makes the house once and a copy of it for each example."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._database = directory / "first.db"
+        database = migrated(engines.connect(engines.sqlite_url(self._database)))
+        self._house = move_in(database, directory)
+        self.names = _furnish(self._house)
+        database.dispose()
+
+    @contextmanager
+    def house(self, seed: str) -> Iterator[Front]:
+        """A copy of the house, an hour later, with random bytes of its own."""
+        path = self._directory / f"{seed}.db"
+        shutil.copy(self._database, path)
+        database = engines.connect(engines.sqlite_url(path))
+        number = ChangeNumber(self._directory / f"{seed}.number")
+        clock = Clock(self._house.clock.now + HOUR)
+        entropy = Entropy(int.from_bytes(seed.encode()))
+        store = Store(database, self._house.store.installation, clock, entropy, number.increase)
+        front = Front(
+            replace(self._house, store=store, clock=clock, number=number),
+            self._directory,
+            trusted_proxies=PROXY,
+        )
+        try:
+            yield front
+        finally:
+            front.close()
+            database.dispose()
+            number.close()
+            path.unlink()
+
+    def take(self, asked: Asked) -> Example:
+        """Try an operation with Alice's key. AssertionError if it does not answer as documented."""
+        body = self.fill(asked.body)
+        target = asked.path.format(**self.names) + (f"?limit={LISTED}" if asked.paged else "")
+        with self.house(asked.id) as front:
+            PREPARE.get(asked.id, nothing)(front, self.names)
+
+            def ask(**headers: str) -> Answer:
+                return front.ask(
+                    asked.method.upper(),
+                    target,
+                    body,
+                    key=front.house.alice_key,
+                    headers={"user-agent": "curl/8.14.1", **asked.headers, **headers},
+                    peer=PROXY,
+                )
+
+            answer = ask() if asked.method == "get" else ask(**{"if-match": '"stale"'})
+            takes_if_match = answer.status == 412
+            if takes_if_match:
+                answer = ask()
+        assert answer.status == asked.status, (asked.id, answer.status, answer.body)
+        return Example(
+            _shortened(body),
+            _shortened(answer.json()) if answer.body else None,
+            answer.status,
+            frozenset(answer.headers),
+            takes_if_match,
+        )
+
+    def fill(self, body: Any) -> Any:
+        """An example with the house's own names in it."""
+        return json.loads(Template(json.dumps(body)).substitute(self.names))
+
+
+def _shortened(value: Any, name: str = "") -> Any:
+    """Without whole secrets: nobody shall take one of them for a key, or a scanner for a leak."""
+    if isinstance(value, dict):
+        return {inner: _shortened(each, inner) for inner, each in value.items()}
+    if isinstance(value, list):
+        return [_shortened(each) for each in value]
+    if isinstance(value, str) and (name == "secret" or looks_like_secret(value)):
+        return f"{value[:11]}…"
+    return value
+
+
+@contextmanager
+def studio() -> Iterator[Studio]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield Studio(Path(directory))
+
+
+def _furnish(house: House) -> dict[str, str]:
+    """Something of each kind, and the name under which path templates and examples know it."""
+    bot = house.account("CI bot", description="Builds and ships", contact_email="ops@acme.example")
+    key = house.key(bot, name="nightly build", scopes=("read:agents",), resources=("agents/*",))
+    project = house.store.write(projects.create, house.alice, "Shop", None, "What customers buy from")
+    role = house.store.write(roles.create_role, house.alice, "reader", "Looks only", ("read:agents",))
+    invited = house.store.write(members.invite, house.alice, "erin@acme.example", [RoleSpec("viewer")])
+    house.store.write(authorization.put_rule, house.alice, "agents", RULE)
+    house.store.write(imports.register_prefix, house.alice, "sk_live_")
+    house.clock.advance(HOUR)
+    assert house.bob.actor.id is not None
+    assert role.id is not None
+    return {
+        "organization_id": house.acme.id,
+        "project": project.id,
+        "member": house.bob.actor.id,
+        "invitation": invited.invitation.id,
+        "role": role.id,
+        "scope": "write:plugins",
+        "account": bot.account.id,
+        "credential": key.listed.credential.id,
+        "secret": key.secret.reveal(),
+        "prefix": "sk_live_",
+        "name": "agents",
+        "rule": "agents",
+        "path": "v1/agents/agent_1",
+    }
+
+
+def nothing(_front: Front, _names: dict[str, str]) -> None:
+    pass
+
+
+def _revoke_long_ago(front: Front, names: dict[str, str]) -> None:
+    house = front.house
+    house.store.write(credentials.revoke, house.alice, names["credential"])
+    house.clock.advance(2 * DAY)
+
+
+def _deactivate(front: Front, names: dict[str, str]) -> None:
+    front.house.store.write(credentials.deactivate, front.house.alice, names["credential"])
+
+
+def _rotate(front: Front, names: dict[str, str]) -> None:
+    house = front.house
+    house.store.write(rotation.rotate, house.alice, names["credential"], DAY, None)
+    house.clock.advance(HOUR)
+
+
+def _act(front: Front, names: dict[str, str]) -> None:
+    agent = {"user-agent": "curl/8.14.1"}
+    for address in (
+        f"credentials/{names['credential']}/revoke",
+        f"service-accounts/{names['account']}/disable",
+    ):
+        front.house.clock.advance(MINUTE)
+        done = front.ask(
+            "POST", f"/v1/{address}", key=front.house.alice_key, headers=agent, peer="203.0.113.7"
+        )
+        assert done.status == 200
+
+
+PREPARE: Final[dict[str, Callable[[Front, dict[str, str]], None]]] = {
+    # What has to have happened before an operation can succeed, or has something to tell.
+    "activate_credential": _deactivate,
+    "delete_credential": _revoke_long_ago,
+    "end_rotation": _rotate,
+    "get_rotation": _rotate,
+    "list_audit_events": _act,
+}

@@ -1,0 +1,183 @@
+"""The OpenAPI document says what the API does, and can be read by others' tools."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
+from ostiary.core.secret import looks_like_secret
+from ostiary.http.api.route import ApiRoute
+from ostiary.services import credentials
+from ostiary.services.minting import CredentialSpec
+from tests.cast import Front
+from tests.house.generated_pages import OPENAPI
+from tests.house.openapi import document, words
+from tests.house.openapi.examples import studio
+from tests.http.routes import methods_of
+
+DOCUMENT: dict[str, Any] = json.loads(OPENAPI.read_text("utf-8"))
+OPERATIONS = {
+    operation["operationId"]: (method, path, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+def test_the_document_is_fresh_and_its_examples_are_true() -> None:
+    """§4 of the interface breaks: the document tells of another API, or an example of it is refused.
+
+    `make docs` writes it. Making it sends every example to the application and takes down what it answers.
+    """
+    assert OPENAPI.read_text("utf-8") == document.text()
+
+
+def test_others_can_read_it() -> None:
+    """§4 of the interface breaks: the document is no OpenAPI 3.1."""
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
+
+
+def test_every_address_is_in_it(front: Front) -> None:
+    """§4 of the interface breaks: an address can be used and is not documented, or the other way round."""
+    has = {
+        (method, path)
+        for path, methods in methods_of(front).items()
+        for method in methods - {"HEAD"}
+        if not path.startswith(("/docs", "/openapi.json"))
+    }
+    told = {(method.upper(), path) for method, path, _ in OPERATIONS.values()}
+    assert has == told
+
+
+def test_the_routes_of_the_api_are_ours() -> None:
+    """§2.5 of the house breaks: a route does without what `ApiRoute` brings, or FastAPI reads its body."""
+    for route in document.routes():
+        assert isinstance(route, ApiRoute)
+        assert route.body_field is None
+        assert route.response_field is None
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_says_what_it_does(name: str) -> None:
+    """§4 of the interface breaks: nobody learns from the document what an operation does, takes or needs."""
+    method, path, operation = OPERATIONS[name]
+    assert re.fullmatch("[a-z]+(_[a-z]+)*", name)
+    assert 10 <= len(operation["summary"]) <= 80
+    assert operation["tags"][0] in words.TAGS
+    if path.startswith("/v1/") and "authorize" not in path:
+        named = set(re.findall(r"`([a-z]+:[a-z-]+)`", operation["description"])) - {"verb:noun"}
+        assert named <= API_SCOPES
+        assert named or re.search("Any valid credential may ask|It needs no scope", operation["description"])
+    told = [parameter(each) for each in operation.get("parameters", [])]
+    assert all(each["description"] for each in told)
+    assert {each["name"] for each in told if each["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path))
+    assert [status for status in operation["responses"] if status.startswith("2")]
+    content = [
+        each
+        for status, response in operation["responses"].items()
+        if status.startswith("2")
+        for each in response.get("content", {}).values()
+    ]
+    assert all("example" in each for each in [*content, *bodies(operation)])
+    assert method != "get" or not bodies(operation)
+
+
+def bodies(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(operation.get("requestBody", {}).get("content", {}).values())
+
+
+def parameter(either: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = (
+        DOCUMENT["components"]["parameters"][either["$ref"].rpartition("/")[2]]
+        if "$ref" in either
+        else either
+    )
+    return found
+
+
+def test_every_tag_is_used() -> None:
+    """§4 of the interface breaks: a chapter of the document is empty."""
+    assert {operation["tags"][0] for _, _, operation in OPERATIONS.values()} == set(words.TAGS)
+
+
+def examples() -> Iterator[tuple[str, Any, Any]]:
+    """Where each example of the document stands, its schema, and it."""
+    pending: list[tuple[str, Any]] = [("", DOCUMENT)]
+    while pending:
+        where, each = pending.pop()
+        if isinstance(each, list):
+            pending += [(f"{where}/{number}", inner) for number, inner in enumerate(each)]
+        elif isinstance(each, dict):
+            if "schema" in each and "example" in each:
+                yield where, each["schema"], each["example"]
+            pending += [(f"{where}/{name}", inner) for name, inner in each.items() if name != "example"]
+
+
+def test_an_example_has_the_shape_that_is_documented() -> None:
+    """§4 of the interface breaks: an example contradicts the schema beside it."""
+    checked = 0
+    for where, schema, value in examples():
+        # References within the document resolve against a schema that holds its components.
+        whole = {**schema, "components": DOCUMENT["components"]}
+        validator = Draft202012Validator(whole, format_checker=FormatChecker())
+        assert [error.message for error in validator.iter_errors(value)] == [], where
+        checked += 1
+    assert checked > len(OPERATIONS)
+
+
+@pytest.mark.promise("P7")
+def test_the_document_shows_no_secret() -> None:
+    """P7 breaks: an example holds a whole key, or the document tells of the machine that it was made on."""
+    text = OPENAPI.read_text("utf-8")
+    assert not looks_like_secret(text)
+    assert re.findall(r"https?://[^\s\"`]*", text) == []
+    assert DOCUMENT["servers"] == [{"url": "/"}]
+
+
+def needed() -> dict[str, str]:
+    """Operations whose description names the scope that they need, and it."""
+    found = {}
+    for name, (_, _, operation) in OPERATIONS.items():
+        named = re.search(r"Needs `([a-z]+:[a-z-]+)`", operation.get("description", ""))
+        if named:
+            found[name] = named[1]
+    return found
+
+
+@pytest.mark.promise("P19")
+def test_an_operation_needs_the_scope_that_it_names() -> None:
+    """P19 breaks: the document names a scope, and a key without it may do the same."""
+    assert len(needed()) > 50
+    with studio() as made, made.house("scopes") as front:
+        house = front.house
+        keys = {}
+        for scope in set(needed().values()):
+            others = tuple(sorted((API_SCOPES | set(FIRST_CATALOGUE)) - {scope}))
+            spec = CredentialSpec(name=scope, access_level="fine_grained", scopes=others)
+            keys[scope] = house.store.write(credentials.create_direct, house.alice, spec).secret.reveal()
+        for name, scope in needed().items():
+            method, path, operation = OPERATIONS[name]
+            body = next((each["example"] for each in bodies(operation)), None)
+            answer = front.ask(method.upper(), path.format(**made.names), body, key=keys[scope])
+            assert (answer.status, answer.json()["scope"]) == (403, scope), name
+
+
+def test_it_is_served_as_it_is(front: Front) -> None:
+    """§4 of the interface breaks: the document is not at its address, or is sent again to whoever has it."""
+    answer = front.ask("GET", "/openapi.json")
+    assert (answer.status, answer.body) == (200, OPENAPI.read_bytes())
+    assert answer.headers["content-type"] == "application/json"
+    tag = answer.headers["etag"]
+    assert re.fullmatch('"[0-9a-f]{24}"', tag)
+    assert "no-store" not in answer.headers["cache-control"]
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        again = front.ask("GET", "/openapi.json", headers={"if-none-match": known})
+        assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert front.ask("GET", "/openapi.json", headers={"if-none-match": '"x"'}).status == 200
+    head = front.ask("HEAD", "/openapi.json")
+    assert (head.status, head.headers["etag"]) == (200, tag)
