@@ -262,3 +262,17 @@ def test_limits_contradict_nothing(house: House) -> None:
         house, organizations.update_policies, house.alice, {"deletion_delay": 800 * HOUR}, {}, frozenset()
     )
     assert late.code == "validation-failed"
+
+
+def test_a_ceiling_goes_back_to_the_installations(house: House) -> None:
+    """Limits break: null in `ceilings` is taken and ignored, or a customer lifts its own ceiling with it."""
+    lowered = {"max_credentials_per_organization": 5}
+    operator = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
+    again: tuple[Any, ...] = ({}, {}, frozenset(), frozenset(lowered))
+    write(house, organizations.update_policies, {}, lowered, frozenset(), who=operator)
+    assert refused(house, organizations.update_policies, house.charlie, *again).status == 403
+    view = house.store.read(organizations.get_policies, house.charlie)
+    assert view.ceiling.max_credentials_per_organization == 5
+    write(house, organizations.update_policies, *again, who=operator)
+    view = house.store.read(organizations.get_policies, house.charlie)
+    assert view.ceiling == view.default

@@ -139,7 +139,12 @@ def get_policies(tx: Tx, caller: Caller) -> PolicyView:
 
 
 def update_policies(
-    tx: Tx, caller: Caller, changes: dict[str, Any], ceilings: dict[str, Any], reset: frozenset[str]
+    tx: Tx,
+    caller: Caller,
+    changes: dict[str, Any],
+    ceilings: dict[str, Any],
+    reset: frozenset[str],
+    reset_ceilings: frozenset[str] = frozenset(),
 ) -> PolicyView:
     """Choose limits, or go back to the installation's (`reset`). A lowered limit never removes what exists.
 
@@ -147,7 +152,7 @@ def update_policies(
     others; the operator is not bound by them.
     """
     require(caller, "write:policies")
-    if ceilings and not caller.operator_admin:
+    if (ceilings or reset_ceilings) and not caller.operator_admin:
         raise Problem(
             "insufficient-permissions",
             "Only the operator sets ceilings.",
@@ -155,7 +160,9 @@ def update_policies(
         )
     before, old_ceilings = policies.find(tx, caller.organization_id)
     after = {name: value for name, value in (before | changes).items() if name not in reset}
-    new_ceilings = old_ceilings | ceilings
+    new_ceilings = {
+        name: value for name, value in (old_ceilings | ceilings).items() if name not in reset_ceilings
+    }
     default = tx.installation.policy
     errors = _beyond(default.overridden(after), changes, default.overridden(new_ceilings), caller)
     if errors:

@@ -88,5 +88,6 @@ def update_policies(
         body.chosen(),
         body.ceilings.chosen() if body.ceilings else {},
         body.reset(),
+        body.ceilings.reset() if body.ceilings else frozenset(),
         current=lambda tx, who: policies_json(organizations.get_policies(tx, who)),
     )
