@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ostiary.core.event import Target
-from ostiary.core.instant import DAY
 from ostiary.core.model import Organization
-from ostiary.core.permission import Caller, Policy, require, require_operator
+from ostiary.core.permission import MAX_DELETION_DELAY, Caller, Policy, require, require_operator
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
@@ -22,7 +21,6 @@ LIMITS: Final = (
     "max_credential_lifetime",
     "deletion_delay",
 )
-MAX_DELETION_DELAY: Final = 30 * DAY
 
 
 @dataclass(frozen=True, slots=True)
