@@ -1,14 +1,17 @@
 """`/v1/access-rules`: which scopes a request forwarded by a proxy needs. The operator's."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ostiary.core.permission import Caller
 from ostiary.http.api.forms import AccessRuleBody
 from ostiary.http.api.route import ApiRoute, CallerOf, answer, answer_one, body_of, nothing, perform, wiring
 from ostiary.services import authorization
+from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])
 
@@ -32,7 +35,13 @@ def put(
     body: Annotated[AccessRuleBody, Depends(body_of(AccessRuleBody))],
 ) -> Response:
     return perform(
-        request, caller, lambda rule: {"name": name} | rule, authorization.put_rule, name, body.document()
+        request,
+        caller,
+        lambda rule: {"name": name} | rule,
+        authorization.put_rule,
+        name,
+        body.document(),
+        current=_current(name),
     )
 
 
@@ -44,6 +53,10 @@ def delete(request: Request, caller: CallerOf, name: str) -> Response:
         lambda _: {},
         authorization.delete_rule,
         name,
-        current=lambda tx, who: {"name": name} | authorization.get_rule(tx, who, name),
+        current=_current(name),
     )
     return nothing()
+
+
+def _current(name: str) -> Callable[[Tx, Caller], dict[str, Any]]:
+    return lambda tx, caller: {"name": name} | authorization.get_rule(tx, caller, name)

@@ -10,7 +10,6 @@ from ostiary.http.api.route import (
     ApiRoute,
     CallerOf,
     PageOf,
-    answer,
     answer_one,
     body_of,
     nothing,
@@ -82,7 +81,7 @@ def delete(request: Request, caller: CallerOf, project: str) -> Response:
 
 @router.get("/{project}/role-bindings")
 def list_role_bindings(request: Request, caller: CallerOf, project: str) -> Response:
-    return answer(
+    return answer_one(
         project_bindings_json(wiring(request).store.read(projects.list_role_bindings, caller, project))
     )
 
@@ -94,4 +93,12 @@ def set_role_bindings(
     project: str,
     body: Annotated[ProjectBindingsBody, Depends(body_of(ProjectBindingsBody))],
 ) -> Response:
-    return perform(request, caller, project_bindings_json, projects.set_role_bindings, project, body.asked())
+    return perform(
+        request,
+        caller,
+        project_bindings_json,
+        projects.set_role_bindings,
+        project,
+        body.asked(),
+        current=lambda tx, who: project_bindings_json(projects.list_role_bindings(tx, who, project)),
+    )

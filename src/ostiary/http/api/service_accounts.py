@@ -22,7 +22,6 @@ from ostiary.http.api.route import (
     ApiRoute,
     CallerOf,
     PageOf,
-    answer,
     answer_one,
     body_of,
     nothing,
@@ -114,7 +113,7 @@ def enable(request: Request, caller: CallerOf, account: str) -> Response:
 @router.get("/{account}/role-bindings")
 def list_role_bindings(request: Request, caller: CallerOf, account: str) -> Response:
     bindings = wiring(request).store.read(directory.list_role_bindings, caller, account)
-    return answer({"bindings": bindings_json(bindings, caller.organization_id)})
+    return answer_one({"bindings": bindings_json(bindings, caller.organization_id)})
 
 
 @router.put("/{account}/role-bindings")
@@ -131,6 +130,9 @@ def set_role_bindings(
         directory.set_role_bindings,
         account,
         body.specs(),
+        current=lambda tx, who: {
+            "bindings": bindings_json(directory.list_role_bindings(tx, who, account), who.organization_id)
+        },
     )
 
 
