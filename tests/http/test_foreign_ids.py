@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from fastapi.routing import APIRoute
 
-from ostiary.http.api.route import _query_members
-from ostiary.http.app import ROUTERS
 from ostiary.http.question import VERIFY_FIELDS
 from ostiary.services import authorization, credentials
 from ostiary.services.credentials import CredentialSpec
@@ -20,7 +17,7 @@ from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House
 from tests.http.bodies import MEMBERS, least, placed
-from tests.http.routes import methods_of
+from tests.http.routes import methods_of, queries
 from tests.http.test_matrix import RULE, acme
 from tests.http.test_verify import never_made
 
@@ -213,17 +210,6 @@ def routes(front: Front) -> Iterator[tuple[str, str, set[str]]]:
         names = {part[1:-1] for part in path.split("/") if part.startswith("{")}
         for method in sorted(methods - {"HEAD"}):
             yield method, path, names
-
-
-def queries() -> dict[str, set[str]]:
-    """The query members that each route takes."""
-    return {
-        f"{method} {route.path_format}": _query_members(route.dependant)
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
-    }
 
 
 def test_every_name_that_somebody_may_give_has_a_case(front: Front) -> None:

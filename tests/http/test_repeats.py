@@ -8,7 +8,7 @@ from ostiary.storage.store import Tx
 from tests.cast import Front
 from tests.http.bodies import MEMBERS, least
 from tests.http.routes import HOT
-from tests.http.test_bad_input import Scene
+from tests.http.scene import Scene
 from tests.http.test_matrix import table
 from tests.services.test_audit import rows
 

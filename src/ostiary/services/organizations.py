@@ -54,7 +54,7 @@ def insert(tx: Tx, caller: Caller, name: str, slug: str, *, operator: bool) -> O
     """Make an organization without asking who asks. Its slug is fixed for good. Raises name-taken."""
     rows.lock_installation(tx)
     if rows.slug_exists(tx, slug):
-        raise Problem("name-taken", f"The slug {slug} is taken.", reason="slug taken")
+        raise Problem("name-taken", "The slug is taken.", reason="slug taken")
     organization = Organization(tx.new_id("org"), slug, name, operator, tx.now, None)
     rows.insert_organization(tx, organization)
     change(
