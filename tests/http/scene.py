@@ -15,9 +15,9 @@ VERIFY = "POST /v1/verify"
 class Scene:
     """Acme with one of everything, and Alice who asks."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, username: str | None = "robo") -> None:
         self.front, house = front, front.house
-        self.robo = house.account("Robo", username="robo")
+        self.robo = house.account("Robo", username=username)
         self.key = house.key(self.robo).listed.credential
         house.store.write(authorization.put_rule, house.alice, "web", RULE)
         self.names = acme(house) | {
