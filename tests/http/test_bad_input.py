@@ -137,6 +137,8 @@ def test_missing_members(scene: Scene) -> None:
         if required:
             fields = [(f"/{name}", "missing") for name in required]
             is_refused(scene.ask(route, {}), 422, "validation-failed", *fields)
+            more = scene.ask(route, {"surplus": CANARY})
+            is_refused(more, 422, "validation-failed", *fields, ("/surplus", "unknown-member"))
             checked += len(fields)
             nothing = scene.ask(route, dict.fromkeys(required))
             is_problem(nothing, 422, "validation-failed")
