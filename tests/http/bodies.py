@@ -5,10 +5,9 @@ wrong values there and, where it names something, its foreign names in `test_for
 """
 
 import copy
-import inspect
 import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -72,6 +71,11 @@ MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/service-accounts/{account}/credentials": CREDENTIAL | {"/kind": "kind"},
     "POST /v1/api-keys": CREDENTIAL,
     "PATCH /v1/credentials/{credential}": CHANGED_CREDENTIAL,
+    "POST /v1/credentials/{credential}/rotate": {"/overlap": "overlap", "/expires_at": "expiry"},
+    "POST /v1/credentials/{credential}/rotation": {"/action": "rotation"},
+    "POST /v1/credentials/import": {"/prefix": "import prefix", "/owner": "owner", "/exceed_limits": "flag"}
+    | below("/keys/0", {"/sha256": "digest", "/name": "display name", "/expires_at": "expiry"}),
+    "POST /v1/import-prefixes": {"/prefix": "new prefix"},
     "PUT /v1/access-rules/{name}": below(
         "/match/0",
         {
@@ -99,21 +103,24 @@ GOOD: dict[str, object] = {
     "kind": "api_key",
     "rule path": "/**",
     "scopes": [],
+    "rotation": "complete",
+    "import prefix": "sk_live_",
+    "new prefix": "sk_test_",
+    "digest": "ab" * 32,
 }
-"""A good value of every kind that some body requires; `principal` is the test's to say."""
+"""A good value of every kind that some body requires; `principal` and `owner` are the test's to say."""
 
 
 def models() -> dict[str, type[BaseModel]]:
     """The model of every route that takes a body: `POST /v1/projects` and so on."""
-    return {
-        f"{method} {route.path_format}": inspect.getclosurevars(each.call).nonlocals["model"]
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for each in route.dependant.dependencies
-        if each.call is not None and each.call.__qualname__.startswith("body_of")
-        for method in route.methods or ()
-    }
+    found: dict[str, type[BaseModel]] = {}
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                body = get_type_hints(route.endpoint).get("body")
+                if body is not None:
+                    found |= {f"{method} {route.path_format}": body for method in route.methods or ()}
+    return found
 
 
 def members_of(model: type[BaseModel], pointer: str = "") -> Iterator[str]:
@@ -163,6 +170,7 @@ _CHANGES: dict[str, dict[str, object]] = {
     "PATCH /v1/service-accounts/{account}": {"display_name": "New"},
     "POST /v1/api-keys": {"name": "New"},
     "PATCH /v1/credentials/{credential}": {"name": "New"},
+    "POST /v1/credentials/{credential}/rotate": {"overlap": "24h"},
 }
 
 
@@ -178,7 +186,10 @@ def _least(
             kind = kinds[f"{pointer}/{name}"]
             body[name] = given.get(kind, GOOD.get(kind))
         else:
-            body[name] = [] if is_list else _least(inner, kinds, f"{pointer}/{name}", given)
+            where = f"{pointer}/{name}/0" if is_list else f"{pointer}/{name}"
+            one = _least(inner, kinds, where, given)
+            some = any(getattr(each, "min_length", 0) for each in field.metadata)
+            body[name] = ([one] if some else []) if is_list else one
     return body
 
 

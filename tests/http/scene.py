@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ostiary.services import authorization
+from ostiary.services import authorization, imports
 from tests.cast import Answer, Front
 from tests.http.bodies import least, placed
 from tests.http.test_any_endpoint import is_problem
@@ -20,17 +20,22 @@ class Scene:
         self.robo = house.account("Robo", username=username)
         self.key = house.key(self.robo).listed.credential
         house.store.write(authorization.put_rule, house.alice, "web", RULE)
+        house.store.write(imports.register_prefix, house.alice, "sk_live_")
         self.names = acme(house) | {
             "account": self.robo.account.id,
             "credential": self.key.id,
             "name": "web",
+            "prefix": "sk_live_",
         }
+
+    def given(self) -> dict[str, str]:
+        return {"principal": self.robo.account.id, "owner": self.robo.account.id}
 
     def target(self, route: str) -> str:
         return route.partition(" ")[2].format(**self.names)
 
     def body(self, route: str) -> dict[str, Any]:
-        return {"credential": "x"} if route == VERIFY else least(route)
+        return {"credential": "x"} if route == VERIFY else least(route, **self.given())
 
     def ask(self, route: str, body: object = None, query: str = "", **more: Any) -> Answer:
         """Ask as Alice; `route` is a template such as `GET /v1/projects/{project}`."""
@@ -41,7 +46,7 @@ class Scene:
         """Ask with a body that is good but for this value at this place."""
         if route == VERIFY:
             return self.ask(route, {"credential": "x"} | {pointer[1:]: value})
-        return self.ask(route, placed(route, pointer, value, principal=self.robo.account.id))
+        return self.ask(route, placed(route, pointer, value, **self.given()))
 
     def state(self) -> object:
         """What Alice sees of everything that the rows of this file try to change."""

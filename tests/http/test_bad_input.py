@@ -288,6 +288,16 @@ WRONG: dict[str, Wrong] = {
     "rule project": faults({"empty": "", "over 64": "x" * 65}),
     "rule organizations": {"none": ([], "", "invalid"), "empty": ([""], "/0", "invalid")},
     "kinds": {"none": ([], "", "invalid"), "other": (["password"], "/0", "invalid")},
+    "overlap": faults({"word": "soon-enough", "minus": "-1d", "empty": "", "none": "none"})
+    | faults({"over 30 days": "31d"}, code="out-of-range"),
+    "rotation": faults({"other": "begin-again", "empty": ""}),
+    "import prefix": faults({"short": "sk", "over 16": "x" * 17, "space": "sk live", "empty": ""})
+    | faults({"not registered": "unregistered_"}, code="unknown-prefix"),
+    "new prefix": faults({"short": "sk", "over 16": "x" * 17, "space": "sk live", "hyphen first": "-sk"})
+    | faults({"ours": "ak-", "begins like ours": "ak-live-", "another of ours": "secret_"}, code="reserved"),
+    "owner": faults({"empty": "", "over 256": "x" * 257}),
+    "digest": faults({"short": "ab" * 31, "long": "ab" * 33, "no digits": "xy" * 32, "empty": "",
+                      "other digits": "٢" * 64, "0x": "0x" + "ab" * 31}),
     "no": faults({"yes": True}),
 }  # fmt: skip
 """`^` is the object that the member stands in: lines of rules are judged as a whole."""

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, credentials
-from ostiary.services.credentials import CredentialSpec
+from ostiary.services import authorization, credentials, imports
 from ostiary.services.directory import AccountSpec, create_service_account
+from ostiary.services.minting import CredentialSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
@@ -34,18 +34,18 @@ UNKNOWN = {
     "credential": f"cred_{NOBODY}",
 }
 """An id of the same form that nobody has, for each parameter of a path that names what a tenant owns."""
-INSTALLATION = {"scope", "name", "rule", "path"}
+INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
 """Parameters that name what belongs to the installation: the same for every tenant."""
 
 # What members of a body name, by their kind in `tests.http.bodies`
-OF_TENANTS = {"project": 404, "place": 404, "principal": 404, "role": 422, "role name": 201, "username": 201,
+OF_TENANTS = {"owner": 404, "project": 404, "place": 404, "principal": 404, "role": 422, "role name": 201, "username": 201,
               "code": 201, "email": 201}  # fmt: skip
 """Kinds that name something of a tenant's, and what is answered where the name is foreign or nobody's."""
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
-                       "rule scopes", "rule resource", "rule path"}  # fmt: skip
+                       "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
 PLAIN = {"display name", "description", "flag", "number", "length", "delay", "expiry", "addresses", "level",
-         "kind", "kinds", "methods", "no"}  # fmt: skip
+         "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
 FILTERS = {"actor", "target", "username", "organization"}
@@ -60,6 +60,7 @@ class Tenants:
         self.front, self.house = front, front.house
         house = self.house
         house.store.write(authorization.put_rule, house.alice, "web", RULE)
+        house.store.write(imports.register_prefix, house.alice, "sk_live_")
         robo = house.account("Robo", username="robo")
         key = house.key(robo)
         self.secret = key.secret.reveal()
@@ -113,6 +114,7 @@ class Tenants:
             "member": str(house.charlie.actor.id),
             "scope": "read:agents",
             "name": "web",
+            "prefix": "sk_live_",
         }
 
     def _made(self, target: str, body: object) -> Any:
@@ -128,7 +130,7 @@ class Tenants:
 
     def body(self, route: str) -> object:
         """A good body for a route, if it takes one."""
-        return least(route) if route in MEMBERS else None
+        return least(route, owner=self.own["account"]) if route in MEMBERS else None
 
     def both(
         self, requests: tuple[tuple[str, str, object], tuple[str, str, object]], what: object, **more: Any
@@ -249,9 +251,9 @@ def test_names_of_the_installations(tenants: Tenants) -> None:
     """P19 breaks: a customer learns which rules and scopes the operator has by the answers to its own requests."""
     before = everything(tenants.house)
     for method, path, parameters in routes(tenants.front):
-        if parameters & {"name", "scope"}:
-            real = {"name": "web", "scope": "read:agents"}
-            none = {"name": "nothing", "scope": "read:nothing"}
+        if parameters & {"name", "scope", "prefix"}:
+            real = {"name": "web", "scope": "read:agents", "prefix": "sk_live_"}
+            none = {"name": "nothing", "scope": "read:nothing", "prefix": "sk_none_"}
             body = tenants.body(f"{method} {path}")
             requests = ((method, path.format(**real), body), (method, path.format(**none), body))
             assert tenants.both(requests, path).status == 403
@@ -271,7 +273,9 @@ def test_ids_in_bodies(tenants: Tenants) -> None:
                 continue
             for foreign, unknown in in_bodies(tenants, kind):
                 bodies = [
-                    placed(route, pointer, name, principal=tenants.own["account"])
+                    placed(
+                        route, pointer, name, principal=tenants.own["account"], owner=tenants.own["account"]
+                    )
                     for name in (foreign, unknown)
                 ]
                 requests = ((method, target, bodies[0]), (method, target, bodies[1]))
@@ -290,6 +294,8 @@ def in_bodies(tenants: Tenants, kind: str) -> list[tuple[str, str]]:
     names = tenants.names
     if kind == "place":
         return [*names["project"], *names["organization_id"]]
+    if kind == "owner":
+        return names["account"]
     if kind == "principal":
         return [*names["account"], *names["member"]]
     return names[kind]
@@ -448,6 +454,7 @@ def test_what_a_viewer_may_not_see(tenants: Tenants) -> None:
         "member": [(str(house.alice.actor.id), UNKNOWN["member"])],
         "name": [("web", "nothing")],
         "scope": [("write:agents", "write:nothing")],
+        "prefix": [("sk_live_", "sk_none_")],
     }
     checked = 0
     for method, path, parameters in routes(tenants.front):
