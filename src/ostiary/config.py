@@ -6,7 +6,7 @@ Sources, first wins: command line, environment (`OSTIARY_…`), TOML file. A sec
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from ostiary.core.address import Network, is_loopback_host, parse_address, parse_network
 from ostiary.core.instant import duration_from_text, duration_to_text
 from ostiary.core.keyring import read_master_keys
-from ostiary.core.permission import Policy
+from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, Policy
 from ostiary.core.secret import prefix_of
 
 PREFIX: Final = "OSTIARY_"
@@ -137,6 +137,17 @@ def _host(value: str) -> str:
     return value
 
 
+def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
+    """A check of lengths of time: beyond this many microseconds they are a typing error."""
+
+    def check(value: timedelta | None) -> timedelta | None:
+        if value is not None and value > timedelta(microseconds=longest):
+            raise ValueError(f"must not be longer than {duration_to_text(longest)}")
+        return value
+
+    return check
+
+
 def _one_worker(value: int) -> int:
     if value != 1:
         raise ValueError("must be 1: this version serves with one process")
@@ -145,6 +156,8 @@ def _one_worker(value: int) -> int:
 
 Duration = Annotated[timedelta, BeforeValidator(_length)]
 MaybeDuration = Annotated[timedelta | None, BeforeValidator(_none_or(_length))]
+Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
+DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
 
@@ -202,13 +215,13 @@ class Settings(BaseModel):
     default_max_credentials_per_organization: MaybeNumber = Field(
         100, description="Policy: credentials that an organization may have, inactive ones included."
     )
-    default_default_credential_lifetime: MaybeDuration = Field(
+    default_default_credential_lifetime: Lifetime = Field(
         None, description="Policy: the expiry of a new credential that names none, such as `90d`."
     )
-    default_max_credential_lifetime: MaybeDuration = Field(
+    default_max_credential_lifetime: Lifetime = Field(
         None, description="Policy: how far away the expiry of a credential may lie."
     )
-    default_deletion_delay: Duration = Field(
+    default_deletion_delay: DeletionDelay = Field(
         timedelta(hours=24),
         description="Policy: how long a credential must have been revoked before it can be deleted; 0 deletes in one step.",
     )

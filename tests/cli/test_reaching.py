@@ -205,6 +205,42 @@ def test_a_secret_on_the_command_line_is_refused(
     assert stranger.asked == []
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"match":[],"match":[{"path":"/**"}]}',
+        '{"match":NaN}',
+        '{"match":-Infinity}',
+        '{"match":1e999}',
+        '{"match":' + "1" * 5000 + "}",
+        "[" * 60_000,
+        '{"match":',
+        "",
+    ],
+    ids=["duplicate member", "NaN", "infinity", "1e999", "5000 digits", "nesting", "half", "nothing"],
+)
+def test_a_document_that_could_be_misread_is_wrong_use(
+    document: str,
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """§3.8 breaks: a document is sent as something else than what its author wrote, or is a traceback."""
+    stranger.says((200, JSON, b'{"match":[]}'))
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    file = tmp_path / "document.json"
+    file.write_text(document)
+    for arguments in (
+        ["api-call", "PUT", "/v1/access-rules/web", "--data", document],
+        ["api-call", "PUT", "/v1/access-rules/web", "--data", f"@{file}"],
+        ["access-rule", "put", "web", str(file)],
+    ):
+        assert run(arguments) == 2, arguments[:2]
+        assert "is not JSON" in capsys.readouterr().err
+    assert stranger.asked == []
+
+
 EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\ud800"
 
 

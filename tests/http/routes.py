@@ -4,6 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from fastapi.routing import APIRoute
+
+from ostiary.http.api.route import _query_members
+from ostiary.http.app import ROUTERS
 from tests.cast import Front
 
 HOT: dict[str, set[str]] = {
@@ -31,3 +35,14 @@ def methods_of(front: Front) -> dict[str, set[str]]:
     walk(front.door._application.routes)  # type: ignore[attr-defined] # a FastAPI behind a protocol
     assert len(found) > 10
     return found | HOT
+
+
+def queries() -> dict[str, set[str]]:
+    """The query members that each route takes."""
+    return {
+        f"{method} {route.path_format}": _query_members(route.dependant)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }

@@ -1,12 +1,16 @@
 """One connection, byte for byte: the seam to uvicorn's protocol class, over a real socket."""
 
+import asyncio
 import contextlib
 import socket
 
 import httpx2
 import pytest
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from ostiary.http import protocol
 from ostiary.http.protocol import MAX_HEAD, GuardedProtocol
 from tests.servers import Ostiary
 
@@ -70,6 +74,78 @@ def test_a_head_without_end_is_cut_off(service: Ostiary, flood: bytes) -> None:
     answer = send(service, raw)
     assert answer == b"" or answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
     assert httpx2.get(f"{service.url}/healthz").status_code == 200
+
+
+@pytest.mark.promise("P20")
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"G"], ids=["nothing", "half", "letter"]
+)
+def test_a_head_that_does_not_come_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """§3.1 breaks: a slow client holds a connection for as long as it likes, or is not told why it lost it."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+
+    async def nobody(scope: object, receive: object, send: object) -> None:
+        raise AssertionError("a request that never came was answered")
+
+    async def connect() -> bytes:
+        config = uvicorn.Config(nobody, interface="asgi3", lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: GuardedProtocol(config, state, {}), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            try:
+                return await asyncio.wait_for(reader.read(), 20)
+            finally:
+                writer.close()
+
+    answer = asyncio.run(connect())
+    if not sent:
+        assert answer == b""
+        return
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request-timeout"' in answer
+    assert b"connection: close" in answer
+    assert b"cache-control: no-store" in answer
+
+
+GET = b"GET /v1/agents HTTP/1.1\r\nHost: a\r\n\r\n"
+FRAMING = {
+    "CL and TE": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "TE and CL": b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "two CL": b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "two CL that differ": b"Content-Length: 2\r\nContent-Length: 40\r\n\r\n{}",
+    "a list of CL": b"Content-Length: 2, 2\r\n\r\n{}",
+    "CL with a sign": b"Content-Length: +2\r\n\r\n{}",
+    "CL below nothing": b"Content-Length: -1\r\n\r\n{}",
+    "CL in hexadecimal": b"Content-Length: 0x2\r\n\r\n{}",
+    "CL too large to count": b"Content-Length: 99999999999999999999\r\n\r\n{}",
+    "another TE": b"Transfer-Encoding: gzip\r\n\r\n{}",
+    "two TE": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "TE with a tab": b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "chunk size of no form": b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n",
+    "bare LF": b"Content-Length: 2\n\n{}",
+    "bare LF in a field": b"X: a\nX-API-Key: b\r\nContent-Length: 2\r\n\r\n{}",
+    "bare CR in a field": b"X: a\rb\r\nContent-Length: 2\r\n\r\n{}",
+    "NUL in a field": b"X: a\x00b\r\nContent-Length: 2\r\n\r\n{}",
+    "space before the colon": b"Content-Length : 2\r\n\r\n{}",
+    "folded field": b"X: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
+    "no name": b": a\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+@full
+@pytest.mark.promise("P20")
+@pytest.mark.parametrize("what", FRAMING)
+def test_a_message_whose_end_is_disputed_is_refused(service: Ostiary, what: str) -> None:
+    """§3.1 breaks: two servers see different requests in the same bytes, and the second passes unseen."""
+    raw = b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + FRAMING[what]
+    answer = send(service, raw + GET)
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 ")), answer
+    assert b"connection: close" in answer.lower()
 
 
 @full

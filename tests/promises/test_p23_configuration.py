@@ -169,6 +169,9 @@ CASES = [
     env("lifetime negative", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "-1d", "length of time"),
     env("lifetime a fraction", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "1.5d", "length of time"),
     env("lifetime absurd", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "9" * 12 + "d", "length of time"),
+    env("lifetime over 100 years", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "36501d", "36500d"),
+    env("default lifetime over 100 years", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "9999999d", "36500d"),
+    env("deletion delay over 30 days", "OSTIARY_DEFAULT_DELETION_DELAY", "31d", "30d"),
     env("staleness none", "OSTIARY_MAX_STALENESS", "none", "length of time"),
     env(
         "lifetime beyond the longest", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "91d", "longer",

@@ -1,6 +1,5 @@
 """`ostiary whoami` and `ostiary api-call`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ostiary.cli.terminal import (
     MisusedError,
     always_json_option,
     json_option,
+    read_json,
     show_fields,
     show_json,
     with_client,
@@ -74,9 +74,9 @@ def api_call_command(api: Client, method: str, path: str, data: str | None) -> N
             except (OSError, UnicodeDecodeError):
                 raise MisusedError(f"{data[1:]} cannot be read.") from None
         try:
-            body = json.loads(text)
-        except ValueError:
-            raise click.UsageError("--data is not JSON.") from None
+            body = read_json(text)
+        except ValueError as error:
+            raise click.UsageError(f"--data is not JSON: {error}.") from None
     answer = api.request(method.upper(), path, json=body)
     if answer is not None:
         show_json(answer)

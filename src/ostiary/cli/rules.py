@@ -1,6 +1,5 @@
 """`ostiary access-rule …`"""
 
-import json
 from typing import Any, TextIO
 
 import click
@@ -11,6 +10,7 @@ from ostiary.cli.terminal import (
     MisusedError,
     always_json_option,
     json_option,
+    read_json,
     remove,
     segment,
     show_json,
@@ -40,7 +40,7 @@ def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
     Such as: {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
     """
     try:
-        document: Any = json.load(file)
+        document: Any = read_json(file.read())
     except ValueError as error:
         raise MisusedError(f"{file.name} is not JSON: {error}.") from None
     answer = api.request("PUT", _address(name), json=document)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 import shutil
 import sys
@@ -59,6 +60,36 @@ class Group(click.Group):
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.get_short_help_str(200)) for name, each in self.commands.items()])
+
+
+def read_json(text: str) -> Any:
+    """A document that somebody wrote, as strictly as the service reads it. ValueError says what is wrong."""
+    try:
+        return json.loads(
+            text, object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite, parse_int=_short
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member stands twice in one object")
+    return members
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _short(text: str) -> int:
+    return int(text) if len(text) < 20 else int(_no_number(text))
+
+
+def _no_number(_text: str) -> float:
+    raise ValueError("it holds a number that JSON does not have, or one too large")
 
 
 def show_json(value: Any) -> None:

@@ -181,6 +181,7 @@ class Policy:
 
 MAX_LIFETIME: Final = 36_500 * DAY
 """An expiry further away than a hundred years is a typing error."""
+MAX_DELETION_DELAY: Final = 30 * DAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ exact `reason` for the audit log. It never carries a secret or a whole value tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 CODES: Final[Mapping[str, tuple[int, str]]] = {
@@ -49,6 +49,10 @@ class FieldError:
     pointer: str
     code: str
     detail: str
+
+    def below(self, pointer: str) -> "FieldError":
+        """The same, where what was checked is itself a member of the body."""
+        return replace(self, pointer=pointer + self.pointer)
 
 
 @dataclass(slots=True)

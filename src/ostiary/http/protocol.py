@@ -21,6 +21,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _head = 0
     _in_head = True
+    _begun = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,11 +41,10 @@ class GuardedProtocol(HttpToolsProtocol):
         # What arrives at once may hold several whole requests: only what is beyond it is too much.
         if self._in_head and self._head > MAX_HEAD + len(data) and not self.transport.is_closing():
             too_large = Problem("header-fields-too-large", "The head of the request is larger than 16 KiB.")
-            self.transport.write(messages.problem_wire(too_large, extra=[(b"connection", b"close")]))
-            self.transport.close()
+            self._refuse(too_large)
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head = True, 0
+        self._in_head, self._begun, self._head = True, True, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -58,10 +58,20 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._in_head, self._head = True, 0
+        self._in_head, self._begun, self._head = True, False, 0
 
     def _await_head(self) -> None:
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self._begun and not self.transport.is_closing():
+            self._refuse(Problem("request-timeout", "The head of the request did not arrive in time."))
+        else:
+            self.transport.close()  # nothing was asked, so nothing is answered
+
+    def _refuse(self, problem: Problem) -> None:
+        self.transport.write(messages.problem_wire(problem, extra=[(b"connection", b"close")]))
+        self.transport.close()
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:

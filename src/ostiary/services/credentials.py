@@ -7,7 +7,7 @@ from ostiary.core.event import Target
 from ostiary.core.instant import Instant, to_text
 from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, OwnerKind, label_of
 from ostiary.core.permission import Caller, require
-from ostiary.core.problem import Problem, not_found
+from ostiary.core.problem import Problem, invalid_fields, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import directory, minting, organizations
 from ostiary.services.audit import change
@@ -57,7 +57,12 @@ def create_account(
     view = directory.create_service_account(tx, caller, account)
     if credential is None:
         return view, None
-    created = create(tx, caller, view.account.id, credential)
+    try:
+        created = create(tx, caller, view.account.id, credential)
+    except Problem as problem:
+        if problem.errors:
+            raise invalid_fields(tuple(each.below("/credential") for each in problem.errors)) from None
+        raise
     return replace(view, credentials=1), created
 
 

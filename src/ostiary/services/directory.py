@@ -268,7 +268,7 @@ def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
         if rows.username_exists(tx, organization_id, spec.username):
             raise Problem(
                 "name-taken",
-                f"The username {spec.username} is taken, or was before its account was deleted.",
+                "The username is taken, or was before its account was deleted.",
                 reason="username taken",
             )
         return spec.username

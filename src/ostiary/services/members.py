@@ -107,9 +107,10 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
 
 def remove(tx: Tx, caller: Caller, user_id: str) -> None:
     """End a membership, and revoke the member's direct keys in the organization. Anyone may leave."""
-    member = _find(tx, caller, user_id)
     if caller.actor.id != user_id:
         require(caller, "write:members")
+    member = _find(tx, caller, user_id)
+    if caller.actor.id != user_id:
         catalogue = role_rows.catalogue_of(tx, caller.organization_id)
         roles.require_to_grant(caller, catalogue, _bindings(tx, caller, user_id))
     _not_the_last_admin(tx, caller, user_id)

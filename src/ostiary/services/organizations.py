@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ostiary.core.event import Target
-from ostiary.core.instant import DAY
 from ostiary.core.model import Organization
-from ostiary.core.permission import Caller, Policy, require, require_operator
+from ostiary.core.permission import MAX_DELETION_DELAY, Caller, Policy, require, require_operator
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
@@ -22,7 +21,6 @@ LIMITS: Final = (
     "max_credential_lifetime",
     "deletion_delay",
 )
-MAX_DELETION_DELAY: Final = 30 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def insert(tx: Tx, caller: Caller, name: str, slug: str, *, operator: bool) -> O
     """Make an organization without asking who asks. Its slug is fixed for good. Raises name-taken."""
     rows.lock_installation(tx)
     if rows.slug_exists(tx, slug):
-        raise Problem("name-taken", f"The slug {slug} is taken.", reason="slug taken")
+        raise Problem("name-taken", "The slug is taken.", reason="slug taken")
     organization = Organization(tx.new_id("org"), slug, name, operator, tx.now, None)
     rows.insert_organization(tx, organization)
     change(

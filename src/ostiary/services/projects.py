@@ -31,7 +31,9 @@ def create(tx: Tx, caller: Caller, name: str, code: str | None, description: str
     if code is None:
         code = _free_code(tx, caller.organization_id, name)
     elif rows.project_code_exists(tx, caller.organization_id, code):
-        raise Problem("name-taken", f"The code {code} is taken, or was before its project was deleted.")
+        raise Problem(
+            "name-taken", "The code is taken, or was before its project was deleted.", reason="code taken"
+        )
     project = Project(tx.new_id("prj"), caller.organization_id, code, name, description, tx.now)
     rows.insert_project(tx, project.id, project.organization_id, code, name, description)
     tx.changed("organization", caller.organization_id)

@@ -139,7 +139,7 @@ def create_role(tx: Tx, caller: Caller, name: str, description: str, scopes: tup
     require(caller, "write:roles")
     catalogue = rows.catalogue_of(tx, caller.organization_id)
     if catalogue.has_role(name):
-        raise Problem("name-taken", f"There is a role {name} already.", reason="role name taken")
+        raise Problem("name-taken", "There is a role of this name already.", reason="role name taken")
     caller_holds_known(caller, catalogue, scopes)
     if len(catalogue.own) >= MAX_OWN_ROLES:
         raise Problem(

@@ -1,5 +1,6 @@
 """`/v1/access-rules`: which scopes a request forwarded by a proxy needs. The operator's."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from fastapi import APIRouter, Depends
@@ -8,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from ostiary.core.permission import Caller
 from ostiary.http.api.forms import Name64, Names
 from ostiary.http.api.route import (
     Answer,
@@ -24,6 +26,7 @@ from ostiary.http.api.route import (
     wiring,
 )
 from ostiary.services import authorization
+from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])
 
@@ -149,7 +152,13 @@ def put_access_rule(
     Needs `write:organization` in the operator's organization.
     """
     return perform(
-        request, caller, lambda rule: rule_json(name, rule), authorization.put_rule, name, body.document()
+        request,
+        caller,
+        lambda rule: rule_json(name, rule),
+        authorization.put_rule,
+        name,
+        body.document(),
+        current=_current(name),
     )
 
 
@@ -166,6 +175,10 @@ def delete_access_rule(request: Request, caller: CallerOf, name: str) -> Respons
         lambda _: {},
         authorization.delete_rule,
         name,
-        current=lambda tx, who: rule_json(name, authorization.get_rule(tx, who, name)),
+        current=_current(name),
     )
     return nothing()
+
+
+def _current(name: str) -> Callable[[Tx, Caller], AccessRuleJson]:
+    return lambda tx, caller: rule_json(name, authorization.get_rule(tx, caller, name))

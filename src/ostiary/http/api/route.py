@@ -351,27 +351,33 @@ def perform(
 ) -> Answer[Told]:
     """Write: run `work(tx, caller, *args)` and answer with what `tell` makes of it.
 
-    With `If-Match`, only if the tag is that of what `current` reads in the same transaction. With an
-    `Idempotency-Key` on POST, a repeat gets the first answer again, without its secret.
+    With `If-Match`, only if the tag is that of what `current` reads in the same transaction; where there is
+    nothing to read no tag fits. With an `Idempotency-Key` on POST, a repeat gets the first answer again, without
+    its secret.
     """
-    matched = messages.header(request.scope["headers"], b"if-match")
-    key = messages.header(request.scope["headers"], b"idempotency-key") if request.method == "POST" else None
+    wanted = _tags(request)
+    keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
 
     def act(tx: Tx, caller: Caller) -> Told:
         caller = callers.refreshed(tx, caller)
-        if matched is not None and current is not None:
-            tags = [tag.strip().removeprefix("W/") for tag in matched.decode("latin-1").split(",")]
-            if "*" not in tags and etag(current(tx, caller)) not in tags:
-                raise Problem(
-                    "precondition-failed",
-                    "It has changed since it was read. Read it again, then decide again.",
-                    reason="stale If-Match",
-                )
-        return tell(work(tx, caller, *args))
+        found = {"*", etag(current(tx, caller))} if wanted and current is not None else set()
+        told = tell(work(tx, caller, *args))
+        # Last, and then all of it is undone: whoever may not do it, or cannot, is told that instead of what
+        # the tag says (RFC 9110 §13.2.1).
+        if wanted and not wanted & found:
+            raise Problem(
+                "precondition-failed",
+                "It has changed since it was read. Read it again, then decide again.",
+                reason="stale If-Match",
+            )
+        return told
 
     store = wiring(request).store
-    if key is None:
+    if not keys or request.method != "POST":
         return answer(store.write(act, caller), status)
+    key = keys[0]
+    if len(keys) > 1:
+        raise Problem("invalid-request", "A request has one Idempotency-Key.")
     if not 1 <= len(key) <= 255 or not key.isascii():
         raise Problem("invalid-request", "An Idempotency-Key has 1 to 255 ASCII characters.")
     body: bytes = getattr(request.state, "body", b"")
@@ -381,6 +387,16 @@ def perform(
     if again:
         response.headers["idempotency-replayed"] = "true"
     return response
+
+
+def _tags(request: Request) -> set[str]:
+    """The entity tags of `If-Match`, which may stand in several fields; empty without one."""
+    return {
+        tag.strip().removeprefix("W/")
+        for name, value in request.scope["headers"]
+        if name == b"if-match"
+        for tag in value.decode("latin-1").split(",")
+    }
 
 
 VOLATILE = frozenset({"last_used_at", "credentials", "secret"})

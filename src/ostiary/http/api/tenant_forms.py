@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core.instant import duration_from_text, duration_to_text, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
-from ostiary.core.permission import Policy
+from ostiary.core.permission import MAX_LIFETIME, Policy
 from ostiary.http.api.forms import (
     DURATION,
     Description,
@@ -42,7 +42,8 @@ def _length(value: Any) -> Any:
         return value
     if not isinstance(value, str):
         raise ValueError("must be a length of time such as 90d, or none")
-    duration_from_text(value)
+    if duration_from_text(value) > MAX_LIFETIME:
+        raise ValueError(f"must not be longer than {duration_to_text(MAX_LIFETIME)}")
     return value
 
 
