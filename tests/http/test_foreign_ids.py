@@ -48,8 +48,8 @@ PLAIN = {"display name", "description", "flag", "number", "length", "delay", "ex
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
-FILTERS = {"actor", "target", "username", "organization"}
-PLAIN_QUERY = {"limit", "order", "filter", "action", "since", "until"}
+FILTERS = {"actor", "target", "username", "email", "organization"}
+PLAIN_QUERY = {"limit", "dry_run", "order", "filter", "action", "since", "until"}
 """And `cursor`, which has a test of its own."""
 
 
@@ -382,6 +382,7 @@ def test_ids_in_filters(tenants: Tenants) -> None:
     ids += [
         (str(house.alice.actor.credential_id), UNKNOWN["credential"]),
         ("alice@acme.test%20(API%20key)", "nobody@acme.test%20(API%20key)"),
+        ("alice@acme.test", "nobody@acme.test"),
         ("web", "nothing"),
     ]
     filters = [
