@@ -54,6 +54,7 @@ COMMANDS = {
     "service-account create": "--access-level --credential --description --email --expires --ip --json --name "
     "--resource --role --scope --username",
     "service-account list": "--json",
+    "service-account activity": "--json --limit",
     "service-account show": "--json",
     "service-account update": "--access-level --description --email --json --name --resource --scope",
     "service-account roles": "--json",

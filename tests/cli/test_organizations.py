@@ -76,7 +76,7 @@ def test_a_person_is_asked_before_a_suspension(service: Ostiary, umbrella: str) 
     [
         ("show nobody", 1, "`ostiary organization list` shows"),
         ("suspend acme", 1, "The operator's own organization"),
-        ("create --name X --slug acme", 1, "The slug acme is taken"),
+        ("create --name X --slug acme", 1, "slug is taken"),
         ("create --name X --slug A", 2, "--slug must be 2 to 63"),
     ],
 )

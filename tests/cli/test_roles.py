@@ -69,7 +69,7 @@ def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
     [
         ("show nobody", 1, "`ostiary role list` shows"),
         ("create Reader!", 2, "NAME must be 2 to 63"),
-        ("create viewer", 1, "There is a role viewer already"),
+        ("create viewer", 1, "There is a role of this name already"),
         ("create x1 --scope read:nothing", 2, "`ostiary scope list` and"),
         ("update viewer --scope read:agents", 1, "A built-in role is fixed"),
         ("update READER", 2, "Nothing to change"),

@@ -75,6 +75,7 @@ POST   /v1/service-accounts/{account}/disable          401    404      403    40
 POST   /v1/service-accounts/{account}/enable           401    404      403    403       403      403    200
 GET    /v1/service-accounts/{account}/role-bindings    401    404      200    200       403      200    200
 PUT    /v1/service-accounts/{account}/role-bindings    401    404      403    403       403      403    200
+GET    /v1/service-accounts/{account}/activity         401    404      403    403       403      403    200
 GET    /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    200
 POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      201    201
 POST   /v1/credentials/import                          401    404      403    403       403      200    200

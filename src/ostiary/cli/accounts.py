@@ -1,11 +1,13 @@
 """`ostiary service-account …`"""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import click
 
 from ostiary.cli import completion
+from ostiary.cli.audit import show_events
 from ostiary.cli.grants import (
     PAGE,
     Binding,
@@ -162,6 +164,23 @@ def show(api: Client, account: str, as_json: bool) -> None:
     """Show one service account."""
     found = api.request("GET", _address(api, account))
     show_one(found, as_json, lambda found: _fields(found, told(api, found["roles"])))
+
+
+@service_account_command.command()
+@account_argument
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest so many."
+)
+@json_option
+@with_client
+def activity(api: Client, account: str, limit: int, as_json: bool) -> None:
+    """Show what an account did, and what was done to it and its credentials, newest last."""
+    pages = api.pages(f"{_address(api, account)}/activity", {"limit": min(limit, 200)})
+    found = list(islice(pages, limit))[::-1]
+    if as_json:
+        show_json(found)
+    else:
+        show_events(found, "Nothing yet. Uses are written every ten seconds.")
 
 
 @service_account_command.command()

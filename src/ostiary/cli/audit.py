@@ -102,20 +102,25 @@ def logs(
         show_json(found)
         return
     if not follow:
-        show_table(
-            [_row(event) for event in found],
-            [
-                Column("TIME", whole=True),
-                Column("ACTION", whole=True),
-                Column("OUTCOME", whole=True, spare=1),
-                Column("ACTOR"),
-                Column("TARGET"),
-                Column("DETAILS", spare=2),
-            ],
-            "No events match.",
-        )
+        show_events(found, "No events match.")
         return
     _follow(api, asked, found, as_json)
+
+
+def show_events(found: list[dict[str, Any]], empty: str) -> None:
+    """Events as a table, in the order given."""
+    show_table(
+        [_row(event) for event in found],
+        [
+            Column("TIME", whole=True),
+            Column("ACTION", whole=True),
+            Column("OUTCOME", whole=True, spare=1),
+            Column("ACTOR"),
+            Column("TARGET"),
+            Column("DETAILS", spare=2),
+        ],
+        empty,
+    )
 
 
 def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_json: bool) -> None:

@@ -9,12 +9,13 @@ from ostiary.core.event import Target
 from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount, label_of
 from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
-from ostiary.services import organizations, roles
+from ostiary.services import audit, organizations, roles
 from ostiary.services.audit import change
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
 from ostiary.storage import roles as role_rows
+from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 
 
@@ -297,6 +298,13 @@ def _view(
 
 def _target(account: ServiceAccount) -> Target:
     return Target("service_account", account.id, account.display_name)
+
+
+def activity(tx: Tx, caller: Caller, account: str, before: int | None, limit: int) -> list[Recorded]:
+    """What an account did, and what was done to it and its credentials, newest first: its part of the audit log."""
+    require(caller, "read:audit")
+    found = find_account(tx, caller, account)
+    return audit.page(tx, caller, Filter(about=found.id), before, limit)
 
 
 SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)

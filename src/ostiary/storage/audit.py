@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ostiary.core.event import ActorType, Event, Outcome
 from ostiary.core.instant import Instant
 from ostiary.storage.tables import audit_events as table
+from ostiary.storage.tables import credentials
 
 if TYPE_CHECKING:
     from ostiary.storage.store import Tx
@@ -50,6 +51,8 @@ class Filter:
     target: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+    about: str | None = None
+    """An account: what it did, and what was done to it or to its credentials."""
 
 
 def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
@@ -98,6 +101,15 @@ def page(
         )
     if wanted.target is not None:
         statement = statement.where(table.c.target_id == wanted.target)
+    if wanted.about is not None:
+        its_own = sa.select(credentials.c.id).where(credentials.c.owner_id == wanted.about)
+        statement = statement.where(
+            sa.or_(
+                table.c.actor_id == wanted.about,
+                table.c.target_id == wanted.about,
+                table.c.target_id.in_(its_own),
+            )
+        )
     if wanted.since is not None:
         statement = statement.where(table.c.time >= wanted.since)
     if wanted.until is not None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostiary.core.permission import Caller
+from ostiary.http.api.audit_events import AuditEventJson, event_json
 from ostiary.http.api.forms import (
     AccountBody,
     AccountChanges,
@@ -225,6 +226,20 @@ def list_account_credentials(
         credentials.list_page, caller, account, None, page.after, page.limit + 1
     )
     return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
+
+
+@router.get("/{account}/activity")
+def list_account_activity(
+    request: Request, caller: CallerOf, account: str, page: PageOf
+) -> Answer[Listing[AuditEventJson]]:
+    """Read the activity of a service account, newest first.
+
+    What it did, and what was done to it and its credentials: uses, failed attempts with their addresses, changes.
+    Needs `read:audit`.
+    """
+    before = None if page.after is None else int(page.after)
+    found = wiring(request).store.read(directory.activity, caller, account, before, page.limit + 1)
+    return page.answer([event_json(each) for each in found], lambda: str(found[page.limit - 1].seq))
 
 
 def _current(account: str) -> Callable[[Tx, Caller], ServiceAccountJson]:
