@@ -39,6 +39,7 @@ CHANGED_ACCOUNT = {
     "/access_level": "level",
     "/scopes": "scopes",
     "/resources": "resources",
+    "/projects": "projects",
 }
 
 
