@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, credentials, imports
-from ostiary.services.directory import AccountSpec, create_service_account
+from ostiary.services import authorization, credentials, imports, service_accounts
 from ostiary.services.minting import CredentialSpec
+from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
@@ -98,7 +98,7 @@ class Tenants:
     def _umbrella(self) -> dict[str, str]:
         """Ids of Umbrella's own, made by Charlie over the API."""
         house = self.house
-        account = house.store.write(create_service_account, house.charlie, AccountSpec("Own"))
+        account = house.store.write(service_accounts.create, house.charlie, AccountSpec("Own"))
         key = house.store.write(credentials.create, house.charlie, account.account.id, CredentialSpec())
         made = {
             "project": self._made("/v1/projects", {"name": "Own"})["id"],

@@ -51,7 +51,7 @@ from ostiary.http.duties import Duties
 from ostiary.http.hotpath import HotPath
 from ostiary.http.manual import answers as manual
 from ostiary.services import installation as installation_service
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
 from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, migrations

@@ -9,10 +9,10 @@ from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, OwnerKind, l
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import directory, minting, organizations
+from ostiary.services import minting, organizations, service_accounts
 from ostiary.services.audit import change
-from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec, Owner
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows
@@ -37,9 +37,9 @@ class Created:
 
 
 def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Created:
-    """Make a credential for a service account (named as `find_account` takes it)."""
+    """Make a credential for a service account (named as `service_accounts.find` takes it)."""
     require(caller, "write:credentials")
-    found = directory.find_account(tx, caller, account)
+    found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
     policy = organizations.policy_of(tx, caller.organization_id)
     policy.check(
@@ -54,7 +54,7 @@ def create_account(
     tx: Tx, caller: Caller, account: AccountSpec, credential: CredentialSpec | None
 ) -> tuple[AccountView, Created | None]:
     """Make a service account and, if asked, its first credential, both or neither."""
-    view = directory.create_service_account(tx, caller, account)
+    view = service_accounts.create(tx, caller, account)
     if credential is None:
         return view, None
     try:
@@ -102,7 +102,7 @@ def list_page(
     owner_id = None
     if account is not None:
         require(caller, "read:credentials")
-        owner_id = directory.find_account(tx, caller, account).id
+        owner_id = service_accounts.find(tx, caller, account).id
     elif not caller.may("read:credentials"):
         if caller.actor.type != "user" or caller.fine_grained:
             require(caller, "read:credentials")
@@ -122,7 +122,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     """
     before = find(tx, caller, credential_id, "write:credentials")
     not_final(tx, before, "changed")
-    changes = directory.settle_level(changes)
+    changes = service_accounts.settle_level(changes)
     after = replace(before, **changes)
     spec = spec_of(after)
     if changes.keys() - {"name", "description"}:

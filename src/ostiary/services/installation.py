@@ -10,7 +10,7 @@ from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import credentials, members, organizations
 from ostiary.services.audit import change
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows

@@ -8,7 +8,7 @@ from ostiary.core.event import Target
 from ostiary.core.model import Project, RoleBinding, label_of
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
-from ostiary.services import directory, roles
+from ostiary.services import roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
@@ -134,7 +134,7 @@ def _principal(tx: Tx, caller: Caller, name: str) -> str:
         if member_rows.find_member(tx, caller.organization_id, name) is None:
             raise not_found("member")
         return name
-    return directory.find_account(tx, caller, name).id
+    return service_accounts.find(tx, caller, name).id
 
 
 def _find(tx: Tx, caller: Caller, name: str) -> Project:

@@ -18,9 +18,9 @@ from ostiary.core.model import (
 )
 from ostiary.http.api.route import StrictModel, example
 from ostiary.services.credentials import Created, Listed
-from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import MAX_ROLES, RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 
 MAX_NAMES = 100
 DURATION = "^[0-9]{1,7}(s|m|h|d)?$"

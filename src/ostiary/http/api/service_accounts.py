@@ -37,9 +37,9 @@ from ostiary.http.api.route import (
     perform,
     wiring,
 )
-from ostiary.services import credentials, directory
+from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.directory import AccountView
+from ostiary.services.service_accounts import AccountView
 from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1/service-accounts", route_class=ApiRoute, tags=["Service accounts"])
@@ -88,7 +88,7 @@ def list_service_accounts(
     Needs `read:service-accounts`.
     """
     found = wiring(request).store.read(
-        directory.list_service_accounts, caller, username, page.after, page.limit + 1
+        service_accounts.list_page, caller, username, page.after, page.limit + 1
     )
     return page.answer([account_json(each) for each in found], lambda: found[page.limit - 1].account.id)
 
@@ -99,9 +99,7 @@ def get_service_account(request: Request, caller: CallerOf, account: str) -> Ans
 
     Needs `read:service-accounts`.
     """
-    return answer_one(
-        account_json(wiring(request).store.read(directory.get_service_account, caller, account))
-    )
+    return answer_one(account_json(wiring(request).store.read(service_accounts.get, caller, account)))
 
 
 @router.patch("/{account}")
@@ -120,7 +118,7 @@ def update_service_account(
         request,
         caller,
         account_json,
-        directory.update_service_account,
+        service_accounts.update,
         account,
         body.changes(),
         current=_current(account),
@@ -133,9 +131,7 @@ def delete_service_account(request: Request, caller: CallerOf, account: str) -> 
 
     All of its credentials are revoked in the same transaction. Its username stays taken. Needs `write:service-accounts`.
     """
-    perform(
-        request, caller, lambda _: {}, directory.delete_service_account, account, current=_current(account)
-    )
+    perform(request, caller, lambda _: {}, service_accounts.delete, account, current=_current(account))
     return nothing()
 
 
@@ -146,7 +142,7 @@ def disable_service_account(request: Request, caller: CallerOf, account: str) ->
     All of its credentials are refused until it is enabled. It may be repeated. Needs `write:service-accounts`.
     """
     return perform(
-        request, caller, account_json, directory.set_disabled, account, True, current=_current(account)
+        request, caller, account_json, service_accounts.set_disabled, account, True, current=_current(account)
     )
 
 
@@ -157,7 +153,13 @@ def enable_service_account(request: Request, caller: CallerOf, account: str) -> 
     Its credentials are accepted again. It may be repeated. Needs `write:service-accounts`, and every scope of its roles.
     """
     return perform(
-        request, caller, account_json, directory.set_disabled, account, False, current=_current(account)
+        request,
+        caller,
+        account_json,
+        service_accounts.set_disabled,
+        account,
+        False,
+        current=_current(account),
     )
 
 
@@ -167,7 +169,7 @@ def list_account_bindings(request: Request, caller: CallerOf, account: str) -> A
 
     Needs `read:service-accounts`.
     """
-    bindings = wiring(request).store.read(directory.list_role_bindings, caller, account)
+    bindings = wiring(request).store.read(service_accounts.list_role_bindings, caller, account)
     return answer_one({"bindings": bindings_json(bindings, caller.organization_id)})
 
 
@@ -186,11 +188,13 @@ def set_account_bindings(
         request,
         caller,
         lambda bindings: RoleBindingsJson(bindings=bindings_json(bindings, caller.organization_id)),
-        directory.set_role_bindings,
+        service_accounts.set_role_bindings,
         account,
         body.specs(),
         current=lambda tx, who: {
-            "bindings": bindings_json(directory.list_role_bindings(tx, who, account), who.organization_id)
+            "bindings": bindings_json(
+                service_accounts.list_role_bindings(tx, who, account), who.organization_id
+            )
         },
     )
 
@@ -238,9 +242,9 @@ def list_account_activity(
     Needs `read:audit`.
     """
     before = None if page.after is None else int(page.after)
-    found = wiring(request).store.read(directory.activity, caller, account, before, page.limit + 1)
+    found = wiring(request).store.read(service_accounts.activity, caller, account, before, page.limit + 1)
     return page.answer([event_json(each) for each in found], lambda: str(found[page.limit - 1].seq))
 
 
 def _current(account: str) -> Callable[[Tx, Caller], ServiceAccountJson]:
-    return lambda tx, caller: account_json(directory.get_service_account(tx, caller, account))
+    return lambda tx, caller: account_json(service_accounts.get(tx, caller, account))
