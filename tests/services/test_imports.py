@@ -85,7 +85,7 @@ def test_the_policy_holds_for_imported_keys(house: House) -> None:
         max_credential_lifetime=90 * DAY,
     )
     assert bring(strict, robo, foreign("a", "b")).count == 2
-    page = house.store.read(credentials.list_page, house.alice, robo.account.id, None, None, 50)
+    page = house.store.read(credentials.list_page, house.alice, robo.account.id, None, 50)
     assert {each.credential.expires_at for each in page} == {NOON + 30 * DAY}
     with refused("limit-reached") as caught:
         bring(strict, robo, foreign("c", "d"))

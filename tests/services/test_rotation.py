@@ -75,7 +75,7 @@ def test_a_rotation_keeps_everything_but_the_secret(house: House) -> None:
     assert after.overlap is not None
     assert (after.overlap.last6, after.overlap.ends_at) == (before.last6, NOON + HOUR + DAY)
     assert house.store.read(credentials.get, house.alice, id_of(old)).credential == after
-    page = house.store.read(credentials.list_page, house.alice, None, "service_account", None, 50)
+    page = house.store.read(credentials.list_page, house.alice, account.account.id, None, 50)
     assert [each.credential for each in page] == [after]
     assert house.store.read(service_accounts.get, house.alice, account.account.id).credentials == 1
     recorded = [each for each in events(house) if each.action == "credential.rotated"]

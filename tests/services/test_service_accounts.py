@@ -55,7 +55,7 @@ def test_an_account_answers_to_its_id_client_id_and_channel_identifier(house: Ho
     for name in (*names(robo), "robo@acme.elsewhere.example"):
         found = house.store.read(service_accounts.get, house.alice, name)
         assert found.account.id == robo.account.id
-        assert len(house.store.read(credentials.list_page, house.alice, name, None, None, 9)) == 0
+        assert len(house.store.read(credentials.list_page, house.alice, name, None, 9)) == 0
     for name in ("robo", "robo@umbrella.localhost", "robo@", "@acme", "sa_", "ostiary-sa-", "", "robo@acm"):
         with refused("not-found"):
             house.store.read(service_accounts.get, house.alice, name)

@@ -24,7 +24,7 @@ OF_ACCOUNT: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ("write:service-accounts", service_accounts.set_role_bindings, ([RoleSpec("viewer")],)),
     ("write:service-accounts", service_accounts.delete, ()),
     ("write:credentials", credentials.create, (CredentialSpec(),)),
-    ("read:credentials", credentials.list_page, (None, None, 50)),
+    ("read:credentials", credentials.list_page, (None, 50)),
 ]
 OF_CREDENTIAL: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ("read:credentials", credentials.get, ()),
@@ -67,7 +67,7 @@ def test_a_strangers_lists_are_its_own(house: House) -> None:
     ours = (house.acme.id, str(house.alice.actor.id))
     shown = [
         call(house, house.charlie, service_accounts.list_page, None, None, 50),
-        call(house, house.charlie, credentials.list_page, None, None, None, 50),
+        call(house, house.charlie, credentials.list_page, None, None, 50),
         call(house, house.charlie, audit.page, Filter(), None, 50),
         call(house, house.charlie, audit.page, Filter(actor=house.alice.actor.id), None, 50),
     ]

@@ -168,8 +168,9 @@ class Policy:
         """This policy with what an organization chose in its place."""
         return replace(self, **chosen)
 
-    def check(self, limit: str, value: int | None, count: int, more: int = 1) -> None:
-        """Raise limit-reached if `more` things beside the `count` that exist would be more than `value`."""
+    def check(self, limit: str, count: int, more: int = 1) -> None:
+        """Raise limit-reached if `more` things beside the `count` that exist would be more than the limit's value."""
+        value: int | None = getattr(self, limit)
         if value is not None and count + more > value:
             raise Problem(
                 "limit-reached",

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ostiary.core.event import Target
-from ostiary.core.instant import Instant, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, OwnerKind, label_of
+from ostiary.core.instant import Instant, text_or_none, to_text
+from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, label_of
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid_fields, not_found
 from ostiary.core.secret import Secret
@@ -42,11 +42,7 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
     found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
     policy = organizations.policy_of(tx, caller.organization_id)
-    policy.check(
-        "max_credentials_per_service_account",
-        policy.max_credentials_per_service_account,
-        rows.count(tx, caller.organization_id, found.id),
-    )
+    policy.check("max_credentials_per_service_account", rows.count(tx, caller.organization_id, found.id))
     return _make(tx, caller, owner, spec)
 
 
@@ -90,14 +86,7 @@ def make_first(tx: Tx, caller: Caller, user_id: str, email: str, spec: Credentia
     return _insert(tx, caller, Owner("user", user_id, email), spec, "full")
 
 
-def list_page(
-    tx: Tx,
-    caller: Caller,
-    account: str | None,
-    owner_kind: OwnerKind | None,
-    after: str | None,
-    limit: int,
-) -> list[Listed]:
+def list_page(tx: Tx, caller: Caller, account: str | None, after: str | None, limit: int) -> list[Listed]:
     """Credentials newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
     owner_id = None
     if account is not None:
@@ -107,7 +96,7 @@ def list_page(
         if caller.actor.type != "user" or caller.fine_grained:
             require(caller, "read:credentials")
         owner_id = caller.actor.id
-    found = rows.list_page(tx, caller.organization_id, owner_id, owner_kind, after, limit)
+    found = rows.list_page(tx, caller.organization_id, owner_id, after, limit)
     return listed(tx, caller, found)
 
 
@@ -222,11 +211,7 @@ def target_of(credential: Credential) -> Target:
 
 def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created:
     policy = organizations.policy_of(tx, caller.organization_id)
-    policy.check(
-        "max_credentials_per_organization",
-        policy.max_credentials_per_organization,
-        rows.count(tx, caller.organization_id),
-    )
+    policy.check("max_credentials_per_organization", rows.count(tx, caller.organization_id))
     level = minting.check(tx, caller, owner, spec, direct=owner.kind == "user")
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
@@ -240,7 +225,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         project_id = directory_rows.project_names(tx, caller.organization_id).get(spec.project)
         if project_id is None:
             raise not_found("project")
-    new = minting.new_secret(tx)
+    new = minting.new_secret(tx, tx.installation.key_prefixes[0])
     credential = Credential(
         id=tx.new_id("cred"),
         organization_id=caller.organization_id,
@@ -272,7 +257,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         kind=credential.kind,
         owner=owner.id,
         last6=credential.last6,
-        expires_at=None if credential.expires_at is None else to_text(credential.expires_at),
+        expires_at=text_or_none(credential.expires_at),
         allowed_ips=list(credential.allowed_ips),
         access_level=level,
         scopes=list(credential.scopes),

@@ -187,11 +187,9 @@ def _digests(tx: Tx, keys: Sequence[ImportedKey]) -> list[bytes | None]:
 
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
     policy = organizations.policy_of(tx, caller.organization_id)
-    for limit, value, owner_id in (
-        ("max_credentials_per_service_account", policy.max_credentials_per_service_account, owner.id),
-        ("max_credentials_per_organization", policy.max_credentials_per_organization, None),
-    ):
-        policy.check(limit, value, credential_rows.count(tx, caller.organization_id, owner_id), more)
+    of_owner = credential_rows.count(tx, caller.organization_id, owner.id)
+    policy.check("max_credentials_per_service_account", of_owner, more)
+    policy.check("max_credentials_per_organization", credential_rows.count(tx, caller.organization_id), more)
 
 
 def _credential(

@@ -110,9 +110,8 @@ def as_owner(account: ServiceAccount) -> Owner:
     return Owner("service_account", account.id, account.display_name, account.access_level, account.scopes)
 
 
-def new_secret(tx: Tx) -> NewSecret:
+def new_secret(tx: Tx, prefix: str) -> NewSecret:
     """A secret of our own form from fresh random bytes, with the digest that is stored in its place."""
-    prefix = tx.installation.key_prefixes[0]
     minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
     keyring = tx.installation.keyring
     digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])

@@ -6,7 +6,7 @@ from typing import Any
 
 from ostiary.core import check
 from ostiary.core.event import Target
-from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount, label_of
+from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
 from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services import audit, organizations, roles
@@ -58,11 +58,8 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
     bindings = roles.read_roles(tx, caller, catalogue, spec.roles, "/roles")
     roles.require_to_grant(caller, catalogue, bindings)
     if spec.in_console:
-        policy = organizations.policy_of(tx, organization.id)
-        policy.check(
-            "max_service_accounts",
-            policy.max_service_accounts,
-            rows.count_console_accounts(tx, organization.id),
+        organizations.policy_of(tx, organization.id).check(
+            "max_service_accounts", rows.count_console_accounts(tx, organization.id)
         )
     account = ServiceAccount(
         id=tx.new_id("sa"),
@@ -164,14 +161,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
     role_rows.replace_role_bindings(tx, account.organization_id, account.id, [])
     tx.changed("organization", account.organization_id)
-    for credential_id, name, last6 in revoked:
-        change(
-            tx,
-            caller,
-            "credential.revoked",
-            Target("credential", credential_id, label_of(name, last6)),
-            because="its service account was deleted",
-        )
+    audit.revoked(tx, caller, revoked, "its service account was deleted")
     change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
 
 
@@ -280,12 +270,9 @@ def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
                 reason="username taken",
             )
         return spec.username
-    first = check.slug_of(spec.display_name)
-    number, candidate = 1, first
-    while rows.username_exists(tx, organization_id, candidate):
-        number += 1
-        candidate = f"{first}-{number}"
-    return candidate
+    return check.free_slug(
+        check.slug_of(spec.display_name), lambda slug: rows.username_exists(tx, organization_id, slug)
+    )
 
 
 def _bindings_of(tx: Tx, account: ServiceAccount) -> list[RoleBinding]:

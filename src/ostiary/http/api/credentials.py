@@ -215,7 +215,7 @@ def end_rotation(
 
 def _list(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
     # API keys are the only kind that exists, so both lists are the same one.
-    found = wiring(request).store.read(credentials.list_page, caller, None, None, page.after, page.limit + 1)
+    found = wiring(request).store.read(credentials.list_page, caller, None, page.after, page.limit + 1)
     return page.answer(found, credential_json, lambda each: each.credential.id)
 
 

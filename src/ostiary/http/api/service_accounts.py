@@ -219,9 +219,7 @@ def list_account_credentials(
 
     Needs `read:credentials`.
     """
-    found = wiring(request).store.read(
-        credentials.list_page, caller, account, None, page.after, page.limit + 1
-    )
+    found = wiring(request).store.read(credentials.list_page, caller, account, page.after, page.limit + 1)
     return page.answer(found, credential_json, lambda each: each.credential.id)
 
 
