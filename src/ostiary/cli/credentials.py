@@ -57,9 +57,7 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
     address = "/v1/credentials"
     if account is not None:
         address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-    found = [
-        each for each in api.pages(address, {"limit": 200}) if status is None or each["status"] == status
-    ]
+    found = [each for each in api.pages(address) if status is None or each["status"] == status]
     show_list(
         found,
         as_json,
