@@ -20,7 +20,8 @@ from ostiary.core.instant import SECOND, Instant
 from ostiary.core.keyring import derive
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
-from ostiary.http.app import Opened, build
+from ostiary.http.app import build
+from ostiary.http.installation import Opened
 from ostiary.services import credentials, installation, members, organizations, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created

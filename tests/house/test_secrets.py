@@ -16,7 +16,7 @@ OPENED = {
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
     ("config.py", "_master_key", "get_secret_value"): (1, "its form is checked"),
     ("data_directory.py", "master_keys", "get_secret_value"): (1, "keys are derived from it"),
-    ("http/app.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
+    ("http/installation.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
 }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ostiary.config import Settings
-from ostiary.http.app import Opened, open_installation
+from ostiary.http.installation import Opened, open_installation
 from ostiary.services import credentials, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import directory as directory_rows

@@ -207,8 +207,8 @@ def _explained(error: Exception, called: Invocation) -> int | None:
         for wrong in error.wrong:
             _failed(2, f"{wrong.name} ({wrong.source}) {wrong.reason}")
         return 2
-    app = sys.modules.get("ostiary.http.app")
-    if app is not None and isinstance(error, app.NotReachableError):
+    installation = sys.modules.get("ostiary.http.installation")
+    if installation is not None and isinstance(error, installation.NotReachableError):
         return _failed(3, str(error))
     problem = sys.modules.get("ostiary.core.problem")
     if problem is not None and isinstance(error, problem.Problem):

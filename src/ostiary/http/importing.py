@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ostiary.config import Settings
 from ostiary.core.model import ImportedKey
 from ostiary.core.permission import Caller
-from ostiary.http import app
+from ostiary.http.installation import open_installation, remember
 from ostiary.services import imports, installation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.store import Store
@@ -46,7 +46,7 @@ def importing(
 
     Raises ConfigurationError, NotReachableError, Problem.
     """
-    opened = app.remember(app.open_installation(settings))
+    opened = remember(open_installation(settings))
     try:
         caller = opened.store.read(installation.custodian, SYSTEM_CALLER, organization)
         named = opened.store.read(service_accounts.list_page, caller, account, None, 1)
