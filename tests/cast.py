@@ -20,12 +20,14 @@ from ostiary.core.instant import SECOND, Instant
 from ostiary.core.keyring import derive
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
-from ostiary.http.app import Opened, build
-from ostiary.services import credentials, directory, installation, members, organizations
+from ostiary.http.app import build
+from ostiary.http.installation import Opened
+from ostiary.services import credentials, installation, members, organizations, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
-from ostiary.services.directory import SYSTEM_CALLER, AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import migrations
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
@@ -90,7 +92,7 @@ class House:
     ) -> AccountView:
         """A service account of Acme's, made by Alice."""
         return self.store.write(
-            directory.create_service_account,
+            service_accounts.create,
             self.alice,
             AccountSpec(display_name=name, roles=tuple(RoleSpec(role) for role in roles), **spec),
         )

@@ -10,14 +10,13 @@ from tests.house.source import modules
 OPENED = {
     # module, function: how many times, and why
     ("services/minting.py", "new_secret", "reveal"): (1, "its digest is stored"),
-    ("services/members.py", "invite", "reveal"): (1, "its digest is stored"),
     ("http/api/forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
     ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
     ("config.py", "_master_key", "get_secret_value"): (1, "its form is checked"),
     ("data_directory.py", "master_keys", "get_secret_value"): (1, "keys are derived from it"),
-    ("http/app.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
+    ("http/installation.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
 }
 
 

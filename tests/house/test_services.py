@@ -14,9 +14,6 @@ NOT_OPERATIONS = {
     "credentials.owner_of": "a question that operations share, about a credential and not a caller",
     "credentials.spec_of": "pure: what a credential would be asked for with",
     "credentials.target_of": "pure: a credential as an event names it",
-    "directory.check_names": "pure: errors of names",
-    "directory.level_of": "pure: the access level that was meant",
-    "directory.settle_level": "pure: changes in which level and scopes agree",
     "minting.as_owner": "pure: an account as an owner, if it may get a credential",
     "minting.check_lifetime": "pure: what a policy says of an expiry",
     "minting.new_secret": "random bytes only, for operations that store what came of them",
@@ -28,6 +25,9 @@ NOT_OPERATIONS = {
     "roles.require_to_hold": "pure: the rule that nobody grants more than they hold",
     "roles.scopes_held": "a question that operations share, about an owner and not a caller",
     "roles.scopes_of": "pure: scopes of bindings",
+    "service_accounts.check_names": "pure: errors of names",
+    "service_accounts.level_of": "pure: the access level that was meant",
+    "service_accounts.settle_level": "pure: changes in which level and scopes agree",
     "passwords.hash_password": "pure work without rows, outside of any transaction",
 }
 FUNCTIONS = {

@@ -12,8 +12,8 @@ SQL = re.compile(
     r"|(CREATE|ALTER|DROP)\s+(TABLE|INDEX|DATABASE)\b|WITH\s+\w+\s+AS\b|LISTEN\s|NOTIFY\s)"
 )
 DRIVERS = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
-WIRING = {"sqlalchemy.exc.DBAPIError"}
-"""What http/app.py may know of the database: that it did not answer."""
+OUTAGE = {"sqlalchemy.exc.DBAPIError"}
+"""What http/installation.py may know of the database: that it did not answer."""
 
 ENGINE_NAME = re.compile(r"\b(sqlite|postgres(ql)?|psycopg)\b|_(sqlite|postgresql)_")
 NAMES_ENGINES = {
@@ -27,8 +27,8 @@ def sql_outside(each: Module) -> list[str]:
     if each.room == "storage":
         return []
     imported = [name for name in each.imports() if name.split(".")[0] in DRIVERS]
-    if each.path == "http/app.py":
-        imported = [name for name in imported if name not in WIRING]
+    if each.path == "http/installation.py":
+        imported = [name for name in imported if name not in OUTAGE]
     return imported + [text for text in each.texts() if SQL.match(text)]
 
 

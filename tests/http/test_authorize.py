@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from ostiary.core.permission import FIRST_CATALOGUE
-from ostiary.services import authorization, credentials, directory
+from ostiary.services import authorization, credentials, service_accounts
 from ostiary.services.credentials import Created
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
@@ -288,7 +288,7 @@ def test_a_rule_may_limit_kinds_organizations_and_the_project(
     house.store.write_on((), directory_rows.insert_project, "prj_one", house.acme.id, "one", "One")
     worker = house.account("Worker", roles=())
     roles = [RoleSpec("developer", "one")]
-    house.store.write(directory.set_role_bindings, house.alice, worker.account.id, roles)
+    house.store.write(service_accounts.set_role_bindings, house.alice, worker.account.id, roles)
     keys = {
         "robo": robo.secret.reveal(),
         "worker": house.key(worker).secret.reveal(),

@@ -107,7 +107,7 @@ def test_a_foreign_credential_is_counted_with_whoever_asked(front: Front) -> Non
     told = [
         (each["action"], each["credential"], each["reason"]) for each in counted(front, house.umbrella.id)
     ]
-    charlies = house.store.read(credentials.list_page, house.charlie, None, None, None, 1)[0].credential.id
+    charlies = house.store.read(credentials.list_page, house.charlie, None, None, 1)[0].credential.id
     assert sorted(told, key=repr) == [
         ("credential.refused", None, "unknown"),
         ("credential.used", charlies, "valid"),

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, credentials, imports
-from ostiary.services.directory import AccountSpec, create_service_account
+from ostiary.services import authorization, credentials, imports, service_accounts
 from ostiary.services.minting import CredentialSpec
+from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
@@ -38,8 +38,8 @@ INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
 """Parameters that name what belongs to the installation: the same for every tenant."""
 
 # What members of a body name, by their kind in `tests.http.bodies`
-OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "principal": 404, "role": 422, "role name": 201, "username": 201,
-              "code": 201, "email": 201}  # fmt: skip
+OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "principal": 404, "role": 422,
+              "role name": 201, "username": 201, "code": 201, "email": 201}  # fmt: skip
 """Kinds that name something of a tenant's, and what is answered where the name is foreign or nobody's."""
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
@@ -98,7 +98,7 @@ class Tenants:
     def _umbrella(self) -> dict[str, str]:
         """Ids of Umbrella's own, made by Charlie over the API."""
         house = self.house
-        account = house.store.write(create_service_account, house.charlie, AccountSpec("Own"))
+        account = house.store.write(service_accounts.create, house.charlie, AccountSpec("Own"))
         key = house.store.write(credentials.create, house.charlie, account.account.id, CredentialSpec())
         made = {
             "project": self._made("/v1/projects", {"name": "Own"})["id"],

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core import secret
-from ostiary.services import credentials, directory, imports
+from ostiary.services import credentials, imports, service_accounts
 from tests.cast import Answer, Front
 from tests.services.questions import events
 
@@ -50,7 +50,7 @@ def test_an_imported_key_verifies_and_dies_like_any_other(front: Front) -> None:
     house.store.write(credentials.revoke, house.alice, told["credentials"][0])
     assert front.ask("GET", "/v1/agents", key=KEYS[0]).status == 401
     assert front.verify(KEYS[0])["code"] == "revoked"
-    house.store.write(directory.set_disabled, house.alice, listed["owner"]["id"], True)
+    house.store.write(service_accounts.set_disabled, house.alice, listed["owner"]["id"], True)
     assert front.verify(KEYS[1])["code"] == "disabled"
     front.write_counts()
     used = [each.target_display for each in events(house) if each.action == "credential.used"]

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY
-from ostiary.services import credentials, directory
+from ostiary.services import credentials, service_accounts
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
@@ -201,8 +201,8 @@ def test_every_bad_credential_gets_the_same_refusal(front: Front) -> None:
     house.store.write(credentials.revoke, house.alice, made("revoked"))
     house.store.write(credentials.deactivate, house.alice, made("deactivated"))
     quick.write(credentials.delete, house.alice, made("deleted"))
-    house.store.write(directory.set_disabled, house.alice, account_of(made("disabled")), True)
-    house.store.write(directory.delete_service_account, house.alice, account_of(made("account deleted")))
+    house.store.write(service_accounts.set_disabled, house.alice, account_of(made("disabled")), True)
+    house.store.write(service_accounts.delete, house.alice, account_of(made("account deleted")))
     bob = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     keys["member removed"] = bob.secret.reveal()
     house.store.write_on((), member_rows.delete_member, house.acme.id, str(house.bob.actor.id))

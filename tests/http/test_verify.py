@@ -8,7 +8,7 @@ import pytest
 from ostiary.core import secret
 from ostiary.core.instant import DAY, to_text
 from ostiary.core.permission import FIRST_CATALOGUE
-from ostiary.services import credentials, directory
+from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
@@ -59,7 +59,7 @@ def after_expiry(house: House) -> Created:
 
 def of_a_disabled_account(house: House) -> Created:
     key = made(house)
-    house.store.write(directory.set_disabled, house.alice, key.listed.credential.owner_id, True)
+    house.store.write(service_accounts.set_disabled, house.alice, key.listed.credential.owner_id, True)
     return key
 
 
@@ -179,7 +179,7 @@ def test_targets_and_times_of_a_valid_credential(front: Front) -> None:
     add_project(house)
     robo = house.account(roles=())
     house.store.write(
-        directory.set_role_bindings,
+        service_accounts.set_role_bindings,
         house.alice,
         robo.account.id,
         [RoleSpec("viewer"), RoleSpec("developer", "one")],

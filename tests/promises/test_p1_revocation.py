@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from ostiary.config import Settings
-from ostiary.http.app import Opened, open_installation
-from ostiary.services import credentials, directory
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.http.installation import Opened, open_installation
+from ostiary.services import credentials, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import directory as directory_rows
 from tests import servers
 from tests.cast import SEED
@@ -214,7 +214,7 @@ def test_another_process_of_the_node_ends_a_credential(server: Ostiary, neighbou
             if how == "credential":
                 neighbour.store.write(credentials.revoke, alice, made.credential)
             else:
-                neighbour.store.write(directory.set_disabled, alice, made.account, True)
+                neighbour.store.write(service_accounts.set_disabled, alice, made.account, True)
             accepted_after(lines, made.secret, len(ACCEPTS), accepts)
     print(f"{ROUNDS} ended by another process, {ROUNDS * len(ACCEPTS)} requests after")
     assert accepts.total() == 0, dict(accepts)

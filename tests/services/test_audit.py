@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import HOUR, to_text
 from ostiary.core.permission import Caller
-from ostiary.services import authorization, credentials, directory
+from ostiary.services import authorization, credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import tables
 from ostiary.storage.store import Tx
 from tests.cast import House
@@ -52,42 +52,42 @@ ACTS: list[tuple[str, Act | None, Act, Callable[[Scene], tuple[str, str]], bool]
     (
         "service_account.created",
         None,
-        lambda s: s.do(directory.create_service_account, AccountSpec("New")),
+        lambda s: s.do(service_accounts.create, AccountSpec("New")),
         lambda s: NEW,
         False,
     ),
     (
         "service_account.updated",
         None,
-        lambda s: s.do(directory.update_service_account, s.account_id, {"display_name": "New"}),
+        lambda s: s.do(service_accounts.update, s.account_id, {"display_name": "New"}),
         lambda s: (s.account_id, "New"),
         True,
     ),
     (
         "service_account.roles_changed",
         None,
-        lambda s: s.do(directory.set_role_bindings, s.account_id, [RoleSpec("viewer")]),
+        lambda s: s.do(service_accounts.set_role_bindings, s.account_id, [RoleSpec("viewer")]),
         lambda s: s.by_account,
         True,
     ),
     (
         "service_account.disabled",
         None,
-        lambda s: s.do(directory.set_disabled, s.account_id, True),
+        lambda s: s.do(service_accounts.set_disabled, s.account_id, True),
         lambda s: s.by_account,
         True,
     ),
     (
         "service_account.enabled",
-        lambda s: s.do(directory.set_disabled, s.account_id, True),
-        lambda s: s.do(directory.set_disabled, s.account_id, False),
+        lambda s: s.do(service_accounts.set_disabled, s.account_id, True),
+        lambda s: s.do(service_accounts.set_disabled, s.account_id, False),
         lambda s: s.by_account,
         True,
     ),
     (
         "service_account.deleted",
         lambda s: s.do(credentials.revoke, s.key_id),
-        lambda s: s.do(directory.delete_service_account, s.account_id),
+        lambda s: s.do(service_accounts.delete, s.account_id),
         lambda s: s.by_account,
         False,
     ),
@@ -257,7 +257,7 @@ def test_what_an_event_tells_of_a_credential_and_a_role(house: House) -> None:
         "resources": ["agents/*"],
         "project": None,
     }
-    scene.do(directory.set_role_bindings, scene.account_id, [RoleSpec("viewer")])
+    scene.do(service_accounts.set_role_bindings, scene.account_id, [RoleSpec("viewer")])
     assert events(house)[-1].details == {
         "before": ["developer on organization"],
         "after": ["viewer on organization"],
@@ -267,8 +267,8 @@ def test_what_an_event_tells_of_a_credential_and_a_role(house: House) -> None:
 def test_an_event_keeps_the_names_as_they_were(house: House) -> None:
     """P5 breaks: renaming an account rewrites its history."""
     scene = Scene(house)
-    scene.do(directory.update_service_account, scene.account_id, {"display_name": "Renamed"})
-    scene.do(directory.delete_service_account, scene.account_id)
+    scene.do(service_accounts.update, scene.account_id, {"display_name": "Renamed"})
+    scene.do(service_accounts.delete, scene.account_id)
     shown = [each.target_display for each in events(house, target=scene.account_id)]
     assert shown == ["Robo", "Renamed", "Renamed"]
 

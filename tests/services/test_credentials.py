@@ -292,7 +292,7 @@ def test_ones_own_direct_keys_need_no_scope(house: House) -> None:
     """P19 breaks: Bob cannot look after his own key, or sees and touches somebody else's."""
     own = id_of(house.store.write(credentials.create_direct, house.bob, CredentialSpec(name="Bob's")))
     robos = id_of(house.key(house.account()))
-    seen = house.store.read(credentials.list_page, house.bob, None, None, None, 50)
+    seen = house.store.read(credentials.list_page, house.bob, None, None, 50)
     assert [each.credential.id for each in seen] == [own]
     for service in (credentials.deactivate, credentials.activate, credentials.revoke):
         assert house.store.write(service, house.bob, own).credential.id == own
@@ -310,7 +310,7 @@ def test_pages_show_every_credential_once_newest_first(house: House) -> None:
         made.append(id_of(house.key(account)))
     found: list[str] = []
     while page := house.store.read(
-        credentials.list_page, house.alice, account.account.id, None, found[-1] if found else None, 2
+        credentials.list_page, house.alice, account.account.id, found[-1] if found else None, 2
     ):
         found += [each.credential.id for each in page]
     assert found == made[::-1]

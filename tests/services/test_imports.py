@@ -10,9 +10,10 @@ from ostiary.core.instant import DAY
 from ostiary.core.keyring import derive
 from ostiary.core.model import ImportedKey
 from ostiary.core.permission import Caller
-from ostiary.services import credentials, directory, imports, installation, rotation
-from ostiary.services.directory import SYSTEM_CALLER, AccountSpec, AccountView
+from ostiary.services import credentials, imports, installation, rotation, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.imports import Imported
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import imports as import_rows
 from tests.cast import MASTER_KEY, NOON, House
@@ -49,7 +50,7 @@ def test_a_digest_that_exists_anywhere_is_skipped(house: House) -> None:
     own = house.key(robo)
     first = bring(house, robo, foreign("a", "b"))
     assert first.count == 2
-    charlies = house.store.write(directory.create_service_account, house.charlie, AccountSpec("Hers"))
+    charlies = house.store.write(service_accounts.create, house.charlie, AccountSpec("Hers"))
     again = [*foreign("b", "c", "c"), ImportedKey(sha256(own.secret.reveal().encode()).digest())]
     second = bring(house, charlies, again, house.charlie)
     assert [each is not None for each in second.credential_ids] == [False, True, False, False]
@@ -84,7 +85,7 @@ def test_the_policy_holds_for_imported_keys(house: House) -> None:
         max_credential_lifetime=90 * DAY,
     )
     assert bring(strict, robo, foreign("a", "b")).count == 2
-    page = house.store.read(credentials.list_page, house.alice, robo.account.id, None, None, 50)
+    page = house.store.read(credentials.list_page, house.alice, robo.account.id, None, 50)
     assert {each.credential.expires_at for each in page} == {NOON + 30 * DAY}
     with refused("limit-reached") as caught:
         bring(strict, robo, foreign("c", "d"))
@@ -122,7 +123,7 @@ def test_who_may_import_and_register(house: House) -> None:
             bring(house, robo, foreign("a"), caller)
     with refused("validation-failed"):
         house.store.write(imports.import_keys, house.alice, robo.account.id, "xx_", foreign("a"))
-    house.store.write(directory.set_disabled, house.alice, robo.account.id, True)
+    house.store.write(service_accounts.set_disabled, house.alice, robo.account.id, True)
     with refused("account-disabled"):
         bring(house, robo, foreign("a"))
     for work in (imports.register_prefix, imports.unregister_prefix):
@@ -152,7 +153,7 @@ def test_a_digest_under_an_older_pepper_counts_as_existing(house: House) -> None
 def test_two_imports_at_once_give_one_key_one_owner(house: House) -> None:
     """P12 breaks: two organizations import the same keys at once, and a key has two owners or an import fails."""
     robo = begin(house)
-    charlies = house.store.write(directory.create_service_account, house.charlie, AccountSpec("Hers"))
+    charlies = house.store.write(service_accounts.create, house.charlie, AccountSpec("Hers"))
     keys = foreign(*(str(number) for number in range(90)))
     barrier = threading.Barrier(2)
     done: list[Imported | BaseException] = []

@@ -8,7 +8,7 @@ from ostiary.core.installation import Installation
 from ostiary.core.keyring import derive
 from ostiary.core.permission import FIRST_CATALOGUE
 from ostiary.services import installation
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows

@@ -37,7 +37,7 @@ def test_a_fine_grained_key_reaches_itself_only(house: House) -> None:
     with refused("insufficient-permissions"):
         house.store.write(credentials.create_direct, thief, CredentialSpec(scopes=("read:agents",)))
     with refused("insufficient-permissions"):
-        house.store.read(credentials.list_page, thief, None, None, None, 10)
+        house.store.read(credentials.list_page, thief, None, None, 10)
     ended = house.store.write(credentials.revoke, thief, narrow.listed.credential.id)
     assert ended.credential.revoked_at == house.clock.now
 

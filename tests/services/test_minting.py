@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ostiary.core.permission import Caller
-from ostiary.services import credentials, directory
-from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services import credentials, service_accounts
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from tests.cast import House
 from tests.services.questions import refused
 
@@ -44,7 +44,7 @@ def on_account(service: Callable[..., object], *rest: object, disabled: bool = F
     def act(house: House, caller: Caller) -> object:
         view: AccountView = house.account(**spec)  # type: ignore[arg-type] # the fields of an account
         if disabled:
-            house.store.write(directory.set_disabled, house.alice, view.account.id, True)
+            house.store.write(service_accounts.set_disabled, house.alice, view.account.id, True)
         return house.store.write(service, caller, view.account.id, *rest)
 
     return act
@@ -52,7 +52,7 @@ def on_account(service: Callable[..., object], *rest: object, disabled: bool = F
 
 def new_account(*roles: str) -> Act:
     spec = AccountSpec("New", roles=tuple(RoleSpec(role) for role in roles))
-    return lambda house, caller: house.store.write(directory.create_service_account, caller, spec)
+    return lambda house, caller: house.store.write(service_accounts.create, caller, spec)
 
 
 def direct(spec: CredentialSpec) -> Act:
@@ -88,35 +88,35 @@ CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
     ("an admin's account", new_account("organization-admin"), (ACCOUNTS, *DEVELOPER), ["write:credentials"]),
     (
         "binding a role",
-        on_account(directory.set_role_bindings, [RoleSpec("developer")], roles=()),
+        on_account(service_accounts.set_role_bindings, [RoleSpec("developer")], roles=()),
         (ACCOUNTS,),
         DEVELOPER,
     ),
     (
         "binding a role more",
-        on_account(directory.set_role_bindings, [RoleSpec("developer"), RoleSpec("resource-server")]),
+        on_account(service_accounts.set_role_bindings, [RoleSpec("developer"), RoleSpec("resource-server")]),
         (ACCOUNTS,),
         ["verify:credentials"],
     ),
     (
         "keeping a role",
-        on_account(directory.set_role_bindings, [RoleSpec("developer")]),
+        on_account(service_accounts.set_role_bindings, [RoleSpec("developer")]),
         (ACCOUNTS,),
         None,
     ),
-    ("taking roles away", on_account(directory.set_role_bindings, []), (ACCOUNTS,), None),
-    ("enabling", on_account(directory.set_disabled, False, disabled=True), (ACCOUNTS,), DEVELOPER),
+    ("taking roles away", on_account(service_accounts.set_role_bindings, []), (ACCOUNTS,), None),
+    ("enabling", on_account(service_accounts.set_disabled, False, disabled=True), (ACCOUNTS,), DEVELOPER),
     (
         "enabling, held",
-        on_account(directory.set_disabled, False, disabled=True),
+        on_account(service_accounts.set_disabled, False, disabled=True),
         (ACCOUNTS, *DEVELOPER),
         None,
     ),
-    ("disabling", on_account(directory.set_disabled, True), (ACCOUNTS,), None),
+    ("disabling", on_account(service_accounts.set_disabled, True), (ACCOUNTS,), None),
     (
         "lifting a ceiling",
         on_account(
-            directory.update_service_account,
+            service_accounts.update,
             {"access_level": "full"},
             access_level="fine_grained",
             scopes=(READS,),
@@ -126,13 +126,13 @@ CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
     ),
     (
         "lifting a ceiling of resources",
-        on_account(directory.update_service_account, {"resources": ()}, resources=("agents/one",)),
+        on_account(service_accounts.update, {"resources": ()}, resources=("agents/one",)),
         (ACCOUNTS,),
         DEVELOPER,
     ),
     (
         "renaming an account",
-        on_account(directory.update_service_account, {"display_name": "Other"}),
+        on_account(service_accounts.update, {"display_name": "Other"}),
         (ACCOUNTS,),
         None,
     ),

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from ostiary.services.service_accounts import AccountSpec
 
-from ostiary.services import credentials, directory, projects
-from ostiary.services.directory import AccountSpec
+from ostiary.services import credentials, projects, service_accounts
 from ostiary.services.minting import CredentialSpec
 from tests.cast import House
 from tests.services.questions import refused, verdict
@@ -30,7 +30,7 @@ def test_its_keys_are_good_for_these_projects_and_nothing_else(house: House) -> 
     assert verdict(house, bound).code == "valid"
     with refused("validation-failed"):
         house.key(robo, project="shop")
-    house.store.write(directory.update_service_account, house.alice, robo.account.id, {"projects": ()})
+    house.store.write(service_accounts.update, house.alice, robo.account.id, {"projects": ()})
     assert [verdict(house, key, each).code for each in (one, two, None)] == ["valid", "valid", "valid"]
 
 
@@ -41,9 +41,7 @@ def test_a_deleted_project_does_not_lift_the_limit(house: House) -> None:
     key = house.key(robo)
     house.store.write(projects.delete, house.alice, one)
     assert verdict(house, key).code == "project_not_allowed"
-    after = house.store.write(
-        directory.update_service_account, house.alice, robo.account.id, {"projects": (one,)}
-    )
+    after = house.store.write(service_accounts.update, house.alice, robo.account.id, {"projects": (one,)})
     assert after.account.projects == (one,)
 
 
@@ -54,13 +52,9 @@ def test_who_may_lift_it_and_whose_projects_count(house: House) -> None:
     robo = house.account(projects=("website",))
     narrow = replace(house.alice, scopes=frozenset({"write:service-accounts"}))
     with refused("scope-exceeds-grantor"):
-        house.store.write(directory.update_service_account, narrow, robo.account.id, {"projects": ()})
+        house.store.write(service_accounts.update, narrow, robo.account.id, {"projects": ()})
     for name in (one, "website", "nothing"):
         with refused("not-found"):
-            house.store.write(
-                directory.create_service_account, house.charlie, AccountSpec("Hers", projects=(name,))
-            )
-    assert house.store.read(directory.get_service_account, house.alice, robo.account.id).account.projects == (
-        one,
-    )
+            house.store.write(service_accounts.create, house.charlie, AccountSpec("Hers", projects=(name,)))
+    assert house.store.read(service_accounts.get, house.alice, robo.account.id).account.projects == (one,)
     house.store.write(credentials.create, house.alice, robo.account.id, CredentialSpec())

@@ -3,9 +3,9 @@
 import pytest
 
 from ostiary.core.instant import DAY, HOUR, MINUTE
-from ostiary.services import audit, credentials, directory, rotation
+from ostiary.services import audit, credentials, rotation, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
-from ostiary.services.directory import SYSTEM_CALLER
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.rotation import Rotation
 from ostiary.storage.volatile import Count, Occasion
@@ -75,9 +75,9 @@ def test_a_rotation_keeps_everything_but_the_secret(house: House) -> None:
     assert after.overlap is not None
     assert (after.overlap.last6, after.overlap.ends_at) == (before.last6, NOON + HOUR + DAY)
     assert house.store.read(credentials.get, house.alice, id_of(old)).credential == after
-    page = house.store.read(credentials.list_page, house.alice, None, "service_account", None, 50)
+    page = house.store.read(credentials.list_page, house.alice, account.account.id, None, 50)
     assert [each.credential for each in page] == [after]
-    assert house.store.read(directory.get_service_account, house.alice, account.account.id).credentials == 1
+    assert house.store.read(service_accounts.get, house.alice, account.account.id).credentials == 1
     recorded = [each for each in events(house) if each.action == "credential.rotated"]
     assert [each.details["previous"] for each in recorded] == [before.last6]
     assert recorded[0].target_display == f"CI (…{after.last6})"
@@ -153,10 +153,10 @@ def test_what_cannot_be_rotated(house: House) -> None:
     for overlap in (-1, 30 * DAY + 1):
         with refused("validation-failed"):
             rotate(house, id_of(disabled), overlap)
-    house.store.write(directory.set_disabled, house.alice, account.account.id, True)
+    house.store.write(service_accounts.set_disabled, house.alice, account.account.id, True)
     with refused("account-disabled"):
         rotate(house, id_of(disabled))
-    house.store.write(directory.set_disabled, house.alice, account.account.id, False)
+    house.store.write(service_accounts.set_disabled, house.alice, account.account.id, False)
     for work in (rotation.complete, rotation.cancel):
         with refused("wrong-state"):
             house.store.write(work, house.alice, id_of(disabled))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ostiary.core.permission import Caller
-from ostiary.services import audit, authorization, credentials, directory
+from ostiary.services import audit, authorization, credentials, service_accounts
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage.audit import Filter
@@ -16,15 +16,15 @@ from tests.services.questions import refused
 pytestmark = pytest.mark.promise("P19")
 
 OF_ACCOUNT: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-    ("read:service-accounts", directory.get_service_account, ()),
-    ("read:service-accounts", directory.list_role_bindings, ()),
-    ("write:service-accounts", directory.update_service_account, ({"display_name": "Mine"},)),
-    ("write:service-accounts", directory.set_disabled, (True,)),
-    ("write:service-accounts", directory.set_disabled, (False,)),
-    ("write:service-accounts", directory.set_role_bindings, ([RoleSpec("viewer")],)),
-    ("write:service-accounts", directory.delete_service_account, ()),
+    ("read:service-accounts", service_accounts.get, ()),
+    ("read:service-accounts", service_accounts.list_role_bindings, ()),
+    ("write:service-accounts", service_accounts.update, ({"display_name": "Mine"},)),
+    ("write:service-accounts", service_accounts.set_disabled, (True,)),
+    ("write:service-accounts", service_accounts.set_disabled, (False,)),
+    ("write:service-accounts", service_accounts.set_role_bindings, ([RoleSpec("viewer")],)),
+    ("write:service-accounts", service_accounts.delete, ()),
     ("write:credentials", credentials.create, (CredentialSpec(),)),
-    ("read:credentials", credentials.list_page, (None, None, 50)),
+    ("read:credentials", credentials.list_page, (None, 50)),
 ]
 OF_CREDENTIAL: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ("read:credentials", credentials.get, ()),
@@ -66,8 +66,8 @@ def test_a_strangers_lists_are_its_own(house: House) -> None:
     house.key(house.account())
     ours = (house.acme.id, str(house.alice.actor.id))
     shown = [
-        call(house, house.charlie, directory.list_service_accounts, None, None, 50),
-        call(house, house.charlie, credentials.list_page, None, None, None, 50),
+        call(house, house.charlie, service_accounts.list_page, None, None, 50),
+        call(house, house.charlie, credentials.list_page, None, None, 50),
         call(house, house.charlie, audit.page, Filter(), None, 50),
         call(house, house.charlie, audit.page, Filter(actor=house.alice.actor.id), None, 50),
     ]
@@ -98,8 +98,8 @@ def test_a_member_without_the_scope_is_told_which(house: House) -> None:
     cases = [(scope, service, (robo.account.id, *args)) for scope, service, args in OF_ACCOUNT]
     cases += [(scope, service, (key, *args)) for scope, service, args in OF_CREDENTIAL]
     cases += [
-        ("write:service-accounts", directory.create_service_account, (directory.AccountSpec("Mine"),)),
-        ("read:service-accounts", directory.list_service_accounts, (None, None, 50)),
+        ("write:service-accounts", service_accounts.create, (service_accounts.AccountSpec("Mine"),)),
+        ("read:service-accounts", service_accounts.list_page, (None, None, 50)),
         ("read:audit", audit.page, (Filter(), None, 50)),
         ("read:organization", authorization.list_rules, ()),
         ("write:organization", authorization.put_rule, ("web", {"match": []})),

@@ -8,11 +8,12 @@ from ostiary.core.instant import DAY, HOUR
 from ostiary.core.model import RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.services import credentials, directory, members, organizations, projects, roles
-from ostiary.services.directory import SYSTEM_CALLER, AccountSpec
+from ostiary.services import credentials, members, organizations, projects, roles, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
+from ostiary.services.service_accounts import AccountSpec
 from tests.cast import House
 from tests.services.questions import events, verdict
 
@@ -31,12 +32,12 @@ def test_a_deleted_project_takes_its_keys_and_roles_along(house: House) -> None:
     """P2 breaks: a key outlives the project it is bound to."""
     project = write(house, projects.create, "Alpha", "alpha", "")
     robo = house.account(roles=())
-    write(house, directory.set_role_bindings, robo.account.id, [RoleSpec("developer", "alpha")])
+    write(house, service_accounts.set_role_bindings, robo.account.id, [RoleSpec("developer", "alpha")])
     key = house.key(robo, project="alpha")
     assert verdict(house, key).code == "valid"
     write(house, projects.delete, "alpha")
     assert verdict(house, key).code == "revoked"
-    assert house.store.read(directory.list_role_bindings, house.alice, robo.account.id) == ()
+    assert house.store.read(service_accounts.list_role_bindings, house.alice, robo.account.id) == ()
     assert refused(house, projects.get, house.alice, project.id).code == "not-found"
     assert refused(house, projects.create, house.alice, "Alpha", "alpha", "").code == "name-taken"
 
@@ -47,7 +48,7 @@ def test_roles_on_a_project_are_set_from_its_side_too(house: House) -> None:
     robo = house.account(roles=())
     bound = write(house, projects.set_role_bindings, "alpha", (ProjectBinding(robo.account.id, "viewer"),))
     assert bound == [(robo.account.id, RoleBinding("viewer", project.id))]
-    assert house.store.read(directory.list_role_bindings, house.alice, robo.account.id) == (
+    assert house.store.read(service_accounts.list_role_bindings, house.alice, robo.account.id) == (
         RoleBinding("viewer", project.id),
     )
     stranger = refused(
@@ -220,11 +221,9 @@ def test_accounts_made_in_the_console_are_limited_apart(house: House) -> None:
     """System 1 breaks: the limit of the portal stops the API, or does not stop the portal."""
     write(house, organizations.update_policies, {"max_service_accounts": 1}, {}, frozenset())
     house.account("By API")
-    write(house, directory.create_service_account, AccountSpec("By hand", in_console=True))
+    write(house, service_accounts.create, AccountSpec("By hand", in_console=True))
     house.account("By API again")
-    second = refused(
-        house, directory.create_service_account, house.alice, AccountSpec("Two", in_console=True)
-    )
+    second = refused(house, service_accounts.create, house.alice, AccountSpec("Two", in_console=True))
     assert (second.code, second.members["limit"]) == ("limit-reached", "max_service_accounts")
 
 
@@ -232,7 +231,7 @@ def test_the_operator_acts_in_any_organization_and_is_seen_there(house: House) -
     """Tenancy breaks: the operator acts unseen, or a customer does what only the operator may."""
     alice = Caller(house.alice.actor, house.acme.id, house.alice.scopes, operator=True, operator_admin=True)
     inside = house.store.read(organizations.enter, alice, house.umbrella.id)
-    write(house, directory.create_service_account, AccountSpec("Helping hand"), who=inside)
+    write(house, service_accounts.create, AccountSpec("Helping hand"), who=inside)
     assert [each.actor_display for each in events(house, house.umbrella.id)][-1] == house.alice.actor.display
     assert refused(house, organizations.enter, house.charlie, house.acme.id).code == "not-found"
     assert refused(house, organizations.enter, house.bob, house.umbrella.id).code == "not-found"

@@ -137,7 +137,7 @@ def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_
             newest = datetime.fromisoformat(found[-1]["time"])
             asked["since"] = max(first or "", _text(newest - timedelta(seconds=OVERLAP_SECONDS)))
         time.sleep(FOLLOW_SECONDS)
-        found = list(api.pages("/v1/audit-events", asked | {"order": "oldest", "limit": "200"}))
+        found = list(api.pages("/v1/audit-events", asked | {"order": "oldest"}))
 
 
 def _export(api: Client, asked: dict[str, str], path: Path) -> int:
@@ -151,7 +151,7 @@ def _export(api: Client, asked: dict[str, str], path: Path) -> int:
     number = 0
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            for event in api.pages("/v1/audit-events", asked | {"order": "oldest", "limit": "200"}):
+            for event in api.pages("/v1/audit-events", asked | {"order": "oldest"}):
                 file.write(json.dumps(event) + "\n")
                 number += 1
             file.flush()

@@ -9,8 +9,6 @@ from ostiary.cli import completion
 from ostiary.cli.terminal import find_account, printable, segment
 from ostiary.client.api import Client, RefusedError
 
-PAGE = {"limit": 200}
-
 roles_argument = click.argument(
     "roles", metavar="ROLE[@PROJECT]...", nargs=-1, required=True, shell_complete=completion.roles
 )
@@ -144,7 +142,7 @@ def _members(api: Client, email: str) -> list[dict[str, Any]]:
 def _visible(api: Client, path: str) -> Iterator[Any]:
     """Every row of a list; nothing where the caller may not see it, and makes do without."""
     try:
-        yield from api.pages(path, PAGE)
+        yield from api.pages(path)
     except RefusedError as error:
         if error.status != 403:
             raise

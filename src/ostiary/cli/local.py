@@ -57,7 +57,7 @@ def serve_command(
 ) -> int:
     """Start the service. SIGTERM finishes what is in flight and exits 0."""
     from ostiary import logs
-    from ostiary.http.app import open_installation
+    from ostiary.http.installation import open_installation
     from ostiary.http.server import serve
 
     loaded = load(file, data=data, host=host, port=port, workers=workers)
@@ -84,7 +84,7 @@ def init_command(
 ) -> None:
     """Make the operator's organization, its first admin and the operator key, and show them once."""
     from ostiary.core.problem import Problem
-    from ostiary.http import app
+    from ostiary.http import installation
 
     settings = load(file, data=data, port=port).settings
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
@@ -93,11 +93,11 @@ def init_command(
             raise click.UsageError(
                 "--recover takes neither --organization nor --email: they stay as they are."
             )
-        beginning = app.recover(settings, password)
+        beginning = installation.recover(settings, password)
     else:
         name, address = _first_names(organization, email)
         try:
-            beginning = app.initialise(settings, name, address, password)
+            beginning = installation.initialise(settings, name, address, password)
         except Problem as problem:
             if problem.code == "wrong-state":
                 raise ConfigurationError(_already(settings)) from None
@@ -163,9 +163,9 @@ def _already(settings: Settings) -> Wrong:
 @json_option
 def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None:
     """Bring the database's schema up to date. Running it again is harmless."""
-    from ostiary.http import app
+    from ostiary.http import installation
 
-    before, after = app.migrate(load(file, data=data).settings)
+    before, after = installation.migrate(load(file, data=data).settings)
     if as_json:
         show_json({"before": before, "after": after})
     elif before == after:

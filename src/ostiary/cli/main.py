@@ -35,10 +35,10 @@ COMMANDS: Final = {
     "invitation": ("members", "See and withdraw invitations."),
     "role": ("roles", "Manage an organization's own roles."),
     "scope": ("roles", "See the catalogue of scopes; the operator: change it."),
-    "service-account": ("accounts", "Create and manage service accounts."),
-    "api-key": ("keys", "Generate API keys."),
-    "credential": ("keys", "List, change, revoke and delete credentials."),
-    "access-rule": ("rules", "Say which scopes a request behind a proxy needs."),
+    "service-account": ("service_accounts", "Create and manage service accounts."),
+    "api-key": ("api_keys", "Generate API keys."),
+    "credential": ("credentials", "List, change, revoke and delete credentials."),
+    "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "api-call": ("remote", "Call any address of the API."),
     "context": ("contexts", "Keep services with their credentials, and choose among them."),
@@ -207,8 +207,8 @@ def _explained(error: Exception, called: Invocation) -> int | None:
         for wrong in error.wrong:
             _failed(2, f"{wrong.name} ({wrong.source}) {wrong.reason}")
         return 2
-    app = sys.modules.get("ostiary.http.app")
-    if app is not None and isinstance(error, app.NotReachableError):
+    installation = sys.modules.get("ostiary.http.installation")
+    if installation is not None and isinstance(error, installation.NotReachableError):
         return _failed(3, str(error))
     problem = sys.modules.get("ostiary.core.problem")
     if problem is not None and isinstance(error, problem.Problem):

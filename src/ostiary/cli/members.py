@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from ostiary.cli.grants import (
-    PAGE,
     Binding,
     adding,
     find_member,
@@ -55,7 +54,7 @@ def member_command() -> None:
 @with_client
 def list_members(api: Client, as_json: bool) -> None:
     """List the organization's members, newest first."""
-    found = list(api.pages("/v1/members", PAGE))
+    found = list(api.pages("/v1/members"))
     codes = {} if as_json else _codes(api, found)
     show_list(
         found,
@@ -167,7 +166,7 @@ def invitation_command() -> None:
 @with_client
 def list_invitations(api: Client, as_json: bool) -> None:
     """List invitations, newest first."""
-    found = list(api.pages("/v1/invitations", PAGE))
+    found = list(api.pages("/v1/invitations"))
     codes = {} if as_json else _codes(api, found)
     show_list(
         found,

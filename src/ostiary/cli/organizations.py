@@ -43,7 +43,7 @@ def organization_command() -> None:
 def list_organizations(api: Client, as_json: bool) -> None:
     """List your organization; the operator's admins: all of them, newest first."""
     show_list(
-        api.pages("/v1/organizations", {"limit": 200}),
+        api.pages("/v1/organizations"),
         as_json,
         [
             Column("ID", "id", whole=True),

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from ostiary.cli.grants import PAGE
 from ostiary.cli.organizations import OWN, own_argument
 from ostiary.cli.terminal import (
     Column,
@@ -156,7 +155,7 @@ def _beyond(api: Client, organization: str, name: str, limit: dict[str, Any]) ->
     value = limit["value"]
     if value is None:
         return []
-    where = PAGE if organization == OWN else PAGE | {"organization": organization}
+    where = None if organization == OWN else {"organization": organization}
     try:
         if name == "max_credentials_per_service_account":
             accounts = [

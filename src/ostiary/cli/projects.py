@@ -45,7 +45,7 @@ def project_command() -> None:
 def list_projects(api: Client, as_json: bool) -> None:
     """List the organization's projects, newest first."""
     show_list(
-        api.pages("/v1/projects", {"limit": 200}),
+        api.pages("/v1/projects"),
         as_json,
         [
             Column("ID", "id", whole=True),

@@ -7,6 +7,7 @@ from typing import Any
 from ostiary.core.address import parse_address
 
 TIMEOUT_SECONDS = 15.0
+MAX_PAGE = 200
 
 
 class NotReachableError(Exception):
@@ -161,8 +162,8 @@ class Client:
                     raise
 
     def pages(self, path: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
-        """Every row of a list, page after page."""
-        asked = dict(params or {})
+        """Every row of a list, page after page, each as long as can be if `params` do not say otherwise."""
+        asked = {"limit": MAX_PAGE} | (params or {})
         while True:
             page = self.request("GET", path, params=asked)
             yield from page["data"]

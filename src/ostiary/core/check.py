@@ -5,6 +5,7 @@ The sentence of each error reads after the field's name, and never holds the val
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 MAX_DISPLAY_NAME = 253
 MAX_TEXT = 2_000
@@ -87,6 +88,15 @@ def slug_of(name: str, otherwise: str = "account") -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:56].strip("-")
     return slug if len(slug) >= 2 else f"{slug}-{otherwise}".lstrip("-")
+
+
+def free_slug(slug: str, taken: Callable[[str], bool]) -> str:
+    """The slug, or with the first number from 2 on that makes it free."""
+    number, candidate = 1, slug
+    while taken(candidate):
+        number += 1
+        candidate = f"{slug}-{number}"
+    return candidate
 
 
 def _printable(text: str, welcome: str) -> None:

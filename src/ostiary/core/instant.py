@@ -28,6 +28,11 @@ def to_text(instant: Instant) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def text_or_none(instant: Instant | None) -> str | None:
+    """The same of a time that may be missing."""
+    return None if instant is None else to_text(instant)
+
+
 def from_text(text: str) -> Instant:
     """Read an RFC 3339 time. A time without a zone is refused: ValueError says why."""
     match = _RFC3339.fullmatch(text)

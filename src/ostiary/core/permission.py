@@ -177,8 +177,9 @@ class Policy:
                 lowered[name] = ceiling
         return replace(self, **lowered)
 
-    def check(self, limit: str, value: int | None, count: int, more: int = 1) -> None:
-        """Raise limit-reached if `more` things beside the `count` that exist would be more than `value`."""
+    def check(self, limit: str, count: int, more: int = 1) -> None:
+        """Raise limit-reached if `more` things beside the `count` that exist would be more than the limit's value."""
+        value: int | None = getattr(self, limit)
         if value is not None and count + more > value:
             raise Problem(
                 "limit-reached",

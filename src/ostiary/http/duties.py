@@ -9,7 +9,7 @@ import structlog
 from ostiary.core.problem import Problem
 from ostiary.logs import where
 from ostiary.services import audit
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import answers, changes
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Counts, Facts

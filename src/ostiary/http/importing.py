@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ostiary.config import Settings
 from ostiary.core.model import ImportedKey
 from ostiary.core.permission import Caller
-from ostiary.http import app
-from ostiary.services import directory, imports, installation
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.http.installation import open_installation, remember
+from ostiary.services import imports, installation, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.store import Store
 
 
@@ -46,11 +46,11 @@ def importing(
 
     Raises ConfigurationError, NotReachableError, Problem.
     """
-    opened = app.remember(app.open_installation(settings))
+    opened = remember(open_installation(settings))
     try:
         caller = opened.store.read(installation.custodian, SYSTEM_CALLER, organization)
-        named = opened.store.read(directory.list_service_accounts, caller, account, None, 1)
-        found = (named or [opened.store.read(directory.get_service_account, caller, account)])[0].account
+        named = opened.store.read(service_accounts.list_page, caller, account, None, 1)
+        found = (named or [opened.store.read(service_accounts.get, caller, account)])[0].account
         if register:
             operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
             opened.store.write(imports.register_prefix, operator, prefix)

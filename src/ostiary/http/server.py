@@ -15,7 +15,8 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Wrong
-from ostiary.http.app import Opened, build, remember
+from ostiary.http.app import build
+from ostiary.http.installation import Opened, remember
 from ostiary.http.protocol import GuardedProtocol
 
 BACKLOG = 2048

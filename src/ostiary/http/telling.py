@@ -4,7 +4,7 @@ from typing import Final
 
 from typing_extensions import TypedDict
 
-from ostiary.core.instant import to_text
+from ostiary.core.instant import text_or_none, to_text
 from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Code, Verdict
@@ -147,7 +147,7 @@ def verify_body(verdict: Verdict) -> VerdictJson:
         "organization": standing.organization.id,
         "project": verdict.project,
         "scopes": sorted(verdict.scopes),
-        "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+        "expires_at": text_or_none(standing.expires_at),
         "rate_limit": None,
         "rotation": _rotation(standing),
     }
@@ -159,7 +159,7 @@ def _rotation(standing: Standing) -> SupersededJson | None:
         return None
     return {
         "superseded_at": to_text(standing.superseded_at),
-        "ends_at": None if standing.ends_at is None else to_text(standing.ends_at),
+        "ends_at": text_or_none(standing.ends_at),
     }
 
 
@@ -190,7 +190,7 @@ def capabilities_body(verdict: Verdict, standing: Standing) -> CapabilitiesJson:
             "kind": standing.kind,
             "name": standing.name,
             "access_level": standing.access_level,
-            "expires_at": None if standing.expires_at is None else to_text(standing.expires_at),
+            "expires_at": text_or_none(standing.expires_at),
             "rotation": _rotation(standing),
         },
         "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},

@@ -1,9 +1,10 @@
 """The audit log: recording a caller's act, writing counted uses and refusals, reading pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
 from ostiary.core.instant import to_text
+from ostiary.core.model import label_of
 from ostiary.core.permission import Caller, require
 from ostiary.storage import audit as rows
 from ostiary.storage import directory, generations
@@ -37,6 +38,13 @@ def event_of(
 def change(tx: Tx, caller: Caller, action: str, target: Target, **details: object) -> None:
     """Record a change in the log of the organization that the caller acts in, in this transaction."""
     tx.record(event_of(caller, action, target, details=details), caller.organization_id)
+
+
+def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], because: str) -> None:
+    """Record that credentials (id, name, last 6) were revoked with what they belonged to."""
+    for credential_id, name, last6 in found:
+        target = Target("credential", credential_id, label_of(name, last6))
+        change(tx, caller, "credential.revoked", target, because=because)
 
 
 def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: str, reason: str) -> None:

@@ -1,12 +1,16 @@
-"""Who calls, judged again where it counts: inside the transaction that changes something."""
+"""Who calls, judged again where it counts: inside the transaction that changes something. And the system itself."""
 
 from dataclasses import replace
 
+from ostiary.core import event
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.storage import credentials as rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
+
+SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
+"""Who acts where a person with the data directory does, not a credential."""
 
 
 def refreshed(tx: Tx, caller: Caller) -> Caller:

@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ostiary.core.event import Target
-from ostiary.core.instant import Instant, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, OwnerKind, label_of
+from ostiary.core.instant import Instant, text_or_none, to_text
+from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, label_of
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import directory, minting, organizations
+from ostiary.services import minting, organizations, service_accounts
 from ostiary.services.audit import change
-from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec, Owner
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows
@@ -37,16 +37,12 @@ class Created:
 
 
 def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Created:
-    """Make a credential for a service account (named as `find_account` takes it)."""
+    """Make a credential for a service account (named as `service_accounts.find` takes it)."""
     require(caller, "write:credentials")
-    found = directory.find_account(tx, caller, account)
+    found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
     policy = organizations.policy_of(tx, caller.organization_id)
-    policy.check(
-        "max_credentials_per_service_account",
-        policy.max_credentials_per_service_account,
-        rows.count(tx, caller.organization_id, found.id),
-    )
+    policy.check("max_credentials_per_service_account", rows.count(tx, caller.organization_id, found.id))
     return _make(tx, caller, owner, spec)
 
 
@@ -54,7 +50,7 @@ def create_account(
     tx: Tx, caller: Caller, account: AccountSpec, credential: CredentialSpec | None
 ) -> tuple[AccountView, Created | None]:
     """Make a service account and, if asked, its first credential, both or neither."""
-    view = directory.create_service_account(tx, caller, account)
+    view = service_accounts.create(tx, caller, account)
     if credential is None:
         return view, None
     try:
@@ -90,24 +86,17 @@ def make_first(tx: Tx, caller: Caller, user_id: str, email: str, spec: Credentia
     return _insert(tx, caller, Owner("user", user_id, email), spec, "full")
 
 
-def list_page(
-    tx: Tx,
-    caller: Caller,
-    account: str | None,
-    owner_kind: OwnerKind | None,
-    after: str | None,
-    limit: int,
-) -> list[Listed]:
+def list_page(tx: Tx, caller: Caller, account: str | None, after: str | None, limit: int) -> list[Listed]:
     """Credentials newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
     owner_id = None
     if account is not None:
         require(caller, "read:credentials")
-        owner_id = directory.find_account(tx, caller, account).id
+        owner_id = service_accounts.find(tx, caller, account).id
     elif not caller.may("read:credentials"):
         if caller.actor.type != "user" or caller.fine_grained:
             require(caller, "read:credentials")
         owner_id = caller.actor.id
-    found = rows.list_page(tx, caller.organization_id, owner_id, owner_kind, after, limit)
+    found = rows.list_page(tx, caller.organization_id, owner_id, after, limit)
     return listed(tx, caller, found)
 
 
@@ -122,7 +111,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     """
     before = find(tx, caller, credential_id, "write:credentials")
     not_final(tx, before, "changed")
-    changes = directory.settle_level(changes)
+    changes = service_accounts.settle_level(changes)
     after = replace(before, **changes)
     spec = spec_of(after)
     if changes.keys() - {"name", "description"}:
@@ -222,11 +211,7 @@ def target_of(credential: Credential) -> Target:
 
 def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created:
     policy = organizations.policy_of(tx, caller.organization_id)
-    policy.check(
-        "max_credentials_per_organization",
-        policy.max_credentials_per_organization,
-        rows.count(tx, caller.organization_id),
-    )
+    policy.check("max_credentials_per_organization", rows.count(tx, caller.organization_id))
     level = minting.check(tx, caller, owner, spec, direct=owner.kind == "user")
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
@@ -244,7 +229,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
             raise invalid(
                 "/project", "beyond-account", "is none of the projects that the account is limited to"
             )
-    new = minting.new_secret(tx)
+    new = minting.new_secret(tx, tx.installation.key_prefixes[0])
     credential = Credential(
         id=tx.new_id("cred"),
         organization_id=caller.organization_id,
@@ -276,7 +261,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         kind=credential.kind,
         owner=owner.id,
         last6=credential.last6,
-        expires_at=None if credential.expires_at is None else to_text(credential.expires_at),
+        expires_at=text_or_none(credential.expires_at),
         allowed_ips=list(credential.allowed_ips),
         access_level=level,
         scopes=list(credential.scopes),

@@ -14,7 +14,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey
 from ostiary.core.permission import Caller, require, require_operator
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
-from ostiary.services import directory, minting, organizations
+from ostiary.services import minting, organizations, service_accounts
 from ostiary.services.audit import change
 from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.storage import credentials as credential_rows
@@ -86,7 +86,7 @@ def import_keys(
     keys: Sequence[ImportedKey],
     exceed_limits: bool = False,
 ) -> Imported:
-    """Make credentials of a service account (named as `find_account` takes it) from digests, with one event.
+    """Make credentials of a service account (named as `service_accounts.find` takes it) from digests, with one event.
 
     A digest that exists anywhere, or stands twice, is skipped: a batch can be sent again. Only the operator's
     admins may exceed limits of number.
@@ -100,7 +100,7 @@ def import_keys(
         )
     if prefix not in rows.prefixes(tx):
         raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
-    found = directory.find_account(tx, caller, account)
+    found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
     # Nothing of a key narrows what its account may do, so one check is every key's.
     minting.check(tx, caller, owner, CredentialSpec(access_level="full"), direct=False)
@@ -187,11 +187,9 @@ def _digests(tx: Tx, keys: Sequence[ImportedKey]) -> list[bytes | None]:
 
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
     policy = organizations.policy_of(tx, caller.organization_id)
-    for limit, value, owner_id in (
-        ("max_credentials_per_service_account", policy.max_credentials_per_service_account, owner.id),
-        ("max_credentials_per_organization", policy.max_credentials_per_organization, None),
-    ):
-        policy.check(limit, value, credential_rows.count(tx, caller.organization_id, owner_id), more)
+    of_owner = credential_rows.count(tx, caller.organization_id, owner.id)
+    policy.check("max_credentials_per_service_account", of_owner, more)
+    policy.check("max_credentials_per_organization", credential_rows.count(tx, caller.organization_id), more)
 
 
 def _credential(

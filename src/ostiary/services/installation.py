@@ -10,7 +10,7 @@ from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import credentials, members, organizations
 from ostiary.services.audit import change
-from ostiary.services.directory import SYSTEM_CALLER
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows
@@ -60,7 +60,7 @@ def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
 
     Raises not-found. It holds whatever there is to hold: it could as well change the rows.
     """
-    found = rows.find_operator(tx) if organization is None else rows.find_by_name(tx, organization)
+    found = rows.find_operator(tx) if organization is None else rows.find_organization(tx, organization)
     if found is None:
         raise not_found("organization")
     catalogue = role_rows.catalogue_of(tx, found.id)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import DAY, to_text
-from ostiary.core.model import Invitation, Member, RoleBinding, label_of
+from ostiary.core.model import Invitation, Member, RoleBinding
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import roles
+from ostiary.services import audit, minting, roles
 from ostiary.services.audit import change
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
@@ -116,14 +116,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
         roles.require_to_grant(caller, catalogue, _bindings(tx, caller, user_id))
     _not_the_last_admin(tx, caller, user_id)
     revoked = credential_rows.revoke_all_of(tx, caller.organization_id, user_id)
-    for credential_id, name, last6 in revoked:
-        change(
-            tx,
-            caller,
-            "credential.revoked",
-            Target("credential", credential_id, label_of(name, last6)),
-            because="its owner is no longer a member",
-        )
+    audit.revoked(tx, caller, revoked, "its owner is no longer a member")
     role_rows.replace_role_bindings(tx, caller.organization_id, user_id, [])
     rows.delete_member(tx, caller.organization_id, user_id)
     tx.changed("organization", caller.organization_id)
@@ -139,8 +132,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
     user_id = rows.find_user(tx, email)
     if user_id is not None and rows.get_member(tx, caller.organization_id, user_id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
-    minted = secret.mint(INVITATION_PREFIX, tx.entropy(secret.MINT_ENTROPY))
-    keyring = tx.installation.keyring
+    new = minting.new_secret(tx, INVITATION_PREFIX)
     invitation = Invitation(
         tx.new_id("inv"),
         caller.organization_id,
@@ -150,8 +142,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
         tx.now + INVITATION_LIFETIME,
         None,
     )
-    digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
-    rows.insert_invitation(tx, invitation, minted.access_id, digest, keyring.newest)
+    rows.insert_invitation(tx, invitation, new.access_id, new.digest, new.pepper_id)
     change(
         tx,
         caller,
@@ -160,7 +151,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
         roles=roles.names_of(bindings),
         expires_at=to_text(invitation.expires_at),
     )
-    return Invited(invitation, minted.secret)
+    return Invited(invitation, new.secret)
 
 
 def list_invitations(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Invitation]:
@@ -170,18 +161,13 @@ def list_invitations(tx: Tx, caller: Caller, after: str | None, limit: int) -> l
 
 def get_invitation(tx: Tx, caller: Caller, invitation_id: str) -> Invitation:
     require(caller, "read:members")
-    found = rows.find_invitation(tx, caller.organization_id, invitation_id)
-    if found is None:
-        raise not_found("invitation")
-    return found
+    return _find_invitation(tx, caller, invitation_id)
 
 
 def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
     """Withdraw an invitation: its token is worth nothing from then on."""
     require(caller, "write:members")
-    found = rows.find_invitation(tx, caller.organization_id, invitation_id)
-    if found is None:
-        raise not_found("invitation")
+    found = _find_invitation(tx, caller, invitation_id)
     rows.delete_invitation(tx, found.id)
     change(tx, caller, "invitation.deleted", _invited(found))
 
@@ -218,6 +204,13 @@ def _find(tx: Tx, caller: Caller, user_id: str) -> Member:
     if member is None:
         raise not_found("member")
     return member
+
+
+def _find_invitation(tx: Tx, caller: Caller, invitation_id: str) -> Invitation:
+    found = rows.find_invitation(tx, caller.organization_id, invitation_id)
+    if found is None:
+        raise not_found("invitation")
+    return found
 
 
 def _bindings(tx: Tx, caller: Caller, user_id: str) -> list[RoleBinding]:

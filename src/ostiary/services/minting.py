@@ -13,7 +13,7 @@ from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, ServiceAc
 from ostiary.core.permission import MAX_LIFETIME, Caller, Policy, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import Secret
-from ostiary.services import directory, roles
+from ostiary.services import roles, service_accounts
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -61,8 +61,8 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
     """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors: list[FieldError] = []
-    level = directory.level_of(spec.access_level, spec.scopes, errors)
-    directory.check_names(catalogue, spec.scopes, spec.resources, errors)
+    level = service_accounts.level_of(spec.access_level, spec.scopes, errors)
+    service_accounts.check_names(catalogue, spec.scopes, spec.resources, errors)
     if spec.expires_at is not None and spec.expires_at <= tx.now:
         errors.append(FieldError("/expires_at", "past", "must lie in the future"))
     if errors:
@@ -118,9 +118,8 @@ def as_owner(account: ServiceAccount) -> Owner:
     )
 
 
-def new_secret(tx: Tx) -> NewSecret:
+def new_secret(tx: Tx, prefix: str) -> NewSecret:
     """A secret of our own form from fresh random bytes, with the digest that is stored in its place."""
-    prefix = tx.installation.key_prefixes[0]
     minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
     keyring = tx.installation.keyring
     digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])

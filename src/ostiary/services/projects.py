@@ -5,10 +5,10 @@ from typing import Any
 
 from ostiary.core import check
 from ostiary.core.event import Target
-from ostiary.core.model import Project, RoleBinding, label_of
+from ostiary.core.model import Project, RoleBinding
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
-from ostiary.services import directory, roles
+from ostiary.services import audit, roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
@@ -69,14 +69,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     require(caller, "write:projects")
     project = _find(tx, caller, name)
     revoked = credential_rows.revoke_bound_to(tx, project.organization_id, project.id)
-    for credential_id, credential_name, last6 in revoked:
-        change(
-            tx,
-            caller,
-            "credential.revoked",
-            Target("credential", credential_id, label_of(credential_name, last6)),
-            because="its project was deleted",
-        )
+    audit.revoked(tx, caller, revoked, "its project was deleted")
     role_rows.delete_bindings_of_project(tx, project.id)
     rows.update_project(tx, project.id, {"deleted_at": tx.now})
     tx.changed("organization", project.organization_id)
@@ -134,7 +127,7 @@ def _principal(tx: Tx, caller: Caller, name: str) -> str:
         if member_rows.find_member(tx, caller.organization_id, name) is None:
             raise not_found("member")
         return name
-    return directory.find_account(tx, caller, name).id
+    return service_accounts.find(tx, caller, name).id
 
 
 def _find(tx: Tx, caller: Caller, name: str) -> Project:
@@ -145,12 +138,9 @@ def _find(tx: Tx, caller: Caller, name: str) -> Project:
 
 
 def _free_code(tx: Tx, organization_id: str, name: str) -> str:
-    first = check.slug_of(name, "project")
-    number, code = 1, first
-    while rows.project_code_exists(tx, organization_id, code):
-        number += 1
-        code = f"{first}-{number}"
-    return code
+    return check.free_slug(
+        check.slug_of(name, "project"), lambda slug: rows.project_code_exists(tx, organization_id, slug)
+    )
 
 
 def _target(project: Project) -> Target:

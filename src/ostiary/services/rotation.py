@@ -7,7 +7,7 @@ when the old one may go. One rotation at a time: of all secrets exactly one is c
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from ostiary.core.instant import DAY, HOUR, Instant, to_text
+from ostiary.core.instant import DAY, HOUR, Instant, text_or_none
 from ostiary.core.model import Credential, Generation, Overlap
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, invalid
@@ -84,7 +84,7 @@ def rotate(
     if before.expires_at is not None and after.expires_at != before.expires_at:
         ends.append(before.expires_at)
     ends_at = min(ends, default=None)
-    new = minting.new_secret(tx)
+    new = minting.new_secret(tx, tx.installation.key_prefixes[0])
     after = replace(
         after,
         prefix=new.prefix,
@@ -106,8 +106,8 @@ def rotate(
         generation=after.generation,
         last6=after.last6,
         previous=before.last6,
-        ends_at=None if ends_at is None else to_text(ends_at),
-        expires_at=None if after.expires_at is None else to_text(after.expires_at),
+        ends_at=text_or_none(ends_at),
+        expires_at=text_or_none(after.expires_at),
     )
     return Created(credentials.listed(tx, caller, [after])[0], new.secret)
 

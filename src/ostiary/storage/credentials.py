@@ -85,7 +85,6 @@ def list_page(
     tx: Tx,
     organization_id: str,
     owner_id: str | None,
-    owner_kind: str | None,
     after: str | None,
     limit: int,
 ) -> list[Credential]:
@@ -93,8 +92,6 @@ def list_page(
     statement = _CREDENTIAL.where(credentials.c.organization_id == organization_id)
     if owner_id is not None:
         statement = statement.where(credentials.c.owner_id == owner_id)
-    if owner_kind is not None:
-        statement = statement.where(credentials.c.owner_kind == owner_kind)
     if after is not None:
         statement = statement.where(credentials.c.id < after)
     rows = tx.execute(statement.order_by(credentials.c.id.desc()).limit(limit), {"now": tx.now})

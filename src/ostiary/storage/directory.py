@@ -51,13 +51,6 @@ def find_organization(tx: Tx, name: str) -> Organization | None:
     return None if row is None else Organization(**row._mapping)
 
 
-def find_by_name(tx: Tx, name: str) -> Organization | None:
-    """An organization by its id or its slug."""
-    condition = sa.or_(organizations.c.id == name, organizations.c.slug == name)
-    row = tx.execute(sa.select(organizations).where(condition)).one_or_none()
-    return None if row is None else Organization(**row._mapping)
-
-
 def lock_installation(tx: Tx) -> None:
     """Be the only one that makes the first organization."""
     engines.lock_schema(tx.connection)

@@ -1,6 +1,7 @@
 """Rows of the secrets behind credentials: one is current, earlier ones may live on for an overlap. And their use."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,19 +14,21 @@ from ostiary.storage.tables import generation_uses, generations
 
 def insert(tx: Tx, credential: Credential, digest: bytes, pepper_id: str) -> None:
     """The current secret of a credential, as the credential tells it."""
-    tx.execute(
-        generations.insert(),
-        {
-            "access_id": credential.access_id,
-            "credential_id": credential.id,
-            "number": credential.generation,
-            "prefix": credential.prefix,
-            "last6": credential.last6,
-            "digest": digest,
-            "pepper_id": pepper_id,
-            "created_at": credential.secret_created_at,
-        },
-    )
+    tx.execute(generations.insert(), row(credential, digest, pepper_id))
+
+
+def row(credential: Credential, digest: bytes, pepper_id: str) -> dict[str, Any]:
+    """The row of a credential's current secret."""
+    return {
+        "access_id": credential.access_id,
+        "credential_id": credential.id,
+        "number": credential.generation,
+        "prefix": credential.prefix,
+        "last6": credential.last6,
+        "digest": digest,
+        "pepper_id": pepper_id,
+        "created_at": credential.secret_created_at,
+    }
 
 
 def list_of(tx: Tx, credential_id: str) -> list[Generation]:

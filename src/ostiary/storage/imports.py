@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from ostiary.core.model import Credential
 from ostiary.storage import engines
+from ostiary.storage import generations as generation_rows
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import credentials, generations, import_prefixes
 
@@ -46,19 +47,7 @@ def insert_many(tx: Tx, made: Sequence[Credential], digests: Sequence[bytes], pe
     kept = engines.insert_new(
         tx.connection,
         generations,
-        [
-            {
-                "access_id": each.access_id,
-                "credential_id": each.id,
-                "number": each.generation,
-                "prefix": each.prefix,
-                "last6": each.last6,
-                "digest": digest,
-                "pepper_id": pepper_id,
-                "created_at": each.secret_created_at,
-            }
-            for each, digest in zip(made, digests, strict=True)
-        ],
+        [generation_rows.row(each, digest, pepper_id) for each, digest in zip(made, digests, strict=True)],
         generations.c.digest,
         generations.c.credential_id,
     )

@@ -1,6 +1,5 @@
 """`/v1/access-rules`: which scopes a request forwarded by a proxy needs. The operator's."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from fastapi import APIRouter, Depends
@@ -9,24 +8,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from ostiary.core.permission import Caller
 from ostiary.http.api.forms import Name64, Names
 from ostiary.http.api.route import (
     Answer,
     ApiRoute,
     CallerOf,
     Listing,
+    Resource,
     StrictModel,
-    answer,
-    answer_one,
+    answer_all,
     body_of,
     example,
-    nothing,
     perform,
+    remove,
+    show,
     wiring,
 )
 from ostiary.services import authorization
-from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])
 
@@ -128,7 +126,7 @@ def list_access_rules(request: Request, caller: CallerOf) -> Answer[Listing[Acce
     Needs `read:organization` in the operator's organization.
     """
     rules = wiring(request).store.read(authorization.list_rules, caller)
-    return answer({"data": [rule_json(name, rule) for name, rule in rules.items()], "next_cursor": None})
+    return answer_all([rule_json(name, rule) for name, rule in rules.items()])
 
 
 @router.get("/{name}")
@@ -137,7 +135,7 @@ def get_access_rule(request: Request, caller: CallerOf, name: str) -> Answer[Acc
 
     Needs `read:organization` in the operator's organization.
     """
-    return answer_one(rule_json(name, wiring(request).store.read(authorization.get_rule, caller, name)))
+    return show(request, caller, _rule(name))
 
 
 @router.put("/{name}")
@@ -158,7 +156,7 @@ def put_access_rule(
         authorization.put_rule,
         name,
         body.document(),
-        current=_current(name),
+        current=_rule(name),
     )
 
 
@@ -169,16 +167,8 @@ def delete_access_rule(request: Request, caller: CallerOf, name: str) -> Respons
     Requests that a proxy asks about by its name are refused from then on. Needs `write:organization` in the operator's
     organization.
     """
-    perform(
-        request,
-        caller,
-        lambda _: {},
-        authorization.delete_rule,
-        name,
-        current=_current(name),
-    )
-    return nothing()
+    return remove(request, caller, authorization.delete_rule, name, current=_rule(name))
 
 
-def _current(name: str) -> Callable[[Tx, Caller], AccessRuleJson]:
+def _rule(name: str) -> Resource[AccessRuleJson]:
     return lambda tx, caller: rule_json(name, authorization.get_rule(tx, caller, name))

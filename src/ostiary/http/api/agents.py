@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from typing_extensions import TypedDict
 
-from ostiary.http.api.route import Answer, AnyoneOf, ApiRoute, Listing, answer
+from ostiary.http.api.route import Answer, AnyoneOf, ApiRoute, Listing, answer_all
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Agents"])
 
@@ -18,4 +18,4 @@ def list_agents(_caller: AnyoneOf) -> Answer[Listing[AgentJson]]:
 
     Any valid credential may ask. No gateway can be made yet, so the list is empty for everyone.
     """
-    return answer({"data": [], "next_cursor": None})
+    return answer_all([])

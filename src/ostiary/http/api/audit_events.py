@@ -141,7 +141,7 @@ def list_audit_events(
         page.limit + 1,
         order == "oldest",
     )
-    return page.answer([event_json(each) for each in found], lambda: str(found[page.limit - 1].seq))
+    return page.answer(found, event_json, lambda each: str(each.seq))
 
 
 def _time(pointer: str, text: str | None, errors: list[FieldError]) -> Instant | None:

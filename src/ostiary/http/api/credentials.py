@@ -1,13 +1,11 @@
 """`/v1/credentials` and `/v1/api-keys`."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.core.permission import Caller
 from ostiary.http.api.forms import (
     CreatedJson,
     CredentialBody,
@@ -23,16 +21,17 @@ from ostiary.http.api.route import (
     CallerOf,
     Listing,
     PageOf,
+    Resource,
     answer,
-    answer_one,
     body_of,
     conflict,
-    nothing,
     perform,
+    remove,
+    resource,
+    show,
     wiring,
 )
 from ostiary.services import credentials, rotation
-from ostiary.storage.store import Tx
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
 
@@ -78,7 +77,7 @@ def get_credential(request: Request, caller: CallerOf, credential: str) -> Answe
 
     Needs `read:credentials`. For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
-    return answer_one(credential_json(wiring(request).store.read(credentials.get, caller, credential)))
+    return show(request, caller, _credential(credential))
 
 
 @router.patch("/credentials/{credential}", responses=conflict("It was revoked or has expired."))
@@ -100,7 +99,7 @@ def update_credential(
         credentials.update,
         credential,
         body.changes(),
-        current=_current(credential),
+        current=_credential(credential),
     )
 
 
@@ -117,8 +116,7 @@ def delete_credential(request: Request, caller: CallerOf, credential: str) -> Re
     It must have been revoked, or have expired, for as long as the deletion delay says. Needs `write:credentials`.
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
-    perform(request, caller, lambda _: {}, credentials.delete, credential, current=_current(credential))
-    return nothing()
+    return remove(request, caller, credentials.delete, credential, current=_credential(credential))
 
 
 @router.post("/credentials/{credential}/deactivate", responses=conflict("It was revoked or has expired."))
@@ -129,7 +127,7 @@ def deactivate_credential(request: Request, caller: CallerOf, credential: str) -
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
     return perform(
-        request, caller, credential_json, credentials.deactivate, credential, current=_current(credential)
+        request, caller, credential_json, credentials.deactivate, credential, current=_credential(credential)
     )
 
 
@@ -141,7 +139,7 @@ def activate_credential(request: Request, caller: CallerOf, credential: str) -> 
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
     return perform(
-        request, caller, credential_json, credentials.activate, credential, current=_current(credential)
+        request, caller, credential_json, credentials.activate, credential, current=_credential(credential)
     )
 
 
@@ -153,7 +151,7 @@ def revoke_credential(request: Request, caller: CallerOf, credential: str) -> An
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
     return perform(
-        request, caller, credential_json, credentials.revoke, credential, current=_current(credential)
+        request, caller, credential_json, credentials.revoke, credential, current=_credential(credential)
     )
 
 
@@ -183,7 +181,7 @@ def rotate_credential(
         body.length(),
         body.expiry(),
         status=201,
-        current=_current(credential),
+        current=_credential(credential),
     )
 
 
@@ -217,9 +215,9 @@ def end_rotation(
 
 def _list(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
     # API keys are the only kind that exists, so both lists are the same one.
-    found = wiring(request).store.read(credentials.list_page, caller, None, None, page.after, page.limit + 1)
-    return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
+    found = wiring(request).store.read(credentials.list_page, caller, None, page.after, page.limit + 1)
+    return page.answer(found, credential_json, lambda each: each.credential.id)
 
 
-def _current(credential: str) -> Callable[[Tx, Caller], CredentialJson]:
-    return lambda tx, caller: credential_json(credentials.get(tx, caller, credential))
+def _credential(credential: str) -> Resource[CredentialJson]:
+    return resource(credential_json, credentials.get, credential)

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core import check
 from ostiary.core.address import MAX_ENTRIES, parse_network
-from ostiary.core.instant import Instant, duration_from_text, from_text, to_text
+from ostiary.core.instant import duration_from_text, from_text, text_or_none, to_text
 from ostiary.core.model import (
     AccessLevel,
     CredentialKind,
@@ -18,9 +18,9 @@ from ostiary.core.model import (
 )
 from ostiary.http.api.route import StrictModel, example
 from ostiary.services.credentials import Created, Listed
-from ostiary.services.directory import AccountSpec, AccountView
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import MAX_ROLES, RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 
 MAX_NAMES = 100
 DURATION = "^[0-9]{1,7}(s|m|h|d)?$"
@@ -391,10 +391,6 @@ class CreatedAccountJson(TypedDict):
     """The whole key. Null where the request was sent again with its `Idempotency-Key`."""
 
 
-def time_json(instant: Instant | None) -> str | None:
-    return None if instant is None else to_text(instant)
-
-
 def account_json(view: AccountView) -> ServiceAccountJson:
     account = view.account
     return {
@@ -443,18 +439,18 @@ def credential_json(listed: Listed) -> CredentialJson:
         "allowed_ips": list(credential.allowed_ips),
         "organization": credential.organization_id,
         "project": credential.project_id,
-        "expires_at": time_json(credential.expires_at),
+        "expires_at": text_or_none(credential.expires_at),
         "created_at": to_text(credential.created_at),
-        "last_used_at": time_json(credential.last_used_at),
-        "deactivated_at": time_json(credential.deactivated_at),
-        "revoked_at": time_json(credential.revoked_at),
+        "last_used_at": text_or_none(credential.last_used_at),
+        "deactivated_at": text_or_none(credential.deactivated_at),
+        "revoked_at": text_or_none(credential.revoked_at),
         "generation": credential.generation,
-        "rotated_at": time_json(credential.secret_created_at) if credential.generation > 1 else None,
+        "rotated_at": text_or_none(credential.secret_created_at) if credential.generation > 1 else None,
         "rotation": None
         if credential.overlap is None
         else {
             "previous_last6": credential.overlap.last6 or None,
-            "ends_at": time_json(credential.overlap.ends_at),
+            "ends_at": text_or_none(credential.overlap.ends_at),
         },
     }
 

@@ -18,12 +18,12 @@ from ostiary.http.api.route import (
     CallerOf,
     Listing,
     StrictModel,
-    answer,
+    answer_all,
     body_of,
     conflict,
     example,
-    nothing,
     perform,
+    remove,
     wiring,
 )
 from ostiary.services import imports
@@ -141,7 +141,7 @@ def list_import_prefixes(request: Request, caller: CallerOf) -> Answer[Listing[P
     Needs `read:credentials`.
     """
     found = wiring(request).store.read(imports.list_prefixes, caller)
-    return answer({"data": [{"prefix": each} for each in found], "next_cursor": None})
+    return answer_all([PrefixJson(prefix=each) for each in found])
 
 
 @router.post(
@@ -171,5 +171,4 @@ def unregister_import_prefix(request: Request, caller: CallerOf, prefix: str) ->
 
     The imported keys stay, and are refused until it is back. Needs `write:organization` in the operator's organization.
     """
-    perform(request, caller, lambda _: {}, imports.unregister_prefix, prefix)
-    return nothing()
+    return remove(request, caller, imports.unregister_prefix, prefix)

@@ -12,11 +12,13 @@ from ostiary.http.api.route import (
     CallerOf,
     Listing,
     PageOf,
-    answer_one,
+    Resource,
     body_of,
     conflict,
-    nothing,
     perform,
+    remove,
+    resource,
+    show,
     wiring,
 )
 from ostiary.http.api.tenant_forms import (
@@ -46,8 +48,9 @@ def list_members(
     Needs `read:members`.
     """
     found = wiring(request).store.read(members.list_page, caller, email, page.after, page.limit + 1)
-    rows = [member_json(each, caller.organization_id) for each in found]
-    return page.answer(rows, lambda: found[page.limit - 1].member.id)
+    return page.answer(
+        found, lambda each: member_json(each, caller.organization_id), lambda each: each.member.id
+    )
 
 
 @router.get("/members/{member}")
@@ -56,8 +59,7 @@ def get_member(request: Request, caller: CallerOf, member: str) -> Answer[Member
 
     Needs `read:members`.
     """
-    found = wiring(request).store.read(members.get, caller, member)
-    return answer_one(member_json(found, caller.organization_id))
+    return show(request, caller, _member(member))
 
 
 @router.patch("/members/{member}", responses=conflict("The organization would be left without an admin."))
@@ -78,7 +80,7 @@ def set_member_roles(
         members.set_roles,
         member,
         body.specs(),
-        current=lambda tx, who: member_json(members.get(tx, who, member), who.organization_id),
+        current=_member(member),
     )
 
 
@@ -92,15 +94,7 @@ def remove_member(request: Request, caller: CallerOf, member: str) -> Response:
 
     Its direct keys in the organization are revoked. Needs `write:members`, but anyone may leave.
     """
-    perform(
-        request,
-        caller,
-        lambda _: {},
-        members.remove,
-        member,
-        current=lambda tx, who: member_json(members.get(tx, who, member), who.organization_id),
-    )
-    return nothing()
+    return remove(request, caller, members.remove, member, current=_member(member))
 
 
 @router.post("/invitations", status_code=201, responses=conflict("This user is a member already."))
@@ -111,15 +105,7 @@ def create_invitation(
 
     The answer has the invitation's token once; it is good for seven days. Needs `write:members`.
     """
-    return perform(
-        request,
-        caller,
-        invited_json,
-        members.invite,
-        body.email,
-        body.specs(),
-        status=201,
-    )
+    return perform(request, caller, invited_json, members.invite, body.email, body.specs(), status=201)
 
 
 @router.get("/invitations")
@@ -129,7 +115,7 @@ def list_invitations(request: Request, caller: CallerOf, page: PageOf) -> Answer
     Needs `read:members`.
     """
     found = wiring(request).store.read(members.list_invitations, caller, page.after, page.limit + 1)
-    return page.answer([invitation_json(each) for each in found], lambda: found[page.limit - 1].id)
+    return page.answer(found, invitation_json, lambda each: each.id)
 
 
 @router.get("/invitations/{invitation}")
@@ -138,7 +124,7 @@ def get_invitation(request: Request, caller: CallerOf, invitation: str) -> Answe
 
     Needs `read:members`.
     """
-    return answer_one(invitation_json(wiring(request).store.read(members.get_invitation, caller, invitation)))
+    return show(request, caller, _invitation(invitation))
 
 
 @router.delete("/invitations/{invitation}", status_code=204)
@@ -147,12 +133,12 @@ def delete_invitation(request: Request, caller: CallerOf, invitation: str) -> Re
 
     Its token is refused from then on. Needs `write:members`.
     """
-    perform(
-        request,
-        caller,
-        lambda _: {},
-        members.delete_invitation,
-        invitation,
-        current=lambda tx, who: invitation_json(members.get_invitation(tx, who, invitation)),
-    )
-    return nothing()
+    return remove(request, caller, members.delete_invitation, invitation, current=_invitation(invitation))
+
+
+def _member(member: str) -> Resource[MemberJson]:
+    return lambda tx, caller: member_json(members.get(tx, caller, member), caller.organization_id)
+
+
+def _invitation(invitation: str) -> Resource[InvitationJson]:
+    return resource(invitation_json, members.get_invitation, invitation)

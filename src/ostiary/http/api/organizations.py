@@ -14,11 +14,12 @@ from ostiary.http.api.route import (
     CallerOf,
     Listing,
     PageOf,
-    answer_one,
     body_of,
     conflict,
     enter,
     perform,
+    resource,
+    show,
     wiring,
 )
 from ostiary.http.api.tenant_forms import (
@@ -33,6 +34,9 @@ from ostiary.http.api.tenant_forms import (
 from ostiary.services import organizations
 
 router = APIRouter(prefix="/v1/organizations", route_class=ApiRoute, tags=["Organizations"])
+
+_ORGANIZATION = resource(organization_json, organizations.get)
+_POLICIES = resource(policies_json, organizations.get_policies)
 
 
 @router.post("", status_code=201, responses=conflict("The slug is taken."))
@@ -55,7 +59,7 @@ def list_organizations(request: Request, caller: CallerOf, page: PageOf) -> Answ
     The caller's own; for an admin of the operator's organization all of them, newest first. Needs `read:organization`.
     """
     found = wiring(request).store.read(organizations.list_page, caller, page.after, page.limit + 1)
-    return page.answer([organization_json(each) for each in found], lambda: found[page.limit - 1].id)
+    return page.answer(found, organization_json, lambda each: each.id)
 
 
 @router.get("/{organization_id}")
@@ -64,8 +68,7 @@ def get_organization(request: Request, caller: CallerOf, organization_id: str) -
 
     Needs `read:organization`.
     """
-    caller = enter(request, caller, organization_id)
-    return answer_one(organization_json(wiring(request).store.read(organizations.get, caller)))
+    return show(request, enter(request, caller, organization_id), _ORGANIZATION)
 
 
 @router.patch(
@@ -90,7 +93,7 @@ def update_organization(
         organizations.update,
         body.name,
         body.suspended,
-        current=lambda tx, who: organization_json(organizations.get(tx, who)),
+        current=_ORGANIZATION,
     )
 
 
@@ -100,8 +103,7 @@ def get_policies(request: Request, caller: CallerOf, organization_id: str) -> An
 
     Needs `read:policies`.
     """
-    caller = enter(request, caller, organization_id)
-    return answer_one(policies_json(wiring(request).store.read(organizations.get_policies, caller)))
+    return show(request, enter(request, caller, organization_id), _POLICIES)
 
 
 @router.patch("/{organization_id}/policies")
@@ -129,5 +131,5 @@ def update_policies(
         body.reset(),
         body.ceilings.reset() if body.ceilings else frozenset(),
         dry_run is not None,
-        current=lambda tx, who: policies_json(organizations.get_policies(tx, who)),
+        current=_POLICIES,
     )

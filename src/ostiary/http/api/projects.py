@@ -12,11 +12,13 @@ from ostiary.http.api.route import (
     CallerOf,
     Listing,
     PageOf,
-    answer_one,
+    Resource,
     body_of,
     conflict,
-    nothing,
     perform,
+    remove,
+    resource,
+    show,
     wiring,
 )
 from ostiary.http.api.tenant_forms import (
@@ -57,7 +59,7 @@ def list_projects(request: Request, caller: CallerOf, page: PageOf) -> Answer[Li
     Needs `read:projects`.
     """
     found = wiring(request).store.read(projects.list_page, caller, page.after, page.limit + 1)
-    return page.answer([project_json(each) for each in found], lambda: found[page.limit - 1].id)
+    return page.answer(found, project_json, lambda each: each.id)
 
 
 @router.get("/{project}")
@@ -66,7 +68,7 @@ def get_project(request: Request, caller: CallerOf, project: str) -> Answer[Proj
 
     Needs `read:projects`.
     """
-    return answer_one(project_json(wiring(request).store.read(projects.get, caller, project)))
+    return show(request, caller, _project(project))
 
 
 @router.patch("/{project}")
@@ -87,7 +89,7 @@ def update_project(
         projects.update,
         project,
         body.changes(),
-        current=lambda tx, who: project_json(projects.get(tx, who, project)),
+        current=_project(project),
     )
 
 
@@ -97,15 +99,7 @@ def delete_project(request: Request, caller: CallerOf, project: str) -> Response
 
     Its role bindings go with it, and credentials that are bound to it are revoked. Needs `write:projects`.
     """
-    perform(
-        request,
-        caller,
-        lambda _: {},
-        projects.delete,
-        project,
-        current=lambda tx, who: project_json(projects.get(tx, who, project)),
-    )
-    return nothing()
+    return remove(request, caller, projects.delete, project, current=_project(project))
 
 
 @router.get("/{project}/role-bindings")
@@ -114,9 +108,7 @@ def list_project_bindings(request: Request, caller: CallerOf, project: str) -> A
 
     Needs `read:projects`.
     """
-    return answer_one(
-        project_bindings_json(wiring(request).store.read(projects.list_role_bindings, caller, project))
-    )
+    return show(request, caller, _bindings(project))
 
 
 @router.put("/{project}/role-bindings")
@@ -137,5 +129,13 @@ def set_project_bindings(
         projects.set_role_bindings,
         project,
         body.asked(),
-        current=lambda tx, who: project_bindings_json(projects.list_role_bindings(tx, who, project)),
+        current=_bindings(project),
     )
+
+
+def _project(project: str) -> Resource[ProjectJson]:
+    return resource(project_json, projects.get, project)
+
+
+def _bindings(project: str) -> Resource[ProjectBindingsJson]:
+    return resource(project_bindings_json, projects.list_role_bindings, project)

@@ -12,12 +12,14 @@ from ostiary.http.api.route import (
     ApiRoute,
     CallerOf,
     Listing,
-    answer,
-    answer_one,
+    Resource,
+    answer_all,
     body_of,
     conflict,
-    nothing,
     perform,
+    remove,
+    resource,
+    show,
     wiring,
 )
 from ostiary.http.api.tenant_forms import RoleChanges, RoleForm, RoleJson, ScopeBody, ScopeJson, role_json
@@ -33,7 +35,7 @@ def list_roles(request: Request, caller: CallerOf) -> Answer[Listing[RoleJson]]:
     The built-in ones and the organization's own, on one page. Needs `read:roles`.
     """
     found = wiring(request).store.read(roles.list_roles, caller)
-    return answer({"data": [role_json(role) for role in found], "next_cursor": None})
+    return answer_all([role_json(role) for role in found])
 
 
 @router.post(
@@ -66,7 +68,7 @@ def get_role(request: Request, caller: CallerOf, role: str) -> Answer[RoleJson]:
 
     Needs `read:roles`.
     """
-    return answer_one(role_json(wiring(request).store.read(roles.get_role, caller, role)))
+    return show(request, caller, _role(role))
 
 
 @router.patch("/roles/{role}", responses=conflict("A built-in role is fixed."))
@@ -87,7 +89,7 @@ def update_role(
         roles.update_role,
         role,
         body.changes(),
-        current=lambda tx, who: role_json(roles.get_role(tx, who, role)),
+        current=_role(role),
     )
 
 
@@ -97,15 +99,11 @@ def delete_role(request: Request, caller: CallerOf, role: str) -> Response:
 
     Needs `write:roles`, and every scope of the role.
     """
-    perform(
-        request,
-        caller,
-        lambda _: {},
-        roles.delete_role,
-        role,
-        current=lambda tx, who: role_json(roles.get_role(tx, who, role)),
-    )
-    return nothing()
+    return remove(request, caller, roles.delete_role, role, current=_role(role))
+
+
+def _role(role: str) -> Resource[RoleJson]:
+    return resource(role_json, roles.get_role, role)
 
 
 @router.get("/scopes")
@@ -115,7 +113,7 @@ def list_scopes(request: Request, caller: AnyoneOf) -> Answer[Listing[ScopeJson]
     These are what roles and credentials may hold besides the scopes of this API. Any valid credential may ask.
     """
     found = wiring(request).store.read(roles.list_scopes, caller)
-    return answer({"data": [{"scope": scope} for scope in found], "next_cursor": None})
+    return answer_all([ScopeJson(scope=each) for each in found])
 
 
 @router.post("/scopes", status_code=201, responses=conflict("The scope is in the catalogue already."))
@@ -137,5 +135,4 @@ def delete_scope(request: Request, caller: CallerOf, scope: str) -> Response:
 
     From then on nothing grants it. Needs `write:organization` in the operator's organization.
     """
-    perform(request, caller, lambda _: {}, roles.delete_scope, scope)
-    return nothing()
+    return remove(request, caller, roles.delete_scope, scope)

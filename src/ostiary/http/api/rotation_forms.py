@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ostiary.core.instant import Instant, duration_from_text, from_text, to_text
+from ostiary.core.instant import Instant, duration_from_text, from_text, text_or_none, to_text
 from ostiary.core.model import Generation, shown
-from ostiary.http.api.forms import Duration, Expiry, Time, time_json
+from ostiary.http.api.forms import Duration, Expiry, Time
 from ostiary.http.api.route import StrictModel, example
 from ostiary.services.rotation import Reason, Rotation, State
 
@@ -87,9 +87,9 @@ def _generation_json(generation: Generation) -> GenerationJson:
         "access_id": generation.access_id,
         "last6": generation.last6 or None,
         "created_at": to_text(generation.created_at),
-        "superseded_at": time_json(generation.superseded_at),
-        "ends_at": time_json(generation.ends_at),
-        "ended_at": time_json(generation.ended_at),
-        "last_used_at": time_json(generation.last_used_at),
+        "superseded_at": text_or_none(generation.superseded_at),
+        "ends_at": text_or_none(generation.ends_at),
+        "ended_at": text_or_none(generation.ended_at),
+        "last_used_at": text_or_none(generation.last_used_at),
         "uses": generation.uses,
     }

@@ -7,7 +7,7 @@ What a handler takes (`body_of(Model)`) and returns (`Answer[…]`) is what the 
 
 import base64
 import binascii
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -295,10 +295,13 @@ class Page:
     limit: int
     _sign: Callable[[str], str]
 
-    def answer(self, rows: list[Told], key: Callable[[], str]) -> Answer[Listing[Told]]:
-        """A page of at most `limit` of the rows; one row more was asked for, to know whether there is a next."""
-        more = len(rows) > self.limit
-        return answer({"data": rows[: self.limit], "next_cursor": self._sign(key()) if more else None})
+    def answer(
+        self, found: Sequence[T], tell: Callable[[T], Told], key: Callable[[T], str]
+    ) -> Answer[Listing[Told]]:
+        """A page of at most `limit` of what was found; one more was asked for, to know whether there is a next."""
+        rows = found[: self.limit]
+        after = self._sign(key(rows[-1])) if len(found) > self.limit else None
+        return answer({"data": [tell(each) for each in rows], "next_cursor": after})
 
 
 def _page(
@@ -345,6 +348,22 @@ PageOf = Annotated[Page, Depends(_page)]
 
 # Answers
 
+Resource = Callable[[Tx, Caller], Told]
+"""What GET shows of one resource, read in a transaction; `If-Match` compares its tag."""
+
+
+def resource(tell: Callable[[T], Told], work: Callable[..., T], *args: Any) -> Resource[Told]:
+    """What `tell` makes of `work(tx, caller, *args)`."""
+    return lambda tx, caller: tell(work(tx, caller, *args))
+
+
+def show(request: Request, caller: Caller, shown: Resource[Told]) -> Answer[Told]:
+    """One resource, with its entity tag."""
+    value = wiring(request).store.read(shown, caller)
+    response = answer(value)
+    response.headers["etag"] = etag(value)
+    return response
+
 
 def perform(
     request: Request,
@@ -353,7 +372,7 @@ def perform(
     work: Callable[..., T],
     *args: Any,
     status: int = 200,
-    current: Callable[[Tx, Caller], Mapping[str, Any]] | None = None,
+    current: Resource[Mapping[str, Any]] | None = None,
 ) -> Answer[Told]:
     """Write: run `work(tx, caller, *args)` and answer with what `tell` makes of it.
 
@@ -395,6 +414,18 @@ def perform(
     return response
 
 
+def remove(
+    request: Request,
+    caller: Caller,
+    work: Callable[..., None],
+    *args: Any,
+    current: Resource[Mapping[str, Any]] | None = None,
+) -> Response:
+    """Write likewise, and answer with nothing."""
+    perform(request, caller, lambda _: {}, work, *args, current=current)
+    return Response(status_code=204, headers={"cache-control": "no-store"})
+
+
 def _tags(request: Request) -> set[str]:
     """The entity tags of `If-Match`, which may stand in several fields; empty without one."""
     return {
@@ -415,20 +446,14 @@ def etag(value: Mapping[str, Any]) -> str:
     return f'"{blake2b(orjson.dumps(lasting, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()}"'
 
 
-def answer_one(value: Told) -> Answer[Told]:
-    """One resource, with its entity tag."""
-    response = answer(value)
-    response.headers["etag"] = etag(value)
-    return response
+def answer_all(rows: list[Told]) -> Answer[Listing[Told]]:
+    """A list that is one page always."""
+    return answer({"data": rows, "next_cursor": None})
 
 
 def answer(value: Told, status: int = 200) -> Answer[Told]:
     """A JSON answer that no cache keeps."""
     return Answer(orjson.dumps(value), status, {"cache-control": "no-store"}, media_type="application/json")
-
-
-def nothing() -> Response:
-    return Response(status_code=204, headers={"cache-control": "no-store"})
 
 
 def problem_response(request: Request, problem: Problem) -> Response:

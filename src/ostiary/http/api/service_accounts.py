@@ -1,13 +1,11 @@
 """`/v1/service-accounts`. `{account}` is an id, a client id or a channel identifier."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.core.permission import Caller
 from ostiary.http.api.audit_events import AuditEventJson, event_json
 from ostiary.http.api.forms import (
     AccountBody,
@@ -30,17 +28,18 @@ from ostiary.http.api.route import (
     CallerOf,
     Listing,
     PageOf,
-    answer_one,
+    Resource,
     body_of,
     conflict,
-    nothing,
     perform,
+    remove,
+    resource,
+    show,
     wiring,
 )
-from ostiary.services import credentials, directory
+from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.directory import AccountView
-from ostiary.storage.store import Tx
+from ostiary.services.service_accounts import AccountView
 
 router = APIRouter(prefix="/v1/service-accounts", route_class=ApiRoute, tags=["Service accounts"])
 
@@ -88,9 +87,9 @@ def list_service_accounts(
     Needs `read:service-accounts`.
     """
     found = wiring(request).store.read(
-        directory.list_service_accounts, caller, username, page.after, page.limit + 1
+        service_accounts.list_page, caller, username, page.after, page.limit + 1
     )
-    return page.answer([account_json(each) for each in found], lambda: found[page.limit - 1].account.id)
+    return page.answer(found, account_json, lambda each: each.account.id)
 
 
 @router.get("/{account}")
@@ -99,9 +98,7 @@ def get_service_account(request: Request, caller: CallerOf, account: str) -> Ans
 
     Needs `read:service-accounts`.
     """
-    return answer_one(
-        account_json(wiring(request).store.read(directory.get_service_account, caller, account))
-    )
+    return show(request, caller, _account(account))
 
 
 @router.patch("/{account}")
@@ -120,10 +117,10 @@ def update_service_account(
         request,
         caller,
         account_json,
-        directory.update_service_account,
+        service_accounts.update,
         account,
         body.changes(),
-        current=_current(account),
+        current=_account(account),
     )
 
 
@@ -133,10 +130,7 @@ def delete_service_account(request: Request, caller: CallerOf, account: str) -> 
 
     All of its credentials are revoked in the same transaction. Its username stays taken. Needs `write:service-accounts`.
     """
-    perform(
-        request, caller, lambda _: {}, directory.delete_service_account, account, current=_current(account)
-    )
-    return nothing()
+    return remove(request, caller, service_accounts.delete, account, current=_account(account))
 
 
 @router.post("/{account}/disable")
@@ -146,7 +140,7 @@ def disable_service_account(request: Request, caller: CallerOf, account: str) ->
     All of its credentials are refused until it is enabled. It may be repeated. Needs `write:service-accounts`.
     """
     return perform(
-        request, caller, account_json, directory.set_disabled, account, True, current=_current(account)
+        request, caller, account_json, service_accounts.set_disabled, account, True, current=_account(account)
     )
 
 
@@ -157,7 +151,13 @@ def enable_service_account(request: Request, caller: CallerOf, account: str) -> 
     Its credentials are accepted again. It may be repeated. Needs `write:service-accounts`, and every scope of its roles.
     """
     return perform(
-        request, caller, account_json, directory.set_disabled, account, False, current=_current(account)
+        request,
+        caller,
+        account_json,
+        service_accounts.set_disabled,
+        account,
+        False,
+        current=_account(account),
     )
 
 
@@ -167,8 +167,7 @@ def list_account_bindings(request: Request, caller: CallerOf, account: str) -> A
 
     Needs `read:service-accounts`.
     """
-    bindings = wiring(request).store.read(directory.list_role_bindings, caller, account)
-    return answer_one({"bindings": bindings_json(bindings, caller.organization_id)})
+    return show(request, caller, _bindings(account))
 
 
 @router.put("/{account}/role-bindings")
@@ -186,12 +185,10 @@ def set_account_bindings(
         request,
         caller,
         lambda bindings: RoleBindingsJson(bindings=bindings_json(bindings, caller.organization_id)),
-        directory.set_role_bindings,
+        service_accounts.set_role_bindings,
         account,
         body.specs(),
-        current=lambda tx, who: {
-            "bindings": bindings_json(directory.list_role_bindings(tx, who, account), who.organization_id)
-        },
+        current=_bindings(account),
     )
 
 
@@ -222,10 +219,8 @@ def list_account_credentials(
 
     Needs `read:credentials`.
     """
-    found = wiring(request).store.read(
-        credentials.list_page, caller, account, None, page.after, page.limit + 1
-    )
-    return page.answer([credential_json(each) for each in found], lambda: found[page.limit - 1].credential.id)
+    found = wiring(request).store.read(credentials.list_page, caller, account, page.after, page.limit + 1)
+    return page.answer(found, credential_json, lambda each: each.credential.id)
 
 
 @router.get("/{account}/activity")
@@ -238,9 +233,17 @@ def list_account_activity(
     Needs `read:audit`.
     """
     before = None if page.after is None else int(page.after)
-    found = wiring(request).store.read(directory.activity, caller, account, before, page.limit + 1)
-    return page.answer([event_json(each) for each in found], lambda: str(found[page.limit - 1].seq))
+    found = wiring(request).store.read(service_accounts.activity, caller, account, before, page.limit + 1)
+    return page.answer(found, event_json, lambda each: str(each.seq))
 
 
-def _current(account: str) -> Callable[[Tx, Caller], ServiceAccountJson]:
-    return lambda tx, caller: account_json(directory.get_service_account(tx, caller, account))
+def _account(account: str) -> Resource[ServiceAccountJson]:
+    return resource(account_json, service_accounts.get, account)
+
+
+def _bindings(account: str) -> Resource[RoleBindingsJson]:
+    return lambda tx, caller: RoleBindingsJson(
+        bindings=bindings_json(
+            service_accounts.list_role_bindings(tx, caller, account), caller.organization_id
+        )
+    )

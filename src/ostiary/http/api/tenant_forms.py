@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from ostiary.core.instant import duration_from_text, duration_to_text, to_text
+from ostiary.core.instant import duration_from_text, duration_to_text, text_or_none, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
 from ostiary.core.permission import MAX_LIFETIME, Policy
 from ostiary.http.api.forms import (
@@ -412,7 +412,7 @@ def invitation_json(invitation: Invitation) -> InvitationJson:
         "roles": bindings_json(invitation.roles, invitation.organization_id),
         "created_at": to_text(invitation.created_at),
         "expires_at": to_text(invitation.expires_at),
-        "accepted_at": None if invitation.accepted_at is None else to_text(invitation.accepted_at),
+        "accepted_at": text_or_none(invitation.accepted_at),
     }
 
 

@@ -1,4 +1,4 @@
-"""Schema versions by Alembic. `upgrade` runs what is missing; `is_current` says whether anything is."""
+"""Schema versions by Alembic. `upgrade` runs what is missing; `version` and `head` say whether anything is."""
 
 from pathlib import Path
 

@@ -5,9 +5,9 @@ import pytest
 from ostiary.core import check
 from ostiary.core.model import RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE
-from ostiary.services import credentials, directory
-from ostiary.services.directory import AccountSpec, AccountView
+from ostiary.services import credentials, service_accounts
 from ostiary.services.roles import RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import directory as directory_rows
 from ostiary.storage.store import Tx
 from tests.cast import House
@@ -23,7 +23,7 @@ def test_usernames_are_derived_unique_and_never_given_out_again(house: House) ->
     first = house.account("CI bot (staging)")
     assert first.account.username == "ci-bot-staging"
     assert house.account("CI bot (staging)").account.username == "ci-bot-staging-2"
-    house.store.write(directory.delete_service_account, house.alice, first.account.id)
+    house.store.write(service_accounts.delete, house.alice, first.account.id)
     assert house.account("CI bot (staging)").account.username == "ci-bot-staging-3"
     with refused("name-taken"):
         house.account("Other", username="ci-bot-staging")
@@ -43,7 +43,7 @@ def test_a_username_is_unique_in_its_organization_only(house: House) -> None:
     """P19 breaks: a tenant learns its neighbour's usernames from a refusal."""
     house.account("Robo", username="robo")
     spec = AccountSpec("Robo", username="robo")
-    theirs = house.store.write(directory.create_service_account, house.charlie, spec)
+    theirs = house.store.write(service_accounts.create, house.charlie, spec)
     assert theirs.channel_identifier == "robo@umbrella.localhost"
 
 
@@ -53,12 +53,12 @@ def test_an_account_answers_to_its_id_client_id_and_channel_identifier(house: Ho
     assert robo.account.client_id == f"ostiary-sa-{robo.account.id.removeprefix('sa_')}"
     assert robo.channel_identifier == "robo@acme.localhost"
     for name in (*names(robo), "robo@acme.elsewhere.example"):
-        found = house.store.read(directory.get_service_account, house.alice, name)
+        found = house.store.read(service_accounts.get, house.alice, name)
         assert found.account.id == robo.account.id
-        assert len(house.store.read(credentials.list_page, house.alice, name, None, None, 9)) == 0
+        assert len(house.store.read(credentials.list_page, house.alice, name, None, 9)) == 0
     for name in ("robo", "robo@umbrella.localhost", "robo@", "@acme", "sa_", "ostiary-sa-", "", "robo@acm"):
         with refused("not-found"):
-            house.store.read(directory.get_service_account, house.alice, name)
+            house.store.read(service_accounts.get, house.alice, name)
 
 
 @pytest.mark.promise("P2")
@@ -71,17 +71,17 @@ def test_disabling_and_deleting_take_the_keys_along(house: House) -> None:
     def codes() -> list[str]:
         return [verdict(house, each).code for each in (*keys, bystander)]
 
-    house.store.write(directory.set_disabled, house.alice, robo.account.id, True)
+    house.store.write(service_accounts.set_disabled, house.alice, robo.account.id, True)
     assert codes() == ["disabled", "disabled", "valid"]
     with refused("account-disabled"):
         house.key(robo)
-    house.store.write(directory.set_disabled, house.alice, robo.account.id, False)
+    house.store.write(service_accounts.set_disabled, house.alice, robo.account.id, False)
     assert codes() == ["valid", "valid", "valid"]
-    house.store.write(directory.delete_service_account, house.alice, robo.account.id)
+    house.store.write(service_accounts.delete, house.alice, robo.account.id)
     assert codes() == ["revoked", "revoked", "valid"]
     for name in names(robo):
         with refused("not-found"):
-            house.store.read(directory.get_service_account, house.alice, name)
+            house.store.read(service_accounts.get, house.alice, name)
         with refused("not-found"):
             house.key(robo)
 
@@ -93,7 +93,7 @@ def test_a_deletion_names_each_credential_that_it_revoked(house: House) -> None:
     gone = house.key(robo).listed.credential
     house.store.write(credentials.revoke, house.alice, gone.id)
     before = len(events(house))
-    house.store.write(directory.delete_service_account, house.alice, robo.account.id)
+    house.store.write(service_accounts.delete, house.alice, robo.account.id)
     found = [(each.action, each.target_id, each.target_display) for each in events(house)[before:]]
     assert sorted(found[:-1]) == sorted(
         ("credential.revoked", each.id, f"{each.name} (…{each.last6})") for each in kept
@@ -116,7 +116,7 @@ def test_roles_hold_where_they_are_bound(house: House) -> None:
     robo = house.account(roles=())
     key = house.key(robo)
     bound = house.store.write(
-        directory.set_role_bindings,
+        service_accounts.set_role_bindings,
         house.alice,
         robo.account.id,
         [
@@ -127,7 +127,9 @@ def test_roles_hold_where_they_are_bound(house: House) -> None:
         ],
     )
     assert bound == (RoleBinding("viewer", None), RoleBinding("developer", "prj_one"))
-    assert set(house.store.read(directory.list_role_bindings, house.alice, robo.account.id)) == set(bound)
+    assert set(house.store.read(service_accounts.list_role_bindings, house.alice, robo.account.id)) == set(
+        bound
+    )
     writes = {
         project: "write:agents" in verdict(house, key, project).scopes
         for project in (None, "prj_one", "prj_two")
@@ -137,11 +139,14 @@ def test_roles_hold_where_they_are_bound(house: House) -> None:
     for elsewhere in ("theirs", "prj_theirs", house.umbrella.id, "org_nowhere"):
         with refused("not-found"):
             house.store.write(
-                directory.set_role_bindings, house.alice, robo.account.id, [RoleSpec("viewer", elsewhere)]
+                service_accounts.set_role_bindings,
+                house.alice,
+                robo.account.id,
+                [RoleSpec("viewer", elsewhere)],
             )
     with refused("validation-failed") as caught:
         house.store.write(
-            directory.set_role_bindings,
+            service_accounts.set_role_bindings,
             house.alice,
             robo.account.id,
             [RoleSpec("viewer"), RoleSpec("king")],
@@ -153,10 +158,10 @@ def test_binding_the_same_roles_again_changes_nothing(house: House) -> None:
     """P5 breaks: an event says that roles changed when they did not."""
     robo = house.account()
     roles = [RoleSpec("viewer"), RoleSpec("developer"), RoleSpec("resource-server")]
-    house.store.write(directory.set_role_bindings, house.alice, robo.account.id, roles)
+    house.store.write(service_accounts.set_role_bindings, house.alice, robo.account.id, roles)
     seen = len(events(house))
     for again in (roles, roles[::-1], roles[1:] + roles[:1]):
-        house.store.write(directory.set_role_bindings, house.alice, robo.account.id, again)
+        house.store.write(service_accounts.set_role_bindings, house.alice, robo.account.id, again)
     assert [each.action for each in events(house)[seen:]] == []
 
 

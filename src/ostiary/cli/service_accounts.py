@@ -9,7 +9,6 @@ import click
 from ostiary.cli import completion
 from ostiary.cli.audit import show_events
 from ostiary.cli.grants import (
-    PAGE,
     Binding,
     adding,
     held,
@@ -143,7 +142,7 @@ def create(
 @with_client
 def list_accounts(api: Client, as_json: bool) -> None:
     """List the organization's service accounts, newest first."""
-    found = list(api.pages("/v1/service-accounts", PAGE))
+    found = list(api.pages("/v1/service-accounts"))
     codes = {} if as_json else project_codes(api, (role for each in found for role in each["roles"]))
     show_list(
         found,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ostiary.core import check, event
+from ostiary.core import check
 from ostiary.core.event import Target
-from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount, label_of
+from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
 from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services import audit, organizations, roles
@@ -47,7 +47,7 @@ class AccountView:
     credentials: int
 
 
-def create_service_account(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
+def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
     """Make a service account. A username that is not given is derived from the display name."""
     require(caller, "write:service-accounts")
     organization = organizations.own(tx, caller)
@@ -60,11 +60,8 @@ def create_service_account(tx: Tx, caller: Caller, spec: AccountSpec) -> Account
     bindings = roles.read_roles(tx, caller, catalogue, spec.roles, "/roles")
     roles.require_to_grant(caller, catalogue, bindings)
     if spec.in_console:
-        policy = organizations.policy_of(tx, organization.id)
-        policy.check(
-            "max_service_accounts",
-            policy.max_service_accounts,
-            rows.count_console_accounts(tx, organization.id),
+        organizations.policy_of(tx, organization.id).check(
+            "max_service_accounts", rows.count_console_accounts(tx, organization.id)
         )
     account = ServiceAccount(
         id=tx.new_id("sa"),
@@ -107,7 +104,7 @@ def _project_ids(
     return tuple(dict.fromkeys(projects[name] for name in names))
 
 
-def list_service_accounts(
+def list_page(
     tx: Tx, caller: Caller, username: str | None, after: str | None, limit: int
 ) -> list[AccountView]:
     """Accounts of the caller's organization, newest first, below the id `after`."""
@@ -118,17 +115,17 @@ def list_service_accounts(
     return [_view(tx, organization, account, bindings[account.id]) for account in accounts]
 
 
-def get_service_account(tx: Tx, caller: Caller, name: str) -> AccountView:
+def get(tx: Tx, caller: Caller, name: str) -> AccountView:
     """One account by its id, client id or channel identifier."""
     require(caller, "read:service-accounts")
-    account = find_account(tx, caller, name)
+    account = find(tx, caller, name)
     return _view(tx, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
-def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
+def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
     """Change display name, description, contact email, access level, scopes, resources or projects."""
     require(caller, "write:service-accounts")
-    account = find_account(tx, caller, name)
+    account = find(tx, caller, name)
     changes = settle_level(changes)
     if "projects" in changes:
         changes["projects"] = _project_ids(tx, caller, changes["projects"], account.projects)
@@ -156,7 +153,7 @@ def update_service_account(tx: Tx, caller: Caller, name: str, changes: dict[str,
 def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountView:
     """Disable an account, and with it all of its credentials at once; or enable it again. Idempotent."""
     require(caller, "write:service-accounts")
-    account = find_account(tx, caller, name)
+    account = find(tx, caller, name)
     if (account.disabled_at is not None) != disabled:
         if not disabled:
             # Enabling wakes its keys, which is giving them out again.
@@ -172,28 +169,21 @@ def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountVi
     return _view(tx, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
-def delete_service_account(tx: Tx, caller: Caller, name: str) -> None:
+def delete(tx: Tx, caller: Caller, name: str) -> None:
     """Delete an account and revoke its credentials, in one transaction. Its username stays taken."""
     require(caller, "write:service-accounts")
-    account = find_account(tx, caller, name)
+    account = find(tx, caller, name)
     revoked = credential_rows.revoke_all_of(tx, account.organization_id, account.id)
     rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
     role_rows.replace_role_bindings(tx, account.organization_id, account.id, [])
     tx.changed("organization", account.organization_id)
-    for credential_id, name, last6 in revoked:
-        change(
-            tx,
-            caller,
-            "credential.revoked",
-            Target("credential", credential_id, label_of(name, last6)),
-            because="its service account was deleted",
-        )
+    audit.revoked(tx, caller, revoked, "its service account was deleted")
     change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
 
 
 def list_role_bindings(tx: Tx, caller: Caller, name: str) -> tuple[RoleBinding, ...]:
     require(caller, "read:service-accounts")
-    return tuple(_bindings_of(tx, find_account(tx, caller, name)))
+    return tuple(_bindings_of(tx, find(tx, caller, name)))
 
 
 def set_role_bindings(
@@ -201,7 +191,7 @@ def set_role_bindings(
 ) -> tuple[RoleBinding, ...]:
     """Replace all role bindings of an account. Whoever gives a role holds every scope of it."""
     require(caller, "write:service-accounts")
-    account = find_account(tx, caller, name)
+    account = find(tx, caller, name)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     after = roles.read_roles(tx, caller, catalogue, asked, "/bindings")
     before = _bindings_of(tx, account)
@@ -222,7 +212,14 @@ def set_role_bindings(
     return tuple(after)
 
 
-def find_account(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
+def activity(tx: Tx, caller: Caller, account: str, before: int | None, limit: int) -> list[Recorded]:
+    """What an account did, and what was done to it and its credentials, newest first: its part of the audit log."""
+    require(caller, "read:audit")
+    found = find(tx, caller, account)
+    return audit.page(tx, caller, Filter(about=found.id), before, limit)
+
+
+def find(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
     """The account that an id, a client id or a channel identifier names in the caller's organization, or not-found.
 
     The host part of a channel identifier is not compared; its organization is.
@@ -289,12 +286,9 @@ def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
                 reason="username taken",
             )
         return spec.username
-    first = check.slug_of(spec.display_name)
-    number, candidate = 1, first
-    while rows.username_exists(tx, organization_id, candidate):
-        number += 1
-        candidate = f"{first}-{number}"
-    return candidate
+    return check.free_slug(
+        check.slug_of(spec.display_name), lambda slug: rows.username_exists(tx, organization_id, slug)
+    )
 
 
 def _bindings_of(tx: Tx, account: ServiceAccount) -> list[RoleBinding]:
@@ -314,14 +308,3 @@ def _view(
 
 def _target(account: ServiceAccount) -> Target:
     return Target("service_account", account.id, account.display_name)
-
-
-def activity(tx: Tx, caller: Caller, account: str, before: int | None, limit: int) -> list[Recorded]:
-    """What an account did, and what was done to it and its credentials, newest first: its part of the audit log."""
-    require(caller, "read:audit")
-    found = find_account(tx, caller, account)
-    return audit.page(tx, caller, Filter(about=found.id), before, limit)
-
-
-SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
-"""Who acts where a person with the data directory does, not a credential."""

@@ -1,0 +1,157 @@
+"""`ostiary credential rotate` and `ostiary credential rotation …`"""
+
+from typing import Any
+
+import click
+
+from ostiary.cli import completion
+from ostiary.cli.api_keys import ending, format_option, show_key
+from ostiary.cli.terminal import (
+    Group,
+    ago,
+    confirm,
+    given,
+    json_option,
+    moment,
+    printable,
+    segment,
+    show_fields,
+    show_json,
+    when,
+    with_client,
+    yes_option,
+)
+from ostiary.client.api import Client
+
+credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
+
+
+@click.command("rotate")
+@credential_argument
+@click.option(
+    "--overlap",
+    metavar="LENGTH",
+    help="How long the old key is accepted, such as 24h, up to 30d; 0: ends now.",
+)
+@click.option(
+    "--expires",
+    metavar="WHEN",
+    help="A new expiry: 90d, a date (UTC) or a time; without it the expiry stays.",
+)
+@format_option
+@json_option
+@with_client
+def rotate_command(
+    api: Client, credential: str, overlap: str | None, expires: str | None, form: str, as_json: bool
+) -> None:
+    """Give a credential a new key; the old one is accepted for the overlap, or until `rotation complete`.
+
+    The new key is printed on standard output, alone and only now.
+    """
+    expires_at = None if expires is None else moment("--expires", expires, 1)
+    body = given(overlap=overlap, expires_at=expires_at)
+    made = api.request("POST", f"{address_of(credential)}/rotate", json=body)
+    show_key(api, made, "json" if as_json else form)
+    old = made["credential"]["rotation"]
+    note = "The old key is not accepted any more."
+    if old is not None:
+        until = old["ends_at"] or f"you run: ostiary credential rotation complete {credential}"
+        note = f"The old key is accepted until {until}"
+    click.echo(printable(note), err=True)
+
+
+@click.group("rotation", cls=Group)
+def rotation_command() -> None:
+    """Follow a rotation, complete or cancel it."""
+
+
+@rotation_command.command("show")
+@credential_argument
+@json_option
+@with_client
+def show_rotation(api: Client, credential: str, as_json: bool) -> None:
+    """Show how both keys are used, and whether the old one may go."""
+    _tell_rotation(api.request("GET", f"{address_of(credential)}/rotation"), as_json)
+
+
+@rotation_command.command()
+@credential_argument
+@yes_option
+@json_option
+@with_client
+def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """End the old key now."""
+    address = f"{address_of(credential)}/rotation"
+
+    def question() -> str:
+        found = api.request("GET", address)
+        if not found["safe_to_revoke"] and found["state"] == "overlap":
+            click.echo(f"Not yet safe: {_reasons(found)}.", err=True)
+        return f"End the old key of {described(api, credential)} for good?"
+
+    confirm(yes, question)
+    _tell_rotation(api.request("POST", address, json={"action": "complete"}), as_json)
+
+
+@rotation_command.command()
+@credential_argument
+@yes_option
+@json_option
+@with_client
+def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
+    """End the new key now and keep the old one."""
+    confirm(yes, lambda: f"End the new key of {described(api, credential)} for good?")
+    address = f"{address_of(credential)}/rotation"
+    _tell_rotation(api.request("POST", address, json={"action": "cancel"}), as_json)
+
+
+_REASONS = {
+    "new_never_used": "the new key has never been used",
+    "old_used_recently": "the old key was used in the last 24 hours",
+    "watched_too_briefly": "the rotation is younger than 24 hours, so silence says little",
+}
+
+
+def _reasons(found: dict[str, Any]) -> str:
+    return "; ".join(_REASONS.get(each, each) for each in found["reasons"])
+
+
+def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    states = {
+        "none": "never rotated",
+        "overlap": "under way: both keys are accepted",
+        "completed": "completed: the old key has ended",
+        "cancelled": "cancelled: the new key has ended, the old one stays",
+    }
+    fields = [("State", states.get(found["state"], found["state"]))]
+    for name in ("old", "new"):
+        each = found[name]
+        if each is not None:
+            used = (
+                f"used {each['uses']} time{'' if each['uses'] == 1 else 's'}, last {ago(each['last_used_at'])}"
+                if each["uses"]
+                else "never used"
+            )
+            told = [f"{ending(each)} {used}"]
+            if each["ended_at"]:
+                told.append(f"ended {when(each['ended_at'])}")
+            elif each["ends_at"]:
+                told.append(f"accepted until {when(each['ends_at'])}")
+            fields.append((f"{name.title()} key", ", ".join(told)))
+    if found["state"] == "overlap":
+        verdict = "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}"
+        fields.append(("Safe to end the old key", verdict))
+    show_fields(fields)
+
+
+def described(api: Client, credential: str) -> str:
+    """What a person recognises it by, before it goes for good."""
+    found = api.request("GET", address_of(credential))
+    return f"{found['name']} ({ending(found)}) of {found['owner']['display_name']}"
+
+
+def address_of(credential: str) -> str:
+    return f"/v1/credentials/{segment(credential)}"

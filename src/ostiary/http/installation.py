@@ -1,0 +1,188 @@
+"""An installation's database: opened, made, recovered, brought up to date; and whether it is ready."""
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
+
+from ostiary.config import ConfigurationError, Settings, Wrong
+from ostiary.core.installation import Installation
+from ostiary.core.instant import Instant
+from ostiary.core.keyring import Keyring, derive
+from ostiary.core.problem import Problem
+from ostiary.core.secret import prefix_of
+from ostiary.data_directory import CHANGES_FILE, DATABASE_FILE, init_line, master_keys, prepare_data
+from ostiary.services import installation
+from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.installation import Beginning
+from ostiary.services.passwords import hash_password
+from ostiary.storage import directory, engines, migrations
+from ostiary.storage.engines import Engines
+from ostiary.storage.store import Clock, Entropy, Store
+from ostiary.storage.volatile import ChangeNumber, Facts
+
+MAX_CLOCK_DIFFERENCE = 1.0
+"""Seconds that our clock may be from the database's."""
+
+
+class NotReachableError(Exception):
+    """The database does not answer: exit 3."""
+
+
+def wall_clock() -> Instant:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An initialised database, ready for `Store`."""
+
+    settings: Settings
+    store: Store
+    number: ChangeNumber
+
+    def close(self) -> None:
+        self.store.engines.dispose()
+        self.number.close()
+
+
+def connect(settings: Settings) -> Engines:
+    """The engines of the configured database; files of the embedded one are made for their owner only."""
+    if settings.database_url is not None:
+        return engines.connect(settings.database_url.get_secret_value())
+    os.umask(0o077)
+    return engines.connect(engines.sqlite_url(settings.data / DATABASE_FILE))
+
+
+def open_installation(
+    settings: Settings, clock: Clock = wall_clock, entropy: Entropy = secrets.token_bytes
+) -> Opened:
+    """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start."""
+    prepare_data(settings, create=settings.database_url is not None)
+    path = settings.data / DATABASE_FILE
+    if settings.database_url is None and not path.exists():
+        raise ConfigurationError(
+            Wrong("OSTIARY_DATA", str(settings.data), f"is not initialised; run `{init_line(settings.data)}`")
+        )
+    keyring = derive(master_keys(settings, create=False))
+    database = connect(settings)
+    try:
+        facts = _check_schema(settings, database, keyring)
+    except (DBAPIError, Problem):
+        database.dispose()
+        raise NotReachableError(
+            "The database does not answer. Check OSTIARY_DATABASE_URL and that it runs."
+            if settings.database_url
+            else f"{path} cannot be read as a database."
+        ) from None
+    except BaseException:
+        database.dispose()
+        raise
+    prefix = prefix_of(settings.key_prefix)
+    known = [name.removeprefix("key_prefix:") for name in facts if name.startswith("key_prefix:")]
+    installed = Installation(
+        keyring,
+        (prefix, *sorted(set(known) - {prefix})),
+        facts.get("channel_host", "localhost"),
+        settings.policy(),
+    )
+    number = ChangeNumber(settings.data / CHANGES_FILE)
+    store = Store(database, installed, clock, entropy, number.increase)
+    return Opened(settings, store, number)
+
+
+def remember(opened: Opened) -> Opened:
+    """Write down the key prefix and the peppers in use before anything is made with them."""
+    opened.store.write_on((), installation.remember_forms, SYSTEM_CALLER)
+    return opened
+
+
+def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
+    """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
+    prepare_data(settings, create=True)
+    keyring = derive(master_keys(settings, create=True))
+    database = connect(settings)
+    number = ChangeNumber(settings.data / CHANGES_FILE)
+    try:
+        # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
+        if migrations.version(database) is None:
+            migrations.upgrade(database)
+        host = urlsplit(settings.public_url).hostname or "localhost"
+        installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, settings.policy())
+        store = Store(database, installed, wall_clock, secrets.token_bytes, number.increase)
+        return store.write_on((), installation.begin, SYSTEM_CALLER, name, email, hash_password(password))
+    except DBAPIError as error:
+        raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
+    finally:
+        database.dispose()
+        number.close()
+
+
+def recover(settings: Settings, password: str) -> Beginning:
+    """A new password and operator key for whoever owns the data directory."""
+    opened = remember(open_installation(settings))
+    try:
+        return opened.store.write_on((), installation.recover, SYSTEM_CALLER, hash_password(password))
+    finally:
+        opened.close()
+
+
+def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema up to date; the version before and after."""
+    prepare_data(settings, create=False)
+    database = connect(settings)
+    try:
+        before = migrations.version(database)
+        migrations.upgrade(database)
+        return before, migrations.head()
+    except DBAPIError as error:
+        raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
+    finally:
+        database.dispose()
+
+
+def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> dict[str, str]:
+    where = "OSTIARY_DATABASE_URL" if settings.database_url else "OSTIARY_DATA"
+    found, needed = migrations.version(database), migrations.head()
+    if found is None:
+        raise ConfigurationError(
+            Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
+        )
+    if found != needed:
+        raise ConfigurationError(
+            Wrong(
+                where,
+                "database",
+                f"has schema {found}, and this version needs {needed}; run `ostiary migrate`",
+            )
+        )
+    store = Store(database, Installation(keyring), wall_clock, secrets.token_bytes)
+    facts = store.read(directory.installation_facts)
+    peppers = {name.removeprefix("pepper:") for name in facts if name.startswith("pepper:")}
+    if not facts:
+        raise ConfigurationError(
+            Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
+        )
+    if not peppers & keyring.peppers.keys():
+        raise ConfigurationError(
+            Wrong("OSTIARY_MASTER_KEY", "database", "is not the key that this database was made with")
+        )
+    return facts
+
+
+def not_ready(opened: Opened, facts: Facts) -> list[str]:
+    """Why the service should get no requests now; empty if it should."""
+    reasons = []
+    try:
+        facts.sync()
+        if opened.store.read(directory.find_operator) is None:
+            reasons.append("not initialised")
+        ahead = engines.clock_difference(opened.store.engines, opened.store.clock())
+        if abs(ahead) > MAX_CLOCK_DIFFERENCE:
+            reasons.append(f"the clock is {ahead:+.1f} s from the database's")
+    except (Problem, DBAPIError):
+        reasons.append("the database does not answer")
+    return reasons
