@@ -319,7 +319,7 @@ def delete(api: Client, account: str, yes: bool, as_json: bool) -> None:
     def question() -> str:
         found = api.request("GET", address)
         name = f"{found['display_name']} ({found['username']})"
-        return f"Delete {name} and revoke its {found['credentials']} credentials for good?"
+        return f"Delete {name} and revoke its credentials ({found['credentials']}) for good?"
 
     done = f"{account} is deleted and its credentials are revoked."
     remove(api, address, account, as_json, yes, question, done)
