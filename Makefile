@@ -12,6 +12,8 @@ DATA ?= $(or $(OSTIARY_DATA),ostiary-data)
 ORGANIZATION ?= My organization
 EMAIL ?= admin@example.com
 export DATA PORT HOST ORGANIZATION EMAIL
+# Tests are spread over the processors, each file on one of them.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 # One promise alone: make prove P=P3
 P ?=
 
@@ -35,14 +37,14 @@ setup: $(DEV) ## install everything that the tests need; downloads stay in pip's
 
 check: $(DEV) ## format, lint, types, pure and SQLite tests (about 90 s)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest -q -m 'not full'
+	@$(BIN)/python -m pytest -q $(SPREAD) -m 'not full'
 
 format: $(DEV) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 test: setup ## every test once, real servers included, promises in small (at most 10 min)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q $(SPREAD)
 
 prove: setup ## the promises in full, up to an hour; P=P3 runs one; results go to docs/proof/
 	@OSTIARY_PROVE=1 $(BIN)/python -m pytest -q -m promise $(if $(P),--promise '$(P)')

@@ -193,6 +193,7 @@ def test_what_is_about_the_credential_itself_takes_no_organization(
         "project": None,
         "scopes": [],
         "resources": {"account": [], "credential": ["agents/*"]},
+        "limits": {"allowed_ips": [], "projects": []},
     }
     stranger.says((200, JSON, json.dumps(body).encode()))
     assert run(["whoami"]) == 0

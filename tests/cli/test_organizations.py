@@ -114,7 +114,7 @@ def test_limits_are_set_shown_and_given_back(service: Ostiary, umbrella: str) ->
     shown = [line.split() for line in service.command("policy", "show", umbrella).stdout.splitlines()]
     assert shown[0] == ["LIMIT", "VALUE", "FROM", "CEILING", "IN", "USE", "DEFAULT"]
     assert [LIMIT, "5", "own", "choice", "none", "10"] in shown
-    assert ["deletion_delay", "1d", "default", "1d", "1d"] in shown
+    assert ["deletion_delay", "1d", "default", "30d", "1d"] in shown
     service.command("policy", "set", umbrella, f"{LIMIT}=default", "--ceiling", f"{LIMIT}=default")
     limit = _limits(service, umbrella)[LIMIT]
     assert limit == {"value": 10, "default": 10, "ceiling": 10, "own": False}
