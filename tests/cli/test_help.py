@@ -52,11 +52,11 @@ COMMANDS = {
     "scope create": "--json",
     "scope delete": "--json --yes",
     "service-account create": "--access-level --credential --description --email --expires --ip --json --name "
-    "--resource --role --scope --username",
+    "--project --resource --role --scope --username",
     "service-account list": "--json",
     "service-account activity": "--json --limit",
     "service-account show": "--json",
-    "service-account update": "--access-level --description --email --json --name --resource --scope",
+    "service-account update": "--access-level --description --email --json --name --project --resource --scope",
     "service-account roles": "--json",
     "service-account grant": "--json",
     "service-account ungrant": "--json",

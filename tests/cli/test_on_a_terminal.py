@@ -60,7 +60,10 @@ def test_a_table_fits_and_keeps_its_ids_whole(
     assert code == 0
     assert [line for line in shown.splitlines() if cell_len(line.rstrip()) > columns] == []
     listed = json.loads(service.command(*command, "--json").stdout)
-    first = [line.split()[0] for line in shown.splitlines()[1:] if line.strip()]
+    lines = [line for line in shown.splitlines()[1:] if line.strip()]
+    if columns == 80 and command == ("credential", "list"):
+        assert lines[-1].startswith("Left out: "), "columns that are missing are named"
+    first = [line.split()[0] for line in lines if not line.startswith("Left out: ")]
     assert len(first) == len(listed), "one line a row"
     if command != ("audit", "logs"):
         own = {"role": "name", "scope": "scope"}.get(command[0], "id")

@@ -129,6 +129,30 @@ TABLE: list[tuple[str, Code, Standing | None, Access]] = [
         asked(scopes=frozenset({READ})),
     ),
     ("another project", "project_not_allowed", standing(project_id="prj_1"), asked(project="prj_2")),
+    (
+        "a project of the account's", "valid", standing(principal=robo(projects=("prj_1", "prj_2"))),
+        asked(project="prj_2"),
+    ),
+    (
+        "none of the account's", "project_not_allowed", standing(principal=robo(projects=("prj_1",))),
+        asked(project="prj_2"),
+    ),
+    (
+        "the organization, of an account limited to projects", "project_not_allowed",
+        standing(principal=robo(projects=("prj_1",))), asked(),
+    ),
+    (
+        "bound to one of the account's", "valid",
+        standing(principal=robo(projects=("prj_1",)), project_id="prj_1"), asked(),
+    ),
+    (
+        "bound to another than the account's", "project_not_allowed",
+        standing(principal=robo(projects=("prj_1",)), project_id="prj_2"), asked(about_itself=True),
+    ),
+    (
+        "limited to projects, about itself", "valid", standing(principal=robo(projects=("prj_1",))),
+        asked(about_itself=True),
+    ),
     ("an unknown project", "project_not_allowed", standing(), asked(unknown_project=True)),
     (
         "an unknown project for a bound one", "project_not_allowed", standing(project_id="prj_1"),

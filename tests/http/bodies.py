@@ -14,14 +14,14 @@ from pydantic import BaseModel
 
 from ostiary.http.app import ROUTERS
 
-LIMITS = {
+CEILINGS = {
     "/max_credentials_per_service_account": "number",
     "/max_credentials_per_organization": "number",
     "/max_service_accounts": "number",
     "/default_credential_lifetime": "length",
     "/max_credential_lifetime": "length",
-    "/deletion_delay": "delay",
 }
+LIMITS = CEILINGS | {"/deletion_delay": "delay"}
 CHANGED_CREDENTIAL = {
     "/name": "display name",
     "/description": "description",
@@ -39,6 +39,7 @@ CHANGED_ACCOUNT = {
     "/access_level": "level",
     "/scopes": "scopes",
     "/resources": "resources",
+    "/projects": "projects",
 }
 
 
@@ -51,7 +52,7 @@ ROLE = {"/role": "role", "/on": "place"}
 MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/organizations": {"/name": "display name", "/slug": "slug"},
     "PATCH /v1/organizations/{organization_id}": {"/name": "display name", "/suspended": "flag"},
-    "PATCH /v1/organizations/{organization_id}/policies": LIMITS | below("/ceilings", LIMITS),
+    "PATCH /v1/organizations/{organization_id}/policies": LIMITS | below("/ceilings", CEILINGS),
     "POST /v1/projects": {"/name": "display name", "/code": "code", "/description": "description"},
     "PATCH /v1/projects/{project}": {"/name": "display name", "/description": "description"},
     "PUT /v1/projects/{project}/role-bindings": below(

@@ -269,6 +269,8 @@ WRONG: dict[str, Wrong] = {
     "resources": faults({"dots": ["../x"], "star": ["*"], "two stars": ["agents/**"], "empty": [""],
                        "slash first": ["/agents"], "space": ["a b"]}, "/0")
     | {"second": (["agents/1", "*"], "/1", "invalid"), "text": ("agents/*", "", "wrong-type")},
+    "projects": {"text": ("website", "", "wrong-type"), "number": ([1], "/0", "wrong-type"),
+               "over 100": ([f"p{n}" for n in range(101)], "", "invalid")},
     "kind": faults({"other": "password", "empty": ""}),
     "project": faults({"empty": "", "over 64": "x" * 65}),
     "role": faults({"unknown": "king-of-all"}, code="unknown-role") | faults({"empty": "", "over 64": "x" * 65}),

@@ -38,8 +38,8 @@ INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
 """Parameters that name what belongs to the installation: the same for every tenant."""
 
 # What members of a body name, by their kind in `tests.http.bodies`
-OF_TENANTS = {"owner": 404, "project": 404, "place": 404, "principal": 404, "role": 422, "role name": 201, "username": 201,
-              "code": 201, "email": 201}  # fmt: skip
+OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "principal": 404, "role": 422,
+              "role name": 201, "username": 201, "code": 201, "email": 201}  # fmt: skip
 """Kinds that name something of a tenant's, and what is answered where the name is foreign or nobody's."""
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
@@ -276,7 +276,11 @@ def test_ids_in_bodies(tenants: Tenants) -> None:
             for foreign, unknown in in_bodies(tenants, kind):
                 bodies = [
                     placed(
-                        route, pointer, name, principal=tenants.own["account"], owner=tenants.own["account"]
+                        route,
+                        pointer,
+                        [name] if kind == "projects" else name,
+                        principal=tenants.own["account"],
+                        owner=tenants.own["account"],
                     )
                     for name in (foreign, unknown)
                 ]
@@ -296,6 +300,8 @@ def in_bodies(tenants: Tenants, kind: str) -> list[tuple[str, str]]:
     names = tenants.names
     if kind == "place":
         return [*names["project"], *names["organization_id"]]
+    if kind == "projects":
+        return names["project"]
     if kind == "owner":
         return names["account"]
     if kind == "principal":

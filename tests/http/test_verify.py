@@ -331,7 +331,7 @@ def test_capabilities_say_who_the_credential_is(front: Front) -> None:
         "project": "prj_one",
         "scopes": [],
         "resources": {"account": ["agents/*"], "credential": ["agents/1"]},
-        "limits": {"allowed_ips": ["192.0.2.0/24"]},
+        "limits": {"allowed_ips": ["192.0.2.0/24"], "projects": []},
     }
     direct = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     found = front.ask("GET", "/v1/capabilities", key=direct.secret.reveal()).json()

@@ -305,6 +305,21 @@ def test_limits_contradict_nothing(house: House) -> None:
     assert late.code == "validation-failed"
 
 
+def test_a_ceiling_below_the_default_holds_where_nothing_was_chosen(house: House) -> None:
+    """Limits break: an organization that chose nothing has more than the operator allows it."""
+    operator = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
+    ceilings = {"max_credentials_per_organization": 3, "max_credential_lifetime": 30 * DAY}
+    found = house.store.write(organizations.update_policies, operator, {}, ceilings, frozenset())
+    assert found.policy.max_credentials_per_organization == 3
+    in_force = house.store.read(organizations.policy_of, house.umbrella.id)
+    assert (in_force.max_credentials_per_organization, in_force.max_credential_lifetime) == (3, 30 * DAY)
+    assert in_force.max_credentials_per_service_account == 10
+    chosen = {"max_credentials_per_organization": 50}
+    house.store.write(organizations.update_policies, operator, chosen, {}, frozenset())
+    assert house.store.read(organizations.policy_of, house.umbrella.id).max_credentials_per_organization == 50
+    assert house.store.read(organizations.policy_of, house.acme.id).max_credentials_per_organization == 100
+
+
 def test_a_ceiling_goes_back_to_the_installations(house: House) -> None:
     """Limits break: null in `ceilings` is taken and ignored, or a customer lifts its own ceiling with it."""
     lowered = {"max_credentials_per_organization": 5}
@@ -316,4 +331,4 @@ def test_a_ceiling_goes_back_to_the_installations(house: House) -> None:
     assert view.ceiling.max_credentials_per_organization == 5
     write(house, organizations.update_policies, *again, who=operator)
     view = house.store.read(organizations.get_policies, house.charlie)
-    assert view.ceiling == view.default
+    assert view.ceiling.max_credentials_per_organization == view.default.max_credentials_per_organization

@@ -203,4 +203,6 @@ _USUAL = (("access_level", "full"), ("kind", "api_key"))
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return " ".join(str(each) for each in value) if isinstance(value, list) else str(value)

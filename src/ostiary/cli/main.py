@@ -263,6 +263,7 @@ _OPTIONS: Final = {
     "contact_email": "--email",
     "scopes": "--scope",
     "resources": "--resource",
+    "projects": "--project",
     "allowed_ips": "--ip",
     "expires_at": "--expires",
     "roles": "ROLE",

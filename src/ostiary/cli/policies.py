@@ -48,7 +48,7 @@ def show(api: Client, named: str, as_json: bool) -> None:
             [
                 name,
                 _value(limit["value"]),
-                "own choice" if limit["own"] else "default",
+                _source(limit),
                 _value(limit["ceiling"]),
                 str(limit.get("count", "")),
                 _value(limit["default"]),
@@ -65,6 +65,13 @@ def show(api: Client, named: str, as_json: bool) -> None:
         ],
         "No limits.",
     )
+
+
+def _source(limit: dict[str, Any]) -> str:
+    """Where the value that holds comes from."""
+    if limit["own"]:
+        return "own choice"
+    return "default" if limit["value"] == limit["default"] else "ceiling"
 
 
 @policy_command.command("set")

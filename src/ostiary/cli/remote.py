@@ -41,6 +41,7 @@ def whoami_command(api: Client, as_json: bool) -> None:
             ("Scopes", found["scopes"] or "none"),
             ("Account's resources", found["resources"]["account"]),
             ("Key's resources", found["resources"]["credential"]),
+            ("Account's projects", found["limits"]["projects"]),
             ("Acting in", api.organization),
             ("Service", api.url),
             ("Context", used.context if used else None),

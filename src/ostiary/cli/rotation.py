@@ -131,14 +131,16 @@ def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
         each = found[name]
         if each is not None:
             used = (
-                f"used {each['uses']} times, last {ago(each['last_used_at'])}"
+                f"used {each['uses']} time{'' if each['uses'] == 1 else 's'}, last {ago(each['last_used_at'])}"
                 if each["uses"]
                 else "never used"
             )
-            ends = when(each["ended_at"] or each["ends_at"])
-            fields.append(
-                (f"{name.title()} key", f"{ending(each)} {used}" + (f", ends {ends}" if ends else ""))
-            )
+            told = [f"{ending(each)} {used}"]
+            if each["ended_at"]:
+                told.append(f"ended {when(each['ended_at'])}")
+            elif each["ends_at"]:
+                told.append(f"accepted until {when(each['ends_at'])}")
+            fields.append((f"{name.title()} key", ", ".join(told)))
     if found["state"] == "overlap":
         verdict = "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}"
         fields.append(("Safe to end the old key", verdict))

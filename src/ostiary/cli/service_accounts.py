@@ -47,6 +47,9 @@ from ostiary.cli.terminal import (
 from ostiary.client.api import Client
 
 account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)
+projects_option = click.option(
+    "--project", "projects", multiple=True, help="Limit it to this project, by id or code; likewise."
+)
 email_option = click.option("--email", help="Who is responsible: receives the account's alerts.")
 
 
@@ -67,6 +70,7 @@ def service_account_command() -> None:
 @level_option
 @scopes_option
 @resources_option
+@projects_option
 @click.option(
     "--credential",
     type=click.Choice(["none", "api-key"]),
@@ -93,6 +97,7 @@ def create(
     access_level: str | None,
     scopes: tuple[str, ...],
     resources: tuple[str, ...],
+    projects: tuple[str, ...],
     credential: str,
     ips: tuple[str, ...],
     expires: str | None,
@@ -110,6 +115,7 @@ def create(
         access_level=access_level,
         scopes=scopes,
         resources=resources,
+        projects=projects,
     )
     if credential != "none":
         expires_at = moment("--expires", expires, 1) if expires else None
@@ -190,6 +196,7 @@ def activity(api: Client, account: str, limit: int, as_json: bool) -> None:
 @level_option
 @scopes_option
 @resources_option
+@projects_option
 @json_option
 @with_client
 def update(
@@ -201,6 +208,7 @@ def update(
     access_level: str | None,
     scopes: tuple[str, ...],
     resources: tuple[str, ...],
+    projects: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Change a service account. What is not given stays; an empty value takes it away, such as --resource ''."""
@@ -211,6 +219,7 @@ def update(
         access_level=access_level,
         scopes=scopes,
         resources=resources,
+        projects=projects,
     )
     if email == "":
         body["contact_email"] = None
@@ -310,7 +319,7 @@ def delete(api: Client, account: str, yes: bool, as_json: bool) -> None:
     def question() -> str:
         found = api.request("GET", address)
         name = f"{found['display_name']} ({found['username']})"
-        return f"Delete {name} and revoke its {found['credentials']} credentials for good?"
+        return f"Delete {name} and revoke its credentials ({found['credentials']}) for good?"
 
     done = f"{account} is deleted and its credentials are revoked."
     remove(api, address, account, as_json, yes, question, done)
@@ -352,6 +361,7 @@ def _fields(account: dict[str, Any], roles: str) -> list[tuple[str, Any]]:
         ("Access level", account["access_level"]),
         ("Scopes", account["scopes"]),
         ("Resources", account["resources"]),
+        ("Projects", account["projects"]),
         ("Credentials", str(account["credentials"])),
         ("Created", when(account["created_at"])),
     ]

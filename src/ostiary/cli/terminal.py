@@ -220,6 +220,8 @@ def _draw(rows: list[list[str]], columns: Sequence[Column]) -> None:
             )
         )
     console.print(table)
+    if left := [column.title for i, column in enumerate(columns) if i not in shown]:
+        click.echo(f"Left out: {', '.join(left)}; try --json, or `| less -S`.", err=True)
 
 
 _STYLES = {

@@ -68,7 +68,10 @@ def username(text: str) -> str:
 
 
 def email(text: str) -> str:
-    """An address that mail can be sent to, without comments, quotes or non-ASCII parts."""
+    """An address that mail can be sent to, without comments, quotes or non-ASCII parts; in lower case.
+
+    Mailboxes that differ in case only belong to the same person everywhere that matters.
+    """
     if (
         len(text) > MAX_EMAIL
         or _EMAIL.fullmatch(text) is None
@@ -77,7 +80,7 @@ def email(text: str) -> str:
         or ".@" in text
     ):
         raise ValueError("must be an email address")
-    return text
+    return text.lower()
 
 
 def slug_of(name: str, otherwise: str = "account") -> str:

@@ -62,7 +62,14 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "Whoever owns the data directory gave this member a new password and a new key (`init --recover`).",
     ),
     "service_account.created": _kind(
-        "directory", "A service account was made.", "username", "access_level", "scopes", "resources", "roles"
+        "directory",
+        "A service account was made.",
+        "username",
+        "access_level",
+        "scopes",
+        "resources",
+        "projects",
+        "roles",
     ),
     "service_account.updated": _kind("directory", "Fields of a service account were changed.", "changed"),
     "service_account.roles_changed": _kind(

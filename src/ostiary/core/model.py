@@ -86,6 +86,8 @@ class ServiceAccount:
     access_level: AccessLevel
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    projects: tuple[str, ...]
+    """Ids of the only projects that it may be used for; empty: of any, and for the organization."""
     created_at: Instant
     disabled_at: Instant | None
 
@@ -210,6 +212,7 @@ class Principal:
     access_level: AccessLevel = "full"
     scopes: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

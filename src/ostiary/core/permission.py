@@ -168,6 +168,15 @@ class Policy:
         """This policy with what an organization chose in its place."""
         return replace(self, **chosen)
 
+    def within(self, ceilings: Mapping[str, Any]) -> "Policy":
+        """This policy with no limit above its ceiling; None is no limit, and above any."""
+        lowered = {}
+        for name, ceiling in ceilings.items():
+            value = getattr(self, name)
+            if ceiling is not None and (value is None or value > ceiling):
+                lowered[name] = ceiling
+        return replace(self, **lowered)
+
     def check(self, limit: str, count: int, more: int = 1) -> None:
         """Raise limit-reached if `more` things beside the `count` that exist would be more than the limit's value."""
         value: int | None = getattr(self, limit)

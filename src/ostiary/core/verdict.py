@@ -88,6 +88,9 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
     project = access.project or standing.project_id
     if access.unknown_project or (standing.project_id is not None and project != standing.project_id):
         return Verdict("project_not_allowed", standing)
+    limited = standing.principal.projects
+    if limited and project not in limited and not (project is None and access.about_itself):
+        return Verdict("project_not_allowed", standing)
     scopes = standing.allowed(project)
     missing = access.scopes - scopes
     if missing and not (missing <= EVERYTHING and _unlimited(standing)):

@@ -105,6 +105,8 @@ class UseLimitsJson(TypedDict):
 
     allowed_ips: list[str]
     """Empty: from anywhere."""
+    projects: list[str]
+    """Those that the account is limited to; empty: any, and the organization itself."""
 
 
 class CapabilitiesJson(TypedDict):
@@ -196,7 +198,10 @@ def capabilities_body(verdict: Verdict, standing: Standing) -> CapabilitiesJson:
         "scopes": sorted(verdict.scopes),
         # Both lists must match, so they are not one.
         "resources": {"account": list(standing.principal.resources), "credential": list(standing.resources)},
-        "limits": {"allowed_ips": [str(network) for network in standing.networks]},
+        "limits": {
+            "allowed_ips": [str(network) for network in standing.networks],
+            "projects": list(standing.principal.projects),
+        },
     }
 
 

@@ -7,7 +7,7 @@ from ostiary.core.event import Target
 from ostiary.core.instant import Instant, text_or_none, to_text
 from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, label_of
 from ostiary.core.permission import Caller, require
-from ostiary.core.problem import Problem, invalid_fields, not_found
+from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import minting, organizations, service_accounts
 from ostiary.services.audit import change
@@ -225,6 +225,10 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         project_id = directory_rows.project_names(tx, caller.organization_id).get(spec.project)
         if project_id is None:
             raise not_found("project")
+        if owner.projects and project_id not in owner.projects:
+            raise invalid(
+                "/project", "beyond-account", "is none of the projects that the account is limited to"
+            )
     new = minting.new_secret(tx, tx.installation.key_prefixes[0])
     credential = Credential(
         id=tx.new_id("cred"),

@@ -69,7 +69,8 @@ def insert(
 def list_page(tx: Tx, caller: Caller, email: str | None, after: str | None, limit: int) -> list[MemberView]:
     """Members newest first, below the id `after`; only the one of this address, if given."""
     require(caller, "read:members")
-    members = rows.list_members(tx, caller.organization_id, email, after, limit)
+    wanted = None if email is None else email.lower()
+    members = rows.list_members(tx, caller.organization_id, wanted, after, limit)
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [member.id for member in members])
     return [MemberView(member, tuple(bindings[member.id])) for member in members]
 

@@ -42,6 +42,7 @@ class Owner:
     name: str
     access_level: AccessLevel = "full"
     scopes: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,14 @@ def as_owner(account: ServiceAccount) -> Owner:
             "The service account is disabled. Enable it before it gets a new credential.",
             reason="account disabled",
         )
-    return Owner("service_account", account.id, account.display_name, account.access_level, account.scopes)
+    return Owner(
+        "service_account",
+        account.id,
+        account.display_name,
+        account.access_level,
+        account.scopes,
+        account.projects,
+    )
 
 
 def new_secret(tx: Tx, prefix: str) -> NewSecret:

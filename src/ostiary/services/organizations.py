@@ -127,9 +127,9 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
 
 
 def policy_of(tx: Tx, organization_id: str) -> Policy:
-    """The limits in force: the organization's own choices over the installation's defaults."""
-    chosen, _ = policies.find(tx, organization_id)
-    return tx.installation.policy.overridden(chosen)
+    """The limits in force: the organization's own choices, else the installation's within the ceilings."""
+    chosen, ceilings = policies.find(tx, organization_id)
+    return tx.installation.policy.within(ceilings).overridden(chosen)
 
 
 def get_policies(tx: Tx, caller: Caller) -> PolicyView:
@@ -140,9 +140,9 @@ def get_policies(tx: Tx, caller: Caller) -> PolicyView:
 def _policies(tx: Tx, caller: Caller, chosen: dict[str, Any], ceilings: dict[str, Any]) -> PolicyView:
     default = tx.installation.policy
     return PolicyView(
-        default.overridden(chosen),
+        default.within(ceilings).overridden(chosen),
         default,
-        default.overridden(ceilings),
+        default.overridden(ceilings | {"deletion_delay": MAX_DELETION_DELAY}),
         frozenset(chosen),
         credential_rows.count(tx, caller.organization_id),
         rows.count_console_accounts(tx, caller.organization_id),
@@ -161,7 +161,8 @@ def update_policies(
     """Choose limits, or go back to the installation's (`reset`). A lowered limit never removes what exists.
 
     An organization chooses up to its ceilings, which are the installation's defaults unless the operator has set
-    others; the operator is not bound by them. A dry run checks and tells the same, and changes nothing.
+    others; the operator is not bound by them. Where nothing was chosen, a ceiling below the default holds. A dry run
+    checks and tells the same, and changes nothing.
     """
     require(caller, "write:policies")
     if (ceilings or reset_ceilings) and not caller.operator_admin:
@@ -176,7 +177,8 @@ def update_policies(
         name: value for name, value in (old_ceilings | ceilings).items() if name not in reset_ceilings
     }
     default = tx.installation.policy
-    errors = _beyond(default.overridden(after), changes, default.overridden(new_ceilings), caller)
+    in_force = default.within(new_ceilings).overridden(after)
+    errors = _beyond(in_force, changes, default.overridden(new_ceilings), caller)
     if errors:
         raise invalid_fields(tuple(errors))
     if not dry_run and (after != before or new_ceilings != old_ceilings):

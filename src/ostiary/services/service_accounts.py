@@ -30,6 +30,8 @@ class AccountSpec:
     access_level: AccessLevel | None = None
     scopes: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    """By id or code."""
     roles: tuple[RoleSpec, ...] = ()
     in_console: bool = False
     """Made by a person in the console: counts toward `max_service_accounts`."""
@@ -71,6 +73,7 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
         access_level=access_level,
         scopes=spec.scopes,
         resources=spec.resources,
+        projects=_project_ids(tx, caller, spec.projects),
         created_at=tx.now,
         disabled_at=None,
     )
@@ -85,9 +88,20 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
         access_level=access_level,
         scopes=list(spec.scopes),
         resources=list(spec.resources),
+        projects=list(account.projects),
         roles=roles.names_of(bindings),
     )
     return _view(tx, organization, account, bindings)
+
+
+def _project_ids(
+    tx: Tx, caller: Caller, names: tuple[str, ...], known: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Ids of projects named by id or code, each once; `known` may be named though they were deleted meanwhile."""
+    projects = rows.project_names(tx, caller.organization_id) | {each: each for each in known}
+    if any(name not in projects for name in names):
+        raise not_found("project")
+    return tuple(dict.fromkeys(projects[name] for name in names))
 
 
 def list_page(
@@ -109,10 +123,12 @@ def get(tx: Tx, caller: Caller, name: str) -> AccountView:
 
 
 def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
-    """Change display name, description, contact email, access level, scopes or resources."""
+    """Change display name, description, contact email, access level, scopes, resources or projects."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
     changes = settle_level(changes)
+    if "projects" in changes:
+        changes["projects"] = _project_ids(tx, caller, changes["projects"], account.projects)
     after = replace(account, **changes)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors: list[FieldError] = []
@@ -120,7 +136,7 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
     check_names(catalogue, after.scopes, after.resources, errors)
     if errors:
         raise invalid_fields(tuple(errors))
-    if {"access_level", "scopes", "resources"} & changes.keys():
+    if {"access_level", "scopes", "resources", "projects"} & changes.keys():
         # A wider ceiling gives its keys more: nobody grants more than they hold.
         held = roles.scopes_of(catalogue, _bindings_of(tx, account))
         roles.require_to_hold(caller, narrow(held, after.access_level == "fine_grained", after.scopes))

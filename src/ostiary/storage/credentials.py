@@ -193,6 +193,7 @@ _STANDING = (
         service_accounts.c.access_level.label("account_access_level"),
         service_accounts.c.scopes.label("account_scopes"),
         service_accounts.c.resources.label("account_resources"),
+        service_accounts.c.projects.label("account_projects"),
         service_accounts.c.disabled_at.label("account_disabled_at"),
         service_accounts.c.deleted_at.label("account_deleted_at"),
         users.c.email,
@@ -257,6 +258,7 @@ def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue) -> Standing | N
             access_level=row.account_access_level,
             scopes=row.account_scopes,
             resources=row.account_resources,
+            projects=row.account_projects,
         )
     else:
         principal = Principal(

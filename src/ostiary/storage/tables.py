@@ -128,6 +128,8 @@ service_accounts = sa.Table(
     sa.Column("access_level", sa.Text, nullable=False),
     sa.Column("scopes", Names, nullable=False),
     sa.Column("resources", Names, nullable=False),
+    # Ids. A deleted project stays on the list: an empty one would be no limit.
+    sa.Column("projects", Names, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("disabled_at", Instant),
     sa.Column("deleted_at", Instant),

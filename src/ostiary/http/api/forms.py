@@ -128,6 +128,14 @@ Resources = Annotated[
 ]
 
 
+Projects = Annotated[
+    Names,
+    Field(
+        description="The only projects that it may be used for, by id or code. Empty: any, and the organization itself."
+    ),
+]
+
+
 class CredentialBody(StrictModel):
     """A credential to be made; every member may be left out."""
 
@@ -234,6 +242,7 @@ class AccountBody(StrictModel):
     access_level: Level | None = None
     scopes: Scopes = []
     resources: Resources = []
+    projects: Projects = []
     roles: Annotated[list[RoleBody], Field(max_length=MAX_ROLES)] = []
     credential: Annotated[
         OwnedCredentialBody | None,
@@ -249,6 +258,7 @@ class AccountBody(StrictModel):
             access_level=self.access_level,
             scopes=tuple(self.scopes),
             resources=tuple(self.resources),
+            projects=tuple(self.projects),
             roles=tuple(RoleSpec(each.role, each.on) for each in self.roles),
         )
 
@@ -264,6 +274,7 @@ class AccountChanges(StrictModel):
     access_level: Level = "full"
     scopes: Scopes = []
     resources: Resources = []
+    projects: Projects = []
 
     def changes(self) -> dict[str, Any]:
         return _sent(self)
@@ -304,10 +315,11 @@ class ServiceAccountJson(TypedDict):
     access_level: AccessLevel
     scopes: list[str]
     resources: list[str]
+    projects: list[str]
     status: Literal["enabled", "disabled"]
     roles: list[RoleBindingJson]
     credentials: int
-    """How many credentials it has that were neither revoked nor have expired."""
+    """How many credentials it has that were not revoked: those that count toward limits."""
     organization: str
     created_at: Time
 
@@ -392,6 +404,7 @@ def account_json(view: AccountView) -> ServiceAccountJson:
         "access_level": account.access_level,
         "scopes": list(account.scopes),
         "resources": list(account.resources),
+        "projects": list(account.projects),
         "status": "enabled" if account.disabled_at is None else "disabled",
         "roles": bindings_json(view.bindings, account.organization_id),
         "credentials": view.credentials,

@@ -141,6 +141,12 @@ def _refuse_unknown_members(request: Request, known: set[str]) -> None:
         for name in request.query_params
         if name not in known
     ]
+    names = [name for name, _ in request.query_params.multi_items()]
+    errors += [
+        FieldError(f"/{messages.escape(name)}", "repeated", "stands more than once in this query")
+        for name in sorted(known)
+        if names.count(name) > 1
+    ]
     if errors:
         raise invalid_fields(tuple(errors))
 

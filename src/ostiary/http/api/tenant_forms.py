@@ -86,7 +86,7 @@ class OrganizationChanges(StrictModel):
     ] = None
 
 
-class LimitsBody(StrictModel):
+class CeilingsBody(StrictModel):
     """Limits by name: a value, `none` for no limit, null to go back to the installation's."""
 
     max_credentials_per_service_account: Number = None
@@ -94,7 +94,6 @@ class LimitsBody(StrictModel):
     max_service_accounts: Number = None
     default_credential_lifetime: Length = None
     max_credential_lifetime: Length = None
-    deletion_delay: Delay = None
 
     def chosen(self) -> dict[str, Any]:
         """What was chosen, in the units of `Policy`; without what goes back to the default."""
@@ -110,7 +109,7 @@ class LimitsBody(StrictModel):
         )
 
 
-class PoliciesBody(LimitsBody):
+class PoliciesBody(CeilingsBody):
     """Limits that are sent are changed, the others stay."""
 
     model_config = example(
@@ -121,8 +120,9 @@ class PoliciesBody(LimitsBody):
         }
     )
 
+    deletion_delay: Delay = None
     ceilings: Annotated[
-        LimitsBody | None,
+        CeilingsBody | None,
         Field(description="The operator's to set: what the organization may choose up to."),
     ] = None
 

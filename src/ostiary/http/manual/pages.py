@@ -19,9 +19,9 @@ INDEX: Final = ""
 REFERENCE: Final = "reference"
 
 GROUPS: Final = (
-    ("Start", (INDEX, "quickstart", "concepts")),
+    ("Start", (INDEX, "quickstart", "concepts", "from")),
     ("Integrate", ("api", REFERENCE, "proxies", "problems", "audit-events")),
-    ("Operate", ("configuration", "operations", "security", "troubleshooting")),
+    ("Operate", ("administration", "cli", "configuration", "operations", "security", "troubleshooting")),
 )
 """The order of the pages; one that is not named here stands after them."""
 FURTHER: Final = "Further"
