@@ -6,9 +6,7 @@ The handlers are plain `def`, so what has to be made is made in a thread.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +17,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ostiary.core.problem import Problem
+from ostiary.http import openapi
 from ostiary.http.api.route import problem_response
+from ostiary.http.kept import Kept, answer, keep
 from ostiary.http.manual import pages, reference
 from ostiary.http.manual.markdown import Heading
 from ostiary.http.manual.pages import REFERENCE, ROOT, Link
 
 HERE: Final = Path(__file__).parent
-DOCUMENT: Final = HERE.parent / "openapi.json"
-"""The generated OpenAPI document. A checkout in which it was not made yet has no reference."""
 
 POLICY: Final = "; ".join(
     (
@@ -47,30 +45,20 @@ PROTECTED: Final = {
 FOREVER: Final = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Something that is served as it is; the tag names its bytes."""
-
-    body: bytes
-    tag: str
-
-
-def _kept(body: bytes) -> Kept:
-    return Kept(body, blake2b(body, digest_size=12).hexdigest())
-
-
 def show_page(request: Request) -> Response:
     """A page by its name, the first one without; 404 for anything that is not in the list."""
     name = request.path_params.get("page", pages.INDEX)
     found = page(name)
-    return _nothing(request, name) if found is None else _answer(request, found, "text/html; charset=utf-8")
+    if found is None:
+        return _nothing(request)
+    return answer(request, found, "text/html; charset=utf-8", {**PROTECTED, "cache-control": "no-cache"})
 
 
 def show_style(request: Request) -> Response:
     """The style sheet. Pages name it with the tag of its bytes, so that version may be kept for good."""
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
-    return _answer(request, found, "text/css; charset=utf-8", caching)
+    return answer(request, found, "text/css; charset=utf-8", {**PROTECTED, "cache-control": caching})
 
 
 ROUTES: Final = (
@@ -82,35 +70,24 @@ ROUTES: Final = (
 
 @cache
 def style() -> Kept:
-    return _kept((HERE / "style.css").read_bytes())
-
-
-@cache
-def document() -> Mapping[str, Any] | None:
-    """The OpenAPI document, if there is one."""
-    if not DOCUMENT.exists():
-        return None
-    found: Mapping[str, Any] = json.loads(DOCUMENT.read_bytes())
-    return found
+    return keep((HERE / "style.css").read_bytes())
 
 
 def page(name: str) -> Kept | None:
     """A whole page, or None if there is none of that name. What is no name of ours is not kept."""
-    if name in pages.sources() or (name == REFERENCE and document() is not None):
-        return _made(name)
-    return None
+    return _made(name) if name == REFERENCE or name in pages.sources() else None
 
 
 @cache
 def _made(name: str) -> Kept:
     if name == REFERENCE:
-        return _kept(reference_page(document() or {}).encode())
+        return keep(reference_page(json.loads(openapi.DOCUMENT.body)).encode())
     source = pages.sources()[name]
     rendered = pages.render(source)
     text = _fill(
         "page.html", name, source.title, content=rendered.html, headings=_contents(rendered.headings)
     )
-    return _kept(text.encode())
+    return keep(text.encode())
 
 
 def reference_page(found: Mapping[str, Any]) -> str:
@@ -125,7 +102,7 @@ def _contents(headings: tuple[Heading, ...]) -> list[Heading]:
 
 
 def _fill(template: str, name: str, title: str, **facts: Any) -> str:
-    groups = pages.navigation(document() is not None)
+    groups = pages.navigation()
     listed = [link for _, links in groups for link in links]
     before, after = _neighbours(listed, name)
     return (
@@ -163,22 +140,9 @@ def _templates() -> Environment:
     )
 
 
-def _answer(request: Request, kept: Kept, media_type: str, caching: str = "no-cache") -> Response:
-    """The bytes, or 304 for whoever has them (RFC 9110 §13.1.2)."""
-    fields = {**PROTECTED, "cache-control": caching, "etag": f'"{kept.tag}"'}
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if fields["etag"] in known:
-        return Response(status_code=304, headers=fields)
-    return Response(kept.body, headers=fields, media_type=media_type)
-
-
-def _nothing(request: Request, name: str) -> Response:
+def _nothing(request: Request) -> Response:
     """404: a page with the way back for a browser, a problem for anything else."""
-    sentence = (
-        "This installation has no OpenAPI document, so it has no reference of the API."
-        if name == REFERENCE
-        else "The manual has no page at this address."
-    )
+    sentence = "The manual has no page at this address."
     if "text/html" in request.headers.get("accept", ""):
         text = _fill("page.html", "?", "Not found", content=_missing(sentence), headings=[])
         fields = {**PROTECTED, "cache-control": "no-store", "vary": "accept"}

@@ -78,12 +78,11 @@ def render(source: Source) -> Rendered:
     return markdown.render(source.text, lambda link: _resolve(source, link))
 
 
-def navigation(reference: bool) -> list[tuple[str, list[Link]]]:
-    """The groups of pages in their order; with the reference of the API, if there is one."""
+def navigation() -> list[tuple[str, list[Link]]]:
+    """The groups of pages in their order, with the reference of the API."""
     titles = {name: each.title for name, each in sources().items() if not each.folder or name == each.folder}
     titles[INDEX] = "Overview"
-    if reference:
-        titles[REFERENCE] = "API reference"
+    titles[REFERENCE] = "API reference"
     named = {name for _, names in GROUPS for name in names}
     groups: list[tuple[str, Iterable[str]]] = [*GROUPS, (FURTHER, sorted(titles.keys() - named))]
     shown = [

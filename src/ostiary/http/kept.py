@@ -1,0 +1,29 @@
+"""What is served as it is: bytes, the tag that names them, and 304 for whoever has them already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes, and an entity tag of them without its quotes."""
+
+    body: bytes
+    tag: str
+
+
+def keep(body: bytes) -> Kept:
+    return Kept(body, blake2b(body, digest_size=12).hexdigest())
+
+
+def answer(request: Request, kept: Kept, media_type: str, fields: Mapping[str, str]) -> Response:
+    """The bytes, or 304 for whoever has them (RFC 9110 §13.1.2)."""
+    fields = {**fields, "etag": f'"{kept.tag}"'}
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if "*" in known or fields["etag"] in known:
+        return Response(status_code=304, headers=fields)
+    return Response(kept.body, headers=fields, media_type=media_type)
