@@ -26,7 +26,6 @@ NOT_OPERATIONS = {
     "roles.require_to_change": "pure: whoever gives or takes a role holds it",
     "roles.require_to_grant": "pure: the rule below, for roles",
     "roles.require_to_hold": "pure: the rule that nobody grants more than they hold",
-    "roles.scopes_held": "a question that operations share, about an owner and not a caller",
     "roles.scopes_of": "pure: scopes of bindings",
     "passwords.hash_password": "pure work without rows, outside of any transaction",
 }
