@@ -39,8 +39,6 @@ Told = TypeVar("Told", bound=Mapping[str, Any])
 T = TypeVar("T")
 
 MAX_PAGE = 200
-MAX_ERRORS = 100
-"""Fields named in one answer: a wrong import could have thousands."""
 DEFAULT_PAGE = 50
 
 
@@ -254,7 +252,7 @@ class BodyOf(Generic[Model]):
         try:
             return self.model.model_validate(value)
         except ValidationError as error:
-            errors = error.errors(include_url=False)[:MAX_ERRORS]
+            errors = error.errors(include_url=False)[: messages.MAX_ERRORS]
             raise invalid_fields(tuple(field_error(each) for each in errors)) from None
 
 
@@ -264,7 +262,7 @@ def body_of(model: type[Model]) -> BodyOf[Model]:
 
 def field_error(error: Any) -> FieldError:
     """One of pydantic's errors in our words; the value that was sent is not repeated."""
-    pointer = "".join(f"/{messages.escape(str(part))}" for part in error["loc"])
+    pointer = messages.pointer(error["loc"])
     match error["type"]:
         case "missing":
             return FieldError(pointer, "missing", "is required")
