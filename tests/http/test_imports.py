@@ -153,3 +153,13 @@ def test_an_absurd_body_costs_what_its_length_does(front: Front, path: str, body
     assert len(answer.json().get("errors", ())) <= 100
     assert len(answer.body) < 64_000
     assert peak < 12_000_000
+
+
+@pytest.mark.promise("P7")
+def test_a_key_is_not_its_own_name(front: Front) -> None:
+    """P7 breaks: a list of keys whose names are the keys is kept, and shown in every list."""
+    keys = [{"sha256": digest(KEYS[0])}, {"name": KEYS[1], "sha256": digest(KEYS[1])}]
+    answer = bring(front, keys=keys)
+    assert answer.status == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["/keys/1/name"]
+    assert KEYS[1] not in answer.body.decode()

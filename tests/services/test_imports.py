@@ -128,7 +128,7 @@ def test_who_may_import_and_register(house: House) -> None:
         for caller in (house.bob, house.charlie):
             with refused("insufficient-permissions"):
                 house.store.write(work, caller, PREFIX)
-    for ours in ("ak-", "ak-1", "a", "secret_", "secret_x", "sec"):
+    for ours in ("ak-", "ak-1", "a", "secret_", "secret_x", "sec", "invite-", "eyJhbGciOi"):
         with refused("validation-failed"):
             house.store.write(imports.register_prefix, house.alice, ours)
     assert house.store.read(imports.list_prefixes, house.charlie) == (PREFIX,)
