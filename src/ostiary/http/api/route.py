@@ -205,7 +205,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         operator=standing.organization.operator,
         access_id=standing.access_id,
         fine_grained=standing.access_level == "fine_grained",
-        expires_at=standing.expires_at,
+        expires_at=standing.lasts_until,
         networks=standing.networks,
         operator_admin=standing.organization.operator and standing.is_admin(),
         address=address,
