@@ -32,7 +32,7 @@ def _problem(code: str, **members: object) -> bytes:
 def _row(**members: object) -> bytes:
     """A credential as a list has it, but for what is odd in it."""
     owner = {"type": "user", "id": "usr_1", "display_name": "Bob"}
-    names = ("id", "name", "display", "status", "kind", "created_at", "last_used_at")
+    names = ("id", "name", "last6", "display", "status", "kind", "created_at", "last_used_at")
     row = dict.fromkeys(names, "2026-11-22T00:00:00Z") | {"owner": owner, "rotation": None} | members
     return json.dumps({"data": [row], "next_cursor": None}).encode()
 
