@@ -116,6 +116,7 @@ def caller(
         organization.id,
         Catalogue(frozenset(FIRST_CATALOGUE)).role(role),
         organization.operator,
+        operator_admin=organization.operator and role == "organization-admin",
     )
 
 

@@ -29,6 +29,14 @@ def _problem(code: str, **members: object) -> bytes:
     return json.dumps({"title": "Title", "detail": "Detail.", "code": code} | members).encode()
 
 
+def _row(**members: object) -> bytes:
+    """A credential as a list has it, but for what is odd in it."""
+    owner = {"type": "user", "id": "usr_1", "display_name": "Bob"}
+    names = ("id", "name", "last6", "display", "status", "kind", "created_at", "last_used_at")
+    row = dict.fromkeys(names, "2026-11-22T00:00:00Z") | {"owner": owner, "rotation": None} | members
+    return json.dumps({"data": [row], "next_cursor": None}).encode()
+
+
 @pytest.mark.parametrize(
     "answer, code, said",
     [
@@ -50,6 +58,8 @@ def _problem(code: str, **members: object) -> bytes:
         ((200, JSON, b"{}"), 1, "Is OSTIARY_URL right?"),
         ((200, JSON, b"\xff\xfe{"), 1, "Is OSTIARY_URL right?"),
         ((422, JSON, b'{"detail":[{"x":1}],"errors":{"a":1}}'), 1, "HTTP 422"),
+        ((422, JSON, _problem("validation-failed", errors=[1, {"pointer": "/x"}])), 2, "--x is wrong"),
+        ((200, JSON, _row(expires_at="\x1b[31mtomorrow")), 1, "Is OSTIARY_URL right?"),
         ((401, "text/html", b"no"), 4, "HTTP 401"),
     ],
     ids=lambda value: (

@@ -7,6 +7,7 @@ import pytest
 from ostiary.core.import_file import FileError, read_keys
 from ostiary.core.instant import from_text
 from ostiary.core.model import ImportedKey
+from ostiary.core.secret import MINT_ENTROPY, mint
 
 ONE, TWO = sha256(b"sk_live_one"), sha256(b"sk_live_two")
 EXPIRES = "2030-01-31T00:00:00Z"
@@ -33,6 +34,7 @@ def test_nothing_is_no_key() -> None:
 
 
 SECRET = "sk_live_4f1c9d2ab7"
+OURS = mint("ak-", bytes(MINT_ENTROPY)).secret.reveal()
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,9 @@ SECRET = "sk_live_4f1c9d2ab7"
         ('{"sha256":null}\n', 1, "sha256 must be"),
         (f'{{"sha256":"{ONE.hexdigest()}"}}\n{"[" * 5000}\n', 2, "longer than"),
         (f'{{"sha256":"{ONE.hexdigest()}"}}\n{"[" * 4000}\n', 2, "is not JSON"),
+        ("sha256" * 30_000 + "\n", 1, "longer than"),
+        (f"sha256,name\n{sha256(SECRET.encode()).hexdigest()},{SECRET}\n", 2, "name must not be a key"),
+        (f"sha256,name\n{ONE.hexdigest()},mine: {OURS}\n", 2, "name must not be a key"),
     ],
 )
 def test_a_wrong_line_is_named_and_not_repeated(text: str, line: int, reason: str) -> None:
@@ -64,3 +69,4 @@ def test_a_wrong_line_is_named_and_not_repeated(text: str, line: int, reason: st
     assert str(caught.value).startswith(f"line {line}: ")
     assert reason in str(caught.value)
     assert SECRET not in str(caught.value)
+    assert OURS not in str(caught.value)

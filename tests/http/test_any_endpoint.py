@@ -151,6 +151,46 @@ def test_a_body_that_does_not_come_is_not_waited_for(
     assert answer.headers["connection"] == "close"
 
 
+@pytest.mark.promise("P20")
+def test_large_bodies_wait_for_room(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P20 breaks: whoever opens many connections fills the memory with bodies of 2 MiB, without a credential."""
+    monkeypatch.setattr(door, "BODY_SECONDS", 0.2)
+    read: list[int] = []
+    most = 0
+
+    async def send_much(scope: Any, answered: Any) -> None:
+        parts = 0
+
+        async def receive() -> dict[str, Any]:
+            nonlocal parts, most
+            if parts == 16:
+                await asyncio.Event().wait()
+            parts += 1
+            read.append(65_536)
+            most = max(most, sum(read))
+            return {"type": "http.request", "body": b"x" * 65_536, "more_body": True}
+
+        await whole(dict(scope), receive, answered)
+        del read[:parts]
+
+    class Flood:
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def unheard(_message: Any) -> None:
+                pass
+
+            each = [send_much(scope, unheard) for _ in range(49)]
+            await asyncio.gather(*each, send_much(scope, send))
+
+    whole = front.door
+    front.door = Flood()  # type: ignore[assignment] # an application around the application
+    is_problem(front.ask("POST", "/v1/credentials/import", raw=b""), 408, "request-timeout")
+    assert most <= 20 * 1024 * 1024
+    front.door = whole
+    big = b'{"prefix":"' + b"x" * 100_000 + b'"}'
+    answer = front.ask("POST", "/v1/credentials/import", key=front.house.alice_key, raw=big)
+    is_problem(answer, 422, "validation-failed")
+
+
 def test_an_unknown_path_is_not_found(front: Front) -> None:
     """§3.1 breaks: an address that does not exist is answered in another form."""
     for path in ("/", "/nowhere", "/v1", "/v1/", "/v1/verify/", "/v1/authorize", "/v1/service-accounts/",

@@ -1,5 +1,6 @@
 """Imported keys at the door: who they are, what they may do, and what is never looked up."""
 
+import tracemalloc
 from hashlib import sha256
 from typing import Any
 
@@ -120,3 +121,45 @@ def test_a_wrong_batch_names_its_fields(front: Front, body: dict[str, Any], poin
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == pointers
     assert "credentials.imported" not in {each.action for each in events(front.house)}
+
+
+def nested(levels: int, values: int) -> bytes:
+    """A long list below members with long names: each element's pointer would be as long as all of them."""
+    name = "k" * 64
+    return (f'{{"{name}":' * levels + "[" + ",".join("1" * values) + "]" + "}" * levels).encode()
+
+
+@pytest.mark.promise("P20")
+@pytest.mark.parametrize("path", ["/v1/verify", "/v1/credentials/import"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" + b",".join([b'"\\u0000"'] * 7_000) + b"]", 422),
+        (b'{"a":[' + b",".join([b'{"\\u0000":1}'] * 4_000) + b"]}", 422),
+        (b'{"a":{"\\ud800":["\\u0000"]}}', 422),
+        (nested(20, 20_000), 422),
+        (nested(4, 30_000), 400),
+    ],
+    ids=["texts", "names", "below a name that is no text", "deep", "too many values"],
+)
+def test_an_absurd_body_costs_what_its_length_does(front: Front, path: str, body: bytes, status: int) -> None:
+    """P20 breaks: a small body of a caller who may do nothing takes tens of megabytes, or is answered with as many."""
+    front.ask("POST", path, raw=b"{}", key=front.house.alice_key)
+    tracemalloc.start()
+    answer = front.ask("POST", path, raw=body, key=front.house.alice_key)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status == status, answer.body[:200]
+    assert len(answer.json().get("errors", ())) <= 100
+    assert len(answer.body) < 64_000
+    assert peak < 12_000_000
+
+
+@pytest.mark.promise("P7")
+def test_a_key_is_not_its_own_name(front: Front) -> None:
+    """P7 breaks: a list of keys whose names are the keys is kept, and shown in every list."""
+    keys = [{"sha256": digest(KEYS[0])}, {"name": KEYS[1], "sha256": digest(KEYS[1])}]
+    answer = bring(front, keys=keys)
+    assert answer.status == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == ["/keys/1/name"]
+    assert KEYS[1] not in answer.body.decode()

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from ostiary.core.instant import DAY, HOUR, to_text
+from ostiary.core.instant import DAY, HOUR, MINUTE, to_text
 from ostiary.services import credentials
+from ostiary.services.minting import CredentialSpec
 from tests.cast import NOON, Front
 from tests.services.questions import events
 
@@ -42,6 +43,25 @@ def test_an_old_secret_is_told_that_it_is_old(front: Front) -> None:
         assert "x-credential-superseded" not in front.ask("GET", target, key=new).headers, target
     answer = front.ask("GET", "/v1/capabilities", key=old).json()
     assert answer["credential"]["rotation"]["ends_at"] == ends_at
+
+
+@pytest.mark.promise("P19")
+def test_an_old_secret_does_not_prolong_itself(front: Front) -> None:
+    """P19 breaks: a stolen key that was rotated away makes another before its overlap ends, or keeps its place."""
+    house = front.house
+    bobs = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
+    address, old = f"/v1/credentials/{bobs.listed.credential.id}", bobs.secret.reveal()
+    new = front.ask("POST", f"{address}/rotate", {"overlap": "1h"}, key=old).json()["secret"]
+    for method, target, body in (
+        ("POST", "/v1/api-keys", {}),
+        ("POST", "/v1/api-keys", {"expires_at": to_text(NOON + HOUR + MINUTE)}),
+        ("POST", f"{address}/rotation", {"action": "cancel"}),
+    ):
+        answer = front.ask(method, target, body, key=old)
+        assert (answer.status, answer.json()["code"]) == (403, "scope-exceeds-grantor"), target
+    assert front.ask("POST", "/v1/api-keys", {"expires_at": to_text(NOON + HOUR)}, key=old).status == 201
+    assert front.ask("POST", "/v1/api-keys", {}, key=new).status == 201
+    assert front.ask("POST", f"{address}/rotation", {"action": "cancel"}, key=new).status == 200
 
 
 @pytest.mark.promise("P1")

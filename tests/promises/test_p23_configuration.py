@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from ostiary.config import Settings
 from ostiary.data_directory import DATABASE_FILE, MASTER_KEY_FILE
+from ostiary.http.installation import open_installation, remember
+from ostiary.services import imports, installation
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.engines import sqlite_module
 from tests import servers
 
@@ -309,3 +313,16 @@ def test_two_master_keys_start_and_read_what_the_older_made(good: Path) -> None:
     both = f"{KEY},{(good / MASTER_KEY_FILE).read_text().strip()}"
     with servers.ostiary(good, {"api_key": ""}, None, OSTIARY_MASTER_KEY=both) as server:
         assert server.call("GET", "/readyz", key="none").status_code == 200
+
+
+def test_a_prefix_of_imported_keys_does_not_become_ours(good: Path) -> None:
+    """P23 breaks: keys of ours begin like another system's, and every mistyped one is looked up."""
+    opened = remember(open_installation(Settings.model_validate({"data": good})))
+    operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+    opened.store.write(imports.register_prefix, operator, "legacy-live-")
+    opened.close()
+    done = servers.run_command(
+        "serve", "--data", str(good), code=2, environment={"OSTIARY_KEY_PREFIX": "legacy"}
+    )
+    assert "OSTIARY_KEY_PREFIX" in done.stderr
+    assert "imported keys" in done.stderr

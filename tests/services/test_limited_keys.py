@@ -8,7 +8,7 @@ import pytest
 from ostiary.core.address import parse_network
 from ostiary.core.instant import DAY
 from ostiary.core.permission import Caller
-from ostiary.services import credentials
+from ostiary.services import callers, credentials
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from tests.cast import House
@@ -85,3 +85,14 @@ def test_what_holds_already_is_announced_before_it_is_acknowledged(house: House)
         before = house.number.read()
         house.store.write(work, house.alice, key)
         assert house.number.read() == before + 1, work
+
+
+def test_a_key_that_is_narrowed_is_narrow_for_what_waits(house: House) -> None:
+    """P19 breaks: a request that was let in before its key was limited goes on without the limits."""
+    key = direct(house, house.bob)
+    bob = presenting(house, house.bob, key, access_id=key.listed.credential.access_id)
+    limits = {"scopes": ("read:agents",), "allowed_ips": ("10.0.0.0/8",), "expires_at": house.clock.now + DAY}
+    house.store.write(credentials.update, house.bob, key.listed.credential.id, limits)
+    now = house.store.read(callers.refreshed, bob)
+    assert (now.fine_grained, now.expires_at) == (True, house.clock.now + DAY)
+    assert now.networks == (parse_network("10.0.0.0/8"),)

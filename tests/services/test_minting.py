@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from ostiary.core.model import ImportedKey
 from ostiary.core.permission import Caller
-from ostiary.services import credentials, service_accounts
+from ostiary.services import credentials, imports, rotation, service_accounts
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
@@ -196,3 +197,47 @@ def test_holding_the_scopes_is_not_enough(sqlite_house: House, act: Act) -> None
     caller = replace(sqlite_house.alice, scopes=frozenset(DEVELOPER))
     with refused("insufficient-permissions"):
         act(sqlite_house, caller)
+
+
+KEEPER = ("read:credentials", "write:credentials")
+LISTED = CredentialSpec(access_level="fine_grained", scopes=KEEPER)
+
+
+@pytest.mark.parametrize("act", ["create", "rotate", "widen", "activate", "import"])
+def test_only_an_operators_admin_gives_an_operators_admin_a_credential(house: House, act: str) -> None:
+    """P19 breaks: whoever keeps the operator's keys gets one that reaches into every organization."""
+    keeper = replace(house.alice, actor=house.bob.actor, operator_admin=False)
+    admin = house.alice
+    operations = house.account("Operations", roles=("organization-admin",))
+    key = house.store.write(credentials.create, admin, operations.account.id, LISTED).listed.credential.id
+    own = house.store.write(credentials.create_direct, admin, LISTED).listed.credential.id
+    if act == "activate":
+        house.store.write(credentials.deactivate, admin, key)
+    if act == "import":
+        house.store.write(imports.register_prefix, admin, "sk_live_")
+
+    def acts(caller: Caller) -> None:
+        if act == "create":
+            house.store.write(credentials.create, caller, operations.account.id, LISTED)
+        elif act == "rotate":
+            house.store.write(rotation.rotate, caller, key, 0, None)
+            house.store.write(rotation.rotate, caller, own, 0, None)
+        elif act == "widen":
+            house.store.write(credentials.update, caller, key, {"allowed_ips": ()})
+        elif act == "activate":
+            house.store.write(credentials.activate, caller, key)
+        else:
+            keys = [ImportedKey(bytes(32))]
+            house.store.write(imports.import_keys, caller, operations.account.id, "sk_live_", keys)
+
+    with refused("scope-exceeds-grantor"):
+        acts(keeper)
+    acts(admin)
+
+
+def test_a_customers_admin_account_has_no_further_reach(house: House) -> None:
+    """P19 breaks the other way: who holds all that is asked for may not give it, where no other tenant is in reach."""
+    spec = AccountSpec("Operations", roles=(RoleSpec("organization-admin"),))
+    account = house.store.write(service_accounts.create, house.charlie, spec).account.id
+    keeper = replace(house.charlie, actor=house.bob.actor, scopes=frozenset(KEEPER))
+    house.store.write(credentials.create, keeper, account, LISTED)

@@ -1,8 +1,10 @@
 """Rotation, on both databases: two secrets for a while, one credential throughout."""
 
+from dataclasses import replace
+
 import pytest
 
-from ostiary.core.instant import DAY, HOUR, MINUTE
+from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND
 from ostiary.services import audit, credentials, rotation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
@@ -202,6 +204,52 @@ def test_a_new_expiry_is_the_new_secrets_only(house: House) -> None:
     assert (verdict(house, old).code, verdict(house, new).code) == ("revoked", "valid")
     house.clock.advance(80 * DAY)
     assert verdict(house, new).code == "expired"
+
+
+def test_an_old_secret_lives_no_longer_than_the_policy_lets_it(house: House) -> None:
+    """product.md (limits) breaks: by rotating and cancelling, over and over, one secret lives for ever."""
+    strict = house.with_policy(max_credential_lifetime=90 * DAY)
+    old = strict.key(strict.account(), expires_at=NOON + 90 * DAY)
+    house.clock.advance(80 * DAY)
+    rotate(strict, id_of(old), None, NOON + 170 * DAY)
+    with refused("wrong-state"):
+        strict.store.write(rotation.cancel, house.alice, id_of(old))
+    # An earlier expiry, and the way back is open.
+    strict.store.write(credentials.update, house.alice, id_of(old), {"expires_at": NOON + 90 * DAY})
+    strict.store.write(rotation.cancel, house.alice, id_of(old))
+    # Nor by a rotation without an end, and a later expiry after it.
+    rotate(strict, id_of(old))
+    with refused("validation-failed"):
+        strict.store.write(credentials.update, house.alice, id_of(old), {"expires_at": NOON + 90 * DAY + 1})
+    strict.store.write(rotation.complete, house.alice, id_of(old))
+    strict.store.write(credentials.update, house.alice, id_of(old), {"expires_at": NOON + 170 * DAY})
+    house.clock.advance(10 * DAY)
+    assert verdict(house, old).code == "revoked"
+
+
+@pytest.mark.promise("P19")
+def test_who_may_keep_an_old_secret(house: House) -> None:
+    """P19 breaks: a secret that was to end lives on, by somebody who does not hold what it grants."""
+    old = house.key(house.account())
+    keeper = replace(house.bob, scopes=frozenset({"write:credentials"}))
+    rotate(house, id_of(old))
+    house.store.write(rotation.cancel, keeper, id_of(old))  # it had no end
+    rotate(house, id_of(old), HOUR)
+    with refused("scope-exceeds-grantor"):
+        house.store.write(rotation.cancel, keeper, id_of(old))
+
+
+@pytest.mark.promise("P1")
+def test_a_secret_that_ended_has_ended_on_every_clock(house: House) -> None:
+    """P1 breaks: an overlap that is over begins anew on a node whose clock is behind, or its credential is a 500."""
+    old = house.key(house.account())
+    new = rotate(house, id_of(old), HOUR)
+    house.clock.advance(HOUR)
+    third = rotate(house, id_of(old), 0)
+    house.clock.advance(-SECOND)
+    assert [verdict(house, each).code for each in (old, new, third)] == ["revoked", "revoked", "valid"]
+    assert state(house, id_of(old)).state == "completed"
+    assert house.store.read(credentials.get, house.alice, id_of(old)).credential.overlap is None
 
 
 def test_the_verdict_on_ending_the_old_secret(house: House) -> None:

@@ -234,7 +234,7 @@ def _refused(error: Any, called: Invocation) -> int:
         for pointer, detail in error.field_errors:
             _failed(2, f"{_option(pointer, group)}{_scope(error, pointer)} {detail}")
         for code, hint in _FIELD_HINTS.items():
-            if any(each.get("code") == code for each in error.body["errors"]):
+            if any(each.get("code") == code for each in error.body["errors"] if isinstance(each, dict)):
                 click.echo(hint, err=True)
         return 2
     if error.status in (502, 503, 504):

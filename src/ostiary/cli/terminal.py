@@ -329,7 +329,7 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
         api = connect(invocation()).client()
         try:
             command(api, *args, **kwargs)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             # JSON, but not what this command reads: another program, or a much older version.
             raise NotOstiaryError(
                 f"{api.url} answers, but not as this version of Ostiary does ({type(error).__name__}: {error})."

@@ -3,9 +3,12 @@
 The sentence of each error reads after the field's name, and never holds the value.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
+
+from ostiary.core.secret import looks_like_secret
 
 MAX_DISPLAY_NAME = 253
 MAX_TEXT = 2_000
@@ -38,6 +41,14 @@ def sha256(text: str) -> bytes:
     if _SHA256.fullmatch(text) is None:
         raise ValueError("must be a SHA-256 in 64 hexadecimal digits")
     return bytes.fromhex(text)
+
+
+def key_name(text: str, digest: bytes) -> str:
+    """The display name of a key of which only the SHA-256 is known: not the key itself, nor one of ours."""
+    text = display_name(text)
+    if hashlib.sha256(text.encode()).digest() == digest or looks_like_secret(text):
+        raise ValueError("must not be a key: names are kept and shown")
+    return text
 
 
 def display_name(text: str) -> str:

@@ -36,7 +36,7 @@ def read_keys(lines: Iterable[str]) -> Iterator[ImportedKey]:
             if line.strip():
                 yield _key(number, _object(number, line))
         return
-    names = [name.strip() for name in next(csv.reader([first[1].lstrip("\ufeff")]), [])]
+    names = [name.strip() for name in next(csv.reader([_short(first[0], first[1]).lstrip("\ufeff")]), [])]
     if "sha256" not in names or set(names) - set(FIELDS) or len(set(names)) != len(names):
         raise FileError(
             first[0],
@@ -80,7 +80,7 @@ def _key(number: int, value: dict[str, Any]) -> ImportedKey:
         field = "sha256"
         digest = check.sha256((value["sha256"] or "").strip())
         field = "name"
-        name = None if value.get("name") is None else check.display_name(value["name"])
+        name = None if value.get("name") is None else check.key_name(value["name"], digest)
         field = "expires_at"
         expires_at = None if value.get("expires_at") is None else from_text(value["expires_at"].strip())
     except ValueError as error:

@@ -270,6 +270,11 @@ class Standing:
         """Whether another secret took this one's place: by rotation, or by a second key before its revocation."""
         return self.superseded_at is not None or self.replaced_at is not None
 
+    @property
+    def lasts_until(self) -> Instant | None:
+        """When this secret ends by itself: with its credential, or with the overlap of a rotation."""
+        return min((each for each in (self.expires_at, self.ends_at) if each is not None), default=None)
+
     def is_admin(self) -> bool:
         """Whether its owner is an admin of the organization, however little this credential may do."""
         return any(grant.project_id is None and grant.scopes >= API_SCOPES for grant in self.grants)

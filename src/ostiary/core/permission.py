@@ -63,7 +63,8 @@ class Caller:
     """Whether the presented credential may do only what it lists."""
     expires_at: Instant | None = None
     networks: tuple[Network, ...] = ()
-    """Limits of the presented credential: what it makes for its own user may not outlive or outreach it."""
+    """Limits of the presented secret, which may end by a rotation first: what it makes for its own user may not outlive
+    or outreach it."""
     address: Address | None = None
     user_agent: str = ""
     request_id: str = ""

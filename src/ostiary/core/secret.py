@@ -22,6 +22,8 @@ MINT_ENTROPY = 16 + 48
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BODY = re.compile(rb"[0-9a-f]{32}[0-9A-Za-z]{44}")
 _WHOLE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_][0-9a-f]{32})([0-9A-Za-z]{44})")
+# The same without looking back for the first letter: a long text is looked at once, from one hyphen to the next.
+_ANYWHERE = re.compile(r"[-_](?<=[A-Za-z0-9]{2}[-_])[0-9a-f]{32}[0-9A-Za-z]{44}")
 # Without the letters of the prefix: the end of a secret before it may have taken them.
 _PART = re.compile(r"([-_][0-9a-f]{32})[0-9A-Za-z]+")
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
@@ -127,7 +129,7 @@ def redact(text: str) -> str:
 
 def looks_like_secret(text: str) -> bool:
     """Whether a whole secret of our form stands anywhere in the text."""
-    return _WHOLE.search(text) is not None
+    return _ANYWHERE.search(text) is not None
 
 
 def _base62(number: int, length: int) -> str:

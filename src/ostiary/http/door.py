@@ -6,6 +6,8 @@ It owns the checks of size and form that hold for any address, request ids, and 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -26,6 +28,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COLD_THREADS: Final = 4
+LARGE_BODIES: Final = 8
+"""How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
 BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
@@ -49,6 +53,7 @@ class Door:
         self._entropy = entropy
         # Threads of their own: handlers that wait for the one writer do not keep verification waiting.
         self._threads = CapacityLimiter(COLD_THREADS)
+        self._large = asyncio.Semaphore(LARGE_BODIES)
         self._always = [(b"x-content-type-options", b"nosniff")]
         if https:
             self._always.append((b"strict-transport-security", b"max-age=31536000"))
@@ -120,10 +125,13 @@ class Door:
             await send(message)
 
         try:
-            body = await _read(
-                receive, messages.MAX_IMPORT if scope["raw_path"] == messages.IMPORT else messages.MAX_BODY
-            )
-            await self._application(scope, _replay(body, receive), send_marked)
+            async with AsyncExitStack() as held:
+                if scope["raw_path"] == messages.IMPORT:
+                    take = partial(held.enter_async_context, self._large)
+                    body = await _read(receive, messages.MAX_IMPORT, take)
+                else:
+                    body = await _read(receive, messages.MAX_BODY)
+                await self._application(scope, _replay(body, receive), send_marked)
         except Problem as problem:
             status = problem.status
             if not begun:
@@ -181,8 +189,8 @@ def _unacceptable(scope: Scope, raw: bytes) -> Problem | None:
     return None
 
 
-async def _read(receive: Receive, longest: int) -> bytes:
-    """The whole body, at most that long, within some seconds."""
+async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[None]] | None = None) -> bytes:
+    """The whole body, at most that long, within some seconds. `take` waits for room for a large one."""
     parts = []
     size = 0
     try:
@@ -195,6 +203,9 @@ async def _read(receive: Receive, longest: int) -> bytes:
                 size += len(part)
                 if size > longest:
                     raise Problem("content-too-large", f"The body is larger than {longest // 1024} KiB.")
+                if take is not None and size > messages.MAX_BODY:
+                    await take()
+                    take = None
                 parts.append(part)
                 if not message.get("more_body"):
                     return b"".join(parts)

@@ -19,7 +19,7 @@ from ostiary.services import installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
 from ostiary.services.passwords import hash_password
-from ostiary.storage import directory, engines, migrations
+from ostiary.storage import directory, engines, imports, migrations
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.volatile import ChangeNumber, Facts
@@ -71,6 +71,10 @@ def open_installation(
     database = connect(settings)
     try:
         facts = _check_schema(settings, database, keyring)
+        prefix = prefix_of(settings.key_prefix)
+        known = [name.removeprefix("key_prefix:") for name in facts if name.startswith("key_prefix:")]
+        if prefix not in known:
+            _check_prefix(settings, prefix, Store(database, Installation(keyring), clock, entropy))
     except (DBAPIError, Problem):
         database.dispose()
         raise NotReachableError(
@@ -81,8 +85,6 @@ def open_installation(
     except BaseException:
         database.dispose()
         raise
-    prefix = prefix_of(settings.key_prefix)
-    known = [name.removeprefix("key_prefix:") for name in facts if name.startswith("key_prefix:")]
     installed = Installation(
         keyring,
         (prefix, *sorted(set(known) - {prefix})),
@@ -142,6 +144,14 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
         raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
     finally:
         database.dispose()
+
+
+def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:
+    """Raise if keys of ours could not be told from imported ones by how they begin."""
+    if any(each.startswith(prefix) or prefix.startswith(each) for each in store.read(imports.prefixes)):
+        raise ConfigurationError(
+            Wrong("OSTIARY_KEY_PREFIX", settings.key_prefix, "is how imported keys begin; choose another")
+        )
 
 
 def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> dict[str, str]:

@@ -5,8 +5,9 @@ It owns: where a credential is read from, whose address counts, strict JSON, the
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
@@ -29,6 +30,10 @@ MAX_KEY: Final = 512
 MAX_TOKEN: Final = 8 * 1024
 MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53
+MAX_VALUES: Final = 25_000
+"""Members and elements of a whole body. The largest import has some 20,000."""
+MAX_ERRORS: Final = 100
+"""Fields named in one answer: a wrong import could have thousands."""
 
 NO_STORE: Final = (b"cache-control", b"no-store")
 QUERY_CREDENTIALS: Final = frozenset({"access_token", "token", "api_key"})
@@ -38,7 +43,8 @@ DOCS: Final = "/docs/troubleshooting#"
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff]|%(?![0-9A-Fa-f]{2})|%0[0-9A-Fa-f]|%1[0-9A-Fa-f]|%7[Ff]")
 
 # Possessive, and an unfinished string runs to the end: each character is looked at once.
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
+_STRING_OR_MARK = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{,\]}]', re.DOTALL)
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 Presence = Literal["one", "none", "conflict", "empty", "unusable"]
 
@@ -136,14 +142,14 @@ def is_json(headers: Headers) -> bool:
 def strict_json(raw: bytes) -> Any:
     """Parse a body. Raises a Problem for what two parsers could read differently.
 
-    Duplicate members, NaN, infinities, integers above 2⁵³ and nesting over 32 are invalid-json (400); lone
-    surrogates and NUL in text are field errors (422).
+    Duplicate members, NaN, infinities, integers above 2⁵³, nesting over 32 and more than 25,000 values are
+    invalid-json (400); lone surrogates and NUL in text are field errors (422).
     """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise Problem("invalid-json", "The body is not UTF-8.") from None
-    _check_depth(text)
+    _check_size(text)
     try:
         value = json.loads(
             text,
@@ -160,15 +166,20 @@ def strict_json(raw: bytes) -> Any:
     return value
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
-    for bracket in _STRING_OR_BRACKET.finditer(text):
-        if bracket[0] in "[{":
+def _check_size(text: str) -> None:
+    """Before it is parsed: small values by the hundred thousand take many times the memory of their text."""
+    depth, values = 0, 1
+    for mark in _STRING_OR_MARK.finditer(text):
+        if mark[0] in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise Problem("invalid-json", f"The body is nested more than {MAX_DEPTH} levels deep.")
-        elif bracket[0] in "]}":
+        elif mark[0] in "]}":
             depth -= 1
+        if mark[0] in "[{,":
+            values += 1
+        if depth > MAX_DEPTH:
+            raise Problem("invalid-json", f"The body is nested more than {MAX_DEPTH} levels deep.")
+        if values > MAX_VALUES:
+            raise Problem("invalid-json", f"The body has more than {MAX_VALUES:,} values.")
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -195,56 +206,76 @@ def _float(text: str) -> float:
     return value
 
 
-def _check_text(value: Any, pointer: str = "") -> None:
-    errors: list[FieldError] = []
-    pending = [(pointer, value)]
-    while pending:
-        where, each = pending.pop()
-        if isinstance(each, str):
-            if "\x00" in each or any("\ud800" <= c <= "\udfff" for c in each):
-                errors.append(
-                    FieldError(where, "invalid-text", "must not hold NUL or half of a surrogate pair")
+def _check_text(value: Any) -> None:
+    def wrong() -> Iterator[FieldError]:
+        for where, each in _walk(value):
+            if isinstance(each, str) and _NO_TEXT.search(each):
+                yield FieldError(
+                    pointer(where), "invalid-text", "must not hold NUL or half of a surrogate pair"
                 )
-        elif isinstance(each, dict):
-            if any("\x00" in key or any("\ud800" <= c <= "\udfff" for c in key) for key in each):
-                errors.append(FieldError(where, "invalid-text", "has a member whose name is not text"))
-            else:
-                pending += _inside(where, each)
-        else:
-            pending += _inside(where, each)
-    if errors:
-        raise invalid_fields(tuple(errors))
+            elif isinstance(each, dict) and any(_NO_TEXT.search(key) for key in each):
+                yield FieldError(pointer(where), "invalid-text", "has a member whose name is not text")
+
+    _refuse(wrong())
 
 
 def refuse_secrets(value: Any) -> None:
-    """Raise a Problem for every text in a body that holds one of our secrets.
+    """Raise a Problem for the texts in a body that hold one of our secrets.
 
     Names and descriptions are kept and shown to others: a key pasted into one would stand there in clear.
     """
-    errors: list[FieldError] = []
-    pending = [("", value)]
-    while pending:
-        where, each = pending.pop()
-        if isinstance(each, str) and looks_like_secret(each):
-            errors.append(FieldError(where, "holds-secret", "holds an API key; revoke it, it was shown here"))
+    _refuse(
+        FieldError(pointer(where), "holds-secret", "holds an API key; revoke it, it was shown here")
+        for where, each in _walk(value)
+        if isinstance(each, str) and looks_like_secret(each)
+    )
+
+
+def _refuse(errors: Iterator[FieldError]) -> None:
+    found = tuple(islice(errors, MAX_ERRORS))
+    if found:
+        raise invalid_fields(found)
+
+
+def _walk(value: Any) -> Iterator[tuple[Sequence[str | int], Any]]:
+    """Everything in a document, each with the names and numbers that lead to it."""
+    pending: list[Iterator[tuple[str | int, Any]]] = []
+    where: list[str | int] = []
+    inside = _inside(value)
+    yield where, value
+    while True:
+        name, each = next(inside, (None, None))
+        if name is None:
+            if not pending:
+                return
+            inside = pending.pop()
+            where.pop()
+            continue
+        where.append(name)
+        yield where, each
+        if isinstance(each, dict | list):
+            pending.append(inside)
+            inside = _inside(each)
         else:
-            pending += _inside(where, each)
-    if errors:
-        raise invalid_fields(tuple(errors))
+            where.pop()
 
 
-def _inside(where: str, value: Any) -> list[tuple[str, Any]]:
-    """The members of an object or array, each with its pointer."""
+def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
+    """The members of an object, or the elements of an array."""
     if isinstance(value, dict):
-        return [(f"{where}/{escape(key)}", member) for key, member in value.items()]
-    if isinstance(value, list):
-        return [(f"{where}/{number}", member) for number, member in enumerate(value)]
-    return []
+        return iter(value.items())
+    return enumerate(value if isinstance(value, list) else ())
+
+
+def pointer(where: Iterable[str | int]) -> str:
+    """The JSON pointer of a place in a body."""
+    return "".join(f"/{escape(str(part))}" for part in where)
 
 
 def escape(key: str) -> str:
     """A member's name in a JSON pointer, redacted and shortened: names come from outside."""
-    return redact(key)[:64].replace("~", "~0").replace("/", "~1")
+    key = redact(key[:MAX_KEY])[:64].encode("utf-8", "replace").decode()
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 # Answers

@@ -29,5 +29,10 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
             reason="ended while the request waited",
         )
     return replace(
-        caller, scopes=standing.allowed(None), operator_admin=caller.operator_admin and standing.is_admin()
+        caller,
+        scopes=standing.allowed(None),
+        operator_admin=caller.operator_admin and standing.is_admin(),
+        fine_grained=standing.access_level == "fine_grained",
+        expires_at=standing.lasts_until,
+        networks=standing.networks,
     )

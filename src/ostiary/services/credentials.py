@@ -15,6 +15,7 @@ from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
+from ostiary.storage import generations
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
 
@@ -117,8 +118,14 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     if changes.keys() - {"name", "description"}:
         minting.check(tx, caller, owner_of(tx, before), spec, direct=is_own(caller, before))
     if "expires_at" in changes:
+        # It holds for each secret that no overlap ends.
+        living = [
+            each for each in generations.list_of(tx, before.id) if each.ends_at is None is each.ended_at
+        ]
         minting.check_lifetime(
-            organizations.policy_of(tx, caller.organization_id), after.expires_at, before.secret_created_at
+            organizations.policy_of(tx, caller.organization_id),
+            after.expires_at,
+            min(each.created_at for each in living),
         )
     if after != before:
         rows.update(tx, before.id, changes)

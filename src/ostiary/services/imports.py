@@ -25,8 +25,8 @@ MAX_KEYS: Final = 5_000
 """Keys in one transaction."""
 MAX_PREFIXES: Final = 50
 MAX_ERRORS: Final = 100
-RESERVED: Final = ("secret_",)
-"""Forms of ours beside the installation's own prefixes."""
+RESERVED: Final = ("secret_", "invite-", "eyJ")
+"""Forms of ours beside the installation's own prefixes: client secrets, invitations, tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ Whoever makes, rotates, imports, activates or widens a credential holds `write:c
 and every scope that the credential would have there.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ostiary.core import secret
 from ostiary.core.address import parse_network, within
 from ostiary.core.instant import Instant, to_text
-from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, ServiceAccount
-from ostiary.core.permission import MAX_LIFETIME, Caller, Policy, narrow, require
+from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, RoleBinding, ServiceAccount
+from ostiary.core.permission import API_SCOPES, MAX_LIFETIME, Caller, Catalogue, Policy, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import Secret
 from ostiary.services import roles, service_accounts
@@ -72,10 +73,24 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
     elif not caller.may("write:credentials"):
         # Self-service: what a limited key makes for its own user is limited like it.
         _require_within(caller, spec)
-    held = roles.scopes_held(tx, catalogue, caller.organization_id, owner.id)
+    bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
+    if not direct and caller.operator and not caller.operator_admin:
+        _require_no_admin(catalogue, bindings)
+    held = roles.scopes_of(catalogue, bindings)
     held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
     roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
     return level
+
+
+def _require_no_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
+    """Every credential of an operator's admin reaches into all organizations, however little it lists."""
+    if any(each.project_id is None and catalogue.role(each.role) >= API_SCOPES for each in bindings):
+        raise Problem(
+            "scope-exceeds-grantor",
+            "The owner is an admin of the operator's organization, and whatever it presents may act in any other: "
+            "only such an admin gives it a credential.",
+            reason="beyond its own: any organization",
+        )
 
 
 def _require_within(caller: Caller, spec: CredentialSpec) -> None:

@@ -102,11 +102,6 @@ def scopes_of(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> Scopes:
     return frozenset().union(*(catalogue.role(binding.role) for binding in bindings))
 
 
-def scopes_held(tx: Tx, catalogue: Catalogue, organization_id: str, principal_id: str) -> Scopes:
-    """Every scope that the principal's roles give anywhere in the organization."""
-    return scopes_of(catalogue, rows.list_role_bindings(tx, organization_id, [principal_id])[principal_id])
-
-
 def names_of(bindings: Iterable[RoleBinding]) -> list[str]:
     """Bindings as the audit log tells them."""
     return [f"{each.role} on {each.project_id or 'organization'}" for each in bindings]

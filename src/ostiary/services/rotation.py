@@ -93,7 +93,10 @@ def rotate(
         overlap=None if ends_at is not None and ends_at <= tx.now else Overlap(before.last6, ends_at),
     )
     generations.forget_before(tx, before.id, tx.now - KEPT)
+    generations.end_past(tx, before.id, tx.now)
     generations.settle(tx, before.access_id, tx.now, ends_at)
+    if after.overlap is None:
+        generations.end_past(tx, before.id, tx.now)
     generations.insert(tx, after, new.digest, new.pepper_id)
     if after.expires_at != before.expires_at:
         rows.update(tx, before.id, {"expires_at": after.expires_at})
@@ -142,7 +145,8 @@ def complete(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
 def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
     """End the new secret now and let the old one stay. Only while the old one is still accepted. Idempotent.
 
-    An expiry that the rotation moved stays where it is now.
+    An expiry that the rotation moved stays where it is now. An old secret that would have ended by itself is widened
+    by this: whoever does it holds what it grants, and the policy lets it live for that long.
     """
     credential = credentials.find(tx, caller, credential_id, "write:credentials")
     found = _rotation(tx, credential)
@@ -152,6 +156,8 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
     credentials.not_final(tx, credential, "brought back to its old secret")
     if found.state != "overlap" or found.old is None or found.new is None:
         raise _nothing_to("cancel")
+    if found.old.ends_at is not None:
+        _may_stay(tx, caller, credential, found.old)
     generations.settle(tx, found.new.access_id, tx.now, ended_at=tx.now)
     generations.settle(tx, found.old.access_id, None)
     tx.changed("credential", credential.id)
@@ -174,6 +180,27 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
         cancelled=found.new.last6,
     )
     return _rotation(tx, after)
+
+
+def _may_stay(tx: Tx, caller: Caller, credential: Credential, old: Generation) -> None:
+    """Raise unless the old secret may live as long as the credential."""
+    minting.check(
+        tx,
+        caller,
+        credentials.owner_of(tx, credential),
+        credentials.spec_of(credential),
+        direct=credentials.is_own(caller, credential),
+    )
+    policy = organizations.policy_of(tx, caller.organization_id)
+    try:
+        minting.check_lifetime(policy, credential.expires_at, old.created_at)
+    except Problem:
+        raise Problem(
+            "wrong-state",
+            "The old secret would live longer than the policy allows. Give the credential an earlier expiry first, or "
+            "complete the rotation.",
+            reason="expiry beyond policy for the old secret",
+        ) from None
 
 
 def _nothing_to(what: str) -> Problem:

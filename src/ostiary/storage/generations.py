@@ -84,6 +84,19 @@ def settle(
     )
 
 
+def end_past(tx: Tx, credential_id: str, now: Instant) -> None:
+    """What has ended by itself by now is ended for good, also for a clock that is behind this one."""
+    tx.execute(
+        generations.update()
+        .where(
+            generations.c.credential_id == credential_id,
+            generations.c.ended_at.is_(None),
+            generations.c.ends_at <= now,
+        )
+        .values(ended_at=generations.c.ends_at)
+    )
+
+
 def forget_before(tx: Tx, credential_id: str, ended_before: Instant) -> None:
     """Remove secrets that ended that long ago: who presents them is unknown from then on."""
     tx.execute(

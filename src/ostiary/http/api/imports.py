@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
@@ -50,6 +50,12 @@ class KeyBody(StrictModel):
     sha256: Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": check.SHA256})]
     name: DisplayName | None = None
     expires_at: Expiry | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_key(cls, name: str | None, info: ValidationInfo) -> str | None:
+        digest = info.data.get("sha256")
+        return name if name is None or digest is None else check.key_name(name, bytes.fromhex(digest))
 
     def key(self) -> ImportedKey:
         expires_at = None if self.expires_at is None else from_text(self.expires_at)

@@ -39,8 +39,6 @@ Told = TypeVar("Told", bound=Mapping[str, Any])
 T = TypeVar("T")
 
 MAX_PAGE = 200
-MAX_ERRORS = 100
-"""Fields named in one answer: a wrong import could have thousands."""
 DEFAULT_PAGE = 50
 
 
@@ -213,7 +211,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         operator=standing.organization.operator,
         access_id=standing.access_id,
         fine_grained=standing.access_level == "fine_grained",
-        expires_at=standing.expires_at,
+        expires_at=standing.lasts_until,
         networks=standing.networks,
         operator_admin=standing.organization.operator and standing.is_admin(),
         address=address,
@@ -260,7 +258,7 @@ class BodyOf(Generic[Model]):
         try:
             return self.model.model_validate(value)
         except ValidationError as error:
-            errors = error.errors(include_url=False)[:MAX_ERRORS]
+            errors = error.errors(include_url=False)[: messages.MAX_ERRORS]
             raise invalid_fields(tuple(field_error(each) for each in errors)) from None
 
 
@@ -270,7 +268,7 @@ def body_of(model: type[Model]) -> BodyOf[Model]:
 
 def field_error(error: Any) -> FieldError:
     """One of pydantic's errors in our words; the value that was sent is not repeated."""
-    pointer = "".join(f"/{messages.escape(str(part))}" for part in error["loc"])
+    pointer = messages.pointer(error["loc"])
     match error["type"]:
         case "missing":
             return FieldError(pointer, "missing", "is required")
