@@ -109,9 +109,9 @@ def test_service_credential_and_organization_come_from_the_first_that_has_them(
         ({}, "--context=", "There is no context of that name"),
         ({"OSTIARY_CONTEXT": "no where"}, "", "There is no context of that name"),
         ({}, "--context bare", "No credential: set OSTIARY_API_KEY"),
-        ({}, "--organization acme", "--organization is no organization's id"),
-        ({}, "--organization=", "--organization is no organization's id"),
-        ({"OSTIARY_ORGANIZATION": ORG.upper()}, "", "OSTIARY_ORGANIZATION is no organization's id"),
+        ({}, "--organization ACME", "--organization is no organization's id or slug"),
+        ({}, "--organization=", "--organization is no organization's id or slug"),
+        ({"OSTIARY_ORGANIZATION": ORG.upper()}, "", "OSTIARY_ORGANIZATION is no organization's id or slug"),
     ],
 )
 @pytest.mark.promise("P7")

@@ -59,7 +59,7 @@ def test_the_key_stays_in_its_file_where_one_is_named(service: Ostiary, tmp_path
         (["--url", "http://keys.example"], None, 2, "--url is neither https nor on this machine"),
         (["--url", "http://u:hunter2@localhost"], None, 2, "--url must be a URL without user"),
         (["--url", "keys.example"], None, 2, "--url is not a URL"),
-        (["--organization", "acme"], None, 2, "--organization is no organization's id"),
+        (["--organization", "ACME"], None, 2, "--organization is no organization's id or slug"),
         ([], "", 2, "Standard input holds no key"),
         ([], "two words", 2, "Standard input holds no key"),
         ([], "ak-nobody", 4, "prod is not kept"),

@@ -41,7 +41,7 @@ def test_an_organization_is_made_shown_renamed_and_listed(service: Ostiary) -> N
     done = service.command("organization", "create", "--name", "Umbrella Corp.", "--slug", "umbrella-corp")
     assert "Umbrella Corp. is made: umbrella-corp, org_" in done.stdout
     made = json.loads(service.command("organization", "show", "umbrella-corp", "--json").stdout)
-    assert f"Next: ostiary --organization {made['id']} member invite EMAIL" in done.stderr
+    assert f"Next: ostiary --organization {made['slug']} service-account create" in done.stderr
     assert service.command("organization", "update", made["id"], "--name", "Umbrella").stdout == (
         "umbrella-corp is called Umbrella.\n"
     )

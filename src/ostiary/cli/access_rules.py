@@ -4,6 +4,7 @@ from typing import Any, TextIO
 
 import click
 
+from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -81,7 +82,7 @@ def list_rules(api: Client, as_json: bool) -> None:
             Column("SCOPES"),
             Column("RESOURCE", spare=1),
         ],
-        "No access rules yet. Make one:\n  ostiary access-rule put NAME FILE",
+        f"No access rules yet. Make one:\n  {again('access-rule put NAME FILE')}",
     )
 
 

@@ -102,7 +102,9 @@ def show_key(api: Client, made: dict[str, Any], form: str) -> None:
     else:
         click.echo(key)
     expires_text = f", expires {credential['expires_at']}" if credential["expires_at"] else ""
-    note = f"{credential['id']} ({ending(credential)}){expires_text}. Store it now: it is not shown again."
+    limits = "all that its owner may do" if credential["access_level"] == "full" else "only what it lists"
+    whose = f"{ending(credential)} of {credential['owner']['display_name']}, {limits}"
+    note = f"{credential['id']} ({whose}){expires_text}. Store it now: it is not shown again."
     click.echo(printable(note), err=True)
 
 

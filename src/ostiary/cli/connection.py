@@ -20,7 +20,7 @@ from ostiary.client.api import TIMEOUT_SECONDS, Client
 DEFAULT_URL: Final = "http://localhost:8080"
 CREDENTIALS: Final = ("OSTIARY_API_KEY", "OSTIARY_TOKEN")
 
-_ORGANIZATION = re.compile(r"org_[0-9a-hjkmnp-tv-z]{26}")
+_ORGANIZATION = re.compile(r"org_[0-9a-hjkmnp-tv-z]{26}|[a-z0-9][a-z0-9-]{1,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Connection:
     url: str
     url_from: str
     credential: str = field(repr=False)
+    credential_from: str
     unknown: str
     """What to do if the service does not know the credential."""
     organization: str | None = None
@@ -49,12 +50,14 @@ def connect(called: Invocation) -> Connection:
     if key is not None and (called.context is None or context is None or not context.has_credential):
         source, read = key
         credential = read()
+        credential_from = source
         unknown = (
             f"The credential in use is that of {source}. "
             "Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."
         )
     elif context is not None and (kept := context.credential()) is not None:
         credential = kept
+        credential_from = f"the context {context.name}"
         unknown = (
             f"The credential in use is that of the context {context.name}. Give it another:\n"
             f"ostiary context add {context.name} --replace --url {context.url}"
@@ -75,7 +78,14 @@ def connect(called: Invocation) -> Connection:
     else:
         url, url_from = url or DEFAULT_URL, "OSTIARY_URL"
     called.connection = Connection(
-        url, url_from, credential, unknown, organization, organization_from, context.name if context else None
+        url,
+        url_from,
+        credential,
+        credential_from,
+        unknown,
+        organization,
+        organization_from,
+        context.name if context else None,
     )
     return called.connection
 
@@ -86,10 +96,11 @@ def chosen_name(called: Invocation) -> str | None:
 
 
 def checked_organization(text: str, source: str) -> str:
-    """An organization's id as addresses take it. Raises MisusedError, which does not repeat it."""
+    """An organization's id or slug as addresses take it. Raises MisusedError, which does not repeat it."""
     if _ORGANIZATION.fullmatch(text) is None:
         raise MisusedError(
-            f"{source} is no organization's id: they look like org_01m80q07epayqz1jx2aq5c980j."
+            f"{source} is no organization's id or slug, such as org_01m80q07epayqz1jx2aq5c980j or acme.\n"
+            "`ostiary organization list` shows what there is."
         )
     return text
 

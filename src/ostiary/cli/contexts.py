@@ -211,7 +211,11 @@ def _identify(context: Context, key: str) -> dict[str, Any]:
     """Who the key is, as the service says. A refusal, or silence, keeps nothing."""
     assert context.url is not None
     used = Connection(
-        context.url, "--url", key, f"The service does not know this key; {context.name} is not kept."
+        context.url,
+        "--url",
+        key,
+        "the key that was given",
+        f"The service does not know this key; {context.name} is not kept.",
     )
     invocation().connection = used
     try:

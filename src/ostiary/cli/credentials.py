@@ -6,6 +6,7 @@ import click
 
 from ostiary.cli import completion
 from ostiary.cli.api_keys import ending, ips_option
+from ostiary.cli.invocation import again
 from ostiary.cli.rotation import address_of, credential_argument, described, rotate_command, rotation_command
 from ostiary.cli.terminal import (
     Column,
@@ -73,8 +74,8 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
         ],
         "No credentials match."
         if status
-        else "No credentials. Make one:\n  ostiary api-key generate "
-        f"--service-account {printable(account or 'ACCOUNT')}",
+        else "No credentials. Make one:\n  "
+        + again(f"api-key generate --service-account {printable(account or 'ACCOUNT')}"),
     )
 
 

@@ -33,6 +33,17 @@ def invocation() -> Invocation:
     return click.get_current_context().ensure_object(Invocation)
 
 
+def again(words: str) -> str:
+    """A command to try next, where this one was told to act: `ostiary --organization acme …`."""
+    called = invocation()
+    told = [
+        f"--{name} {value} "
+        for name, value in (("context", called.context), ("organization", called.organization))
+        if value
+    ]
+    return f"ostiary {''.join(told)}{words}"
+
+
 def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
     if value is not None:
         assert option.name is not None
@@ -47,7 +58,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="ORG",
             expose_value=False,
             callback=_keep,
-            help="Act in this organization, by id (OSTIARY_ORGANIZATION); the operator's admins may, in any.",
+            help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION); the operator's admins may, in any.",
         ),
         click.option(
             "--context",

@@ -19,6 +19,7 @@ from ostiary.cli.grants import (
     told,
     without,
 )
+from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -66,7 +67,7 @@ def list_members(api: Client, as_json: bool) -> None:
             Column("ROLES", lambda each: role_names(each["roles"], codes), least=20),
             Column("JOINED", lambda each: ago(each["joined_at"]), whole=True, spare=2),
         ],
-        "No members. Invite somebody:\n  ostiary member invite bob@example.com --role viewer",
+        f"No members. Invite somebody:\n  {again('member invite bob@example.com --role viewer')}",
     )
 
 
@@ -179,7 +180,7 @@ def list_invitations(api: Client, as_json: bool) -> None:
             Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=1),
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
         ],
-        "No invitations. Invite somebody:\n  ostiary member invite bob@example.com --role viewer",
+        f"No invitations. Invite somebody:\n  {again('member invite bob@example.com --role viewer')}",
     )
 
 

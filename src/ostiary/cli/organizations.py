@@ -68,8 +68,11 @@ def create(api: Client, name: str, slug: str | None, as_json: bool) -> None:
     made = api.request("POST", "/v1/organizations", json=body)
     tell(made, as_json, f"{made['name']} is made: {made['slug']}, {made['id']}.")
     if not as_json:
-        invite = f"ostiary --organization {made['id']} member invite EMAIL --role organization-admin"
-        click.echo(f"Next: {printable(invite)}", err=True)
+        click.echo(
+            f"Next: ostiary --organization {printable(made['slug'])} service-account create --name NAME "
+            "--role organization-admin --credential api-key",
+            err=True,
+        )
 
 
 @organization_command.command()

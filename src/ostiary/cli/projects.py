@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ostiary.cli.grants import find_principal, principal_names
+from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -54,7 +55,7 @@ def list_projects(api: Client, as_json: bool) -> None:
             Column("DESCRIPTION", "description", spare=1),
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
         ],
-        "No projects yet. Make one:\n  ostiary project create --name Website",
+        f"No projects yet. Make one:\n  {again('project create --name Website')}",
     )
 
 
@@ -69,7 +70,8 @@ def create(api: Client, name: str, code: str | None, description: str | None, as
     made = api.request("POST", "/v1/projects", json=given(name=name, code=code, description=description))
     tell(made, as_json, f"{made['name']} is made: {made['code']}, {made['id']}.")
     if not as_json:
-        click.echo(f"Next: ostiary project grant {printable(made['code'])} PRINCIPAL developer", err=True)
+        grant = again(f"project grant {printable(made['code'])} PRINCIPAL developer")
+        click.echo(f"Next: {grant}", err=True)
 
 
 @project_command.command()
@@ -129,7 +131,8 @@ def roles(api: Client, project: str, as_json: bool) -> None:
             Column("NAME", lambda each: names.get(each["principal"], "")),
             Column("ROLE", "role"),
         ],
-        f"Nobody has a role on it. Give one:\n  ostiary project grant {printable(project)} PRINCIPAL developer",
+        "Nobody has a role on it. Give one:\n  "
+        + again(f"project grant {printable(project)} PRINCIPAL developer"),
     )
 
 

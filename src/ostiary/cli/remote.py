@@ -45,6 +45,7 @@ def whoami_command(api: Client, as_json: bool) -> None:
             ("Acting in", api.organization),
             ("Service", api.url),
             ("Context", used.context if used else None),
+            ("Key from", used.credential_from if used else None),
         ]
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -83,7 +84,8 @@ def create(api: Client, name: str, description: str | None, scopes: tuple[str, .
     made = api.request("POST", "/v1/roles", json=body)
     tell(made, as_json, _granting(made))
     if not as_json:
-        click.echo(f"Next: ostiary service-account grant ACCOUNT {printable(made['name'])}", err=True)
+        grant = again(f"service-account grant ACCOUNT {printable(made['name'])}")
+        click.echo(f"Next: {grant}", err=True)
 
 
 @role_command.command()
@@ -175,7 +177,7 @@ def list_scopes(api: Client, as_json: bool) -> None:
         api.request("GET", "/v1/scopes")["data"],
         as_json,
         [Column("SCOPE", "scope", whole=True)],
-        "No scopes. Add one:\n  ostiary scope create read:invoices",
+        f"No scopes. Add one:\n  {again('scope create read:invoices')}",
     )
 
 

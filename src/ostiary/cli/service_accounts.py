@@ -20,6 +20,7 @@ from ostiary.cli.grants import (
     told,
     without,
 )
+from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -132,9 +133,11 @@ def create(
         click.echo(f"API Key: {printable(made['secret'])}")
         click.echo("Store it now: it is not shown again.", err=True)
     else:
-        click.echo(
-            f"Next: ostiary api-key generate --service-account {printable(account['username'])}", err=True
-        )
+        generate = again(f"api-key generate --service-account {printable(account['username'])}")
+        click.echo(f"Next: {generate}", err=True)
+    if not account["roles"]:
+        grant = again(f"service-account grant {printable(account['username'])} ROLE")
+        click.echo(f"It has no role yet, so it may do nothing: {grant}", err=True)
 
 
 @service_account_command.command("list")
@@ -157,7 +160,7 @@ def list_accounts(api: Client, as_json: bool) -> None:
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=3),
         ],
         "No service accounts yet. Make one:\n"
-        '  ostiary service-account create --name "CI bot" --role developer',
+        "  " + again('service-account create --name "CI bot" --role developer'),
     )
 
 
@@ -242,8 +245,8 @@ def roles(api: Client, account: str, as_json: bool) -> None:
             Column("ROLE", "role"),
             Column("ON", lambda each: _place(each["on"], codes)),
         ],
-        f"It has no role, and may do nothing. Give it one:\n"
-        f"  ostiary service-account grant {printable(account)} developer",
+        "It has no role, and may do nothing. Give it one:\n"
+        "  " + again(f"service-account grant {printable(account)} developer"),
     )
 
 
