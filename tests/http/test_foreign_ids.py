@@ -20,6 +20,7 @@ from tests.http.bodies import MEMBERS, least, placed
 from tests.http.routes import methods_of, queries
 from tests.http.test_matrix import RULE, acme
 from tests.http.test_verify import never_made
+from tests.services.questions import all_rows
 
 pytestmark = pytest.mark.promise("P19")
 
@@ -193,19 +194,6 @@ def rows_of(house: House, organization_id: str) -> dict[str, list[tuple[str, ...
     return house.store.read(dump)
 
 
-def everything(house: House) -> dict[str, list[tuple[str, ...]]]:
-    """Every row of the database but the audit log."""
-
-    def dump(tx: Tx) -> dict[str, list[tuple[str, ...]]]:
-        return {
-            table.name: sorted(tuple(map(repr, row)) for row in tx.execute(sa.select(table)))
-            for table in tables.metadata.sorted_tables
-            if table is not tables.audit_events
-        }
-
-    return house.store.read(dump)
-
-
 def routes(front: Front) -> Iterator[tuple[str, str, set[str]]]:
     """Method, path and the parameters in it, of every address of the API. The manual is everybody's."""
     for path, methods in methods_of(front).items():
@@ -229,7 +217,7 @@ def test_every_name_that_somebody_may_give_has_a_case(front: Front) -> None:
 def test_ids_in_paths(tenants: Tenants) -> None:
     """P19 breaks: a stranger learns that an id of Acme's exists, or does something to it."""
     house = tenants.house
-    before, log = everything(house), tenants.log(house.acme.id)
+    before, log = all_rows(house), tenants.log(house.acme.id)
     checked = 0
     for method, path, parameters in routes(tenants.front):
         for parameter in parameters - INSTALLATION:
@@ -245,13 +233,13 @@ def test_ids_in_paths(tenants: Tenants) -> None:
                     assert foreign not in answer.body.decode()
                 checked += 1
     assert checked > 60
-    assert everything(house) == before
+    assert all_rows(house) == before
     assert tenants.log(house.acme.id) == log
 
 
 def test_names_of_the_installations(tenants: Tenants) -> None:
     """P19 breaks: a customer learns which rules and scopes the operator has by the answers to its own requests."""
-    before = everything(tenants.house)
+    before = all_rows(tenants.house)
     for method, path, parameters in routes(tenants.front):
         if parameters & {"name", "scope", "prefix"}:
             real = {"name": "web", "scope": "read:agents", "prefix": "sk_live_"}
@@ -259,13 +247,13 @@ def test_names_of_the_installations(tenants: Tenants) -> None:
             body = tenants.body(f"{method} {path}")
             requests = ((method, path.format(**real), body), (method, path.format(**none), body))
             assert tenants.both(requests, path).status == 403
-    assert everything(tenants.house) == before
+    assert all_rows(tenants.house) == before
 
 
 def test_ids_in_bodies(tenants: Tenants) -> None:
     """P19 breaks: a member of a body reaches across tenants, or tells what is there."""
     house = tenants.house
-    before, log = everything(house), tenants.log(house.acme.id)
+    before, log = all_rows(house), tenants.log(house.acme.id)
     checked = 0
     for route, members in MEMBERS.items():
         method, _, path = route.partition(" ")
@@ -291,7 +279,7 @@ def test_ids_in_bodies(tenants: Tenants) -> None:
                 assert foreign not in answer.body.decode()
                 checked += 1
     assert checked > 20
-    assert everything(house) == before
+    assert all_rows(house) == before
     assert tenants.log(house.acme.id) == log
 
 
@@ -361,7 +349,7 @@ def test_what_is_asked_of_verify(tenants: Tenants) -> None:
 def test_organizations_in_queries(tenants: Tenants) -> None:
     """P19 breaks: `?organization=` lets a customer act in another's, or tells that it exists."""
     house = tenants.house
-    before, log = everything(house), tenants.log(house.acme.id)
+    before, log = all_rows(house), tenants.log(house.acme.id)
     checked = 0
     for route, members in queries().items():
         if "organization" not in members:
@@ -377,7 +365,7 @@ def test_organizations_in_queries(tenants: Tenants) -> None:
             assert (answer.status, answer.json()["code"]) == (404, "not-found"), route
             checked += 1
     assert checked > 80
-    assert everything(house) == before
+    assert all_rows(house) == before
     assert tenants.log(house.acme.id) == log
 
 
@@ -458,7 +446,7 @@ def test_what_a_viewer_may_not_see(tenants: Tenants) -> None:
     """P19 breaks: Bob, a viewer of Acme, learns by a refusal whether something exists that he may not see."""
     house = tenants.house
     bob = house.store.write(credentials.create_direct, house.bob, CredentialSpec()).secret.reveal()
-    before = everything(house)
+    before = all_rows(house)
     names = tenants.names | {
         "member": [(str(house.alice.actor.id), UNKNOWN["member"])],
         "name": [("web", "nothing")],
@@ -483,4 +471,4 @@ def test_what_a_viewer_may_not_see(tenants: Tenants) -> None:
                     assert seen[0].status == 403, (route, real)
                     checked += 1
     assert checked > 80
-    assert everything(house) == before
+    assert all_rows(house) == before

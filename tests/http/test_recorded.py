@@ -18,8 +18,7 @@ from tests.http.bodies import MEMBERS, least
 from tests.http.routes import HOT, methods_of
 from tests.http.scene import Scene
 from tests.http.test_any_endpoint import is_problem
-from tests.services.questions import events
-from tests.services.test_audit import rows
+from tests.services.questions import all_rows, events
 
 _numbers = itertools.count()
 
@@ -298,7 +297,7 @@ def test_without_its_event_no_write_happens(everywhere: Front) -> None:
     front, house = everywhere, everywhere.house
     for route in table():
         scene, body = ready(front, route)
-        number, before, seen = house.number.read(), rows(house), log(front)
+        number, before, seen = house.number.read(), all_rows(house), log(front)
         run(front, DENY)
         try:
             answer = scene.ask(route, body)
@@ -307,7 +306,7 @@ def test_without_its_event_no_write_happens(everywhere: Front) -> None:
         is_problem(answer, 503, "audit-unavailable")
         assert "retry-after" in answer.headers
         assert b"denied" not in answer.body
-        assert rows(house) == before, route
+        assert all_rows(house) == before, route
         assert house.number.read() == number, route
         assert log(front) == seen
         again = scene.ask(route, body)

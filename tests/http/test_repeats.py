@@ -12,7 +12,7 @@ from tests.http.routes import HOT
 from tests.http.scene import Scene
 from tests.http.test_matrix import table
 from tests.http.test_recorded import ready
-from tests.services.test_audit import rows
+from tests.services.questions import all_rows
 
 CREATE = ("POST", "/v1/service-accounts")
 BODY = {"display_name": "CI", "credential": {"kind": "api_key"}}
@@ -74,11 +74,11 @@ def test_no_write_ignores_a_tag(front: Front) -> None:
             continue
         route = f"{method} {path}"
         scene, body = ready(front, route)
-        before = rows(house)
+        before = all_rows(house)
         for fields in (stale, [*stale, ("if-match", 'W/"other", "third"')]):
             answer = scene.ask(route, body, headers=fields)
             assert (answer.status, answer.json()["code"]) == (412, "precondition-failed"), route
-        assert rows(house) == before, route
+        assert all_rows(house) == before, route
         checked += 1
     assert checked > 30
 

@@ -15,19 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from ostiary.storage.engines import sqlite_module
+from tests.cast import Answer
 from tests.servers import PATIENCE
 
 PROOFS = Path(__file__).parents[2] / "docs" / "proof"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass(slots=True)
@@ -51,7 +42,7 @@ class Line:
 
     def ask(
         self, method: str, path: str, body: Any = None, key: str | None = None, raw: bytes | None = None
-    ) -> Reply:
+    ) -> Answer:
         """Ask with the operator key, or another one; `body` as JSON, or `raw` bytes as they are."""
         content = raw if body is None else json.dumps(body).encode()
         headers = {"x-api-key": key or self.key}
@@ -59,7 +50,7 @@ class Line:
             headers["content-type"] = "application/json"
         self._connection.request(method, path, content, headers)
         answer = self._connection.getresponse()
-        return Reply(answer.status, dict(answer.getheaders()), answer.read())
+        return Answer(answer.status, dict(answer.getheaders()), answer.read())
 
     def made(self, path: str, body: Any) -> Any:
         """The JSON of what was created."""

@@ -22,9 +22,9 @@ from ostiary.services import credentials, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import directory as directory_rows
 from tests import servers
-from tests.cast import SEED
+from tests.cast import SEED, Answer
 from tests.conftest import PROVE
-from tests.promises.line import Line, Reply, prove
+from tests.promises.line import Line, prove
 from tests.servers import Ostiary
 
 pytestmark = [pytest.mark.promise("P1"), pytest.mark.full]
@@ -75,7 +75,7 @@ ACCEPTS: dict[str, Callable[[Line, str], bool]] = {
 }
 
 
-def _judged(reply: Reply) -> bool:
+def _judged(reply: Answer) -> bool:
     assert reply.status in (200, 401), reply.body
     return reply.status == 200
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from ostiary.core import secret
 from ostiary.core.permission import Catalogue
@@ -13,6 +14,7 @@ from ostiary.services.credentials import Created
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import roles as role_rows
+from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 from tests.cast import House
@@ -30,6 +32,19 @@ def events(house: House, organization_id: str | None = None, **wanted: str) -> l
     """The audit log of Acme or another organization, oldest first."""
     found = Filter(**wanted)  # type: ignore[arg-type] # the texts among its fields
     return house.store.read(audit_rows.page, organization_id or house.acme.id, found, None, 10_000, True)
+
+
+def all_rows(house: House) -> dict[str, list[tuple[str, ...]]]:
+    """Every row of the database but the audit log."""
+
+    def dump(tx: Tx) -> dict[str, list[tuple[str, ...]]]:
+        return {
+            table.name: sorted(tuple(map(repr, row)) for row in tx.execute(sa.select(table)))
+            for table in tables.metadata.sorted_tables
+            if table is not tables.audit_events
+        }
+
+    return house.store.read(dump)
 
 
 def verdict(house: House, created: Created, project: str | None = None) -> Verdict:

@@ -13,10 +13,8 @@ from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
-from ostiary.storage import tables
-from ostiary.storage.store import Tx
 from tests.cast import House
-from tests.services.questions import events, refused
+from tests.services.questions import all_rows, events, refused
 
 pytestmark = pytest.mark.promise("P5")
 
@@ -179,19 +177,6 @@ def test_every_change_has_exactly_one_event(house: House) -> None:
             assert len(events(house)) == seen + 1, f"{action} twice"
 
 
-def rows(house: House) -> dict[str, list[tuple[object, ...]]]:
-    """Everything in the database but the audit log."""
-
-    def dump(tx: Tx) -> dict[str, list[tuple[object, ...]]]:
-        return {
-            table.name: sorted(tuple(map(repr, row)) for row in tx.execute(sa.select(table)))
-            for table in tables.metadata.sorted_tables
-            if table is not tables.audit_events
-        }
-
-    return house.store.read(dump)
-
-
 def test_a_change_that_cannot_be_recorded_does_not_happen(house: House) -> None:
     """P5 breaks: the audit log cannot be written, and the change stands all the same."""
     rename = "ALTER TABLE {} RENAME TO {}"
@@ -202,10 +187,10 @@ def test_a_change_that_cannot_be_recorded_does_not_happen(house: House) -> None:
         number = house.number.read()
         with house.store.engines.writer.begin() as connection:
             connection.execute(sa.text(rename.format("audit_events", "elsewhere")))
-        kept = rows(house)
+        kept = all_rows(house)
         with refused("audit-unavailable"):
             act(scene)
-        assert rows(house) == kept, action
+        assert all_rows(house) == kept, action
         assert house.number.read() == number, action
         with house.store.engines.writer.begin() as connection:
             connection.execute(sa.text(rename.format("elsewhere", "audit_events")))
@@ -227,7 +212,7 @@ def test_no_row_and_no_event_holds_a_secret(house: House) -> None:
     assert len(texts) == 2 + len(ACTS) + 2
     everything = json.dumps(
         [repr(each) for each in (*events(house), *events(house, house.umbrella.id))], ensure_ascii=False
-    ) + repr(rows(house))
+    ) + repr(all_rows(house))
     for text in texts:
         random = text[35:-6]
         windows = {random[start : start + 12] for start in range(len(random) - 11)}
@@ -283,10 +268,10 @@ def test_an_account_and_its_first_credential_come_together(house: House) -> None
     assert created is not None
     assert view.credentials == 1
     assert [each.action for each in events(house)[-2:]] == ["service_account.created", "credential.created"]
-    kept = rows(house)
+    kept = all_rows(house)
     seen = len(events(house))
     with refused("not-found"):
         make(house.alice, "Half", CredentialSpec(project="nowhere"))
-    assert rows(house) == kept
+    assert all_rows(house) == kept
     assert len(events(house)) == seen
     assert make(house.alice, "Alone", None)[1] is None

@@ -42,6 +42,7 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
     require(caller, "write:credentials")
     found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
+    minting.require_enabled(owner)
     policy = organizations.policy_of(tx, caller.organization_id)
     policy.check("max_credentials_per_service_account", rows.count(tx, caller.organization_id, found.id))
     return _make(tx, caller, owner, spec)
@@ -323,7 +324,7 @@ def owner_of(tx: Tx, credential: Credential) -> Owner:
     account = directory_rows.find_service_account(tx, credential.organization_id, credential.owner_id)
     if account is None:
         raise not_found("service account")
-    return Owner("service_account", account.id, account.display_name, account.access_level, account.scopes)
+    return minting.as_owner(account)
 
 
 def _ended_at(tx: Tx, credential: Credential) -> Instant | None:

@@ -102,6 +102,7 @@ def import_keys(
         raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
     found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
+    minting.require_enabled(owner)
     # Nothing of a key narrows what its account may do, so one check is every key's.
     minting.check(tx, caller, owner, CredentialSpec(access_level="full"), direct=False)
     expiries = _expiries(tx, caller, keys)

@@ -44,6 +44,7 @@ class Owner:
     access_level: AccessLevel = "full"
     scopes: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,7 @@ def check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Insta
 
 
 def as_owner(account: ServiceAccount) -> Owner:
-    """A service account as the owner of credentials; account-disabled if it gets no new ones."""
-    if account.disabled_at is not None:
-        raise Problem(
-            "account-disabled",
-            "The service account is disabled. Enable it before it gets a new credential.",
-            reason="account disabled",
-        )
+    """A service account as the owner of credentials."""
     return Owner(
         "service_account",
         account.id,
@@ -130,7 +125,18 @@ def as_owner(account: ServiceAccount) -> Owner:
         account.access_level,
         account.scopes,
         account.projects,
+        account.disabled_at is not None,
     )
+
+
+def require_enabled(owner: Owner) -> None:
+    """Raise account-disabled unless the owner gets new secrets."""
+    if owner.disabled:
+        raise Problem(
+            "account-disabled",
+            "The service account is disabled. Enable it before it gets a new credential.",
+            reason="account disabled",
+        )
 
 
 def new_secret(tx: Tx, prefix: str) -> NewSecret:

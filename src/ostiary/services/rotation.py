@@ -15,7 +15,6 @@ from ostiary.services import credentials, minting, organizations
 from ostiary.services.audit import change
 from ostiary.services.credentials import Created
 from ostiary.storage import credentials as rows
-from ostiary.storage import directory as directory_rows
 from ostiary.storage import generations
 from ostiary.storage.store import Tx
 
@@ -61,23 +60,15 @@ def rotate(
         )
     if overlap is not None and not 0 <= overlap <= MAX_OVERLAP:
         raise invalid("/overlap", "out-of-range", "must be a length of time up to 30d")
-    if before.owner_kind == "service_account":
-        account = directory_rows.find_service_account(tx, before.organization_id, before.owner_id)
-        if account is not None:
-            minting.as_owner(account)
+    owner = credentials.owner_of(tx, before)
+    minting.require_enabled(owner)
     after = replace(
         before,
         expires_at=before.expires_at if expires_at is None else expires_at,
         generation=generations.last_number(tx, before.id) + 1,
         secret_created_at=tx.now,
     )
-    minting.check(
-        tx,
-        caller,
-        credentials.owner_of(tx, before),
-        credentials.spec_of(after),
-        direct=credentials.is_own(caller, before),
-    )
+    minting.check(tx, caller, owner, credentials.spec_of(after), direct=credentials.is_own(caller, before))
     if expires_at is not None:
         minting.check_lifetime(organizations.policy_of(tx, caller.organization_id), expires_at, tx.now)
     ends = [] if overlap is None else [tx.now + overlap]
