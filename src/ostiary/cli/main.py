@@ -226,6 +226,10 @@ def _refused(error: Any, called: Invocation) -> int:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
     elif error.status == 404 and (listed := _listing(error.detail, group)):
         hints = [f"`ostiary {listed} list` shows what there is."]
+    elif error.status == 404 and connection is not None and error.detail.startswith("There is nothing at"):
+        hints = [
+            f"Is {connection.url} right, which {connection.url_from} says? It names the service, without a path."
+        ]
     elif "earliest" in error.body:
         hints = [f"From {error.body['earliest']} on it can be deleted."]
     if error.status in (403, 404) and connection is not None and connection.organization is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ostiary.core.problem import Problem
@@ -61,7 +61,13 @@ def show_style(request: Request) -> Response:
     return answer(request, found, "text/css; charset=utf-8", {**PROTECTED, "cache-control": caching})
 
 
+def lead_in(_request: Request) -> Response:
+    """Whoever opens the address that `serve` prints finds the manual. The console will stand here."""
+    return RedirectResponse(ROOT, 303, {"cache-control": "no-store"})
+
+
 ROUTES: Final = (
+    Route("/", lead_in, methods=["GET"]),
     Route(ROOT, show_page, methods=["GET"]),
     Route(f"{ROOT}/style.css", show_style, methods=["GET"]),
     Route(f"{ROOT}/{{page:path}}", show_page, methods=["GET"]),
