@@ -43,6 +43,7 @@ def test_the_key_stays_in_its_file_where_one_is_named(service: Ostiary, tmp_path
     """§3 breaks: `--api-key-file` copies the key, or takes one that others can read."""
     file = tmp_path / "key"
     file.write_text(service.key)
+    file.chmod(0o644)  # whatever the umask is
     arguments = ["context", "add", "prod", "--url", service.url, "--api-key-file", str(file)]
     assert "chmod 600" in run_command(*arguments, code=2).stderr
     file.chmod(0o600)
