@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.conftest import unavailable
 from tests.house.source import ROOT
+from tests.servers import UnavailableError
 
 pytestmark = pytest.mark.full
 
@@ -66,7 +68,7 @@ def test_the_page_is_read_as_it_is_meant() -> None:
 def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
     """docs/from.md breaks: a step of the second or fourth document does something else than the page says."""
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+        unavailable(UnavailableError("curl is not installed: apt-get install curl"))
     binary = tmp_path / "bin"
     binary.mkdir()
     (binary / "ostiary").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ostiary.cli.main "$@"\n')
