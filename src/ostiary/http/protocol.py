@@ -24,7 +24,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _begun = False
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn names the kind
         super().connection_made(transport)
         self._await_head()
 
