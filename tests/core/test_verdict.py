@@ -242,7 +242,7 @@ def test_precedence() -> None:
     }
     for code, (of_facts, of_access) in mended.items():
         assert judge(facts, access).code == code
-        facts, access = replace(facts, **of_facts), replace(access, **of_access)
+        facts, access = replace(facts, **of_facts), access._replace(**of_access)
     assert judge(facts, access).code == "valid"
 
 

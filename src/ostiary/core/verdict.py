@@ -4,8 +4,7 @@ It runs on every request over cached facts and is never cached itself. It does n
 usage are the caller's business, after it.
 """
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from ostiary.core.address import Address, allowed
 from ostiary.core.instant import Instant
@@ -36,9 +35,8 @@ WRONG_PLACE: Final = frozenset(
 NO_SCOPES: Final[Scopes] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What is asked: by whose proof, when, from where, for what.
+class Access(NamedTuple):
+    """What is asked: by whose proof, when, from where, for what. A tuple, for one is made for every request.
 
     `digest` is that of the presented secret under the standing's pepper. `project` is an id of the
     credential's organization; a name that is no project there is `unknown_project`.
@@ -55,8 +53,7 @@ class Access:
     """The credential only asks who it is: nothing is touched, so no resource has to be named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Valid or not, and why. `standing` is there once the secret was proven; `scopes` are those on the target."""
 
     code: Code

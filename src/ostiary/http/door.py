@@ -19,6 +19,7 @@ from ostiary.core.address import Network
 from ostiary.core.problem import Problem, internal
 from ostiary.http import hotpath, messages
 from ostiary.http.hotpath import HotPath
+from ostiary.http.messages import Headers
 from ostiary.logs import where
 from ostiary.storage.store import Clock, Entropy
 
@@ -54,9 +55,9 @@ class Door:
         # Threads of their own: handlers that wait for the one writer do not keep verification waiting.
         self._threads = CapacityLimiter(COLD_THREADS)
         self._large = asyncio.Semaphore(LARGE_BODIES)
-        self._always = [(b"x-content-type-options", b"nosniff")]
+        self.always = [(b"x-content-type-options", b"nosniff")]
         if https:
-            self._always.append((b"strict-transport-security", b"max-age=31536000"))
+            self.always.append((b"strict-transport-security", b"max-age=31536000"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -66,12 +67,12 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
             return
         path: bytes = scope["raw_path"]
-        problem = _unacceptable(scope, path)
+        problem = _unacceptable(path, scope["query_string"], scope["headers"])
         if problem is not None:
             if path.startswith(hotpath.AUTHORIZE_NGINX):
                 # auth_request knows three statuses; any other would become a 500.
                 refusal = messages.wire(403, [messages.NO_STORE, (b"x-auth-error", b"invalid_request")])
-                await _send(refusal, send, self._always)
+                await _send(refusal, send, self.always)
             else:
                 await self._refuse(problem, send)
             return
@@ -79,6 +80,18 @@ class Door:
             await self._answer_hot(scope, path, receive, send)
         else:
             await self._answer(scope, receive, send)
+
+    def answer_now(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
+    ) -> bytes | None:
+        """What a hot address answers from memory; None for all that has to come through `__call__`."""
+        path, _, query = target.partition(b"?")
+        if b"#" in target or _unacceptable(path, query, headers) is not None:
+            return None
+        try:
+            return self._hot.answer(method, target, headers, body, peer)
+        except Exception:
+            return None  # it is met again, and logged, there
 
     async def _answer_hot(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
         query: bytes = scope["query_string"]
@@ -102,14 +115,14 @@ class Door:
                 "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
             )
             answer = messages.problem_wire(internal(), request_id)
-        await _send(answer, send, self._always, head=method == b"HEAD")
+        await _send(answer, send, self.always, head=method == b"HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         request_id = self._request_id()
         peer = scope["client"][0] if scope["client"] else None
-        address = messages.address_of(peer, scope["headers"], self._trusted)
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "address": address}
+        origin = self._hot.origin(peer, scope["headers"])
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "origin": origin}
         status = 500
         begun = False
 
@@ -119,7 +132,7 @@ class Door:
                 status, begun = message["status"], True
                 message["headers"] = [
                     *message["headers"],
-                    *self._always,
+                    *self.always,
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)
@@ -151,7 +164,7 @@ class Door:
             status=status,
             duration_ms=round((time.perf_counter() - started) * 1000, 1),
             request_id=request_id,
-            address=None if address is None else str(address),
+            address=origin.text,
         )
 
     def _request_id(self) -> str:
@@ -160,13 +173,11 @@ class Door:
     async def _refuse(self, problem: Problem, send: Send, request_id: str | None = None) -> None:
         # What was sent beyond this point is not read: the connection ends with the answer.
         extra = [(b"connection", b"close")] if problem.status in (400, 408, 413, 414, 431) else []
-        await _send(messages.problem_wire(problem, request_id, extra), send, self._always)
+        await _send(messages.problem_wire(problem, request_id, extra), send, self.always)
 
 
-def _unacceptable(scope: Scope, raw: bytes) -> Problem | None:
+def _unacceptable(raw: bytes, query: bytes, headers: Headers) -> Problem | None:
     """What no address takes."""
-    headers = scope["headers"]
-    query: bytes = scope["query_string"]
     if len(raw) + len(query) + 1 > messages.MAX_TARGET:
         return Problem("uri-too-long", "The request target is longer than 8 KiB.")
     if len(headers) > messages.MAX_FIELDS:

@@ -12,24 +12,27 @@ import orjson
 
 from ostiary.core import secret
 from ostiary.core.access_rule import is_rule_name
-from ostiary.core.address import Address, Network
+from ostiary.core.address import Network
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing, label_of
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
 from ostiary.http import messages, telling
-from ostiary.http.messages import NO_STORE, Headers, Presented
+from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
-from ostiary.storage.volatile import Counts, Facts, Handle, Occasion
+from ostiary.storage.volatile import Counts, Facts, Handle, Mark, Occasion
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
 AUTHORIZE: Final = b"/v1/authorize/"
 AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
+MAY_VERIFY: Final = frozenset({"verify:credentials"})
 FORWARD_AUTH: Final = b"/v1/authorize"
 """Whoever asks there passes on the fields of somebody else's request."""
 JSON: Final = (b"content-type", b"application/json")
+MAX_TOLD: Final = 10_000
+"""How many credentials' descriptions are kept as they are sent."""
 
 
 class _Cold(Exception):  # noqa: N818 - not an error: a fact is not in memory
@@ -92,7 +95,8 @@ class HotPath:
         self._clock = clock
         self._peppers = installation.keyring.peppers
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
-        self._trusted = trusted
+        self.origin = messages.origins(trusted)
+        self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
         self._in_memory = _InMemory(facts)
         self._in_database = _InDatabase(facts)
 
@@ -120,14 +124,15 @@ class HotPath:
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
             return messages.problem_wire(problem)
 
-    def identify(self, given: Presented, question: Question, via: str) -> Verdict:
+    def identify(self, given: Presented, origin: Origin, via: str, about_itself: bool = False) -> Verdict:
         """Judge the presented credential of a request to any other address, in a thread; counted.
 
         Raises the Problem that answers the request where there is no valid credential.
         """
         if not self.facts.current():
             self.facts.catch_up()
-        return self._identify(given, question, via, self._in_database)
+        question = Question(origin.address, about_itself=about_itself)
+        return self._identify(given, question, origin, via, self._in_database)
 
     # One request
 
@@ -148,24 +153,21 @@ class HotPath:
         try:
             if messages.carries_query_credential(query):
                 raise messages.conflicting()
-            address = messages.address_of(peer, headers, self._trusted)
+            origin = self.origin(peer, headers)
             if path == VERIFY:
                 if method != b"POST":
                     return _wrong_method(b"POST")
-                return self._verify(headers, body, address, find)
+                return self._verify(headers, body, origin, find)
             if method != b"GET":
                 return _wrong_method(b"GET")
-            return self._capabilities(headers, address, find)
+            return self._capabilities(headers, origin, find)
         except Problem as problem:
             return messages.problem_wire(problem)
 
-    def _verify(self, headers: Headers, body: bytes, address: Address | None, find: _Find) -> bytes:
+    def _verify(self, headers: Headers, body: bytes, origin: Origin, find: _Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
         asking = self._identify(
-            messages.presented(headers),
-            Question(address, frozenset({"verify:credentials"})),
-            "verify",
-            find,
+            messages.presented(headers), Question(origin.address, MAY_VERIFY), origin, "verify", find
         )
         assert asking.standing is not None
         asked = read_question(headers, body)
@@ -174,13 +176,19 @@ class HotPath:
             home = asking.standing.organization
             if not home.operator and verdict.standing.organization.id != home.id:
                 verdict = UNKNOWN
-        if asked.count:
-            self._note(verdict, asked.credential, asked.question.address, "verify", asking.standing)
+        if asked.counted:
+            self._note(verdict, asked.address_text, "verify", asking.standing)
+        if verdict.standing is not None and verdict.valid:
+            return messages.wire(200, [JSON, NO_STORE], self._described_verdict(verdict, verdict.standing))
         return messages.wire(200, [JSON, NO_STORE], orjson.dumps(telling.verify_body(verdict)))
 
-    def _capabilities(self, headers: Headers, address: Address | None, find: _Find) -> bytes:
+    def _capabilities(self, headers: Headers, origin: Origin, find: _Find) -> bytes:
         verdict = self._identify(
-            messages.presented(headers), Question(address, about_itself=True), "capabilities", find
+            messages.presented(headers),
+            Question(origin.address, about_itself=True),
+            origin,
+            "capabilities",
+            find,
         )
         assert verdict.standing is not None
         fields = [JSON, NO_STORE, *telling.superseded(verdict.standing)]
@@ -198,7 +206,7 @@ class HotPath:
             )
         status, error, verdict = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return messages.wire(200, _admitted(verdict))
+            return self._admitted(verdict)
         auth_error = (b"x-auth-error", error.encode())
         if status == 400:
             problem = Problem("invalid-request", telling.ADVICE.get(error, "The request cannot be judged."))
@@ -218,7 +226,7 @@ class HotPath:
         )
         status, error, verdict = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return messages.wire(200, _admitted(verdict))
+            return self._admitted(verdict)
         fields = [NO_STORE, (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode())]
         if status == 401:
             fields.append(
@@ -236,7 +244,7 @@ class HotPath:
         """Method and target of the request that a proxy asks about; an error's name if they cannot be believed."""
         if not needed:
             return None
-        if not messages.is_trusted(peer, self._trusted):
+        if not self.origin(peer, ()).by_proxy:
             return "untrusted_proxy"
         its_method, its_target = messages.header(headers, method), messages.header(headers, target)
         if not its_method or not its_target:
@@ -254,7 +262,7 @@ class HotPath:
         """Status (200, 400, 401, 403), the name of the error, and the verdict."""
         rule_name = name.decode("latin-1")
         rule = self.facts.rule(rule_name) if rule_name == "-" or is_rule_name(rule_name) else None
-        address = messages.address_of(peer, headers, self._trusted)
+        origin = self.origin(peer, headers)
         given = messages.presented(headers)
         if given.presence in ("conflict", "empty"):
             return 400, "invalid_request", MALFORMED
@@ -262,18 +270,18 @@ class HotPath:
             return 400, described, MALFORMED
         if given.presence == "none":
             return 401, "missing", MALFORMED
-        question = Question(address)
+        question = Question(origin.address)
         refusal = "" if rule is not None else "no_such_rule"
         if rule is not None and described is not None and rule.name != "-":
-            question, refusal = of_rule(rule, described, address)
+            question, refusal = of_rule(rule, described, origin.address)
         verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
             refusal = not_for(rule, verdict.standing)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
             # The credential is good, the request is not: say so, but only to a good credential.
-            self._note(verdict, given.text, address, "authorize", refused=refusal)
+            self._note(verdict, origin.text, "authorize", refused=refusal)
             return 403, refusal, verdict
-        self._note(verdict, given.text, address, "authorize")
+        self._note(verdict, origin.text, "authorize")
         if verdict.valid:
             return 200, "", verdict
         if verdict.code in WRONG_PLACE:
@@ -286,6 +294,7 @@ class HotPath:
         self,
         given: Presented,
         question: Question,
+        origin: Origin,
         via: str,
         find: _Find,
     ) -> Verdict:
@@ -302,7 +311,7 @@ class HotPath:
         ):
             # Its only target is its project; these addresses are about the organization.
             verdict = Verdict("project_not_allowed", verdict.standing)
-        self._note(verdict, given.text, question.address, via)
+        self._note(verdict, origin.text, via)
         if verdict.valid:
             return verdict
         if verdict.code in WRONG_PLACE:
@@ -344,44 +353,70 @@ class HotPath:
     def _note(
         self,
         verdict: Verdict,
-        text: bytes,
-        address: Address | None,
+        at: str | None,
         via: str,
         asking: Standing | None = None,
         refused: str = "",
     ) -> None:
         """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator."""
         standing = verdict.standing
-        at = None if address is None else str(address)
+        reason = refused or verdict.code
+        now = self._clock()
+        mark: Mark
         if standing is None:
-            occasion = Occasion(
-                False,
-                verdict.code,
-                at,
-                via,
-                organization_id=None if asking is None else asking.organization.id,
-            )
-        else:
-            occasion = Occasion(
-                verdict.valid and not refused,
-                refused or verdict.code,
-                at,
-                via,
-                organization_id=standing.organization.id,
-                credential_id=standing.credential_id,
-                access_id=standing.access_id,
-                rotated=standing.rotated,
-                credential=label_of(standing.name, standing.last6),
-                display=telling.display_of(standing),
-                actor_type=standing.principal.kind,
-                actor_id=standing.principal.id,
-            )
-        self.counts.add(occasion, self._clock())
+            home = None if asking is None else asking.organization.id
+            mark = (reason, at, via, home)
+            if not self.counts.again(mark, now):
+                self.counts.add(Occasion(False, reason, at, via, organization_id=home), now, mark)
+            return
+        mark = (reason, at, via, standing.access_id, standing.credential_id, standing.rotated)
+        if not self.counts.again(mark, now):
+            self.counts.add(_occasion(standing, reason, at, via), now, mark)
+
+    # What is told of a good credential, kept as it is sent
+
+    def _admitted(self, verdict: Verdict) -> bytes:
+        """The whole answer to a proxy."""
+        standing = verdict.standing
+        assert standing is not None
+        key = (standing.access_id, verdict.project, True)
+        told = self._told.get(key)
+        if told is not None and told[0] is standing:
+            return told[1]
+        fields = [NO_STORE, *telling.identity(verdict), *telling.superseded(standing)]
+        return self._keep(key, standing, messages.wire(200, fields))
+
+    def _described_verdict(self, verdict: Verdict, standing: Standing) -> bytes:
+        """The body of an answer to a resource server."""
+        key = (standing.access_id, verdict.project, False)
+        told = self._told.get(key)
+        if told is not None and told[0] is standing:
+            return told[1]
+        return self._keep(key, standing, orjson.dumps(telling.verify_body(verdict)))
+
+    def _keep(self, key: tuple[str, str | None, bool], standing: Standing, answer: bytes) -> bytes:
+        """Derived from the standing alone and good for that one only, so it is no verdict that is kept."""
+        if len(self._told) >= MAX_TOLD:
+            self._told.clear()
+        self._told[key] = standing, answer
+        return answer
 
 
-def _admitted(verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    assert verdict.standing is not None
-    return [NO_STORE, *telling.identity(verdict), *telling.superseded(verdict.standing)]
+def _occasion(standing: Standing, reason: str, at: str | None, via: str) -> Occasion:
+    return Occasion(
+        reason == "valid",
+        reason,
+        at,
+        via,
+        organization_id=standing.organization.id,
+        credential_id=standing.credential_id,
+        access_id=standing.access_id,
+        rotated=standing.rotated,
+        credential=label_of(standing.name, standing.last6),
+        display=telling.display_of(standing),
+        actor_type=standing.principal.kind,
+        actor_id=standing.principal.id,
+    )
 
 
 _NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}

@@ -5,10 +5,10 @@ It owns: where a credential is read from, whose address counts, strict JSON, the
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -32,6 +32,10 @@ MAX_DEPTH: Final = 32
 MAX_INTEGER: Final = 2**53
 MAX_VALUES: Final = 25_000
 """Members and elements of a whole body. The largest import has some 20,000."""
+REMEMBERED_ORIGINS: Final = 8192
+MAX_REMEMBERED_FIELD: Final = 128
+MAX_PLAIN: Final = 4096
+"""Bytes of a body that is read the quick way."""
 MAX_ERRORS: Final = 100
 """Fields named in one answer: a wrong import could have thousands."""
 
@@ -49,8 +53,7 @@ _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 Presence = Literal["one", "none", "conflict", "empty", "unusable"]
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """What credential a request carries. `conflict`: different ones at once; `unusable`: not ours to read."""
 
     presence: Presence
@@ -106,16 +109,42 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return values[0] if len(values) == 1 else None
 
 
-def address_of(peer: str | None, headers: Headers, trusted: tuple[Network, ...]) -> Address | None:
-    """Whose address counts for this request (see `core.address.client_address`)."""
-    if not trusted:
-        return client_address(peer, (), trusted)
-    values = tuple(value.decode("latin-1") for key, value in headers if key == b"x-forwarded-for")
-    return client_address(peer, values, trusted)
+class Origin(NamedTuple):
+    """Where a request comes from."""
+
+    address: Address | None
+    """Whose address counts (see `core.address.client_address`); None: undetermined."""
+    text: str | None
+    """The same as it is written."""
+    by_proxy: bool
+    """Whether the peer is a trusted proxy: what it says of the request that it forwards is believed."""
 
 
-def is_trusted(peer: str | None, trusted: tuple[Network, ...]) -> bool:
-    return trusts(peer, trusted)
+Origins = Callable[[str | None, Headers], Origin]
+
+
+def origins(trusted: tuple[Network, ...]) -> Origins:
+    """A function that tells the origin of a request from its peer and its fields.
+
+    Reading an address costs as much as judging a key, so those of the last some thousand are remembered.
+    """
+
+    def read(peer: str | None, forwarded: tuple[bytes, ...]) -> Origin:
+        address = client_address(peer, tuple(value.decode("latin-1") for value in forwarded), trusted)
+        return Origin(address, None if address is None else str(address), trusts(peer, trusted))
+
+    remembered = lru_cache(maxsize=REMEMBERED_ORIGINS)(read)
+
+    def origin(peer: str | None, headers: Headers) -> Origin:
+        if not trusted:
+            return remembered(peer, ())
+        forwarded = tuple(value for key, value in headers if key == b"x-forwarded-for")
+        # Clients write these fields: long ones are not kept.
+        if len(forwarded) > 1 or (forwarded and len(forwarded[0]) > MAX_REMEMBERED_FIELD):
+            return read(peer, forwarded)
+        return remembered(peer, forwarded)
+
+    return origin
 
 
 def carries_query_credential(query: bytes) -> bool:
@@ -145,6 +174,9 @@ def strict_json(raw: bytes) -> Any:
     Duplicate members, NaN, infinities, integers above 2⁵³, nesting over 32 and more than 25,000 values are
     invalid-json (400); lone surrogates and NUL in text are field errors (422).
     """
+    value = _plain_json(raw)
+    if value is not None:
+        return value
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -164,6 +196,33 @@ def strict_json(raw: bytes) -> Any:
         ) from None
     _check_text(value)
     return value
+
+
+def _plain_json(raw: bytes) -> dict[str, Any] | None:
+    """The quick way for a small flat object of texts, lists of texts, true, false and null; None for anything else.
+
+    Without a backslash each text stands between two quotes and holds no NUL and no half of a pair. A member that
+    stood twice was read once, so more quotes were written than the texts that were found need.
+    """
+    if len(raw) > MAX_PLAIN or b"\\" in raw:
+        return None
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if type(value) is not dict:
+        return None
+    texts = len(value)
+    for each in value.values():
+        if type(each) is str:
+            texts += 1
+        elif type(each) is list:
+            if not all(type(part) is str for part in each):
+                return None
+            texts += len(each)
+        elif each is not None and type(each) is not bool:
+            return None
+    return value if raw.count(b'"') == 2 * texts else None
 
 
 def _check_size(text: str) -> None:

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with what a door on the internet needs: a head has a size and a time, trailers count for nothing.
+"""uvicorn's HTTP protocol with what a door on the internet needs: a head has a size and a time, a connection
+that says nothing or reads nothing is ended, trailers count for nothing, and there are only so many connections.
 
 It leans on the callbacks of one pinned version of uvicorn; a test guards each of them.
 """
@@ -6,42 +7,75 @@ It leans on the callbacks of one pinned version of uvicorn; a test guards each o
 import asyncio
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from ostiary.core.problem import Problem
 from ostiary.http import messages
+from ostiary.http.direct import DirectProtocol
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a head that are read before it is whole; the door's own limits lie below."""
 HEAD_SECONDS: Final = 15.0
+KEEP_ALIVE_SECONDS: Final = 75.0
+WRITE_SECONDS: Final = 30.0
+"""Who does not read an answer for so long is cut off."""
+MAX_CONNECTIONS: Final = 10_000
 
 
-class GuardedProtocol(HttpToolsProtocol):
-    """One connection. Fields that come after the body (RFC 9110 §6.5) are not header fields and are dropped."""
+class GuardedProtocol(DirectProtocol):
+    """One connection. Fields that come after the body (RFC 9110 §6.5) are not header fields and are dropped.
+
+    Time is looked at by one timer of the connection, not by one of each request: what is due is noticed at
+    most `HEAD_SECONDS` late.
+    """
+
+    max_connections = MAX_CONNECTIONS
+    """Of one process."""
 
     _head = 0
     _in_head = True
     _begun = False
+    _due: float | None = None
+    """When the client must have sent what we wait for; None: it is our turn."""
+    _stuck_since: float | None = None
+    """Since when the client has not read what we sent."""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn names the kind
         super().connection_made(transport)
-        self._await_head()
+        self._due = self.loop.time() + HEAD_SECONDS
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
+        if len(self.connections) > self.max_connections:
+            self._refuse(Problem("unavailable", "There are too many connections; try again."))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        new = self._in_head and not self._begun
         if self._in_head:
-            if self._timer is None:
-                self._await_head()
             self._head += len(data)
         super().data_received(data)
+        if not self._in_head:
+            self._due = None  # the door waits for bodies
+            return
         # What arrives at once may hold several whole requests: only what is beyond it is too much.
-        if self._in_head and self._head > MAX_HEAD + len(data) and not self.transport.is_closing():
+        if self._head > MAX_HEAD + len(data) and not self.transport.is_closing():
             too_large = Problem("header-fields-too-large", "The head of the request is larger than 16 KiB.")
             self._refuse(too_large)
+        if not self._begun:
+            self._due = self.loop.time() + KEEP_ALIVE_SECONDS
+        elif new or self._due is None:
+            self._due = self.loop.time() + HEAD_SECONDS
+
+    def pause_writing(self) -> None:
+        self._stuck_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         self._in_head, self._begun, self._head = True, True, 0
@@ -53,27 +87,33 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._stop_waiting()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head, self._begun, self._head = True, False, 0
 
-    def _await_head(self) -> None:
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_head and not self._begun:
+            self._due = self.loop.time() + KEEP_ALIVE_SECONDS
 
-    def _too_slow(self) -> None:
-        if self._begun and not self.transport.is_closing():
-            self._refuse(Problem("request-timeout", "The head of the request did not arrive in time."))
-        else:
-            self.transport.close()  # nothing was asked, so nothing is answered
+    def _look(self) -> None:
+        """Cut off whoever keeps us waiting; else look again when there may be a reason."""
+        now = self.loop.time()
+        if self._stuck_since is not None and now - self._stuck_since > WRITE_SECONDS:
+            self.transport.abort()
+            return
+        waiting = self._due is not None and (self.cycle is None or self.cycle.response_complete)
+        if waiting and self._due is not None and now >= self._due:
+            if self._begun and not self.transport.is_closing():
+                self._refuse(Problem("request-timeout", "The head of the request did not arrive in time."))
+            else:
+                self.transport.close()  # nothing was asked, so nothing is answered
+            return
+        again = HEAD_SECONDS if self._due is None else min(HEAD_SECONDS, max(self._due - now, 0.01))
+        self._timer = self.loop.call_later(again, self._look)
 
     def _refuse(self, problem: Problem) -> None:
         self.transport.write(messages.problem_wire(problem, extra=[(b"connection", b"close")]))
         self.transport.close()
-
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -1,7 +1,6 @@
 """What is asked about a credential: by the body of `/v1/verify`, or by an access rule about a forwarded request."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ostiary.core.access_rule import AccessRule, AmbiguousPathError, read_path
 from ostiary.core.address import Address, parse_address
@@ -16,8 +15,7 @@ VERIFY_FIELDS: Final = frozenset({"credential", "ip", "scopes", "project", "reso
 MAX_SCOPES: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked about a credential, before names are resolved."""
 
     address: Address | None
@@ -27,11 +25,11 @@ class Question:
     about_itself: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     credential: bytes
     question: Question
-    count: bool
+    address_text: str | None
+    counted: bool
 
 
 def read_question(headers: Headers, body: bytes) -> Asked:
@@ -82,6 +80,7 @@ def read_question(headers: Headers, body: bytes) -> Asked:
     return Asked(
         credential.encode(),
         Question(address, frozenset(scopes), project, resource),
+        None if address is None else str(address),
         bool(count),
     )
 

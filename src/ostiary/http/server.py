@@ -16,12 +16,12 @@ import uvicorn
 
 from ostiary.config import ConfigurationError, Wrong
 from ostiary.http.app import build
+from ostiary.http.direct import seam_holds
 from ostiary.http.installation import Opened, remember
-from ostiary.http.protocol import GuardedProtocol
+from ostiary.http.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
 
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 20
-KEEP_ALIVE_SECONDS = 75
 
 
 class _Server(uvicorn.Server):
@@ -99,13 +99,17 @@ def serve(opened: Opened, announce: Callable[[str], Any]) -> int:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=int(KEEP_ALIVE_SECONDS),
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)
     if trusted:
         structlog.get_logger().info("trusted proxies", detail=trusted)
+    if not seam_holds():
+        structlog.get_logger().warning(
+            "slow", detail=f"uvicorn {uvicorn.__version__} is not the one that the direct adapter knows"
+        )
     gc.collect()
     gc.freeze()
     server = _Server(config, lambda: announce(settings.public_url))

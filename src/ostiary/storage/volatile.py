@@ -301,6 +301,10 @@ class Occasion:
     actor_id: str | None = None
 
 
+Mark = tuple[str | bool | None, ...]
+"""A short name of an occasion, made for every request; the occasion itself is told once."""
+
+
 @dataclass(slots=True)
 class Counts:
     """Uses and refusals in memory until they are written, every some seconds; a crash loses at most those.
@@ -310,16 +314,32 @@ class Counts:
 
     capacity: int = 20_000
     _counts: dict[Occasion, Count] = field(default_factory=dict)
+    _marked: dict[Mark, Count] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, occasion: Occasion, now: Instant) -> None:
+    def again(self, mark: Mark, now: Instant) -> bool:
+        """Count once more what was counted under this mark since the last writing; False: not counted."""
         with self._lock:
-            self._merge(occasion, Count(1, now, now))
+            count = self._marked.get(mark)
+            if count is None:
+                return False
+            count.number += 1
+            if now > count.last:
+                count.last = now
+            return True
+
+    def add(self, occasion: Occasion, now: Instant, mark: Mark | None = None) -> None:
+        """Count an occasion, and know it by its mark from now on."""
+        with self._lock:
+            count = self._merge(occasion, Count(1, now, now))
+            if mark is not None and len(self._marked) < self.capacity:
+                self._marked[mark] = count
 
     def take(self) -> dict[Occasion, Count]:
         """Everything counted so far; counting begins anew."""
         with self._lock:
             taken, self._counts = self._counts, {}
+            self._marked.clear()
         return taken
 
     def give_back(self, taken: dict[Occasion, Count]) -> None:
@@ -328,14 +348,15 @@ class Counts:
             for occasion, count in taken.items():
                 self._merge(occasion, count)
 
-    def _merge(self, occasion: Occasion, count: Count) -> None:
+    def _merge(self, occasion: Occasion, count: Count) -> Count:
         present = self._counts.get(occasion)
         if present is None and len(self._counts) >= self.capacity:
             occasion = Occasion(occasion.accepted, occasion.reason, None, occasion.via, display="many")
             present = self._counts.get(occasion)
         if present is None:
             self._counts[occasion] = count
-        else:
-            present.number += count.number
-            present.first = min(present.first, count.first)
-            present.last = max(present.last, count.last)
+            return count
+        present.number += count.number
+        present.first = min(present.first, count.first)
+        present.last = max(present.last, count.last)
+        return present

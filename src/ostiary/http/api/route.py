@@ -29,7 +29,6 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
-from ostiary.http.question import Question
 from ostiary.http.telling import display_of, superseded
 from ostiary.services import answers, audit, callers, organizations
 from ostiary.storage.store import Store, Tx
@@ -197,8 +196,8 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     scope = request.scope
     hot = wiring(request).hot
     headers = scope["headers"]
-    address = scope["state"]["address"]
-    verdict = hot.identify(messages.presented(headers), Question(address, about_itself=about_itself), "api")
+    origin = scope["state"]["origin"]
+    verdict = hot.identify(messages.presented(headers), origin, "api", about_itself)
     standing = verdict.standing
     assert standing is not None
     agent = messages.header(headers, b"user-agent") or b""
@@ -214,7 +213,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         expires_at=standing.lasts_until,
         networks=standing.networks,
         operator_admin=standing.organization.operator and standing.is_admin(),
-        address=address,
+        address=origin.address,
         user_agent=_printable(agent),
         request_id=scope["state"]["request_id"],
     )

@@ -1,0 +1,131 @@
+"""The second adapter of the hot path: hot addresses answered from uvicorn's parser, with one write and no task.
+
+It owns no rule. `Door.answer_now` says what is answered; None, and whatever is not plain (a body that does not
+come with its head, a request that waits behind another, a slow reader), goes on to the application as if this
+class were not there. So it can be dropped: `GuardedProtocol` then stands on uvicorn's class itself.
+"""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+import uvicorn
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from ostiary.http import hotpath, messages
+from ostiary.http.door import Door
+
+UVICORN: Final = "0.54.0"
+"""The version whose protocol class this was written against."""
+LEANS_ON: Final = (
+    "connection_made",
+    "connection_lost",
+    "data_received",
+    "on_message_begin",
+    "on_url",
+    "on_header",
+    "on_headers_complete",
+    "on_body",
+    "on_message_complete",
+    "pause_writing",
+    "resume_writing",
+)
+
+
+def seam_holds() -> bool:
+    """Whether uvicorn is the one that this class leans on. If not, everything goes through the application."""
+    return uvicorn.__version__ == UVICORN and all(
+        callable(getattr(HttpToolsProtocol, each, None)) for each in LEANS_ON
+    )
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """One connection. `_held` is true while the request at hand may still be answered here."""
+
+    _held = False
+    _head_read = False
+    _body = b""
+    _common: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door = config.loaded_app if isinstance(config.loaded_app, Door) and seam_holds() else None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._held and self._head_read:
+            self._pass_on()  # the rest of the body comes later: the application waits better
+
+    def on_message_begin(self) -> None:
+        idle = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+        if self._door is None or not idle:
+            super().on_message_begin()
+            return
+        self._held, self._head_read, self._body = True, False, b""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+
+    def on_headers_complete(self) -> None:
+        if not self._held:
+            super().on_headers_complete()
+            return
+        self._head_read = True
+        parser = self.parser
+        if (
+            not hotpath.is_hot(self.url.partition(b"?")[0])
+            or self.expect_100_continue
+            or parser.should_upgrade()
+            or not parser.should_keep_alive()
+            or parser.get_http_version() != "1.1"
+            or parser.get_method() == b"HEAD"
+        ):
+            self._pass_on()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._held:
+            super().on_body(body)
+            return
+        self._body += body
+        if len(self._body) > messages.MAX_BODY:
+            self._pass_on()
+
+    def on_message_complete(self) -> None:
+        if self._held:
+            assert self._door is not None
+            peer = self.client[0] if self.client else None
+            method = self.parser.get_method()
+            answer = self._door.answer_now(method, self.url, self.headers, self._body, peer)
+            if answer is not None:
+                self._held = False
+                self._write(answer)
+                return
+            self._pass_on()
+        super().on_message_complete()
+
+    def _pass_on(self) -> None:
+        """Tell uvicorn what was held back, from the beginning."""
+        self._held = False
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)  # the scope holds the list
+        super().on_headers_complete()
+        if self._body:
+            super().on_body(self._body)
+
+    def _write(self, answer: bytes) -> None:
+        """The answer with the fields that every answer has, after its first line."""
+        assert self._door is not None
+        defaults, lines = DirectProtocol._common
+        if defaults is not self.server_state.default_headers:  # a new list each second: it holds the date
+            defaults = self.server_state.default_headers
+            lines = b"".join(b"%s: %s\r\n" % field for field in (*defaults, *self._door.always))
+            DirectProtocol._common = defaults, lines
+        end = answer.index(b"\r\n") + 2
+        self.transport.write(b"".join((answer[:end], lines, answer[end:])))
