@@ -261,6 +261,14 @@ class Standing:
 
     def status(self, now: Instant) -> CredentialStatus:
         """The credential's, for whoever holds this secret: one that a rotation has ended is a revoked one."""
+        if (
+            self.revoked_at is None
+            and self.deactivated_at is None
+            and self.ended_at is None
+            and (self.expires_at is None or self.expires_at > now)
+            and (self.ends_at is None or self.ends_at > now)
+        ):
+            return "active"
         if not _not_over(self.ends_at, self.ended_at, now):
             return "revoked"
         return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)

@@ -80,7 +80,7 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
         return Verdict(status, standing)
     if standing.principal.barred or standing.organization.suspended_at is not None:
         return Verdict("disabled", standing)
-    if not allowed(access.address, standing.networks):
+    if standing.networks and not allowed(access.address, standing.networks):
         return Verdict("ip_not_allowed", standing)
     project = access.project or standing.project_id
     if access.unknown_project or (standing.project_id is not None and project != standing.project_id):
@@ -89,15 +89,14 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
     if limited and project not in limited and not (project is None and access.about_itself):
         return Verdict("project_not_allowed", standing)
     scopes = standing.allowed(project)
-    missing = access.scopes - scopes
+    missing = access.scopes - scopes if access.scopes else NO_SCOPES
     if missing and not (missing <= EVERYTHING and _unlimited(standing)):
         return Verdict("insufficient_scope", standing, missing=missing)
-    if not access.about_itself and not (
-        resource_matches(standing.resources, access.resource)
-        and resource_matches(standing.principal.resources, access.resource)
-    ):
-        return Verdict("resource_not_allowed", standing)
-    return Verdict("valid", standing, scopes, project=project)
+    if not access.about_itself:
+        for patterns in (standing.resources, standing.principal.resources):
+            if patterns and not resource_matches(patterns, access.resource):
+                return Verdict("resource_not_allowed", standing)
+    return Verdict("valid", standing, scopes, NO_SCOPES, project)
 
 
 def _unlimited(standing: Standing) -> bool:

@@ -193,7 +193,7 @@ def _unacceptable(raw: bytes, query: bytes, headers: Headers) -> Problem | None:
         return Problem("header-fields-too-large", "The header fields are larger than 16 KiB.")
     if hosts != 1:
         return Problem("invalid-request", "A request has one Host field.")
-    if messages.bad_target(raw) or messages.bad_target(query):
+    if messages.bad_target(raw) or (query and messages.bad_target(query)):
         return Problem(
             "invalid-request", "The request target has a control character or a bad percent-encoding."
         )

@@ -31,6 +31,7 @@ MAY_VERIFY: Final = frozenset({"verify:credentials"})
 FORWARD_AUTH: Final = b"/v1/authorize"
 """Whoever asks there passes on the fields of somebody else's request."""
 JSON: Final = (b"content-type", b"application/json")
+VERDICT_HEAD: Final = messages.wire(200, [JSON, NO_STORE]).replace(b"length: 0", b"length: %d")
 MAX_TOLD: Final = 10_000
 """How many credentials' descriptions are kept as they are sent."""
 
@@ -179,8 +180,10 @@ class HotPath:
         if asked.counted:
             self._note(verdict, asked.address_text, "verify", asking.standing)
         if verdict.standing is not None and verdict.valid:
-            return messages.wire(200, [JSON, NO_STORE], self._described_verdict(verdict, verdict.standing))
-        return messages.wire(200, [JSON, NO_STORE], orjson.dumps(telling.verify_body(verdict)))
+            told = self._described_verdict(verdict, verdict.standing)
+        else:
+            told = orjson.dumps(telling.verify_body(verdict))
+        return VERDICT_HEAD % len(told) + told
 
     def _capabilities(self, headers: Headers, origin: Origin, find: _Find) -> bytes:
         verdict = self._identify(
@@ -339,14 +342,14 @@ class HotPath:
         return judge(
             standing,
             Access(
-                digest=secret.digest(text, pepper),
-                now=self._clock(),
-                address=question.address,
-                scopes=question.scopes,
-                project=project,
-                unknown_project=unknown,
-                resource=question.resource,
-                about_itself=question.about_itself,
+                secret.digest(text, pepper),
+                self._clock(),
+                question.address,
+                question.scopes,
+                project,
+                unknown,
+                question.resource,
+                question.about_itself,
             ),
         )
 

@@ -162,6 +162,8 @@ def bad_target(target: bytes) -> bool:
 def is_json(headers: Headers) -> bool:
     """Whether the body is declared as JSON (parameters such as charset do not matter)."""
     value = header(headers, b"content-type")
+    if value == b"application/json":
+        return True
     return value is not None and value.partition(b";")[0].strip().lower() == b"application/json"
 
 

@@ -1,6 +1,6 @@
 """What is asked about a credential: by the body of `/v1/verify`, or by an access rule about a forwarded request."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ostiary.core.access_rule import AccessRule, AmbiguousPathError, read_path
 from ostiary.core.address import Address, parse_address
@@ -11,7 +11,8 @@ from ostiary.core.verdict import NO_SCOPES
 from ostiary.http import messages
 from ostiary.http.messages import Headers
 
-VERIFY_FIELDS: Final = frozenset({"credential", "ip", "scopes", "project", "resource", "audience", "count"})
+TEXTS: Final = ("credential", "ip", "project", "resource", "audience")
+VERIFY_FIELDS: Final = frozenset({*TEXTS, "scopes", "count"})
 MAX_SCOPES: Final = 100
 
 
@@ -39,50 +40,64 @@ def read_question(headers: Headers, body: bytes) -> Asked:
     value = messages.strict_json(body)
     if not isinstance(value, dict):
         raise invalid_fields((FieldError("", "wrong-type", "must be an object"),))
+    credential, ip, scopes = value.get("credential"), value.get("ip"), value.get("scopes")
+    errors = () if _of_form(value) else _errors(value)
+    address = None
+    if isinstance(ip, str):
+        try:
+            address = parse_address(ip)
+        except ValueError as error:
+            errors = (*errors, FieldError("/ip", "invalid", str(error)))
+    if errors or credential is None:
+        raise invalid_fields(errors)
+    return Asked(
+        credential.encode(),
+        Question(
+            address,
+            frozenset(scopes) if scopes else NO_SCOPES,
+            value.get("project"),
+            value.get("resource"),
+        ),
+        None if address is None else str(address),
+        value.get("count") is not False,
+    )
+
+
+def _of_form(value: dict[str, Any]) -> bool:
+    """Whether `_errors` has nothing to say, in the time that every request has."""
+    for name, given in value.items():
+        if name in TEXTS:
+            if type(given) is not str and (given is not None or name == "credential"):
+                return False
+        elif name == "scopes":
+            if given is not None and not _are_scopes(given):
+                return False
+        elif name != "count" or not (given is None or type(given) is bool):
+            return False
+    return "credential" in value
+
+
+def _are_scopes(given: object) -> bool:
+    return isinstance(given, list) and len(given) <= MAX_SCOPES and all(type(each) is str for each in given)
+
+
+def _errors(value: dict[str, Any]) -> tuple[FieldError, ...]:
+    """What is wrong with the members of the body, but for whether `ip` is an address."""
     errors = [
         FieldError(f"/{messages.escape(name)}", "unknown-member", "is not a member of this request")
         for name in value
         if name not in VERIFY_FIELDS
     ]
-
-    def text(name: str, required: bool = False) -> str | None:
+    for name in TEXTS:
         given = value.get(name)
-        if given is None and not required:
-            return None
-        if not isinstance(given, str):
+        if not isinstance(given, str) and (given is not None or name == "credential"):
             code = "missing" if name not in value else "wrong-type"
             errors.append(FieldError(f"/{name}", code, "must be a string"))
-            return None
-        return given
-
-    credential = text("credential", required=True)
-    ip, project, resource = text("ip"), text("project"), text("resource")
-    text("audience")
-    address = None
-    if ip is not None:
-        try:
-            address = parse_address(ip)
-        except ValueError as error:
-            errors.append(FieldError("/ip", "invalid", str(error)))
-    scopes = [] if value.get("scopes") is None else value["scopes"]
-    if (
-        not isinstance(scopes, list)
-        or len(scopes) > MAX_SCOPES
-        or not all(isinstance(s, str) for s in scopes)
-    ):
+    if value.get("scopes") is not None and not _are_scopes(value["scopes"]):
         errors.append(FieldError("/scopes", "wrong-type", f"must be a list of at most {MAX_SCOPES} strings"))
-        scopes = []
-    count = True if value.get("count") is None else value["count"]
-    if not isinstance(count, bool):
+    if value.get("count") is not None and not isinstance(value["count"], bool):
         errors.append(FieldError("/count", "wrong-type", "must be true or false"))
-    if errors or credential is None:
-        raise invalid_fields(tuple(errors))
-    return Asked(
-        credential.encode(),
-        Question(address, frozenset(scopes), project, resource),
-        None if address is None else str(address),
-        bool(count),
-    )
+    return tuple(errors)
 
 
 def of_rule(
