@@ -136,9 +136,7 @@ def test_a_clock_put_back_locks_nobody_out(limit: int, back: int) -> None:
     limit=st.integers(1, 20),
     steps=st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(0, 5), st.booleans()), max_size=40),
 )
-def test_what_is_given_back_never_lets_more_through(
-    limit: int, steps: list[tuple[int, int, bool]]
-) -> None:
+def test_what_is_given_back_never_lets_more_through(limit: int, steps: list[tuple[int, int, bool]]) -> None:
     """P10 breaks: look-ups that succeed, and give their permit back, make room for more failures than allowed."""
     rate = rate_of(limit)
     tat, now, failed = 0, NOON, []

@@ -105,7 +105,8 @@ def test_a_full_table_lets_nothing_more_through(
 ) -> None:
     """P10 breaks: more keys than the table has room for, and one of them gets more than its limit."""
     permits = Permits(tmp_path_factory.mktemp("full") / "permits", KEY, entries)
-    now, accepted = NOON, defaultdict(list)
+    now = NOON
+    accepted: dict[int, list[Instant]] = defaultdict(list)
     for which, length, asked in steps:
         now += length
         limit = (1, 5, 20, 128)[which % 4]

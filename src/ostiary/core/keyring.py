@@ -52,7 +52,12 @@ def derive(master_keys: Sequence[bytes]) -> Keyring:
     for key in master_keys:
         pepper = _expand(key, b"ostiary/pepper/1")
         peppers[blake2b(pepper, digest_size=8, person=b"ostiary-id").hexdigest()] = pepper
-    return Keyring(peppers, next(iter(peppers)), _expand(master_keys[0], b"ostiary/cursor/1"), _expand(master_keys[0], b"ostiary/permits/1"))
+    return Keyring(
+        peppers,
+        next(iter(peppers)),
+        _expand(master_keys[0], b"ostiary/cursor/1"),
+        _expand(master_keys[0], b"ostiary/permits/1"),
+    )
 
 
 def _expand(key: bytes, purpose: bytes) -> bytes:

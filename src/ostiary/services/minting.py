@@ -101,7 +101,11 @@ def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> Non
     )
     rate = policy.rate_of(spec.rate_limit)
     faster = caller.rate_limit is not None and (rate is None or rate > caller.rate_limit)
-    if outlives or faster or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
+    if (
+        outlives
+        or faster
+        or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks)
+    ):
         raise Problem(
             "scope-exceeds-grantor",
             "The presented key expires, is limited to addresses, or has a limit a minute: a key made with it has to "

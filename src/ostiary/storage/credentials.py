@@ -241,12 +241,16 @@ _BY_DIGEST = _STANDING.where(generations.c.digest.in_(sa.bindparam("digests", ex
 
 def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | None:
     """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has."""
-    return _standing(tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue, tx.installation.policy)
+    return _standing(
+        tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue, tx.installation.policy
+    )
 
 
 def find_standing_by_digest(tx: Tx, digests: Sequence[bytes], catalogue: Catalogue) -> Standing | None:
     """The same for an imported key, by what its text digests to under each pepper."""
-    return _standing(tx.execute(_BY_DIGEST, {"digests": list(digests)}).all(), catalogue, tx.installation.policy)
+    return _standing(
+        tx.execute(_BY_DIGEST, {"digests": list(digests)}).all(), catalogue, tx.installation.policy
+    )
 
 
 def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue, policy: Policy) -> Standing | None:
