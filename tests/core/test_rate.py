@@ -180,6 +180,10 @@ def test_what_is_left_is_told() -> None:
     assert (permit.remaining, permit.reset, permit.wait) == (0, 60, 1)
     permit = Permit(True, rate_of(1000), NOON, NOON + 15 * 60_000, 14)
     assert (permit.remaining, permit.reset) == (999, 1)
+    permit = Permit(True, rate_of(2), NOON, NOON + 30 * SECOND)
+    assert (permit.remaining, permit.reset, permit.wait) == (1, 30, 30)
+    permit = Permit(True, rate_of(2), NOON, NOON + 40 * SECOND)
+    assert (permit.remaining, permit.reset, permit.wait) == (0, 40, 10)
     permit = Permit(False, rate_of(1), NOON, NOON + 17 * SECOND)
     assert (permit.remaining, permit.reset, permit.wait) == (0, 17, 17)
 

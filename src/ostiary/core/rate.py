@@ -106,4 +106,4 @@ class Permit(NamedTuple):
         ahead = self.tat - self.now
         if not self.allowed:
             return max(1, -(-(ahead - self.rate.tolerance) // SECOND))
-        return max(1, -(-(ahead % self.rate.interval) // SECOND))
+        return -(-((ahead - 1) % self.rate.interval + 1) // SECOND)
