@@ -30,6 +30,7 @@ from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import migrations
 from ostiary.storage.engines import Engines
+from ostiary.storage.permits import Permits
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import ChangeNumber
 
@@ -174,18 +175,29 @@ class Answer:
         return json.loads(self.body)
 
 
+_fronts = itertools.count()
+
+
 class Front:
     """The whole ASGI application without a socket. Duties do not run by themselves: `write_counts` does their work."""
 
     def __init__(self, house: House, data: Path, **settings: Any) -> None:
         self.house = house
-        opened = Opened(Settings.model_validate({"data": data, **settings}), house.store, house.number)
+        # Without a path in common: each front begins with nothing used.
+        self._permits = [
+            Permits(data / f"{name}.{next(_fronts)}", house.store.installation.keyring.permits, 1024)
+            for name in ("uses", "failures")
+        ]
+        configured = Settings.model_validate({"data": data, **settings})
+        opened = Opened(configured, house.store, house.number, *self._permits)
         self.door, self.duties, self.facts = build(opened, house.clock.monotonic)
         self._runner = asyncio.Runner()
         self._numbers = itertools.count()
 
     def close(self) -> None:
         self._runner.close()
+        for permits in self._permits:
+            permits.close()
 
     def write_counts(self) -> None:
         self.duties.write_counts()

@@ -20,6 +20,7 @@ from ostiary.core.address import Network, is_loopback_host, parse_address, parse
 from ostiary.core.instant import duration_from_text, duration_to_text
 from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, Policy
+from ostiary.core.rate import MAX_RATE
 from ostiary.core.secret import prefix_of
 
 PREFIX: Final = "OSTIARY_"
@@ -148,6 +149,12 @@ def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
     return check
 
 
+def _rate(value: int | None) -> int | None:
+    if value is not None and not 1 <= value <= MAX_RATE:
+        raise ValueError(f"must be a number from 1 to {MAX_RATE}, or none")
+    return value
+
+
 def _one_worker(value: int) -> int:
     if value != 1:
         raise ValueError("must be 1: this version serves with one process")
@@ -160,6 +167,7 @@ Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
 DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
+Rate = Annotated[MaybeNumber, AfterValidator(_rate)]
 
 
 class Settings(BaseModel):
@@ -226,6 +234,10 @@ class Settings(BaseModel):
         description="Policy: how long a credential must have been revoked before it can be deleted; 0 deletes in one step.",
     )
 
+    default_rate_limit: Rate = Field(
+        1000, description="Policy: how often a credential may be used a minute; `none` is no limit."
+    )
+
     @property
     def public_url(self) -> str:
         return self.issuer or f"http://localhost{'' if self.port == 80 else f':{self.port}'}"
@@ -237,6 +249,7 @@ class Settings(BaseModel):
             default_credential_lifetime=_micro(self.default_default_credential_lifetime),
             max_credential_lifetime=_micro(self.default_max_credential_lifetime),
             deletion_delay=_micro(self.default_deletion_delay) or 0,
+            rate_limit=self.default_rate_limit,
         )
 
     def shown(self) -> dict[str, str]:

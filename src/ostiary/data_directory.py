@@ -14,6 +14,8 @@ from ostiary.core.keyring import read_master_keys
 MASTER_KEY_FILE: Final = "master.key"
 DATABASE_FILE: Final = "ostiary.db"
 CHANGES_FILE: Final = "changes.number"
+USES_FILE: Final = "uses.permits"
+FAILURES_FILE: Final = "failures.permits"
 
 
 def init_line(data: Path) -> str:

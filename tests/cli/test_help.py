@@ -64,10 +64,11 @@ COMMANDS = {
     "service-account disable": "--json",
     "service-account enable": "--json",
     "service-account delete": "--json --yes",
-    "api-key generate": "--expires --format --ip --json --name --project --resource --scope --service-account",
+    "api-key generate": "--expires --format --ip --json --name --project --rate-limit --resource --scope"
+    " --service-account",
     "credential list": "--json --service-account --status",
     "credential show": "--json",
-    "credential update": "--access-level --description --expires --ip --json --name --resource --scope",
+    "credential update": "--access-level --description --expires --ip --json --name --rate-limit --resource --scope",
     "credential deactivate": "--json",
     "credential activate": "--json",
     "credential revoke": "--json --yes",

@@ -16,6 +16,7 @@ NOT_OPERATIONS = {
     "credentials.target_of": "pure: a credential as an event names it",
     "minting.as_owner": "pure: an account as an owner",
     "minting.check_lifetime": "pure: what a policy says of an expiry",
+    "minting.check_rate": "pure: what a policy says of a limit of uses",
     "minting.require_enabled": "pure: a disabled account gets nothing new",
     "minting.new_secret": "random bytes only, for operations that store what came of them",
     "organizations.policy_of": "a question that operations share, about an organization and not a caller",

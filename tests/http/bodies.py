@@ -20,6 +20,7 @@ CEILINGS = {
     "/max_service_accounts": "number",
     "/default_credential_lifetime": "length",
     "/max_credential_lifetime": "length",
+    "/rate_limit": "uses",
 }
 LIMITS = CEILINGS | {"/deletion_delay": "delay"}
 CHANGED_CREDENTIAL = {
@@ -30,6 +31,7 @@ CHANGED_CREDENTIAL = {
     "/access_level": "level",
     "/scopes": "scopes",
     "/resources": "resources",
+    "/rate_limit": "rate",
 }
 CREDENTIAL = CHANGED_CREDENTIAL | {"/project": "project"}
 CHANGED_ACCOUNT = {

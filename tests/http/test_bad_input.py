@@ -246,6 +246,10 @@ WRONG: dict[str, Wrong] = {
     "role name": faults(SLUGS),
     "flag": faults({"text": "yes", "number": 1, "one": 1}, code="wrong-type"),
     "number": faults({"minus": -1, "large": 10_000_001, "text": "many-of-them", "true": True, "half": 0.5}),
+    "uses": faults({"zero": 0, "minus": -1, "large": 1_000_001, "text": "as-often-as", "true": True, "half": 0.5}),
+    "rate": faults({"zero": 0, "minus": -1, "large": 1_000_001})
+    | faults({"text": "60", "true": True, "half": 0.5, "none": "none"}, code="wrong-type")
+    | faults({"beyond policy": 1001}, code="beyond-policy"),
     "length": faults({"word": "soon-enough", "number": 90, "minus": "-1d", "empty": "", "over 100 years": "36501d",
                     "beyond the calendar": "9999999d"}),
     "delay": faults({"word": "soon-enough", "none": "none", "number": 24, "over 30 days": "31d"}),

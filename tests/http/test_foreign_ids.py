@@ -45,7 +45,7 @@ OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "prin
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
-PLAIN = {"display name", "description", "flag", "number", "length", "delay", "expiry", "addresses", "level",
+PLAIN = {"display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
@@ -164,9 +164,10 @@ def tenants(front: Front) -> Tenants:
 
 
 def comparable(answer: Answer) -> object:
-    """An answer without its request's id; of something new only which members it has."""
+    """An answer without its request's id and what it leaves of a limit; of something new only which members it has."""
     fields = dict(answer.headers)
     request_id = fields.pop("x-request-id", None)
+    fields.pop("ratelimit", None)  # one less each time
     if answer.status == 201:
         return answer.status, sorted(fields.keys() - {"content-length"}), sorted(answer.json())
     body = json.loads(answer.body) if answer.body else {}

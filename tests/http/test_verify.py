@@ -144,7 +144,7 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
     """interface.md §4 breaks: a verifier does not learn who is calling and what they may do."""
     robo = front.house.account("Robo", username="robo")
     key = front.house.key(robo)
-    expected = {
+    expected: dict[str, Any] = {
         "valid": True,
         "code": "valid",
         "credential_id": key.listed.credential.id,
@@ -159,10 +159,11 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
         "project": None,
         "scopes": DEVELOPER,
         "expires_at": None,
-        "rate_limit": None,
+        "rate_limit": {"limit": 1000, "remaining": 999, "reset": 1},
         "rotation": None,
     }
-    for _ in range(2):
+    for remaining in (999, 998):
+        expected["rate_limit"]["remaining"] = remaining
         assert front.verify(key.secret.reveal()) == expected
     asked: dict[str, Any] = {
         "scopes": ["read:agents"],
@@ -170,6 +171,7 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
         "ip": "192.0.2.1",
         "audience": "x",
     }
+    expected["rate_limit"]["remaining"] = 997
     assert front.verify(key.secret.reveal(), **asked) == expected
 
 
@@ -331,7 +333,11 @@ def test_capabilities_say_who_the_credential_is(front: Front) -> None:
         "project": "prj_one",
         "scopes": [],
         "resources": {"account": ["agents/*"], "credential": ["agents/1"]},
-        "limits": {"allowed_ips": ["192.0.2.0/24"], "projects": []},
+        "limits": {
+            "allowed_ips": ["192.0.2.0/24"],
+            "projects": [],
+            "rate_limit": {"limit": 1000, "remaining": 999, "reset": 1},
+        },
     }
     direct = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     found = front.ask("GET", "/v1/capabilities", key=direct.secret.reveal()).json()

@@ -229,6 +229,7 @@ def test_what_an_event_tells_of_a_credential_and_a_role(house: House) -> None:
         allowed_ips=("192.0.2.0/24",),
         scopes=("read:agents",),
         resources=("agents/*",),
+        rate_limit=60,
     )
     made = house.store.write(credentials.create, house.alice, scene.account_id, spec)
     assert events(house)[-1].details == {
@@ -241,6 +242,7 @@ def test_what_an_event_tells_of_a_credential_and_a_role(house: House) -> None:
         "scopes": ["read:agents"],
         "resources": ["agents/*"],
         "project": None,
+        "rate_limit": 60,
     }
     scene.do(service_accounts.set_role_bindings, scene.account_id, [RoleSpec("viewer")])
     assert events(house)[-1].details == {

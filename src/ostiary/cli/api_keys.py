@@ -8,6 +8,7 @@ import click
 from ostiary.cli import completion
 from ostiary.cli.terminal import (
     Group,
+    MisusedError,
     find_account,
     given,
     json_option,
@@ -22,6 +23,9 @@ from ostiary.client.api import Client
 
 ips_option = click.option(
     "--ip", "ips", multiple=True, help="Limit it to this address or range; may be given several times."
+)
+rate_option = click.option(
+    "--rate-limit", metavar="N", help="How often it may be used a minute; without it, what the policy says."
 )
 format_option = click.option(
     "--format",
@@ -56,6 +60,7 @@ def api_key_command() -> None:
     metavar="WHEN",
     help="90d, a date (UTC) or a time; without it never, unless a policy says so.",
 )
+@rate_option
 @format_option
 @json_option
 @with_client
@@ -68,6 +73,7 @@ def generate(
     ips: tuple[str, ...],
     project: str | None,
     expires: str | None,
+    rate_limit: str | None,
     form: str,
     as_json: bool,
 ) -> None:
@@ -79,6 +85,7 @@ def generate(
         allowed_ips=ips,
         project=project,
         expires_at=None if expires is None else moment("--expires", expires, 1),
+        rate_limit=None if rate_limit is None else uses(rate_limit),
     )
     if account is None:
         made = api.request("POST", "/v1/api-keys", json=body)
@@ -86,6 +93,13 @@ def generate(
         address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
         made = api.request("POST", address, json={"kind": "api_key", **body})
     show_key(api, made, "json" if as_json else form)
+
+
+def uses(text: str) -> int:
+    """A number of uses a minute as the API takes it. MisusedError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise MisusedError("--rate-limit must be a number of uses a minute, such as 60.")
+    return int(text)
 
 
 def show_key(api: Client, made: dict[str, Any], form: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ostiary.cli import completion
-from ostiary.cli.api_keys import ending, ips_option
+from ostiary.cli.api_keys import ending, ips_option, uses
 from ostiary.cli.invocation import again
 from ostiary.cli.rotation import address_of, credential_argument, described, rotate_command, rotation_command
 from ostiary.cli.terminal import (
@@ -97,6 +97,7 @@ def show(api: Client, credential: str, as_json: bool) -> None:
 @level_option
 @scopes_option
 @resources_option
+@click.option("--rate-limit", metavar="N", help="Uses a minute; `none` leaves it to the policy.")
 @json_option
 @with_client
 def update(
@@ -109,6 +110,7 @@ def update(
     access_level: str | None,
     scopes: tuple[str, ...],
     resources: tuple[str, ...],
+    rate_limit: str | None,
     as_json: bool,
 ) -> None:
     """Change a credential. What is not given stays; an empty value takes limits away, such as --ip ''."""
@@ -120,7 +122,10 @@ def update(
         access_level=access_level,
         scopes=scopes,
         resources=resources,
+        rate_limit=uses(rate_limit) if rate_limit not in (None, "none") else rate_limit,
     )
+    if rate_limit == "none":
+        body["rate_limit"] = None
     if expires == "never":
         body["expires_at"] = None
     show_one(api.request("PATCH", address_of(credential), json=body), as_json, _fields)
@@ -202,6 +207,7 @@ def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Scopes", credential["scopes"]),
         ("Resources", credential["resources"]),
         ("Allowed addresses", credential["allowed_ips"] or "everywhere"),
+        ("Rate limit", f"{limit} a minute" if (limit := credential["rate_limit"]) else "the policy's"),
         ("Project", credential["project"]),
         ("Created", when(credential["created_at"])),
         ("Last used", ago(credential["last_used_at"])),

@@ -102,6 +102,13 @@ def client_address(
     return address
 
 
+def neighbourhood(address: Address | None) -> str:
+    """Whose failures are counted together: those of an IPv4 address, of an IPv6 /64, or of all that are undetermined."""
+    if isinstance(address, IPv6Address):
+        return f"{int(address) >> 64:x}::/64"
+    return str(address)
+
+
 def trusts(peer: str | None, trusted: tuple[Network, ...]) -> bool:
     """Whether what this peer says of the request it forwards is believed."""
     try:

@@ -94,6 +94,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "scopes",
         "resources",
         "project",
+        "rate_limit",
     ),
     "credential.updated": _kind("credentials", "Fields of a credential were changed.", "changed"),
     "credential.deactivated": _kind(

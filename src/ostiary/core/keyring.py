@@ -24,6 +24,8 @@ class Keyring:
     newest: str
     cursor: bytes = field(repr=False)
     """Authenticates page cursors."""
+    permits: bytes = field(repr=False)
+    """Hides in which entry of the table of rate limits a name is counted."""
 
 
 def read_master_keys(text: str) -> tuple[bytes, ...]:
@@ -50,7 +52,12 @@ def derive(master_keys: Sequence[bytes]) -> Keyring:
     for key in master_keys:
         pepper = _expand(key, b"ostiary/pepper/1")
         peppers[blake2b(pepper, digest_size=8, person=b"ostiary-id").hexdigest()] = pepper
-    return Keyring(peppers, next(iter(peppers)), _expand(master_keys[0], b"ostiary/cursor/1"))
+    return Keyring(
+        peppers,
+        next(iter(peppers)),
+        _expand(master_keys[0], b"ostiary/cursor/1"),
+        _expand(master_keys[0], b"ostiary/permits/1"),
+    )
 
 
 def _expand(key: bytes, purpose: bytes) -> bytes:

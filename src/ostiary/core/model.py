@@ -121,6 +121,8 @@ class Credential:
     created_at: Instant
     deactivated_at: Instant | None
     revoked_at: Instant | None
+    rate_limit: int | None
+    """Uses a minute; None: what the organization's policy says."""
     access_id: str
     prefix: str
     last6: str
@@ -246,6 +248,8 @@ class Standing:
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     project_id: str | None
+    rate_limit: int | None
+    """Uses a minute, by the policy and its own limit; None is no limit."""
     principal: Principal
     grants: tuple[Grant, ...]
     organization: Organization

@@ -63,6 +63,7 @@ class Caller:
     """Whether the presented credential may do only what it lists."""
     expires_at: Instant | None = None
     networks: tuple[Network, ...] = ()
+    rate_limit: int | None = None
     """Limits of the presented secret, which may end by a rotation first: what it makes for its own user may not outlive
     or outreach it."""
     address: Address | None = None
@@ -162,6 +163,8 @@ class Policy:
     default_credential_lifetime: int | None = None
     max_credential_lifetime: int | None = None
     deletion_delay: int = 24 * HOUR
+    rate_limit: int | None = 1000
+    """Uses of a credential a minute."""
     max_service_accounts: int | None = None
     """Counts those that people made in the console."""
 
@@ -177,6 +180,14 @@ class Policy:
             if ceiling is not None and (value is None or value > ceiling):
                 lowered[name] = ceiling
         return replace(self, **lowered)
+
+    def chosen_within(self, chosen: Mapping[str, Any], ceilings: Mapping[str, Any]) -> "Policy":
+        """The limits in force: what an organization chose, else these within its ceilings."""
+        return self.within(ceilings).overridden(chosen)
+
+    def rate_of(self, own: int | None) -> int | None:
+        """Uses a minute of a credential with this limit of its own, which only lowers the policy's."""
+        return min((each for each in (own, self.rate_limit) if each is not None), default=None)
 
     def check(self, limit: str, count: int, more: int = 1) -> None:
         """Raise limit-reached if `more` things beside the `count` that exist would be more than the limit's value."""

@@ -23,6 +23,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid-credential": (401, "Invalid API Key"),
     "insufficient-permissions": (403, "Insufficient Permissions"),
     "scope-exceeds-grantor": (403, "Scope Exceeds Grantor"),
+    "rate-limited": (429, "Rate Limited"),
     # What is there and what state it is in
     "not-found": (404, "Not Found"),
     "method-not-allowed": (405, "Method Not Allowed"),

@@ -25,6 +25,7 @@ Code = Literal[
     "project_not_allowed",
     "resource_not_allowed",
     "wrong_audience",
+    "rate_limited",
 ]
 
 WRONG_PLACE: Final = frozenset(
@@ -69,6 +70,8 @@ class Verdict(NamedTuple):
 
 MALFORMED: Final = Verdict("malformed")
 UNKNOWN: Final = Verdict("unknown")
+LIMITED: Final = Verdict("rate_limited")
+"""Of what was not even looked up: too many look-ups from there have failed. `judge` itself does not count."""
 
 
 def judge(standing: Standing | None, access: Access) -> Verdict:

@@ -34,6 +34,7 @@ from ostiary.http.duties import Duties
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
+from ostiary.http.rates import Rates
 from ostiary.storage.volatile import Counts, Facts
 
 ROOMS = (
@@ -58,7 +59,8 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
     settings, store = opened.settings, opened.store
     facts = Facts(store, opened.number, monotonic, settings.max_staleness.total_seconds())
     counts = Counts()
-    hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies)
+    limits = Rates(opened.uses, opened.failures, store.clock)
+    hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies, limits)
     duties = Duties(store, facts, counts)
 
     @asynccontextmanager

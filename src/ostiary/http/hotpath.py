@@ -17,10 +17,12 @@ from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing, label_of
 from ostiary.core.problem import Problem
+from ostiary.core.rate import Permit
 from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
-from ostiary.http import messages, telling
+from ostiary.http import messages, rates, telling
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
+from ostiary.http.rates import Rates
 from ostiary.storage.volatile import Counts, Facts, Handle, Mark, Occasion
 
 VERIFY: Final = b"/v1/verify"
@@ -90,9 +92,11 @@ class HotPath:
         clock: Callable[[], Instant],
         installation: Installation,
         trusted: tuple[Network, ...],
+        limits: Rates,
     ) -> None:
         self.facts = facts
         self.counts = counts
+        self._limits = limits
         self._clock = clock
         self._peppers = installation.keyring.peppers
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
@@ -125,8 +129,10 @@ class HotPath:
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
             return messages.problem_wire(problem)
 
-    def identify(self, given: Presented, origin: Origin, via: str, about_itself: bool = False) -> Verdict:
-        """Judge the presented credential of a request to any other address, in a thread; counted.
+    def identify(
+        self, given: Presented, origin: Origin, via: str, about_itself: bool = False
+    ) -> tuple[Verdict, Permit | None]:
+        """Judge the presented credential of a request to any other address, in a thread; counted and charged.
 
         Raises the Problem that answers the request where there is no valid credential.
         """
@@ -167,26 +173,33 @@ class HotPath:
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: _Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
-        asking = self._identify(
-            messages.presented(headers), Question(origin.address, MAY_VERIFY), origin, "verify", find
+        asking, _ = self._identify(
+            messages.presented(headers),
+            Question(origin.address, MAY_VERIFY),
+            origin,
+            "verify",
+            find,
+            charged=False,
         )
         assert asking.standing is not None
         asked = read_question(headers, body)
-        verdict = self._judge(asked.credential, asked.question, find)
+        verdict = self._judge(asked.credential, asked.question, find, pays=asked.address_text is not None)
         if verdict.standing is not None:
             home = asking.standing.organization
             if not home.operator and verdict.standing.organization.id != home.id:
                 verdict = UNKNOWN
+        permit = None
         if asked.counted:
+            verdict, permit = self._limits.charge(verdict)
             self._note(verdict, asked.address_text, "verify", asking.standing)
         if verdict.standing is not None and verdict.valid:
-            told = self._described_verdict(verdict, verdict.standing)
+            told = rates.with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
         else:
             told = orjson.dumps(telling.verify_body(verdict))
         return VERDICT_HEAD % len(told) + told
 
     def _capabilities(self, headers: Headers, origin: Origin, find: _Find) -> bytes:
-        verdict = self._identify(
+        verdict, permit = self._identify(
             messages.presented(headers),
             Question(origin.address, about_itself=True),
             origin,
@@ -194,8 +207,9 @@ class HotPath:
             find,
         )
         assert verdict.standing is not None
-        fields = [JSON, NO_STORE, *telling.superseded(verdict.standing)]
-        return messages.wire(200, fields, orjson.dumps(telling.capabilities_body(verdict, verdict.standing)))
+        fields = [JSON, NO_STORE, *telling.superseded(verdict.standing), *rates.fields(permit)]
+        body = telling.capabilities_body(verdict, verdict.standing, rates.rate_limit_json(permit))
+        return messages.wire(200, fields, orjson.dumps(body))
 
     def _authorize(
         self, method: bytes, path: bytes, headers: Headers, peer: str | None, find: _Find
@@ -207,9 +221,9 @@ class HotPath:
             described = self._described(
                 headers, peer, b"x-forwarded-method", b"x-forwarded-uri", needed=name != b"-"
             )
-        status, error, verdict = self._admit(name, described, headers, peer, find)
+        status, error, verdict, permit = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return self._admitted(verdict)
+            return rates.with_fields(self._admitted(verdict), permit)
         auth_error = (b"x-auth-error", error.encode())
         if status == 400:
             problem = Problem("invalid-request", telling.ADVICE.get(error, "The request cannot be judged."))
@@ -217,9 +231,11 @@ class HotPath:
                 problem = messages.conflicting()
         elif status == 401:
             problem = messages.unauthorized("missing" if error == "missing" else "invalid")
+        elif status == 429:
+            problem = rates.limited(permit)
         else:
             problem = telling.forbidden(error, verdict)
-        return messages.problem_wire(problem, extra=[auth_error])
+        return messages.problem_wire(problem, extra=[auth_error, *rates.fields(permit)])
 
     def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: _Find) -> bytes:
         """The same for `auth_request`, which knows 200, 401 and 403 only."""
@@ -227,10 +243,16 @@ class HotPath:
         described = self._described(
             headers, peer, b"x-original-method", b"x-original-uri", needed=name != b"-"
         )
-        status, error, verdict = self._admit(name, described, headers, peer, find)
+        status, error, verdict, permit = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return self._admitted(verdict)
-        fields = [NO_STORE, (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode())]
+            return rates.with_fields(self._admitted(verdict), permit)
+        fields = [
+            NO_STORE,
+            (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode()),
+            *rates.fields(permit),
+        ]
+        if status == 429:
+            fields.append(rates.retry_after(permit))  # for a proxy that makes a 429 of it again
         if status == 401:
             fields.append(
                 (
@@ -261,18 +283,18 @@ class HotPath:
         headers: Headers,
         peer: str | None,
         find: _Find,
-    ) -> tuple[int, str, Verdict]:
-        """Status (200, 400, 401, 403), the name of the error, and the verdict."""
+    ) -> tuple[int, str, Verdict, Permit | None]:
+        """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit."""
         rule_name = name.decode("latin-1")
         rule = self.facts.rule(rule_name) if rule_name == "-" or is_rule_name(rule_name) else None
         origin = self.origin(peer, headers)
         given = messages.presented(headers)
         if given.presence in ("conflict", "empty"):
-            return 400, "invalid_request", MALFORMED
+            return 400, "invalid_request", MALFORMED, None
         if isinstance(described, str):
-            return 400, described, MALFORMED
+            return 400, described, MALFORMED, None
         if given.presence == "none":
-            return 401, "missing", MALFORMED
+            return 401, "missing", MALFORMED, None
         question = Question(origin.address)
         refusal = "" if rule is not None else "no_such_rule"
         if rule is not None and described is not None and rule.name != "-":
@@ -280,16 +302,19 @@ class HotPath:
         verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
             refusal = not_for(rule, verdict.standing)
+        verdict, permit = self._limits.charge(verdict)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
             # The credential is good, the request is not: say so, but only to a good credential.
             self._note(verdict, origin.text, "authorize", refused=refusal)
-            return 403, refusal, verdict
+            return 403, refusal, verdict, permit
         self._note(verdict, origin.text, "authorize")
         if verdict.valid:
-            return 200, "", verdict
+            return 200, "", verdict, permit
         if verdict.code in WRONG_PLACE:
-            return 403, verdict.code, verdict
-        return 401, "invalid_token", verdict
+            return 403, verdict.code, verdict, permit
+        if verdict.code == "rate_limited":
+            return 429, verdict.code, verdict, permit
+        return 401, "invalid_token", verdict, None
 
     # One credential
 
@@ -300,7 +325,8 @@ class HotPath:
         origin: Origin,
         via: str,
         find: _Find,
-    ) -> Verdict:
+        charged: bool = True,
+    ) -> tuple[Verdict, Permit | None]:
         if given.presence == "none":
             raise messages.unauthorized("missing")
         if given.presence in ("conflict", "empty"):
@@ -314,21 +340,34 @@ class HotPath:
         ):
             # Its only target is its project; these addresses are about the organization.
             verdict = Verdict("project_not_allowed", verdict.standing)
+        permit = None
+        if charged:
+            verdict, permit = self._limits.charge(verdict)
         self._note(verdict, origin.text, via)
         if verdict.valid:
-            return verdict
+            return verdict, permit
         if verdict.code in WRONG_PLACE:
             raise telling.forbidden(verdict.code, verdict)
+        if verdict.code == "rate_limited":
+            raise rates.limited(permit)
         raise messages.unauthorized(verdict.code)
 
-    def _judge(self, text: bytes, question: Question, find: _Find) -> Verdict:
-        """From the presented text to the verdict: shape, look-up by public id, proof, rules."""
+    def _judge(self, text: bytes, question: Question, find: _Find, pays: bool = True) -> Verdict:
+        """From the presented text to the verdict: shape, look-up by public id, proof, rules.
+
+        `pays`: a look-up in the database that proves nothing is charged to the address of the question.
+        """
         handle: Handle | None = secret.parse(text, self._prefixes)
         if handle is None:
             # Before any work: only what begins like keys of another system is looked up by digest.
             if not self.facts.is_imported(text):
                 return MALFORMED
             handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
+        if pays and find is self._in_database and self.facts.standing(handle) is None:
+            return self._limits.looked_up(question.address, lambda: self._prove(handle, text, question, find))
+        return self._prove(handle, text, question, find)
+
+    def _prove(self, handle: Handle, text: bytes, question: Question, find: _Find) -> Verdict:
         standing = find.standing(handle)
         if standing is None:
             return UNKNOWN

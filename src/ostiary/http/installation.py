@@ -14,13 +14,22 @@ from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
 from ostiary.core.problem import Problem
 from ostiary.core.secret import prefix_of
-from ostiary.data_directory import CHANGES_FILE, DATABASE_FILE, init_line, master_keys, prepare_data
+from ostiary.data_directory import (
+    CHANGES_FILE,
+    DATABASE_FILE,
+    FAILURES_FILE,
+    USES_FILE,
+    init_line,
+    master_keys,
+    prepare_data,
+)
 from ostiary.services import installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
 from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, imports, migrations
 from ostiary.storage.engines import Engines
+from ostiary.storage.permits import Permits
 from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.volatile import ChangeNumber, Facts
 
@@ -43,10 +52,14 @@ class Opened:
     settings: Settings
     store: Store
     number: ChangeNumber
+    uses: Permits
+    failures: Permits
 
     def close(self) -> None:
         self.store.engines.dispose()
         self.number.close()
+        self.uses.close()
+        self.failures.close()
 
 
 def connect(settings: Settings) -> Engines:
@@ -93,7 +106,13 @@ def open_installation(
     )
     number = ChangeNumber(settings.data / CHANGES_FILE)
     store = Store(database, installed, clock, entropy, number.increase)
-    return Opened(settings, store, number)
+    return Opened(
+        settings,
+        store,
+        number,
+        Permits(settings.data / USES_FILE, keyring.permits),
+        Permits(settings.data / FAILURES_FILE, keyring.permits),
+    )
 
 
 def remember(opened: Opened) -> Opened:

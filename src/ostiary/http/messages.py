@@ -413,6 +413,8 @@ def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
         fields.append(
             (b"www-authenticate", b'Bearer error="insufficient_scope", scope="%s"' % scope.encode())
         )
+    elif problem.status == 429:
+        fields.append((b"retry-after", str(problem.members["retry_after"]).encode()))
     elif problem.status in (503, 507):
         fields.append((b"retry-after", b"1"))
     return fields

@@ -8,6 +8,7 @@ from ostiary.core.instant import text_or_none, to_text
 from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Code, Verdict
+from ostiary.http.rates import RateLimitJson
 
 ADVICE: Final = {
     "untrusted_proxy": "A rule judges the forwarded request, and this peer is not in OSTIARY_TRUSTED_PROXIES.",
@@ -70,7 +71,8 @@ class VerdictJson(TypedDict):
     scopes: list[str] | None
     """All that it has on that target."""
     expires_at: str | None
-    rate_limit: None
+    rate_limit: RateLimitJson | None
+    """Null without a limit, and where the use was not counted."""
     rotation: SupersededJson | None
 
 
@@ -107,6 +109,8 @@ class UseLimitsJson(TypedDict):
     """Empty: from anywhere."""
     projects: list[str]
     """Those that the account is limited to; empty: any, and the organization itself."""
+    rate_limit: RateLimitJson | None
+    """Null: as often as it likes."""
 
 
 class CapabilitiesJson(TypedDict):
@@ -181,7 +185,9 @@ def _principal(standing: Standing) -> PrincipalJson:
     }
 
 
-def capabilities_body(verdict: Verdict, standing: Standing) -> CapabilitiesJson:
+def capabilities_body(
+    verdict: Verdict, standing: Standing, rate_limit: RateLimitJson | None
+) -> CapabilitiesJson:
     organization = standing.organization
     return {
         "principal": _principal(standing),
@@ -201,6 +207,7 @@ def capabilities_body(verdict: Verdict, standing: Standing) -> CapabilitiesJson:
         "limits": {
             "allowed_ips": [str(network) for network in standing.networks],
             "projects": list(standing.principal.projects),
+            "rate_limit": rate_limit,
         },
     }
 

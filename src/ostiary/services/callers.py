@@ -35,4 +35,5 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
         fine_grained=standing.access_level == "fine_grained",
         expires_at=standing.lasts_until,
         networks=standing.networks,
+        rate_limit=standing.rate_limit,
     )

@@ -107,7 +107,7 @@ def get(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 
 def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) -> Listed:
-    """Change name, description, addresses, expiry, access level, scopes or resources.
+    """Change name, description, addresses, expiry, access level, scopes, resources or rate limit.
 
     What comes out is checked like a new credential: nobody widens beyond what they hold.
     """
@@ -128,6 +128,8 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
             after.expires_at,
             min(each.created_at for each in living),
         )
+    if "rate_limit" in changes:
+        minting.check_rate(organizations.policy_of(tx, caller.organization_id), after.rate_limit)
     if after != before:
         rows.update(tx, before.id, changes)
         tx.changed("credential", before.id)
@@ -224,6 +226,7 @@ def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
     minting.check_lifetime(policy, spec.expires_at, tx.now)
+    minting.check_rate(policy, spec.rate_limit)
     return _insert(tx, caller, owner, spec, level)
 
 
@@ -255,6 +258,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         created_at=tx.now,
         deactivated_at=None,
         revoked_at=None,
+        rate_limit=spec.rate_limit,
         access_id=new.access_id,
         prefix=new.prefix,
         last6=new.last6,
@@ -275,6 +279,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         scopes=list(credential.scopes),
         resources=list(credential.resources),
         project=project_id,
+        rate_limit=credential.rate_limit,
     )
     return Created(Listed(credential, owner.name, tx.now), new.secret)
 
@@ -287,6 +292,7 @@ def spec_of(credential: Credential) -> CredentialSpec:
         access_level=credential.access_level,
         scopes=credential.scopes,
         resources=credential.resources,
+        rate_limit=credential.rate_limit,
     )
 
 

@@ -213,6 +213,7 @@ def _credential(
         created_at=tx.now,
         deactivated_at=None,
         revoked_at=None,
+        rate_limit=None,
         # Found by its digest, never by this: it only names the secret among others.
         access_id=secret.access_id(tx.entropy(16)),
         prefix=prefix,

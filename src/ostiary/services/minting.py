@@ -14,7 +14,7 @@ from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, RoleBindi
 from ostiary.core.permission import API_SCOPES, MAX_LIFETIME, Caller, Catalogue, Policy, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import Secret
-from ostiary.services import roles, service_accounts
+from ostiary.services import organizations, roles, service_accounts
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -32,6 +32,7 @@ class CredentialSpec:
     scopes: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     project: str | None = None
+    rate_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
         require(caller, "write:credentials")
     elif not caller.may("write:credentials"):
         # Self-service: what a limited key makes for its own user is limited like it.
-        _require_within(caller, spec)
+        _require_within(caller, spec, organizations.policy_of(tx, caller.organization_id))
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
     if not direct and caller.operator and not caller.operator_admin:
         _require_no_admin(catalogue, bindings)
@@ -94,15 +95,22 @@ def _require_no_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> 
         )
 
 
-def _require_within(caller: Caller, spec: CredentialSpec) -> None:
+def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> None:
     outlives = caller.expires_at is not None and (
         spec.expires_at is None or spec.expires_at > caller.expires_at
     )
-    if outlives or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
+    rate = policy.rate_of(spec.rate_limit)
+    faster = caller.rate_limit is not None and (rate is None or rate > caller.rate_limit)
+    if (
+        outlives
+        or faster
+        or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks)
+    ):
         raise Problem(
             "scope-exceeds-grantor",
-            "The presented key expires or is limited to addresses: a key made with it has to be, at least as much.",
-            reason="beyond its own expiry or addresses",
+            "The presented key expires, is limited to addresses, or has a limit a minute: a key made with it has to "
+            "have that too, at least as strict.",
+            reason="beyond its own expiry, addresses or rate limit",
         )
 
 
@@ -113,6 +121,15 @@ def check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Insta
     if (expires_at is None and longest is not None) or (expires_at is not None and expires_at > latest):
         raise invalid_fields(
             (FieldError("/expires_at", "beyond-policy", f"must not lie after {to_text(latest)}"),)
+        )
+
+
+def check_rate(policy: Policy, rate_limit: int | None) -> None:
+    """Raise unless a limit of the credential's own lies within the policy's."""
+    highest = policy.rate_limit
+    if rate_limit is not None and highest is not None and rate_limit > highest:
+        raise invalid_fields(
+            (FieldError("/rate_limit", "beyond-policy", f"must not be more than {highest} a minute"),)
         )
 
 

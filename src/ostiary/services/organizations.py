@@ -20,6 +20,7 @@ LIMITS: Final = (
     "default_credential_lifetime",
     "max_credential_lifetime",
     "deletion_delay",
+    "rate_limit",
 )
 
 
@@ -129,7 +130,7 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
 def policy_of(tx: Tx, organization_id: str) -> Policy:
     """The limits in force: the organization's own choices, else the installation's within the ceilings."""
     chosen, ceilings = policies.find(tx, organization_id)
-    return tx.installation.policy.within(ceilings).overridden(chosen)
+    return tx.installation.policy.chosen_within(chosen, ceilings)
 
 
 def get_policies(tx: Tx, caller: Caller) -> PolicyView:
@@ -140,7 +141,7 @@ def get_policies(tx: Tx, caller: Caller) -> PolicyView:
 def _policies(tx: Tx, caller: Caller, chosen: dict[str, Any], ceilings: dict[str, Any]) -> PolicyView:
     default = tx.installation.policy
     return PolicyView(
-        default.within(ceilings).overridden(chosen),
+        default.chosen_within(chosen, ceilings),
         default,
         default.overridden(ceilings | {"deletion_delay": MAX_DELETION_DELAY}),
         frozenset(chosen),
@@ -177,12 +178,14 @@ def update_policies(
         name: value for name, value in (old_ceilings | ceilings).items() if name not in reset_ceilings
     }
     default = tx.installation.policy
-    in_force = default.within(new_ceilings).overridden(after)
+    in_force = default.chosen_within(after, new_ceilings)
     errors = _beyond(in_force, changes, default.overridden(new_ceilings), caller)
     if errors:
         raise invalid_fields(tuple(errors))
     if not dry_run and (after != before or new_ceilings != old_ceilings):
         policies.put(tx, caller.organization_id, after, new_ceilings)
+        if in_force.rate_limit != default.chosen_within(before, old_ceilings).rate_limit:
+            tx.changed("organization", caller.organization_id)
         change(
             tx,
             caller,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from ostiary.core.address import parse_network
 from ostiary.core.model import Credential, Grant, Organization, Overlap, Principal, Standing
-from ostiary.core.permission import Catalogue
+from ostiary.core.permission import Catalogue, Policy
 from ostiary.storage import generations as generation_rows
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import (
@@ -16,6 +16,7 @@ from ostiary.storage.tables import (
     generations,
     members,
     organizations,
+    policies,
     role_bindings,
     roles,
     service_accounts,
@@ -175,6 +176,7 @@ _STANDING = (
         credentials.c.deactivated_at,
         credentials.c.revoked_at,
         credentials.c.replaced_at,
+        credentials.c.rate_limit,
         generations.c.access_id,
         generations.c.superseded_at,
         generations.c.ends_at,
@@ -202,6 +204,8 @@ _STANDING = (
         role_bindings.c.role,
         role_bindings.c.project_id.label("role_project_id"),
         roles.c.scopes.label("role_scopes"),
+        policies.c.document.label("policy"),
+        policies.c.ceilings,
     )
     .select_from(generations)
     .join(credentials, credentials.c.id == generations.c.credential_id)
@@ -229,6 +233,7 @@ _STANDING = (
             roles.c.name == role_bindings.c.role,
         ),
     )
+    .outerjoin(policies, policies.c.organization_id == credentials.c.organization_id)
 )
 _BY_ACCESS_ID = _STANDING.where(generations.c.access_id == sa.bindparam("access_id"))
 _BY_DIGEST = _STANDING.where(generations.c.digest.in_(sa.bindparam("digests", expanding=True)))
@@ -236,18 +241,24 @@ _BY_DIGEST = _STANDING.where(generations.c.digest.in_(sa.bindparam("digests", ex
 
 def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | None:
     """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has."""
-    return _standing(tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue)
+    return _standing(
+        tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue, tx.installation.policy
+    )
 
 
 def find_standing_by_digest(tx: Tx, digests: Sequence[bytes], catalogue: Catalogue) -> Standing | None:
     """The same for an imported key, by what its text digests to under each pepper."""
-    return _standing(tx.execute(_BY_DIGEST, {"digests": list(digests)}).all(), catalogue)
+    return _standing(
+        tx.execute(_BY_DIGEST, {"digests": list(digests)}).all(), catalogue, tx.installation.policy
+    )
 
 
-def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue) -> Standing | None:
+def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue, policy: Policy) -> Standing | None:
     if not rows:
         return None
     row = rows[0]
+    if row.policy is not None:
+        policy = policy.chosen_within(row.policy, row.ceilings)
     if row.owner_kind == "service_account":
         principal = Principal(
             kind="service_account",
@@ -288,6 +299,7 @@ def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue) -> Standing | N
         scopes=row.scopes,
         resources=row.resources,
         project_id=row.project_id,
+        rate_limit=policy.rate_of(row.rate_limit),
         principal=principal,
         grants=tuple(
             Grant(

@@ -46,8 +46,8 @@ class Document(sa.TypeDecorator[dict[str, Any]]):
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> dict[str, Any]:
-        return dict(json.loads(value))
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> dict[str, Any] | None:
+        return None if value is None else dict(json.loads(value))
 
 
 def _id(name: str = "id") -> sa.Column[str]:
@@ -221,6 +221,8 @@ credentials = sa.Table(
     sa.Column("revoked_at", Instant),
     # When it was revoked after its owner had got another one in its place: a rotation by hand.
     sa.Column("replaced_at", Instant),
+    # Uses a minute; none: what the policy says.
+    sa.Column("rate_limit", sa.Integer),
     sa.Index(None, "organization_id", "id"),
     sa.Index(None, "owner_id"),
 )

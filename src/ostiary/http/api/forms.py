@@ -16,6 +16,7 @@ from ostiary.core.model import (
     RoleBinding,
     shown,
 )
+from ostiary.core.rate import MAX_RATE
 from ostiary.http.api.route import StrictModel, example
 from ostiary.services.credentials import Created, Listed
 from ostiary.services.minting import CredentialSpec
@@ -112,6 +113,14 @@ Names = Annotated[
 ]
 Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"pattern": DURATION})]
 Name64 = Annotated[str, Field(min_length=1, max_length=64)]
+RateLimit = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=MAX_RATE,
+        description="How often it may be used a minute. Null: as often as the policy says, which none may exceed.",
+    ),
+]
 Level = Annotated[
     AccessLevel,
     Field(description="`full`: all that the roles give; `fine_grained`: of that, what `scopes` lists."),
@@ -151,6 +160,7 @@ class CredentialBody(StrictModel):
     project: Annotated[
         Name64 | None, Field(description="Id or code: it is for this project only. Null: for all.")
     ] = None
+    rate_limit: RateLimit = None
 
     def spec(self) -> CredentialSpec:
         return CredentialSpec(
@@ -162,6 +172,7 @@ class CredentialBody(StrictModel):
             scopes=tuple(self.scopes),
             resources=tuple(self.resources),
             project=self.project,
+            rate_limit=self.rate_limit,
         )
 
 
@@ -193,6 +204,7 @@ class CredentialChanges(StrictModel):
     access_level: Level = "full"
     scopes: Scopes = []
     resources: Resources = []
+    rate_limit: RateLimit = None
 
     def changes(self) -> dict[str, Any]:
         changed = _sent(self)
@@ -359,6 +371,8 @@ class CredentialJson(TypedDict):
     scopes: list[str]
     resources: list[str]
     allowed_ips: list[str]
+    rate_limit: int | None
+    """Its own, in uses a minute. Null: what the policy says."""
     organization: str
     project: str | None
     expires_at: Time | None
@@ -437,6 +451,7 @@ def credential_json(listed: Listed) -> CredentialJson:
         "scopes": list(credential.scopes),
         "resources": list(credential.resources),
         "allowed_ips": list(credential.allowed_ips),
+        "rate_limit": credential.rate_limit,
         "organization": credential.organization_id,
         "project": credential.project_id,
         "expires_at": text_or_none(credential.expires_at),

@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
-from ostiary.http import messages
+from ostiary.http import messages, rates
 from ostiary.http.hotpath import HotPath
 from ostiary.http.telling import display_of, superseded
 from ostiary.services import answers, audit, callers, organizations
@@ -92,9 +92,7 @@ class ApiRoute(APIRoute):
             try:
                 _refuse_unknown_members(request, known)
                 response = await handle(request)
-                for name, value in getattr(request.state, "superseded", ()):
-                    response.headers[name.decode()] = value.decode()
-                return response
+                return _with_fields(response, request)
             except Problem as problem:
                 caller = getattr(request.state, "caller", None)
                 if caller is not None and problem.status in (403, 404, 409):
@@ -109,7 +107,7 @@ class ApiRoute(APIRoute):
                         reason=problem.reason,
                         request_id=request.scope["state"]["request_id"],
                     )
-                return problem_response(request, problem)
+                return _with_fields(problem_response(request, problem), request)
 
         return guarded
 
@@ -123,6 +121,13 @@ class ApiRoute(APIRoute):
             problem.code,
             problem.reason or problem.code,
         )
+
+
+def _with_fields(response: Response, request: Request) -> Response:
+    """With what every answer tells of the presented credential: another one in its place, what is left of its limit."""
+    for name, value in getattr(request.state, "told", ()):
+        response.headers[name.decode()] = value.decode()
+    return response
 
 
 def _refuse_unknown_members(request: Request, known: set[str]) -> None:
@@ -197,7 +202,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     hot = wiring(request).hot
     headers = scope["headers"]
     origin = scope["state"]["origin"]
-    verdict = hot.identify(messages.presented(headers), origin, "api", about_itself)
+    verdict, permit = hot.identify(messages.presented(headers), origin, "api", about_itself)
     standing = verdict.standing
     assert standing is not None
     agent = messages.header(headers, b"user-agent") or b""
@@ -212,13 +217,14 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         fine_grained=standing.access_level == "fine_grained",
         expires_at=standing.lasts_until,
         networks=standing.networks,
+        rate_limit=standing.rate_limit,
         operator_admin=standing.organization.operator and standing.is_admin(),
         address=origin.address,
         user_agent=_printable(agent),
         request_id=scope["state"]["request_id"],
     )
     request.state.caller = caller
-    request.state.superseded = superseded(standing)
+    request.state.told = [*superseded(standing), *rates.fields(permit)]
     return caller
 
 

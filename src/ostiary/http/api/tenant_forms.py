@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from ostiary.core.instant import duration_from_text, duration_to_text, text_or_none, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
 from ostiary.core.permission import MAX_LIFETIME, Policy
+from ostiary.core.rate import MAX_RATE
 from ostiary.http.api.forms import (
     DURATION,
     Description,
@@ -27,7 +28,12 @@ from ostiary.services.organizations import LIMITS, PolicyView
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import MAX_ROLES, RoleSpec
 
-NUMBERS = ("max_credentials_per_service_account", "max_credentials_per_organization", "max_service_accounts")
+NUMBERS = (
+    "max_credentials_per_service_account",
+    "max_credentials_per_organization",
+    "max_service_accounts",
+    "rate_limit",
+)
 MAX_NUMBER = 10_000_000
 
 
@@ -35,6 +41,12 @@ def _number(value: Any) -> Any:
     if value is None or value == "none" or (type(value) is int and 0 <= value <= MAX_NUMBER):
         return value
     raise ValueError(f"must be a whole number from 0 to {MAX_NUMBER}, or none")
+
+
+def _rate(value: Any) -> Any:
+    if value is None or value == "none" or (type(value) is int and 1 <= value <= MAX_RATE):
+        return value
+    raise ValueError(f"must be a whole number from 1 to {MAX_RATE}, or none")
 
 
 def _length(value: Any) -> Any:
@@ -60,6 +72,12 @@ Number = Annotated[
     int | str | None,
     BeforeValidator(_number),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_NUMBER}, _NONE, _NULL]}),
+]
+Uses = Annotated[
+    int | str | None,
+    BeforeValidator(_rate),
+    Field(description="Uses of a credential a minute."),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_RATE}, _NONE, _NULL]}),
 ]
 Length = Annotated[str | None, BeforeValidator(_length), WithJsonSchema({"anyOf": [_DURATION, _NONE, _NULL]})]
 Delay = Annotated[str | None, BeforeValidator(_delay), WithJsonSchema({"anyOf": [_DURATION, _NULL]})]
@@ -94,6 +112,7 @@ class CeilingsBody(StrictModel):
     max_service_accounts: Number = None
     default_credential_lifetime: Length = None
     max_credential_lifetime: Length = None
+    rate_limit: Uses = None
 
     def chosen(self) -> dict[str, Any]:
         """What was chosen, in the units of `Policy`; without what goes back to the default."""

@@ -1,0 +1,131 @@
+"""Permits: who has used how much of a rate limit, in one file that all processes of a node map.
+
+A fixed table of open addressing. An entry is sixteen bytes: the fingerprint of a key, and where its next slot lies
+(`core.rate`). An entry whose slot has passed is free. Slots are taken under a lock; a process takes some at once
+(a lease) and spends those without one. A limit is never exceeded: where the table is full, keys share an entry.
+"""
+
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from hashlib import blake2b
+from operator import length_hint
+from pathlib import Path
+from typing import Final
+
+from ostiary.core.instant import MINUTE, SECOND, Instant
+from ostiary.core.rate import SKEW, Permit, Rate, in_time, rate_of, refund, take, within_reach
+
+ENTRIES: Final = 65_536
+PROBES: Final = 8
+MAX_LEASES: Final = 20_000
+SHARED: Final = 0
+"""The fingerprint of an entry that several keys share because there was no other one left."""
+FURTHEST: Final = MINUTE + SECOND
+"""How far away a slot can lie at most: a minute, and what rounding intervals up adds to it."""
+
+
+class Permits:
+    """The table of one file. Each process opens it for itself: a lock belongs to the open file, forks included."""
+
+    def __init__(self, path: Path, key: bytes, entries: int = ENTRIES) -> None:
+        """`key`, up to 64 secret bytes: without it nobody can aim a name at somebody else's entry."""
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._fd).st_size != entries * 16:
+            # Whatever was in it: an entry in the wrong place is nobody's, and is free within a minute.
+            os.ftruncate(self._fd, entries * 16)
+        self._map = mmap.mmap(self._fd, entries * 16)
+        self._view = memoryview(self._map).cast("q")
+        self._entries = entries
+        self._hash = blake2b(key=key, digest_size=8)
+        self._lock = threading.Lock()
+        # The last answer from the table, with the slots in hand. An iterator's next value is one thread's only.
+        self._leases: dict[str, tuple[int, Rate, Instant, Iterator[Instant]]] = {}
+
+    def close(self) -> None:
+        self._view.release()
+        self._map.close()
+        os.close(self._fd)
+
+    def take(self, name: str, limit: int, now: Instant) -> Permit:
+        """Take one use of a limit (so many a minute) at `now`, or learn that there is none left."""
+        lease = self._leases.get(name)
+        if lease is None:
+            return self._take(name, self._fingerprint(name), rate_of(limit), now)
+        fingerprint, rate, tat, slots = lease
+        if rate.limit != limit:
+            return self._take(name, fingerprint, rate_of(limit), now)
+        for slot in slots:
+            if in_time(rate, slot, now):
+                return Permit(True, rate, now, tat, length_hint(slots))
+        if now < tat - rate.tolerance and tat == within_reach(rate, tat, now):
+            return Permit(False, rate, now, tat)
+        return self._take(name, fingerprint, rate, now)
+
+    def _take(self, name: str, fingerprint: int, rate: Rate, now: Instant) -> Permit:
+        # A flock is the open file's: threads of one process would pass each other. A process that ends lets go of it.
+        with self._lock:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                at = self._place(fingerprint, now) + 1
+                first, count = take(rate, self._view[at], now)
+                tat = self._view[at] = first + count * rate.interval
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if len(self._leases) >= MAX_LEASES:
+            self._leases.clear()
+        self._leases[name] = fingerprint, rate, tat, iter(range(first + rate.interval, tat, rate.interval))
+        return Permit(count > 0, rate, now, tat, max(0, count - 1))
+
+    def give_back(self, name: str, permit: Permit, now: Instant) -> None:
+        """Give back a permit that was not used after all. Only for limits that are not leased."""
+        fingerprint = self._fingerprint(name)
+        slot = permit.tat - permit.rate.interval
+        with self._lock:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                self._view[self._place(fingerprint, now) + 1] -= refund(permit.rate, slot, now)
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _fingerprint(self, name: str) -> int:
+        hashed = self._hash.copy()
+        hashed.update(name.encode())
+        return int.from_bytes(hashed.digest(), "little", signed=True) or 1
+
+    def _place(self, fingerprint: int, now: Instant) -> int:
+        """Where a key's entry stands in `_view`; a free one becomes its own.
+
+        A key that has none, while all it could have are taken, shares the one that is free soonest with its owner and
+        with whoever comes after: those have no entry of their own and find the shared one. What a shared entry tells
+        is never less than each of them has used, and a key stays with it until it is free.
+        """
+        view = self._view
+        gone = now - SKEW
+        free = shared = soonest = -1
+        for probe in range(fingerprint, fingerprint + PROBES):
+            at = probe % self._entries * 2
+            tat = view[at + 1]
+            if tat <= gone:
+                if free < 0:
+                    free = at
+                continue
+            if tat > now + FURTHEST + SKEW:
+                # The clock has been put back: nothing is used up for longer than a minute.
+                view[at + 1] = tat = now + FURTHEST
+            owner = view[at]
+            if owner == fingerprint:
+                return at
+            if owner == SHARED and (shared < 0 or tat > view[shared + 1]):
+                shared = at
+            if soonest < 0 or tat < view[soonest + 1]:
+                soonest = at
+        if shared >= 0:
+            return shared
+        if free >= 0:
+            view[free] = fingerprint
+            return free
+        view[soonest] = SHARED
+        return soonest

@@ -1,0 +1,211 @@
+"""P10 in the table: processes, threads, a full table, a clock put back and a crash let nothing more through."""
+
+import json
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ostiary.core.instant import HOUR, MINUTE, SECOND, Instant
+from ostiary.storage.permits import Permits
+from tests.cast import NOON
+from tests.core.test_rate import is_kept
+from tests.servers import PATIENCE
+
+pytestmark = pytest.mark.promise("P10")
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def permits(tmp_path: Path) -> Iterator[Permits]:
+    found = Permits(tmp_path / "permits", KEY)
+    yield found
+    found.close()
+
+
+def uses(permits: Permits, name: str, limit: int, now: Instant, asked: int = 2000) -> int:
+    return sum(permits.take(name, limit, now).allowed for _ in range(asked))
+
+
+def test_the_file_is_its_owners_only(permits: Permits, tmp_path: Path) -> None:
+    """P7 breaks: other users of the machine could change how much of a limit is used up."""
+    assert stat.S_IMODE((tmp_path / "permits").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("limit", [1, 2, 60, 127, 128, 1000])
+def test_the_limit_then_one_each_interval(permits: Permits, limit: int) -> None:
+    """P10 breaks: a key gets more than its limit, or less."""
+    assert uses(permits, "key", limit, NOON) == limit
+    assert uses(permits, "key", limit, NOON + MINUTE // limit + 1) == 1
+    assert uses(permits, "other", limit, NOON) == limit
+
+
+def test_what_is_left_is_told_after_each_use(permits: Permits) -> None:
+    """P10 breaks: `remaining` jumps about, or says that there is more than there is."""
+    for number in range(300):
+        permit = permits.take("key", 300, NOON)
+        assert (permit.allowed, permit.remaining) == (True, 299 - number)
+    refused = permits.take("key", 300, NOON)
+    assert (refused.allowed, refused.remaining, refused.reset, refused.wait) == (False, 0, 60, 1)
+
+
+def test_what_was_used_is_remembered_by_the_next_process(tmp_path: Path) -> None:
+    """P10 breaks: whoever makes the service start again gets the whole limit again."""
+    first = Permits(tmp_path / "permits", KEY)
+    assert uses(first, "key", 60, NOON) == 60
+    first.close()
+    second = Permits(tmp_path / "permits", KEY)
+    assert uses(second, "key", 60, NOON) == 0
+    second.close()
+
+
+def test_another_limit_holds_at_once(permits: Permits) -> None:
+    """P10 breaks: a lowered limit is spent from slots that were leased under the old one."""
+    assert uses(permits, "key", 1000, NOON, asked=3) == 3
+    # Of a minute, three leases' worth is used up at most; what is left of it is shared out by the new limit.
+    assert uses(permits, "key", 10, NOON) == 9
+    assert uses(permits, "key", 1000, NOON) <= 1000 - 3 - 9 * 100
+
+
+def test_a_clock_put_back_locks_nobody_out(permits: Permits) -> None:
+    """P10 breaks: after a clock was put back, keys are refused until the old time has come again."""
+    assert uses(permits, "leased", 1000, NOON, asked=10) == 10
+    assert uses(permits, "key", 60, NOON) == 60
+    early = NOON - HOUR
+    assert uses(permits, "key", 60, early) == 0
+    assert uses(permits, "key", 60, early + 3 * SECOND) > 0
+    assert uses(permits, "key", 60, early + 2 * MINUTE) == 60
+    assert uses(permits, "leased", 1000, early) <= 1000
+    assert uses(permits, "leased", 1000, early + 3 * SECOND) > 0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    entries=st.sampled_from([8, 9, 16]),
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 24),
+            st.one_of(st.just(0), st.integers(0, 30 * SECOND), st.just(2 * MINUTE)),
+            st.integers(1, 30),
+        ),
+        max_size=60,
+    ),
+)
+def test_a_full_table_lets_nothing_more_through(
+    tmp_path_factory: pytest.TempPathFactory, entries: int, steps: list[tuple[int, int, int]]
+) -> None:
+    """P10 breaks: more keys than the table has room for, and one of them gets more than its limit."""
+    permits = Permits(tmp_path_factory.mktemp("full") / "permits", KEY, entries)
+    now = NOON
+    accepted: dict[int, list[Instant]] = defaultdict(list)
+    for which, length, asked in steps:
+        now += length
+        limit = (1, 5, 20, 128)[which % 4]
+        accepted[which] += [now] * uses(permits, f"key {which}", limit, now, asked)
+    permits.close()
+    for which, times in accepted.items():
+        assert is_kept((1, 5, 20, 128)[which % 4], times)
+
+
+def test_a_full_table_has_room_again_after_a_minute(tmp_path: Path) -> None:
+    """P10 breaks: once the table was full, keys have to share what is each one's own."""
+    permits = Permits(tmp_path / "permits", KEY, 8)
+    for number in range(100):
+        uses(permits, f"key {number}", 20, NOON, 20)
+    later = NOON + 2 * MINUTE
+    assert uses(permits, "one", 20, later) == 20
+    assert uses(permits, "two", 20, later) == 20
+    permits.close()
+
+
+def test_threads_share_what_is_in_hand(permits: Permits) -> None:
+    """P10 breaks: two threads of a process spend the same slot."""
+    counts: list[int] = []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [
+            threading.Thread(target=lambda: counts.append(uses(permits, "key", 1000, NOON, 1500)))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    # Leases that two threads took at once may be lost, never doubled.
+    assert 900 < sum(counts) <= 1000
+
+
+PROCESS = """
+import json, sys, time
+from pathlib import Path
+from ostiary.storage.permits import Permits
+permits, limit, end = Permits(Path(sys.argv[1]), b"k" * 32), int(sys.argv[2]), int(sys.argv[3])
+accepted, now = [], 0
+while now < end:
+    now = time.time_ns() // 1000
+    if permits.take("key", limit, now).allowed:
+        accepted.append(now)
+print(json.dumps(accepted))
+"""
+
+
+@pytest.mark.parametrize("limit", [10, 1000, 60_000])
+def test_processes_keep_it_together(tmp_path: Path, limit: int) -> None:
+    """P10 breaks: two workers of a node let more through together than the limit says."""
+    path = str(tmp_path / "permits")
+    end = str(time.time_ns() // 1000 + SECOND // 2)
+    command = [sys.executable, "-c", PROCESS, path, str(limit), end]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    accepted: list[Instant] = []
+    for process in running:
+        out, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        accepted += json.loads(out)
+    accepted.sort()
+    # The whole test lies within one window, and so does every part of it.
+    assert len(accepted) <= limit + limit * (accepted[-1] - accepted[0]) / MINUTE
+    assert len(accepted) >= min(limit, 1000) * 0.9
+    if limit <= 1000:
+        assert is_kept(limit, accepted)
+
+
+CRASH = """
+import fcntl, os, signal, sys
+from pathlib import Path
+from ostiary.storage.permits import Permits
+permits = Permits(Path(sys.argv[1]), b"k" * 32)
+permits.take("key", 60, int(sys.argv[2]))
+fcntl.flock(permits._fd, fcntl.LOCK_EX)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_crash_with_the_lock_in_hand_blocks_nobody(tmp_path: Path) -> None:
+    """P10 breaks: a killed worker leaves the others waiting for the table for ever."""
+    path = tmp_path / "permits"
+    done = subprocess.run([sys.executable, "-c", CRASH, str(path), str(NOON)], timeout=PATIENCE, check=False)
+    assert done.returncode == -9
+    permits = Permits(path, KEY)
+    assert uses(permits, "key", 60, NOON) == 59
+    permits.close()
+
+
+def test_what_is_given_back_may_be_used_again(permits: Permits) -> None:
+    """P10 breaks: look-ups of good keys use up their address's budget for failures."""
+    for _ in range(200):
+        permit = permits.take("address", 50, NOON)
+        assert permit.allowed
+        permits.give_back("address", permit, NOON)
+    assert uses(permits, "address", 50, NOON) == 50
