@@ -161,6 +161,15 @@ class Ostiary:
     def key(self) -> str:
         return str(self.first["api_key"])
 
+    def workers(self) -> list[int]:
+        """The processes that answer requests."""
+        return children(self.process.pid, "ostiary-worker")
+
+    def kill(self) -> None:
+        """`kill -9` of all its processes at once, as when the machine goes down."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def call(
         self, method: str, path: str, body: Any = None, key: str | None = None, **headers: str
     ) -> httpx2.Response:
@@ -178,6 +187,12 @@ class Ostiary:
             stdin=stdin,
             environment={"OSTIARY_URL": self.url, "OSTIARY_API_KEY": self.key} | environment,
         )
+
+
+def children(pid: int, name: str) -> list[int]:
+    """The processes that a process started and that bear this name, the oldest first."""
+    started = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [each for each in started if Path(f"/proc/{each}/comm").read_text().strip() == name]
 
 
 def clean_environment() -> dict[str, str]:
@@ -230,8 +245,7 @@ def ostiary(
             try:
                 server.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                server.process.kill()
-                server.process.wait()
+                server.kill()
 
 
 def start(data: Path, first: dict[str, Any], port: int, **environment: str) -> Ostiary:
@@ -244,6 +258,7 @@ def start(data: Path, first: dict[str, Any], port: int, **environment: str) -> O
             env=clean_environment() | environment,
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
 
     def ready() -> bool:
