@@ -85,7 +85,7 @@ class Rounds:
             number += 1
 
 
-def attend(settings: Settings, ready: Callable[[], None]) -> int:
+def attend(settings: Settings, ready: Callable[[], object]) -> int:
     """The duties process, until SIGTERM; its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     opened = open_installation(settings)

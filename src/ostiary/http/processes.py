@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -36,6 +37,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 """Seconds before a process that died is started again; doubled with each death in a row."""
 IN_A_ROW: Final = 60.0
 """Seconds that a process must live for its next death to count as the first."""
+LATER: Final = ("anyio._backends._asyncio", "uvicorn.lifespan.on", "uvicorn.loops.uvloop")
+"""What libraries import only when a worker starts: once, before the fork, is faster. Not their public names."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,7 +47,7 @@ class Child:
     """A process that is to be there, and what is known of it."""
 
     name: str
-    run: Callable[[Callable[[], None]], int]
+    run: Callable[[Callable[[], object]], int]
     """What it does; it calls what it is given once it is ready, and returns its exit code."""
     pid: int = 0
     """0 while there is none."""
@@ -82,12 +85,15 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     children = [Child(f"worker {number + 1}", work) for number in range(settings.workers)]
     if separate:
         children.append(Child("duties", partial(_attend, settings, sockets)))
+    with contextlib.suppress(ImportError):
+        for module in LATER:
+            import_module(module)
     gc.collect()
     gc.freeze()
     return Supervisor(children, sockets).run(lambda: announce(settings.public_url))
 
 
-def _attend(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> int:
+def _attend(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], object]) -> int:
     for sock in sockets:
         sock.close()
     return duties.attend(settings, ready)
@@ -194,7 +200,7 @@ class Supervisor:
         child.pid, child.ready, child.begun = pid, False, time.monotonic()
         self._selector.register(news, selectors.EVENT_READ, child)
 
-    def _become(self, child: Child, tell: int, mask: set[signal.Signals]) -> NoReturn:
+    def _become(self, child: Child, tell: int, mask: set[int | signal.Signals]) -> NoReturn:
         code = 1
         try:
             self._selector.close()
