@@ -39,6 +39,10 @@ class Line:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The next request opens a new connection."""
         self._connection.close()
 
     def ask(
