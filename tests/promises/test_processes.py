@@ -176,10 +176,8 @@ def test_a_key_that_every_worker_refused_is_accepted_by_each_once_it_is_imported
     prefix = "sk_live_"
     with ExitStack() as stack:
         one, other = (lines[0] for lines in lines_to_each(server, stack, 1).values())
-        one.made(
-            "/v1/service-accounts",
-            {"display_name": "Robo", "username": "robo", "roles": [{"role": "developer"}]},
-        )
+        robo = one.made("/v1/service-accounts", {"display_name": "Robo", "roles": [{"role": "developer"}]})
+        owner = robo["service_account"]["id"]
         one.made("/v1/import-prefixes", {"prefix": prefix})
         for number in range(10):
             text = f"{prefix}{number:032x}"

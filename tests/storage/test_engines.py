@@ -57,14 +57,6 @@ def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_pat
         assert (tmp_path / "ostiary.db").stat().st_size > before + ROWS * 12_000
 
 
-def test_a_checkpoint_waits_for_nobody(worker: Engines, duties: Engines) -> None:
-    """P11 breaks: writers time out because the log is moved, or the duties hang because somebody writes."""
-    write(worker)
-    with worker.writer.begin() as connection:
-        connection.execute(sa.text("INSERT INTO changes (kind, id, at) VALUES ('credential', 'x', 0)"))
-        engines.checkpoint(duties)
-
-
 def test_a_log_that_has_grown_is_emptied(
     worker: Engines, duties: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
