@@ -179,7 +179,7 @@ _fronts = itertools.count()
 
 
 class Front:
-    """The whole ASGI application without a socket. Duties do not run by themselves: `write_counts` does their work."""
+    """The whole ASGI application without a socket. The rounds are not made: `write_counts` does their work."""
 
     def __init__(self, house: House, data: Path, **settings: Any) -> None:
         self.house = house
@@ -190,7 +190,7 @@ class Front:
         ]
         configured = Settings.model_validate({"data": data, **settings})
         opened = Opened(configured, house.store, house.number, *self._permits)
-        self.door, self.duties, self.facts = build(opened, house.clock.monotonic)
+        self.door, self.rounds, self.facts = build(opened, house.clock.monotonic)
         self._runner = asyncio.Runner()
         self._numbers = itertools.count()
 
@@ -200,7 +200,7 @@ class Front:
             permits.close()
 
     def write_counts(self) -> None:
-        self.duties.write_counts()
+        self.rounds.do("write counts")
 
     def ask(
         self,

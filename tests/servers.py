@@ -161,6 +161,28 @@ class Ostiary:
     def key(self) -> str:
         return str(self.first["api_key"])
 
+    def workers(self) -> list[int]:
+        """The processes that answer requests."""
+        return children(self.process.pid, "ostiary-worker")
+
+    @contextlib.contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """While the others stand still, so that new connections are this worker's."""
+        others = [each for each in self.workers() if each != worker]
+        for each in others:
+            os.kill(each, signal.SIGSTOP)
+            wait_until(f"a stop of {each}", lambda each=each: state(each) == "T")
+        try:
+            yield
+        finally:
+            for each in others:
+                os.kill(each, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """`kill -9` of all its processes at once, as when the machine goes down."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def call(
         self, method: str, path: str, body: Any = None, key: str | None = None, **headers: str
     ) -> httpx2.Response:
@@ -178,6 +200,24 @@ class Ostiary:
             stdin=stdin,
             environment={"OSTIARY_URL": self.url, "OSTIARY_API_KEY": self.key} | environment,
         )
+
+
+def children(pid: int, name: str) -> list[int]:
+    """The processes that a process started and that bear this name, the oldest first."""
+    found = []
+    for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):  # it has ended
+            if Path(f"/proc/{each}/comm").read_text().strip() == name:
+                found.append(int(each))
+    return found
+
+
+def state(pid: int) -> str:
+    """How a process is: R, S, D run or wait, T is stopped, Z has ended; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def clean_environment() -> dict[str, str]:
@@ -230,8 +270,7 @@ def ostiary(
             try:
                 server.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                server.process.kill()
-                server.process.wait()
+                server.kill()
 
 
 def start(data: Path, first: dict[str, Any], port: int, **environment: str) -> Ostiary:
@@ -244,6 +283,7 @@ def start(data: Path, first: dict[str, Any], port: int, **environment: str) -> O
             env=clean_environment() | environment,
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
 
     def ready() -> bool:

@@ -30,6 +30,7 @@ CLIENT_SETTINGS: Final = frozenset(
 """Settings of the same executable as a client; the server leaves them alone."""
 
 DEFAULT_PORT: Final = 8080
+MAX_WORKERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +156,6 @@ def _rate(value: int | None) -> int | None:
     return value
 
 
-def _one_worker(value: int) -> int:
-    if value != 1:
-        raise ValueError("must be 1: this version serves with one process")
-    return value
-
-
 Duration = Annotated[timedelta, BeforeValidator(_length)]
 MaybeDuration = Annotated[timedelta | None, BeforeValidator(_none_or(_length))]
 Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
@@ -210,8 +205,10 @@ class Settings(BaseModel):
     log_format: Literal["console", "json"] = Field(
         "console", description="The form of the log on standard error: console or json."
     )
-    workers: Annotated[Number, AfterValidator(_one_worker)] = Field(
-        1, description="Processes that serve. This version takes 1 only."
+    workers: Annotated[Number, Field(ge=1, le=MAX_WORKERS)] = Field(
+        1,
+        description="Processes that answer requests, at most one a processor core. With SQLite, more than 1 needs "
+        "version 3.51.3 or later of its library.",
     )
     max_staleness: Duration = Field(
         timedelta(seconds=30),

@@ -34,6 +34,15 @@ def bring(front: Front, *texts: str, **body: Any) -> Answer:
     )
 
 
+def test_a_key_that_was_refused_is_accepted_once_it_is_imported(front: Front) -> None:
+    """product.md (Import) breaks: whoever tried a key before its import is refused after it."""
+    front.house.store.write(imports.register_prefix, front.house.alice, PREFIX)
+    for _ in range(2):  # first from the database, then from memory
+        assert front.verify(KEYS[0])["code"] == "unknown"
+    assert bring(front, *KEYS).json()["imported"] == 5
+    assert front.verify(KEYS[0])["code"] == "valid"
+
+
 def test_an_imported_key_verifies_and_dies_like_any_other(front: Front) -> None:
     """P1 breaks: an imported key is accepted after its revocation, or never."""
     house = front.house

@@ -2,6 +2,7 @@
 
 import json
 
+from ostiary.core.model import Standing
 from ostiary.services.credentials import create_direct
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import credentials
@@ -202,7 +203,7 @@ def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> No
     house = front.house
     assert front.ask("GET", "/v1/capabilities", key=house.alice_key).status == 200
     standing = front.facts.standing(house.alice_key[3:35])
-    assert standing is not None
+    assert isinstance(standing, Standing)
 
     def revoke_unannounced(tx: Tx) -> None:
         credentials.update(tx, standing.credential_id, {"revoked_at": house.clock.now})

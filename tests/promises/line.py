@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 from ostiary.storage.engines import sqlite_module
 from tests.cast import Answer
-from tests.servers import PATIENCE
+from tests.servers import PATIENCE, Ostiary
 
 PROOFS = Path(__file__).parents[2] / "docs" / "proof"
 
@@ -38,6 +39,10 @@ class Line:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The next request opens a new connection."""
         self._connection.close()
 
     def ask(
@@ -63,6 +68,17 @@ class Line:
         reply = self.ask("POST", "/v1/verify", {"credential": credential})
         assert reply.status == 200, reply.body
         return str(reply.json()["code"])
+
+
+def lines_to_each(server: Ostiary, stack: ExitStack, of_each: int) -> dict[int, list[Line]]:
+    """So many connections to each worker process, by its number."""
+    found: dict[int, list[Line]] = {}
+    for worker in server.workers():
+        with server.only(worker):
+            found[worker] = [stack.enter_context(Line(server.port, server.key)) for _ in range(of_each)]
+            for line in found[worker]:
+                assert line.ask("GET", "/healthz").status == 200
+    return found
 
 
 def prove(promise: str, title: str, seed: int, figures: Mapping[str, object]) -> None:

@@ -1,6 +1,6 @@
 """P1: a revoked, deactivated or expired credential is refused by every request begun after the answer.
 
-One worker, as this version has; against a real `ostiary serve` over keep-alive connections.
+Against a real `ostiary serve` with two workers, over keep-alive connections to both.
 """
 
 import itertools
@@ -24,13 +24,14 @@ from ostiary.storage import directory as directory_rows
 from tests import servers
 from tests.cast import SEED, Answer
 from tests.conftest import PROVE
-from tests.promises.line import Line, prove
+from tests.promises.line import Line, lines_to_each, prove
 from tests.servers import Ostiary
 
 pytestmark = [pytest.mark.promise("P1"), pytest.mark.full]
 
 ROUNDS, ASKED = (1_000, 100) if PROVE else (20, 10)
 CONNECTIONS = 4
+"""Half of them to each worker."""
 UNLIMITED = {
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT": "none",
@@ -40,8 +41,14 @@ UNLIMITED = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
     data = tmp_path_factory.mktemp("p1") / "data"
-    with servers.ostiary(data, first=None, port=None, **UNLIMITED) as found:
+    with servers.ostiary(data, first=None, port=None, OSTIARY_WORKERS="2", **UNLIMITED) as found:
         yield found
+
+
+def to_both(server: Ostiary, stack: ExitStack) -> list[Line]:
+    """Connections to both workers in turn."""
+    one, other = lines_to_each(server, stack, CONNECTIONS // 2).values()
+    return [line for pair in zip(one, other, strict=True) for line in pair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ def test_what_was_ended_is_accepted_by_no_request_begun_after_the_answer(server:
     stop = threading.Event()
     background: Counter[str] = Counter()
     with ExitStack() as stack:
-        lines = [stack.enter_context(Line(server.port, server.key)) for _ in range(CONNECTIONS)]
+        lines = to_both(server, stack)
 
         def read() -> None:
             """Load: whatever is current, all the time. What was ended before the request began must be refused."""
@@ -152,7 +159,7 @@ def test_what_was_ended_is_accepted_by_no_request_begun_after_the_answer(server:
                 "connections": CONNECTIONS,
                 "requests of readers beside": background["asked"],
                 "of those begun after the answer and accepted": background["late accepts"],
-                "worker processes": 1,
+                "worker processes": len(server.workers()),
             },
         )
 
@@ -174,7 +181,7 @@ def test_an_expired_credential_is_refused_from_its_instant_on(server: Ostiary) -
     """P1 breaks: a cached credential outlives its expiry."""
     accepts: Counter[str] = Counter()
     with ExitStack() as stack:
-        lines = [stack.enter_context(Line(server.port, server.key)) for _ in range(CONNECTIONS)]
+        lines = to_both(server, stack)
         expires = datetime.now(UTC) + timedelta(seconds=1)
         made = make(lines[0], "short-lived", expires_at=expires.isoformat())
         assert lines[0].verify(made.secret) == "valid"
@@ -207,7 +214,7 @@ def test_another_process_of_the_node_ends_a_credential(server: Ostiary, neighbou
     )
     accepts: Counter[str] = Counter()
     with ExitStack() as stack:
-        lines = [stack.enter_context(Line(server.port, server.key)) for _ in range(CONNECTIONS)]
+        lines = to_both(server, stack)
         for number in range(ROUNDS):
             made = make(lines[0], f"neighbour-{how}-{number}")
             assert lines[0].verify(made.secret) == "valid"

@@ -104,8 +104,8 @@ CASES = [
     flag("host with a zone", "--host", "fe80::1%eth0", "IP address"),
     flag("host with a port", "--host", "127.0.0.1:8080", "IP address"),
     toml("host a number", "--host", "host = 1", "string"),
-    flag("workers", "--workers", "2", "must be 1"),
-    env("workers none", "OSTIARY_WORKERS", "0", "must be 1"),
+    env("workers none", "OSTIARY_WORKERS", "0", "1"),
+    env("workers absurd", "OSTIARY_WORKERS", "65", "64"),
     # Who the service says it is
     env("issuer http", ISSUER, "http://keys.example.com", "https://"),
     env("issuer like loopback", ISSUER, "http://localhost.example.com", "https://"),

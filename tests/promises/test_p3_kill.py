@@ -9,7 +9,6 @@ its audit events must tell the same story.
 import http.client
 import os
 import random
-import signal
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -33,6 +32,7 @@ KILLS = int(os.environ.get("OSTIARY_PROVE_KILLS", "220" if PROVE else "3"))
 WRITES_A_KILL = int(os.environ.get("OSTIARY_PROVE_WRITES", "250" if PROVE else "60"))
 WRITERS = 6
 ENVIRONMENT = {
+    "OSTIARY_WORKERS": "2",
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT": "none",
     "OSTIARY_DEFAULT_DELETION_DELAY": "0",
@@ -148,11 +148,6 @@ class Writers:
         return status == wanted
 
 
-def kill(server: Ostiary) -> None:
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
-
-
 def stories(data: Path, keys: Iterable[Key], after: int) -> tuple[dict[str, list[str]], int]:
     """What the audit log of the restarted service tells of each key since event `after`, and its last event."""
     found: dict[str, list[str]] = {key.id: [] for key in keys}
@@ -221,7 +216,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             writers.wait_for(WRITES_A_KILL)
             # Some moment within the next writes: an answer that was just counted is not what decides it.
             threading.Event().wait(rng.uniform(0, 0.02))
-            kill(server)
+            server.kill()
             writers.join()
             assert writers.unexpected == []
             server = servers.start(data, first, port, **ENVIRONMENT)
@@ -244,7 +239,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             if code != VERDICT[key.state]
         ]
     finally:
-        kill(server)
+        server.kill()
     connection: sqlite3.Connection = sqlite_module.connect(data / DATABASE_FILE)
     integrity = connection.execute("PRAGMA integrity_check").fetchall()
     orphans = connection.execute("PRAGMA foreign_key_check").fetchall()

@@ -384,7 +384,7 @@ def see_processes(server: Ostiary, search: Search) -> None:
             continue  # it has ended
     follower.kill()
     search.see("rest of audit logs --follow", follower.communicate()[0])
-    assert {server.process.pid, follower.pid} <= lines.keys()
+    assert {server.process.pid, *server.workers(), follower.pid} <= lines.keys()
     for number, line in lines.items():
         search.see(f"command line of process {number}", line)
 

@@ -1,15 +1,75 @@
-"""What may be lost is bounded while it is kept; a look that everyone waits for is made once."""
+"""What may be lost is bounded while it is kept; what everyone waits for is done once."""
 
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from ostiary.core import secret
+from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
-from ostiary.storage import directory, engines
+from ostiary.services import credentials
+from ostiary.storage import directory, engines, volatile
+from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import Counts, Occasion
-from tests.cast import Front, House
+from ostiary.storage.volatile import ABSENT, Counts, Facts, Occasion
+from tests.cast import Entropy, Front, House
+
+THREADS = 5
+PATIENCE = 30.0
+
+
+@contextmanager
+def look_ups(database: Engines, do: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
+    """The threads that look a secret up in the database meanwhile, each of them after what is to be done."""
+    found: list[int] = []
+
+    def seen(*arguments: Any) -> None:
+        if "generations" in arguments[2]:
+            found.append(threading.get_ident())
+            do()
+
+    sa.event.listen(database.reader, "after_cursor_execute", seen)
+    yield found
+    sa.event.remove(database.reader, "after_cursor_execute", seen)
+
+
+class Flight:
+    """A lock that says when some number of threads wait for it."""
+
+    def __init__(self, waiting: int) -> None:
+        self._lock = threading.Lock()
+        self._still = threading.Semaphore(0)
+        self._waiting = waiting
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if blocking:
+            self._still.release()
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def wait_for_all(self) -> None:
+        for _ in range(self._waiting):
+            assert self._still.acquire(timeout=PATIENCE)
+
+
+def facts_of(house: House, flight: Flight | None = None, **limits: Any) -> Facts:
+    facts = Facts(house.store, house.number, house.clock.monotonic, 30, **limits)
+    if flight is not None:
+        facts._flights = (flight,) * volatile.FLIGHTS  # type: ignore[assignment] # watched, not replaced
+    facts.sync()
+    return facts
+
+
+def unknown(number: int) -> str:
+    return secret.access_id(Entropy(number)(16))
 
 
 def occasion(number: int, reason: str = "unknown") -> Occasion:
@@ -55,6 +115,109 @@ def test_those_who_wait_for_a_look_share_it(front: Front) -> None:
         thread.join()
     assert len(looks) == 1
     assert facts.current()
+
+
+def test_many_who_ask_for_one_handle_make_one_look_up(sqlite_house: House) -> None:
+    """S4 breaks: after a change, all who use a busy key read it from the database at once."""
+    flight = Flight(THREADS - 1)
+    facts = facts_of(sqlite_house, flight)
+    handle = sqlite_house.alice_key[3:35]
+    with (
+        look_ups(sqlite_house.store.engines, flight.wait_for_all) as found,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        standings = list(pool.map(facts.load_standing, [handle] * THREADS))
+    assert len(found) == 1
+    assert all(isinstance(each, Standing) and each.access_id == handle for each in standings)
+
+
+def test_who_waited_for_a_look_up_does_not_believe_what_was_not_kept(sqlite_house: House) -> None:
+    """P1 breaks: a request begun after a revocation is judged by what another one had read before it."""
+    house = sqlite_house
+    flight = Flight(1)
+    facts = facts_of(house, flight)
+    key = house.key(house.account())
+    facts.sync()
+    handle = key.secret.reveal()[3:35]
+    has_read, late = threading.Event(), []
+
+    def hold_the_first() -> None:
+        if not has_read.is_set():
+            has_read.set()
+            flight.wait_for_all()  # the request that began after the revocation waits for this one
+
+    def ask_after_revoking() -> None:
+        assert has_read.wait(PATIENCE)
+        house.store.write(credentials.revoke, house.alice, key.listed.credential.id)
+        if not facts.current():
+            facts.catch_up()
+        late.append(facts.load_standing(handle))
+
+    with look_ups(house.store.engines, hold_the_first) as found, ThreadPoolExecutor(2) as pool:
+        early = pool.submit(facts.load_standing, handle)
+        pool.submit(ask_after_revoking).result()
+    standing = early.result()
+    assert standing is not None
+    assert standing.revoked_at is None  # it was asked for before
+    assert [each.revoked_at for each in late if each is not None] == [house.clock.now]
+    assert len(found) == 2
+
+
+def test_a_handle_that_nobody_has_is_looked_up_once(front: Front) -> None:
+    """P20 breaks: made-up keys of the right form cost a thread and a query each time they are sent."""
+    made_up = secret.mint("ak-", Entropy(7)(secret.MINT_ENTROPY)).secret.reveal()
+    with look_ups(front.house.store.engines) as found:
+        for _ in range(3):
+            assert front.verify(made_up)["code"] == "unknown"
+            assert front.ask("GET", "/v1/authorize/-", key=made_up).status == 401
+    assert len(found) == 2  # Alice's, who asks, and this one
+    assert front.facts.standing(made_up[3:35]) is ABSENT
+
+
+def test_handles_that_nobody_has_are_bounded_and_cost_the_others_nothing(sqlite_house: House) -> None:
+    """P20 breaks: made-up keys fill the memory, or drive good ones out of the cache."""
+    facts = facts_of(sqlite_house, capacity=10)
+    good = sqlite_house.alice_key[3:35]
+    facts.load_standing(good)
+    for number in range(50):
+        assert facts.load_standing(unknown(number)) is None
+    kept = [number for number in range(50) if facts.standing(unknown(number)) is ABSENT]
+    assert kept == list(range(40, 50))
+    assert isinstance(facts.standing(good), Standing)
+
+
+def test_any_change_forgets_who_nobody_is(sqlite_house: House) -> None:
+    """P1 breaks: what began to exist stays refused from memory."""
+    house = sqlite_house
+    facts = facts_of(house)
+    assert facts.load_standing(unknown(1)) is None
+    house.key(house.account())
+    facts.sync()
+    assert facts.standing(unknown(1)) is ABSENT  # a new secret has an id that nobody could have asked for
+    house.store.write_on((), lambda tx: tx.changed("import", "sa_robo"))
+    facts.sync()
+    assert facts.standing(unknown(1)) is None
+
+
+def test_an_import_leaves_the_other_standings_in_memory(sqlite_house: House) -> None:
+    """S5 breaks: each batch of an import empties the cache."""
+    house = sqlite_house
+    facts = facts_of(house)
+    facts.load_standing(house.alice_key[3:35])
+    house.store.write_on((), lambda tx: tx.changed("import", "sa_robo"))
+    facts.sync()
+    assert isinstance(facts.standing(house.alice_key[3:35]), Standing)
+
+
+def test_a_handle_asked_for_during_an_import_is_not_kept_as_absent(sqlite_house: House) -> None:
+    """P1 breaks: what was looked up just before it was imported is refused just after, and from then on."""
+    house = sqlite_house
+    facts = facts_of(house)
+    with look_ups(
+        house.store.engines, lambda: house.store.write_on((), lambda tx: tx.changed("import", "sa_robo"))
+    ):
+        assert facts.load_standing(unknown(1)) is None
+    assert facts.standing(unknown(1)) is None
 
 
 @pytest.mark.full

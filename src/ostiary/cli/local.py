@@ -51,19 +51,17 @@ def load(file: Path | None, **command_line: Any) -> Loaded:
 @settings_options
 @click.option("--host", help="The address to bind. Default: 127.0.0.1 and ::1.")
 @click.option("--port", type=int, help="The port to bind. Default: 8080.")
-@click.option("--workers", type=int, help="Processes that serve (1).")
+@click.option("--workers", type=int, help="Processes that answer requests. Default: 1.")
 def serve_command(
     file: Path | None, data: Path | None, host: str | None, port: int | None, workers: int | None
 ) -> int:
     """Start the service. SIGTERM finishes what is in flight and exits 0."""
     from ostiary import logs
-    from ostiary.http.installation import open_installation
-    from ostiary.http.server import serve
+    from ostiary.http.processes import serve
 
     loaded = load(file, data=data, host=host, port=port, workers=workers)
     logs.configure(loaded.settings.log_format)
-    opened = open_installation(loaded.settings)
-    return serve(opened, lambda url: click.echo(f"Ostiary is ready at {url}"))
+    return serve(loaded.settings, lambda url: click.echo(f"Ostiary is ready at {url}"))
 
 
 @click.command("init")

@@ -30,7 +30,7 @@ from ostiary.http.api import (
 )
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
-from ostiary.http.duties import Duties
+from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
@@ -54,21 +54,25 @@ HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
 
 
-def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties, Facts]:
-    """The application of an opened installation, its duties (not yet started) and its cache."""
+def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -> tuple[Door, Rounds, Facts]:
+    """The application of an opened installation, its rounds (not yet started) and its cache.
+
+    `alone`: no other process does what the node needs once.
+    """
     settings, store = opened.settings, opened.store
     facts = Facts(store, opened.number, monotonic, settings.max_staleness.total_seconds())
     counts = Counts()
     limits = Rates(opened.uses, opened.failures, store.clock)
     hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies, limits)
-    duties = Duties(store, facts, counts)
+    duties = of_worker(store, facts, counts)
+    rounds = Rounds(duties + of_the_node(store) if alone else duties)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = HANDLER_THREADS
-        duties.start()
+        rounds.start()
         yield
-        await anyio.to_thread.run_sync(duties.stop)
+        await anyio.to_thread.run_sync(rounds.stop)
 
     app = FastAPI(
         title="Ostiary",
@@ -96,7 +100,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
         store.entropy,
         https=settings.public_url.startswith("https:"),
     )
-    return door, duties, facts
+    return door, rounds, facts
 
 
 async def _healthz(_request: Request) -> Response:

@@ -1,33 +1,64 @@
-"""What is done beside the requests: looking for changes, writing counts, forgetting old changes."""
+"""What is done beside the requests, each second or more rarely: in every worker, and in the one duties process.
 
+A worker looks for changes and writes what it counted. What is needed once however many workers there are,
+forgetting what is old and moving SQLite's log into the database, is the duties process's.
+"""
+
+import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from ostiary.config import Settings
 from ostiary.core.problem import Problem
+from ostiary.http.installation import open_installation
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes
+from ostiary.storage import answers, changes, engines
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Counts, Facts
 
-LOOK_SECONDS: Final = 1.0
+ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
 PRUNE_EVERY: Final = 3600
 BATCH: Final = 500
 """Occasions in one transaction: on SQLite it holds the one writing connection."""
 
 
-class Duties:
-    """A thread that does its rounds every second until it is stopped, and then writes what is left."""
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something to do in the first round and each so many rounds, and once more at the end where it says so."""
 
-    def __init__(self, store: Store, facts: Facts, counts: Counts) -> None:
-        self._store = store
-        self._facts = facts
-        self._counts = counts
+    name: str
+    do: Callable[[], None]
+    every: int = 1
+    at_end: bool = False
+
+
+def of_worker(store: Store, facts: Facts, counts: Counts) -> tuple[Duty, ...]:
+    return (
+        Duty("look for changes", facts.sync),
+        Duty("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
+    )
+
+
+def of_the_node(store: Store) -> tuple[Duty, ...]:
+    return (
+        Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
+        Duty("forget old changes", lambda: store.write_on((), changes.prune), PRUNE_EVERY),
+        Duty("forget old answers", lambda: store.write_on((), answers.prune), PRUNE_EVERY),
+    )
+
+
+class Rounds:
+    """A thread that does its duties every second until it is stopped, and then those of the end."""
+
+    def __init__(self, duties: tuple[Duty, ...]) -> None:
+        self._duties = duties
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._rounds, name="duties", daemon=True)
 
@@ -37,39 +68,57 @@ class Duties:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(timeout=10)
-        self._try("write counts", self.write_counts)
+        for duty in self._duties:
+            if duty.at_end:
+                _try(duty)
 
-    def write_counts(self) -> None:
-        """Write what was counted, some hundred at a time; what cannot be written is counted again.
-
-        At least once: if the answer to a commit is lost, the same uses are written twice.
-        """
-        waiting = list(self._counts.take().items())
-        while waiting:
-            part, waiting = dict(waiting[:BATCH]), waiting[BATCH:]
-            try:
-                self._store.write_on((), audit.write_counts, SYSTEM_CALLER, part)
-            except BaseException:
-                self._counts.give_back(part | dict(waiting))
-                raise
+    def do(self, name: str) -> None:
+        """Do one duty now, in this thread; its errors are raised."""
+        next(duty for duty in self._duties if duty.name == name).do()
 
     def _rounds(self) -> None:
         number = 0
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(ROUND_SECONDS):
+            for duty in self._duties:
+                if number % duty.every == 0:
+                    _try(duty)
             number += 1
-            self._try("look for changes", self._facts.sync)
-            if number % WRITE_EVERY == 0:
-                self._try("write counts", self.write_counts)
-            if number % PRUNE_EVERY == 1:
-                self._try("forget old changes", lambda: self._store.write_on((), changes.prune))
-                self._try("forget old answers", lambda: self._store.write_on((), answers.prune))
 
-    def _try(self, what: str, duty: Callable[[], None]) -> None:
+
+def attend(settings: Settings, ready: Callable[[], object]) -> int:
+    """The duties process, until SIGTERM; its exit code."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    opened = open_installation(settings)
+    rounds = Rounds(of_the_node(opened.store))
+    rounds.start()
+    ready()
+    signal.sigwait([signal.SIGTERM])
+    rounds.stop()
+    opened.close()
+    return 0
+
+
+def write_counts(store: Store, counts: Counts) -> None:
+    """Write what was counted, some hundred at a time; what cannot be written is counted again.
+
+    At least once: if the answer to a commit is lost, the same uses are written twice.
+    """
+    waiting = list(counts.take().items())
+    while waiting:
+        part, waiting = dict(waiting[:BATCH]), waiting[BATCH:]
         try:
-            duty()
-        except Problem as problem:
-            structlog.get_logger().warning("duty failed", detail=what, reason=problem.reason or problem.code)
-        except Exception as error:  # a duty that fails is tried again; the thread must live
-            structlog.get_logger().error(
-                "duty failed", detail=what, error=type(error).__name__, where=where(error)
-            )
+            store.write_on((), audit.write_counts, SYSTEM_CALLER, part)
+        except BaseException:
+            counts.give_back(part | dict(waiting))
+            raise
+
+
+def _try(duty: Duty) -> None:
+    try:
+        duty.do()
+    except Problem as problem:
+        structlog.get_logger().warning("duty failed", detail=duty.name, reason=problem.reason or problem.code)
+    except Exception as error:  # a duty that fails is tried again; the thread must live
+        structlog.get_logger().error(
+            "duty failed", detail=duty.name, error=type(error).__name__, where=where(error)
+        )

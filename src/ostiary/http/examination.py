@@ -9,8 +9,6 @@ from ostiary.http import installation
 from ostiary.storage import engines
 
 LOW_DISK: Final = 256 * 1024 * 1024
-SAFE_CHECKPOINTS: Final = (3, 51, 3)
-"""The SQLite from which on one connection may commit while another checkpoints."""
 
 
 def examine(settings: Settings) -> list[tuple[str, str, str]]:
@@ -27,8 +25,11 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
         version = engines.linked_version(database)
         findings.append(("Database", "ok", f"{database.name} {version}, schema up to date"))
         if settings.database_url is None:
-            if tuple(int(part) for part in version.split(".")) < SAFE_CHECKPOINTS:
-                findings.append(("SQLite", "warning", f"{version} is older than 3.51.3: keep to one worker"))
+            if not engines.checkpoints_safely():
+                state = "warning" if settings.workers == 1 else "wrong"
+                findings.append(
+                    ("SQLite", state, f"more than one worker {engines.NEEDS}, and this is {version}")
+                )
             for path in sorted(settings.data.iterdir()):
                 mode = stat.S_IMODE(path.stat().st_mode)
                 if mode & 0o077:

@@ -23,7 +23,7 @@ from ostiary.http import messages, rates, telling
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
-from ostiary.storage.volatile import Counts, Facts, Handle, Mark, Occasion
+from ostiary.storage.volatile import ABSENT, Counts, Facts, Handle, Mark, Occasion
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
@@ -53,11 +53,11 @@ class _InMemory:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
-    def standing(self, handle: Handle) -> Standing:
+    def standing(self, handle: Handle) -> Standing | None:
         found = self._facts.standing(handle)
         if found is None:
             raise _Cold
-        return found
+        return None if found is ABSENT else found
 
     def projects(self, organization_id: str) -> dict[str, str]:
         found = self._facts.projects(organization_id)

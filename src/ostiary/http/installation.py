@@ -62,18 +62,24 @@ class Opened:
         self.failures.close()
 
 
-def connect(settings: Settings) -> Engines:
+def connect(settings: Settings, checkpoints: bool = True) -> Engines:
     """The engines of the configured database; files of the embedded one are made for their owner only."""
     if settings.database_url is not None:
         return engines.connect(settings.database_url.get_secret_value())
     os.umask(0o077)
-    return engines.connect(engines.sqlite_url(settings.data / DATABASE_FILE))
+    return engines.connect(engines.sqlite_url(settings.data / DATABASE_FILE), checkpoints)
 
 
 def open_installation(
-    settings: Settings, clock: Clock = wall_clock, entropy: Entropy = secrets.token_bytes
+    settings: Settings,
+    clock: Clock = wall_clock,
+    entropy: Entropy = secrets.token_bytes,
+    checkpoints: bool = True,
 ) -> Opened:
-    """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start."""
+    """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
+
+    Without `checkpoints` another process must do them (`engines.checkpoint`).
+    """
     prepare_data(settings, create=settings.database_url is not None)
     path = settings.data / DATABASE_FILE
     if settings.database_url is None and not path.exists():
@@ -81,7 +87,7 @@ def open_installation(
             Wrong("OSTIARY_DATA", str(settings.data), f"is not initialised; run `{init_line(settings.data)}`")
         )
     keyring = derive(master_keys(settings, create=False))
-    database = connect(settings)
+    database = connect(settings, checkpoints)
     try:
         facts = _check_schema(settings, database, keyring)
         prefix = prefix_of(settings.key_prefix)

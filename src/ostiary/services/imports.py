@@ -124,6 +124,8 @@ def import_keys(
             ids[number] = made[digest].id
     imported = [each for each in ids if each is not None]
     if imported:
+        # Whoever asked for one of them before may have kept that nobody has it.
+        tx.changed("import", found.id)
         change(
             tx,
             caller,

@@ -4,6 +4,7 @@ SQLite has one writing connection, `BEGIN IMMEDIATE`, WAL and `synchronous=FULL`
 whose first statement locks the organization's row. Reads are one read-only snapshot on both.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ WAIT_MS = 2_000
 READERS = 6
 WRITERS = 6
 """Connections of one process: its handler threads, its duties, and one to spare."""
+SAFE_CHECKPOINTS = (3, 51, 3)
+"""The SQLite from which on one connection may commit while another checkpoints."""
+NEEDS = "needs SQLite 3.51.3 or later (install pysqlite3, or use PostgreSQL)"
+LARGE_LOG = 16_384
+"""Pages of SQLite's write-ahead log (64 MiB) beyond which it is emptied, for which writers wait a moment."""
+TRUNCATE_WAIT_MS = 200
 
 Name = Literal["sqlite", "postgresql"]
 
@@ -53,10 +60,13 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def connect(url: str) -> Engines:
-    """Open (not yet connect to) the database of a `sqlite:///` or `postgresql://` URL."""
+def connect(url: str, checkpoints: bool = True) -> Engines:
+    """Open (not yet connect to) the database of a `sqlite:///` or `postgresql://` URL.
+
+    Without `checkpoints` SQLite's log is left to another process, which calls `checkpoint`.
+    """
     if url.startswith("sqlite:///"):
-        return _sqlite_engines(url)
+        return _sqlite_engines(url, checkpoints)
     parts = sa.make_url(url).set(drivername="postgresql+psycopg")
     options = {
         "connect_timeout": 2,
@@ -85,7 +95,7 @@ def connect(url: str) -> Engines:
     return Engines("postgresql", reader, writer)
 
 
-def _sqlite_engines(url: str) -> Engines:
+def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
     common: dict[str, Any] = {
         "module": sqlite_module,
         "poolclass": sa.QueuePool,
@@ -110,6 +120,7 @@ def _sqlite_engines(url: str) -> Engines:
             cursor.execute("PRAGMA secure_delete = ON")
         else:
             cursor.execute("PRAGMA query_only = ON")
+        if not (writes and checkpoints):
             cursor.execute("PRAGMA wal_autocheckpoint = 0")
         cursor.close()
 
@@ -118,6 +129,33 @@ def _sqlite_engines(url: str) -> Engines:
     sa.event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return Engines("sqlite", reader, writer)
+
+
+def checkpoints_safely() -> bool:
+    """Whether the linked SQLite lets one process checkpoint while others commit."""
+    version: tuple[int, ...] = sqlite_module.sqlite_version_info
+    return version >= SAFE_CHECKPOINTS
+
+
+def checkpoint(engines: Engines) -> None:
+    """Move what was committed from SQLite's log into the database; nothing on PostgreSQL.
+
+    Nobody waits for it, but where the log has grown: while there are commits without pause, nothing else lets
+    it begin again.
+    """
+    if engines.name != "sqlite":
+        return
+    with contextlib.closing(engines.writer.raw_connection()) as connection:
+        # Not through `begin`: a checkpoint is not possible inside a transaction.
+        cursor = connection.cursor()
+        try:
+            _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages > LARGE_LOG:
+                cursor.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
+        finally:
+            cursor.close()
 
 
 def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> None:

@@ -85,7 +85,9 @@ class Tx:
                 reason=type(error.orig).__name__,
             ) from error
 
-    def changed(self, kind: Literal["credential", "organization", "installation"], subject_id: str) -> None:
+    def changed(
+        self, kind: Literal["credential", "organization", "installation", "import"], subject_id: str
+    ) -> None:
         """Note that what verdicts read has changed."""
         self.changed_anything = True
         self.execute(tables.changes.insert(), {"kind": kind, "id": subject_id, "at": self.now})

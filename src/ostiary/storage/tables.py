@@ -312,6 +312,6 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("at", Instant, nullable=False, index=True),
-    comment="What verdicts read and a cache may hold has changed: kind is credential, organization or installation.",
+    comment="What verdicts read and a cache may hold has changed: kind is credential, organization, installation or import.",
     sqlite_autoincrement=True,
 )

@@ -12,6 +12,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,9 @@ from ostiary.storage import access_rules, changes, credentials, directory, impor
 from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
+MAX_ABSENT: Final = 10_000
+"""Handles that nobody has; whoever asks chooses them, so they have a bound of their own."""
+FLIGHTS: Final = 64
 MAX_AWAY: Final = 3600.0
 """Seconds without a successful look at `changes` after which everything cached is forgotten."""
 
@@ -61,6 +65,15 @@ Handle = str | tuple[bytes, ...]
 """What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper."""
 
 
+class Absent(Enum):
+    """Known not to exist, as opposed to not known here."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
 @dataclass(slots=True)
 class _Installed:
     """What belongs to the installation, read whole and dropped whole."""
@@ -93,7 +106,10 @@ class Facts:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
+        # Requests for one handle wait for one read of it. Few locks, chosen by the handle, are enough.
+        self._flights = tuple(threading.Lock() for _ in range(FLIGHTS))
         self._standings: dict[Handle, Standing] = {}
+        self._absent: dict[Handle, Absent] = {}
         self._by_credential: dict[str, set[Handle]] = {}
         self._by_organization: dict[str, set[Handle]] = {}
         self._projects: dict[str, dict[str, str]] = {}
@@ -117,8 +133,9 @@ class Facts:
             and self._installed is not None
         )
 
-    def standing(self, handle: Handle) -> Standing | None:
-        return self._standings.get(handle)
+    def standing(self, handle: Handle) -> Standing | Absent | None:
+        """What is known of a handle: its standing, that nobody has it, or nothing (None)."""
+        return self._standings.get(handle) or self._absent.get(handle)
 
     def projects(self, organization_id: str) -> dict[str, str] | None:
         """Ids and codes of an organization's projects, each with the id it means; None: not known here."""
@@ -180,6 +197,7 @@ class Facts:
         with self._lock:
             if fresh:
                 self._epoch += 1
+                self._absent.clear()  # what nobody had may have been imported
             for kind, subject in fresh:
                 self._drop(kind, subject)
             # What this look found may be found again by the next one, and is applied once.
@@ -193,21 +211,40 @@ class Facts:
         self._synced_at = self._monotonic()
 
     def load_standing(self, handle: Handle) -> Standing | None:
-        """The standing from the cache or the database; kept unless something changed meanwhile."""
-        found = self._standings.get(handle)
-        if found is not None:
-            return found
+        """The standing from the cache or the database, None if nobody has this handle.
+
+        Kept, either way, unless something changed meanwhile.
+        """
+        found = self.standing(handle)
+        if found is None:
+            flight = self._flights[hash(handle) % FLIGHTS]
+            first = flight.acquire(blocking=False)
+            if not first:
+                # Somebody reads it. Only what was kept may be used here: the rest is good for their request alone,
+                # which may have begun before a change that this one must see.
+                flight.acquire()
+                flight.release()
+            try:
+                found = self.standing(handle) or self._read_standing(handle)
+            finally:
+                if first:
+                    flight.release()
+        return None if found is ABSENT else found
+
+    def _read_standing(self, handle: Handle) -> Standing | Absent:
         number, epoch, installed = self._number.read(), self._epoch, self._installed
         names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
         if isinstance(handle, str):
             found = self._store.read(credentials.find_standing, handle, names)
         else:
             found = self._store.read(credentials.find_standing_by_digest, handle, names)
-        if found is not None:
-            with self._lock:
-                if number == self._number.read() == self._seen and epoch == self._epoch:
+        with self._lock:
+            if number == self._number.read() == self._seen and epoch == self._epoch:
+                if found is None:
+                    self._keep_absent(handle)
+                else:
                     self._keep(handle, found)
-        return found
+        return found or ABSENT
 
     def load_projects(self, organization_id: str) -> dict[str, str]:
         known = self._projects.get(organization_id)
@@ -234,6 +271,11 @@ class Facts:
         self._by_credential.setdefault(standing.credential_id, set()).add(handle)
         self._by_organization.setdefault(standing.organization.id, set()).add(handle)
 
+    def _keep_absent(self, handle: Handle) -> None:
+        while len(self._absent) >= min(MAX_ABSENT, self._capacity):
+            del self._absent[next(iter(self._absent))]
+        self._absent[handle] = ABSENT
+
     def _remove(self, handle: Handle) -> None:
         standing = self._standings.pop(handle, None)
         if standing is None:
@@ -252,6 +294,8 @@ class Facts:
         elif kind == "organization":
             self._projects.pop(subject, None)
             stale = self._by_organization.get(subject, set())
+        elif kind == "import":
+            stale = set()  # keys that are new: no standing was made from them
         else:
             stale = set(self._standings)
         for handle in tuple(stale):
@@ -261,6 +305,7 @@ class Facts:
         with self._lock:
             self._epoch += 1
             self._standings.clear()
+            self._absent.clear()
             self._by_credential.clear()
             self._by_organization.clear()
             self._projects.clear()

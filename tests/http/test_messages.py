@@ -1,0 +1,93 @@
+"""Bodies are read in one way: the quick way says what the strict way says, or nothing."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostiary.core.problem import Problem
+from ostiary.http import messages
+
+pytestmark = pytest.mark.promise("P20")
+
+TEXTS = st.text(alphabet=st.sampled_from('abc"\\{}[]:,/ü\u202e\ud83d\ude00 \t\x00'), max_size=6)
+VALUES = TEXTS | st.none() | st.booleans() | st.integers() | st.lists(TEXTS | st.integers(), max_size=3)
+WRITTEN = st.lists(st.tuples(TEXTS, VALUES), max_size=5)
+"""Members as pairs: some stand twice."""
+
+
+def strictly(raw: bytes) -> Any:
+    """What the body says without the quick way: its value, or the code of the problem."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "_plain_json", lambda _: None)
+        try:
+            return messages.strict_json(raw)
+        except Problem as problem:
+            return problem.code
+
+
+def as_written(members: list[tuple[str, Any]], ascii_only: bool, gap: str) -> bytes:
+    parts = (
+        json.dumps(name, ensure_ascii=ascii_only)
+        + gap
+        + ":"
+        + gap
+        + json.dumps(value, ensure_ascii=ascii_only)
+        for name, value in members
+    )
+    return ("{" + ("," + gap).join(parts) + "}").encode("utf-8", "surrogatepass")
+
+
+@given(WRITTEN, st.booleans(), st.sampled_from(["", " ", "\n"]))
+def test_the_quick_way_reads_what_the_strict_way_reads(
+    members: list[tuple[str, Any]], ascii_only: bool, gap: str
+) -> None:
+    """§3.8 breaks: a member that stands twice, or a text that is none, is read where it must be refused."""
+    raw = as_written(members, ascii_only, gap)
+    quick = messages._plain_json(raw)
+    if quick is not None:
+        assert quick == strictly(raw)
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_are_read_in_two_ways(raw: bytes) -> None:
+    """§3.8 breaks: what is no JSON is taken for some."""
+    for body in (raw, b'{"credential":"' + raw + b'"}', b'{"credential":"x"' + raw + b"}"):
+        quick = messages._plain_json(body)
+        if quick is not None:
+            assert quick == strictly(body)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"credential":"x","credential":"y"}',
+        b'{"credential":null,"credential":null}',
+        b'{"scopes":["a"],"scopes":["b"]}',
+        b'{"a":"\\u0000"}',
+        b'{"a":"\\ud800"}',
+        b'\xef\xbb\xbf{"a":"b"}',
+        b'{"a":NaN}',
+        b'{"a":{"b":1,"b":2}}',
+        b'{"a":[["b"]]}',
+        b'["a"]',
+        b'"a"',
+    ],
+)
+def test_what_is_not_plain_takes_the_strict_way(raw: bytes) -> None:
+    """§3.8 breaks: the quick way answers where two parsers could disagree."""
+    assert messages._plain_json(raw) is None
+
+
+def test_the_usual_question_takes_the_quick_way() -> None:
+    """S1 breaks: every question is read the slow way, and nothing says so."""
+    assert messages._plain_json(
+        b'{"credential":"ak-x","ip":"192.0.2.1","scopes":["read:a"],"count":true}'
+    ) == {
+        "credential": "ak-x",
+        "ip": "192.0.2.1",
+        "scopes": ["read:a"],
+        "count": True,
+    }
