@@ -24,8 +24,8 @@ from tests.servers import Ostiary
 pytestmark = [pytest.mark.promise("P10"), pytest.mark.full]
 
 LIMITS = (1, 10, 60, 1000)
-WORKERS = (1,)
-"""Numbers of processes that serve. Add 2 when `ostiary serve` takes it."""
+WORKERS = (1, 2)
+"""Numbers of processes that serve."""
 SECONDS = 60 if PROVE else 0
 """How long requests are sent at least; and until some were refused."""
 BAD_KEYS = 10_000 if PROVE else 1000
