@@ -48,7 +48,12 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
     logs = server.command("audit", "logs", "--action", "credential.revoked").stdout
     assert credential["last6"] in logs
     # The master key belongs to the environment here, and the database to its server.
-    assert sorted(path.name for path in server.data.iterdir()) == [".gitignore", "changes.number"]
+    assert sorted(path.name for path in server.data.iterdir()) == [
+        ".gitignore",
+        "changes.number",
+        "failures.permits",
+        "uses.permits",
+    ]
 
 
 def test_another_node_refuses_what_was_ended(nodes: tuple[Ostiary, Ostiary]) -> None:
