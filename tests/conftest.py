@@ -114,5 +114,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
         data,
         OSTIARY_TRUSTED_PROXIES="127.0.0.1",
         OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION="none",
+        OSTIARY_DEFAULT_RATE_LIMIT="none",
     ) as found:
         yield found

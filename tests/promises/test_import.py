@@ -69,7 +69,7 @@ def test_an_import_that_was_killed_goes_on_and_every_key_verifies(tmp_path: Path
     """P3, product.md (Import) break: a killed import loses keys, or makes some twice, or must begin anew."""
     path = tmp_path / "keys.csv"
     write_file(path)
-    with servers.ostiary(tmp_path / "data") as server:
+    with servers.ostiary(tmp_path / "data", OSTIARY_DEFAULT_RATE_LIMIT="none") as server:
         server.command("service-account", "create", "--name", "Old", "--role", "developer")
         interrupt(server, path)
         first = count(server)

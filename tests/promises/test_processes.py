@@ -43,6 +43,7 @@ def server(tmp_path: Path) -> Iterator[Ostiary]:
         OSTIARY_WORKERS="2",
         OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT="none",
         OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION="none",
+        OSTIARY_DEFAULT_RATE_LIMIT="none",
     ) as found:
         yield found
 

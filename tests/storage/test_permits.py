@@ -88,6 +88,16 @@ def test_a_clock_put_back_locks_nobody_out(permits: Permits) -> None:
     assert uses(permits, "leased", 1000, early + 3 * SECOND) > 0
 
 
+def test_slots_in_hand_are_not_taken_back_in_time(permits: Permits, tmp_path: Path) -> None:
+    """P10 breaks: after a clock was put back, what was leased before is spent on top of the limit."""
+    assert uses(permits, "key", 1000, NOON, asked=700) == 700
+    other = Permits(tmp_path / "permits", KEY)
+    uses(other, "key", 1000, NOON - HOUR)
+    assert uses(other, "key", 1000, NOON - HOUR + 2 * MINUTE) == 1000
+    assert uses(permits, "key", 1000, NOON - HOUR + 2 * MINUTE) == 0
+    other.close()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     entries=st.sampled_from([8, 9, 16]),
