@@ -134,17 +134,25 @@ class Supervisor:
                     self._stop()
                 else:
                     self._hear(key.data, key.fd, announced)
-            for child in self._children:
-                if not child.pid and not self._stopping and child.again <= time.monotonic():
-                    structlog.get_logger().info("process started again", detail=child.name)
-                    self._start(child)
-                elif child.pid and time.monotonic() > self._deadline:
-                    self._code = 1
-                    os.kill(child.pid, signal.SIGKILL)
+            self._tend()
             if not announced and not self._stopping and all(child.ready for child in self._children):
                 announced = True
                 announce()
         return self._code
+
+    def _tend(self) -> None:
+        """Start what is due to be started again; kill what does not end."""
+        now = time.monotonic()
+        late = now > self._deadline
+        for child in self._children:
+            if not child.pid and not self._stopping and child.again <= now:
+                structlog.get_logger().info("process started again", detail=child.name)
+                self._start(child)
+            elif child.pid and late:
+                self._code = 1
+                os.kill(child.pid, signal.SIGKILL)
+        if late:
+            self._deadline = float("inf")
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         os.write(self._asked[1], b".")
@@ -180,7 +188,7 @@ class Supervisor:
         child.pid = 0
         now = time.monotonic()
         child.deaths = child.deaths + 1 if now - child.begun < IN_A_ROW else 1
-        child.again = now + min(FIRST_WAIT * 2 ** (child.deaths - 1), LONGEST_WAIT)
+        child.again = now + min(FIRST_WAIT * 2 ** min(child.deaths - 1, 10), LONGEST_WAIT)
         # A signal to the whole group may end a child before it is known here that all are to end.
         if code in (0, -signal.SIGTERM):
             return
