@@ -14,6 +14,7 @@ from ostiary.core.keyring import read_master_keys
 MASTER_KEY_FILE: Final = "master.key"
 DATABASE_FILE: Final = "ostiary.db"
 CHANGES_FILE: Final = "changes.number"
+METRICS_DIRECTORY: Final = "metrics"
 
 
 def init_line(data: Path) -> str:

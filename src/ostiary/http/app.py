@@ -27,6 +27,7 @@ from ostiary.http.api import (
     projects,
     roles,
     service_accounts,
+    usage,
 )
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
@@ -34,6 +35,7 @@ from ostiary.http.duties import Duties
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
+from ostiary.http.metrics import Metrics, page
 from ostiary.storage.volatile import Counts, Facts
 
 ROOMS = (
@@ -47,6 +49,7 @@ ROOMS = (
     access_rules,
     agents,
     audit_events,
+    usage,
 )
 ROUTERS = tuple(room.router for room in ROOMS)
 HANDLER_THREADS = 4
@@ -59,7 +62,8 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
     facts = Facts(store, opened.number, monotonic, settings.max_staleness.total_seconds())
     counts = Counts()
     hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies)
-    duties = Duties(store, facts, counts)
+    metrics = Metrics(store, facts, counts)
+    duties = Duties(store, facts, counts, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +89,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
     app.add_route("/openapi.json", openapi.document, methods=["GET"])
     app.add_route("/healthz", _healthz, methods=["GET"])
     app.add_route("/readyz", _readiness(opened, facts), methods=["GET"])
+    app.add_route("/metrics", page(metrics, settings.metrics), methods=["GET"])
     app.router.routes.extend(manual.ROUTES)
     door = Door(
         app,
@@ -92,6 +97,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
         settings.trusted_proxies,
         store.clock,
         store.entropy,
+        metrics.request,
         https=settings.public_url.startswith("https:"),
     )
     return door, duties, facts

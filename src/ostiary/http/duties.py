@@ -7,10 +7,11 @@ from typing import Final
 import structlog
 
 from ostiary.core.problem import Problem
+from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes
+from ostiary.storage import answers, changes, usage
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Counts, Facts
 
@@ -24,10 +25,11 @@ BATCH: Final = 500
 class Duties:
     """A thread that does its rounds every second until it is stopped, and then writes what is left."""
 
-    def __init__(self, store: Store, facts: Facts, counts: Counts) -> None:
+    def __init__(self, store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> None:
         self._store = store
         self._facts = facts
         self._counts = counts
+        self.metrics = metrics
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._rounds, name="duties", daemon=True)
 
@@ -38,6 +40,7 @@ class Duties:
         self._stop.set()
         self._thread.join(timeout=10)
         self._try("write counts", self.write_counts)
+        self._try("publish metrics", self.metrics.flush)
 
     def write_counts(self) -> None:
         """Write what was counted, some hundred at a time; what cannot be written is counted again.
@@ -58,11 +61,13 @@ class Duties:
         while not self._stop.wait(LOOK_SECONDS):
             number += 1
             self._try("look for changes", self._facts.sync)
+            self._try("publish metrics", self.metrics.flush)
             if number % WRITE_EVERY == 0:
                 self._try("write counts", self.write_counts)
             if number % PRUNE_EVERY == 1:
                 self._try("forget old changes", lambda: self._store.write_on((), changes.prune))
                 self._try("forget old answers", lambda: self._store.write_on((), answers.prune))
+                self._try("forget old usage", lambda: self._store.write_on((), usage.prune))
 
     def _try(self, what: str, duty: Callable[[], None]) -> None:
         try:

@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
@@ -14,7 +15,14 @@ from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
 from ostiary.core.problem import Problem
 from ostiary.core.secret import prefix_of
-from ostiary.data_directory import CHANGES_FILE, DATABASE_FILE, init_line, master_keys, prepare_data
+from ostiary.data_directory import (
+    CHANGES_FILE,
+    DATABASE_FILE,
+    METRICS_DIRECTORY,
+    init_line,
+    master_keys,
+    prepare_data,
+)
 from ostiary.services import installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
@@ -43,6 +51,11 @@ class Opened:
     settings: Settings
     store: Store
     number: ChangeNumber
+
+    @property
+    def metrics(self) -> Path:
+        """Where the processes of the service share their figures."""
+        return self.settings.data / METRICS_DIRECTORY
 
     def close(self) -> None:
         self.store.engines.dispose()

@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Wrong
+from ostiary.http import metrics
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
 from ostiary.http.installation import Opened, remember
@@ -87,7 +88,9 @@ def serve(opened: Opened, announce: Callable[[str], Any]) -> int:
     sockets = bind(settings.host, settings.port)
     # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
     sys.setswitchinterval(0.0005)
-    door, _, facts = build(remember(opened))
+    # After the port is ours: figures of a service that still has it would be lost.
+    metrics.share(opened.metrics)
+    door, duties, facts = build(remember(opened))
     facts.sync()
     config = uvicorn.Config(
         door,
@@ -113,6 +116,7 @@ def serve(opened: Opened, announce: Callable[[str], Any]) -> int:
     gc.collect()
     gc.freeze()
     server = _Server(config, lambda: announce(settings.public_url))
+    duties.metrics.connections = lambda: len(server.server_state.connections)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=sockets))
