@@ -13,6 +13,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from ostiary.core.problem import Problem, internal, invalid_fields
 from ostiary.http import openapi
@@ -86,11 +88,13 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(Exception, _unhandled)
-    app.add_route("/openapi.json", openapi.document, methods=["GET"])
-    app.add_route("/healthz", _healthz, methods=["GET"])
-    app.add_route("/readyz", _readiness(opened, facts), methods=["GET"])
-    app.add_route("/metrics", page(metrics, settings.metrics), methods=["GET"])
-    app.router.routes.extend(manual.ROUTES)
+    app.router.routes += (
+        _Plain("/openapi.json", openapi.document, methods=["GET"]),
+        _Plain("/healthz", _healthz, methods=["GET"]),
+        _Plain("/readyz", _readiness(opened, facts), methods=["GET"]),
+        _Plain("/metrics", page(metrics, settings.metrics), methods=["GET"]),
+        *manual.ROUTES,
+    )
     door = Door(
         app,
         hot,
@@ -101,6 +105,14 @@ def build(opened: Opened, monotonic: Any = time.monotonic) -> tuple[Door, Duties
         https=settings.public_url.startswith("https:"),
     )
     return door, duties, facts
+
+
+class _Plain(Route):
+    """A route that the log and the figures know by its template, as they know those of the API."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
 
 
 async def _healthz(_request: Request) -> Response:
