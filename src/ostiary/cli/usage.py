@@ -76,8 +76,8 @@ def usage_command(
         click.echo(
             "Nothing was used in this time. Uses are counted when a key is presented, and shown some ten seconds later:\n"
             '  curl -H "X-API-Key: $KEY" '
-            f"{api.url}/v1/capabilities\n"
-            "`ostiary usage --interval day` looks 30 days back.",
+            f"{api.url}/v1/capabilities"
+            + ("" if interval == "day" else "\n`ostiary usage --interval day` looks 30 days back."),
             err=not sys.stdout.isatty(),
         )
         return
@@ -88,7 +88,7 @@ def usage_command(
             Column("FROM", whole=True),
             Column("ACCEPTED", whole=True),
             Column("REFUSED", whole=True),
-            *([Column("", whole=True, spare=2)] if sys.stdout.isatty() else []),
+            *([Column("BAR", whole=True, spare=2)] if sys.stdout.isatty() else []),
             Column("WHY", spare=1),
         ],
         "",
