@@ -98,7 +98,7 @@ class Metrics:
         )
         self._durations = Histogram(
             "ostiary_request_duration_seconds",
-            "How long these requests took, from the head to the last byte of the answer.",
+            "How long they took.",
             ("method", "route"),
             buckets=BUCKETS,
             registry=self._registry,
