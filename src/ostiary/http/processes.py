@@ -26,7 +26,8 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
-from ostiary.http import duties, server
+from ostiary.data_directory import METRICS_DIRECTORY
+from ostiary.http import duties, metrics, server
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
 from ostiary.http.installation import open_installation, remember
@@ -76,8 +77,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     opened = open_installation(settings)
     try:
         sockets = server.bind(settings.host, settings.port)
-        _, _, facts = build(remember(opened))
-        facts.sync()
+        build(remember(opened)).facts.sync()
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)
@@ -94,6 +94,8 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     with contextlib.suppress(ImportError):
         for module in LATER:
             import_module(module)
+    # After the port is ours: figures of a service that still has it would be lost.
+    metrics.share(settings.data / METRICS_DIRECTORY)
     gc.collect()
     gc.freeze()
     return Supervisor(children, sockets).run(lambda: announce(settings.public_url))
@@ -185,6 +187,7 @@ class Supervisor:
         self._selector.unregister(fd)
         os.close(fd)
         code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        metrics.bury(child.pid)
         child.pid = 0
         now = time.monotonic()
         child.deaths = child.deaths + 1 if now - child.begun < IN_A_ROW else 1
