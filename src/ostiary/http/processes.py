@@ -26,11 +26,10 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
-from ostiary.data_directory import METRICS_DIRECTORY
 from ostiary.http import duties, metrics, server
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
-from ostiary.http.installation import open_installation, remember
+from ostiary.http.installation import metrics_directory, open_installation, remember
 from ostiary.logs import where
 from ostiary.storage import engines
 
@@ -95,7 +94,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
         for module in LATER:
             import_module(module)
     # After the port is ours: figures of a service that still has it would be lost.
-    metrics.share(settings.data / METRICS_DIRECTORY)
+    metrics.share(metrics_directory(settings))
     gc.collect()
     gc.freeze()
     return Supervisor(children, sockets).run(lambda: announce(settings.public_url))
