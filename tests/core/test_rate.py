@@ -92,6 +92,13 @@ def test_one_worker_gets_the_whole_limit_at_once_and_then_one_each_interval(limi
     assert not worker.use(NOON + rate.interval)
 
 
+@given(limit=LIMITS)
+def test_a_minutes_slots_are_no_shorter_than_a_minute(limit: int) -> None:
+    """P10 breaks: intervals are rounded down, and a minute holds one more."""
+    rate = rate_of(limit)
+    assert MINUTE <= limit * rate.interval < MINUTE + limit
+
+
 @given(limit=LIMITS, workers=st.integers(2, 8))
 def test_what_is_missing_at_first_is_what_others_hold(limit: int, workers: int) -> None:
     """P10 breaks: leases cost a customer more than the few that other workers have in hand."""
@@ -135,6 +142,18 @@ def test_a_clock_put_back_locks_nobody_out(limit: int, back: int) -> None:
 @given(
     limit=st.integers(1, 20),
     steps=st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(0, 5), st.booleans()), max_size=40),
+)
+# What drained away long ago is given back while another one is on its way.
+@example(
+    limit=1,
+    steps=[
+        (0, 0, False),
+        (61 * SECOND, 0, False),
+        (0, 1, False),
+        (0, 0, False),
+        (0, 1, True),
+        (0, 1, True),
+    ],
 )
 def test_what_is_given_back_never_lets_more_through(limit: int, steps: list[tuple[int, int, bool]]) -> None:
     """P10 breaks: look-ups that succeed, and give their permit back, make room for more failures than allowed."""

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ostiary.core.instant import HOUR, MINUTE, SECOND, Instant
-from ostiary.storage.permits import Permits
+from ostiary.storage.permits import SHARED, Permits
 from tests.cast import NOON
 from tests.core.test_rate import is_kept
 from tests.servers import PATIENCE
@@ -124,6 +124,28 @@ def test_a_full_table_lets_nothing_more_through(
     permits.close()
     for which, times in accepted.items():
         assert is_kept((1, 5, 20, 128)[which % 4], times)
+
+
+def test_a_key_that_shares_goes_on_sharing(tmp_path: Path) -> None:
+    """P10 breaks: a key that shared an entry gets one of its own as soon as there is one, and the limit again."""
+    permits = Permits(tmp_path / "permits", KEY, 8)
+    for number in range(6):
+        uses(permits, f"a minute {number}", 1, NOON)
+    uses(permits, "ten seconds", 6, NOON, asked=1)
+    uses(permits, "three seconds", 20, NOON, asked=1)
+    assert uses(permits, "shares with the last", 20, NOON) == 19
+    assert uses(permits, "three seconds", 20, NOON) == 0
+    assert uses(permits, "shares with the last", 20, NOON + 15 * SECOND) == 5
+    permits.close()
+
+
+def test_of_two_shared_entries_the_fuller_one_counts(tmp_path: Path) -> None:
+    """P10 breaks: a key whose entry came to be shared is counted in another shared one that has more left."""
+    permits = Permits(tmp_path / "permits", KEY, 8)
+    for at, ahead in enumerate((30, 60, 10)):
+        permits._view[2 * at], permits._view[2 * at + 1] = SHARED, NOON + ahead * SECOND
+    assert uses(permits, "key", 20, NOON) == 0
+    permits.close()
 
 
 def test_a_full_table_has_room_again_after_a_minute(tmp_path: Path) -> None:
