@@ -8,7 +8,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from itertools import product
+from random import Random
 from urllib.parse import unquote_to_bytes
+
+SEED = 20261122
 
 # One directory up, or what somebody takes for it.
 UP = [
@@ -98,6 +101,30 @@ HOSTILE = list(
         if target not in SERVED
     )
 )
+
+
+def composed(seed: int, count: int) -> Iterator[str]:
+    """Targets put together from the same parts at random, beginning where the rule admits something."""
+    random = Random(seed)
+    parts = [
+        *UP,
+        *MARKS,
+        *["/"] * 40,
+        "a",
+        "agents",
+        "secrets",
+        "public",
+        "v1",
+        "/../",
+        "%2e%2e/",
+        "/.",
+        ";a",
+        "?",
+        "%",
+    ]
+    for _ in range(count):
+        start = random.choice(["/v1/agents/", "/v1/public/", "/v1/", "/", "/v1/agents"])
+        yield start + "".join(random.choices(parts, k=random.randint(1, 8)))
 
 
 # How servers read a target

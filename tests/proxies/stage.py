@@ -109,7 +109,7 @@ class _Reader:
         return Message(first, fields, body, self._read)
 
     def _chunks(self) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         while True:
             size = int(self._until(b"\r\n").partition(b";")[0] or b"0", 16)
             if size == 0:
@@ -279,6 +279,13 @@ def _path_of(name: str) -> str:
     return found
 
 
+def version(name: str) -> str:
+    flag = {"nginx": "-v", "caddy": "version", "haproxy": "-v"}.get(name, "--version")
+    done = subprocess.run([_path_of(name), flag], capture_output=True, text=True, check=True)
+    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return found[0] if found else "unknown"
+
+
 @contextlib.contextmanager
 def proxy(name: str, ostiary: int, service: int) -> Iterator[int]:
     """The shipped files as they are, but for the ports; yields the port that clients use."""
@@ -325,6 +332,12 @@ class Door:
     port: int
     service: Player
     ostiary: Ostiary
+    figures: dict[str, int] = field(default_factory=dict)
+
+    def record(self, what: str, figure: int) -> None:
+        """A figure for the page that a full run leaves behind."""
+        self.figures[what] = figure
+        print(f"{self.name}: {what}: {figure:,}")
 
     def send(self, raw: bytes) -> tuple[Message, list[Message]]:
         """Send bytes; the answer, and what the service behind saw of them."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -82,7 +83,7 @@ def test_the_example_service_says_who_calls(door: Door, robo: tuple[str, str]) -
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Ostiary:
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
     """An Ostiary that trusts no proxy."""
     with servers.ostiary(tmp_path_factory.mktemp("stranger") / "data") as found:
         assert found.call("PUT", "/v1/access-rules/agents", RULE).is_success
