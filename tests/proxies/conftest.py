@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cast import SEED
 from tests.conftest import PROVE, unavailable
 from tests.promises.line import prove
 from tests.proxies import stage
-from tests.proxies.forms import SEED
 from tests.proxies.stage import PROXIES, RULE, Door
 from tests.servers import Ostiary, UnavailableError
 

@@ -11,8 +11,6 @@ from itertools import product
 from random import Random
 from urllib.parse import unquote_to_bytes
 
-SEED = 20261122
-
 # One directory up, or what somebody takes for it.
 UP = [
     "..", "%2e%2e", "%2E%2E", "%2e%2E", ".%2e", "%2e.", "%252e%252e", "%25%32%65%25%32%65", "..;", "..;x=y", "..%3b",

@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
+from tests.cast import SEED
 from tests.conftest import PROVE
-from tests.proxies.forms import HOSTILE, SEED, SERVED, admitted, composed, readings
+from tests.proxies.forms import HOSTILE, SERVED, admitted, composed, readings
 from tests.proxies.stage import Door
 
 COMPOSED = 10_000 if PROVE else 200
