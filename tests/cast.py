@@ -190,7 +190,7 @@ class Front:
         ]
         configured = Settings.model_validate({"data": data, **settings})
         opened = Opened(configured, house.store, house.number, *self._permits)
-        self.door, self.rounds, self.facts = build(opened, house.clock.monotonic)
+        self.door, self.rounds, self.facts, self.metrics = build(opened, house.clock.monotonic)
         self._runner = asyncio.Runner()
         self._numbers = itertools.count()
 

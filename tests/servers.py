@@ -1,4 +1,4 @@
-"""Real servers for the tests: PostgreSQL from its wheel, nginx from the system, Ostiary as its users start it.
+"""Real servers for the tests: PostgreSQL from its wheel, Ostiary as its users start it.
 
 Each is a context manager that yields when the server answers and takes it down, whatever happened.
 """

@@ -31,6 +31,7 @@ CLIENT_SETTINGS: Final = frozenset(
 
 DEFAULT_PORT: Final = 8080
 MAX_WORKERS: Final = 64
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,15 @@ def _networks(value: Any) -> tuple[Network, ...]:
         except ValueError as error:
             raise ValueError(f"entry {number + 1} {error}") from None
     return tuple(networks)
+
+
+def _readers(value: Any) -> tuple[Network, ...]:
+    """Networks likewise, `loopback` being this machine's own addresses, and `none` nobody."""
+    if isinstance(value, str):
+        value = [] if value.strip().lower() == "none" else value.replace(",", " ").split()
+    if isinstance(value, list):
+        value = [each for part in value for each in (LOOPBACK if part == "loopback" else (part,))]
+    return _networks(value)
 
 
 def _issuer(value: str) -> str:
@@ -209,6 +219,11 @@ class Settings(BaseModel):
         1,
         description="Processes that answer requests, at most one a processor core. With SQLite, more than 1 needs "
         "version 3.51.3 or later of its library.",
+    )
+    metrics: Annotated[tuple[Network, ...], BeforeValidator(_readers)] = Field(
+        tuple(parse_network(each) for each in LOOPBACK),
+        description="Who may read `/metrics`: addresses and CIDR ranges, `loopback` (this machine, the default) or `none`. "
+        "The connection's own address counts, and a request that a proxy passed on is refused.",
     )
     max_staleness: Duration = Field(
         timedelta(seconds=30),

@@ -16,6 +16,7 @@ DATABASE_FILE: Final = "ostiary.db"
 CHANGES_FILE: Final = "changes.number"
 USES_FILE: Final = "uses.permits"
 FAILURES_FILE: Final = "failures.permits"
+METRICS_DIRECTORY: Final = "metrics"
 
 
 def init_line(data: Path) -> str:

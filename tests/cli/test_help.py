@@ -82,6 +82,7 @@ COMMANDS = {
     "access-rule show": "--json",
     "access-rule delete": "--json --yes",
     "audit logs": "--action --actor --export --filter --follow --json --limit --since --target --until",
+    "usage": "--credential --interval --json --service-account --since --until",
     "api-call": "--data --json",
     "context list": "--json",
     "context show": "--json",

@@ -38,6 +38,7 @@ AMBIGUOUS = [
     "/%", "/a%", "/a%2", "/a%zz", "/a%2gb", "/a%u002e", "/a%%2e", "/a%-1", "/%２e", "/a% 2e",
     # What is not UTF-8: overlong dots and slashes, cut sequences, surrogates
     "/%c0%ae", "/%c0%ae%c0%ae/a", "/a%c0%afb", "/a%e0%80%afb", "/a%f0%80%80%af", "/a%c1%9cb", "/a%ff", "/a%c3",
+    "/a%c2%85", "/a/..%c2%85/b", "/a/..%e2%80%a8/b", "/a%e2%80%a9", "/a%c2%9fb",
     "/a%80", "/a%ed%a0%80", "/a%f8%80%80%80%ae", "/a%f4%90%80%80",
     # Fragments, and letters that should have been encoded
     "/a#b", "/#", "/a/..#/b", "/é", "/a\u2028b", "/a\u200bb", "/\uff0e\uff0e/a", "/a\uff0fb", "/a\x85b", "/a\xa0",

@@ -26,7 +26,17 @@ THIRD_PARTIES = {
     "core": {"cryptography"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
-    "http": {"anyio", "fastapi", "orjson", "pydantic", "starlette", "structlog", "uvicorn", "uvloop"}
+    "http": {
+        "anyio",
+        "fastapi",
+        "orjson",
+        "prometheus_client",
+        "pydantic",
+        "starlette",
+        "structlog",
+        "uvicorn",
+        "uvloop",
+    }
     | {"jinja2", "markdown_it", "markupsafe", "pygments", "typing_extensions"},
     "client": {"httpx2"},
     "cli": {"click", "platformdirs", "rich"},

@@ -11,6 +11,7 @@ from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter
 from ostiary.storage.store import Tx
+from ostiary.storage.volatile import Counts, Occasion
 from tests.cast import NOON, Front
 from tests.http.test_verify import never_made, wrong_secret
 
@@ -135,6 +136,50 @@ def test_counts_that_could_not_be_written_are_kept(front: Front) -> None:
         return [row.uses for row in tx.execute(tables.generation_uses.select())]
 
     assert house.store.read(uses) == [2]
+
+
+def test_refusals_of_one_address_are_one_event(front: Front) -> None:
+    """P5 breaks: whoever tries keys without end fills the log and the disk, or is not seen there."""
+    house = front.house
+    assert front.ask("GET", "/v1/capabilities", key=house.alice_key).status == 200  # the facts are in memory
+    front.write_counts()
+    asked = [(b"host", b"localhost"), (b"x-api-key", never_made()[:-1].encode())]
+    for _ in range(10):
+        house.clock.advance(SECOND)
+        for _ in range(1_000):
+            answer = front.door.answer_now(b"GET", b"/v1/authorize/-", asked, b"", "198.51.100.7")
+            assert answer is not None
+            assert answer.startswith(b"HTTP/1.1 401 ")
+    front.write_counts()
+    expected = {
+        "action": "credential.refused",
+        "actor": None,
+        "credential": None,
+        "target": None,
+        "outcome": "refused",
+        "reason": "malformed",
+        "address": "198.51.100.7",
+        "count": 10_000,
+        "first": to_text(NOON + SECOND),
+        "last": to_text(NOON + 10 * SECOND),
+        "via": "authorize",
+    }
+    assert [each for each in counted(front) if each["credential"] is None] == [expected]
+
+
+def test_what_waits_to_be_written_is_bounded() -> None:
+    """P5, P20 break: refusals from ever new addresses fill the memory, or the ones beyond the bound are lost."""
+    counts = Counts(capacity=10)
+    for number in range(1_000):
+        counts.add(Occasion(False, "unknown", f"198.51.{number // 256}.{number % 256}", "api"), NOON + number)
+    assert counts.waiting() == 11
+    assert counts.totals() == {("api", "unknown"): 1_000}
+    taken = counts.take()
+    assert sum(count.number for count in taken.values()) == 1_000
+    counts.give_back(taken)
+    assert counts.waiting() == 11
+    together = counts.take()[Occasion(False, "unknown", None, "api", display="many")]
+    assert (together.number, together.first, together.last) == (990, NOON + 10, NOON + 999)
 
 
 def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> None:

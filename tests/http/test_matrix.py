@@ -27,6 +27,7 @@ REVIEWED = """
                                                       nobody stranger viewer developer resource narrow admin
 GET    /healthz                                        200    200      200    200       200      200    200
 GET    /readyz                                         200    200      200    200       200      200    200
+GET    /metrics                                        404    404      404    404       404      404    404
 GET    /openapi.json                                   200    200      200    200       200      200    200
 GET    /                                               303    303      303    303       303      303    303
 GET    /docs                                           200    200      200    200       200      200    200
@@ -96,6 +97,7 @@ POST   /v1/credentials/{credential}/rotate             401    404      403    40
 GET    /v1/credentials/{credential}/rotation           401    404      403    403       403      403    200
 POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
 GET    /v1/audit-events                                401    200      403    403       403      403    200
+GET    /v1/usage                                       401    200      403    403       403      403    200
 GET    /v1/access-rules                                401    403      403    403       403      403    200
 GET    /v1/access-rules/{name}                         401    403      403    403       403      403    200
 PUT    /v1/access-rules/{name}                         401    403      403    403       403      403    200

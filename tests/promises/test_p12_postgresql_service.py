@@ -18,7 +18,7 @@ MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
 @pytest.fixture
 def environment(postgres_url: str) -> dict[str, str]:
-    return {"OSTIARY_DATABASE_URL": postgres_url, "OSTIARY_MASTER_KEY": MASTER_KEY}
+    return {"OSTIARY_DATABASE_URL": postgres_url, "OSTIARY_MASTER_KEY": MASTER_KEY, "OSTIARY_WORKERS": "2"}
 
 
 @pytest.fixture

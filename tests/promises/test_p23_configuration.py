@@ -122,6 +122,10 @@ CASES = [
     env("proxies leading zero", PROXIES, "010.0.0.1", "CIDR"),
     env("proxies a name", PROXIES, f"127.0.0.1, {PLANTED}", "entry 2"),
     toml("proxies a number", PROXIES, "trusted_proxies = 10", "addresses"),
+    # Who may read its figures
+    env("metrics a name", "OSTIARY_METRICS", f"loopback, {PLANTED}", "entry 3"),
+    env("metrics host bits", "OSTIARY_METRICS", "10.0.0.1/8", "host bits"),
+    env("metrics everybody in words", "OSTIARY_METRICS", "all", "CIDR"),
     # The master key
     env("master key short", MASTER, SHORT, "32 bytes"),
     env("master key not base64", MASTER, f"{PLANTED}!", "base64"),

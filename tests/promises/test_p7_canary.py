@@ -428,6 +428,7 @@ def test_no_canary_is_seen_outside_the_one_showing(tmp_path: Path, form: Literal
         command_line(server, search, mine[0], last["credential"]["id"], tmp_path / "spare")
         failed = fail(server, search, mine[1])
         statuses += [int(answer[9:12]) for answer in failed]
+        search.see("metrics", send(server.port, "GET", "/metrics"))
         recover(server, search)
         see_processes(server, search)
         search.see_files(server.data, "while it runs")

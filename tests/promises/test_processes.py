@@ -191,9 +191,9 @@ def test_a_key_that_every_worker_refused_is_accepted_by_each_once_it_is_imported
             assert [line.verify(text) for line in (one, other)] == ["valid", "valid"]
 
 
-def with_old_sqlite(data: Path, port: int, workers: int) -> "subprocess.Popen[str]":
+def with_old_sqlite(workers: int, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", WITH_OLD_SQLITE, "serve", "--data", str(data), "--port", str(port)],
+        [sys.executable, "-c", WITH_OLD_SQLITE, *arguments],
         env=servers.clean_environment() | {"OSTIARY_WORKERS": str(workers)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -205,7 +205,8 @@ def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
     """Rule 20 breaks: two processes commit and checkpoint with a library in which that can corrupt the database."""
     servers.initialise(tmp_path / "data")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = with_old_sqlite(tmp_path / "data", taken.getsockname()[1], 2)
+        port = str(taken.getsockname()[1])
+        process = with_old_sqlite(2, "serve", "--data", str(tmp_path / "data"), "--port", port)
         out, log = process.communicate(timeout=servers.PATIENCE)
     assert process.returncode == 2
     assert all(part in log for part in ("OSTIARY_WORKERS", OLD, "3.51.3", "pysqlite3"))
@@ -213,11 +214,25 @@ def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
     assert out == ""
 
 
+@pytest.mark.parametrize("workers, mark, code", [(1, "!", 0), (2, "✗", 1)])
+def test_doctor_says_that_sqlite_is_too_old_for_several_workers(
+    tmp_path: Path, workers: int, mark: str, code: int
+) -> None:
+    """Rule 20 breaks: whoever asks the doctor learns only from `serve` that it will not start."""
+    servers.initialise(tmp_path / "data")
+    process = with_old_sqlite(workers, "doctor", "--data", str(tmp_path / "data"))
+    out, _ = process.communicate(timeout=servers.PATIENCE)
+    assert process.returncode == code
+    (line,) = (each for each in out.splitlines() if "SQLite" in each)
+    assert line.startswith(mark)
+    assert all(part in line for part in (OLD, "3.51.3", "pysqlite3"))
+
+
 def test_with_an_old_sqlite_the_one_worker_does_the_duties(tmp_path: Path) -> None:
     """Rule 20 breaks: a second process checkpoints, or none does."""
     data, port = tmp_path / "data", servers.free_port()
     first = servers.initialise(data)
-    process = with_old_sqlite(data, port, 1)
+    process = with_old_sqlite(1, "serve", "--data", str(data), "--port", str(port))
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Ostiary is ready")

@@ -147,7 +147,8 @@ def test_init_shows_the_key_and_the_next_commands(tmp_path: Path) -> None:
 def test_what_is_written_is_for_its_owner_only(server: Ostiary) -> None:
     """§3.9, P7 break: another user of the machine reads the database or the master key."""
     server.call("POST", "/v1/service-accounts", {"display_name": "Robo"})
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in server.data.iterdir()}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in server.data.rglob("*")}
+    assert modes.pop("metrics") == 0o700
     assert {"ostiary.db", "ostiary.db-wal", "master.key", "changes.number"} <= modes.keys()
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
     assert stat.S_IMODE(server.data.stat().st_mode) == 0o700

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from ostiary.core.permission import Caller
-from ostiary.services import audit, authorization, credentials, service_accounts
+from ostiary.services import audit, authorization, credentials, service_accounts, usage
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
+from ostiary.services.usage import Wanted
 from ostiary.storage.audit import Filter
 from tests.cast import House
 from tests.services.questions import refused
@@ -101,6 +102,7 @@ def test_a_member_without_the_scope_is_told_which(house: House) -> None:
         ("write:service-accounts", service_accounts.create, (service_accounts.AccountSpec("Mine"),)),
         ("read:service-accounts", service_accounts.list_page, (None, None, 50)),
         ("read:audit", audit.page, (Filter(), None, 50)),
+        ("read:usage", usage.report, (Wanted(),)),
         ("read:organization", authorization.list_rules, ()),
         ("write:organization", authorization.put_rule, ("web", {"match": []})),
         ("write:organization", authorization.delete_rule, ("web",)),

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "credential": ("credentials", "List, change, revoke and delete credentials."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
+    "usage": ("usage", "How often credentials were accepted and refused."),
     "api-call": ("remote", "Call any address of the API."),
     "context": ("contexts", "Keep services with their credentials, and choose among them."),
     "completion": ("completion", "Print the script that makes a shell complete commands and names."),

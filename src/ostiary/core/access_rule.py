@@ -23,7 +23,7 @@ _FORBIDDEN_ENCODED = re.compile(r"%(2[Ff]|5[Cc]|25|[01][0-9A-Fa-f]|7[Ff]|3[Bb])"
 _FORBIDDEN_PLAIN = re.compile(r"[\\;\x00-\x20\x7f-\U0010ffff#]")
 
 
-_MISREAD = frozenset("/\\;%?#")
+_MISREAD = frozenset("/\\;%?#\u2028\u2029") | {chr(code) for code in range(0x80, 0xA0)}
 
 
 class AmbiguousPathError(ValueError):

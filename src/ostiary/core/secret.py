@@ -84,6 +84,14 @@ def access_id(entropy: bytes) -> str:
     return uuid.UUID(bytes=entropy, version=4).hex
 
 
+def claimed_id(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
+    """The access id that a text claims by its prefix and length, whatever it holds: only its digest proves it."""
+    for prefix in prefixes:
+        if len(text) == len(prefix) + ACCESS_ID_LENGTH + SECRET_LENGTH and text.startswith(prefix):
+            return text[len(prefix) : len(prefix) + ACCESS_ID_LENGTH].decode("latin-1")
+    return None
+
+
 def parse(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
     """The access id of a well-formed secret with one of these prefixes and a right checksum, else None."""
     for prefix in prefixes:

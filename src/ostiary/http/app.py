@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 import structlog
@@ -13,6 +13,8 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from ostiary.core.problem import Problem, internal, invalid_fields
 from ostiary.http import openapi
@@ -27,6 +29,7 @@ from ostiary.http.api import (
     projects,
     roles,
     service_accounts,
+    usage,
 )
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
 from ostiary.http.door import Door
@@ -34,6 +37,7 @@ from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
+from ostiary.http.metrics import Metrics, page
 from ostiary.http.rates import Rates
 from ostiary.storage.volatile import Counts, Facts
 
@@ -48,14 +52,25 @@ ROOMS = (
     access_rules,
     agents,
     audit_events,
+    usage,
 )
 ROUTERS = tuple(room.router for room in ROOMS)
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
 
 
-def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -> tuple[Door, Rounds, Facts]:
-    """The application of an opened installation, its rounds (not yet started) and its cache.
+class Built(NamedTuple):
+    """The application of one process, and what its server and its tests have to do with."""
+
+    door: Door
+    rounds: Rounds
+    """Not yet started."""
+    facts: Facts
+    metrics: Metrics
+
+
+def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -> Built:
+    """The application of an opened installation.
 
     `alone`: no other process does what the node needs once.
     """
@@ -64,7 +79,8 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     counts = Counts()
     limits = Rates(opened.uses, opened.failures, store.clock)
     hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies, limits)
-    duties = of_worker(store, facts, counts)
+    metrics = Metrics(store, facts, counts)
+    duties = of_worker(store, facts, counts, metrics)
     rounds = Rounds(duties + of_the_node(store) if alone else duties)
 
     @asynccontextmanager
@@ -88,19 +104,31 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(Exception, _unhandled)
-    app.add_route("/openapi.json", openapi.document, methods=["GET"])
-    app.add_route("/healthz", _healthz, methods=["GET"])
-    app.add_route("/readyz", _readiness(opened, facts), methods=["GET"])
-    app.router.routes.extend(manual.ROUTES)
+    app.router.routes += (
+        _Plain("/openapi.json", openapi.document, methods=["GET"]),
+        _Plain("/healthz", _healthz, methods=["GET"]),
+        _Plain("/readyz", _readiness(opened, facts), methods=["GET"]),
+        _Plain("/metrics", page(metrics, settings.metrics), methods=["GET"]),
+        *manual.ROUTES,
+    )
     door = Door(
         app,
         hot,
         settings.trusted_proxies,
         store.clock,
         store.entropy,
+        metrics.request,
         https=settings.public_url.startswith("https:"),
     )
-    return door, rounds, facts
+    return Built(door, rounds, facts, metrics)
+
+
+class _Plain(Route):
+    """A route that the log and the figures know by its template, as they know those of the API."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
 
 
 async def _healthz(_request: Request) -> Response:

@@ -45,6 +45,7 @@ class Door:
         trusted: tuple[Network, ...],
         clock: Clock,
         entropy: Entropy,
+        measure: Callable[[str, str, int, float], None],
         https: bool,
     ) -> None:
         self._application = application
@@ -52,6 +53,7 @@ class Door:
         self._trusted = trusted
         self._clock = clock
         self._entropy = entropy
+        self._measure = measure
         # Threads of their own: handlers that wait for the one writer do not keep verification waiting.
         self._threads = CapacityLimiter(COLD_THREADS)
         self._large = asyncio.Semaphore(LARGE_BODIES)
@@ -155,14 +157,16 @@ class Door:
             )
             if not begun:
                 await self._refuse(internal(), send, request_id)
-        route = scope.get("route")
+        # The template, never the path: a path may hold anything that somebody pasted.
+        route = getattr(scope.get("route"), "path_format", "-")
+        seconds = time.perf_counter() - started
+        self._measure(scope["method"], route, status, seconds)
         structlog.get_logger().info(
             "request",
             method=scope["method"] if len(scope["method"]) <= 16 else "?",
-            # The template, never the path: a path may hold anything that somebody pasted.
-            route=getattr(route, "path_format", "-"),
+            route=route,
             status=status,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+            duration_ms=round(seconds * 1000, 1),
             request_id=request_id,
             address=origin.text,
         )

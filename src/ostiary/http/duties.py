@@ -15,10 +15,11 @@ import structlog
 from ostiary.config import Settings
 from ostiary.core.problem import Problem
 from ostiary.http.installation import open_installation
+from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes, engines
+from ostiary.storage import answers, changes, engines, usage
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Counts, Facts
 
@@ -39,10 +40,11 @@ class Duty:
     at_end: bool = False
 
 
-def of_worker(store: Store, facts: Facts, counts: Counts) -> tuple[Duty, ...]:
+def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> tuple[Duty, ...]:
     return (
         Duty("look for changes", facts.sync),
         Duty("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
+        Duty("publish metrics", metrics.flush, at_end=True),
     )
 
 
@@ -51,6 +53,7 @@ def of_the_node(store: Store) -> tuple[Duty, ...]:
         Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
         Duty("forget old changes", lambda: store.write_on((), changes.prune), PRUNE_EVERY),
         Duty("forget old answers", lambda: store.write_on((), answers.prune), PRUNE_EVERY),
+        Duty("forget old usage", lambda: store.write_on((), usage.prune), PRUNE_EVERY),
     )
 
 

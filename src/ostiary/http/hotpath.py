@@ -357,6 +357,13 @@ class HotPath:
 
         `pays`: a look-up in the database that proves nothing is charged to the address of the question.
         """
+        claimed = secret.claimed_id(text, self._prefixes)
+        known = None if claimed is None else self.facts.standing(claimed)
+        if isinstance(known, Standing):
+            # Whoever holds the whole secret of a standing in memory needs no other proof of its form.
+            digest = self._digest(text, known)
+            if digest is not None and secret.matches(known.digest, digest):
+                return self._rule(known, digest, question, find)
         handle: Handle | None = secret.parse(text, self._prefixes)
         if handle is None:
             # Before any work: only what begins like keys of another system is looked up by digest.
@@ -371,9 +378,16 @@ class HotPath:
         standing = find.standing(handle)
         if standing is None:
             return UNKNOWN
+        digest = self._digest(text, standing)
+        return UNKNOWN if digest is None else self._rule(standing, digest, question, find)
+
+    def _digest(self, text: bytes, standing: Standing) -> bytes | None:
+        """What the text would be stored as, had it been made with the standing's pepper; None if that is gone."""
         pepper = self._peppers.get(standing.pepper_id)
-        if pepper is None:
-            return UNKNOWN
+        return None if pepper is None else secret.digest(text, pepper)
+
+    def _rule(self, standing: Standing, digest: bytes, question: Question, find: _Find) -> Verdict:
+        """The verdict of the rules on what was found."""
         project, unknown = question.project, False
         if project is not None:
             known = find.projects(standing.organization.id).get(project)
@@ -381,7 +395,7 @@ class HotPath:
         return judge(
             standing,
             Access(
-                secret.digest(text, pepper),
+                digest,
                 self._clock(),
                 question.address,
                 question.scopes,

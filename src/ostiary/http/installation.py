@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +19,7 @@ from ostiary.data_directory import (
     CHANGES_FILE,
     DATABASE_FILE,
     FAILURES_FILE,
+    METRICS_DIRECTORY,
     USES_FILE,
     init_line,
     master_keys,
@@ -60,6 +62,11 @@ class Opened:
         self.number.close()
         self.uses.close()
         self.failures.close()
+
+
+def metrics_directory(settings: Settings) -> Path:
+    """Where the processes of the service share their figures."""
+    return settings.data / METRICS_DIRECTORY
 
 
 def connect(settings: Settings, checkpoints: bool = True) -> Engines:

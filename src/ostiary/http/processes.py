@@ -26,10 +26,10 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
-from ostiary.http import duties, server
+from ostiary.http import duties, metrics, server
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
-from ostiary.http.installation import open_installation, remember
+from ostiary.http.installation import metrics_directory, open_installation, remember
 from ostiary.logs import where
 from ostiary.storage import engines
 
@@ -76,8 +76,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     opened = open_installation(settings)
     try:
         sockets = server.bind(settings.host, settings.port)
-        _, _, facts = build(remember(opened))
-        facts.sync()
+        build(remember(opened)).facts.sync()
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)
@@ -94,6 +93,8 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     with contextlib.suppress(ImportError):
         for module in LATER:
             import_module(module)
+    # After the port is ours: figures of a service that still has it would be lost.
+    metrics.share(metrics_directory(settings))
     gc.collect()
     gc.freeze()
     return Supervisor(children, sockets).run(lambda: announce(settings.public_url))
@@ -134,17 +135,25 @@ class Supervisor:
                     self._stop()
                 else:
                     self._hear(key.data, key.fd, announced)
-            for child in self._children:
-                if not child.pid and not self._stopping and child.again <= time.monotonic():
-                    structlog.get_logger().info("process started again", detail=child.name)
-                    self._start(child)
-                elif child.pid and time.monotonic() > self._deadline:
-                    self._code = 1
-                    os.kill(child.pid, signal.SIGKILL)
+            self._tend()
             if not announced and not self._stopping and all(child.ready for child in self._children):
                 announced = True
                 announce()
         return self._code
+
+    def _tend(self) -> None:
+        """Start what is due to be started again; kill what does not end."""
+        now = time.monotonic()
+        late = now > self._deadline
+        for child in self._children:
+            if not child.pid and not self._stopping and child.again <= now:
+                structlog.get_logger().info("process started again", detail=child.name)
+                self._start(child)
+            elif child.pid and late:
+                self._code = 1
+                os.kill(child.pid, signal.SIGKILL)
+        if late:
+            self._deadline = float("inf")
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         os.write(self._asked[1], b".")
@@ -177,10 +186,11 @@ class Supervisor:
         self._selector.unregister(fd)
         os.close(fd)
         code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+        metrics.bury(child.pid)
         child.pid = 0
         now = time.monotonic()
         child.deaths = child.deaths + 1 if now - child.begun < IN_A_ROW else 1
-        child.again = now + min(FIRST_WAIT * 2 ** (child.deaths - 1), LONGEST_WAIT)
+        child.again = now + min(FIRST_WAIT * 2 ** min(child.deaths - 1, 10), LONGEST_WAIT)
         # A signal to the whole group may end a child before it is known here that all are to end.
         if code in (0, -signal.SIGTERM):
             return

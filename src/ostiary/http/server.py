@@ -104,10 +104,10 @@ def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: C
     # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
     sys.setswitchinterval(0.0005)
     opened = open_installation(settings, checkpoints=alone)
-    door, _, facts = build(opened, alone=alone)
-    facts.sync()
+    built = build(opened, alone=alone)
+    built.facts.sync()
     config = uvicorn.Config(
-        door,
+        built.door,
         loop="uvloop",
         http=GuardedProtocol,
         ws="none",
@@ -125,6 +125,7 @@ def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: C
     gc.freeze()
     gc.set_threshold(*COLLECT)
     server = _Server(config, ready)
+    built.metrics.connections = lambda: len(server.server_state.connections)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=sockets))

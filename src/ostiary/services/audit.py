@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
-from ostiary.core.instant import to_text
+from ostiary.core.instant import HOUR, to_text
 from ostiary.core.model import label_of
 from ostiary.core.permission import Caller, require
 from ostiary.storage import audit as rows
 from ostiary.storage import directory, generations
+from ostiary.storage import usage as usage_rows
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 from ostiary.storage.volatile import Count, Occasion
@@ -71,13 +72,14 @@ def page(
 
 
 def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:
-    """Write counted uses and refusals as one event each, and the last use of each secret.
+    """Write counted uses and refusals as one event each, the last use of each secret, and the numbers of the hour.
 
     What no organization can be told of (an unknown credential) stands in the operator's log.
     """
     operator = directory.find_operator(tx)
     uses: dict[tuple[str, str], tuple[int, int]] = {}
     events = []
+    hourly: dict[usage_rows.Place, int] = {}
     for occasion, count in counts.items():
         if occasion.accepted and occasion.access_id is not None and occasion.credential_id is not None:
             which = occasion.access_id, occasion.credential_id
@@ -85,9 +87,25 @@ def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> N
             uses[which] = max(last, count.last), number + count.number
         organization_id = occasion.organization_id or (operator.id if operator else "")
         events.append((organization_id, _counted(occasion, count)))
+        for subject in _subjects(organization_id, occasion):
+            outcome = "accepted" if occasion.accepted else occasion.reason
+            # Some seconds that go past the hour count for the later one.
+            place = organization_id, subject, count.last // HOUR * HOUR, outcome, occasion.via
+            hourly[place] = hourly.get(place, 0) + count.number
     rows.insert(tx, events)
     if uses:
         generations.add_uses(tx, [(*each, last, number) for each, (last, number) in uses.items()])
+    usage_rows.add(tx, hourly)
+
+
+def _subjects(organization_id: str, occasion: Occasion) -> list[str]:
+    """Whose usage it is: the organization's, and a known credential's and its account's."""
+    found = [organization_id]
+    if occasion.credential_id is not None:
+        found.append(occasion.credential_id)
+        if occasion.actor_type == "service_account" and occasion.actor_id is not None:
+            found.append(occasion.actor_id)
+    return found
 
 
 def _counted(occasion: Occasion, count: Count) -> Event:

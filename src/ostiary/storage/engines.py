@@ -251,18 +251,24 @@ def may_retry(error: DBAPIError) -> bool:
 
 
 def problem(error: DBAPIError | PoolTimeoutError) -> Problem:
-    """What a caller may know of a database error. The text of the error may hold values: only its class is kept."""
+    """What a caller may know of a database error."""
+    why = reason(error)
     if isinstance(error, PoolTimeoutError):
-        return Problem("unavailable", "The database is busy; try again.", reason="pool time-out")
+        return Problem("unavailable", "The database is busy; try again.", reason=why)
     if is_full(error):
-        return Problem(
-            "storage-full", "The disk of the database is full; nothing was changed.", reason="disk full"
-        )
+        return Problem("storage-full", "The disk of the database is full; nothing was changed.", reason=why)
     return Problem(
-        "unavailable",
-        "The database did not answer; nothing was acknowledged. Try again.",
-        reason=f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip(),
+        "unavailable", "The database did not answer; nothing was acknowledged. Try again.", reason=why
     )
+
+
+def reason(error: DBAPIError | PoolTimeoutError) -> str:
+    """The class of a database error in few words. Its text may hold values, so nothing of that is kept."""
+    if isinstance(error, PoolTimeoutError):
+        return "pool time-out"
+    if is_full(error):
+        return "disk full"
+    return f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip()
 
 
 def is_full(error: DBAPIError) -> bool:

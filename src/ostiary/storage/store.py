@@ -5,7 +5,7 @@ databases. A transaction function may run more than once: it does nothing outsid
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -117,6 +117,8 @@ class Store:
     clock: Clock
     entropy: Entropy
     announce: Announce = lambda: None
+    errors: dict[str, int] = field(default_factory=dict, compare=False)
+    """How often the database failed, by reason, what was tried again included. Two threads may lose one."""
 
     def read(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, …)` over one read-only snapshot."""
@@ -125,6 +127,8 @@ class Store:
                 with self.engines.reader.begin() as connection:
                     return work(self._tx(connection), *args, **kwargs)
             except (DBAPIError, PoolTimeoutError) as error:
+                reason = engines.reason(error)
+                self.errors[reason] = self.errors.get(reason, 0) + 1
                 if attempt + 1 < ATTEMPTS and isinstance(error, DBAPIError) and engines.may_retry(error):
                     continue
                 raise _translated(error) from error
@@ -154,6 +158,8 @@ class Store:
                     committing = True
                     transaction.commit()
             except (DBAPIError, PoolTimeoutError) as error:
+                reason = engines.reason(error)
+                self.errors[reason] = self.errors.get(reason, 0) + 1
                 # A commit whose answer was lost may have happened: it is not run again.
                 retry = isinstance(error, DBAPIError) and engines.may_retry(error) and not committing
                 if retry and attempt + 1 < ATTEMPTS:

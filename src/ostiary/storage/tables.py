@@ -264,6 +264,19 @@ generation_uses = sa.Table(
     comment="Written in batches, so no foreign key: a use may arrive after its credential's row has gone.",
 )
 
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("organization_id", Key, primary_key=True),
+    sa.Column("subject_id", Key, primary_key=True),
+    sa.Column("hour", Instant, primary_key=True, index=True),
+    sa.Column("outcome", Key, primary_key=True),
+    sa.Column("via", Key, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    comment="Written in batches, so no foreign key. The subject is the organization, an account or a credential: "
+    "a use counts once under each. The outcome is accepted, or the reason of the refusal.",
+)
+
 import_prefixes = sa.Table(
     "import_prefixes",
     metadata,

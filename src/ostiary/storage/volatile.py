@@ -10,7 +10,7 @@ import mmap
 import os
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -122,6 +122,10 @@ class Facts:
         self._synced_at = float("-inf")
         self._looks = 0
         self._failed: Problem | None = None
+        self.misses = 0
+        """Credentials that had to be read from the database, since the start."""
+        self.looks = 0
+        """Looks at what changed that succeeded, since the start."""
 
     # What the hot path asks, without I/O
 
@@ -209,6 +213,7 @@ class Facts:
         # The number from before the reads: what came later is seen at the next look.
         self._seen = number
         self._synced_at = self._monotonic()
+        self.looks += 1
 
     def load_standing(self, handle: Handle) -> Standing | None:
         """The standing from the cache or the database, None if nobody has this handle.
@@ -232,6 +237,8 @@ class Facts:
         return None if found is ABSENT else found
 
     def _read_standing(self, handle: Handle) -> Standing | Absent:
+        with self._lock:
+            self.misses += 1
         number, epoch, installed = self._number.read(), self._epoch, self._installed
         names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
         if isinstance(handle, str):
@@ -258,6 +265,10 @@ class Facts:
                     self._projects.clear()
                 self._projects[organization_id] = known
         return known
+
+    def age(self) -> float:
+        """Seconds since the last look at what changed that succeeded; infinite before the first."""
+        return self._monotonic() - self._synced_at
 
     def __len__(self) -> int:
         return len(self._standings)
@@ -360,6 +371,7 @@ class Counts:
     capacity: int = 20_000
     _counts: dict[Occasion, Count] = field(default_factory=dict)
     _marked: dict[Mark, Count] = field(default_factory=dict)
+    _taken: dict[tuple[str, str], int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def again(self, mark: Mark, now: Instant) -> bool:
@@ -385,13 +397,30 @@ class Counts:
         with self._lock:
             taken, self._counts = self._counts, {}
             self._marked.clear()
+        _tally(self._taken, taken.items(), 1)
         return taken
 
     def give_back(self, taken: dict[Occasion, Count]) -> None:
         """What could not be written is counted again, within the same bound."""
+        _tally(self._taken, taken.items(), -1)
         with self._lock:
             for occasion, count in taken.items():
                 self._merge(occasion, count)
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """How often each (via, reason) was counted since the start, written or not.
+
+        Worked out when it is asked for, so that counting pays nothing for it. To be asked by the thread that takes.
+        """
+        totals = dict(self._taken)
+        with self._lock:
+            waiting = list(self._counts.items())
+        _tally(totals, waiting, 1)
+        return totals
+
+    def waiting(self) -> int:
+        """Different occasions that wait to be written."""
+        return len(self._counts)
 
     def _merge(self, occasion: Occasion, count: Count) -> Count:
         present = self._counts.get(occasion)
@@ -405,3 +434,9 @@ class Counts:
         present.first = min(present.first, count.first)
         present.last = max(present.last, count.last)
         return present
+
+
+def _tally(totals: dict[tuple[str, str], int], counted: Iterable[tuple[Occasion, Count]], sign: int) -> None:
+    for occasion, count in counted:
+        key = occasion.via, occasion.reason
+        totals[key] = totals.get(key, 0) + sign * count.number

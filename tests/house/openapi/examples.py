@@ -25,6 +25,7 @@ from tests.cast import Answer, Clock, Entropy, Front, House, migrated, move_in
 
 RULE: Final = {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
 PROXY: Final = "127.0.0.1"
+QUERIES: Final = {"get_usage": "?since=2026-11-18T12:00:00Z"}
 LISTED: Final = 2
 """Rows in the example of a list that has pages."""
 
@@ -90,7 +91,8 @@ class Studio:
     def take(self, asked: Asked) -> Example:
         """Try an operation with Alice's key. AssertionError if it does not answer as documented."""
         body = self.fill(asked.body)
-        target = asked.path.format(**self.names) + (f"?limit={LISTED}" if asked.paged else "")
+        query = f"?limit={LISTED}" if asked.paged else QUERIES.get(asked.id, "")
+        target = asked.path.format(**self.names) + query
         with self.house(asked.id) as front:
             PREPARE.get(asked.id, nothing)(front, self.names)
 
@@ -201,6 +203,15 @@ def _act(front: Front, names: dict[str, str]) -> None:
         assert done.status == 200
 
 
+def _use(front: Front, names: dict[str, str]) -> None:
+    for _ in range(3):
+        assert front.ask("GET", "/v1/capabilities", key=names["secret"]).status == 200
+    front.house.clock.advance(HOUR)
+    _deactivate(front, names)
+    assert front.ask("GET", "/v1/authorize/-", key=names["secret"]).status == 401
+    front.write_counts()
+
+
 PREPARE: Final[dict[str, Callable[[Front, dict[str, str]], None]]] = {
     # What has to have happened before an operation can succeed, or has something to tell.
     "activate_credential": _deactivate,
@@ -208,4 +219,5 @@ PREPARE: Final[dict[str, Callable[[Front, dict[str, str]], None]]] = {
     "end_rotation": _rotate,
     "get_rotation": _rotate,
     "list_audit_events": _act,
+    "get_usage": _use,
 }

@@ -36,6 +36,7 @@ TAGS: Final = {
     "Access rules": "What a request behind a proxy needs. They belong to the operator's organization.",
     "Agents": "What is behind gateways.",
     "Audit": "What happened, who did it, and to what.",
+    "Usage": "How often credentials were accepted and refused.",
     "Health": "Whether the process lives, and whether it can do its work. No credential is taken.",
 }
 

@@ -8,16 +8,14 @@ from starlette.requests import Request
 from typing_extensions import TypedDict
 
 from ostiary.core.event import CATEGORIES, EVENTS, ActorType, Outcome, actions_in
-from ostiary.core.instant import Instant, from_text, to_text
+from ostiary.core.instant import to_text
 from ostiary.core.problem import FieldError, invalid, invalid_fields
-from ostiary.http.api.forms import Time
+from ostiary.http.api.forms import INSTANT, Time, instant
 from ostiary.http.api.route import Answer, ApiRoute, CallerOf, Listing, PageOf, wiring
 from ostiary.services import audit
 from ostiary.storage.audit import Filter, Recorded
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Audit"])
-
-_TIME = WithJsonSchema({"type": "string", "format": "date-time"})
 
 
 class EventActorJson(TypedDict):
@@ -102,10 +100,10 @@ def list_audit_events(
         WithJsonSchema({"type": "string", "enum": list(EVENTS)}),
     ] = None,
     since: Annotated[
-        str | None, Query(description="From this instant on: RFC 3339 with a zone."), _TIME
+        str | None, Query(description="From this instant on: RFC 3339 with a zone."), INSTANT
     ] = None,
     until: Annotated[
-        str | None, Query(description="Before this instant: RFC 3339 with a zone."), _TIME
+        str | None, Query(description="Before this instant: RFC 3339 with a zone."), INSTANT
     ] = None,
     order: Annotated[
         str | None,
@@ -125,7 +123,7 @@ def list_audit_events(
         errors.append(FieldError("/action", "invalid", "is not in the list of events"))
     if order not in (None, "newest", "oldest"):
         errors.append(FieldError("/order", "invalid", "must be newest or oldest"))
-    first, last = _time("/since", since, errors), _time("/until", until, errors)
+    first, last = instant("/since", since, errors), instant("/until", until, errors)
     if errors:
         raise invalid_fields(tuple(errors))
     if first is not None and last is not None and first > last:
@@ -142,11 +140,3 @@ def list_audit_events(
         order == "oldest",
     )
     return page.answer(found, event_json, lambda each: str(each.seq))
-
-
-def _time(pointer: str, text: str | None, errors: list[FieldError]) -> Instant | None:
-    try:
-        return None if text is None else from_text(text)
-    except ValueError as error:
-        errors.append(FieldError(pointer, "invalid", str(error)))
-        return None

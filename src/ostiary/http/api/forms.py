@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from ostiary.core import check
 from ostiary.core.address import MAX_ENTRIES, parse_network
-from ostiary.core.instant import duration_from_text, from_text, text_or_none, to_text
+from ostiary.core.instant import Instant, duration_from_text, from_text, text_or_none, to_text
 from ostiary.core.model import (
     AccessLevel,
     CredentialKind,
@@ -16,6 +16,7 @@ from ostiary.core.model import (
     RoleBinding,
     shown,
 )
+from ostiary.core.problem import FieldError
 from ostiary.core.rate import MAX_RATE
 from ostiary.http.api.route import StrictModel, example
 from ostiary.services.credentials import Created, Listed
@@ -28,6 +29,17 @@ DURATION = "^[0-9]{1,7}(s|m|h|d)?$"
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC with milliseconds."""
+INSTANT = WithJsonSchema({"type": "string", "format": "date-time"})
+"""A time in a query, which `instant` reads."""
+
+
+def instant(pointer: str, text: str | None, errors: list[FieldError]) -> Instant | None:
+    """The time that a query names; what is wrong with it joins the errors."""
+    try:
+        return None if text is None else from_text(text)
+    except ValueError as error:
+        errors.append(FieldError(pointer, "invalid", str(error)))
+        return None
 
 
 def _expiry(text: str | None) -> str | None:

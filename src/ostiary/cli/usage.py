@@ -1,0 +1,123 @@
+"""`ostiary usage`"""
+
+import sys
+from typing import Any
+
+import click
+
+from ostiary.cli import completion
+from ostiary.cli.terminal import (
+    Column,
+    find_account,
+    json_option,
+    moment,
+    show_json,
+    show_table,
+    with_client,
+)
+from ostiary.client.api import Client
+
+BAR = 24
+"""Characters of the longest bar."""
+
+
+@click.command("usage")
+@click.option(
+    "--credential", metavar="ID", shell_complete=completion.credentials, help="Only of this credential."
+)
+@click.option(
+    "--service-account",
+    metavar="NAME",
+    shell_complete=completion.accounts,
+    help="Only of this account: username, id, client id or channel identifier.",
+)
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="A time, a date (UTC), or how long ago: 7d. Default: 24h, or 30d by the day.",
+)
+@click.option("--until", metavar="WHEN", help="A time, a date (UTC), or how long ago. Default: now.")
+@click.option(
+    "--interval",
+    type=click.Choice(["hour", "day"]),
+    default="hour",
+    show_default=True,
+    help="What one line is the sum of; at most 744 hours or 90 days.",
+)
+@json_option
+@with_client
+def usage_command(
+    api: Client,
+    credential: str | None,
+    service_account: str | None,
+    since: str | None,
+    until: str | None,
+    interval: str,
+    as_json: bool,
+) -> None:
+    """How often credentials were accepted and refused, by the hour or the day. Times are UTC."""
+    if credential is not None and service_account is not None:
+        raise click.UsageError("Give --credential or --service-account, not both.")
+    asked = {
+        "credential": credential,
+        "service_account": None if service_account is None else find_account(api, service_account),
+        "since": None if since is None else moment("--since", since, -1),
+        "until": None if until is None else moment("--until", until, -1),
+        "interval": interval,
+    }
+    found = api.request(
+        "GET", "/v1/usage", params={name: value for name, value in asked.items() if value is not None}
+    )
+    if as_json:
+        show_json(found)
+        return
+    totals = found["totals"]
+    if not totals["accepted"] and not totals["refused"]:
+        click.echo(
+            "Nothing was used in this time. Uses are counted when a key is presented, and shown some ten seconds later:\n"
+            '  curl -H "X-API-Key: $KEY" '
+            f"{api.url}/v1/capabilities"
+            + ("" if interval == "day" else "\n`ostiary usage --interval day` looks 30 days back."),
+            err=not sys.stdout.isatty(),
+        )
+        return
+    most = max(each["accepted"] + _sum(each) for each in found["data"])
+    show_table(
+        [_row(each, interval, most) for each in found["data"]] + [_row(totals, interval, 0)],
+        [
+            Column("FROM", whole=True),
+            Column("ACCEPTED", whole=True),
+            Column("REFUSED", whole=True),
+            *([Column("BAR", whole=True, spare=2)] if sys.stdout.isatty() else []),
+            Column("WHY", spare=1),
+        ],
+        "",
+    )
+
+
+def _row(each: dict[str, Any], interval: str, most: int) -> list[str]:
+    """A line of the table; that of the sums, which begin nowhere, has no bar."""
+    begins = each.get("from")
+    width = 10 if interval == "day" else 16
+    cells = [
+        "total" if begins is None else begins[:width].replace("T", " "),
+        str(each["accepted"]),
+        str(_sum(each)),
+    ]
+    if sys.stdout.isatty():
+        cells.append("" if begins is None else _bar(each["accepted"], _sum(each), most))
+    reasons = sorted(each["refused"].items(), key=lambda item: -item[1])
+    return [*cells, ", ".join(f"{reason} {number}" for reason, number in reasons)]
+
+
+def _sum(each: dict[str, Any]) -> int:
+    return sum(each["refused"].values())
+
+
+def _bar(accepted: int, refused: int, most: int) -> str:
+    """Full blocks for what was accepted, light ones for what was refused; whatever happened is seen."""
+    return "█" * _length(accepted, most) + "░" * _length(refused, most)
+
+
+def _length(number: int, most: int) -> int:
+    return max(1, number * (BAR - 1) // most) if number else 0

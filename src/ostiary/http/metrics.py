@@ -1,0 +1,209 @@
+"""`/metrics`: what Prometheus may know of the service, summed over its processes.
+
+Each process writes its figures into files of its own in the data directory, and whichever is asked reads them all.
+Requests pay for none of it: what they count anyway is read once a second. No label says whose anything is.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from anyio.to_thread import run_sync
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
+from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ostiary.core.address import Network, trusts
+from ostiary.http.messages import Headers
+from ostiary.storage.store import Store
+from ostiary.storage.volatile import Counts, Facts
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Any other is one label: a method may be any word that somebody thinks of."""
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds."""
+SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the library finds the directory that the processes share."""
+_FILES: Final = {
+    "counter": 256 * 1024,
+    "histogram": 512 * 1024,
+    "gauge_livesum": 64 * 1024,
+    "gauge_livemin": 64 * 1024,
+    "gauge_livemax": 64 * 1024,
+}
+
+
+def share(directory: Path) -> None:
+    """Begin anew with figures that processes share; in the first of them, before it makes any metric or forks.
+
+    The directory is emptied: figures begin at 0 with each start of the service.
+    """
+    directory.mkdir(mode=0o700, exist_ok=True)
+    directory.chmod(0o700)
+    for file in directory.glob("*.db"):
+        file.unlink()
+    os.environ[SHARED] = str(directory)
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call] # the library's
+
+
+def bury(pid: int) -> None:
+    """A process has ended: what it counted stays counted, what it was is no more."""
+    multiprocess.mark_process_dead(pid, os.environ[SHARED])  # type: ignore[no-untyped-call] # the library's
+
+
+class Metrics:
+    """The figures of one process."""
+
+    def __init__(self, store: Store, facts: Facts, counts: Counts) -> None:
+        self._store = store
+        self._facts = facts
+        self._counts = counts
+        self.connections: Callable[[], int] = lambda: 0
+        """How many are open; the server says so once there is one."""
+        self._shared = os.environ.get(SHARED)
+        if self._shared is not None:
+            _make_room(Path(self._shared))
+        # What is shared is collected from the files, and not from this registry.
+        self._registry = CollectorRegistry()
+        self._flushed: dict[str, dict[Any, int]] = {}
+        self._flushing = threading.Lock()
+        self._define()
+
+    def _define(self) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"ostiary_{name}", text, labels, registry=self._registry)
+
+        def gauge(name: str, text: str, mode: Any, *labels: str) -> Gauge:
+            return Gauge(f"ostiary_{name}", text, labels, registry=self._registry, multiprocess_mode=mode)
+
+        self._checks = counter(
+            "checks_total",
+            "Presented credentials that were judged, by the address that they were presented at and what came of it: "
+            "valid, or the reason of the refusal.",
+            "via",
+            "outcome",
+        )
+        self._requests = counter(
+            "requests_total",
+            "Requests to all other addresses, by method, route template and class of status.",
+            "method",
+            "route",
+            "status",
+        )
+        self._durations = Histogram(
+            "ostiary_request_duration_seconds",
+            "How long they took.",
+            ("method", "route"),
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._misses = counter(
+            "cache_misses_total", "Credentials that had to be read from the database to be judged."
+        )
+        self._looks = counter(
+            "cache_looks_total", "Successful looks at what other processes and machines changed."
+        )
+        self._errors = counter(
+            "database_errors_total",
+            "Failures of the database, by reason; what succeeded when it was tried again included.",
+            "reason",
+        )
+        self._standings = gauge("cache_standings", "Secrets whose facts are in memory.", "livesum")
+        self._looked_at = gauge(
+            "cache_last_look_timestamp_seconds",
+            "When the process that is furthest behind last saw what was changed.",
+            "livemin",
+        )
+        self._waiting = gauge(
+            "counts_waiting", "Different uses and refusals that wait to be written.", "livesum"
+        )
+        self._open = gauge("connections", "Open connections.", "livesum")
+        gauge("workers", "Processes that serve.", "livesum").set(1)
+        gauge("start_time_seconds", "When the oldest process that serves began.", "livemin").set(self._now())
+        gauge("build_info", "1, with the version that runs.", "livemax", "version").labels(
+            version("ostiary")
+        ).set(1)
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that is not the hot path's. `route` is a template, never a path."""
+        method = method if method in METHODS else "other"
+        self._requests.labels(method, route, f"{status // 100}xx").inc()
+        self._durations.labels(method, route).observe(seconds)
+
+    def flush(self) -> None:
+        """Publish what was counted since the last time; once a second."""
+        with self._flushing:
+            self._add(self._checks, "checks", self._counts.totals())
+            self._add(self._errors, "errors", {(name,): n for name, n in tuple(self._store.errors.items())})
+            self._add(self._misses, "misses", {(): self._facts.misses})
+            self._add(self._looks, "looks", {(): self._facts.looks})
+            self._standings.set(len(self._facts))
+            age = self._facts.age()
+            self._looked_at.set(0 if age == float("inf") else self._now() - age)
+            self._waiting.set(self._counts.waiting())
+            self._open.set(self.connections())
+
+    def _add(self, counter: Counter, name: str, totals: Mapping[Any, int]) -> None:
+        before = self._flushed.setdefault(name, {})
+        for labels, total in totals.items():
+            more = total - before.get(labels, 0)
+            if more > 0:
+                (counter.labels(*labels) if labels else counter).inc(more)
+                before[labels] = total
+
+    def _now(self) -> float:
+        return self._store.clock() / 1_000_000
+
+    def told(self, accept: str) -> tuple[bytes, str]:
+        """The figures of all processes in the form that is asked for, and the name of that form."""
+        registry = self._registry
+        if self._shared is not None:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call] # likewise
+        encode, kind = choose_encoder(accept)
+        return encode(registry), kind
+
+
+def _make_room(directory: Path) -> None:
+    """Reserve the disk for this process's files: a page that is mapped and has no room kills whoever writes to it."""
+    try:
+        for name, size in _FILES.items():
+            path = directory / f"{name}_{os.getpid()}.db"
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, size)
+            except OSError:
+                path.unlink()
+                raise
+            finally:
+                os.close(fd)
+    except OSError as error:
+        structlog.get_logger().warning("metrics of this process are not kept", reason=error.strerror)
+        values.ValueClass = values.MutexValue
+
+
+def page(metrics: Metrics, readers: tuple[Network, ...]) -> Any:
+    """The handler of `/metrics`. For everybody else there is nothing at that address."""
+
+    async def answer(request: Request) -> Response:
+        peer = request.client.host if request.client else None
+        if not trusts(peer, readers) or _was_passed_on(request.scope["headers"]):
+            raise HTTPException(404)
+        content, kind = await run_sync(metrics.told, request.headers.get("accept", ""))
+        return Response(content, headers={"content-type": kind, "cache-control": "no-store"})
+
+    return answer
+
+
+def _was_passed_on(headers: Headers) -> bool:
+    """Whether a proxy says that it asks for somebody else: then its own address opens nothing."""
+    return any(
+        name in (b"forwarded", b"via", b"x-real-ip") or name.startswith(b"x-forwarded-")
+        for name, _ in headers
+    )

@@ -1,0 +1,96 @@
+"""How often credentials were accepted and refused, by the hour or the day."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ostiary.core.instant import DAY, HOUR, Instant
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import invalid, not_found
+from ostiary.services import service_accounts
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import usage as rows
+from ostiary.storage.store import Tx
+
+Interval = Literal["hour", "day"]
+
+LENGTHS: Final[Mapping[Interval, int]] = {"hour": HOUR, "day": DAY}
+LONGEST: Final[Mapping[Interval, int]] = {"hour": 744, "day": 90}
+"""How many of them one answer has at most."""
+USUAL: Final[Mapping[Interval, int]] = {"hour": 24, "day": 30}
+"""How many where nobody says since when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose usage, of which time. Without a credential or an account it is the whole organization's."""
+
+    credential: str | None = None
+    account: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    interval: Interval = "hour"
+
+
+@dataclass(slots=True)
+class Numbers:
+    """How often in some stretch of time; refusals by their reason."""
+
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def add(self, outcome: str, number: int) -> None:
+        if outcome == "accepted":
+            self.accepted += number
+        else:
+            self.refused[outcome] = self.refused.get(outcome, 0) + number
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every stretch of the time asked for, oldest first, with the instant at which it begins; and their sums."""
+
+    stretches: tuple[tuple[Instant, Numbers], ...]
+    total: Numbers
+    via: Mapping[str, int]
+    """All uses and refusals, by the address that they were presented at."""
+
+
+def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
+    """The usage of the caller's organization, or of one account or credential of it. Hours and days are UTC's.
+
+    Whole stretches are told: the one that `since` lies in, and the one that `until` lies in.
+    """
+    require(caller, "read:usage")
+    subject = _subject(tx, caller, wanted)
+    length = LENGTHS[wanted.interval]
+    end = -(-(tx.now if wanted.until is None else wanted.until) // length) * length
+    begin = end - USUAL[wanted.interval] * length
+    if wanted.since is not None:
+        begin = wanted.since // length * length
+    if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
+        raise invalid("/since", "invalid", "must not lie after until")
+    most = LONGEST[wanted.interval]
+    if end - begin > most * length:
+        raise invalid("/since", "invalid", f"must not lie more than {most} {wanted.interval}s before until")
+    stretches = {at: Numbers() for at in range(begin, end, length)}
+    total = Numbers()
+    for at, outcome, number in rows.by_time(tx, caller.organization_id, subject, begin, end, length):
+        stretches[at].add(outcome, number)
+        total.add(outcome, number)
+    via = dict(rows.by_via(tx, caller.organization_id, subject, begin, end))
+    return Report(tuple(stretches.items()), total, via)
+
+
+def _subject(tx: Tx, caller: Caller, wanted: Wanted) -> str:
+    """Whose rows are read: those of something in the caller's organization, or not-found."""
+    if wanted.credential is not None and wanted.account is not None:
+        raise invalid("/credential", "invalid", "must not stand beside service_account")
+    if wanted.account is not None:
+        return service_accounts.find(tx, caller, wanted.account).id
+    if wanted.credential is not None:
+        found = credential_rows.find(tx, caller.organization_id, wanted.credential)
+        if found is None:
+            raise not_found("credential")
+        return found.id
+    return caller.organization_id

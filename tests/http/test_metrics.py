@@ -1,0 +1,358 @@
+"""§8: `/metrics` tells an operator how the service does, over all its processes, and tells nobody else anything."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import DBAPIError
+
+from ostiary.core.instant import SECOND
+from ostiary.core.problem import Problem
+from tests.cast import NOON, Answer, Front, House
+from tests.http.test_verify import never_made
+from tests.servers import Ostiary, clean_environment, wait_until
+
+LOOPBACK = "127.0.0.1"
+Labels = frozenset[tuple[str, str]]
+NONE: Labels = frozenset()
+
+
+def labels(**values: str) -> Labels:
+    return frozenset(values.items())
+
+
+def read(text: str) -> dict[str, dict[Labels, float]]:
+    """Every figure by its name and its labels, as Prometheus reads them."""
+    found: dict[str, dict[Labels, float]] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family.name
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+    return found
+
+
+def ask(front: Front, peer: str = LOOPBACK, **headers: str) -> Answer:
+    return front.ask("GET", "/metrics", peer=peer, headers=headers)
+
+
+def told(front: Front) -> dict[str, dict[Labels, float]]:
+    """What `/metrics` says after the next second."""
+    front.metrics.flush()
+    return read(ask(front).body.decode())
+
+
+def checks(front: Front) -> dict[tuple[str, ...], float]:
+    found = told(front).get("ostiary_checks_total", {})
+    return {(dict(each)["via"], dict(each)["outcome"]): number for each, number in found.items()}
+
+
+def test_checks_are_counted_once_whenever_they_are_written(front: Front) -> None:
+    """§8 breaks: a figure falls, doubles or is late because counts were written, or could not be."""
+    house = front.house
+    key = house.key(house.account()).secret.reveal()
+    assert checks(front) == {}
+    for number in range(1, 4):
+        front.ask("GET", "/v1/capabilities", key=key)
+        front.ask("GET", "/v1/authorize/-", key=never_made())
+        expected = {("capabilities", "valid"): number, ("authorize", "unknown"): number}
+        assert checks(front) == expected
+        if number == 2:
+            with house.store.engines.writer.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
+            with pytest.raises(DBAPIError):
+                front.write_counts()
+            with house.store.engines.writer.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO audit_events")
+            assert told(front)["ostiary_counts_waiting"] == {NONE: 2}
+            assert checks(front) == expected
+        front.write_counts()
+        assert checks(front) == expected
+    front.ask("GET", "/v1/capabilities")  # nothing was presented
+    front.verify(key, key=house.charlie_key)
+    assert checks(front) == expected | {("verify", "valid"): 1, ("verify", "unknown"): 1}
+    assert told(front)["ostiary_counts_waiting"] == {NONE: 2}
+
+
+def test_requests_are_told_by_template(front: Front) -> None:
+    """§8, P7 break: a path that somebody sent, or a method that somebody thought of, becomes a figure of its own."""
+    key = front.house.alice_key
+    for method, target in (
+        ("GET", "/v1/service-accounts/sa_1"),
+        ("GET", "/v1/service-accounts/sa_2"),
+        ("GET", "/v1/projects"),
+        ("GET", f"/nowhere/{key}"),
+        ("BREW", "/v1/projects"),
+        ("POUR", "/v1/projects"),
+        ("GET", "/healthz"),
+    ):
+        front.ask(method, target, key=key)
+    found = told(front)
+    assert found["ostiary_requests_total"] == {
+        labels(method="GET", route="/v1/service-accounts/{account}", status="4xx"): 2,
+        labels(method="GET", route="/v1/projects", status="2xx"): 1,
+        labels(method="GET", route="-", status="4xx"): 1,
+        labels(method="other", route="/v1/projects", status="4xx"): 2,
+        labels(method="GET", route="/healthz", status="2xx"): 1,
+    }
+    times = found["ostiary_request_duration_seconds_count"]
+    assert times[labels(method="GET", route="/v1/service-accounts/{account}")] == 2
+    buckets = found["ostiary_request_duration_seconds_bucket"]
+    assert buckets[labels(method="GET", route="/v1/projects", le="+Inf")] == 1
+
+
+@pytest.mark.promise("P7")
+def test_no_label_says_whose_anything_is(front: Front) -> None:
+    """P7 breaks: a figure names a tenant, a person, an account, an address or a credential."""
+    house = front.house
+    made = house.key(house.account("Robo", username="robo"))
+    text, credential = made.secret.reveal(), made.listed.credential
+    for path in (
+        "/v1/capabilities",
+        "/v1/authorize/-",
+        f"/v1/credentials/{credential.id}",
+        "/v1/organizations/acme",
+    ):
+        front.ask("GET", path, key=text, peer="198.51.100.7", headers={"user-agent": "some-agent"})
+        front.ask("GET", path, key=house.alice_key, peer="198.51.100.7")
+        front.ask("GET", f"{path}?email=alice@acme.test", key=f"{text}x")
+    front.write_counts()
+    front.metrics.flush()
+    shown = ask(front).body.decode()
+    for each in (credential.id, credential.access_id, credential.owner_id, credential.last6, house.acme.id, "acme",
+                 "alice", "198.51", "some-agent", text[-12:], house.alice_key[-12:]):  # fmt: skip
+        assert each.lower() not in shown.lower(), each
+    names = {name for figures in read(shown).values() for each in figures for name, _ in each}
+    assert names == {"via", "outcome", "method", "route", "status", "le", "version"}
+
+
+def test_the_cache_and_the_database(front: Front) -> None:
+    """§8 breaks: an operator does not see that the cache is cold, falls behind, or that the database fails."""
+    house = front.house
+    key = house.key(house.account()).secret.reveal()
+    for _ in range(3):
+        front.ask("GET", "/v1/capabilities", key=key)
+    found = told(front)
+    assert found["ostiary_cache_misses_total"] == {NONE: 1}
+    assert found["ostiary_cache_standings"] == {NONE: 1}
+    looks = found["ostiary_cache_looks_total"][NONE]
+    assert looks > 0
+    assert found["ostiary_cache_last_look_timestamp_seconds"] == {NONE: NOON / SECOND}
+    assert "ostiary_database_errors_total" not in found
+    house.clock.advance(7 * SECOND)
+    front.facts.sync()
+    house.clock.advance(2 * SECOND)
+    house.store.engines.reader.dispose()
+    database = Path(house.store.engines.reader.url.database or "")
+    database.rename(database.with_suffix(".away"))
+    database.mkdir()
+    for _ in range(2):
+        with pytest.raises(Problem):
+            front.facts.sync()
+    found = told(front)
+    assert found["ostiary_cache_looks_total"] == {NONE: looks + 1}
+    assert found["ostiary_cache_last_look_timestamp_seconds"] == {NONE: NOON / SECOND + 7}
+    assert found["ostiary_database_errors_total"] == {labels(reason="OperationalError"): 2}
+
+
+def test_what_the_process_is(front: Front) -> None:
+    """§8 breaks: nobody sees which version runs, since when, in how many processes."""
+    front.metrics.connections = lambda: 3
+    found = told(front)
+    assert found["ostiary_workers"] == {NONE: 1}
+    assert found["ostiary_connections"] == {NONE: 3}
+    assert found["ostiary_start_time_seconds"] == {NONE: NOON / SECOND}
+    [(version, one)] = found["ostiary_build_info"].items()
+    assert list(dict(version)) == ["version"]
+    assert one == 1
+
+
+def test_the_form_that_is_asked_for(front: Front) -> None:
+    """§8 breaks: Prometheus cannot read the answer, or a proxy keeps it."""
+    plain = ask(front)
+    assert plain.headers["content-type"].startswith("text/plain; version=")
+    assert plain.headers["cache-control"] == "no-store"
+    asked = ask(front, accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert asked.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert asked.body.endswith(b"# EOF\n")
+
+
+# Who may read it
+
+
+@pytest.fixture
+def fronts(sqlite_house: House, tmp_path: Path) -> Iterator[Any]:
+    made = []
+
+    def make(metrics: str | None) -> Front:
+        settings = {} if metrics is None else {"metrics": metrics}
+        made.append(Front(sqlite_house, tmp_path, trusted_proxies="127.0.0.1", **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "setting, peer, status",
+    [
+        (None, "127.0.0.1", 200),
+        (None, "::1", 200),
+        (None, "::ffff:127.0.0.1", 200),
+        (None, "192.0.2.1", 404),
+        (None, "10.1.2.3", 404),
+        ("loopback", "127.8.9.1", 200),
+        ("10.0.0.0/8", "10.1.2.3", 200),
+        ("10.0.0.0/8", "127.0.0.1", 404),
+        ("loopback, 10.1.2.3", "127.0.0.1", 200),
+        ("loopback, 10.1.2.3", "10.1.2.3", 200),
+        ("loopback, 10.1.2.3", "10.1.2.4", 404),
+        ("none", "127.0.0.1", 404),
+        ("", "127.0.0.1", 404),
+    ],
+)
+def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: int) -> None:
+    """§8 breaks: strangers read how the service does, or the operator's Prometheus cannot."""
+    front = fronts(setting)
+    answer = ask(front, peer)
+    assert answer.status == status
+    if status == 404:
+        nothing = front.ask("GET", "/nowhere", peer=peer)
+        same = {"instance": ""}
+        assert answer.json() | same == nothing.json() | same
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("X-Forwarded-For", ""),
+        ("x-forwarded-host", "keys.example.com"),
+        ("forwarded", "for=127.0.0.1"),
+        ("x-real-ip", "127.0.0.1"),
+        ("via", "1.1 proxy"),
+    ],
+    ids=lambda field: field[0],
+)
+def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str]) -> None:
+    """§8 breaks: behind a proxy on the same machine, the internet reads the figures."""
+    assert ask(front, **{field[0]: field[1]}).status == 404
+    # And a stranger cannot name an address that may.
+    assert ask(front, "198.51.100.7", **{field[0]: field[1]}).status == 404
+
+
+# Over several processes
+
+FAMILY = """
+import os, sys
+from pathlib import Path
+from ostiary.http import metrics
+from ostiary.http.metrics import Metrics
+from ostiary.storage import engines
+from ostiary.storage.store import Store
+from ostiary.storage.volatile import ChangeNumber, Counts, Facts, Occasion
+from ostiary.core.installation import Installation
+from ostiary.core.keyring import derive
+from tests.cast import MASTER_KEY, NOON, Clock, Entropy
+
+data = Path(sys.argv[1])
+(data / "metrics").mkdir(mode=0o755)
+(data / "metrics" / "counter_1.db").write_bytes(b"of a service that ended")
+metrics.share(data / "metrics")
+
+def worker(number, since):
+    store = Store(engines.connect(engines.sqlite_url(data / "none.db")), Installation(derive([MASTER_KEY])),
+                  Clock(NOON + since * 1_000_000), Entropy())
+    counts = Counts()
+    made = Metrics(store, Facts(store, ChangeNumber(data / f"{number}.number"), lambda: 0.0, 30), counts)
+    made.connections = lambda: number
+    for _ in range(number):
+        counts.add(Occasion(True, "valid", None, "authorize"), NOON)
+        made.request("GET", "/v1/projects", 200, 0.003)
+    made.flush()
+    return made
+
+def asked(): return made.told("")[0].decode()
+
+pids = []
+for number in (10, 200):
+    ready, told = os.pipe()
+    waits, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        mine = worker(number, number)
+        os.write(told, b"x")
+        os.read(waits, 1)  # lives until it is told to end
+        os._exit(0)
+    os.read(ready, 1)
+    pids.append((pid, go))
+made = worker(3000, 0)  # after the fork, with metrics of its own
+print(asked(), end="\\0")
+pid, go = pids[1]
+os.write(go, b"x")
+os.waitpid(pid, 0)
+metrics.bury(pid)
+print(asked(), end="\\0")
+os.write(pids[0][1], b"x")
+os.waitpid(pids[0][0], 0)
+print(*(f"{oct(each.stat().st_mode & 0o777)} {each.stat().st_blocks * 512 >= each.stat().st_size}"
+        for each in (data / "metrics").glob("*.db")), sep="\\n", end="\\0")
+"""
+
+
+@pytest.mark.full
+def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> None:
+    """§8 breaks: a worker tells its own figures only, a dead one's counts are lost, or it still counts as alive."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAMILY, str(tmp_path)],
+        capture_output=True, text=True, env=clean_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    both, after, files, _ = done.stdout.split("\0")
+    asked = {"method": "GET", "route": "/v1/projects"}
+    for text, workers, connections, oldest in ((both, 3, 3210, 0), (after, 2, 3010, 0)):
+        found = read(text)
+        assert sum(found["ostiary_checks_total"].values()) == 3210
+        assert found["ostiary_requests_total"] == {labels(**asked, status="2xx"): 3210}
+        assert found["ostiary_request_duration_seconds_count"] == {labels(**asked): 3210}
+        assert found["ostiary_request_duration_seconds_bucket"][labels(**asked, le="0.005")] == 3210
+        assert found["ostiary_workers"] == {NONE: workers}
+        assert found["ostiary_connections"] == {NONE: connections}
+        assert found["ostiary_start_time_seconds"] == {NONE: NOON / SECOND + oldest}
+    # For the owner only, and with room on the disk: a mapped page without any would kill the process.
+    assert set(files.split("\n")) == {"0o600 True"}
+    assert stat.S_IMODE((tmp_path / "metrics").stat().st_mode) == 0o700
+
+
+@pytest.mark.full
+def test_of_a_real_service(service: Ostiary) -> None:
+    """§8 breaks: the process that users start tells nothing, or something else than it does."""
+
+    def get(peer: str = "127.0.0.1", **headers: str) -> httpx2.Response:
+        return httpx2.get(f"http://{peer}:{service.port}/metrics", headers=headers)
+
+    def valid() -> float:
+        found = read(get().text).get("ostiary_checks_total", {})
+        return found.get(labels(via="capabilities", outcome="valid"), 0)
+
+    before = valid()
+    for _ in range(5):
+        asked = httpx2.get(f"{service.url}/v1/capabilities", headers={"x-api-key": service.key})
+        assert asked.status_code == 200
+    wait_until("the next second", lambda: valid() == before + 5)
+    found = read(get().text)
+    assert found["ostiary_workers"][NONE] >= 1
+    assert found["ostiary_connections"][NONE] >= 0
+    assert re.fullmatch(r"\d+\.\d.*", dict(next(iter(found["ostiary_build_info"])))["version"])
+    assert get(**{"x-forwarded-for": "127.0.0.1"}).status_code == 404
+    assert stat.S_IMODE((service.data / "metrics").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (service.data / "metrics").iterdir()} == {0o600}
