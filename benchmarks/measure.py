@@ -101,10 +101,13 @@ def pin(pid: int, core: int = SERVER_CORE) -> None:
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a server has used, user and system, in all of its processes."""
-    used = sum(
-        int(fields[11]) + int(fields[12]) for process in tree(pid) if (fields := _stat(process)) is not None
-    )
-    return used / os.sysconf("SC_CLK_TCK")
+    return sum(own_cpu_seconds(process) for process in tree(pid))
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """Processor time of one process alone; 0 if it is gone."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def memory(pid: int) -> tuple[float, float]:
@@ -155,7 +158,16 @@ def wrk(target: Target, seconds: int, connections: int = CONNECTIONS) -> Load:
     program = shutil.which("wrk")
     if program is None:
         raise FileNotFoundError("wrk is not installed")
-    command = ["taskset", "-c", str(LOAD_CORE), program, "--latency", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    command = [
+        "taskset",
+        "-c",
+        str(LOAD_CORE),
+        program,
+        "--latency",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+    ]
     for header in target.headers:
         command += ["-H", header]
     if target.script is not None:

@@ -44,7 +44,7 @@ http {{ access_log off; keepalive_requests 100000000;
 @contextlib.contextmanager
 def service(data: Path, first: dict[str, Any] | None = None, **environment: str) -> Iterator[Ostiary]:
     """`ostiary serve` with one worker."""
-    with servers.ostiary(data, first, **(ALONE | environment)) as found:
+    with servers.ostiary(data, first, None, **(ALONE | environment)) as found:
         pin(found.process.pid)
         yield found
 

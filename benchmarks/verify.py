@@ -52,7 +52,7 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
     rows: list[Row] = []
     with ExitStack() as stack:
         service = stack.enter_context(rivals.service(scratch / "verify"))
-        limited = stack.enter_context(rivals.service(scratch / "limited", **rivals.LIMITED))
+        limited = stack.enter_context(rivals.service(scratch / "limited", None, **rivals.LIMITED))
         key = robo(service)
         script = body_script(scratch / "verify.lua", f'{{"credential":"{key}"}}', "application/json")
         targets = {
@@ -93,9 +93,7 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
 def _thousands(loads: list[Load]) -> str:
     rates = [load.per_cpu_second for load in loads]
     middle = statistics.median(load.per_second for load in loads)
-    return (
-        f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}); {middle:,.0f} requests/s"
-    )
+    return f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}); {middle:,.0f} requests/s"
 
 
 def _entered(

@@ -1,0 +1,135 @@
+"""S4: the first sight of a key among a million, in process, against the bare driver running the same SELECT."""
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks import crowd
+from benchmarks.crowd import Crowd
+from benchmarks.measure import Plan, Row, absent, at_least, rate
+from ostiary.config import Settings
+from ostiary.core import secret
+from ostiary.core.permission import Catalogue
+from ostiary.core.verdict import Access, judge
+from ostiary.http.installation import open_installation
+from ostiary.storage import credentials, engines, roles
+from ostiary.storage.engines import Engines
+from ostiary.storage.store import Store
+from tests import servers
+from tests.cast import migrated, move_in
+
+SAMPLE = 50_000
+
+
+def judged(store: Store, keys: Iterator[str]) -> Callable[[], None]:
+    """Our work: one key from its text to its verdict, with nothing cached."""
+    prefixes = tuple(prefix.encode() for prefix in store.installation.key_prefixes)
+    peppers = store.installation.keyring.peppers
+    catalogue = Catalogue(store.read(roles.scopes_of_catalogue))
+
+    def work() -> None:
+        text = next(keys).encode()
+        access_id = secret.parse(text, prefixes)
+        assert access_id is not None
+        standing = store.read(credentials.find_standing, access_id, catalogue)
+        assert standing is not None
+        digest = secret.digest(text, peppers[standing.pepper_id])
+        assert judge(standing, Access(digest, store.clock())).valid
+
+    return work
+
+
+def selected(database: Engines, store: Store, key: str) -> tuple[str, Any, str]:
+    """The statement that finds a standing as the driver gets it, its parameters for this key, and the access id."""
+    prefixes = tuple(prefix.encode() for prefix in store.installation.key_prefixes)
+    access_id = secret.parse(key.encode(), prefixes)
+    assert access_id is not None
+    found: list[tuple[str, Any]] = []
+
+    def listen(_connection: Any, _cursor: Any, text: str, parameters: Any, *_: Any) -> None:
+        found.append((text, parameters))
+
+    sa.event.listen(database.reader, "before_cursor_execute", listen)
+    try:
+        store.read(credentials.find_standing, access_id, Catalogue(frozenset()))
+    finally:
+        sa.event.remove(database.reader, "before_cursor_execute", listen)
+    (statement,) = found
+    return *statement, access_id
+
+
+@contextmanager
+def bare(database: Engines, store: Store, keys: Iterator[str], framed: bool) -> Iterator[Callable[[], None]]:
+    """The same SELECT by the driver alone, on a connection that is set up like ours; `framed`: in a transaction."""
+    text, parameters, example = selected(database, store, next(keys))
+    start = len(store.installation.key_prefixes[0])
+    raw = database.reader.raw_connection()
+    driver: Any = raw.driver_connection
+    if database.name == "postgresql":
+        driver.autocommit = True
+    cursor = driver.cursor()
+
+    def work() -> None:
+        access_id = next(keys)[start : start + len(example)]
+        if isinstance(parameters, dict):
+            given: Any = {name: access_id if each == example else each for name, each in parameters.items()}
+        else:
+            given = tuple(access_id if each == example else each for each in parameters)
+        if framed:
+            cursor.execute("BEGIN")
+        cursor.execute(text, given)
+        assert cursor.fetchall()
+        if framed:
+            cursor.execute("COMMIT")
+
+    try:
+        yield work
+    finally:
+        raw.invalidate()
+
+
+def measure(store: Store, people: Crowd, plan: Plan) -> list[Row]:
+    keys = itertools.cycle(people.draw(SAMPLE, seed=4))
+    database = store.engines
+    ours: list[float] = []
+    theirs: list[float] = []
+    framed: list[float] = []
+    with bare(database, store, keys, False) as alone, bare(database, store, keys, True) as inside:
+        work = judged(store, keys)
+        for _ in range(plan.rounds):
+            ours.append(rate(work, plan.seconds))
+            theirs.append(rate(alone, plan.seconds))
+            framed.append(rate(inside, plan.seconds))
+    mine, other, third = (1e6 / statistics.median(each) for each in (ours, theirs, framed))
+    note = f"{mine:,.0f} µs, the driver {other:,.0f} µs, the driver with BEGIN and COMMIT {third:,.0f} µs"
+    found = [one / two for one, two in zip(ours, theirs, strict=True)]
+    work_done = (
+        f"first sight of a key among {people.number:,} on {database.name}, of the bare driver's SELECT"
+    )
+    return [at_least("S4", work_done, found, 0.5, note)]
+
+
+def run(scratch: Path, plan: Plan) -> list[Row]:
+    town = crowd.town(scratch, plan, plan.keys)
+    opened = open_installation(Settings.model_validate({"data": town.data}))
+    try:
+        rows = measure(opened.store, town.crowd, plan)
+    finally:
+        opened.close()
+    try:
+        with servers.postgres() as server:
+            database = migrated(engines.connect(server.url("postgres")))
+            try:
+                store = move_in(database, scratch).store
+                people = crowd.settle(store, scratch / "postgresql.keys", plan.keys, plan.organizations)
+                rows += measure(store, people, plan)
+            finally:
+                database.dispose()
+    except servers.UnavailableError as error:
+        rows.append(absent("S4", "first sight of a key on postgresql", str(error)))
+    return rows
