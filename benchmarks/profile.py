@@ -5,6 +5,7 @@ they were given; then each recorded call is repeated alone and timed. A function
 of the calls within it.
 """
 
+import gc
 import inspect
 import shutil
 import subprocess
@@ -25,7 +26,8 @@ from ostiary.http.app import build
 from ostiary.http.installation import Opened, open_installation
 
 SECONDS: Final = 0.1
-"""How long one call is repeated."""
+"""How long one call is repeated; the shortest of some equal parts of that counts."""
+REPEATS: Final = 40
 SHOWN: Final = 0.05
 """Calls that take fewer microseconds are not listed one by one."""
 TOP: Final = 30
@@ -66,11 +68,13 @@ def recorded(work: Callable[[], object]) -> Call:
         elif event == "return" and len(stack) > 1:
             stack.pop()
 
+    gc.disable()  # what it finalises is not part of an answer
     sys.setprofile(watch)
     try:
         work()
     finally:
         sys.setprofile(None)
+        gc.enable()
     (found,) = (each for each in root.within if each.name.endswith("answer"))
     return found
 
@@ -107,8 +111,8 @@ def measured(call: Call) -> Call:
         except Exception:
             continue  # it ended in an exception, as it did in the answer: its time counts as its caller's
         timer = timeit.Timer(each.repeat)
-        number = max(int(SECONDS / 5 / max(timer.timeit(10) / 10, 1e-7)), 10)
-        each.whole = min(timer.repeat(5, number)) / number * 1e6
+        number = max(int(SECONDS / REPEATS / max(timer.timeit(10) / 10, 1e-7)), 10)
+        each.whole = min(timer.repeat(REPEATS, number)) / number * 1e6
     return call
 
 
