@@ -26,7 +26,9 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
     calls: list[int] = []
     with rivals.service(scratch / "beside") as service:
         target = asked_by_key(service, robo(service))
-        account = service.call("POST", "/v1/service-accounts", {"display_name": "Busy"}).json()["service_account"]["id"]
+        account = service.call("POST", "/v1/service-accounts", {"display_name": "Busy"}).json()[
+            "service_account"
+        ]["id"]
         for _ in range(plan.rounds):
             idle.append(sound(wrk(target, plan.seconds, connections=1)))
             with _busy(service, account) as counted:
