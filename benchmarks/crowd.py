@@ -90,6 +90,7 @@ def settle(store: Store, path: Path, keys: int, homes: int) -> Crowd:
             for pragma in ("synchronous = OFF", "foreign_keys = OFF", "cache_size = -1000000"):
                 cursor.execute(f"PRAGMA {pragma}")
         else:
+            cursor.execute("SET statement_timeout = 0")
             cursor.execute("SET session_replication_role = replica")  # no foreign key is looked up
 
         def first(table: str, column: str, value: str) -> Values:
