@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CellType, CodeType, FrameType, FunctionType
 from typing import Any, Final
 
-from benchmarks import rivals
+from benchmarks import cold, rivals
 from benchmarks.measure import Plan, Target, body_script, own_cpu_seconds, sound, tree, wrk
 from benchmarks.verify import GET, POST, asked_by_key, robo
 from ostiary.config import Settings
@@ -158,6 +158,7 @@ def report(scratch: Path, plan: Plan) -> list[str]:
     opened = open_installation(Settings.model_validate({"data": data}))
     try:
         trees = {name: measured(recorded(answer)) for name, answer in answers(opened, asking, key).items()}
+        first_sight = cold.by_module(opened.store, key)
     finally:
         opened.close()
     lines = [
@@ -177,7 +178,7 @@ def report(scratch: Path, plan: Plan) -> list[str]:
     lines += ["", "An answer by its calls, in microseconds: with all calls within, and without them.", ""]
     for name, tree_ in trees.items():
         lines += ["```text", *table(name, tree_), "```", ""]
-    return lines + sampled
+    return lines + first_sight + sampled
 
 
 def _microseconds(target: Target, plan: Plan) -> float:
