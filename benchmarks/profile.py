@@ -7,6 +7,7 @@ of the calls within it.
 
 import gc
 import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -193,7 +194,7 @@ def samples(target: Target, scratch: Path, plan: Plan) -> list[str]:
         return []
     path = scratch / "samples"
     worker = max(tree(target.pid), key=own_cpu_seconds)
-    options = ["--native", "--nonblocking", "--rate", "500", "--format", "raw"]
+    options = ["--native", "--rate", "250", "--format", "raw"]
     command = [program, "record", *options, "--pid", str(worker), "--duration", str(plan.seconds)]
     process = subprocess.Popen(
         [*command, "--output", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -209,7 +210,7 @@ def samples(target: Target, scratch: Path, plan: Plan) -> list[str]:
     leaves: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, number = line.rpartition(" ")
-        leaves[stack.rpartition(";")[2]] += int(number)
+        leaves[re.sub(r":\d+\)$", ")", stack.rpartition(";")[2])] += int(number)
     every = leaves.total()
     lines = [f"The worker under load, {GET}: where {every:,} samples fell, in percent.", "", "```text"]
     lines += [f"{100 * number / every:5.1f}  {name}" for name, number in leaves.most_common(TOP)]
