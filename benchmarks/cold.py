@@ -2,6 +2,7 @@
 
 import cProfile
 import itertools
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -133,8 +134,9 @@ def by_module(store: Store, key: str) -> list[str]:
 
 
 def _module(path: str) -> str:
-    """`sqlalchemy/engine/base` from the path of a file."""
-    return path.rpartition("site-packages/")[2].rpartition("/src/")[2].removesuffix(".py")
+    """`sqlalchemy/engine/base`: the path of a file without the place where it is installed."""
+    place = r"^.*/(site-packages|src|python3\.\d+)/|^.*/(?=benchmarks/)"
+    return re.sub(place, "", path).removesuffix(".py")
 
 
 def measure(store: Store, people: Crowd, plan: Plan) -> list[Row]:

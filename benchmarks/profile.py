@@ -188,7 +188,7 @@ def _microseconds(target: Target, plan: Plan) -> float:
 
 
 def samples(target: Target, scratch: Path, plan: Plan) -> list[str]:
-    """What the worker was doing when py-spy looked, kernel and libraries included; nothing where py-spy is not there."""
+    """What the worker was doing when py-spy looked, libraries included; nothing where py-spy is not there."""
     program = shutil.which("py-spy")
     if program is None:
         return []
