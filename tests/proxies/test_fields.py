@@ -52,6 +52,7 @@ def check_identity(message: Message, account: str, scopes: str = "read:agents") 
     told = [(folded(name), value.decode("latin-1")) for name, value in message.fields]
     identity = [(name, value) for name, value in told if name in IDENTITY]
     found = dict(identity)
+    assert all(re.fullmatch(rb"[A-Za-z0-9-]+", name) for name, _ in message.fields), message.fields
     assert len(found) == len(identity), identity
     assert found.pop("x_auth_subject") == account
     assert found.pop("x_auth_kind") == "api_key"
