@@ -327,8 +327,8 @@ def test_nothing_rides_behind_a_judged_request(door: Door, case: str, target: st
         assert len(message.values("content-length")) < 2
         assert message.values("transfer-encoding") in ([], ["chunked"])
         assert message.value("x-auth-subject").startswith("sa_")
-    # The first may have been on its way when its client was already refused.
-    assert [message.target for message in after][-1:] == ["/v1/agents/next"]
+    # What was broken off may be seen by the service when its client was already refused.
+    assert [message.target for message in after].count("/v1/agents/next") == 1
     assert len([*seen, *after]) <= 2
 
 
