@@ -1,26 +1,53 @@
-"""Run the benchmarks and write one table: `python -m benchmarks [verify|create|start …]`."""
+"""Run the benchmarks and write one table: `python -m benchmarks [--quick] [NAME …]`.
 
+Without names all of them run, and what they found is kept: in `benchmarks/results/latest.md`, and the table in
+`docs/speed.md` too.
+"""
+
+import argparse
+import signal
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from benchmarks import create, start, verify
-from benchmarks.measure import Row, machine
+from benchmarks import beside, cold, create, growth, profile, start, verify
+from benchmarks.measure import QUICK, Plan, Row, absent, machine
 from ostiary.storage.engines import sqlite_module
+from tests.servers import UnavailableError
 
-ALL = {"verify": verify.run, "create": create.run, "start": start.run}
-RESULTS = Path(__file__).parent / "results"
+BENCHES: Final[dict[str, Callable[[Path, Plan], list[Row]]]] = {
+    "verify": verify.run,
+    "cold": cold.run,
+    "growth": growth.run,
+    "create": create.run,
+    "start": start.run,
+    "beside": beside.run,
+}
+PROFILE: Final = "profile"
+ALL: Final = (*BENCHES, PROFILE)
+MISSING: Final = (FileNotFoundError, UnavailableError, subprocess.TimeoutExpired)
+"""What is no fault of a benchmark: a program that is not here, or does not come to an end."""
+MOST_SECONDS: Final = 15 * 60
+"""After that long the rest is left out."""
+RESULTS: Final = Path(__file__).parent / "results"
+PAGE: Final = Path(__file__).parents[1] / "docs" / "speed.md"
+HEADING: Final = "## The last run"
+"""The section of the page that is written here. It ends with the page."""
 
 
-def table(rows: list[Row]) -> str:
+class TooLongError(Exception):
+    """The time for all benchmarks together is over."""
+
+
+def table(rows: list[Row], begun: datetime) -> str:
+    """When and where it was measured, and the table."""
     lines = [
-        "# Figures of one run",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {machine()} · SQLite {sqlite_module.sqlite_version}",
-        "",
-        "Ratios are taken in one run, pairs interleaved, the server on one core and the load on another: median "
-        "(least–greatest). A missed bar is a fact, not a failure.",
+        f"{begun:%Y-%m-%d %H:%M} UTC · {machine()} · SQLite {sqlite_module.sqlite_version}",
         "",
         "| bar | work | figure | wanted | met | note |",
         "|---|---|---|---|---|---|",
@@ -31,22 +58,69 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    wanted = sys.argv[1:] or list(ALL)
+def keep(found: str, report: list[str]) -> None:
+    """Write the results, and their table into the page about speed."""
+    RESULTS.mkdir(exist_ok=True)
+    text = "\n".join(["# Figures of one run", "", found, *report]).rstrip() + "\n"
+    (RESULTS / "latest.md").write_text(text, "utf-8")
+    above, _, _ = PAGE.read_text("utf-8").partition(HEADING)
+    PAGE.write_text(f"{above}{HEADING}\n\n{found}", "utf-8")
+
+
+def measure(names: list[str], plan: Plan) -> tuple[list[Row], list[str], bool]:
+    """The rows, the report of where the time goes, and whether every benchmark came to its end."""
     rows: list[Row] = []
-    for name in wanted:
-        print(f"measuring {name} …", file=sys.stderr)
-        with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as scratch:
+    report: list[str] = []
+    whole = True
+    with tempfile.TemporaryDirectory(prefix="ostiary-bench-") as directory:
+        for name in names:
+            begun = time.monotonic()
+            print(f"measuring {name} …", end=" ", file=sys.stderr, flush=True)
             try:
-                rows += ALL[name](Path(scratch))
-            except FileNotFoundError as error:
-                rows.append(Row(name, "not measured", "–", "–", None, str(error)))
-    text = table(rows)
-    print(text)
-    if wanted == list(ALL):
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "latest.md").write_text(text, "utf-8")
+                if name == PROFILE:
+                    report = profile.report(Path(directory), plan)
+                else:
+                    rows += BENCHES[name](Path(directory), plan)
+            except MISSING as error:
+                rows.append(absent(name, "all of it", str(error).splitlines()[0]))
+            except TooLongError:
+                rows.append(absent(name, "what was left", f"stopped after {MOST_SECONDS // 60} minutes"))
+                return rows, report, False
+            except Exception as error:
+                # The others are measured all the same.
+                rows.append(absent(name, "all of it", f"failed: {type(error).__name__}"))
+                print(f"failed: {error!r}", file=sys.stderr)
+                whole = False
+            print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
+    return rows, report, whole
+
+
+def _leave(number: int, _frame: object) -> None:
+    if number == signal.SIGALRM:
+        raise TooLongError
+    raise SystemExit(128 + number)  # through every block that ends a server
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure against the bars.")
+    reader.add_argument(
+        "--quick", action="store_true", help="few, short rounds, to try the benchmarks themselves"
+    )
+    reader.add_argument("name", nargs="*", help=f"only these: {' '.join(ALL)}")
+    given = reader.parse_args()
+    if unknown := set(given.name) - set(ALL):
+        reader.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    for each in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(each, _leave)
+    signal.alarm(MOST_SECONDS)
+    begun = datetime.now(UTC)
+    rows, report, whole = measure(given.name or list(ALL), QUICK if given.quick else Plan())
+    found = table(rows, begun)
+    print("\n".join([found, *report]))
+    if not given.name and not given.quick:
+        keep(found, report)
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, processes pinned to a core, wrk, ratios with their spread."""
+"""What every benchmark needs: the machine in words, a server's processes on one core, wrk, ratios with their spread."""
 
 import os
 import platform
@@ -6,24 +6,62 @@ import re
 import shutil
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROUNDS = 5
-SERVER_CORE, LOAD_CORE = 0, (os.cpu_count() or 2) - 1
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+CONNECTIONS = 16
+UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+"""The units that wrk prints times in, in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. `seconds` is the length of one measurement, `keys` how many the large database has."""
+
+    rounds: int = 5
+    seconds: int = 3
+    warm_up: int = 10
+    keys: int = 1_000_000
+    organizations: int = 10_000
+    warm: int = 10_000
+    """Different keys that are asked about in turn where not one key is."""
+    cached: int = 100_000
+    """Different keys that fill a worker's cache."""
+
+
+QUICK = Plan(rounds=2, seconds=1, warm_up=1, keys=20_000, organizations=1_000, warm=2_000, cached=3_000)
+"""To try the benchmarks themselves: its figures say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what was measured, the figure, the bar, and whether it was met."""
+    """One line of the table: what was measured, the figure, the bar, and whether it was met (None: there is none)."""
 
     bar: str
     work: str
     figure: str
-    wanted: str
-    met: bool | None
+    wanted: str = "–"
+    met: bool | None = None
     note: str = ""
+
+
+def at_least(bar: str, work: str, found: Sequence[float], least: float, note: str = "") -> Row:
+    """A row whose median must reach the bar."""
+    return Row(bar, work, spread(found), f"≥ {least:g}", statistics.median(found) >= least, note)
+
+
+def at_most(bar: str, work: str, found: Sequence[float], most: float, note: str = "") -> Row:
+    """A row whose median must not pass the bar."""
+    return Row(bar, work, spread(found), f"≤ {most:g}", statistics.median(found) <= most, note)
+
+
+def absent(bar: str, work: str, why: str) -> Row:
+    """A row for what could not be measured here."""
+    return Row(bar, work, "not measured", note=why.replace("|", "/"))
 
 
 def machine() -> str:
@@ -33,53 +71,184 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {len(CORES)} cores, Linux {platform.release()}, Python {platform.python_version()}"
 
 
-def pin(pid: int, core: int) -> None:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {core})
+# Processes
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it: a server is all of them together."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for each in found:  # grows while it is walked
+        found += children.get(each, [])
+    return found
+
+
+def pin(pid: int, core: int = SERVER_CORE) -> None:
+    """Keep a server on one core: every thread of every process of it; what they start later follows."""
+    for process in tree(pid):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            try:
+                os.sched_setaffinity(int(task.name), {core})
+            except ProcessLookupError:
+                continue  # a thread that has ended meanwhile
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time that a server has used, user and system, in all of its processes."""
+    return sum(own_cpu_seconds(process) for process in tree(pid))
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """Processor time of one process alone; 0 if it is gone."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Resident memory of the largest process of a server, and its proportional share of it, in MB (10⁶ bytes)."""
+    found = []
+    for process in tree(pid):
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        resident, share = (_number(rf"^{name}:\s+(\d+) kB", text) * 1024 / 1e6 for name in ("Rss", "Pss"))
+        found.append((resident, share))
+    return max(found)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat after the name, the state first; None if the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+# Load over HTTP
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What wrk asks: a server's address and process, the fields of the request, or a script that makes requests."""
+
+    url: str
+    pid: int
+    headers: tuple[str, ...] = ()
+    script: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
+    """What came of it; times in milliseconds."""
+
+    requests: int
     per_second: float
     per_cpu_second: float
     errors: int
+    p50: float
+    p99: float
 
 
-def wrk(
-    url: str, pid: int, headers: Sequence[str] = (), script: Path | None = None, seconds: int = 3
-) -> Load:
-    """Load a URL from the other core; requests per second, and per processor second of the server."""
+def wrk(target: Target, seconds: int, connections: int = CONNECTIONS) -> Load:
+    """Load a server from the other core."""
     program = shutil.which("wrk")
     if program is None:
         raise FileNotFoundError("wrk is not installed")
-    command = ["taskset", "-c", str(LOAD_CORE), program, "-t1", "-c16", f"-d{seconds}s"]
-    for header in headers:
+    command = [
+        "taskset",
+        "-c",
+        str(LOAD_CORE),
+        program,
+        "--latency",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+    ]
+    for header in target.headers:
         command += ["-H", header]
-    if script is not None:
-        command += ["-s", str(script)]
-    before = cpu_seconds(pid)
-    out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    used = cpu_seconds(pid) - before
-    requests = _printed(r"(\d+) requests in", out)
-    errors = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    per_second = _printed(r"Requests/sec:\s+([\d.]+)", out)
-    return Load(per_second, requests / used, int(errors[1]) if errors else 0)
+    if target.script is not None:
+        command += ["-s", str(target.script)]
+    before = cpu_seconds(target.pid)
+    out = subprocess.run(
+        [*command, target.url], capture_output=True, text=True, check=True, timeout=seconds + 30
+    ).stdout
+    used = cpu_seconds(target.pid) - before
+    requests = int(_number(r"(\d+) requests in", out))
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
+    errors = (int(refused[1]) if refused else 0) + (sum(map(int, lost.groups())) if lost else 0)
+    assert requests > 0, out
+    assert used > 0, "the server used no processor time: the wrong process was looked at"
+    return Load(
+        requests,
+        _number(r"Requests/sec:\s+([\d.]+)", out),
+        requests / used,
+        errors,
+        _milliseconds("50%", out),
+        _milliseconds("99%", out),
+    )
 
 
-def _printed(pattern: str, text: str) -> float:
-    """A number that wrk always prints."""
-    found = re.search(pattern, text)
+def sound(load: Load) -> Load:
+    """The same; raises where a refusal was measured instead of the work."""
+    assert load.errors == 0, f"{load.errors} of {load.requests} requests failed"
+    return load
+
+
+def keys_script(path: Path, keys: Sequence[str]) -> Path:
+    """A wrk script at `path` that sends each of these keys in turn."""
+    names = path.with_suffix(".keys")
+    names.write_text("\n".join(keys) + "\n")
+    path.write_text(
+        "local requests, turn = {}, 0\n"
+        "function init()\n"
+        f"  for key in io.lines('{names}') do\n"
+        "    requests[#requests + 1] = wrk.format(nil, nil, {['X-API-Key'] = key, ['Host'] = 'localhost'})\n"
+        "  end\n"
+        "end\n"
+        "function request()\n"
+        "  turn = turn % #requests + 1\n"
+        "  return requests[turn]\n"
+        "end\n"
+    )
+    return path
+
+
+def body_script(path: Path, body: str, content_type: str) -> Path:
+    """A wrk script at `path` that posts this body."""
+    path.write_text(
+        f"wrk.method = 'POST'\nwrk.body = [[{body}]]\nwrk.headers['Content-Type'] = '{content_type}'\n"
+    )
+    return path
+
+
+def _milliseconds(share: str, text: str) -> float:
+    found = re.search(rf"^\s+{share}\s+([\d.]+)(us|ms|s|m)$", text, re.M)
+    assert found is not None, text
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _number(pattern: str, text: str) -> float:
+    """A number that is always there."""
+    found = re.search(pattern, text, re.M)
     assert found is not None, text
     return float(found[1])
+
+
+# Figures
+
+
+def rate(work: Callable[[], object], seconds: float = 1.0) -> float:
+    """How often a second the work is done, in this thread."""
+    done, begun = 0, time.perf_counter()
+    while (passed := time.perf_counter() - begun) < seconds:
+        work()
+        done += 1
+    return done / passed
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
@@ -87,6 +256,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def ratios(first: Callable[[], float], second: Callable[[], float], rounds: int = ROUNDS) -> list[float]:
-    """first / second in interleaved pairs."""
-    return [first() / second() for _ in range(rounds)]
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of all does not pass."""
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -1,13 +1,12 @@
 """S10: `ostiary serve` to ready, and `ostiary --help`, beside `python -c pass` in the same run."""
 
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.measure import ROUNDS, Row, spread
+from benchmarks.measure import Plan, Row, at_most, spread
 from tests import servers
 
 
@@ -17,11 +16,11 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def run(scratch: Path) -> list[Row]:
+def run(scratch: Path, plan: Plan) -> list[Row]:
     data = scratch / "start"
     first = servers.initialise(data)
     ready, helped, nothing = [], [], []
-    for _ in range(ROUNDS):
+    for _ in range(plan.rounds):
         begun = time.perf_counter()
         with servers.ostiary(data, first):
             ready.append(time.perf_counter() - begun)
@@ -31,8 +30,6 @@ def run(scratch: Path) -> list[Row]:
         nothing.append(seconds(lambda: subprocess.run([sys.executable, "-c", "pass"])))
     note = f"python -c pass: {spread(nothing)} s"
     return [
-        Row(
-            "S10", "ostiary serve to ready, s", spread(ready), "≤ 1.5", statistics.median(ready) <= 1.5, note
-        ),
-        Row("S10", "ostiary --help, s", spread(helped), "≤ 0.25", statistics.median(helped) <= 0.25, note),
+        at_most("S10", "ostiary serve to ready, s", ready, 1.5, note),
+        at_most("S10", "ostiary --help, s", helped, 0.25, note),
     ]

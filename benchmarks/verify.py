@@ -1,86 +1,107 @@
-"""S1: a cached API key over HTTP keep-alive, one worker, against nginx's constant in the same run."""
+"""S1: a cached API key over HTTP keep-alive, one worker, against three others in the same rounds."""
 
-import contextlib
-import shutil
 import statistics
-import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import TypeVar
 
-from benchmarks.measure import LOAD_CORE, ROUNDS, SERVER_CORE, Row, pin, spread, wrk
+from benchmarks import rivals
+from benchmarks.measure import (
+    Load,
+    Plan,
+    Row,
+    Target,
+    absent,
+    at_least,
+    at_most,
+    body_script,
+    sound,
+    spread,
+    wrk,
+)
 from tests import servers
+from tests.servers import Ostiary
 
-NGINX = """
-daemon off; master_process off; pid {home}/pid; error_log {home}/log warn; events {{ worker_connections 512; }}
-http {{ access_log off; keepalive_requests 100000000;
-  client_body_temp_path {home}/a; proxy_temp_path {home}/b; fastcgi_temp_path {home}/c;
-  uwsgi_temp_path {home}/d; scgi_temp_path {home}/e;
-  server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json;
-    return 200 '{{"valid":true,"code":"valid","credential_id":"cred_0123456789"}}'; }} }} }}
-"""
+T = TypeVar("T")
 
-
-@contextlib.contextmanager
-def constant() -> Iterator[tuple[int, int]]:
-    """nginx that answers 60 bytes of JSON; its port and process."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        raise FileNotFoundError("nginx is not installed")
-    home = Path(tempfile.mkdtemp(prefix="ostiary-bench-"))
-    port = servers.free_port()
-    (home / "nginx.conf").write_text(NGINX.format(home=home, port=port))
-    process = subprocess.Popen([program, "-p", str(home), "-c", str(home / "nginx.conf")])
-    try:
-        servers.wait_until("nginx", lambda: servers.accepts(port), process)
-        yield port, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(home, ignore_errors=True)
+GET, LIMITED, POST = "GET /v1/authorize/-", "GET /v1/authorize/- with a rate limit", "POST /v1/verify"
+NGINX, OWN, PEER = "nginx's constant", "our own constant", "the peer's introspection"
+BARS = {
+    GET: {NGINX: 0.40, OWN: 0.55, PEER: 10.0},
+    LIMITED: {NGINX: 0.40, OWN: 0.55, PEER: 10.0},
+    POST: {NGINX: 0.28, OWN: 0.40, PEER: 8.0},
+}
 
 
-def run(scratch: Path) -> list[Row]:
-    with servers.ostiary(scratch / "verify") as ostiary, constant() as (port, nginx):
-        account = ostiary.call(
-            "POST", "/v1/service-accounts", {"display_name": "Robo", "credential": {"kind": "api_key"}}
-        )
-        key = account.json()["secret"]
-        script = scratch / "verify.lua"
-        script.write_text(f"wrk.method='POST'\nwrk.body='{{\"credential\":\"{key}\"}}'\n")
-        (worker,) = ostiary.workers()
-        pin(worker, SERVER_CORE)
-        pin(nginx, SERVER_CORE)
-        asking = [f"X-API-Key: {ostiary.key}", "Content-Type: application/json"]
-        get: list[float] = []
-        post: list[float] = []
-        rates: list[float] = []
-        for _ in range(ROUNDS):
-            base = wrk(f"http://127.0.0.1:{port}/", nginx)
-            one = wrk(f"{ostiary.url}/v1/authorize/-", worker, [f"X-API-Key: {key}"])
-            two = wrk(f"{ostiary.url}/v1/verify", worker, asking, script)
-            assert one.errors == two.errors == 0, "the benchmark measured refusals"
-            get.append(one.per_cpu_second / base.per_cpu_second)
-            post.append(two.per_cpu_second / base.per_cpu_second)
-            rates.append(one.per_second)
-    note = (
-        f"{statistics.median(rates):,.0f} requests/s on core {SERVER_CORE}, load from core {LOAD_CORE}; "
-        "served through uvicorn's ASGI, which alone makes about 0.31 of nginx"
+def robo(service: Ostiary) -> str:
+    """The API key of a new service account."""
+    made = service.call(
+        "POST", "/v1/service-accounts", {"display_name": "Robo", "credential": {"kind": "api_key"}}
     )
-    return [
-        Row(
-            "S1",
-            "GET /v1/authorize/-, of nginx's constant",
-            spread(get),
-            "≥ 0.40",
-            statistics.median(get) >= 0.40,
-            note,
-        ),
-        Row(
-            "S1",
-            "POST /v1/verify, of nginx's constant",
-            spread(post),
-            "≥ 0.28",
-            statistics.median(post) >= 0.28,
-        ),
-    ]
+    assert made.status_code == 201, made.text
+    return str(made.json()["secret"])
+
+
+def asked_by_key(service: Ostiary, key: str) -> Target:
+    """What a proxy asks, once for each request."""
+    return Target(f"{service.url}/v1/authorize/-", service.process.pid, (f"X-API-Key: {key}",))
+
+
+def run(scratch: Path, plan: Plan) -> list[Row]:
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        service = stack.enter_context(rivals.service(scratch / "verify"))
+        limited = stack.enter_context(rivals.service(scratch / "limited", None, **rivals.LIMITED))
+        key = robo(service)
+        script = body_script(scratch / "verify.lua", f'{{"credential":"{key}"}}', "application/json")
+        targets = {
+            GET: asked_by_key(service, key),
+            LIMITED: asked_by_key(limited, robo(limited)),
+            POST: Target(
+                f"{service.url}/v1/verify", service.process.pid, (f"X-API-Key: {service.key}",), script
+            ),
+            OWN: stack.enter_context(rivals.own_constant(key)),
+        }
+        version = ""
+        if nginx := _entered(stack, rivals.nginx(scratch), lambda why: rows.append(absent("S1", NGINX, why))):
+            targets[NGINX] = nginx
+        if peer := _entered(stack, rivals.peer(scratch), lambda why: rows.append(absent("S1", PEER, why))):
+            targets[PEER], version = peer
+            wrk(targets[PEER], plan.warm_up)
+        loads: dict[str, list[Load]] = {name: [] for name in targets}
+        for _ in range(plan.rounds):
+            for name, target in targets.items():
+                loads[name].append(sound(wrk(target, plan.seconds)))
+        alone = [sound(wrk(targets[GET], plan.seconds, connections=1)) for _ in range(plan.rounds)]
+    for ours, bars in BARS.items():
+        for theirs, bar in bars.items():
+            if theirs in loads:
+                found = [
+                    mine.per_cpu_second / other.per_cpu_second
+                    for mine, other in zip(loads[ours], loads[theirs], strict=True)
+                ]
+                note = version if theirs == PEER else ""
+                rows.append(at_least("S1", f"{ours}, of {theirs}", found, bar, note))
+    rows += [Row("S1", f"{name}, requests per CPU-second", _thousands(each)) for name, each in loads.items()]
+    note = f"p99 {spread([load.p99 for load in alone], 3)}"
+    rows.append(at_most("S1", f"{GET}, one connection, p50 in ms", [load.p50 for load in alone], 0.1, note))
+    rows.append(absent("S1", "POST /oauth/introspect", "this version has no OAuth"))
+    return rows
+
+
+def _thousands(loads: list[Load]) -> str:
+    rates = [load.per_cpu_second for load in loads]
+    middle = statistics.median(load.per_second for load in loads)
+    return f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}); {middle:,.0f} requests/s"
+
+
+def _entered(
+    stack: ExitStack, context: AbstractContextManager[T], missing: Callable[[str], object]
+) -> T | None:
+    """Start a server that may not be had on this machine; None, and why is told, if it cannot."""
+    try:
+        return stack.enter_context(context)
+    except servers.UnavailableError as error:
+        missing(str(error))
+        return None

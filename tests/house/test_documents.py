@@ -69,6 +69,14 @@ def test_a_variable_that_a_page_names_is_read(variable: str) -> None:
     )
 
 
+def test_the_page_about_speed_has_the_figures_of_the_last_run() -> None:
+    """The documentation breaks: the page about speed shows figures that no run of `make bench` found."""
+    _, heading, figures = (ROOT / "docs" / "speed.md").read_text("utf-8").partition("\n## The last run\n")
+    assert heading
+    assert len(figures.strip().splitlines()) > 3
+    assert figures.strip() in (ROOT / "benchmarks" / "results" / "latest.md").read_text("utf-8")
+
+
 def anchors(path: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.S), re.M)

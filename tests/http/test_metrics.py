@@ -18,7 +18,7 @@ from ostiary.core.instant import SECOND
 from ostiary.core.problem import Problem
 from tests.cast import NOON, Answer, Front, House
 from tests.http.test_verify import never_made
-from tests.servers import Ostiary, clean_environment, wait_until
+from tests.servers import PATIENCE, Ostiary, clean_environment, wait_until
 
 LOOPBACK = "127.0.0.1"
 Labels = frozenset[tuple[str, str]]
@@ -252,7 +252,7 @@ def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str])
 
 # Over several processes
 
-FAMILY = """
+WORKER = """
 import os, sys
 from pathlib import Path
 from ostiary.http import metrics
@@ -281,6 +281,8 @@ def worker(number, since):
     made.flush()
     return made
 
+"""
+FAMILY = """
 def asked(): return made.told("")[0].decode()
 
 pids = []
@@ -289,6 +291,8 @@ for number in (10, 200):
     waits, go = os.pipe()
     pid = os.fork()
     if pid == 0:
+        for each in (go, *(earlier for _, earlier in pids)):
+            os.close(each)  # so that it ends with the first process, whatever happens
         mine = worker(number, number)
         os.write(told, b"x")
         os.read(waits, 1)  # lives until it is told to end
@@ -309,15 +313,40 @@ print(*(f"{oct(each.stat().st_mode & 0o777)} {each.stat().st_blocks * 512 >= eac
 """
 
 
+# No file can grow: as on a full disk, but for the number of the error.
+NO_ROOM = """
+import resource
+(data / "none.db").touch()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+print(worker(3, 0).told("")[0].decode(), *(data / "metrics").iterdir())
+"""
+
+
+def run(script: str, data: Path) -> str:
+    """What the script prints in a process of its own, after what a worker is."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER + script, str(data)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.full
+def test_without_room_on_the_disk_it_serves_without_figures(tmp_path: Path) -> None:
+    """§3.1 breaks: on a full disk a worker does not start, or is killed by a figure that it writes."""
+    lines = run(NO_ROOM, tmp_path).splitlines()
+    assert "metrics of this process are not kept" in lines[0]
+    assert lines[1:] == [""]
+
+
 @pytest.mark.full
 def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> None:
     """§8 breaks: a worker tells its own figures only, a dead one's counts are lost, or it still counts as alive."""
-    done = subprocess.run(
-        [sys.executable, "-c", FAMILY, str(tmp_path)],
-        capture_output=True, text=True, env=clean_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    both, after, files, _ = done.stdout.split("\0")
+    both, after, files, _ = run(FAMILY, tmp_path).split("\0")
     asked = {"method": "GET", "route": "/v1/projects"}
     for text, workers, connections, oldest in ((both, 3, 3210, 0), (after, 2, 3010, 0)):
         found = read(text)

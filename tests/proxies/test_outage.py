@@ -73,7 +73,7 @@ def play(message: Message, connection: socket.socket) -> bool:
         connection.sendall(first + LIMITED)
         return True
     connection.sendall(ANSWERS.get(case, GOOD))
-    return case not in ANSWERS
+    return case not in ANSWERS and message.value("connection").lower() != "close"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,3 +71,12 @@ def test_a_plain_path_is_served_as_it_was_sent(door: Door, robo: tuple[str, str]
     answer, seen = door.ask(target, robo[1])
     assert answer.status == 200, answer.raw
     assert [(message.method, message.target) for message in seen] == [("GET", target)]
+
+
+def test_a_target_with_scheme_and_host_is_judged_by_its_path(door: Door, robo: tuple[str, str]) -> None:
+    """P15 breaks: a target in absolute form (RFC 9112 §3.2.2) is judged in one form and served in another."""
+    answer, seen = door.ask("http://agents.test/v1/agents?x=1", robo[1])
+    assert answer.status == 200
+    assert [message.target for message in seen] == ["/v1/agents?x=1"]
+    answer, seen = door.ask("http://agents.test/v1/secrets", robo[1])
+    assert (answer.status, seen) == (403, [])

@@ -114,7 +114,6 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     door = Door(
         app,
         hot,
-        settings.trusted_proxies,
         store.clock,
         store.entropy,
         metrics.request,

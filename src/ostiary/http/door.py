@@ -15,7 +15,6 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from ostiary.core import identifier
-from ostiary.core.address import Network
 from ostiary.core.problem import Problem, internal
 from ostiary.http import hotpath, messages
 from ostiary.http.hotpath import HotPath
@@ -42,7 +41,6 @@ class Door:
         self,
         application: Application,
         hot: HotPath,
-        trusted: tuple[Network, ...],
         clock: Clock,
         entropy: Entropy,
         measure: Callable[[str, str, int, float], None],
@@ -50,7 +48,6 @@ class Door:
     ) -> None:
         self._application = application
         self._hot = hot
-        self._trusted = trusted
         self._clock = clock
         self._entropy = entropy
         self._measure = measure

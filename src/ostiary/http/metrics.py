@@ -175,14 +175,17 @@ def _make_room(directory: Path) -> None:
     try:
         for name, size in _FILES.items():
             path = directory / f"{name}_{os.getpid()}.db"
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if path.exists():
+                continue  # of one that ended and had this number: what it counted stays
+            new = path.with_suffix(".new")
+            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(fd, 0, size)
-            except OSError:
-                path.unlink()
-                raise
+                # Others read whatever is named so, and an empty file is none.
+                new.rename(path)
             finally:
                 os.close(fd)
+                new.unlink(missing_ok=True)
     except OSError as error:
         structlog.get_logger().warning("metrics of this process are not kept", reason=error.strerror)
         values.ValueClass = values.MutexValue

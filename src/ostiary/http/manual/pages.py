@@ -21,7 +21,10 @@ REFERENCE: Final = "reference"
 GROUPS: Final = (
     ("Start", (INDEX, "quickstart", "concepts", "from")),
     ("Integrate", ("api", REFERENCE, "proxies", "problems", "audit-events")),
-    ("Operate", ("administration", "cli", "configuration", "operations", "security", "troubleshooting")),
+    (
+        "Operate",
+        ("administration", "cli", "configuration", "operations", "security", "speed", "troubleshooting"),
+    ),
 )
 """The order of the pages; one that is not named here stands after them."""
 FURTHER: Final = "Further"

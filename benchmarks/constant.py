@@ -1,0 +1,66 @@
+"""Our own constant: uvicorn with our protocol and our door, and an answer that nobody judged.
+
+`python -m benchmarks.constant PORT` answers every request to a hot address with the same 60 bytes of JSON. What it
+costs is the way in and out; the rest of a verification's cost is the verification.
+"""
+
+import asyncio
+import gc
+import secrets
+import sys
+from typing import Any, cast
+
+import uvicorn
+
+from ostiary.http.door import Door
+from ostiary.http.hotpath import HotPath
+from ostiary.http.installation import wall_clock
+from ostiary.http.protocol import GuardedProtocol
+
+BODY = b'{"valid":true,"code":"valid","credential_id":"cred_0123456"}'
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+)
+
+
+class Constant:
+    """Stands where the hot path stands."""
+
+    def answer(self, method: bytes, target: bytes, headers: Any, body: bytes, peer: str | None) -> bytes:
+        return ANSWER
+
+
+async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
+    """There is no other application."""
+
+
+def configuration() -> uvicorn.Config:
+    """How `http/server.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
+    hot = cast(HotPath, Constant())
+    door = Door(_nothing, hot, wall_clock, secrets.token_bytes, lambda *_: None, https=False)
+    return uvicorn.Config(
+        door,
+        loop="uvloop",
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+    )
+
+
+def main(port: int) -> None:
+    config = configuration()
+    config.host, config.port = "127.0.0.1", port
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(uvicorn.Server(config).serve())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

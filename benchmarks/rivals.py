@@ -1,0 +1,137 @@
+"""The servers that are measured, each as a context manager on the server's core: ours, nginx, our constant, a peer."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import constant
+from benchmarks.measure import Target, body_script, pin
+from tests import servers
+from tests.servers import Ostiary
+
+ALONE: Final = {
+    "OSTIARY_WORKERS": "1",
+    "OSTIARY_DEFAULT_RATE_LIMIT": "none",
+    "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
+    "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT": "none",
+}
+"""The settings of every measured service: one worker, and no limit that a benchmark would run into."""
+LIMITED: Final = {"OSTIARY_DEFAULT_RATE_LIMIT": "1000000"}
+"""A limit that is counted on every request and never reached."""
+
+PEER: Final = "oidc-provider"
+PEER_PACKAGE: Final = f"{PEER}@9"
+INSTALL_SECONDS: Final = 120
+
+NGINX = """
+daemon off; master_process off; pid {home}/pid; error_log {home}/log warn; events {{ worker_connections 512; }}
+http {{ access_log off; keepalive_requests 100000000;
+  client_body_temp_path {home}/a; proxy_temp_path {home}/b; fastcgi_temp_path {home}/c;
+  uwsgi_temp_path {home}/d; scgi_temp_path {home}/e;
+  server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json;
+    return 200 '{body}'; }} }} }}
+"""
+
+
+@contextlib.contextmanager
+def service(data: Path, first: dict[str, Any] | None = None, **environment: str) -> Iterator[Ostiary]:
+    """`ostiary serve` with one worker."""
+    with servers.ostiary(data, first, None, **(ALONE | environment)) as found:
+        pin(found.process.pid)
+        yield found
+
+
+@contextlib.contextmanager
+def nginx(scratch: Path) -> Iterator[Target]:
+    """nginx that answers the same bytes to everything."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        raise servers.UnavailableError("nginx is not installed")
+    home = Path(tempfile.mkdtemp(prefix="nginx-", dir=scratch))
+    port = servers.free_port()
+    (home / "nginx.conf").write_text(NGINX.format(home=home, port=port, body=constant.BODY.decode()))
+    with _running("nginx", [program, "-p", str(home), "-c", str(home / "nginx.conf")], port) as process:
+        yield Target(f"http://127.0.0.1:{port}/", process.pid)
+
+
+@contextlib.contextmanager
+def own_constant(key: str) -> Iterator[Target]:
+    """Our server without the work. It is asked exactly what Ostiary is asked."""
+    port = servers.free_port()
+    command = [sys.executable, "-m", "benchmarks.constant", str(port)]
+    with _running("our constant", command, port) as process:
+        yield Target(f"http://127.0.0.1:{port}/v1/authorize/-", process.pid, (f"X-API-Key: {key}",))
+
+
+@contextlib.contextmanager
+def peer(scratch: Path) -> Iterator[tuple[Target, str]]:
+    """node's oidc-provider, asked to introspect a valid opaque token; with its name and version."""
+    node = shutil.which("node")
+    if node is None:
+        raise servers.UnavailableError("node is not installed")
+    home = _installed_peer()
+    version = json.loads((home / "node_modules" / PEER / "package.json").read_text())["version"]
+    port = servers.free_port()
+    command = [node, str(Path(__file__).with_name("peer.mjs")), str(port), str(home)]
+    told = scratch / "peer.token"
+    with told.open("wb") as out, _running(PEER, command, port, out) as process:
+        servers.wait_until(f"a token of {PEER}", lambda: told.read_text().endswith("\n"), process)
+        script = body_script(
+            scratch / "peer.lua", f"token={told.read_text().strip()}", "application/x-www-form-urlencoded"
+        )
+        basic = b64encode(b"robo:secret").decode()
+        target = Target(
+            f"http://127.0.0.1:{port}/token/introspection",
+            process.pid,
+            (f"Authorization: Basic {basic}",),
+            script,
+        )
+        yield target, f"{PEER} {version}"
+
+
+def _installed_peer() -> Path:
+    """Where the peer is: in the user's cache, installed once, without running any script of a package."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ostiary-bench"
+    if not (cache / "node_modules" / PEER / "package.json").exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise servers.UnavailableError(f"npm is not installed, so {PEER_PACKAGE} cannot be")
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / "package.json").write_text('{"private": true}\n')
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        done = subprocess.run(
+            [npm, "install", *options, PEER_PACKAGE],
+            cwd=cache,
+            stdout=subprocess.DEVNULL,
+            timeout=INSTALL_SECONDS,
+        )
+        if done.returncode:
+            raise servers.UnavailableError(f"{PEER_PACKAGE} could not be installed")
+    return cache
+
+
+@contextlib.contextmanager
+def _running(
+    name: str, command: list[str], port: int, out: Any = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server from its first answer on the port until the end of the block."""
+    process = subprocess.Popen(command, stdout=out)
+    try:
+        servers.wait_until(name, lambda: servers.accepts(port), process)
+        pin(process.pid)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
