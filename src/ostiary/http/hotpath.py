@@ -173,17 +173,23 @@ class HotPath:
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: _Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
-        asking, _ = self._identify(
-            messages.presented(headers),
-            Question(origin.address, MAY_VERIFY),
-            origin,
-            "verify",
-            find,
-            charged=False,
+        asking = self._judge_presented(
+            messages.presented(headers), Question(origin.address, MAY_VERIFY), find
         )
+        problem, verdict = None, UNKNOWN
+        if asking.valid:
+            try:
+                asked = read_question(headers, body)
+                verdict = self._judge(
+                    asked.credential, asked.question, find, pays=asked.address_text is not None
+                )
+            except Problem as error:
+                problem = error
+        # Only here, for what is cold is asked again, and counted once.
+        self._settle(asking, origin, "verify", charged=False)
+        if problem is not None:
+            raise problem
         assert asking.standing is not None
-        asked = read_question(headers, body)
-        verdict = self._judge(asked.credential, asked.question, find, pays=asked.address_text is not None)
         if verdict.standing is not None:
             home = asking.standing.organization
             if not home.operator and verdict.standing.organization.id != home.id:
@@ -325,8 +331,11 @@ class HotPath:
         origin: Origin,
         via: str,
         find: _Find,
-        charged: bool = True,
     ) -> tuple[Verdict, Permit | None]:
+        """Judge a presented credential, count the use, and raise the Problem that refuses it."""
+        return self._settle(self._judge_presented(given, question, find), origin, via, charged=True)
+
+    def _judge_presented(self, given: Presented, question: Question, find: _Find) -> Verdict:
         if given.presence == "none":
             raise messages.unauthorized("missing")
         if given.presence in ("conflict", "empty"):
@@ -339,7 +348,12 @@ class HotPath:
             and not question.about_itself
         ):
             # Its only target is its project; these addresses are about the organization.
-            verdict = Verdict("project_not_allowed", verdict.standing)
+            return Verdict("project_not_allowed", verdict.standing)
+        return verdict
+
+    def _settle(
+        self, verdict: Verdict, origin: Origin, via: str, charged: bool
+    ) -> tuple[Verdict, Permit | None]:
         permit = None
         if charged:
             verdict, permit = self._limits.charge(verdict)
