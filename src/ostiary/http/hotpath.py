@@ -196,8 +196,9 @@ class HotPath:
                 verdict = UNKNOWN
         permit = None
         if asked.counted:
-            verdict, permit = self._limits.charge(verdict)
-            self._note(verdict, asked.address_text, "verify", asking.standing)
+            now = self._clock()
+            verdict, permit = self._limits.charge(verdict, now)
+            self._note(verdict, asked.address_text, "verify", now, asking.standing)
         if verdict.standing is not None and verdict.valid:
             told = rates.with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
         else:
@@ -308,12 +309,13 @@ class HotPath:
         verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
             refusal = not_for(rule, verdict.standing)
-        verdict, permit = self._limits.charge(verdict)
+        now = self._clock()
+        verdict, permit = self._limits.charge(verdict, now)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
             # The credential is good, the request is not: say so, but only to a good credential.
-            self._note(verdict, origin.text, "authorize", refused=refusal)
+            self._note(verdict, origin.text, "authorize", now, refused=refusal)
             return 403, refusal, verdict, permit
-        self._note(verdict, origin.text, "authorize")
+        self._note(verdict, origin.text, "authorize", now)
         if verdict.valid:
             return 200, "", verdict, permit
         if verdict.code in WRONG_PLACE:
@@ -354,10 +356,10 @@ class HotPath:
     def _settle(
         self, verdict: Verdict, origin: Origin, via: str, charged: bool
     ) -> tuple[Verdict, Permit | None]:
-        permit = None
+        permit, now = None, self._clock()
         if charged:
-            verdict, permit = self._limits.charge(verdict)
-        self._note(verdict, origin.text, via)
+            verdict, permit = self._limits.charge(verdict, now)
+        self._note(verdict, origin.text, via, now)
         if verdict.valid:
             return verdict, permit
         if verdict.code in WRONG_PLACE:
@@ -425,13 +427,13 @@ class HotPath:
         verdict: Verdict,
         at: str | None,
         via: str,
+        now: Instant,
         asking: Standing | None = None,
         refused: str = "",
     ) -> None:
         """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator."""
         standing = verdict.standing
         reason = refused or verdict.code
-        now = self._clock()
         mark: Mark
         if standing is None:
             home = None if asking is None else asking.organization.id
