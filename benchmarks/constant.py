@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import uvicorn
 
+from ostiary.http import server
 from ostiary.http.door import Door
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import wall_clock
-from ostiary.http.protocol import GuardedProtocol
 
 BODY = b'{"valid":true,"code":"valid","credential_id":"cred_0123456"}'
 ANSWER = (
@@ -39,18 +39,9 @@ def configuration() -> uvicorn.Config:
     """How `http/server.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
     hot = cast(HotPath, Constant())
     door = Door(_nothing, hot, wall_clock, secrets.token_bytes, lambda *_: None, https=False)
-    return uvicorn.Config(
-        door,
-        loop="uvloop",
-        http=GuardedProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,
-    )
+    config = server.configuration(door)
+    config.lifespan = "off"
+    return config
 
 
 def main(port: int) -> None:

@@ -71,7 +71,7 @@ def machine() -> str:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return f"{model}, {len(CORES)} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {len(CORES)} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
 # Processes

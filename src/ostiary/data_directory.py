@@ -2,9 +2,11 @@
 
 import base64
 import contextlib
+import fcntl
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,9 @@ CHANGES_FILE: Final = "changes.number"
 USES_FILE: Final = "uses.permits"
 FAILURES_FILE: Final = "failures.permits"
 METRICS_DIRECTORY: Final = "metrics"
+SERVING_FILE: Final = "serving.lock"
+HOLD_SECONDS: Final = 2.0
+"""How long the processes of a service that was killed may take to end."""
 
 
 def init_line(data: Path) -> str:
@@ -51,6 +56,27 @@ def prepare_data(settings: Settings, *, create: bool) -> None:
                 )
     except OSError as error:
         raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), os_reason(error))) from None
+
+
+def hold(data: Path) -> int:
+    """Take the data directory for this service; the descriptor of the lock, to be kept open. ConfigurationError.
+
+    Two services would empty each other's figures, and each checkpoint a database that the other one writes to.
+    """
+    held = os.open(data / SERVING_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    patience = time.monotonic() + HOLD_SECONDS
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return held
+        except BlockingIOError:
+            if time.monotonic() < patience:
+                time.sleep(0.05)
+                continue
+            os.close(held)
+            raise ConfigurationError(
+                Wrong("OSTIARY_DATA", str(data), "is in use by another `ostiary serve`; stop that one first")
+            ) from None
 
 
 def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:

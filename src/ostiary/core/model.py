@@ -265,6 +265,7 @@ class Standing:
 
     def status(self, now: Instant) -> CredentialStatus:
         """The credential's, for whoever holds this secret: one that a rotation has ended is a revoked one."""
+        # The usual case in one look, on every request; what follows says the same, and why not.
         if (
             self.revoked_at is None
             and self.deactivated_at is None

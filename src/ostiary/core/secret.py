@@ -94,13 +94,10 @@ def claimed_id(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
 
 def parse(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
     """The access id of a well-formed secret with one of these prefixes and a right checksum, else None."""
-    for prefix in prefixes:
-        if text.startswith(prefix) and len(text) == len(prefix) + ACCESS_ID_LENGTH + SECRET_LENGTH:
-            if _BODY.fullmatch(text, len(prefix)) is None:
-                return None
-            public = text[len(prefix) : len(prefix) + ACCESS_ID_LENGTH].decode()
-            return public if checksum(text[:-CHECKSUM_LENGTH]).encode() == text[-CHECKSUM_LENGTH:] else None
-    return None
+    public = claimed_id(text, prefixes)
+    if public is None or _BODY.fullmatch(text, len(text) - ACCESS_ID_LENGTH - SECRET_LENGTH) is None:
+        return None
+    return public if checksum(text[:-CHECKSUM_LENGTH]).encode() == text[-CHECKSUM_LENGTH:] else None
 
 
 def checksum(body: bytes) -> str:

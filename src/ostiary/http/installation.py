@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
 
+from ostiary import data_directory
 from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
@@ -62,6 +63,11 @@ class Opened:
         self.number.close()
         self.uses.close()
         self.failures.close()
+
+
+def hold(settings: Settings) -> int:
+    """Take the data directory for this service: a lock that all its processes keep by having been forked."""
+    return data_directory.hold(settings.data)
 
 
 def metrics_directory(settings: Settings) -> Path:

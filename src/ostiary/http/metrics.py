@@ -40,7 +40,7 @@ _FILES: Final = {
 
 
 def share(directory: Path) -> None:
-    """Begin anew with figures that processes share; in the first of them, before it makes any metric or forks.
+    """Begin anew with figures that processes share; in the first of them, before it forks those that make some.
 
     The directory is emptied: figures begin at 0 with each start of the service.
     """

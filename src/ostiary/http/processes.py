@@ -29,7 +29,7 @@ from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.http import duties, metrics, server
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
-from ostiary.http.installation import metrics_directory, open_installation, remember
+from ostiary.http.installation import hold, metrics_directory, open_installation, remember
 from ostiary.logs import where
 from ostiary.storage import engines
 
@@ -75,6 +75,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
         )
     opened = open_installation(settings)
     try:
+        hold(settings)
         sockets = server.bind(settings.host, settings.port)
         build(remember(opened)).facts.sync()
     finally:
@@ -93,7 +94,6 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     with contextlib.suppress(ImportError):
         for module in LATER:
             import_module(module)
-    # After the port is ours: figures of a service that still has it would be lost.
     metrics.share(metrics_directory(settings))
     gc.collect()
     gc.freeze()

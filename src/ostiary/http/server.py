@@ -15,6 +15,7 @@ import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.http.app import build
+from ostiary.http.door import Door
 from ostiary.http.installation import open_installation
 from ostiary.http.protocol import KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, GuardedProtocol
 
@@ -96,18 +97,10 @@ def _connections() -> int:
     )
 
 
-def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: Callable[[], object]) -> int:
-    """Answer requests on these sockets until SIGTERM; the exit code of this process.
-
-    `alone`: there is no duties process, so this one does what is needed once, too.
-    """
-    # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
-    sys.setswitchinterval(0.0005)
-    opened = open_installation(settings, checkpoints=alone)
-    built = build(opened, alone=alone)
-    built.facts.sync()
-    config = uvicorn.Config(
-        built.door,
+def configuration(door: Door) -> uvicorn.Config:
+    """uvicorn around a door, with our protocol and without what the door does itself."""
+    return uvicorn.Config(
+        door,
         loop="uvloop",
         http=GuardedProtocol,
         ws="none",
@@ -120,6 +113,19 @@ def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: C
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )
+
+
+def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: Callable[[], object]) -> int:
+    """Answer requests on these sockets until SIGTERM; the exit code of this process.
+
+    `alone`: there is no duties process, so this one does what is needed once, too.
+    """
+    # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
+    sys.setswitchinterval(0.0005)
+    opened = open_installation(settings, checkpoints=alone)
+    built = build(opened, alone=alone)
+    built.facts.sync()
+    config = configuration(built.door)
     GuardedProtocol.max_connections = _connections()
     gc.collect()
     gc.freeze()
