@@ -152,3 +152,13 @@ def test_what_is_written_is_for_its_owner_only(server: Ostiary) -> None:
     assert {"ostiary.db", "ostiary.db-wal", "master.key", "changes.number"} <= modes.keys()
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
     assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+
+
+def test_a_data_directory_has_one_service(server: Ostiary) -> None:
+    """P23 breaks: a second service on the same data empties the figures of the first, or checkpoints beside it."""
+    done = servers.run_command(
+        "serve", "--data", str(server.data), "--port", str(servers.free_port()), code=2
+    )
+    assert "is in use by another `ostiary serve`" in done.stderr
+    assert "OSTIARY_DATA" in done.stderr
+    assert server.call("GET", "/v1/capabilities").status_code == 200
