@@ -53,6 +53,7 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
         "changes.number",
         "failures.permits",
         "metrics",
+        "serving.lock",
         "uses.permits",
     ]
 
