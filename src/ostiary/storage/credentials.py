@@ -1,7 +1,8 @@
 """Rows of credentials; `find_standing` for verdicts. Their secrets are `generations`' business."""
 
 import functools
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -264,6 +265,10 @@ def find_standing_by_digest(
     return _standing(rows, catalogue, database.installation.policy)
 
 
+# Of each there are a few texts in all; every standing in memory would have its own.
+_shared: Callable[[Any], Any] = sys.intern
+
+
 def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Standing | None:
     if not rows:
         return None
@@ -277,7 +282,7 @@ def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Stan
             display=row.display_name,
             username=row.username,
             barred=row.account_disabled_at is not None or row.account_deleted_at is not None,
-            access_level=row.account_access_level,
+            access_level=_shared(row.account_access_level),
             scopes=row.account_scopes,
             resources=row.account_resources,
             projects=row.account_projects,
@@ -292,12 +297,12 @@ def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Stan
         )
     return Standing(
         credential_id=row.id,
-        kind=row.kind,
+        kind=_shared(row.kind),
         name=row.name,
         access_id=row.access_id,
         last6=row.last6,
         digest=bytes(row.digest),
-        pepper_id=row.pepper_id,
+        pepper_id=_shared(row.pepper_id),
         superseded_at=row.superseded_at,
         ends_at=row.ends_at,
         ended_at=row.ended_at,
@@ -306,7 +311,7 @@ def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Stan
         revoked_at=row.revoked_at,
         expires_at=row.expires_at,
         networks=tuple(map(parse_network, row.allowed_ips)),
-        access_level=row.access_level,
+        access_level=_shared(row.access_level),
         scopes=row.scopes,
         resources=row.resources,
         project_id=row.project_id,

@@ -171,6 +171,8 @@ class _Select:
     text: str
     names: tuple[str, ...] | None
     """The parameters in order; None where the driver takes them by name."""
+    values: Mapping[str, Any]
+    """The parameters that stand in the statement itself."""
     row: Callable[[Sequence[Any]], Any]
     conversions: tuple[tuple[int, Callable[[Any], Any]], ...]
     """Columns whose value is not what the driver gives, such as lists of names."""
@@ -187,7 +189,9 @@ def select(engines: Engines, statement: sa.Select[Any], parameters: Mapping[str,
     if prepared is None:
         prepared = engines._selects[statement] = _prepared(engines.reader.dialect, statement)
     names, row, conversions = prepared.names, prepared.row, prepared.conversions
-    given = parameters if names is None else [parameters[name] for name in names]
+    given: Any = {**prepared.values, **parameters}
+    if names is not None:
+        given = [given[name] for name in names]
     found = []
     for values in _fetched(engines.reader, prepared.text, given):
         converted = list(values)
@@ -205,6 +209,7 @@ def _prepared(dialect: sa.Dialect, statement: sa.Select[Any]) -> _Select:
     return _Select(
         str(compiled),
         tuple(compiled.positiontup) if compiled.positional else None,
+        compiled.params,
         make("Row", columns.keys())._make,
         tuple((index, each) for index, each in enumerate(processors) if each is not None),
     )
