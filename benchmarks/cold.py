@@ -38,13 +38,13 @@ def judged(store: Store, keys: Iterator[str], cached: bool = False) -> Callable[
     catalogue = Catalogue(store.read(roles.scopes_of_catalogue))
 
     first = next(keys).encode()
-    known = store.read(credentials.find_standing, secret.parse(first, prefixes) or "", catalogue)
+    known = credentials.find_standing(store, secret.parse(first, prefixes) or "", catalogue)
 
     def work() -> None:
         text = first if cached else next(keys).encode()
         access_id = secret.parse(text, prefixes)
         assert access_id is not None
-        standing = known if cached else store.read(credentials.find_standing, access_id, catalogue)
+        standing = known if cached else credentials.find_standing(store, access_id, catalogue)
         assert standing is not None
         digest = secret.digest(text, peppers[standing.pepper_id])
         assert judge(standing, Access(digest, store.clock())).valid

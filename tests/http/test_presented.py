@@ -1,6 +1,5 @@
 """§3.2: how a credential is presented, and the one neutral refusal."""
 
-import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +12,9 @@ from ostiary.services import credentials, service_accounts
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
-from tests.cast import Answer, Front, House
+from tests.cast import Answer, Front
 from tests.http.test_verify import never_made, wrong_secret
+from tests.watch import statements
 
 ADDRESSES = (
     ("GET", "/v1/capabilities"),
@@ -24,22 +24,6 @@ ADDRESSES = (
     ("DELETE", "/v1/credentials/x"),
 )
 Fields = list[tuple[str, str]]
-
-
-@contextlib.contextmanager
-def statements(house: House) -> Iterator[list[str]]:
-    """Every statement that reaches the database meanwhile."""
-    seen: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        seen.append(arguments[2])
-
-    engines = (house.store.engines.reader, house.store.engines.writer)
-    for engine in engines:
-        sa.event.listen(engine, "before_cursor_execute", note)
-    yield seen
-    for engine in engines:
-        sa.event.remove(engine, "before_cursor_execute", note)
 
 
 def everywhere(front: Front, fields: Fields) -> Iterator[Answer]:
@@ -105,7 +89,7 @@ def test_what_cannot_be_a_key_is_refused_without_a_look_up(front: Front) -> None
     key = front.house.key(front.house.account()).secret.reveal()
     front.verify(never_made())  # from here on, what is cached is current; the key itself is not cached
     neutral = without_ids(front.ask("GET", "/v1/capabilities", key=never_made()))[2]
-    with statements(front.house) as seen:
+    with statements(front.house.store.engines) as seen:
         for what, fields in mangled(key).items():
             for answer in everywhere(front, fields):
                 assert answer.status == 401, what

@@ -1,11 +1,9 @@
 """P10 on the wire: who is charged for what, what is told, and what an address's failures cost it and nobody else."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from ostiary.core import secret
 from ostiary.core.instant import MINUTE, SECOND
@@ -18,6 +16,7 @@ from tests.http.test_any_endpoint import is_problem
 from tests.http.test_counts import counted
 from tests.http.test_outage import is_unavailable, outage
 from tests.http.test_verify import wrong_secret
+from tests.watch import statements
 
 pytestmark = pytest.mark.promise("P10")
 
@@ -228,24 +227,6 @@ def unknown(number: int) -> str:
     return body + secret.checksum(body.encode())
 
 
-@contextmanager
-def statements(house: House) -> Iterator[list[str]]:
-    """The SQL that is sent to the database meanwhile."""
-    found: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        found.append(arguments[2])
-
-    databases = (house.store.engines.reader, house.store.engines.writer)
-    for each in databases:
-        sa.event.listen(each, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        for each in databases:
-            sa.event.remove(each, "before_cursor_execute", note)
-
-
 def asked_for(found: list[str]) -> int:
     return sum("FROM generations" in each for each in found)
 
@@ -266,7 +247,7 @@ def test_ten_thousand_bad_keys_cost_few_queries(front: Front, way: str) -> None:
     refused = {"verify": "rate_limited", "nginx": 403}.get(way, 429)
     neutral = {"verify": "unknown"}.get(way, 401)
     WAYS[way](front, unknown(0))
-    with statements(front.house) as found:
+    with statements(front.house.store.engines) as found:
         answers = [WAYS[way](front, unknown(number)) for number in range(1, 500)]
     assert asked_for(found) <= FAILURES
     assert answers == [neutral] * (FAILURES - 1) + [refused] * (500 - FAILURES)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from ostiary.core.instant import DAY
 from ostiary.services import credentials
@@ -16,6 +15,7 @@ from ostiary.storage import members as member_rows
 from ostiary.storage import tables
 from ostiary.storage.store import Tx
 from tests.cast import Front
+from tests.watch import statements
 
 pytestmark = [pytest.mark.promise("P1"), pytest.mark.promise("P2")]
 
@@ -212,17 +212,15 @@ def test_a_change_during_a_look_up_is_not_cached_over(front: Front) -> None:
     house = front.house
     key = house.key(house.account())
     assert front.verify(house.alice_key)["valid"]
-    reader = house.store.engines.reader
     revoked: list[str] = []
 
-    def revoke(*arguments: Any) -> None:
-        if "generations" in arguments[2] and not revoked:
+    def revoke(text: str) -> None:
+        if "generations" in text and not revoked:
             revoked.append(key.listed.credential.id)
             house.store.write(credentials.revoke, house.alice, revoked[0])
             front.facts.sync()  # another thread's look: it drops what is not yet kept
 
-    sa.event.listen(reader, "after_cursor_execute", revoke)
-    assert front.ask("GET", "/v1/capabilities", key=key.secret.reveal()).status == 200  # began before
-    sa.event.remove(reader, "after_cursor_execute", revoke)
+    with statements(house.store.engines, revoke):
+        assert front.ask("GET", "/v1/capabilities", key=key.secret.reveal()).status == 200  # began before
     assert revoked
     assert seen(front, key) == refused("revoked")

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from ostiary.core import secret
 from ostiary.core.model import Standing
@@ -19,24 +18,24 @@ from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import ABSENT, Counts, Facts, Occasion
 from tests.cast import Entropy, Front, House
+from tests.watch import statements
 
 THREADS = 5
 PATIENCE = 30.0
 
 
 @contextmanager
-def look_ups(database: Engines, do: Callable[[], object] = lambda: None) -> Iterator[list[int]]:
-    """The threads that look a secret up in the database meanwhile, each of them after what is to be done."""
-    found: list[int] = []
+def look_ups(database: Engines, do: Callable[[], object] = lambda: None) -> Iterator[list[str]]:
+    """The look-ups of a secret in the database meanwhile; each thread that made one does what is to be done."""
+    found: list[str] = []
 
-    def seen(*arguments: Any) -> None:
-        if "generations" in arguments[2]:
-            found.append(threading.get_ident())
+    def answered(text: str) -> None:
+        if "generations" in text:
+            found.append(text)
             do()
 
-    sa.event.listen(database.reader, "after_cursor_execute", seen)
-    yield found
-    sa.event.remove(database.reader, "after_cursor_execute", seen)
+    with statements(database, answered):
+        yield found
 
 
 class Flight:

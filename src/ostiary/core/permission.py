@@ -187,7 +187,9 @@ class Policy:
 
     def rate_of(self, own: int | None) -> int | None:
         """Uses a minute of a credential with this limit of its own, which only lowers the policy's."""
-        return min((each for each in (own, self.rate_limit) if each is not None), default=None)
+        if own is None or self.rate_limit is None:
+            return self.rate_limit if own is None else own
+        return min(own, self.rate_limit)
 
     def check(self, limit: str, count: int, more: int = 1) -> None:
         """Raise limit-reached if `more` things beside the `count` that exist would be more than the limit's value."""

@@ -1,6 +1,8 @@
 """Rows of credentials; `find_standing` for verdicts. Their secrets are `generations`' business."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +11,7 @@ from ostiary.core.address import parse_network
 from ostiary.core.model import Credential, Grant, Organization, Overlap, Principal, Standing
 from ostiary.core.permission import Catalogue, Policy
 from ostiary.storage import generations as generation_rows
-from ostiary.storage.store import Tx
+from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
     credentials,
     generation_uses,
@@ -236,24 +238,38 @@ _STANDING = (
     .outerjoin(policies, policies.c.organization_id == credentials.c.organization_id)
 )
 _BY_ACCESS_ID = _STANDING.where(generations.c.access_id == sa.bindparam("access_id"))
-_BY_DIGEST = _STANDING.where(generations.c.digest.in_(sa.bindparam("digests", expanding=True)))
 
 
-def find_standing(tx: Tx, access_id: str, catalogue: Catalogue) -> Standing | None:
-    """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has."""
-    return _standing(
-        tx.execute(_BY_ACCESS_ID, {"access_id": access_id}).all(), catalogue, tx.installation.policy
-    )
+@functools.cache
+def _by_digest(number: int) -> sa.Select[Any]:
+    """One parameter for each pepper, of which there are few: the text is made once."""
+    digests = [sa.bindparam(f"digest_{each}", type_=sa.LargeBinary) for each in range(number)]
+    return _STANDING.where(generations.c.digest.in_(digests))
 
 
-def find_standing_by_digest(tx: Tx, digests: Sequence[bytes], catalogue: Catalogue) -> Standing | None:
+def find_standing(database: Tx | Store, access_id: str, catalogue: Catalogue) -> Standing | None:
+    """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has.
+
+    Asked in a transaction, or of the store: faster, and by itself as much of one moment.
+    """
+    rows = database.select(_BY_ACCESS_ID, access_id=access_id)
+    return _standing(rows, catalogue, database.installation.policy)
+
+
+def find_standing_by_digest(
+    database: Tx | Store, digests: Sequence[bytes], catalogue: Catalogue
+) -> Standing | None:
     """The same for an imported key, by what its text digests to under each pepper."""
-    return _standing(
-        tx.execute(_BY_DIGEST, {"digests": list(digests)}).all(), catalogue, tx.installation.policy
-    )
+    named = {f"digest_{number}": digest for number, digest in enumerate(digests)}
+    rows = database.select(_by_digest(len(digests)), **named)
+    return _standing(rows, catalogue, database.installation.policy)
 
 
-def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue, policy: Policy) -> Standing | None:
+# Of each there are a few texts in all; every standing in memory would have its own.
+_shared: Callable[[Any], Any] = sys.intern
+
+
+def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Standing | None:
     if not rows:
         return None
     row = rows[0]
@@ -266,7 +282,7 @@ def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue, policy: Policy)
             display=row.display_name,
             username=row.username,
             barred=row.account_disabled_at is not None or row.account_deleted_at is not None,
-            access_level=row.account_access_level,
+            access_level=_shared(row.account_access_level),
             scopes=row.account_scopes,
             resources=row.account_resources,
             projects=row.account_projects,
@@ -281,12 +297,12 @@ def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue, policy: Policy)
         )
     return Standing(
         credential_id=row.id,
-        kind=row.kind,
+        kind=_shared(row.kind),
         name=row.name,
         access_id=row.access_id,
         last6=row.last6,
         digest=bytes(row.digest),
-        pepper_id=row.pepper_id,
+        pepper_id=_shared(row.pepper_id),
         superseded_at=row.superseded_at,
         ends_at=row.ends_at,
         ended_at=row.ended_at,
@@ -294,8 +310,8 @@ def _standing(rows: Sequence[sa.Row[Any]], catalogue: Catalogue, policy: Policy)
         deactivated_at=row.deactivated_at,
         revoked_at=row.revoked_at,
         expires_at=row.expires_at,
-        networks=tuple(parse_network(text) for text in row.allowed_ips),
-        access_level=row.access_level,
+        networks=tuple(map(parse_network, row.allowed_ips)),
+        access_level=_shared(row.access_level),
         scopes=row.scopes,
         resources=row.resources,
         project_id=row.project_id,

@@ -1,13 +1,15 @@
 """What differs between SQLite and PostgreSQL, side by side, and nowhere else.
 
 SQLite has one writing connection, `BEGIN IMMEDIATE`, WAL and `synchronous=FULL`. PostgreSQL has READ COMMITTED
-whose first statement locks the organization's row. Reads are one read-only snapshot on both.
+whose first statement locks the organization's row. Reads are one read-only snapshot on both: a transaction, or a
+single statement outside of any.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -50,6 +52,7 @@ class Engines:
     name: Name
     reader: sa.Engine
     writer: sa.Engine
+    _selects: "dict[sa.Select[Any], _Select]" = field(default_factory=dict, compare=False, repr=False)
 
     def dispose(self) -> None:
         self.reader.dispose()
@@ -74,16 +77,19 @@ def connect(url: str, checkpoints: bool = True) -> Engines:
         "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={WAIT_MS * 2} "
         f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC",
     }
+    read_only = f"{options['options']} -c default_transaction_read_only=on"
     pool: dict[str, Any] = {"pool_timeout": WAIT_MS / 1000, "pool_recycle": 1800, "hide_parameters": True}
+    # As on SQLite: no transactions of the driver's, so that `select` needs none; the others begin by our BEGIN.
     reader = sa.create_engine(
         parts,
-        connect_args=options,
-        isolation_level="REPEATABLE READ",
+        connect_args=options | {"options": read_only},
+        isolation_level="AUTOCOMMIT",
         pool_size=READERS,
         max_overflow=0,
-        execution_options={"postgresql_readonly": True},
         **pool,
     )
+    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql(begin))
     writer = sa.create_engine(
         parts,
         connect_args=options,
@@ -156,6 +162,83 @@ def checkpoint(engines: Engines) -> None:
                 cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
         finally:
             cursor.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Select:
+    """A SELECT as the driver takes it, and what makes its rows."""
+
+    text: str
+    names: tuple[str, ...] | None
+    """The parameters in order; None where the driver takes them by name."""
+    values: Mapping[str, Any]
+    """The parameters that stand in the statement itself."""
+    row: Callable[[Sequence[Any]], Any]
+    conversions: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """Columns whose value is not what the driver gives, such as lists of names."""
+
+
+def select(engines: Engines, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Any]:
+    """The rows of one SELECT, which is a snapshot by itself: asked of the driver, outside of any transaction.
+
+    SQLAlchemy gives the text, once for each statement, the connection and the types; what it does around each
+    execution, which takes several times as long as a look-up by key, is left out. Parameters go to the driver as
+    they are; rows are named tuples. Raises what an execution by SQLAlchemy would raise.
+    """
+    prepared = engines._selects.get(statement)
+    if prepared is None:
+        prepared = engines._selects[statement] = _prepared(engines.reader.dialect, statement)
+    names, row, conversions = prepared.names, prepared.row, prepared.conversions
+    given: Any = {**prepared.values, **parameters}
+    if names is not None:
+        given = [given[name] for name in names]
+    found = []
+    for values in _fetched(engines.reader, prepared.text, given):
+        converted = list(values)
+        for index, convert in conversions:
+            converted[index] = convert(converted[index])
+        found.append(row(converted))
+    return found
+
+
+def _prepared(dialect: sa.Dialect, statement: sa.Select[Any]) -> _Select:
+    compiled: Any = statement.compile(dialect=dialect)
+    columns = statement.selected_columns
+    make: Any = namedtuple
+    processors = (column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns)
+    return _Select(
+        str(compiled),
+        tuple(compiled.positiontup) if compiled.positional else None,
+        compiled.params,
+        make("Row", columns.keys())._make,
+        tuple((index, each) for index, each in enumerate(processors) if each is not None),
+    )
+
+
+def _fetched(engine: sa.Engine, text: str, parameters: Any) -> Sequence[Sequence[Any]]:
+    dialect = engine.dialect
+    errors = dialect.loaded_dbapi.Error
+    connection = None
+    try:
+        connection = engine.raw_connection()
+        cursor: Any = connection.cursor()
+        try:
+            cursor.execute(text, parameters)
+            rows: Sequence[Sequence[Any]] = cursor.fetchall()
+        finally:
+            cursor.close()
+    except errors as error:
+        lost = dialect.is_disconnect(error, connection, None)
+        if connection is not None and lost:
+            connection.invalidate(error)
+            engine.dispose()  # what else waits in the pool was lost with it
+        raise DBAPIError.instance(
+            text, None, error, errors, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+        ) from error
+    finally:
+        if connection is not None:
+            connection.close()
+    return rows
 
 
 def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> None:

@@ -61,6 +61,10 @@ class Tx:
         result: Any = self._connection.execute(statement, rows)
         return result  # type: ignore[no-any-return] # SQLAlchemy's Result; a CursorResult for every statement of ours
 
+    def select(self, statement: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+        """The rows of a SELECT, as `Store.select` gives them."""
+        return self.execute(statement, parameters).all()
+
     @property
     def connection(self) -> sa.Connection:
         """For what is written per engine, in `engines.py` only."""
@@ -122,10 +126,24 @@ class Store:
 
     def read(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, …)` over one read-only snapshot."""
+
+        def snapshot() -> T:
+            with self.engines.reader.begin() as connection:
+                return work(self._tx(connection), *args, **kwargs)
+
+        return self._tried(snapshot)
+
+    def select(self, statement: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+        """The rows of one SELECT without a transaction around it, where a request waits for that alone.
+
+        A column is an attribute of a row. Only the modules of `storage` call this.
+        """
+        return self._tried(lambda: engines.select(self.engines, statement, parameters))
+
+    def _tried(self, read: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
-                with self.engines.reader.begin() as connection:
-                    return work(self._tx(connection), *args, **kwargs)
+                return read()
             except (DBAPIError, PoolTimeoutError) as error:
                 reason = engines.reason(error)
                 self.errors[reason] = self.errors.get(reason, 0) + 1

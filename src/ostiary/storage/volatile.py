@@ -242,9 +242,9 @@ class Facts:
         number, epoch, installed = self._number.read(), self._epoch, self._installed
         names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
         if isinstance(handle, str):
-            found = self._store.read(credentials.find_standing, handle, names)
+            found = credentials.find_standing(self._store, handle, names)
         else:
-            found = self._store.read(credentials.find_standing_by_digest, handle, names)
+            found = credentials.find_standing_by_digest(self._store, handle, names)
         with self._lock:
             if number == self._number.read() == self._seen and epoch == self._epoch:
                 if found is None:

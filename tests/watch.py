@@ -1,0 +1,48 @@
+"""What reaches a database while a test does something, by SQLAlchemy or by the driver alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from ostiary.storage import engines
+from ostiary.storage.engines import Engines
+
+
+@contextmanager
+def statements(
+    database: Engines, answered: Callable[[str], object] = lambda _text: None
+) -> Iterator[list[str]]:
+    """The SQL that is sent meanwhile. `answered` is given what the reader was asked, in the thread that asked it."""
+    sent: list[str] = []
+    alone = engines.select
+
+    def before(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    def after(*arguments: Any) -> None:
+        answered(arguments[2])
+
+    def select(asked: Engines, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Any]:
+        if asked is not database:
+            return alone(asked, statement, parameters)
+        sent.append(str(statement))
+        rows = alone(asked, statement, parameters)
+        answered(str(statement))
+        return rows
+
+    listeners: list[tuple[sa.Engine, str, Callable[..., None]]] = [
+        (database.reader, "before_cursor_execute", before),
+        (database.writer, "before_cursor_execute", before),
+        (database.reader, "after_cursor_execute", after),
+    ]
+    for each in listeners:
+        sa.event.listen(*each)
+    engines.select = select  # type: ignore[assignment] # watched, not replaced
+    try:
+        yield sent
+    finally:
+        engines.select = alone
+        for each in listeners:
+            sa.event.remove(*each)
