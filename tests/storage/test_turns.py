@@ -219,7 +219,7 @@ def test_one_process_at_a_time_is_the_next(tmp_path: Path) -> None:
     path = tmp_path / "queue"
     with next_in_line(path, 10):
         with path.open() as file, pytest.raises(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with next_in_line(path, 10):
             pass  # one that was stopped in the line holds nobody up for ever
     with path.open() as file:
