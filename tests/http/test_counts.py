@@ -223,3 +223,16 @@ def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> Non
     )
     acme = house.store.read(audit_rows.page, house.acme.id, Filter(("request.refused",)), None, 9)
     assert {event.actor_id for event in acme} == {owner}
+
+
+def test_whoever_asks_is_counted_once_whatever_is_in_memory(front: Front) -> None:
+    """P5 breaks: the asker of a question that needs the database is counted twice."""
+    house = front.house
+    asked = house.key(house.account()).secret.reveal()
+    front.ask("GET", "/v1/capabilities", key=house.alice_key)  # in memory from here on
+    front.write_counts()
+    front.verify(asked)
+    front.verify(asked)
+    front.write_counts()
+    (asker,) = [each for each in counted(front) if each["actor"] == house.alice.actor.id][-1:]
+    assert asker["count"] == 2

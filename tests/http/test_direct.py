@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -173,8 +174,9 @@ def test_both_adapters_answer_alike(
 
 
 def _told(wire: Wire) -> list[bytes]:
-    """Head and body, the fields in order of their names."""
-    head, _, body = b"".join(wire.written).partition(b"\r\n\r\n")
+    """Head and body, the fields in order of their names; without what is left of a limit: one less each time."""
+    told = re.sub(rb'(;r=|"remaining":)[0-9]+', rb"\1", b"".join(wire.written))
+    head, _, body = told.partition(b"\r\n\r\n")
     first, *fields = head.split(b"\r\n")
     return [first, *sorted(fields), body]
 

@@ -7,7 +7,6 @@ import socket
 import httpx2
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ostiary.http import protocol
@@ -29,21 +28,6 @@ def send(service: Ostiary, raw: bytes) -> bytes:
         except ConnectionResetError:
             pass
         return b"".join(parts)
-
-
-def test_the_seam_is_where_it_was() -> None:
-    """P20 breaks: uvicorn moved what our protocol class stands on."""
-    for name in (
-        "connection_made",
-        "connection_lost",
-        "data_received",
-        "on_message_begin",
-        "on_header",
-        "on_headers_complete",
-        "on_message_complete",
-    ):
-        assert callable(getattr(HttpToolsProtocol, name))
-        assert name in vars(GuardedProtocol)
 
 
 @full

@@ -52,6 +52,7 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
         ".gitignore",
         "changes.number",
         "failures.permits",
+        "metrics",
         "uses.permits",
     ]
 

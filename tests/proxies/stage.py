@@ -86,6 +86,7 @@ class _Reader:
         self._connection = connection
         self._held = b""
         self._read = b""
+        self.ended = False
 
     def message(self, bodiless: bool = False) -> Message:
         """The next message, NOTHING at the end. Chunked before Content-Length, as RFC 9112 §6.3 says."""
@@ -138,7 +139,8 @@ class _Reader:
         try:
             received = self._connection.recv(65536)
         except ConnectionError:
-            return False
+            received = b""
+        self.ended = not received
         self._held += received
         return bool(received)
 
@@ -178,6 +180,8 @@ class Player:
 
     port: int = 0
     seen: list[Message] = field(default_factory=list)
+    broken: list[Message] = field(default_factory=list)
+    """Requests whose body did not come to its end; they may come in after what was sent later."""
     connections: int = 0
 
 
@@ -196,7 +200,7 @@ def player(play: Play) -> Iterator[Player]:
                     message = reader.message()
                     if message is NOTHING or leaving.is_set():
                         return
-                    found.seen.append(message)
+                    (found.broken if reader.ended else found.seen).append(message)
                     if not play(message, self.request):
                         return
 

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ostiary.http import hotpath, messages
+from ostiary.http import messages
 from ostiary.http.door import Door
 
 UVICORN: Final = "0.54.0"
@@ -40,11 +40,22 @@ def seam_holds() -> bool:
     )
 
 
+class _Dropped(list[tuple[bytes, bytes]]):
+    """Where fields go that come after the head: trailers (RFC 9110 §6.5) are no header fields."""
+
+    def append(self, _field: tuple[bytes, bytes], /) -> None:
+        pass
+
+
+DROPPED: Final = _Dropped()
+
+
 class DirectProtocol(HttpToolsProtocol):
     """One connection. `_held` is true while the request at hand may still be answered here."""
 
     _held = False
-    _head_read = False
+    _fields: list[tuple[bytes, bytes]]
+    _method = b""
     _body = b""
     _common: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
 
@@ -60,7 +71,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._held and self._head_read:
+        if self._held and self.headers is DROPPED:
             self._pass_on()  # the rest of the body comes later: the application waits better
 
     def on_message_begin(self) -> None:
@@ -68,22 +79,23 @@ class DirectProtocol(HttpToolsProtocol):
         if self._door is None or not idle:
             super().on_message_begin()
             return
-        self._held, self._head_read, self._body = True, False, b""
+        self._held, self._body = True, b""
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         if not self._held:
             super().on_headers_complete()
+            self.headers = DROPPED
             return
-        self._head_read = True
+        self._fields, self.headers = self.headers, DROPPED
         parser = self.parser
+        self._method = parser.get_method()
         if (
-            not hotpath.is_hot(self.url.partition(b"?")[0])
-            or self.expect_100_continue
+            self.expect_100_continue
             or parser.should_upgrade()
             or not parser.should_keep_alive()
             or parser.get_http_version() != "1.1"
-            or parser.get_method() == b"HEAD"
+            or self._method == b"HEAD"
         ):
             self._pass_on()
 
@@ -99,8 +111,7 @@ class DirectProtocol(HttpToolsProtocol):
         if self._held:
             assert self._door is not None
             peer = self.client[0] if self.client else None
-            method = self.parser.get_method()
-            answer = self._door.answer_now(method, self.url, self.headers, self._body, peer)
+            answer = self._door.answer_now(self._method, self.url, self._fields, self._body, peer)
             if answer is not None:
                 self._held = False
                 self._write(answer)
@@ -111,11 +122,12 @@ class DirectProtocol(HttpToolsProtocol):
     def _pass_on(self) -> None:
         """Tell uvicorn what was held back, from the beginning."""
         self._held = False
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, expect = self.url, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
-        self.headers.extend(headers)  # the scope holds the list
+        self.headers.extend(self._fields)  # the scope holds the list
         super().on_headers_complete()
+        self.headers = DROPPED
         if self._body:
             super().on_body(self._body)
 

@@ -85,7 +85,7 @@ class Door:
     ) -> bytes | None:
         """What a hot address answers from memory; None for all that has to come through `__call__`."""
         path, _, query = target.partition(b"?")
-        if b"#" in target or _unacceptable(path, query, headers) is not None:
+        if not hotpath.is_hot(path) or b"#" in target or _unacceptable(path, query, headers) is not None:
             return None
         try:
             return self._hot.answer(method, target, headers, body, peer)

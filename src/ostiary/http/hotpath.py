@@ -173,25 +173,32 @@ class HotPath:
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: _Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
-        asking, _ = self._identify(
-            messages.presented(headers),
-            Question(origin.address, MAY_VERIFY),
-            origin,
-            "verify",
-            find,
-            charged=False,
+        asking = self._judge_presented(
+            messages.presented(headers), Question(origin.address, MAY_VERIFY), find
         )
+        problem, verdict = None, UNKNOWN
+        if asking.valid:
+            try:
+                asked = read_question(headers, body)
+                verdict = self._judge(
+                    asked.credential, asked.question, find, pays=asked.address_text is not None
+                )
+            except Problem as error:
+                problem = error
+        # Only here, for what is cold is asked again, and counted once.
+        self._settle(asking, origin, "verify", charged=False)
+        if problem is not None:
+            raise problem
         assert asking.standing is not None
-        asked = read_question(headers, body)
-        verdict = self._judge(asked.credential, asked.question, find, pays=asked.address_text is not None)
         if verdict.standing is not None:
             home = asking.standing.organization
             if not home.operator and verdict.standing.organization.id != home.id:
                 verdict = UNKNOWN
         permit = None
         if asked.counted:
-            verdict, permit = self._limits.charge(verdict)
-            self._note(verdict, asked.address_text, "verify", asking.standing)
+            now = self._clock()
+            verdict, permit = self._limits.charge(verdict, now)
+            self._note(verdict, asked.address_text, "verify", now, asking.standing)
         if verdict.standing is not None and verdict.valid:
             told = rates.with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
         else:
@@ -302,12 +309,13 @@ class HotPath:
         verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
             refusal = not_for(rule, verdict.standing)
-        verdict, permit = self._limits.charge(verdict)
+        now = self._clock()
+        verdict, permit = self._limits.charge(verdict, now)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
             # The credential is good, the request is not: say so, but only to a good credential.
-            self._note(verdict, origin.text, "authorize", refused=refusal)
+            self._note(verdict, origin.text, "authorize", now, refused=refusal)
             return 403, refusal, verdict, permit
-        self._note(verdict, origin.text, "authorize")
+        self._note(verdict, origin.text, "authorize", now)
         if verdict.valid:
             return 200, "", verdict, permit
         if verdict.code in WRONG_PLACE:
@@ -325,8 +333,11 @@ class HotPath:
         origin: Origin,
         via: str,
         find: _Find,
-        charged: bool = True,
     ) -> tuple[Verdict, Permit | None]:
+        """Judge a presented credential, count the use, and raise the Problem that refuses it."""
+        return self._settle(self._judge_presented(given, question, find), origin, via, charged=True)
+
+    def _judge_presented(self, given: Presented, question: Question, find: _Find) -> Verdict:
         if given.presence == "none":
             raise messages.unauthorized("missing")
         if given.presence in ("conflict", "empty"):
@@ -339,11 +350,16 @@ class HotPath:
             and not question.about_itself
         ):
             # Its only target is its project; these addresses are about the organization.
-            verdict = Verdict("project_not_allowed", verdict.standing)
-        permit = None
+            return Verdict("project_not_allowed", verdict.standing)
+        return verdict
+
+    def _settle(
+        self, verdict: Verdict, origin: Origin, via: str, charged: bool
+    ) -> tuple[Verdict, Permit | None]:
+        permit, now = None, self._clock()
         if charged:
-            verdict, permit = self._limits.charge(verdict)
-        self._note(verdict, origin.text, via)
+            verdict, permit = self._limits.charge(verdict, now)
+        self._note(verdict, origin.text, via, now)
         if verdict.valid:
             return verdict, permit
         if verdict.code in WRONG_PLACE:
@@ -411,13 +427,13 @@ class HotPath:
         verdict: Verdict,
         at: str | None,
         via: str,
+        now: Instant,
         asking: Standing | None = None,
         refused: str = "",
     ) -> None:
         """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator."""
         standing = verdict.standing
         reason = refused or verdict.code
-        now = self._clock()
         mark: Mark
         if standing is None:
             home = None if asking is None else asking.organization.id

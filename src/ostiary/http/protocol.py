@@ -1,5 +1,5 @@
 """uvicorn's HTTP protocol with what a door on the internet needs: a head has a size and a time, a connection
-that says nothing or reads nothing is ended, trailers count for nothing, and there are only so many connections.
+that says nothing or reads nothing is ended, and there are only so many connections.
 
 It leans on the callbacks of one pinned version of uvicorn; a test guards each of them.
 """
@@ -21,7 +21,7 @@ MAX_CONNECTIONS: Final = 10_000
 
 
 class GuardedProtocol(DirectProtocol):
-    """One connection. Fields that come after the body (RFC 9110 §6.5) are not header fields and are dropped.
+    """One connection.
 
     Time is looked at by one timer of the connection, not by one of each request: what is due is noticed at
     most `HEAD_SECONDS` late.
@@ -80,10 +80,6 @@ class GuardedProtocol(DirectProtocol):
     def on_message_begin(self) -> None:
         self._in_head, self._begun, self._head = True, True, 0
         super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False

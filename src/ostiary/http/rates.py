@@ -42,14 +42,14 @@ class Rates:
         self._failures = failures
         self._clock = clock
 
-    def charge(self, verdict: Verdict) -> tuple[Verdict, Permit | None]:
+    def charge(self, verdict: Verdict, now: Instant) -> tuple[Verdict, Permit | None]:
         """Count a use against its credential's limit. What is beyond it is refused; None: there is no limit."""
         standing = verdict.standing
         if standing is None or standing.rate_limit is None:
             return verdict, None
         if not (verdict.valid or verdict.code in WRONG_PLACE):
             return verdict, None
-        permit = self._uses.take(standing.credential_id, standing.rate_limit, self._clock())
+        permit = self._uses.take(standing.credential_id, standing.rate_limit, now)
         return verdict if permit.allowed else Verdict("rate_limited", standing), permit
 
     def looked_up(self, address: Address | None, look: Callable[[], Verdict]) -> Verdict:
