@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ostiary.core.problem import Problem
 from ostiary.storage import tables
+from ostiary.storage.turns import Turns, attempts, next_in_line
 
 try:
     # Bundles a newer SQLite: 3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits
@@ -47,11 +48,13 @@ Name = Literal["sqlite", "postgresql"]
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """A reader and a writer of one database."""
+    """A reader and a writer of one database. `writing` is where threads wait for the writer, in order."""
 
     name: Name
     reader: sa.Engine
     writer: sa.Engine
+    writing: Turns
+    """Who writes next, in this process."""
     _selects: "dict[sa.Select[Any], _Select]" = field(default_factory=dict, compare=False, repr=False)
 
     def dispose(self) -> None:
@@ -98,7 +101,7 @@ def connect(url: str, checkpoints: bool = True) -> Engines:
         max_overflow=0,
         **pool,
     )
-    return Engines("postgresql", reader, writer)
+    return Engines("postgresql", reader, writer, Turns(WRITERS, WAIT_MS))
 
 
 def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
@@ -124,6 +127,8 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA secure_delete = ON")
+            # Only BEGIN may have to wait. SQLite would look again ever more rarely, while nobody writes.
+            cursor.execute("PRAGMA busy_timeout = 0")
         else:
             cursor.execute("PRAGMA query_only = ON")
         if not (writes and checkpoints):
@@ -132,9 +137,24 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
 
     sa.event.listen(writer, "connect", lambda connection, _record: prepare(connection, True))
     sa.event.listen(reader, "connect", lambda connection, _record: prepare(connection, False))
-    sa.event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    queue = Path(url.removeprefix("sqlite:///") + "-queue")
+    sa.event.listen(writer, "begin", lambda connection: _begin_as_next(connection, queue))
     sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return Engines("sqlite", reader, writer)
+    return Engines("sqlite", reader, writer, Turns(1, WAIT_MS))
+
+
+def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
+    """Begin SQLite's one writing transaction, in turn with the other processes."""
+    with next_in_line(queue, WAIT_MS):
+        for _ in attempts(WAIT_MS):
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError as error:
+                if "locked" not in str(error.orig):
+                    raise
+                busy = error
+    raise busy
 
 
 def checkpoints_safely() -> bool:
@@ -151,7 +171,7 @@ def checkpoint(engines: Engines) -> None:
     """
     if engines.name != "sqlite":
         return
-    with contextlib.closing(engines.writer.raw_connection()) as connection:
+    with engines.writing.turn(), contextlib.closing(engines.writer.raw_connection()) as connection:
         # Not through `begin`: a checkpoint is not possible inside a transaction.
         cursor = connection.cursor()
         try:
@@ -159,7 +179,7 @@ def checkpoint(engines: Engines) -> None:
             if pages > LARGE_LOG:
                 cursor.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
+                cursor.execute("PRAGMA busy_timeout = 0")
         finally:
             cursor.close()
 

@@ -169,7 +169,11 @@ class Store:
         for attempt in range(ATTEMPTS):
             committing = False
             try:
-                with self.engines.writer.connect() as connection, connection.begin() as transaction:
+                with (
+                    self.engines.writing.turn(),
+                    self.engines.writer.connect() as connection,
+                    connection.begin() as transaction,
+                ):
                     engines.serialize(connection, organization_ids)
                     tx = self._tx(connection)
                     result = work(tx, *args, **kwargs)
