@@ -37,6 +37,7 @@ class Wire(asyncio.Transport):
 
     written: list[bytes] = field(default_factory=list)
     closed: bool = False
+    aborted: bool = False
     reading: bool = True
 
     def get_extra_info(self, name: str, default: object = None) -> object:
@@ -49,7 +50,8 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
-    abort = close
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -68,7 +70,13 @@ class Line:
     front: Front
     state: ServerState = field(default_factory=ServerState)
 
-    def talk(self, *parts: bytes, before: Callable[[GuardedProtocol], None] = lambda _: None) -> Wire:
+    def talk(
+        self,
+        *parts: bytes,
+        before: Callable[[GuardedProtocol], None] = lambda _: None,
+        answered: Callable[[GuardedProtocol], Awaitable[None]] | None = None,
+        after: Callable[[GuardedProtocol], None] = lambda _: None,
+    ) -> Wire:
         """Send these parts, one after the other, and wait until everything is answered."""
 
         async def connect() -> Wire:
@@ -84,6 +92,9 @@ class Line:
                 connection.data_received(part)
                 await asyncio.sleep(0)
             await _settled(self.state, connection)
+            if answered is not None:
+                await answered(connection)
+            after(connection)
             connection.connection_lost(None)
             return wire
 
@@ -259,6 +270,45 @@ def test_who_reads_nothing_is_cut_off(line: Line, monkeypatch: pytest.MonkeyPatc
         connection._look()
 
     assert line.talk(before=stuck).closed
+
+
+def overdue(connection: GuardedProtocol) -> None:
+    """Time passes until the client should have done something."""
+    assert connection._due is not None, "nothing is ever due"
+    connection._due = 0.0
+    connection._look()
+
+
+@pytest.mark.parametrize("rest", [(), (b"x",), (b"x", b"x")])
+def test_a_body_that_nobody_reads_has_its_time(line: Line, rest: tuple[bytes, ...]) -> None:
+    """P20 breaks: who is answered before the body came, and then says nothing more, holds a connection for good."""
+    head = request("POST", "/v1/authorize/-", Content_Length="100")
+
+    async def say(connection: GuardedProtocol) -> None:
+        for part in rest:
+            connection.data_received(part)
+
+    wire = line.talk(head, answered=say, after=overdue)
+    assert wire.closed
+    assert b"".join(wire.written).count(b"HTTP/1.1 ") == 1
+
+
+def test_what_was_closed_and_does_not_go_is_cut_off(line: Line) -> None:
+    """P20 breaks: a closing connection whose client reads nothing keeps its descriptor and its answers."""
+
+    def look_again(connection: GuardedProtocol) -> None:
+        connection.transport.close()
+        connection._look()
+
+    assert line.talk(request("GET", "/v1/authorize/-"), after=look_again).aborted
+
+
+def test_after_an_upgrade_nothing_is_read(line: Line) -> None:
+    """P20 breaks: a request that came with one that asks for another protocol waits for its answer for ever."""
+    upgrade = request("GET", "/v1/authorize/-", Connection="upgrade", Upgrade="h2c")
+    wire = line.talk(upgrade + request("GET", "/v1/authorize/-"))
+    assert wire.closed
+    assert b"connection: close" in b"".join(wire.written)
 
 
 def test_a_connection_too_many_is_told_so(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,8 @@ class GuardedProtocol(DirectProtocol):
             self._head += len(data)
         super().data_received(data)
         if not self._in_head:
-            self._due = None  # the door waits for bodies
+            if self.cycle is None or not self.cycle.response_complete:
+                self._due = None  # the door waits for bodies
             return
         # What arrives at once may hold several whole requests: only what is beyond it is too much.
         if self._head > MAX_HEAD + len(data) and not self.transport.is_closing():
@@ -84,6 +85,9 @@ class GuardedProtocol(DirectProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            # The parser reads no further: what came with this request is not answered, and the answer says so.
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -91,24 +95,31 @@ class GuardedProtocol(DirectProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_head and not self._begun:
-            self._due = self.loop.time() + KEEP_ALIVE_SECONDS
+        idle = self._in_head and not self._begun
+        # What was answered before its body came has this long to end, though nobody reads it.
+        self._due = self.loop.time() + (KEEP_ALIVE_SECONDS if idle else HEAD_SECONDS)
 
     def _look(self) -> None:
         """Cut off whoever keeps us waiting; else look again when there may be a reason."""
         now = self.loop.time()
+        if self.transport.is_closing():
+            self.transport.abort()  # it was to be closed a while ago, and whoever is there reads nothing
+            return
         if self._stuck_since is not None and now - self._stuck_since > WRITE_SECONDS:
             self.transport.abort()
             return
         waiting = self._due is not None and (self.cycle is None or self.cycle.response_complete)
         if waiting and self._due is not None and now >= self._due:
-            if self._begun and not self.transport.is_closing():
+            if self._in_head and self._begun:
                 self._refuse(Problem("request-timeout", "The head of the request did not arrive in time."))
             else:
-                self.transport.close()  # nothing was asked, so nothing is answered
-            return
+                self.transport.close()  # nothing was asked, or all of it is answered
+            self._due = None
         again = HEAD_SECONDS if self._due is None else min(HEAD_SECONDS, max(self._due - now, 0.01))
         self._timer = self.loop.call_later(again, self._look)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: there is no other protocol here."""
 
     def _refuse(self, problem: Problem) -> None:
         self.transport.write(messages.problem_wire(problem, extra=[(b"connection", b"close")]))
