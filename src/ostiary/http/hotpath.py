@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import orjson
 
 from ostiary.core import secret
-from ostiary.core.access_rule import is_rule_name
+from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, is_rule_name
 from ostiary.core.address import Network
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
@@ -292,8 +292,10 @@ class HotPath:
         find: _Find,
     ) -> tuple[int, str, Verdict, Permit | None]:
         """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit."""
-        rule_name = name.decode("latin-1")
-        rule = self.facts.rule(rule_name) if rule_name == "-" or is_rule_name(rule_name) else None
+        rule: AccessRule | None = ANY_CREDENTIAL
+        if name != b"-":
+            rule_name = name.decode("latin-1")
+            rule = self.facts.rule(rule_name) if is_rule_name(rule_name) else None
         origin = self.origin(peer, headers)
         given = messages.presented(headers)
         if given.presence in ("conflict", "empty"):
@@ -304,7 +306,7 @@ class HotPath:
             return 401, "missing", MALFORMED, None
         question = Question(origin.address)
         refusal = "" if rule is not None else "no_such_rule"
-        if rule is not None and described is not None and rule.name != "-":
+        if rule is not None and described is not None and rule is not ANY_CREDENTIAL:
             question, refusal = of_rule(rule, described, origin.address)
         verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:

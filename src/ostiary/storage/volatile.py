@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, read_rule
+from ostiary.core.access_rule import AccessRule, read_rule
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
@@ -147,8 +147,6 @@ class Facts:
 
     def rule(self, name: str) -> AccessRule | None:
         """The access rule of this name, None if there is none. Only to be asked while `current`."""
-        if name == "-":
-            return ANY_CREDENTIAL
         installed = self._installed
         return None if installed is None else installed.rules.get(name)
 
