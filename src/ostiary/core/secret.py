@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from hmac import compare_digest
-from typing import Any
 from zlib import crc32
 
 ACCESS_ID_LENGTH = 32
@@ -126,7 +125,7 @@ def digest_of_sha256(inner: bytes, pepper: bytes) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _keyed(pepper: bytes) -> Any:
+def _keyed(pepper: bytes) -> blake2b:
     """The hash with its key taken in: half of the work of a short text. Its copies are used, never itself."""
     return blake2b(digest_size=32, key=pepper)
 
