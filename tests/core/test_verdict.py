@@ -289,7 +289,7 @@ def test_memory_of_projects_is_bounded() -> None:
     for number in range(1_000):
         expected = {READ, WRITE} if number == 999 else {READ}
         assert judge(facts, asked(project=f"prj_{number}")).scopes == expected
-    assert len(facts._allowed) <= 64
+    assert len(facts._on_projects or ()) == 64
 
 
 def test_a_client_id_is_the_accounts_own() -> None:

@@ -22,6 +22,7 @@ from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.storage import access_rules, changes, credentials, directory, imports, roles
+from ostiary.storage.standings import Handle, Standings
 from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
@@ -59,10 +60,6 @@ class ChangeNumber:
         self._view.release()
         self._map.close()
         os.close(self._fd)
-
-
-Handle = str | tuple[bytes, ...]
-"""What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper."""
 
 
 class Absent(Enum):
@@ -108,10 +105,8 @@ class Facts:
         self._syncing = threading.Lock()
         # Requests for one handle wait for one read of it. Few locks, chosen by the handle, are enough.
         self._flights = tuple(threading.Lock() for _ in range(FLIGHTS))
-        self._standings: dict[Handle, Standing] = {}
+        self._standings = Standings(capacity)
         self._absent: dict[Handle, Absent] = {}
-        self._by_credential: dict[str, set[Handle]] = {}
-        self._by_organization: dict[str, set[Handle]] = {}
         self._projects: dict[str, dict[str, str]] = {}
         self._installed: _Installed | None = None
         self._seen = -1
@@ -248,7 +243,7 @@ class Facts:
                 if found is None:
                     self._keep_absent(handle)
                 else:
-                    self._keep(handle, found)
+                    found = self._standings.keep(handle, found)
         return found or ABSENT
 
     def load_projects(self, organization_id: str) -> dict[str, str]:
@@ -273,50 +268,25 @@ class Facts:
 
     # Under the lock
 
-    def _keep(self, handle: Handle, standing: Standing) -> None:
-        while len(self._standings) >= self._capacity:
-            self._remove(next(iter(self._standings)))
-        self._standings[handle] = standing
-        self._by_credential.setdefault(standing.credential_id, set()).add(handle)
-        self._by_organization.setdefault(standing.organization.id, set()).add(handle)
-
     def _keep_absent(self, handle: Handle) -> None:
         while len(self._absent) >= min(MAX_ABSENT, self._capacity):
             del self._absent[next(iter(self._absent))]
         self._absent[handle] = ABSENT
 
-    def _remove(self, handle: Handle) -> None:
-        standing = self._standings.pop(handle, None)
-        if standing is None:
-            return
-        for index, key in (
-            (self._by_credential, standing.credential_id),
-            (self._by_organization, standing.organization.id),
-        ):
-            index[key].discard(handle)
-            if not index[key]:
-                del index[key]
-
     def _drop(self, kind: str, subject: str) -> None:
         if kind == "credential":
-            stale = self._by_credential.get(subject, set())
+            self._standings.drop_credential(subject)
         elif kind == "organization":
             self._projects.pop(subject, None)
-            stale = self._by_organization.get(subject, set())
-        elif kind == "import":
-            stale = set()  # keys that are new: no standing was made from them
-        else:
-            stale = set(self._standings)
-        for handle in tuple(stale):
-            self._remove(handle)
+            self._standings.drop_organization(subject)
+        elif kind != "import":  # of keys that are new: no standing was made from them
+            self._standings.clear()
 
     def _forget_everything(self) -> None:
         with self._lock:
             self._epoch += 1
             self._standings.clear()
             self._absent.clear()
-            self._by_credential.clear()
-            self._by_organization.clear()
             self._projects.clear()
             self._applied.clear()
             self._installed = None
