@@ -203,7 +203,8 @@ def select(engines: Engines, statement: sa.Select[Any], parameters: Mapping[str,
 
     SQLAlchemy gives the text, once for each statement, the connection and the types; what it does around each
     execution, which takes several times as long as a look-up by key, is left out. Parameters go to the driver as
-    they are; rows are named tuples. Raises what an execution by SQLAlchemy would raise.
+    they are; rows are named tuples. Raises what an execution by SQLAlchemy would raise. Statements are kept for good:
+    it is for those that a module makes once.
     """
     prepared = engines._selects.get(statement)
     if prepared is None:
