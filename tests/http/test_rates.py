@@ -273,6 +273,33 @@ def test_who_is_known_already_is_not_locked_out(front: Front) -> None:
     assert capabilities(front, new).status == 200
 
 
+def test_a_change_makes_nobody_unknown(front: Front) -> None:
+    """Rule 15 breaks: after any change in its organization a good key is refused, while a neighbour guesses."""
+    house = front.house
+    known = key_of(house.key(house.account()))
+    assert capabilities(front, known).status == 200
+    for number in range(60):
+        capabilities(front, unknown(number))
+    for number in range(3):
+        house.account(f"Another {number}")
+        front.ask(
+            "PATCH", f"/v1/organizations/{house.acme.id}", {"name": f"Acme {number}"}, key=house.alice_key
+        )
+        assert capabilities(front, known).status == 200
+        assert capabilities(front, unknown(100 + number)).status == 429
+
+
+def test_what_a_tenant_says_of_an_address_is_not_held_against_it(front: Front) -> None:
+    """Rule 15, P19 break: a resource server names another's address with invented keys, and locks it out."""
+    house = front.house
+    new, another = key_of(house.key(house.account())), key_of(house.key(house.account("Another")))
+    for number in range(60):
+        front.verify(unknown(number), key=house.charlie_key, ip="192.0.2.1")
+    assert front.verify(unknown(99), key=house.charlie_key, ip="192.0.2.1")["code"] == "rate_limited"
+    assert capabilities(front, new, peer="192.0.2.1").status == 200
+    assert front.verify(another, ip="192.0.2.1")["code"] == "valid"
+
+
 def test_wrong_secrets_and_imported_prefixes_are_failures_too(front: Front) -> None:
     """Rule 15 breaks: a look-up that fails in another way costs nothing."""
     house = front.house

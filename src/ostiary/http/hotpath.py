@@ -6,7 +6,7 @@ how a fact is found differs.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
@@ -20,16 +20,19 @@ from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
 from ostiary.http import messages, rates, telling
+from ostiary.http.finding import Cold, Find, InDatabase, InMemory
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
 from ostiary.storage.standings import Handle
-from ostiary.storage.volatile import ABSENT, Counts, Facts, Mark, Occasion
+from ostiary.storage.volatile import Counts, Facts, Mark, Occasion
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
 AUTHORIZE: Final = b"/v1/authorize/"
 AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
+PEERS: Final = ""
+"""Whose failures those are that no organization asked about: of addresses that present credentials themselves."""
 MAY_VERIFY: Final = frozenset({"verify:credentials"})
 FORWARD_AUTH: Final = b"/v1/authorize"
 """Whoever asks there passes on the fields of somebody else's request."""
@@ -37,45 +40,6 @@ JSON: Final = (b"content-type", b"application/json")
 VERDICT_HEAD: Final = messages.wire(200, [JSON, NO_STORE]).replace(b"length: 0", b"length: %d")
 MAX_TOLD: Final = 10_000
 """How many credentials' descriptions are kept as they are sent."""
-
-
-class _Cold(Exception):  # noqa: N818 - not an error: a fact is not in memory
-    pass
-
-
-class _Find(Protocol):
-    """How facts are found: in memory only, or in the database too."""
-
-    def standing(self, handle: Handle) -> Standing | None: ...
-    def projects(self, organization_id: str) -> dict[str, str]: ...
-
-
-class _InMemory:
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-
-    def standing(self, handle: Handle) -> Standing | None:
-        found = self._facts.standing(handle)
-        if found is None:
-            raise _Cold
-        return None if found is ABSENT else found
-
-    def projects(self, organization_id: str) -> dict[str, str]:
-        found = self._facts.projects(organization_id)
-        if found is None:
-            raise _Cold
-        return found
-
-
-class _InDatabase:
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-
-    def standing(self, handle: Handle) -> Standing | None:
-        return self._facts.load_standing(handle)
-
-    def projects(self, organization_id: str) -> dict[str, str]:
-        return self._facts.load_projects(organization_id)
 
 
 def is_hot(path: bytes) -> bool:
@@ -103,8 +67,8 @@ class HotPath:
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
         self.origin = messages.origins(trusted)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
-        self._in_memory = _InMemory(facts)
-        self._in_database = _InDatabase(facts)
+        self._in_memory = InMemory(facts)
+        self._in_database = InDatabase(facts)
 
     def answer(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
@@ -114,7 +78,7 @@ class HotPath:
             return None
         try:
             return self._answer(method, target, headers, body, peer, self._in_memory)
-        except _Cold:
+        except Cold:
             return None
 
     def answer_cold(
@@ -151,7 +115,7 @@ class HotPath:
         headers: Headers,
         body: bytes,
         peer: str | None,
-        find: _Find,
+        find: Find,
     ) -> bytes:
         path, _, query = target.partition(b"?")
         if path.startswith(AUTHORIZE_NGINX):
@@ -172,29 +136,27 @@ class HotPath:
         except Problem as problem:
             return messages.problem_wire(problem)
 
-    def _verify(self, headers: Headers, body: bytes, origin: Origin, find: _Find) -> bytes:
+    def _verify(self, headers: Headers, body: bytes, origin: Origin, find: Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
         asking = self._judge_presented(
             messages.presented(headers), Question(origin.address, MAY_VERIFY), find
         )
         problem, verdict = None, UNKNOWN
-        if asking.valid:
+        home = None if asking.standing is None else asking.standing.organization
+        if asking.valid and home is not None:
             try:
                 asked = read_question(headers, body)
-                verdict = self._judge(
-                    asked.credential, asked.question, find, pays=asked.address_text is not None
-                )
+                payer = None if asked.address_text is None else home.id
+                verdict = self._judge(asked.credential, asked.question, find, payer)
             except Problem as error:
                 problem = error
         # Only here, for what is cold is asked again, and counted once.
         self._settle(asking, origin, "verify", charged=False)
         if problem is not None:
             raise problem
-        assert asking.standing is not None
-        if verdict.standing is not None:
-            home = asking.standing.organization
-            if not home.operator and verdict.standing.organization.id != home.id:
-                verdict = UNKNOWN
+        assert home is not None
+        if verdict.standing is not None and not home.operator and verdict.standing.organization.id != home.id:
+            verdict = UNKNOWN
         permit = None
         if asked.counted:
             now = self._clock()
@@ -206,7 +168,7 @@ class HotPath:
             told = orjson.dumps(telling.verify_body(verdict))
         return VERDICT_HEAD % len(told) + told
 
-    def _capabilities(self, headers: Headers, origin: Origin, find: _Find) -> bytes:
+    def _capabilities(self, headers: Headers, origin: Origin, find: Find) -> bytes:
         verdict, permit = self._identify(
             messages.presented(headers),
             Question(origin.address, about_itself=True),
@@ -219,9 +181,7 @@ class HotPath:
         body = telling.capabilities_body(verdict, verdict.standing, rates.rate_limit_json(permit))
         return messages.wire(200, fields, orjson.dumps(body))
 
-    def _authorize(
-        self, method: bytes, path: bytes, headers: Headers, peer: str | None, find: _Find
-    ) -> bytes:
+    def _authorize(self, method: bytes, path: bytes, headers: Headers, peer: str | None, find: Find) -> bytes:
         """Forward-auth. The described request comes from X-Forwarded-*, or from this request itself, never both."""
         name, slash, rest = path[len(AUTHORIZE) :].partition(b"/")
         described: tuple[bytes, bytes] | str | None = (method, b"/" + rest)
@@ -245,7 +205,7 @@ class HotPath:
             problem = telling.forbidden(error, verdict)
         return messages.problem_wire(problem, extra=[auth_error, *rates.fields(permit)])
 
-    def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: _Find) -> bytes:
+    def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: Find) -> bytes:
         """The same for `auth_request`, which knows 200, 401 and 403 only."""
         name = path[len(AUTHORIZE_NGINX) :]
         described = self._described(
@@ -290,7 +250,7 @@ class HotPath:
         described: tuple[bytes, bytes] | str | None,
         headers: Headers,
         peer: str | None,
-        find: _Find,
+        find: Find,
     ) -> tuple[int, str, Verdict, Permit | None]:
         """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit."""
         rule: AccessRule | None = ANY_CREDENTIAL
@@ -335,12 +295,12 @@ class HotPath:
         question: Question,
         origin: Origin,
         via: str,
-        find: _Find,
+        find: Find,
     ) -> tuple[Verdict, Permit | None]:
         """Judge a presented credential, count the use, and raise the Problem that refuses it."""
         return self._settle(self._judge_presented(given, question, find), origin, via, charged=True)
 
-    def _judge_presented(self, given: Presented, question: Question, find: _Find) -> Verdict:
+    def _judge_presented(self, given: Presented, question: Question, find: Find) -> Verdict:
         if given.presence == "none":
             raise messages.unauthorized("missing")
         if given.presence in ("conflict", "empty"):
@@ -371,10 +331,12 @@ class HotPath:
             raise rates.limited(permit)
         raise messages.unauthorized(verdict.code)
 
-    def _judge(self, text: bytes, question: Question, find: _Find, pays: bool = True) -> Verdict:
+    def _judge(self, text: bytes, question: Question, find: Find, payer: str | None = PEERS) -> Verdict:
         """From the presented text to the verdict: shape, look-up by public id, proof, rules.
 
-        `pays`: a look-up in the database that proves nothing is charged to the address of the question.
+        A look-up in the database that proves nothing is charged to the address of the question, in the book of
+        whoever asks (`payer`); None charges nobody. What is known to exist costs nothing, though a change made it
+        unknown what it may do: else a neighbour who guesses could lock its owner out.
         """
         claimed = secret.claimed_id(text, self._prefixes)
         known = None if claimed is None else self.facts.standing(claimed)
@@ -389,11 +351,14 @@ class HotPath:
             if not self.facts.is_imported(text):
                 return MALFORMED
             handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
-        if pays and find is self._in_database and self.facts.standing(handle) is None:
-            return self._limits.looked_up(question.address, lambda: self._prove(handle, text, question, find))
+        cold = find is self._in_database and self.facts.standing(handle) is None
+        if cold and payer is not None and not self.facts.had_standing(handle):
+            return self._limits.looked_up(
+                payer, question.address, lambda: self._prove(handle, text, question, find)
+            )
         return self._prove(handle, text, question, find)
 
-    def _prove(self, handle: Handle, text: bytes, question: Question, find: _Find) -> Verdict:
+    def _prove(self, handle: Handle, text: bytes, question: Question, find: Find) -> Verdict:
         standing = find.standing(handle)
         if standing is None:
             return UNKNOWN
@@ -405,7 +370,7 @@ class HotPath:
         pepper = self._peppers.get(standing.pepper_id)
         return None if pepper is None else secret.digest(text, pepper)
 
-    def _rule(self, standing: Standing, digest: bytes, question: Question, find: _Find) -> Verdict:
+    def _rule(self, standing: Standing, digest: bytes, question: Question, find: Find) -> Verdict:
         """The verdict of the rules on what was found."""
         project, unknown = question.project, False
         if project is not None:

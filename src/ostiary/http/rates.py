@@ -52,12 +52,13 @@ class Rates:
         permit = self._uses.take(standing.credential_id, standing.rate_limit, now)
         return verdict if permit.allowed else Verdict("rate_limited", standing), permit
 
-    def looked_up(self, address: Address | None, look: Callable[[], Verdict]) -> Verdict:
+    def looked_up(self, payer: str, address: Address | None, look: Callable[[], Verdict]) -> Verdict:
         """What `look` finds in the database, which costs this address one of its failures if it proves nothing.
 
-        An address that has none left is not looked up for.
+        An address that has none left is not looked up for. Each `payer` (an organization that asks about others'
+        addresses, or nobody) has a book of its own: what one says of an address is not held against it elsewhere.
         """
-        name = neighbourhood(address)
+        name = f"{payer} {neighbourhood(address)}"
         permit = self._failures.take(name, FAILURES, self._clock())
         if not permit.allowed:
             return LIMITED

@@ -12,6 +12,7 @@ from ostiary.core.model import Standing
 Handle = str | tuple[bytes, ...]
 """What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper."""
 
+MAX_DROPPED: Final = 20_000
 SHARED: Final = ("organization", "principal", "grants", "networks", "scopes", "resources")
 """What is often the same for many keys of one organization."""
 
@@ -67,12 +68,14 @@ class Standings:
         self._standings: dict[Handle, Standing] = {}
         self._by_credential = Index()
         self._by_organization = Index()
+        self._dropped: dict[Handle, None] = {}
         self.get = self._standings.get
         """The standing of a handle, or None. Asked for every request: the dict's own method."""
 
     def keep(self, handle: Handle, standing: Standing) -> Standing:
         """Keep it; the same standing, as it is kept."""
         self._remove(handle)
+        self._dropped.pop(handle, None)
         while len(self._standings) >= self._capacity:
             self._remove(next(iter(self._standings)))
         if handle == standing.access_id:
@@ -94,9 +97,12 @@ class Standings:
             self._remove(handle)
 
     def clear(self) -> None:
-        self._standings.clear()
-        self._by_credential.clear()
-        self._by_organization.clear()
+        for handle in tuple(self._standings):
+            self._remove(handle)
+
+    def had(self, handle: Handle) -> bool:
+        """Whether there was a standing here that was dropped, lately: a change makes no handle unknown."""
+        return handle in self._dropped
 
     def __len__(self) -> int:
         return len(self._standings)
@@ -104,6 +110,9 @@ class Standings:
     def _remove(self, handle: Handle) -> None:
         standing = self._standings.pop(handle, None)
         if standing is not None:
+            while len(self._dropped) >= MAX_DROPPED:
+                del self._dropped[next(iter(self._dropped))]
+            self._dropped[handle] = None
             self._by_credential.discard(standing.credential_id, handle)
             self._by_organization.discard(standing.organization.id, handle)
 

@@ -136,6 +136,10 @@ class Facts:
         """What is known of a handle: its standing, that nobody has it, or nothing (None)."""
         return self._standings.get(handle) or self._absent.get(handle)
 
+    def had_standing(self, handle: Handle) -> bool:
+        """Whether a standing that was kept has been dropped, by a change or for want of room."""
+        return self._standings.had(handle)
+
     def projects(self, organization_id: str) -> dict[str, str] | None:
         """Ids and codes of an organization's projects, each with the id it means; None: not known here."""
         return self._projects.get(organization_id)
