@@ -281,10 +281,14 @@ def test_a_change_makes_nobody_unknown(front: Front) -> None:
     for number in range(60):
         capabilities(front, unknown(number))
     for number in range(3):
-        house.account(f"Another {number}")
-        front.ask(
-            "PATCH", f"/v1/organizations/{house.acme.id}", {"name": f"Acme {number}"}, key=house.alice_key
+        renamed = front.ask(
+            "PATCH",
+            f"/v1/organizations/{house.acme.id}",
+            {"name": f"Acme {number}"},
+            key=house.alice_key,
+            peer="192.0.2.99",
         )
+        assert renamed.status == 200
         assert capabilities(front, known).status == 200
         assert capabilities(front, unknown(100 + number)).status == 429
 
