@@ -91,7 +91,8 @@ class Metrics:
         )
         self._requests = counter(
             "requests_total",
-            "Requests to all other addresses, by method, route template and class of status.",
+            "Requests to all other addresses, and to those that judge if they failed (5xx), by method, route template "
+            "and class of status.",
             "method",
             "route",
             "status",
@@ -131,7 +132,7 @@ class Metrics:
         ).set(1)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that is not the hot path's. `route` is a template, never a path."""
+        """Count a request that is not the hot path's, or a fault of that. `route` is a template, never a path."""
         method = method if method in METHODS else "other"
         self._requests.labels(method, route, f"{status // 100}xx").inc()
         self._durations.labels(method, route).observe(seconds)
