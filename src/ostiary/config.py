@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -72,26 +73,28 @@ def _number(value: Any) -> int:
     return int(value)
 
 
-def _networks(value: Any) -> tuple[Network, ...]:
+def _networks(value: Any, words: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> tuple[Network, ...]:
+    """The networks of a list; an entry that is one of the words stands for several."""
     parts = value.replace(",", " ").split() if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         raise ValueError("must be a list of addresses and CIDR ranges")
-    networks = []
+    networks: list[Network] = []
     for number, part in enumerate(parts):
         try:
-            networks.append(parse_network(str(part)))
+            networks += map(parse_network, words.get(str(part), (str(part),)))
         except ValueError as error:
             raise ValueError(f"entry {number + 1} {error}") from None
     return tuple(networks)
 
 
 def _readers(value: Any) -> tuple[Network, ...]:
-    """Networks likewise, `loopback` being this machine's own addresses, and `none` nobody."""
-    if isinstance(value, str):
-        value = [] if value.strip().lower() == "none" else value.replace(",", " ").split()
-    if isinstance(value, list):
-        value = [each for part in value for each in (LOOPBACK if part == "loopback" else (part,))]
-    return _networks(value)
+    """Networks likewise, `loopback` being this machine's own addresses, and `none` alone nobody."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return ()
+    try:
+        return _networks(value, {"loopback": LOOPBACK})
+    except ValueError as error:
+        raise ValueError(f"{error} (or loopback, or none alone)") from None
 
 
 def _issuer(value: str) -> str:
