@@ -21,7 +21,7 @@ from ostiary.core.address import Network, is_loopback_host, parse_address, parse
 from ostiary.core.instant import duration_from_text, duration_to_text
 from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, Policy
-from ostiary.core.rate import MAX_RATE
+from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
 
 PREFIX: Final = "OSTIARY_"
@@ -164,8 +164,8 @@ def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
 
 
 def _rate(value: int | None) -> int | None:
-    if value is not None and not 1 <= value <= MAX_RATE:
-        raise ValueError(f"must be a number from 1 to {MAX_RATE}, or none")
+    if value is not None:
+        rate_of(value)
     return value
 
 
@@ -175,7 +175,7 @@ Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
 DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
-Rate = Annotated[MaybeNumber, AfterValidator(_rate)]
+Uses = Annotated[MaybeNumber, AfterValidator(_rate)]
 
 
 class Settings(BaseModel):
@@ -185,7 +185,8 @@ class Settings(BaseModel):
 
     data: Path = Field(
         Path("ostiary-data"),
-        description="The data directory: the embedded database, the master key, the change number. Mode 0700.",
+        description="The data directory: the embedded database, the master key, what processes share of changes, rate "
+        "limits and figures. Mode 0700.",
     )
     host: Annotated[str, AfterValidator(_host)] = Field(
         "localhost",
@@ -248,8 +249,7 @@ class Settings(BaseModel):
         timedelta(hours=24),
         description="Policy: how long a credential must have been revoked before it can be deleted; 0 deletes in one step.",
     )
-
-    default_rate_limit: Rate = Field(
+    default_rate_limit: Uses = Field(
         1000, description="Policy: how often a credential may be used a minute; `none` is no limit."
     )
 

@@ -405,18 +405,19 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
 def test_of_a_real_service(service: Ostiary) -> None:
     """§8 breaks: the process that users start tells nothing, or something else than it does."""
 
-    def get(peer: str = "127.0.0.1", **headers: str) -> httpx2.Response:
-        return httpx2.get(f"http://{peer}:{service.port}/metrics", headers=headers)
+    def get(**headers: str) -> httpx2.Response:
+        return httpx2.get(f"http://127.0.0.1:{service.port}/metrics", headers=headers)
 
-    def valid() -> float:
+    def refused() -> float:
         found = read(get().text).get("ostiary_checks_total", {})
-        return found.get(labels(via="capabilities", outcome="valid"), 0)
+        return found.get(labels(via="authorize", outcome="no_such_rule"), 0)
 
-    before = valid()
+    # An outcome of this test's own: other tests share the service, and their uses may not be published yet.
+    assert refused() == 0
     for _ in range(5):
-        asked = httpx2.get(f"{service.url}/v1/capabilities", headers={"x-api-key": service.key})
-        assert asked.status_code == 200
-    wait_until("the next second", lambda: valid() == before + 5)
+        asked = httpx2.get(f"{service.url}/v1/authorize/no-such/", headers={"x-api-key": service.key})
+        assert asked.status_code == 403
+    wait_until("the next second", lambda: refused() == 5)
     found = read(get().text)
     assert found["ostiary_workers"][NONE] >= 1
     assert found["ostiary_connections"][NONE] >= 0
