@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,7 +21,7 @@ from ostiary.core.address import Network, is_loopback_host, parse_address, parse
 from ostiary.core.instant import duration_from_text, duration_to_text
 from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, Policy
-from ostiary.core.rate import MAX_RATE
+from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
 
 PREFIX: Final = "OSTIARY_"
@@ -72,26 +73,28 @@ def _number(value: Any) -> int:
     return int(value)
 
 
-def _networks(value: Any) -> tuple[Network, ...]:
+def _networks(value: Any, words: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> tuple[Network, ...]:
+    """The networks of a list; an entry that is one of the words stands for several."""
     parts = value.replace(",", " ").split() if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         raise ValueError("must be a list of addresses and CIDR ranges")
-    networks = []
+    networks: list[Network] = []
     for number, part in enumerate(parts):
         try:
-            networks.append(parse_network(str(part)))
+            networks += map(parse_network, words.get(str(part), (str(part),)))
         except ValueError as error:
             raise ValueError(f"entry {number + 1} {error}") from None
     return tuple(networks)
 
 
 def _readers(value: Any) -> tuple[Network, ...]:
-    """Networks likewise, `loopback` being this machine's own addresses, and `none` nobody."""
-    if isinstance(value, str):
-        value = [] if value.strip().lower() == "none" else value.replace(",", " ").split()
-    if isinstance(value, list):
-        value = [each for part in value for each in (LOOPBACK if part == "loopback" else (part,))]
-    return _networks(value)
+    """Networks likewise, `loopback` being this machine's own addresses, and `none` alone nobody."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return ()
+    try:
+        return _networks(value, {"loopback": LOOPBACK})
+    except ValueError as error:
+        raise ValueError(f"{error} (or loopback, or none alone)") from None
 
 
 def _issuer(value: str) -> str:
@@ -161,8 +164,8 @@ def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
 
 
 def _rate(value: int | None) -> int | None:
-    if value is not None and not 1 <= value <= MAX_RATE:
-        raise ValueError(f"must be a number from 1 to {MAX_RATE}, or none")
+    if value is not None:
+        rate_of(value)
     return value
 
 
@@ -172,7 +175,7 @@ Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
 DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
-Rate = Annotated[MaybeNumber, AfterValidator(_rate)]
+Uses = Annotated[MaybeNumber, AfterValidator(_rate)]
 
 
 class Settings(BaseModel):
@@ -182,7 +185,8 @@ class Settings(BaseModel):
 
     data: Path = Field(
         Path("ostiary-data"),
-        description="The data directory: the embedded database, the master key, the change number. Mode 0700.",
+        description="The data directory: the embedded database, the master key, what processes share of changes, rate "
+        "limits and figures. Mode 0700.",
     )
     host: Annotated[str, AfterValidator(_host)] = Field(
         "localhost",
@@ -245,8 +249,7 @@ class Settings(BaseModel):
         timedelta(hours=24),
         description="Policy: how long a credential must have been revoked before it can be deleted; 0 deletes in one step.",
     )
-
-    default_rate_limit: Rate = Field(
+    default_rate_limit: Uses = Field(
         1000, description="Policy: how often a credential may be used a minute; `none` is no limit."
     )
 

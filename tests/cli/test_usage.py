@@ -73,11 +73,32 @@ def test_a_terminal_gets_bars(stranger: Stranger) -> None:
         "".join(each for each in line if each in "█░")
         for line in on_terminal("usage", environment=environment)[1].splitlines()
     ]
-    assert bars == ["", "", "█" * 17 + "░" * 5, "█", ""]
+    assert bars == ["", "", "█" * 14 + "░" * 4, "█", ""]
     code, narrow = on_terminal("usage", environment=environment, columns=40)
     assert code == 0
     assert "Left out: BAR, WHY" in narrow
-    assert max(len(line.rstrip()) for line in narrow.splitlines()[1:-1]) <= 40, narrow
+    assert max(len(line.rstrip()) for line in narrow.splitlines()[1:-2]) <= 40, narrow
+
+
+def test_reasons_have_room_before_bars(stranger: Stranger) -> None:
+    """§3 breaks: on a usual terminal nobody sees why keys were refused, and nothing says so."""
+    refused = {"rate_limited": 11, "ip_not_allowed": 2}
+    environment = says(
+        stranger,
+        {
+            "data": [{"from": "2026-11-21T11:00:00.000Z", "accepted": 90, "refused": refused}],
+            "totals": {"accepted": 90, "refused": refused, "via": {}},
+        },
+    ) | {"NO_COLOR": "1"}
+    usual = on_terminal("usage", environment=environment)[1]
+    assert usual.count("rate_limited 11, ip_not_allowed 2") == 2
+    assert "█" in usual
+    small = on_terminal("usage", environment=environment, columns=72)[1]
+    assert small.count("rate_limited 11, ip_not_allowed 2") == 2
+    assert "Left out: BAR;" in small
+    smaller = on_terminal("usage", environment=environment, columns=60)[1]
+    assert smaller.count("rate_limited 11") == 3
+    assert "Refused: rate_limited 11, ip_not_allowed 2" in smaller.splitlines()
 
 
 def test_nothing_used_teaches(stranger: Stranger) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from ostiary.core.instant import SECOND
 from ostiary.core.problem import Problem
 from tests.cast import NOON, Answer, Front, House
+from tests.http.test_outage import outage
 from tests.http.test_verify import never_made
 from tests.servers import PATIENCE, Ostiary, clean_environment, wait_until
 
@@ -107,6 +108,44 @@ def test_requests_are_told_by_template(front: Front) -> None:
     assert times[labels(method="GET", route="/v1/service-accounts/{account}")] == 2
     buckets = found["ostiary_request_duration_seconds_bucket"]
     assert buckets[labels(method="GET", route="/v1/projects", le="+Inf")] == 1
+
+
+def test_faults_of_judging_are_told(front: Front) -> None:
+    """§8 breaks: verification answers 503 or 500, and no figure moves."""
+    house = front.house
+    keys = [house.key(house.account()).secret.reveal() for _ in range(2)]
+    asked = [
+        ("GET", "/v1/capabilities", None),
+        ("GET", "/v1/authorize/-", None),
+        ("GET", "/v1/authorize/-/some/path", None),
+        ("GET", "/v1/authorize-nginx/-", None),
+        ("POST", "/v1/verify", {"credential": keys[0]}),
+    ]
+
+    def faults() -> dict[Labels, float]:
+        found = told(front).get("ostiary_requests_total", {})
+        return {each: number for each, number in found.items() if ("route", "/metrics") not in each}
+
+    for method, target, body in asked:
+        front.ask(method, target, body, key=keys[0])
+    assert faults() == {}
+    with outage(front):
+        assert [front.ask(*each, key=keys[1]).status for each in asked] == [503, 503, 503, 403, 503]
+    expected = {
+        labels(method=method, route=route, status="5xx"): number
+        for method, route, number in (
+            ("GET", "/v1/capabilities", 1),
+            ("GET", "/v1/authorize/{rule}", 2),
+            ("GET", "/v1/authorize-nginx/{rule}", 1),
+            ("POST", "/v1/verify", 1),
+        )
+    }
+    assert faults() == expected
+    with house.store.engines.writer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE generations RENAME TO elsewhere")
+    assert front.ask("GET", "/v1/authorize-nginx/-", key=keys[1]).status == 500
+    expected[labels(method="GET", route="/v1/authorize-nginx/{rule}", status="5xx")] += 1
+    assert faults() == expected
 
 
 @pytest.mark.promise("P7")
@@ -366,18 +405,19 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
 def test_of_a_real_service(service: Ostiary) -> None:
     """§8 breaks: the process that users start tells nothing, or something else than it does."""
 
-    def get(peer: str = "127.0.0.1", **headers: str) -> httpx2.Response:
-        return httpx2.get(f"http://{peer}:{service.port}/metrics", headers=headers)
+    def get(**headers: str) -> httpx2.Response:
+        return httpx2.get(f"http://127.0.0.1:{service.port}/metrics", headers=headers)
 
-    def valid() -> float:
+    def refused() -> float:
         found = read(get().text).get("ostiary_checks_total", {})
-        return found.get(labels(via="capabilities", outcome="valid"), 0)
+        return found.get(labels(via="authorize", outcome="no_such_rule"), 0)
 
-    before = valid()
+    # An outcome of this test's own: other tests share the service, and their uses may not be published yet.
+    assert refused() == 0
     for _ in range(5):
-        asked = httpx2.get(f"{service.url}/v1/capabilities", headers={"x-api-key": service.key})
-        assert asked.status_code == 200
-    wait_until("the next second", lambda: valid() == before + 5)
+        asked = httpx2.get(f"{service.url}/v1/authorize/no-such/", headers={"x-api-key": service.key})
+        assert asked.status_code == 403
+    wait_until("the next second", lambda: refused() == 5)
     found = read(get().text)
     assert found["ostiary_workers"][NONE] >= 1
     assert found["ostiary_connections"][NONE] >= 0

@@ -87,9 +87,17 @@ def test_verify_tells_the_resource_server(front: Front) -> None:
     assert front.verify(key)["rate_limit"] == {"limit": 2, "remaining": 0, "reset": 60}
     refused = front.verify(key)
     assert (refused["valid"], refused["code"], refused["credential_id"]) == (False, "rate_limited", name)
-    assert {
-        value for member, value in refused.items() if member not in ("valid", "code", "credential_id")
-    } == {None}
+    assert refused["rate_limit"] == {"limit": 2, "remaining": 0, "reset": 60}
+    told = ("valid", "code", "credential_id", "rate_limit")
+    assert {value for member, value in refused.items() if member not in told} == {None}
+
+
+def test_a_refusal_for_another_cause_tells_no_limit(front: Front) -> None:
+    """P10 breaks: whoever may not use a key here learns how often it is used, though its use was counted."""
+    key = key_of(limited(front.house))
+    refused = front.verify(key, scopes=["fly:moon"])
+    assert (refused["code"], refused["rate_limit"]) == ("insufficient_scope", None)
+    assert front.verify(key)["rate_limit"]["remaining"] == 0
 
 
 def test_a_question_that_does_not_count_takes_nothing(front: Front) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 WINDOW = 12
+HEAD = WINDOW
+"""No form of a window is shorter."""
 
 
 def forms(window: bytes) -> Iterator[tuple[str, bytes]]:
@@ -31,17 +33,28 @@ class Canaries:
     """Planted secrets by name."""
 
     _needles: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    _heads: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """All needles by how they begin: one pass over a text meets every one that is in it."""
     windows: int = 0
 
     def plant(self, name: str, secret: bytes) -> None:
         for start in range(len(secret) - WINDOW + 1):
             self.windows += 1
             for form, needle in forms(secret[start : start + WINDOW]):
-                self._needles.setdefault(needle, (name, form))
+                if needle not in self._needles:
+                    self._needles[needle] = name, form
+                    self._heads.setdefault(needle[:HEAD], []).append(needle)
 
     def found_in(self, text: bytes) -> set[tuple[str, str]]:
         """Name and encoding of each canary that can be seen in the text."""
-        return {found for needle, found in self._needles.items() if needle in text}
+        heads = self._heads
+        places = [at for at in range(len(text) - HEAD + 1) if text[at : at + HEAD] in heads]
+        return {
+            self._needles[needle]
+            for at in places
+            for needle in heads[text[at : at + HEAD]]
+            if text.startswith(needle, at)
+        }
 
     def __len__(self) -> int:
         return len(self._needles)

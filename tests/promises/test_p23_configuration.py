@@ -123,7 +123,8 @@ CASES = [
     env("proxies a name", PROXIES, f"127.0.0.1, {PLANTED}", "entry 2"),
     toml("proxies a number", PROXIES, "trusted_proxies = 10", "addresses"),
     # Who may read its figures
-    env("metrics a name", "OSTIARY_METRICS", f"loopback, {PLANTED}", "entry 3"),
+    env("metrics a name", "OSTIARY_METRICS", f"loopback, {PLANTED}", "entry 2"),
+    env("metrics none beside", "OSTIARY_METRICS", "loopback,none", "entry 2 is not an IP address or CIDR range (or "),
     env("metrics host bits", "OSTIARY_METRICS", "10.0.0.1/8", "host bits"),
     env("metrics everybody in words", "OSTIARY_METRICS", "all", "CIDR"),
     # The master key

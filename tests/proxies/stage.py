@@ -238,8 +238,6 @@ class Program:
     files: tuple[str, ...]
     arguments: Callable[[Path], list[str]]
     package: str = ""
-    ends_with: int = 0
-    """The exit code after SIGTERM."""
 
 
 def _nginx(home: Path) -> list[str]:

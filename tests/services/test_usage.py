@@ -155,8 +155,16 @@ def test_another_tenants_usage_is_not_there(house: House) -> None:
     "wanted, pointer, message",
     [
         ({"since": HERE, "until": HERE - 1}, "/since", "must not lie after until"),
-        ({"since": HERE - 744 * HOUR, "until": HERE + 1}, "/since", "more than 744 hours before until"),
-        ({"since": HERE - 100 * DAY, "interval": "day"}, "/since", "more than 90 days before until"),
+        (
+            {"since": HERE - 744 * HOUR, "until": HERE + 1},
+            "/since",
+            "744 hours before the end; with the interval day it may be 90 days",
+        ),
+        (
+            {"since": HERE - 100 * DAY, "interval": "day"},
+            "/since",
+            "must not lie more than 90 days before the end",
+        ),
         ({"since": 0}, "/since", "more than 744 hours"),
         ({"until": HERE + 10**6 * DAY, "since": HERE}, "/since", "more than 744 hours"),
         ({"credential": "cred_1", "account": "sa_1"}, "/credential", "must not stand beside"),

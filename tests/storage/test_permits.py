@@ -201,7 +201,9 @@ PROCESS = """
 import json, sys, time
 from pathlib import Path
 from ostiary.storage.permits import Permits
-permits, limit, end = Permits(Path(sys.argv[1]), b"k" * 32), int(sys.argv[2]), int(sys.argv[3])
+permits, limit = Permits(Path(sys.argv[1]), b"k" * 32), int(sys.argv[2])
+print("ready", flush=True)
+end = int(sys.stdin.readline())
 accepted, now = [], 0
 while now < end:
     now = time.time_ns() // 1000
@@ -215,9 +217,17 @@ print(json.dumps(accepted))
 def test_processes_keep_it_together(tmp_path: Path, limit: int) -> None:
     """P10 breaks: two workers of a node let more through together than the limit says."""
     path = str(tmp_path / "permits")
-    end = str(time.time_ns() // 1000 + SECOND // 2)
-    command = [sys.executable, "-c", PROCESS, path, str(limit), end]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    command = [sys.executable, "-c", PROCESS, path, str(limit)]
+    pipe = subprocess.PIPE
+    running = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    end = f"{time.time_ns() // 1000 + SECOND // 2}\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write(end)
+        process.stdin.flush()
     accepted: list[Instant] = []
     for process in running:
         out, _ = process.communicate(timeout=PATIENCE)

@@ -24,9 +24,6 @@ from ostiary.client.api import Client
 ips_option = click.option(
     "--ip", "ips", multiple=True, help="Limit it to this address or range; may be given several times."
 )
-rate_option = click.option(
-    "--rate-limit", metavar="N", help="How often it may be used a minute; without it, what the policy says."
-)
 format_option = click.option(
     "--format",
     "form",
@@ -60,7 +57,9 @@ def api_key_command() -> None:
     metavar="WHEN",
     help="90d, a date (UTC) or a time; without it never, unless a policy says so.",
 )
-@rate_option
+@click.option(
+    "--rate-limit", metavar="N", help="How often it may be used a minute; without it, what the policy says."
+)
 @format_option
 @json_option
 @with_client

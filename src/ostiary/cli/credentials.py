@@ -122,7 +122,7 @@ def update(
         access_level=access_level,
         scopes=scopes,
         resources=resources,
-        rate_limit=uses(rate_limit) if rate_limit not in (None, "none") else rate_limit,
+        rate_limit=None if rate_limit in (None, "none") else uses(rate_limit),
     )
     if rate_limit == "none":
         body["rate_limit"] = None

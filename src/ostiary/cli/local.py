@@ -51,11 +51,14 @@ def load(file: Path | None, **command_line: Any) -> Loaded:
 @settings_options
 @click.option("--host", help="The address to bind. Default: 127.0.0.1 and ::1.")
 @click.option("--port", type=int, help="The port to bind. Default: 8080.")
-@click.option("--workers", type=int, help="Processes that answer requests. Default: 1.")
+@click.option("--workers", type=int, help="Processes that answer requests (OSTIARY_WORKERS). Default: 1.")
 def serve_command(
     file: Path | None, data: Path | None, host: str | None, port: int | None, workers: int | None
 ) -> int:
-    """Start the service. SIGTERM finishes what is in flight and exits 0."""
+    """Start the service. SIGTERM finishes what is in flight and exits 0.
+
+    All other settings come from the environment (OSTIARY_…) or the file; `ostiary config` shows them all.
+    """
     from ostiary import logs
     from ostiary.http.processes import serve
 

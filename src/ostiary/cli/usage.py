@@ -1,5 +1,6 @@
 """`ostiary usage`"""
 
+import shutil
 import sys
 from typing import Any
 
@@ -7,10 +8,12 @@ import click
 
 from ostiary.cli import completion
 from ostiary.cli.terminal import (
+    NARROW_CELL,
     Column,
     find_account,
     json_option,
     moment,
+    show_fields,
     show_json,
     show_table,
     with_client,
@@ -19,6 +22,8 @@ from ostiary.client.api import Client
 
 BAR = 24
 """Characters of the longest bar."""
+LEAST_BAR = 8
+"""And of the longest where there is little room."""
 
 
 @click.command("usage")
@@ -81,43 +86,52 @@ def usage_command(
             err=not sys.stdout.isatty(),
         )
         return
+    rows = [_row(each, interval) for each in [*found["data"], totals]]
+    columns = [Column("FROM", whole=True), Column("ACCEPTED", whole=True), Column("REFUSED", whole=True)]
+    if not sys.stdout.isatty():
+        show_table(rows, [*columns, Column("WHY")], "")
+        return
+    # What is short of room is the bar, then the reasons: those of all lines together stand below once more.
+    numbers = sum(max(len(row[i]) for row in [[each.title for each in columns], *rows]) + 2 for i in range(3))
+    room = shutil.get_terminal_size().columns - numbers
+    why = max(len("WHY"), *(len(row[-1]) for row in rows))
+    longest = max(LEAST_BAR, min(BAR, room - why - 2))
     most = max(each["accepted"] + _sum(each) for each in found["data"])
+    bars = [_bar(each["accepted"], _sum(each), most, longest) for each in found["data"]]
     show_table(
-        [_row(each, interval, most) for each in found["data"]] + [_row(totals, interval, 0)],
+        [[*row[:3], bar, row[3]] for row, bar in zip(rows, [*bars, ""], strict=True)],
         [
-            Column("FROM", whole=True),
-            Column("ACCEPTED", whole=True),
-            Column("REFUSED", whole=True),
-            *([Column("BAR", whole=True, spare=2)] if sys.stdout.isatty() else []),
-            Column("WHY", spare=1),
+            *columns,
+            Column("BAR", whole=True, spare=2),
+            Column("WHY", spare=1, least=max(NARROW_CELL, min(why, room))),
         ],
         "",
     )
+    if why > room:
+        show_fields([("Refused", rows[-1][-1])])
 
 
-def _row(each: dict[str, Any], interval: str, most: int) -> list[str]:
-    """A line of the table; that of the sums, which begin nowhere, has no bar."""
+def _row(each: dict[str, Any], interval: str) -> list[str]:
+    """A line of the table; that of the sums begins nowhere."""
     begins = each.get("from")
     width = 10 if interval == "day" else 16
-    cells = [
+    reasons = sorted(each["refused"].items(), key=lambda item: -item[1])
+    return [
         "total" if begins is None else begins[:width].replace("T", " "),
         str(each["accepted"]),
         str(_sum(each)),
+        ", ".join(f"{reason} {number}" for reason, number in reasons),
     ]
-    if sys.stdout.isatty():
-        cells.append("" if begins is None else _bar(each["accepted"], _sum(each), most))
-    reasons = sorted(each["refused"].items(), key=lambda item: -item[1])
-    return [*cells, ", ".join(f"{reason} {number}" for reason, number in reasons)]
 
 
 def _sum(each: dict[str, Any]) -> int:
     return sum(each["refused"].values())
 
 
-def _bar(accepted: int, refused: int, most: int) -> str:
+def _bar(accepted: int, refused: int, most: int, longest: int) -> str:
     """Full blocks for what was accepted, light ones for what was refused; whatever happened is seen."""
-    return "█" * _length(accepted, most) + "░" * _length(refused, most)
+    return "█" * _length(accepted, most, longest) + "░" * _length(refused, most, longest)
 
 
-def _length(number: int, most: int) -> int:
-    return max(1, number * (BAR - 1) // most) if number else 0
+def _length(number: int, most: int, longest: int) -> int:
+    return max(1, number * (longest - 1) // most) if number else 0

@@ -37,7 +37,8 @@ from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
-from ostiary.http.metrics import Metrics, page
+from ostiary.http.metrics import Metrics
+from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.rates import Rates
 from ostiary.storage.volatile import Counts, Facts
 
@@ -108,7 +109,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         _Plain("/openapi.json", openapi.document, methods=["GET"]),
         _Plain("/healthz", _healthz, methods=["GET"]),
         _Plain("/readyz", _readiness(opened, facts), methods=["GET"]),
-        _Plain("/metrics", page(metrics, settings.metrics), methods=["GET"]),
+        _Plain("/metrics", metrics_handler(metrics, settings.metrics), methods=["GET"]),
         *manual.ROUTES,
     )
     door = Door(

@@ -165,7 +165,7 @@ class HotPath:
         if verdict.standing is not None and verdict.valid:
             told = rates.with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
         else:
-            told = orjson.dumps(telling.verify_body(verdict))
+            told = rates.with_rate_limit(orjson.dumps(telling.verify_body(verdict)), rates.refusing(permit))
         return VERDICT_HEAD % len(told) + told
 
     def _capabilities(self, headers: Headers, origin: Origin, find: Find) -> bytes:

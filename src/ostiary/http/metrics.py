@@ -31,6 +31,8 @@ BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where the library finds the directory that the processes share."""
 _FILES: Final = {
+    # Bytes: several times what all routes and outcomes take. Beyond them the library lets a file grow without reserving
+    # the disk, and a full one would kill the process after all.
     "counter": 256 * 1024,
     "histogram": 512 * 1024,
     "gauge_livesum": 64 * 1024,
@@ -71,7 +73,7 @@ class Metrics:
             _make_room(Path(self._shared))
         # What is shared is collected from the files, and not from this registry.
         self._registry = CollectorRegistry()
-        self._flushed: dict[str, dict[Any, int]] = {}
+        self._flushed: dict[Counter, dict[Any, int]] = {}
         self._flushing = threading.Lock()
         self._define()
 
@@ -91,7 +93,8 @@ class Metrics:
         )
         self._requests = counter(
             "requests_total",
-            "Requests to all other addresses, by method, route template and class of status.",
+            "Requests to all other addresses, and to those that judge if they failed (5xx), by method, route template "
+            "and class of status.",
             "method",
             "route",
             "status",
@@ -131,7 +134,7 @@ class Metrics:
         ).set(1)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that is not the hot path's. `route` is a template, never a path."""
+        """Count a request that is not the hot path's, or a fault of that. `route` is a template, never a path."""
         method = method if method in METHODS else "other"
         self._requests.labels(method, route, f"{status // 100}xx").inc()
         self._durations.labels(method, route).observe(seconds)
@@ -139,18 +142,18 @@ class Metrics:
     def flush(self) -> None:
         """Publish what was counted since the last time; once a second."""
         with self._flushing:
-            self._add(self._checks, "checks", self._counts.totals())
-            self._add(self._errors, "errors", {(name,): n for name, n in tuple(self._store.errors.items())})
-            self._add(self._misses, "misses", {(): self._facts.misses})
-            self._add(self._looks, "looks", {(): self._facts.looks})
+            self._add(self._checks, self._counts.totals())
+            self._add(self._errors, {(name,): n for name, n in tuple(self._store.errors.items())})
+            self._add(self._misses, {(): self._facts.misses})
+            self._add(self._looks, {(): self._facts.looks})
             self._standings.set(len(self._facts))
             age = self._facts.age()
             self._looked_at.set(0 if age == float("inf") else self._now() - age)
             self._waiting.set(self._counts.waiting())
             self._open.set(self.connections())
 
-    def _add(self, counter: Counter, name: str, totals: Mapping[Any, int]) -> None:
-        before = self._flushed.setdefault(name, {})
+    def _add(self, counter: Counter, totals: Mapping[Any, int]) -> None:
+        before = self._flushed.setdefault(counter, {})
         for labels, total in totals.items():
             more = total - before.get(labels, 0)
             if more > 0:
@@ -191,7 +194,7 @@ def _make_room(directory: Path) -> None:
         values.ValueClass = values.MutexValue
 
 
-def page(metrics: Metrics, readers: tuple[Network, ...]) -> Any:
+def handler(metrics: Metrics, readers: tuple[Network, ...]) -> Any:
     """The handler of `/metrics`. For everybody else there is nothing at that address."""
 
     async def answer(request: Request) -> Response:

@@ -121,6 +121,11 @@ def rate_limit_json(permit: Permit | None) -> RateLimitJson | None:
     return {"limit": permit.limit, "remaining": permit.remaining, "reset": permit.reset}
 
 
+def refusing(permit: Permit | None) -> Permit | None:
+    """The permit of a use that is over its limit: an API that asked can say when to come again."""
+    return None if permit is None or permit.allowed else permit
+
+
 def with_rate_limit(body: bytes, permit: Permit | None) -> bytes:
     """The JSON of a verdict with its `rate_limit`, which is null in `body`. Inside of a string a quote is escaped."""
     if permit is None:

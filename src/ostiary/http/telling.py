@@ -56,7 +56,10 @@ class SupersededJson(TypedDict):
 
 
 class VerdictJson(TypedDict):
-    """Whether the credential is good, here and for this. If not, all but the first three members are null."""
+    """Whether the credential is good, here and for this. If not, all but the first three members are null.
+
+    For `rate_limited` the limit is told as well.
+    """
 
     valid: bool
     code: Code

@@ -72,7 +72,10 @@ def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
         raise invalid("/since", "invalid", "must not lie after until")
     most = LONGEST[wanted.interval]
     if end - begin > most * length:
-        raise invalid("/since", "invalid", f"must not lie more than {most} {wanted.interval}s before until")
+        detail = f"must not lie more than {most} {wanted.interval}s before the end"
+        if wanted.interval == "hour":
+            detail += f"; with the interval day it may be {LONGEST['day']} days"
+        raise invalid("/since", "invalid", detail)
     stretches = {at: Numbers() for at in range(begin, end, length)}
     total = Numbers()
     for at, outcome, number in rows.by_time(tx, caller.organization_id, subject, begin, end, length):

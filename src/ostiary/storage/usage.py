@@ -31,6 +31,7 @@ def by_time(
     tx: Tx, organization_id: str, subject_id: str, since: Instant, until: Instant, length: int
 ) -> list[tuple[Instant, str, int]]:
     """(beginning, outcome, number) of each stretch of this length, which divides a day or is one, from 1970 on."""
+    # Not a parameter: PostgreSQL would not see that what is selected is what is grouped by.
     size = sa.literal_column(str(length), sa.BigInteger)
     begins = (table.c.hour - table.c.hour % size).label("begins")
     statement = sa.select(begins, table.c.outcome, sa.func.sum(table.c.number).label("number"))

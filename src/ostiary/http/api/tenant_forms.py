@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from ostiary.core.instant import duration_from_text, duration_to_text, text_or_none, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
 from ostiary.core.permission import MAX_LIFETIME, Policy
-from ostiary.core.rate import MAX_RATE
+from ostiary.core.rate import MAX_RATE, rate_of
 from ostiary.http.api.forms import (
     DURATION,
     Description,
@@ -44,9 +44,9 @@ def _number(value: Any) -> Any:
 
 
 def _rate(value: Any) -> Any:
-    if value is None or value == "none" or (type(value) is int and 1 <= value <= MAX_RATE):
-        return value
-    raise ValueError(f"must be a whole number from 1 to {MAX_RATE}, or none")
+    if value is not None and value != "none":
+        rate_of(value if type(value) is int else 0)
+    return value
 
 
 def _length(value: Any) -> Any:

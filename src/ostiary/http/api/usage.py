@@ -74,7 +74,9 @@ def get_usage(
     ] = None,
     interval: Annotated[
         str | None,
-        Query(description="At most 744 hours or 90 days are told at once."),
+        Query(
+            description=f"At most {usage.LONGEST['hour']} hours or {usage.LONGEST['day']} days are told at once."
+        ),
         WithJsonSchema({"type": "string", "enum": list(usage.LENGTHS), "default": "hour"}),
     ] = None,
 ) -> Answer[UsageJson]:
