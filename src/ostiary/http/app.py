@@ -39,7 +39,8 @@ from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics, page
 from ostiary.http.rates import Rates
-from ostiary.storage.volatile import Counts, Facts
+from ostiary.storage.counts import Counts
+from ostiary.storage.volatile import Facts
 
 ROOMS = (
     organizations,

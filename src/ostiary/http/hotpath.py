@@ -23,7 +23,8 @@ from ostiary.http import messages, rates, telling
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
-from ostiary.storage.volatile import ABSENT, Counts, Facts, Handle, Mark, Occasion
+from ostiary.storage.counts import Counts, Mark, Occasion
+from ostiary.storage.volatile import ABSENT, Facts, Handle
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
