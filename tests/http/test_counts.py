@@ -11,7 +11,6 @@ from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter
 from ostiary.storage.store import Tx
-from ostiary.storage.volatile import Counts, Occasion
 from tests.cast import NOON, Front
 from tests.http.test_verify import never_made, wrong_secret
 
@@ -167,19 +166,33 @@ def test_refusals_of_one_address_are_one_event(front: Front) -> None:
     assert [each for each in counted(front) if each["credential"] is None] == [expected]
 
 
-def test_what_waits_to_be_written_is_bounded() -> None:
-    """P5, P20 break: refusals from ever new addresses fill the memory, or the ones beyond the bound are lost."""
-    counts = Counts(capacity=10)
-    for number in range(1_000):
-        counts.add(Occasion(False, "unknown", f"198.51.{number // 256}.{number % 256}", "api"), NOON + number)
-    assert counts.waiting() == 11
-    assert counts.totals() == {("api", "unknown"): 1_000}
-    taken = counts.take()
-    assert sum(count.number for count in taken.values()) == 1_000
-    counts.give_back(taken)
-    assert counts.waiting() == 11
-    together = counts.take()[Occasion(False, "unknown", None, "api", display="many")]
-    assert (together.number, together.first, together.last) == (990, NOON + 10, NOON + 999)
+@pytest.mark.promise("P20")
+def test_a_flood_of_questions_hides_nobody_and_fills_no_disk(front: Front) -> None:
+    """P5, P20 break: who asks with ever new addresses fills the disk, or another customer's uses are not told."""
+    house = front.house
+    key = house.key(house.account())
+    front.ask("GET", "/v1/capabilities", key=key.secret.reveal())
+    front.write_counts()
+    for number in range(400):
+        front.verify("x", key=house.charlie_key, ip=f"10.0.{number // 256}.{number % 256}")
+        front.verify(never_made(), key=house.charlie_key, ip=f"2001:db8::{number:x}")
+    for _ in range(3):
+        front.ask("GET", "/v1/capabilities", key=key.secret.reveal())
+    front.write_counts()
+    (used,) = [each for each in counted(front) if each["credential"] == key.listed.credential.id][1:]
+    assert (used["count"], used["address"], used["reason"]) == (3, "192.0.2.1", "valid")
+
+    def told(tx: Tx) -> list[tuple[str | None, str, int]]:
+        rows = tx.execute(tables.audit_events.select())
+        refused = [each for each in rows if each.action == "credential.refused"]
+        assert {each.organization_id for each in refused} == {house.umbrella.id}
+        return [(each.address, each.reason, each.details["count"]) for each in refused]
+
+    found = house.store.read(told)
+    assert sum(number for _, _, number in found) == 800
+    assert len(found) == 301
+    assert ("2001:db8::/64", "unknown", 400) in found
+    assert (None, "malformed", 101) in found
 
 
 def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> None:

@@ -298,7 +298,8 @@ from ostiary.http import metrics
 from ostiary.http.metrics import Metrics
 from ostiary.storage import engines
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import ChangeNumber, Counts, Facts, Occasion
+from ostiary.storage.counts import Counts, Occasion
+from ostiary.storage.volatile import ChangeNumber, Facts
 from ostiary.core.installation import Installation
 from ostiary.core.keyring import derive
 from tests.cast import MASTER_KEY, NOON, Clock, Entropy

@@ -10,7 +10,7 @@ from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.rotation import Rotation
-from ostiary.storage.volatile import Count, Occasion
+from ostiary.storage.counts import Count, Occasion
 from tests.cast import NOON, House
 from tests.services.questions import events, refused, verdict
 

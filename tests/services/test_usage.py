@@ -15,8 +15,8 @@ from ostiary.services.minting import CredentialSpec
 from ostiary.services.usage import Numbers, Report, Wanted
 from ostiary.storage import tables
 from ostiary.storage import usage as rows
+from ostiary.storage.counts import Count, Occasion
 from ostiary.storage.store import Tx
-from ostiary.storage.volatile import Count, Occasion
 from tests.cast import NOON, House
 from tests.services.questions import refused
 

@@ -16,7 +16,7 @@ from ostiary.services import credentials
 from ostiary.storage import directory, engines, volatile
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import ABSENT, Counts, Facts, Occasion
+from ostiary.storage.volatile import ABSENT, Facts
 from tests.cast import Entropy, Front, House
 from tests.watch import statements
 
@@ -69,24 +69,6 @@ def facts_of(house: House, flight: Flight | None = None, **limits: Any) -> Facts
 
 def unknown(number: int) -> str:
     return secret.access_id(Entropy(number)(16))
-
-
-def occasion(number: int, reason: str = "unknown") -> Occasion:
-    return Occasion(False, reason, f"192.0.2.{number}", "verify")
-
-
-def test_counts_are_bounded_and_lose_nothing() -> None:
-    """P20 breaks: failures from many addresses fill the memory, or are not counted at all."""
-    counts = Counts(capacity=10)
-    for round_ in range(5):
-        for number in range(100):
-            counts.add(occasion(number), round_)
-        counts.give_back(counts.take())
-    kept = counts.take()
-    assert len(kept) <= 11
-    assert sum(count.number for count in kept.values()) == 500
-    assert {count.first for count in kept.values()} == {0}
-    assert {count.last for count in kept.values()} == {4}
 
 
 def test_those_who_wait_for_a_look_share_it(front: Front) -> None:

@@ -105,7 +105,7 @@ def client_address(
 def neighbourhood(address: Address | None) -> str:
     """Whose failures are counted together: those of an IPv4 address, of an IPv6 /64, or of all that are undetermined."""
     if isinstance(address, IPv6Address):
-        return f"{int(address) >> 64:x}::/64"
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
     return str(address)
 
 

@@ -40,7 +40,8 @@ from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.rates import Rates
-from ostiary.storage.volatile import Counts, Facts
+from ostiary.storage.counts import Counts
+from ostiary.storage.volatile import Facts
 
 ROOMS = (
     organizations,

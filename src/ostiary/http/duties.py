@@ -20,8 +20,9 @@ from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import answers, changes, engines, usage
+from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import Counts, Facts
+from ostiary.storage.volatile import Facts
 
 ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10

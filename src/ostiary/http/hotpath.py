@@ -24,8 +24,9 @@ from ostiary.http.finding import Cold, Find, InDatabase, InMemory
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
+from ostiary.storage.counts import Counts, Mark, Occasion
 from ostiary.storage.standings import Handle
-from ostiary.storage.volatile import Counts, Facts, Mark, Occasion
+from ostiary.storage.volatile import Facts
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"

@@ -21,8 +21,9 @@ from starlette.responses import Response
 
 from ostiary.core.address import Network, trusts
 from ostiary.http.messages import Headers
+from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import Counts, Facts
+from ostiary.storage.volatile import Facts
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Any other is one label: a method may be any word that somebody thinks of."""

@@ -10,8 +10,8 @@ from ostiary.storage import audit as rows
 from ostiary.storage import directory, generations
 from ostiary.storage import usage as usage_rows
 from ostiary.storage.audit import Filter, Recorded
+from ostiary.storage.counts import Count, Occasion
 from ostiary.storage.store import Tx
-from ostiary.storage.volatile import Count, Occasion
 
 
 def event_of(

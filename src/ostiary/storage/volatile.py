@@ -1,4 +1,4 @@
-"""What may be lost: the cache of facts, and counts that wait to be written.
+"""What may be lost: the cache of facts.
 
 Facts are cached, never verdicts. All workers of one `serve` map one small file; whoever commits a change
 raises the number in it before it answers, and a worker that sees another number than its own reads the
@@ -10,14 +10,13 @@ import mmap
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from ostiary.core.access_rule import AccessRule, read_rule
-from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
@@ -294,121 +293,3 @@ class Facts:
             self._projects.clear()
             self._applied.clear()
             self._installed = None
-
-
-@dataclass(slots=True)
-class Count:
-    """How often something happened since it was last written, and when."""
-
-    number: int = 0
-    first: Instant = 0
-    last: Instant = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """A use or refusal of a presented credential, as the audit log tells them apart.
-
-    Without an `access_id` nothing that was presented is known.
-    """
-
-    accepted: bool
-    reason: str
-    address: str | None
-    via: str
-    organization_id: str | None = None
-    credential_id: str | None = None
-    access_id: str | None = None
-    rotated: bool = False
-    """Whether another secret has taken the place of the one that was presented."""
-    credential: str = ""
-    """How the credential reads: name and last six characters."""
-    display: str = "unknown"
-    """How its owner reads."""
-    actor_type: str = "unknown"
-    actor_id: str | None = None
-
-
-Mark = tuple[str | bool | None, ...]
-"""A short name of an occasion, made for every request; the occasion itself is told once."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """Uses and refusals in memory until they are written, every some seconds; a crash loses at most those.
-
-    Bounded: past `capacity` different occasions, further ones are counted together by reason.
-    """
-
-    capacity: int = 20_000
-    _counts: dict[Occasion, Count] = field(default_factory=dict)
-    _marked: dict[Mark, Count] = field(default_factory=dict)
-    _taken: dict[tuple[str, str], int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def again(self, mark: Mark, now: Instant) -> bool:
-        """Count once more what was counted under this mark since the last writing; False: not counted."""
-        with self._lock:
-            count = self._marked.get(mark)
-            if count is None:
-                return False
-            count.number += 1
-            if now > count.last:
-                count.last = now
-            return True
-
-    def add(self, occasion: Occasion, now: Instant, mark: Mark | None = None) -> None:
-        """Count an occasion, and know it by its mark from now on."""
-        with self._lock:
-            count = self._merge(occasion, Count(1, now, now))
-            if mark is not None and len(self._marked) < self.capacity:
-                self._marked[mark] = count
-
-    def take(self) -> dict[Occasion, Count]:
-        """Everything counted so far; counting begins anew."""
-        with self._lock:
-            taken, self._counts = self._counts, {}
-            self._marked.clear()
-        _tally(self._taken, taken.items(), 1)
-        return taken
-
-    def give_back(self, taken: dict[Occasion, Count]) -> None:
-        """What could not be written is counted again, within the same bound."""
-        _tally(self._taken, taken.items(), -1)
-        with self._lock:
-            for occasion, count in taken.items():
-                self._merge(occasion, count)
-
-    def totals(self) -> dict[tuple[str, str], int]:
-        """How often each (via, reason) was counted since the start, written or not.
-
-        Worked out when it is asked for, so that counting pays nothing for it. To be asked by the thread that takes.
-        """
-        totals = dict(self._taken)
-        with self._lock:
-            waiting = list(self._counts.items())
-        _tally(totals, waiting, 1)
-        return totals
-
-    def waiting(self) -> int:
-        """Different occasions that wait to be written."""
-        return len(self._counts)
-
-    def _merge(self, occasion: Occasion, count: Count) -> Count:
-        present = self._counts.get(occasion)
-        if present is None and len(self._counts) >= self.capacity:
-            occasion = Occasion(occasion.accepted, occasion.reason, None, occasion.via, display="many")
-            present = self._counts.get(occasion)
-        if present is None:
-            self._counts[occasion] = count
-            return count
-        present.number += count.number
-        present.first = min(present.first, count.first)
-        present.last = max(present.last, count.last)
-        return present
-
-
-def _tally(totals: dict[tuple[str, str], int], counted: Iterable[tuple[Occasion, Count]], sign: int) -> None:
-    for occasion, count in counted:
-        key = occasion.via, occasion.reason
-        totals[key] = totals.get(key, 0) + sign * count.number
