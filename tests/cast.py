@@ -125,7 +125,7 @@ def move_in(engines: Engines, data: Path, clock: Clock | None = None) -> House:
     """Initialise an empty, migrated database and let the cast move in."""
     clock = clock or Clock()
     number = ChangeNumber(data / "changes.number")
-    store = Store(engines, Installation(derive([MASTER_KEY])), clock, Entropy(), number.increase)
+    store = Store(engines, Installation(derive([MASTER_KEY])), clock, Entropy(), number.renew)
     begun = store.write_on((), installation.begin, SYSTEM_CALLER, "Acme", "alice@acme.test", "hash")
     alice = caller(begun.organization, begun.user_id, "alice@acme.test", "organization-admin", begun.key_id)
     bob_id = store.write(

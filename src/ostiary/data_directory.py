@@ -20,6 +20,8 @@ USES_FILE: Final = "uses.permits"
 FAILURES_FILE: Final = "failures.permits"
 METRICS_DIRECTORY: Final = "metrics"
 SERVING_FILE: Final = "serving.lock"
+NO_LINKS: Final = (CHANGES_FILE, USES_FILE, FAILURES_FILE, METRICS_DIRECTORY, SERVING_FILE)
+"""What is written to or emptied without a look at what is in it."""
 HOLD_SECONDS: Final = 2.0
 """How long the processes of a service that was killed may take to end."""
 
@@ -54,6 +56,11 @@ def prepare_data(settings: Settings, *, create: bool) -> None:
                 raise ConfigurationError(
                     Wrong("OSTIARY_DATA", str(data), "can be read by others; run `chmod 700` on it")
                 )
+        links = [str(data / name) for name in NO_LINKS if (data / name).is_symlink()]
+        if links:
+            raise ConfigurationError(
+                *(Wrong("OSTIARY_DATA", link, "is a link, and is not followed; remove it") for link in links)
+            )
     except OSError as error:
         raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), os_reason(error))) from None
 
@@ -63,7 +70,13 @@ def hold(data: Path) -> int:
 
     Two services would empty each other's figures, and each checkpoint a database that the other one writes to.
     """
-    held = os.open(data / SERVING_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = data / SERVING_FILE
+    try:
+        held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            Wrong("OSTIARY_DATA", str(lock), f"cannot be made or opened: {os_reason(error)}")
+        ) from None
     patience = time.monotonic() + HOLD_SECONDS
     while True:
         try:

@@ -8,6 +8,7 @@ import base64
 import shutil
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ostiary.config import Settings
-from ostiary.data_directory import DATABASE_FILE, MASTER_KEY_FILE
+from ostiary.data_directory import DATABASE_FILE, MASTER_KEY_FILE, METRICS_DIRECTORY, NO_LINKS, USES_FILE
 from ostiary.http.installation import open_installation, remember
 from ostiary.services import imports, installation
 from ostiary.services.callers import SYSTEM_CALLER
@@ -77,6 +78,18 @@ def link_master_key(directory: Path) -> None:
     path = directory / MASTER_KEY_FILE
     path.rename(directory / "elsewhere")
     path.symlink_to(directory / "elsewhere")
+
+
+def link(name: str) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        """A directory for `metrics`, and a file for the rest: what would be written to or emptied."""
+        elsewhere = directory / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "file").write_text("precious")
+        (directory / name).unlink(missing_ok=True)
+        (directory / name).symlink_to(elsewhere if name == METRICS_DIRECTORY else elsewhere / "file")
+
+    return spoil
 
 
 def sql(statement: str) -> Callable[[Path], None]:
@@ -157,6 +170,8 @@ CASES = [
     data("data missing", "does not exist", shutil.rmtree),
     data("data a file", "not a directory", replace_by_file),
     data("data empty", "ostiary init", lambda data: (data / DATABASE_FILE).unlink()),
+    *(data(f"{name} a link", f"{name}) is a link", link(name)) for name in NO_LINKS),
+    data("uses.permits a directory", "uses.permits) cannot be", lambda data: (data / USES_FILE).mkdir()),
     data("data open", "chmod 700", lambda data: data.chmod(0o755)),
     # Files and names
     toml("TOML unknown key", "issuers", f'issuers = "{PLANTED}"', "did you mean issuer"),
@@ -271,6 +286,21 @@ def test_a_port_in_use_is_wrong_configuration(good: Path, taken: int) -> None:
     done = servers.run_command("serve", "--data", str(good), "--port", str(taken), code=2)
     assert f"127.0.0.1:{taken}" in done.stderr
     assert "--port" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_disk_without_room_for_the_tables_does_not_start(good: Path, taken: int) -> None:
+    """P23 breaks: it starts, and its workers are killed by the first use of a page that has no room."""
+    size = (good / DATABASE_FILE).stat().st_size
+    assert size < 900_000
+    command = [*servers.OSTIARY, "serve", "--data", str(good), "--port", str(taken)]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1800 && exec "$@"', "sh", *command],
+        env=servers.clean_environment(), capture_output=True, text=True, timeout=servers.PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"OSTIARY_DATA ({good / USES_FILE}) cannot be made or opened: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 

@@ -1,6 +1,8 @@
 """P10 in the table: processes, threads, a full table, a clock put back and a crash let nothing more through."""
 
+import fcntl
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -269,3 +271,45 @@ def test_what_is_given_back_may_be_used_again(permits: Permits) -> None:
         assert permit.allowed
         permits.give_back("address", permit, NOON)
     assert uses(permits, "address", 50, NOON) == 50
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[int]:
+    """The table's lock in the hands of another process that was stopped."""
+    held = os.open(tmp_path / "permits", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    yield held
+    os.close(held)
+
+
+@pytest.mark.parametrize("limit", [1, 50, 1000])
+def test_a_process_stopped_with_the_lock_in_hand_stops_no_other(
+    stopped: int, permits: Permits, limit: int
+) -> None:
+    """P10 breaks: one frozen worker freezes all, for as long as it is; or it opens every limit."""
+    refused = permits.take("key", limit, NOON)
+    assert (refused.allowed, refused.remaining, refused.wait) == (False, 0, 1)
+    assert uses(permits, "key", limit, NOON) == 0
+    fcntl.flock(stopped, fcntl.LOCK_UN)
+    assert uses(permits, "key", limit, NOON) == limit
+
+
+def test_who_waited_in_vain_for_the_lock_does_not_wait_again(
+    stopped: int, permits: Permits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P10 breaks: while a worker is frozen, each request keeps the others for as long as one may wait."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert uses(permits, "key", 50, NOON) == 0
+    assert 0 < sum(pauses) < 0.05
+    fcntl.flock(stopped, fcntl.LOCK_UN)
+    assert uses(permits, "key", 50, NOON) == 50
+
+
+def test_a_permit_that_cannot_be_given_back_stays_used(tmp_path: Path, permits: Permits) -> None:
+    """P10 breaks: a look-up whose permit cannot be given back waits for a frozen worker, or changes its table."""
+    permit = permits.take("address", 50, NOON)
+    with (tmp_path / "permits").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        permits.give_back("address", permit, NOON)
+    assert uses(permits, "address", 50, NOON) == 49

@@ -1,10 +1,13 @@
 """What may be lost is bounded while it is kept; what everyone waits for is done once."""
 
+import fcntl
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from ostiary.services import credentials
 from ostiary.storage import directory, engines, volatile
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import ABSENT, Facts
+from ostiary.storage.volatile import ABSENT, ChangeNumber, Facts
 from tests.cast import Entropy, Front, House
 from tests.watch import statements
 
@@ -82,7 +85,7 @@ def test_those_who_wait_for_a_look_share_it(front: Front) -> None:
         inner()
 
     facts._look = look  # type: ignore[method-assign] # counted, not replaced
-    front.house.number.increase()
+    front.house.number.renew()
     barrier = threading.Barrier(6)
 
     def wait() -> None:
@@ -96,6 +99,49 @@ def test_those_who_wait_for_a_look_share_it(front: Front) -> None:
         thread.join()
     assert len(looks) == 1
     assert facts.current()
+
+
+@pytest.mark.promise("P1")
+def test_a_change_is_seen_by_all_and_waits_for_nobody(tmp_path: Path) -> None:
+    """P1 breaks: who revoked waits for a frozen process, or a change looks like one that was seen before."""
+    path = tmp_path / "number"
+    mine, others = ChangeNumber(path), ChangeNumber(path)
+    seen = {mine.read()}
+    with path.open("rb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        for number in range(100):
+            (mine, others)[number % 2].renew()
+            assert mine.read() == others.read()
+            seen.add(mine.read())
+    assert len(seen) == 101
+    # A restored or emptied file makes no number come again, as one that counts would.
+    os.pwrite(others._fd, bytes(8), 0)
+    mine.renew()
+    assert mine.read() not in seen
+    mine.close()
+    others.close()
+
+
+@pytest.mark.promise("P1")
+def test_threads_and_processes_that_change_at_once_are_all_seen(tmp_path: Path) -> None:
+    """P1 breaks: of two changes at the same moment, one leaves the number that a reader has seen."""
+    numbers = [ChangeNumber(tmp_path / "number") for _ in range(4)]
+    barrier = threading.Barrier(4)
+
+    def change(number: ChangeNumber) -> list[int]:
+        barrier.wait()
+        before = []
+        for _ in range(1000):
+            before.append(number.read())
+            number.renew()
+            assert number.read() != before[-1]
+        return before
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(change, numbers):
+            assert len(set(found)) == 1000
+    for number in numbers:
+        number.close()
 
 
 def test_many_who_ask_for_one_handle_make_one_look_up(sqlite_house: House) -> None:

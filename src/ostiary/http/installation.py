@@ -1,16 +1,20 @@
 """An installation's database: opened, made, recovered, brought up to date; and whether it is ready."""
 
+import contextlib
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
 
 from ostiary import data_directory
-from ostiary.config import ConfigurationError, Settings, Wrong
+from ostiary.config import ConfigurationError, Settings, Wrong, os_reason
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
@@ -35,6 +39,8 @@ from ostiary.storage.engines import Engines
 from ostiary.storage.permits import Permits
 from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.volatile import ChangeNumber, Facts
+
+Mapped = TypeVar("Mapped")
 
 MAX_CLOCK_DIFFERENCE = 1.0
 """Seconds that our clock may be from the database's."""
@@ -123,15 +129,27 @@ def open_installation(
         facts.get("channel_host", "localhost"),
         settings.policy(),
     )
-    number = ChangeNumber(settings.data / CHANGES_FILE)
-    store = Store(database, installed, clock, entropy, number.increase)
-    return Opened(
-        settings,
-        store,
-        number,
-        Permits(settings.data / USES_FILE, keyring.permits),
-        Permits(settings.data / FAILURES_FILE, keyring.permits),
-    )
+    with contextlib.ExitStack() as undo:
+        undo.callback(database.dispose)
+        number = _mapped(settings, CHANGES_FILE, ChangeNumber)
+        undo.callback(number.close)
+        uses = _mapped(settings, USES_FILE, partial(Permits, key=keyring.permits))
+        undo.callback(uses.close)
+        failures = _mapped(settings, FAILURES_FILE, partial(Permits, key=keyring.permits))
+        undo.pop_all()
+    store = Store(database, installed, clock, entropy, number.renew)
+    return Opened(settings, store, number, uses, failures)
+
+
+def _mapped(settings: Settings, name: str, opened: Callable[[Path], Mapped]) -> Mapped:
+    """A file of the data directory that all processes map. ConfigurationError where it cannot be had."""
+    path = settings.data / name
+    try:
+        return opened(path)
+    except OSError as error:
+        raise ConfigurationError(
+            Wrong("OSTIARY_DATA", str(path), f"cannot be made or opened: {os_reason(error)}")
+        ) from None
 
 
 def remember(opened: Opened) -> Opened:
@@ -144,15 +162,15 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Begi
     """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
     prepare_data(settings, create=True)
     keyring = derive(master_keys(settings, create=True))
+    number = _mapped(settings, CHANGES_FILE, ChangeNumber)
     database = connect(settings)
-    number = ChangeNumber(settings.data / CHANGES_FILE)
     try:
         # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
         if migrations.version(database) is None:
             migrations.upgrade(database)
         host = urlsplit(settings.public_url).hostname or "localhost"
         installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, settings.policy())
-        store = Store(database, installed, wall_clock, secrets.token_bytes, number.increase)
+        store = Store(database, installed, wall_clock, secrets.token_bytes, number.renew)
         return store.write_on((), installation.begin, SYSTEM_CALLER, name, email, hash_password(password))
     except DBAPIError as error:
         raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None

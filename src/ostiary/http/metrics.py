@@ -182,7 +182,7 @@ def _make_room(directory: Path) -> None:
             if path.exists():
                 continue  # of one that ended and had this number: what it counted stays
             new = path.with_suffix(".new")
-            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 os.posix_fallocate(fd, 0, size)
                 # Others read whatever is named so, and an empty file is none.

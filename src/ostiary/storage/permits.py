@@ -2,13 +2,14 @@
 
 A fixed table of open addressing. An entry is sixteen bytes: the fingerprint of a key, and where its next slot lies
 (`core.rate`). An entry whose slot has passed is free. Slots are taken under a lock; a process takes some at once
-(a lease) and spends those without one. A limit is never exceeded: where the table is full, keys share an entry.
+(a lease) and spends those without one. A limit is never exceeded: where the table is full, keys share an entry, and
+where the lock cannot be had, nothing is permitted.
 """
 
 import fcntl
-import mmap
 import os
 import threading
+import time
 from collections.abc import Iterator
 from hashlib import blake2b
 from operator import length_hint
@@ -17,12 +18,16 @@ from typing import Final
 
 from ostiary.core.instant import MINUTE, SECOND, Instant
 from ostiary.core.rate import SKEW, Permit, Rate, in_time, rate_of, refund, take, within_reach
+from ostiary.storage.mapped import map_file
 
 ENTRIES: Final = 65_536
 PROBES: Final = 8
 MAX_LEASES: Final = 20_000
 SHARED: Final = 0
 """The fingerprint of an entry that several keys share because there was no other one left."""
+PAUSES: Final = (0.0, *(0.000_02 * 2**n for n in range(11)))
+"""Seconds before each attempt at the lock, 41 ms in all. Counted in attempts: while all processes are throttled at once
+none goes by. Whoever has the lock needs it for some microseconds, so one who keeps it so long was stopped."""
 FURTHEST: Final = MINUTE + SECOND
 """How far away a slot can lie at most: a minute, and what rounding intervals up adds to it."""
 
@@ -31,16 +36,16 @@ class Permits:
     """The table of one file. Each process opens it for itself: a lock belongs to the open file, forks included."""
 
     def __init__(self, path: Path, key: bytes, entries: int = ENTRIES) -> None:
-        """`key`, up to 64 secret bytes: without it nobody can aim a name at somebody else's entry."""
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._fd).st_size != entries * 16:
-            # Whatever was in it: an entry in the wrong place is nobody's, and is free within a minute.
-            os.ftruncate(self._fd, entries * 16)
-        self._map = mmap.mmap(self._fd, entries * 16)
+        """`key`, up to 64 secret bytes: without it nobody can aim a name at somebody else's entry. OSError.
+
+        Whatever is in the file: an entry in the wrong place is nobody's, and is free within a minute.
+        """
+        self._fd, self._map = map_file(path, entries * 16)
         self._view = memoryview(self._map).cast("q")
         self._entries = entries
         self._hash = blake2b(key=key, digest_size=8)
         self._lock = threading.Lock()
+        self._stuck = False
         # The last answer from the table, with the slots in hand. An iterator's next value is one thread's only.
         self._leases: dict[str, tuple[int, Rate, Instant, Iterator[Instant]]] = {}
 
@@ -67,7 +72,10 @@ class Permits:
     def _take(self, name: str, fingerprint: int, rate: Rate, now: Instant) -> Permit:
         # A flock is the open file's: threads of one process would pass each other. A process that ends lets go of it.
         with self._lock:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if not self._attempt():
+                # Refused for a second, and nothing of it is remembered. To let a thread wait for longer, who asks would
+                # need a third answer, for a lock that is had at once unless another process was stopped just then.
+                return Permit(False, rate, now, now + rate.tolerance + 1)
             try:
                 at = self._place(fingerprint, now) + 1
                 first, count = take(rate, self._view[at], now)
@@ -80,15 +88,36 @@ class Permits:
         return Permit(count > 0, rate, now, tat, max(0, count - 1))
 
     def give_back(self, name: str, permit: Permit, now: Instant) -> None:
-        """Give back a permit that was not used after all. Only for limits that are not leased."""
+        """Give back a permit that was not used after all. Only for limits that are not leased.
+
+        Where the lock cannot be had, it stays used.
+        """
         fingerprint = self._fingerprint(name)
         slot = permit.tat - permit.rate.interval
         with self._lock:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if not self._attempt():
+                return
             try:
                 self._view[self._place(fingerprint, now) + 1] -= refund(permit.rate, slot, now)
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _attempt(self) -> bool:
+        """Whether the lock was had, and is to be let go of. It is the event loop that waits, so not for long.
+
+        Who waited in vain does not wait again until the lock was had once: else each request would.
+        """
+        for pause in PAUSES[:1] if self._stuck else PAUSES:
+            if pause:
+                time.sleep(pause)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            self._stuck = False
+            return True
+        self._stuck = True
+        return False
 
     def _fingerprint(self, name: str) -> int:
         hashed = self._hash.copy()

@@ -1,14 +1,12 @@
 """What may be lost: the cache of facts.
 
 Facts are cached, never verdicts. All workers of one `serve` map one small file; whoever commits a change
-raises the number in it before it answers, and a worker that sees another number than its own reads the
+changes the number in it before it answers, and a worker that sees another number than its own reads the
 `changes` table before it judges. So a revocation acknowledged anywhere on the node holds everywhere on it.
 """
 
-import fcntl
-import mmap
 import os
-import struct
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.storage import access_rules, changes, credentials, directory, imports, roles
+from ostiary.storage.mapped import map_file
 from ostiary.storage.standings import Handle, Standings
 from ostiary.storage.store import Store
 
@@ -36,24 +35,22 @@ class ChangeNumber:
     """A number in a file that all processes of a node map: reading it costs some tens of nanoseconds."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._fd).st_size < 8:
-            os.ftruncate(self._fd, 8)
-        self._map = mmap.mmap(self._fd, 8)
+        """OSError where the file cannot be had."""
+        self._fd, self._map = map_file(path, 8)
         self._view = memoryview(self._map).cast("Q")
-        # A flock belongs to the open file: threads of one process would pass each other.
-        self._lock = threading.Lock()
 
     def read(self) -> int:
         return self._view[0]
 
-    def increase(self) -> None:
-        with self._lock:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            try:
-                struct.pack_into("Q", self._map, 0, (self._view[0] + 1) % 2**64)
-            finally:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+    def renew(self) -> None:
+        """Make it another number than any that was there before.
+
+        Without a lock, for which one would wait between a commit and its answer. Who reads it asks only whether it is
+        the one that they saw before they last looked, and 64 random bits are not. Of two processes that write at once
+        the last one stays: who looked between the two writes looks once more. It is one store of eight aligned bytes,
+        so nobody reads half of it.
+        """
+        self._view[0] = secrets.randbits(64)
 
     def close(self) -> None:
         self._view.release()

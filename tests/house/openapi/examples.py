@@ -74,7 +74,7 @@ class Studio:
         number = ChangeNumber(self._directory / f"{seed}.number")
         clock = Clock(self._house.clock.now + HOUR)
         entropy = Entropy(int.from_bytes(seed.encode()))
-        store = Store(database, self._house.store.installation, clock, entropy, number.increase)
+        store = Store(database, self._house.store.installation, clock, entropy, number.renew)
         front = Front(
             replace(self._house, store=store, clock=clock, number=number),
             self._directory,
