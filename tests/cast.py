@@ -213,8 +213,9 @@ class Front:
         raw: bytes | None = None,
     ) -> Answer:
         """Send one request; `body` as JSON, or `raw` bytes as they are."""
-        fields = [("host", "localhost:8080")]
-        fields += list(headers.items()) if isinstance(headers, Mapping) else list(headers or ())
+        fields = list(headers.items()) if isinstance(headers, Mapping) else list(headers or ())
+        if not any(name == "host" for name, _ in fields):
+            fields.insert(0, ("host", "localhost:8080"))
         if key is not None:
             fields.append(("x-api-key", key))
         content = b""

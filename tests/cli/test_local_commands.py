@@ -97,6 +97,18 @@ def test_serve_says_where_and_ends_in_peace(how: signal.Signals, tmp_path: Path)
         assert service.log.read_text() == f"Ostiary is ready at http://localhost:{service.port}\n"
 
 
+@pytest.mark.parametrize("number", ["٣", "0", "-1", "1_0", " 3", "1.5", "1e1", ""])
+@pytest.mark.parametrize("option", ["--workers", "--port"])
+def test_a_number_is_written_in_plain_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, number: str
+) -> None:
+    """P23 breaks: an option is read more freely than the same setting in a file, so something else starts."""
+    assert run(["serve", "--data", str(tmp_path / "data"), option, number]) == 2
+    error = capsys.readouterr().err
+    assert option in error
+    assert "does not exist" not in error
+
+
 @pytest.mark.full
 def test_serve_on_a_taken_port_is_a_wrong_configuration(tmp_path: Path) -> None:
     """P23 breaks: a port in use is not exit 2 with the option that chooses another."""

@@ -93,7 +93,9 @@ def audit_events() -> str:
         "request's id, and of the details below those that there is something to say about. No event holds a secret.",
         "A change and its event are one transaction: where the event cannot be written, nothing is changed. Uses and "
         "refusals of presented credentials are counted in memory and written every ten seconds, one event for each "
-        "credential (or address) and reason, with `count`, `first` and `last`; a crash loses at most these ten seconds.",
+        "credential (or address) and reason, with `count`, `first` and `last`; a crash loses at most these ten seconds. "
+        "In that time at most 300 refusals of one organization are told with an address, and one in IPv6 as its /64; "
+        "further ones are told without. So are uses, past 100 addresses of one credential and 1,000 of one organization.",
         "`ostiary audit logs --filter CATEGORY`, or `GET /v1/audit-events?filter=`, gives one category.",
         *sections,
     )

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,9 @@ def test_the_form_that_is_asked_for(front: Front) -> None:
     asked = ask(front, accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert asked.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert asked.body.endswith(b"# EOF\n")
+    for version in ("abc", "x.0", "1.x"):
+        odd = ask(front, accept=f"application/openmetrics-text; version={version}")
+        assert (odd.status, odd.headers["content-type"]) == (200, plain.headers["content-type"])
 
 
 # Who may read it
@@ -279,6 +283,11 @@ def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: in
         ("forwarded", "for=127.0.0.1"),
         ("x-real-ip", "127.0.0.1"),
         ("via", "1.1 proxy"),
+        ("X_Forwarded_For", "203.0.113.7"),
+        ("Client-IP", "203.0.113.7"),
+        ("True-Client-IP", "203.0.113.7"),
+        ("CF-Connecting-IP", "203.0.113.7"),
+        ("X-Envoy-External-Address", "203.0.113.7"),
     ],
     ids=lambda field: field[0],
 )
@@ -287,6 +296,30 @@ def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str])
     assert ask(front, **{field[0]: field[1]}).status == 404
     # And a stranger cannot name an address that may.
     assert ask(front, "198.51.100.7", **{field[0]: field[1]}).status == 404
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("localhost:8080", 200),
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("keys.example.com", 200),
+        ("rebound.test:8080", 404),
+        ("keys.example.com.rebound.test", 404),
+        ("localhost@rebound.test", 404),
+        ("[::1", 404),
+        ("", 404),
+    ],
+)
+def test_a_page_that_a_browser_was_led_to_reads_nothing(
+    sqlite_house: House, tmp_path: Path, host: str, status: int
+) -> None:
+    """§8 breaks: a site whose name comes to mean this machine reads the figures by a visitor's browser."""
+    front = Front(sqlite_house, tmp_path, metrics="loopback, 10.0.0.0/8", issuer="https://keys.example.com")
+    with closing(front):
+        for peer, expected in ((LOOPBACK, status), ("::1", status), ("10.0.0.1", 200)):
+            assert ask(front, peer, host=host).status == expected
 
 
 # Over several processes
@@ -352,6 +385,22 @@ print(*(f"{oct(each.stat().st_mode & 0o777)} {each.stat().st_blocks * 512 >= eac
         for each in (data / "metrics").glob("*.db")), sep="\\n", end="\\0")
 """
 
+ONE_AFTER_ANOTHER = """
+for number in range(1, 7):
+    pid = os.fork()
+    if pid == 0:
+        mine = worker(number, number)
+        for each in range(40 * number):
+            mine.request("GET", f"/v1/{number}/{each}", 200, 0.003)  # more than fits into what is reserved
+        os._exit(0)
+    os.waitpid(pid, 0)
+    metrics.bury(pid)
+    for each in sorted((data / "metrics").iterdir()):
+        print(each.name, each.stat().st_blocks * 512 >= each.stat().st_size)
+print(end="\\0")
+print(worker(100, 0).told("")[0].decode())
+"""
+
 
 # No file can grow: as on a full disk, but for the number of the error.
 NO_ROOM = """
@@ -400,6 +449,21 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
     # For the owner only, and with room on the disk: a mapped page without any would kill the process.
     assert set(files.split("\n")) == {"0o600 True"}
     assert stat.S_IMODE((tmp_path / "metrics").stat().st_mode) == 0o700
+
+
+@pytest.mark.full
+@pytest.mark.promise("P20")
+def test_those_that_ended_take_no_more_room(tmp_path: Path) -> None:
+    """P20, §8 break: each worker that dies leaves files for ever, or what it counted is lost or doubled."""
+    files, text = run(ONE_AFTER_ANOTHER, tmp_path).split("\0")
+    assert files.splitlines() == ["counter_ended.db True", "histogram_ended.db True"] * 6
+    found = read(text)
+    assert sum(found["ostiary_checks_total"].values()) == 121
+    asked = {"method": "GET", "route": "/v1/projects"}
+    assert found["ostiary_requests_total"][labels(**asked, status="2xx")] == 121
+    assert found["ostiary_request_duration_seconds_bucket"][labels(**asked, le="0.005")] == 121
+    assert sum(found["ostiary_request_duration_seconds_count"].values()) == 121 + 40 * 21
+    assert found["ostiary_workers"] == {NONE: 1}
 
 
 @pytest.mark.full

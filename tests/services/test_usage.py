@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from ostiary.core.instant import DAY, HOUR, MINUTE, Instant
+from ostiary.core.instant import DAY, FIRST, HOUR, MINUTE, Instant
 from ostiary.core.permission import Caller
 from ostiary.services import audit, credentials, usage
 from ostiary.services.callers import SYSTEM_CALLER
@@ -167,6 +167,9 @@ def test_another_tenants_usage_is_not_there(house: House) -> None:
         ),
         ({"since": 0}, "/since", "more than 744 hours"),
         ({"until": HERE + 10**6 * DAY, "since": HERE}, "/since", "more than 744 hours"),
+        ({"until": FIRST}, "/until", "too early"),
+        ({"until": FIRST + 23 * HOUR}, "/until", "too early"),
+        ({"until": FIRST + 29 * DAY, "interval": "day"}, "/until", "too early"),
         ({"credential": "cred_1", "account": "sa_1"}, "/credential", "must not stand beside"),
     ],
     ids=str,

@@ -50,10 +50,12 @@ def load(file: Path | None, **command_line: Any) -> Loaded:
 @click.command("serve")
 @settings_options
 @click.option("--host", help="The address to bind. Default: 127.0.0.1 and ::1.")
-@click.option("--port", type=int, help="The port to bind. Default: 8080.")
-@click.option("--workers", type=int, help="Processes that answer requests (OSTIARY_WORKERS). Default: 1.")
+@click.option("--port", metavar="INTEGER", help="The port to bind. Default: 8080.")
+@click.option(
+    "--workers", metavar="INTEGER", help="Processes that answer requests (OSTIARY_WORKERS). Default: 1."
+)
 def serve_command(
-    file: Path | None, data: Path | None, host: str | None, port: int | None, workers: int | None
+    file: Path | None, data: Path | None, host: str | None, port: str | None, workers: str | None
 ) -> int:
     """Start the service. SIGTERM finishes what is in flight and exits 0.
 
@@ -71,7 +73,9 @@ def serve_command(
 @settings_options
 @click.option("--organization", metavar="NAME", help="The name of the operator's organization.")
 @click.option("--email", help="The first admin's address.")
-@click.option("--port", type=int, help="The port that the service will have, for the commands shown.")
+@click.option(
+    "--port", metavar="INTEGER", help="The port that the service will have, for the commands shown."
+)
 @click.option("--recover", is_flag=True, help="Make a new key and password for the first admin.")
 @json_option
 def init_command(
@@ -79,7 +83,7 @@ def init_command(
     data: Path | None,
     organization: str | None,
     email: str | None,
-    port: int | None,
+    port: str | None,
     recover: bool,
     as_json: bool,
 ) -> None:

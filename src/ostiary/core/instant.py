@@ -22,6 +22,10 @@ _DURATION = re.compile(r"([0-9]{1,7})(s|m|h|d)?")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
+FIRST: Instant = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""The first instant that has a text: the year 1."""
+
+
 def to_text(instant: Instant) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
     moment = _EPOCH + timedelta(microseconds=instant)

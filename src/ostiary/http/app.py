@@ -110,7 +110,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         _Plain("/openapi.json", openapi.document, methods=["GET"]),
         _Plain("/healthz", _healthz, methods=["GET"]),
         _Plain("/readyz", _readiness(opened, facts), methods=["GET"]),
-        _Plain("/metrics", metrics_handler(metrics, settings.metrics), methods=["GET"]),
+        _Plain("/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]),
         *manual.ROUTES,
     )
     door = Door(

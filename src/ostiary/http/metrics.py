@@ -4,22 +4,27 @@ Each process writes its figures into files of its own in the data directory, and
 Requests pay for none of it: what they count anyway is read once a second. No label says whose anything is.
 """
 
+import fcntl
 import os
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.mmap_dict import MmapedDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.core.address import Network, trusts
+from ostiary.core.address import Network, is_loopback_host, trusts
 from ostiary.http.messages import Headers
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
@@ -56,8 +61,53 @@ def share(directory: Path) -> None:
 
 
 def bury(pid: int) -> None:
-    """A process has ended: what it counted stays counted, what it was is no more."""
+    """A process has ended: what it counted stays counted, in one file of all that ended; what it was is no more."""
     multiprocess.mark_process_dead(pid, os.environ[SHARED])  # type: ignore[no-untyped-call] # the library's
+    directory = Path(os.environ[SHARED])
+    try:
+        # Whoever reads now would miss or double what is moved. Not waited for: the first process waits for nobody.
+        with _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for kind in ("counter", "histogram"):
+                _move(directory / f"{kind}_{pid}.db", directory / f"{kind}_ended.db")
+    except Exception as error:  # its figures stay where they are, and are read there
+        structlog.get_logger().warning("metrics of an ended process take room", error=type(error).__name__)
+
+
+def _move(file: Path, to: Path) -> None:
+    """Add the figures of one file to those of another, and remove it."""
+    if not file.exists():
+        return
+    if not to.exists():
+        file.rename(to)
+        return
+    library: Any = MmapedDict
+    figures = [(key, value) for key, value, _, _ in library.read_all_values_from_file(file)]
+    fd = os.open(to, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # Room for all of them before any is written: see `_make_room`.
+        with file.open("rb") as other:
+            used = [int.from_bytes(head, sys.byteorder) for head in (os.pread(fd, 4, 0), other.read(4))]
+        os.posix_fallocate(fd, 0, sum(used))
+    finally:
+        os.close(fd)
+    sums = library(to)
+    try:
+        for key, value in figures:
+            sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+    finally:
+        sums.close()
+    file.unlink()
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """Read the files of processes (LOCK_SH), or move figures between them (LOCK_EX)."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
 
 
 class Metrics:
@@ -166,12 +216,16 @@ class Metrics:
 
     def told(self, accept: str) -> tuple[bytes, str]:
         """The figures of all processes in the form that is asked for, and the name of that form."""
-        registry = self._registry
-        if self._shared is not None:
-            registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call] # likewise
-        encode, kind = choose_encoder(accept)
-        return encode(registry), kind
+        try:
+            encode, kind = choose_encoder(accept)
+        except TypeError:  # a version that is not made of numbers
+            encode, kind = choose_encoder("")
+        if self._shared is None:
+            return encode(self._registry), kind
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call] # likewise
+        with _locked(Path(self._shared), fcntl.LOCK_SH):
+            return encode(registry), kind
 
 
 def _make_room(directory: Path) -> None:
@@ -195,12 +249,30 @@ def _make_room(directory: Path) -> None:
         values.ValueClass = values.MutexValue
 
 
-def handler(metrics: Metrics, readers: tuple[Network, ...]) -> Any:
+_OF_PROXIES: Final = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"client-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"x-envoy-external-address",
+    }
+)
+"""Fields by which a proxy says that it asks for somebody else; and all that begin with `x-forwarded-`."""
+
+
+def handler(metrics: Metrics, readers: tuple[Network, ...], public_url: str) -> Any:
     """The handler of `/metrics`. For everybody else there is nothing at that address."""
+
+    public_host = urlsplit(public_url).hostname
 
     async def answer(request: Request) -> Response:
         peer = request.client.host if request.client else None
         if not trusts(peer, readers) or _was_passed_on(request.scope["headers"]):
+            raise HTTPException(404)
+        if _is_rebound(peer, request.headers.get("host", ""), public_host):
             raise HTTPException(404)
         content, kind = await run_sync(metrics.told, request.headers.get("accept", ""))
         return Response(content, headers={"content-type": kind, "cache-control": "no-store"})
@@ -210,7 +282,16 @@ def handler(metrics: Metrics, readers: tuple[Network, ...]) -> Any:
 
 def _was_passed_on(headers: Headers) -> bool:
     """Whether a proxy says that it asks for somebody else: then its own address opens nothing."""
-    return any(
-        name in (b"forwarded", b"via", b"x-real-ip") or name.startswith(b"x-forwarded-")
-        for name, _ in headers
-    )
+    names = {name.lower().replace(b"_", b"-") for name, _ in headers}
+    return not names.isdisjoint(_OF_PROXIES) or any(name.startswith(b"x-forwarded-") for name in names)
+
+
+def _is_rebound(peer: str | None, host: str, public_host: str | None) -> bool:
+    """Whether a browser on this machine asks for a page whose name was made to mean this machine."""
+    if peer is None or not is_loopback_host(peer):
+        return False
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return True
+    return not is_loopback_host(name) and name != public_host

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ostiary.core.instant import DAY, HOUR, Instant
+from ostiary.core.instant import DAY, FIRST, HOUR, Instant
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import invalid, not_found
 from ostiary.services import service_accounts
@@ -71,6 +71,8 @@ def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
     if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
         raise invalid("/since", "invalid", "must not lie after until")
     most = LONGEST[wanted.interval]
+    if begin < FIRST:
+        raise invalid("/until", "invalid", "lies too early")
     if end - begin > most * length:
         detail = f"must not lie more than {most} {wanted.interval}s before the end"
         if wanted.interval == "hour":
