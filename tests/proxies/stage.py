@@ -154,7 +154,7 @@ def exchange(port: int, raw: bytes, source: str = CLIENT) -> Message:
         reader = _Reader(connection)
         while True:
             answer = reader.message(bodiless=raw.startswith(b"HEAD "))
-            if not answer.first.startswith(b"HTTP/1.1 1"):
+            if answer.status == 101 or answer.status // 100 != 1:
                 return answer
 
 
@@ -222,10 +222,16 @@ def player(play: Play) -> Iterator[Player]:
 
 
 def serve(message: Message, connection: socket.socket) -> bool:
-    """The part of the service behind: it serves whatever it is asked."""
+    """The part of the service behind: it serves whatever it is asked, and changes the protocol at every offer."""
+    if message.values("upgrade"):
+        offered = message.values("upgrade")[0].encode("latin-1")
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + offered + b"\r\n\r\n"
+        )
+        return True  # what comes through the tunnel is remembered, too
     body = b"" if message.method == "HEAD" else b"served"
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + body)
-    return True
+    return "close" not in message.values("connection")
 
 
 # The proxies
@@ -289,8 +295,8 @@ def version(name: str) -> str:
 
 
 @contextlib.contextmanager
-def proxy(name: str, ostiary: int, service: int) -> Iterator[int]:
-    """The shipped files as they are, but for the ports; yields the port that clients use."""
+def proxy(name: str, ostiary: int, service: int, edited: Callable[[str], str] = str) -> Iterator[int]:
+    """The shipped files as they are, but for the ports and what `edited` makes of each; yields the port for clients."""
     program = _path_of(name)
     port = free_port()
     ports = {"8080": ostiary, "9000": service, "9080": port, "9081": free_port()}
@@ -298,7 +304,7 @@ def proxy(name: str, ostiary: int, service: int) -> Iterator[int]:
     home.chmod(0o755)
     try:
         for file in PROXIES[name].files:
-            text = (EXAMPLES / file).read_text("utf-8")
+            text = edited((EXAMPLES / file).read_text("utf-8"))
             text = re.sub(r"\b(8080|9000|9080|9081)\b", lambda found: str(ports[found[1]]), text)
             (home / file).write_text(text, "utf-8")
         with (home / "log").open("wb") as log:

@@ -195,6 +195,8 @@ ADDRESSES = [
     "X-Original-Forwarded-For: {}",
     "X-Envoy-External-Address: {}",
     "Client-IP: {}",
+    "Fastly-Client-IP: {}",
+    "CF-Connecting-IPv6: {}",
     "Connection: X-Forwarded-For\r\nX-Forwarded-For: {}",
 ]
 
@@ -219,6 +221,7 @@ def test_the_clients_address_is_what_the_proxy_saw(door: Door) -> None:
                 assert message.value("x-forwarded-for") in {"", "127.0.0.2"}
                 assert not message.values("forwarded")
                 assert not message.values("x-real-ip")
+                assert b"203.0.113.7" not in message.raw
 
 
 METHODS = ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "Get",
