@@ -83,7 +83,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 def test_a_table_of_another_size_is_not_cut(tmp_path: Path) -> None:
     """P11 breaks: a command of another version cuts the table that workers have mapped, which kills them."""
     running = Permits(tmp_path / "permits", KEY)
+    size = (tmp_path / "permits").stat().st_size
     Permits(tmp_path / "permits", KEY, 8).close()
+    assert (tmp_path / "permits").stat().st_size == size
     for number in range(100):
         assert running.take(f"key {number}", 1, NOON).allowed
     assert not running.take("key 0", 1, NOON).allowed
