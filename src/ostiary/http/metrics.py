@@ -54,7 +54,7 @@ def share(directory: Path) -> None:
     """
     directory.mkdir(mode=0o700, exist_ok=True)
     directory.chmod(0o700)
-    for file in directory.glob("*.db"):
+    for file in (*directory.glob("*.db"), *directory.glob("*.new")):
         file.unlink()
     os.environ[SHARED] = str(directory)
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call] # the library's
@@ -65,6 +65,8 @@ def bury(pid: int) -> None:
     multiprocess.mark_process_dead(pid, os.environ[SHARED])  # type: ignore[no-untyped-call] # the library's
     directory = Path(os.environ[SHARED])
     try:
+        for file in directory.glob(f"*_{pid}.new"):  # killed while it made room
+            file.unlink()
         # Whoever reads now would miss or double what is moved. Not waited for: the first process waits for nobody.
         with _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for kind in ("counter", "histogram"):
