@@ -42,11 +42,13 @@ def request(method: str, target: str, key: str, body: bytes, trailers: Lines) ->
 def exchange(port: int, raw: bytes) -> bytes:
     """Send what `request` made; everything that comes back until the stream or the connection ends."""
     received = b""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE, (CLIENT, 0)) as connection:
-        with contextlib.suppress(ConnectionError):
-            connection.sendall(raw)
-            while not _over(received) and (part := connection.recv(65536)):
-                received += part
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE, (CLIENT, 0)) as connection,
+        contextlib.suppress(ConnectionError),
+    ):
+        connection.sendall(raw)
+        while not _over(received) and (part := connection.recv(65536)):
+            received += part
     return received
 
 

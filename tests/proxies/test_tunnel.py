@@ -35,7 +35,9 @@ OFFERS = {
     "anything": ("Connection: Upgrade", "Upgrade: foo"),
     "Upgrade with an underscore": ("Connection: Upgrade", "Upgrade_: h2c", "HTTP2_Settings: AAMAAABk"),
 }  # fmt: skip
-UNJUDGED = f"DELETE /v1/secrets HTTP/1.1\r\nHost: agents.test\r\nX-Auth-Subject: {MARK}\r\nConnection: close\r\n\r\n"
+UNJUDGED = (
+    f"DELETE /v1/secrets HTTP/1.1\r\nHost: agents.test\r\nX-Auth-Subject: {MARK}\r\nConnection: close\r\n\r\n"
+)
 
 
 def converse(port: int, *parts: bytes) -> bytes:
