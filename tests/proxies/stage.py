@@ -105,7 +105,7 @@ class _Reader:
             body = self._chunks()
         elif b"content-length" in found:
             body = self._exactly(int(found[b"content-length"]))
-        elif first.startswith(b"HTTP/") and first.split(b" ")[1] not in (b"204", b"304", b"100"):
+        elif first.startswith(b"HTTP/") and first.split(b" ")[1] not in (b"204", b"304", b"100", b"101"):
             body = self._exactly(None)
         return Message(first, fields, body, self._read)
 
