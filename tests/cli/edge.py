@@ -87,12 +87,18 @@ def on_terminal(
     """Run `ostiary …` on a terminal of its own, typing `answer` when asked; exit code, and all that was shown."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    inherited = clean_environment()
+    for name in (
+        "COLUMNS",
+        "LINES",
+    ):  # of whoever runs the tests; they would count for more than the terminal
+        inherited.pop(name, None)
     process = subprocess.Popen(
         [sys.executable, "-c", _TAKE_TERMINAL, *OSTIARY, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env=clean_environment() | {"TERM": "xterm-256color"} | dict(environment),
+        env=inherited | {"TERM": "xterm-256color"} | dict(environment),
         start_new_session=True,
     )
     os.close(theirs)

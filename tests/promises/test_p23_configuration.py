@@ -111,7 +111,7 @@ CASES = [
     flag("port zero", "--port", "0", "1"),
     flag("port beyond", "--port", "65536", "65535"),
     flag("port negative", "--port", "-1", "not negative"),
-    flag("port a word", "--port", "http", "integer"),
+    flag("port a word", "--port", "http", "whole number"),
     toml("port a fraction", "--port", "port = 80.5", "whole number"),
     flag("host a name", "--host", "keys.example.com", "IP address"),
     flag("host with a zone", "--host", "fe80::1%eth0", "IP address"),

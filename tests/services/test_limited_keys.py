@@ -84,7 +84,7 @@ def test_what_holds_already_is_announced_before_it_is_acknowledged(house: House)
         house.store.write(work, house.alice, key)
         before = house.number.read()
         house.store.write(work, house.alice, key)
-        assert house.number.read() == before + 1, work
+        assert house.number.read() != before, work
 
 
 def test_a_key_that_is_narrowed_is_narrow_for_what_waits(house: House) -> None:

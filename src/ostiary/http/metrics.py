@@ -84,6 +84,9 @@ def _move(file: Path, to: Path) -> None:
         return
     library: Any = MmapedDict
     figures = [(key, value) for key, value, _, _ in library.read_all_values_from_file(file)]
+    if not figures:
+        file.unlink()
+        return
     fd = os.open(to, os.O_RDWR | os.O_CLOEXEC)
     try:
         # Room for all of them before any is written: see `_make_room`.
