@@ -162,7 +162,7 @@ def test_it_is_bounded_and_cannot_write(house: House) -> None:
     for statement, wanted in BOUNDS[house.store.engines.name]:
         for rows in (
             house.store.select(statement),
-            house.store.read(lambda tx: tx.select(statement)),  # noqa: B023
+            house.store.read(Tx.select, statement),
         ):
             assert [tuple(row) for row in rows] == [(wanted,)]
 

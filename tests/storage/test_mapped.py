@@ -12,7 +12,8 @@ from ostiary.storage.mapped import map_file
 from ostiary.storage.permits import Permits
 from ostiary.storage.volatile import ChangeNumber
 from tests.cast import NOON
-from tests.servers import PATIENCE
+from tests.conftest import unavailable
+from tests.servers import PATIENCE, UnavailableError
 
 pytestmark = pytest.mark.promise("P11")
 
@@ -58,7 +59,7 @@ def test_a_full_disk_is_an_error_and_no_signal(tmp_path: Path) -> None:
     """P11 breaks: a full disk kills the workers, instead of being told."""
     mounted = 'mount -t tmpfs -o size=64k tmpfs "$0"'
     if subprocess.run(["unshare", "-m", "sh", "-c", mounted, tmp_path], capture_output=True).returncode:
-        pytest.skip("a small disk can be mounted by root only")
+        unavailable(UnavailableError("a small disk can be mounted by root only"))
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", f'{mounted} && exec "$1" -c "$2" "$0"', tmp_path, sys.executable, FULL],
         capture_output=True,

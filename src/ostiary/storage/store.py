@@ -61,7 +61,7 @@ class Tx:
         result: Any = self._connection.execute(statement, rows)
         return result  # type: ignore[no-any-return] # SQLAlchemy's Result; a CursorResult for every statement of ours
 
-    def select(self, statement: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+    def select(self, statement: sa.Select[Any], /, **parameters: Any) -> Sequence[Any]:
         """The rows of a SELECT, as `Store.select` gives them."""
         return self.execute(statement, parameters).all()
 
