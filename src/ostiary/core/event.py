@@ -150,6 +150,25 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "A credential was presented and refused, counted over some seconds by credential or address and reason.",
         *_COUNTED,
     ),
+    "token.issued": _kind(
+        "auth",
+        "A credential was traded for an access token.",
+        "token",
+        "grant_type",
+        "client_id",
+        "scope",
+        "audience",
+        "expires_at",
+    ),
+    "token.revoked": _kind("auth", "An access token was revoked before it expired.", "token", "expires_at"),
+    "session.created": _kind("auth", "Somebody signed in: a session began.", "kind", "expires_at", "project"),
+    "session.revoked": _kind("auth", "A session was ended before it expired.", "because"),
+    "signing_key.created": _kind(
+        "access", "A key that signs tokens was made.", "purpose", "algorithm", "signs_from"
+    ),
+    "signing_key.revoked": _kind(
+        "access", "A signing key was revoked: nothing that it signed is believed from then on.", "purpose"
+    ),
     "request.refused": _kind(
         "auth", "A request to the management API was refused.", "method", "route", "status", "code"
     ),

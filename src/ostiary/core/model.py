@@ -8,13 +8,20 @@ from ostiary.core.address import Network
 from ostiary.core.instant import Instant
 from ostiary.core.permission import API_SCOPES, Scopes, narrow
 
-CredentialKind = Literal["api_key"]
+CredentialKind = Literal["api_key", "client_secret", "key_file"]
+TokenKind = Literal["access_token", "session"]
 OwnerKind = Literal["service_account", "user"]
 AccessLevel = Literal["full", "fine_grained"]
 CredentialStatus = Literal["active", "deactivated", "expired", "revoked"]
 
-KIND_NAMES = {"api_key": "API key"}
-"""How a credential's kind reads in a sentence."""
+KIND_NAMES = {
+    "api_key": "API key",
+    "client_secret": "client secret",
+    "key_file": "key file",
+    "access_token": "access token",
+    "session": "session",
+}
+"""How the kind of what was presented reads in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,8 @@ class Credential:
     last_used_at: Instant | None = None
     overlap: "Overlap | None" = None
     replaced_at: Instant | None = None
+    compat: str | None = None
+    """Of a key file: whose clients' way of signing is accepted beside the documented one (`google`)."""
 
     def status(self, now: Instant) -> CredentialStatus:
         return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
@@ -203,6 +212,30 @@ def _not_over(ends_at: Instant | None, ended_at: Instant | None, now: Instant) -
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """What was traded for a credential and stands for it: an access token or a session.
+
+    It dies with the credential that it came from, its origin, and may do no more than that one at the moment of use.
+    """
+
+    kind: TokenKind
+    id: str
+    """`jti` of an access token, id of a session."""
+    credential_id: str
+    scopes: Scopes
+    """Granted to it. With `api` all that its origin may do."""
+    audiences: tuple[str, ...]
+    """Whom it is meant for; the issuer stands for this service and whoever names no audience of their own."""
+    client_id: str
+    issued_at: Instant
+    expires_at: Instant
+    grant_id: str | None = None
+    """What else ends it: the token that it was exchanged for."""
+    project_id: str | None = None
+    """Of a session: what is meant where no project is named."""
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """The owner of a credential as a verdict sees it."""
 
@@ -254,6 +287,9 @@ class Standing:
     principal: Principal
     grants: tuple[Grant, ...]
     organization: Organization
+    public_key: bytes | None = None
+    """Of a key file: the public half (SubjectPublicKeyInfo, DER). The private one was never here."""
+    compat: str | None = None
     # What `allowed` worked out from the facts above, for the organization and for its projects. Most standings are
     # asked about one of both at most, so there is no dict (232 bytes) before it is needed.
     _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)

@@ -17,6 +17,10 @@ ACCESS_ID_LENGTH = 32
 RANDOM_LENGTH = 38
 CHECKSUM_LENGTH = 6
 SECRET_LENGTH = RANDOM_LENGTH + CHECKSUM_LENGTH
+CLIENT_SECRET = "secret_"
+SESSION = "session_"
+OTHER_PREFIXES = (CLIENT_SECRET, SESSION, "refresh_")
+"""How our other secrets begin. They are no API keys, whoever presents them as one."""
 MINT_ENTROPY = 16 + 48
 """Bytes that `mint` takes: 16 for the access id, 48 for the random part (the bias of the modulus is below 2⁻¹⁵⁰)."""
 

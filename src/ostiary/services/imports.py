@@ -14,6 +14,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey
 from ostiary.core.permission import Caller, require, require_operator
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
+from ostiary.core.secret import OTHER_PREFIXES
 from ostiary.services import minting, organizations, service_accounts
 from ostiary.services.audit import change
 from ostiary.services.minting import CredentialSpec, Owner
@@ -25,8 +26,8 @@ MAX_KEYS: Final = 5_000
 """Keys in one transaction."""
 MAX_PREFIXES: Final = 50
 MAX_ERRORS: Final = 100
-RESERVED: Final = ("secret_", "invite-", "eyJ")
-"""Forms of ours beside the installation's own prefixes: client secrets, invitations, tokens."""
+RESERVED: Final = (*OTHER_PREFIXES, "invite-", "eyJ")
+"""Forms of ours beside the installation's own prefixes: client secrets, sessions, invitations, tokens."""
 
 
 @dataclass(frozen=True, slots=True)

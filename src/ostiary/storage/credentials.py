@@ -186,6 +186,8 @@ _STANDING = (
         generations.c.last6,
         generations.c.digest,
         generations.c.pepper_id,
+        generations.c.public_key,
+        credentials.c.compat,
         organizations.c.id.label("organization_id"),
         organizations.c.slug,
         organizations.c.name.label("organization_name"),
@@ -333,4 +335,6 @@ def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Stan
             created_at=row.organization_created_at,
             suspended_at=row.suspended_at,
         ),
+        public_key=None if row.public_key is None else bytes(row.public_key),
+        compat=row.compat,
     )

@@ -90,7 +90,9 @@ class Tx:
             ) from error
 
     def changed(
-        self, kind: Literal["credential", "organization", "installation", "import"], subject_id: str
+        self,
+        kind: Literal["credential", "organization", "installation", "import", "token", "session"],
+        subject_id: str,
     ) -> None:
         """Note that what verdicts read has changed."""
         self.changed_anything = True

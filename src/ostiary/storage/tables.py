@@ -223,6 +223,7 @@ credentials = sa.Table(
     sa.Column("replaced_at", Instant),
     # Uses a minute; none: what the policy says.
     sa.Column("rate_limit", sa.Integer),
+    sa.Column("compat", sa.Text),
     sa.Index(None, "organization_id", "id"),
     sa.Index(None, "owner_id"),
 )
@@ -243,6 +244,8 @@ generations = sa.Table(
     sa.Column("superseded_at", Instant),
     sa.Column("ends_at", Instant),
     sa.Column("ended_at", Instant),
+    # Of a key file: SubjectPublicKeyInfo, DER. Its digest stands for it, so that no two credentials have one key.
+    sa.Column("public_key", sa.LargeBinary),
     sa.UniqueConstraint("credential_id", "number"),
     sa.Index(
         "uq_generations_current",
@@ -293,6 +296,66 @@ access_rules = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
 )
 
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    _id("kid"),
+    # What it signs: access_token, assertion, m2m. One key, one purpose, one algorithm.
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    # AES-GCM under the key `sealing_id`, which is derived from a master key and not in the database.
+    sa.Column("private_key", sa.LargeBinary, nullable=False),
+    sa.Column("sealing_id", Key, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    # Published before it signs, and believed until the last that it signed has expired.
+    sa.Column("signs_from", Instant, nullable=False),
+    sa.Column("believed_until", Instant),
+    sa.Column("revoked_at", Instant),
+)
+
+used_assertions = sa.Table(
+    "used_assertions",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("expires_at", Instant, nullable=False, index=True),
+    comment="Signed assertions that were used: each is accepted once, and forgotten when it has expired.",
+)
+
+revoked_tokens = sa.Table(
+    "revoked_tokens",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("expires_at", Instant, nullable=False, index=True),
+    sa.Column("revoked_at", Instant, nullable=False),
+    comment="Access tokens that were revoked by themselves, by their jti, until they would have expired.",
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    _id(),
+    _organization(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("owner_kind", sa.Text, nullable=False),
+    sa.Column("owner_id", Key, nullable=False),
+    # What it was bought with: it dies with that. No foreign key, for the session is listed after its credential.
+    sa.Column("credential_id", Key, nullable=False, index=True),
+    # The default target, if one was named.
+    sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
+    sa.Column("access_id", Key, nullable=False, unique=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("pepper_id", Key, nullable=False),
+    sa.Column("address", sa.Text),
+    sa.Column("user_agent", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False, index=True),
+    sa.Column("revoked_at", Instant),
+    sa.Index(None, "organization_id", "id"),
+    sa.Index(None, "owner_id"),
+)
+
 audit_events = sa.Table(
     "audit_events",
     metadata,
@@ -325,6 +388,6 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("at", Instant, nullable=False, index=True),
-    comment="What verdicts read and a cache may hold has changed: kind is credential, organization, installation or import.",
+    comment="What verdicts read and a cache may hold has changed: kind is credential, organization, installation, import, token or session.",
     sqlite_autoincrement=True,
 )
