@@ -17,7 +17,7 @@ ACCESS_ID_LENGTH = 32
 RANDOM_LENGTH = 38
 CHECKSUM_LENGTH = 6
 SECRET_LENGTH = RANDOM_LENGTH + CHECKSUM_LENGTH
-CLIENT_SECRET = "secret_"
+CLIENT_SECRET = "secret_"  # noqa: S105 - how one begins
 SESSION = "session_"
 OTHER_PREFIXES = (CLIENT_SECRET, SESSION, "refresh_")
 """How our other secrets begin. They are no API keys, whoever presents them as one."""

@@ -388,6 +388,7 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("at", Instant, nullable=False, index=True),
-    comment="What verdicts read and a cache may hold has changed: kind is credential, organization, installation, import, token or session.",
+    comment="What verdicts read and a cache may hold has changed: kind is credential, "
+    " organization, installation, import, token or session.",
     sqlite_autoincrement=True,
 )
