@@ -23,7 +23,7 @@ INSTALLATION = "http/installation.py"
 
 THIRD_PARTIES = {
     # Who a room may know beside the standard library. `client` and `cli` are what installs without [server].
-    "core": {"cryptography"},
+    "core": {"cryptography", "joserfc"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
     "http": {

@@ -1,0 +1,173 @@
+"""Signed JSON in compact form (RFC 7515, RFC 7519): read strictly, signed and verified by a library.
+
+What is said here holds for every token that anybody shows: one algorithm a key, and nothing in a header chooses
+another key, another algorithm or something to fetch. What claims have to say is for whoever asks.
+"""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from joserfc import jws
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jwa import JWSAlgModel
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+Algorithm = Literal["ES256", "EdDSA", "RS256"]
+PrivateKey = ECKey | OKPKey | RSAKey
+
+MAX_LENGTH: Final = 8 * 1024
+MIN_RSA_BITS: Final = 2048
+_KEYS: Final[dict[str, type[PrivateKey]]] = {"ES256": ECKey, "EdDSA": OKPKey, "RS256": RSAKey}
+# Whatever would change how the rest is to be read, or says where a key is.
+_REFUSED: Final = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc", "epk", "p2c"})
+_COMPACT: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_BRACKETS: Final = 64
+# RFC 9864 gave the one signature of an Ed25519 key a second name.
+_NAMES: Final = {"ES256": ("ES256",), "EdDSA": ("EdDSA", "Ed25519"), "RS256": ("RS256",)}
+
+
+class _Registry(jws.JWSRegistry):
+    """The library's, without its advice on names: which of them is taken is decided here."""
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        if self.allowed is None or name not in self.allowed:
+            raise UnsupportedAlgorithmError
+        return self.algorithms[name]
+
+
+# A parameter that nobody knows is ignored (RFC 7515 §4); the dangerous ones are refused before.
+_REGISTRIES: Final = {
+    name: _Registry(algorithms=names, strict_check_header=False) for name, names in _NAMES.items()
+}
+
+
+class InvalidTokenError(ValueError):
+    """Why a text is no signed token that anybody of ours made. Its words are for the audit log only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """What a text claims. Nothing of it may be believed before `verify`."""
+
+    algorithm: str
+    type: str | None
+    key_id: str | None
+    claims: dict[str, Any]
+    signing_input: bytes
+
+
+def looks_signed(text: bytes) -> bool:
+    """Whether the text has the form of a signed token: three parts of base64url."""
+    return text.startswith(b"eyJ") and _COMPACT.fullmatch(text) is not None
+
+
+def read(text: bytes) -> Unverified:
+    """Take a token apart, as strictly as can be. Raises InvalidTokenError."""
+    if len(text) > MAX_LENGTH:
+        raise InvalidTokenError("too long")
+    match = _COMPACT.fullmatch(text)
+    if match is None:
+        raise InvalidTokenError("not compact")
+    header, claims = _object(match[1], "header"), _object(match[2], "claims")
+    _decoded(match[3], "signature")
+    if header.keys() & _REFUSED:
+        raise InvalidTokenError("header parameter")
+    algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ")
+    if not isinstance(algorithm, str):
+        raise InvalidTokenError("algorithm")
+    if not (key_id is None or isinstance(key_id, str)) or not (kind is None or isinstance(kind, str)):
+        raise InvalidTokenError("header parameter")
+    return Unverified(algorithm, kind, key_id, claims, text.rpartition(b".")[0])
+
+
+def verify(text: bytes, unverified: Unverified, algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:
+    """The claims, once this key (SubjectPublicKeyInfo, DER) is known to have signed them. Raises InvalidTokenError."""
+    if unverified.algorithm not in _NAMES[algorithm]:
+        raise InvalidTokenError("algorithm")
+    try:
+        jws.deserialize_compact(text, _imported(algorithm, public_key), registry=_REGISTRIES[algorithm])
+    except (JoseError, ValueError):
+        raise InvalidTokenError("signature") from None
+    return unverified.claims
+
+
+def sign(key: PrivateKey, algorithm: Algorithm, key_id: str, kind: str, claims: dict[str, Any]) -> str:
+    """A token of this type (`typ`), signed."""
+    header = {"alg": algorithm, "typ": kind, "kid": key_id}
+    payload = json.dumps(claims, separators=(",", ":")).encode()
+    return jws.serialize_compact(header, payload, key, registry=_REGISTRIES[algorithm])
+
+
+def private_key(algorithm: Algorithm, pem: bytes) -> PrivateKey:
+    """A private key (PKCS#8, PEM) to sign with."""
+    return _KEYS[algorithm].import_key(pem)
+
+
+def algorithm_of(public_key: bytes) -> Algorithm:
+    """The one algorithm of a key (SubjectPublicKeyInfo, DER). ValueError for a kind or size that is not taken."""
+    try:
+        key = load_der_public_key(public_key)
+    except UnsupportedAlgorithm:
+        raise ValueError("is of a kind that is not taken") from None
+    if isinstance(key, RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
+        return "RS256"
+    if isinstance(key, Ed25519PublicKey):
+        return "EdDSA"
+    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
+        return "ES256"
+    raise ValueError("is of a kind or size that is not taken")
+
+
+@lru_cache(maxsize=1024)
+def _imported(algorithm: Algorithm, public_key: bytes) -> PrivateKey:
+    return _KEYS[algorithm].import_key(_pem(public_key))
+
+
+def _pem(public_key: bytes) -> bytes:
+    lines = base64.encodebytes(public_key)
+    return b"-----BEGIN PUBLIC KEY-----\n" + lines + b"-----END PUBLIC KEY-----\n"
+
+
+def _decoded(part: bytes, what: str) -> bytes:
+    try:
+        raw = base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
+    except binascii.Error:
+        raise InvalidTokenError(what) from None
+    # Of several spellings of the same bytes only one is a token's.
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != part:
+        raise InvalidTokenError(what)
+    return raw
+
+
+def _object(part: bytes, what: str) -> dict[str, Any]:
+    raw = _decoded(part, what)
+    if raw.count(b"{") + raw.count(b"[") > _BRACKETS:
+        raise InvalidTokenError(what)
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_members, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InvalidTokenError(what) from None
+    if not isinstance(value, dict):
+        raise InvalidTokenError(what)
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidTokenError("duplicate member")
+    return members
+
+
+def _no_constant(_text: str) -> Any:
+    raise InvalidTokenError("not JSON")
