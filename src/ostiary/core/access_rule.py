@@ -79,6 +79,10 @@ class AccessRule:
     project: str | None = None
     kinds: frozenset[str] = frozenset()
     organizations: frozenset[str] = frozenset()
+    audience: str | None = None
+    """Whom tokens must be meant for; None: this service."""
+    assertion: bool = False
+    """Whether the upstream gets a signed word on who calls."""
 
     def match(self, method: str, path: tuple[str, ...]) -> Match | None:
         """The first line that fits decides; none is a refusal."""
@@ -143,6 +147,8 @@ def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
         document.get("project"),
         frozenset(document.get("kinds") or ()),
         frozenset(document.get("organizations") or ()),
+        document.get("audience"),
+        bool(document.get("assertion")),
     )
 
 

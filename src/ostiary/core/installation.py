@@ -14,4 +14,6 @@ class Installation:
     keyring: Keyring
     key_prefixes: tuple[str, ...] = ("ak-",)
     channel_host: str = "localhost"
+    issuer: str = "http://localhost:8080"
+    """The public URL without a slash at its end: `iss` and the usual `aud` of tokens."""
     policy: Policy = field(default_factory=Policy)

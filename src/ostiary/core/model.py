@@ -290,6 +290,7 @@ class Standing:
     public_key: bytes | None = None
     """Of a key file: the public half (SubjectPublicKeyInfo, DER). The private one was never here."""
     compat: str | None = None
+    generation: int = 1
     # What `allowed` worked out from the facts above, for the organization and for its projects. Most standings are
     # asked about one of both at most, so there is no dict (232 bytes) before it is needed.
     _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)

@@ -66,6 +66,11 @@ class Caller:
     rate_limit: int | None = None
     """Limits of the presented secret, which may end by a rotation first: what it makes for its own user may not outlive
     or outreach it."""
+    token_id: str | None = None
+    """Of the token or session that was presented in the credential's place."""
+    grant_id: str | None = None
+    granted: Scopes | None = None
+    """What the token was granted; None: all that its credential may do."""
     address: Address | None = None
     user_agent: str = ""
     request_id: str = ""

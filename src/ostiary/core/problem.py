@@ -21,6 +21,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "validation-failed": (422, "Validation Failed"),
     # Who and whether
     "invalid-credential": (401, "Invalid API Key"),
+    "token-expired": (401, "Token Expired"),
     "insufficient-permissions": (403, "Insufficient Permissions"),
     "scope-exceeds-grantor": (403, "Scope Exceeds Grantor"),
     "rate-limited": (429, "Rate Limited"),

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from ostiary.core.address import Address, allowed
 from ostiary.core.instant import Instant
-from ostiary.core.model import Standing
+from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING, Scopes, resource_matches
 from ostiary.core.secret import matches
 
@@ -29,9 +29,12 @@ Code = Literal[
 ]
 
 WRONG_PLACE: Final = frozenset(
-    {"ip_not_allowed", "insufficient_scope", "project_not_allowed", "resource_not_allowed", "wrong_audience"}
+    {"ip_not_allowed", "insufficient_scope", "project_not_allowed", "resource_not_allowed"}
 )
-"""Refusals of a credential that is good, but not here or not for this: 403. All others are one neutral 401."""
+"""Refusals of a credential that is good, but not here or not for this: 403. All others are one neutral 401.
+
+So is a token that is meant for somebody else: here it is no token at all (RFC 6750 §3.1).
+"""
 
 NO_SCOPES: Final[Scopes] = frozenset()
 
@@ -39,8 +42,9 @@ NO_SCOPES: Final[Scopes] = frozenset()
 class Access(NamedTuple):
     """What is asked: by whose proof, when, from where, for what. A tuple, for one is made for every request.
 
-    `digest` is that of the presented secret under the standing's pepper. `project` is an id of the
-    credential's organization; a name that is no project there is `unknown_project`.
+    `digest` is that of the presented secret under the standing's pepper. A token was proven before: the standing is
+    then its origin's, and no digest is compared. `project` is an id of the credential's organization; a name that is
+    no project there is `unknown_project`.
     """
 
     digest: bytes
@@ -52,6 +56,10 @@ class Access(NamedTuple):
     resource: str | None = None
     about_itself: bool = False
     """The credential only asks who it is: nothing is touched, so no resource has to be named."""
+    token: Token | None = None
+    """What was presented, if it stands for a credential."""
+    audience: str | None = None
+    """Whom a token must be meant for; None: whomever. A credential itself is meant for everybody."""
 
 
 class Verdict(NamedTuple):
@@ -62,6 +70,7 @@ class Verdict(NamedTuple):
     scopes: Scopes = NO_SCOPES
     missing: Scopes = NO_SCOPES
     project: str | None = None
+    token: Token | None = None
 
     @property
     def valid(self) -> bool:
@@ -76,30 +85,39 @@ LIMITED: Final = Verdict("rate_limited")
 
 def judge(standing: Standing | None, access: Access) -> Verdict:
     """Judge one credential by its facts. The order of checks is the order of the answers' precedence."""
-    if standing is None or not matches(standing.digest, access.digest):
+    token = access.token
+    if standing is None or (token is None and not matches(standing.digest, access.digest)):
         return UNKNOWN
     status = standing.status(access.now)
     if status != "active":
-        return Verdict(status, standing)
+        return Verdict(status, standing, token=token)
     if standing.principal.barred or standing.organization.suspended_at is not None:
-        return Verdict("disabled", standing)
+        return Verdict("disabled", standing, token=token)
+    if token is not None and token.expires_at <= access.now:
+        return Verdict("expired", standing, token=token)
     if standing.networks and not allowed(access.address, standing.networks):
-        return Verdict("ip_not_allowed", standing)
+        return Verdict("ip_not_allowed", standing, token=token)
+    if token is not None and access.audience is not None and access.audience not in token.audiences:
+        return Verdict("wrong_audience", standing, token=token)
     project = access.project or standing.project_id
+    if project is None and token is not None:
+        project = token.project_id
     if access.unknown_project or (standing.project_id is not None and project != standing.project_id):
-        return Verdict("project_not_allowed", standing)
+        return Verdict("project_not_allowed", standing, token=token)
     limited = standing.principal.projects
     if limited and project not in limited and not (project is None and access.about_itself):
-        return Verdict("project_not_allowed", standing)
-    scopes = standing.allowed(project)
+        return Verdict("project_not_allowed", standing, token=token)
+    scopes, whole = standing.allowed(project), True
+    if token is not None and not token.scopes & EVERYTHING:
+        scopes, whole = scopes & token.scopes, False
     missing = access.scopes - scopes if access.scopes else NO_SCOPES
-    if missing and not (missing <= EVERYTHING and _unlimited(standing)):
-        return Verdict("insufficient_scope", standing, missing=missing)
+    if missing and not (whole and missing <= EVERYTHING and _unlimited(standing)):
+        return Verdict("insufficient_scope", standing, missing=missing, token=token)
     if not access.about_itself:
         for patterns in (standing.resources, standing.principal.resources):
             if patterns and not resource_matches(patterns, access.resource):
-                return Verdict("resource_not_allowed", standing)
-    return Verdict("valid", standing, scopes, NO_SCOPES, project)
+                return Verdict("resource_not_allowed", standing, token=token)
+    return Verdict("valid", standing, scopes, NO_SCOPES, project, token)
 
 
 def _unlimited(standing: Standing) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ostiary.core.model import Standing
+from ostiary.core.model import Standing, Token
 from ostiary.storage.standings import Handle
 from ostiary.storage.volatile import ABSENT, Facts
 
@@ -15,6 +15,7 @@ class Find(Protocol):
     """How facts are found: in memory only, or in the database too."""
 
     def standing(self, handle: Handle) -> Standing | None: ...
+    def token(self, text: bytes, found: bytes) -> Token | None: ...
     def projects(self, organization_id: str) -> dict[str, str]: ...
 
 
@@ -27,6 +28,12 @@ class InMemory:
         if found is None:
             raise Cold
         return None if found is ABSENT else found
+
+    def token(self, text: bytes, found: bytes) -> Token | None:
+        token = self._facts.token(found)
+        if token is None:
+            raise Cold
+        return token
 
     def projects(self, organization_id: str) -> dict[str, str]:
         found = self._facts.projects(organization_id)
@@ -41,6 +48,9 @@ class InDatabase:
 
     def standing(self, handle: Handle) -> Standing | None:
         return self._facts.load_standing(handle)
+
+    def token(self, text: bytes, found: bytes) -> Token | None:
+        return self._facts.load_token(text, found)
 
     def projects(self, organization_id: str) -> dict[str, str]:
         return self._facts.load_projects(organization_id)

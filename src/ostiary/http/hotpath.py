@@ -10,30 +10,27 @@ from typing import Final
 
 import orjson
 
-from ostiary.core import secret
 from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, is_rule_name
 from ostiary.core.address import Network
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
-from ostiary.core.model import Standing, label_of
+from ostiary.core.model import Standing, Token, label_of
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
-from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Verdict, judge
+from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Verdict
 from ostiary.http import messages, rates, telling
-from ostiary.http.finding import Cold, Find, InDatabase, InMemory
+from ostiary.http.finding import Cold, Find
+from ostiary.http.judging import Judge
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts, Mark, Occasion
-from ostiary.storage.standings import Handle
 from ostiary.storage.volatile import Facts
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
 AUTHORIZE: Final = b"/v1/authorize/"
 AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
-PEERS: Final = ""
-"""Whose failures those are that no organization asked about: of addresses that present credentials themselves."""
 MAY_VERIFY: Final = frozenset({"verify:credentials"})
 FORWARD_AUTH: Final = b"/v1/authorize"
 """Whoever asks there passes on the fields of somebody else's request."""
@@ -64,12 +61,9 @@ class HotPath:
         self.counts = counts
         self._limits = limits
         self._clock = clock
-        self._peppers = installation.keyring.peppers
-        self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
+        self.judge = Judge(facts, clock, installation, limits)
         self.origin = messages.origins(trusted)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
-        self._in_memory = InMemory(facts)
-        self._in_database = InDatabase(facts)
 
     def answer(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
@@ -78,7 +72,7 @@ class HotPath:
         if not self.facts.current():
             return None
         try:
-            return self._answer(method, target, headers, body, peer, self._in_memory)
+            return self._answer(method, target, headers, body, peer, self.judge.in_memory)
         except Cold:
             return None
 
@@ -89,7 +83,7 @@ class HotPath:
         try:
             if not self.facts.current():
                 self.facts.catch_up()
-            return self._answer(method, target, headers, body, peer, self._in_database)
+            return self._answer(method, target, headers, body, peer, self.judge.in_database)
         except Problem as problem:
             if target.startswith(AUTHORIZE_NGINX):
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
@@ -105,7 +99,7 @@ class HotPath:
         if not self.facts.current():
             self.facts.catch_up()
         question = Question(origin.address, about_itself=about_itself)
-        return self._identify(given, question, origin, via, self._in_database)
+        return self._identify(given, question, origin, via, self.judge.in_database)
 
     # One request
 
@@ -148,7 +142,7 @@ class HotPath:
             try:
                 asked = read_question(headers, body)
                 payer = None if asked.address_text is None else home.id
-                verdict = self._judge(asked.credential, asked.question, find, payer)
+                verdict = self.judge.key_or_token(asked.credential, asked.question, find, payer)
             except Problem as error:
                 problem = error
         # Only here, for what is cold is asked again, and counted once.
@@ -199,7 +193,9 @@ class HotPath:
             if error == "invalid_request":
                 problem = messages.conflicting()
         elif status == 401:
-            problem = messages.unauthorized("missing" if error == "missing" else "invalid")
+            problem = (
+                messages.unauthorized("missing") if error == "missing" else telling.unauthorized(verdict)
+            )
         elif status == 429:
             problem = rates.limited(permit)
         else:
@@ -270,9 +266,11 @@ class HotPath:
         refusal = "" if rule is not None else "no_such_rule"
         if rule is not None and described is not None and rule is not ANY_CREDENTIAL:
             question, refusal = of_rule(rule, described, origin.address)
-        verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
+        verdict = (
+            MALFORMED if given.presence == "unusable" else self.judge.key_or_token(given.text, question, find)
+        )
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
-            refusal = not_for(rule, verdict.standing)
+            refusal = not_for(rule, verdict.standing, verdict.token)
         now = self._clock()
         verdict, permit = self._limits.charge(verdict, now)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
@@ -306,7 +304,9 @@ class HotPath:
             raise messages.unauthorized("missing")
         if given.presence in ("conflict", "empty"):
             raise messages.conflicting()
-        verdict = MALFORMED if given.presence == "unusable" else self._judge(given.text, question, find)
+        verdict = (
+            MALFORMED if given.presence == "unusable" else self.judge.key_or_token(given.text, question, find)
+        )
         if (
             verdict.standing is not None
             and verdict.valid
@@ -314,7 +314,7 @@ class HotPath:
             and not question.about_itself
         ):
             # Its only target is its project; these addresses are about the organization.
-            return Verdict("project_not_allowed", verdict.standing)
+            return Verdict("project_not_allowed", verdict.standing, token=verdict.token)
         return verdict
 
     def _settle(
@@ -330,66 +330,7 @@ class HotPath:
             raise telling.forbidden(verdict.code, verdict)
         if verdict.code == "rate_limited":
             raise rates.limited(permit)
-        raise messages.unauthorized(verdict.code)
-
-    def _judge(self, text: bytes, question: Question, find: Find, payer: str | None = PEERS) -> Verdict:
-        """From the presented text to the verdict: shape, look-up by public id, proof, rules.
-
-        A look-up in the database that proves nothing is charged to the address of the question, in the book of
-        whoever asks (`payer`); None charges nobody. What is known to exist costs nothing, though a change made it
-        unknown what it may do: else a neighbour who guesses could lock its owner out.
-        """
-        claimed = secret.claimed_id(text, self._prefixes)
-        known = None if claimed is None else self.facts.standing(claimed)
-        if isinstance(known, Standing):
-            # Whoever holds the whole secret of a standing in memory needs no other proof of its form.
-            digest = self._digest(text, known)
-            if digest is not None and secret.matches(known.digest, digest):
-                return self._rule(known, digest, question, find)
-        handle: Handle | None = secret.parse(text, self._prefixes)
-        if handle is None:
-            # Before any work: only what begins like keys of another system is looked up by digest.
-            if not self.facts.is_imported(text):
-                return MALFORMED
-            handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
-        cold = find is self._in_database and self.facts.standing(handle) is None
-        if cold and payer is not None and not self.facts.had_standing(handle):
-            return self._limits.looked_up(
-                payer, question.address, lambda: self._prove(handle, text, question, find)
-            )
-        return self._prove(handle, text, question, find)
-
-    def _prove(self, handle: Handle, text: bytes, question: Question, find: Find) -> Verdict:
-        standing = find.standing(handle)
-        if standing is None:
-            return UNKNOWN
-        digest = self._digest(text, standing)
-        return UNKNOWN if digest is None else self._rule(standing, digest, question, find)
-
-    def _digest(self, text: bytes, standing: Standing) -> bytes | None:
-        """What the text would be stored as, had it been made with the standing's pepper; None if that is gone."""
-        pepper = self._peppers.get(standing.pepper_id)
-        return None if pepper is None else secret.digest(text, pepper)
-
-    def _rule(self, standing: Standing, digest: bytes, question: Question, find: Find) -> Verdict:
-        """The verdict of the rules on what was found."""
-        project, unknown = question.project, False
-        if project is not None:
-            known = find.projects(standing.organization.id).get(project)
-            project, unknown = known, known is None
-        return judge(
-            standing,
-            Access(
-                digest,
-                self._clock(),
-                question.address,
-                question.scopes,
-                project,
-                unknown,
-                question.resource,
-                question.about_itself,
-            ),
-        )
+        raise telling.unauthorized(verdict)
 
     def _note(
         self,
@@ -410,9 +351,10 @@ class HotPath:
             if not self.counts.again(mark, now):
                 self.counts.add(Occasion(False, reason, at, via, organization_id=home), now, mark)
             return
-        mark = (reason, at, via, standing.access_id, standing.credential_id, standing.rotated)
+        used = used_of(standing, verdict.token)
+        mark = (reason, at, via, used, standing.credential_id, standing.rotated)
         if not self.counts.again(mark, now):
-            self.counts.add(_occasion(standing, reason, at, via), now, mark)
+            self.counts.add(_occasion(standing, used, reason, at, via), now, mark)
 
     # What is told of a good credential, kept as it is sent
 
@@ -420,7 +362,7 @@ class HotPath:
         """The whole answer to a proxy."""
         standing = verdict.standing
         assert standing is not None
-        key = (standing.access_id, verdict.project, True)
+        key = (_presented(verdict, standing), verdict.project, True)
         told = self._told.get(key)
         if told is not None and told[0] is standing:
             return told[1]
@@ -429,7 +371,7 @@ class HotPath:
 
     def _described_verdict(self, verdict: Verdict, standing: Standing) -> bytes:
         """The body of an answer to a resource server."""
-        key = (standing.access_id, verdict.project, False)
+        key = (_presented(verdict, standing), verdict.project, False)
         told = self._told.get(key)
         if told is not None and told[0] is standing:
             return told[1]
@@ -443,7 +385,17 @@ class HotPath:
         return answer
 
 
-def _occasion(standing: Standing, reason: str, at: str | None, via: str) -> Occasion:
+def _presented(verdict: Verdict, standing: Standing) -> str:
+    """The id of what was presented: of a token, for it may do less than its credential."""
+    return standing.access_id if verdict.token is None else verdict.token.id
+
+
+def used_of(standing: Standing, token: Token | None) -> str:
+    """What is used: a secret, by its access id; a session by its id; a token counts for the credential as a whole."""
+    return token.id if token is not None and token.kind == "session" else standing.access_id
+
+
+def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> Occasion:
     return Occasion(
         reason == "valid",
         reason,
@@ -451,7 +403,7 @@ def _occasion(standing: Standing, reason: str, at: str | None, via: str) -> Occa
         via,
         organization_id=standing.organization.id,
         credential_id=standing.credential_id,
-        access_id=standing.access_id,
+        access_id=used,
         rotated=standing.rotated,
         credential=label_of(standing.name, standing.last6),
         display=telling.display_of(standing),

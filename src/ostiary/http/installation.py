@@ -127,6 +127,7 @@ def open_installation(
         keyring,
         (prefix, *sorted(set(known) - {prefix})),
         facts.get("channel_host", "localhost"),
+        settings.public_url.rstrip("/"),
         settings.policy(),
     )
     with contextlib.ExitStack() as undo:
@@ -169,7 +170,8 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Begi
         if migrations.version(database) is None:
             migrations.upgrade(database)
         host = urlsplit(settings.public_url).hostname or "localhost"
-        installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, settings.policy())
+        issuer = settings.public_url.rstrip("/")
+        installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, issuer, settings.policy())
         store = Store(database, installed, wall_clock, secrets.token_bytes, number.renew)
         return store.write_on((), installation.begin, SYSTEM_CALLER, name, email, hash_password(password))
     except DBAPIError as error:

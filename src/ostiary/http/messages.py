@@ -39,6 +39,9 @@ MAX_PLAIN: Final = 4096
 MAX_ERRORS: Final = 100
 """Fields named in one answer: a wrong import could have thousands."""
 
+SESSION_COOKIES: Final = (b"__Host-ostiary_session", b"ostiary_session")
+"""The first where the service is reached by https, the other on loopback."""
+
 NO_STORE: Final = (b"cache-control", b"no-store")
 QUERY_CREDENTIALS: Final = frozenset({"access_token", "token", "api_key"})
 DOCS: Final = "/docs/troubleshooting#"
@@ -70,10 +73,10 @@ def presented(headers: Headers) -> Presented:
     """Read the credential: `X-API-Key`, `API-Key`, `Authorization: ApiKey`, `Authorization: Bearer`.
 
     Several key headers pass if they carry the same value; different values, or a key header beside a Bearer
-    token, are a conflict.
+    token, are a conflict. Where none of them is there, the cookie of a session counts.
     """
     found: bytes | None = None
-    bearer = False
+    bearer = cookies = False
     number = 0
     for name, value in headers:
         if name in (b"x-api-key", b"api-key"):
@@ -87,13 +90,14 @@ def presented(headers: Headers) -> Presented:
             elif scheme and scheme != b"apikey":
                 text = b"\x00"  # a scheme that is not ours: there, and never right
         else:
+            cookies = cookies or name == b"cookie"
             continue
         number += 1
         if found is not None and text != found:
             return CONFLICT
         found = text
     if found is None:
-        return NONE
+        return _session(headers) if cookies else NONE
     if bearer and number > 1:
         return CONFLICT
     if not found:
@@ -101,6 +105,27 @@ def presented(headers: Headers) -> Presented:
     if found == b"\x00" or len(found) > (MAX_TOKEN if bearer and b"." in found else MAX_KEY):
         return UNUSABLE
     return Presented("one", found)
+
+
+def _session(headers: Headers) -> Presented:
+    """The session that a client's cookies carry.
+
+    A browser sends them by itself, whoever's page made it: a request that a page of another origin may have caused
+    has none. A script that was given a cookie says nothing of origins.
+    """
+    found: set[bytes] = set()
+    for name, value in headers:
+        if name == b"origin" or (name == b"sec-fetch-site" and value not in (b"same-origin", b"none")):
+            return NONE
+        if name == b"cookie":
+            for part in value.split(b";"):
+                key, _, text = part.strip(b" \t").partition(b"=")
+                if key in SESSION_COOKIES and text:
+                    found.add(text)
+    if len(found) > 1:
+        return CONFLICT
+    text = found.pop() if found else b""
+    return Presented("one", text) if 0 < len(text) <= MAX_KEY else NONE
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

@@ -4,7 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from ostiary.core.access_rule import AccessRule, AmbiguousPathError, read_path
 from ostiary.core.address import Address, parse_address
-from ostiary.core.model import Standing
+from ostiary.core.model import Standing, Token
 from ostiary.core.permission import Scopes
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.verdict import NO_SCOPES
@@ -24,6 +24,10 @@ class Question(NamedTuple):
     project: str | None = None
     resource: str | None = None
     about_itself: bool = False
+    audience: str | None = None
+    """Whom a token must be meant for; None: this service, for whoever names nobody else."""
+    whomever: bool = False
+    """Whether a token may be meant for anybody: who asks judges that."""
 
 
 class Asked(NamedTuple):
@@ -57,6 +61,7 @@ def read_question(headers: Headers, body: bytes) -> Asked:
             frozenset(scopes) if scopes else NO_SCOPES,
             value.get("project"),
             value.get("resource"),
+            audience=value.get("audience"),
         ),
         None if address is None else str(address),
         value.get("count") is not False,
@@ -114,12 +119,13 @@ def of_rule(
     match = rule.match(method.decode("latin-1"), path)
     if match is None:
         return Question(address), "no_match"
-    return Question(address, match.scopes, rule.project, match.resource_of(path)), ""
+    resource = match.resource_of(path)
+    return Question(address, match.scopes, rule.project, resource, audience=rule.audience), ""
 
 
-def not_for(rule: AccessRule, standing: Standing) -> str:
+def not_for(rule: AccessRule, standing: Standing, token: Token | None) -> str:
     """Why a good credential is not admitted by the rule; empty if it is."""
-    if rule.kinds and standing.kind not in rule.kinds:
+    if rule.kinds and (standing.kind if token is None else token.kind) not in rule.kinds:
         return "kind_not_allowed"
     if rule.organizations and standing.organization.id not in rule.organizations:
         return "organization_not_allowed"

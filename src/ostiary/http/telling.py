@@ -4,11 +4,14 @@ from typing import Final
 
 from typing_extensions import TypedDict
 
-from ostiary.core.instant import text_or_none, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing
+from ostiary.core.instant import Instant, text_or_none, to_text
+from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing, TokenKind
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Code, Verdict
+from ostiary.http import messages
 from ostiary.http.rates import RateLimitJson
+
+PresentedKind = CredentialKind | TokenKind
 
 ADVICE: Final = {
     "untrusted_proxy": "A rule judges the forwarded request, and this peer is not in OSTIARY_TRUSTED_PROXIES.",
@@ -35,6 +38,18 @@ def forbidden(error: str, verdict: Verdict) -> Problem:
         members=members,
         reason=error,
     )
+
+
+def unauthorized(verdict: Verdict) -> Problem:
+    """The one neutral refusal; but whoever shows a token of ours that was good may know that it has expired."""
+    token = verdict.token
+    if token is not None and token.kind == "access_token" and verdict.code == "expired":
+        return Problem(
+            "token-expired",
+            "The access token has expired. Ask for a new one, or refresh it.",
+            reason="expired",
+        )
+    return messages.unauthorized(verdict.code)
 
 
 class PrincipalJson(TypedDict):
@@ -66,7 +81,7 @@ class VerdictJson(TypedDict):
     """Why not; the first cause, if several hold."""
     credential_id: str | None
     """Null unless the secret was right."""
-    kind: CredentialKind | None
+    kind: PresentedKind | None
     principal: PrincipalJson | None
     organization: str | None
     project: str | None
@@ -80,10 +95,10 @@ class VerdictJson(TypedDict):
 
 
 class PresentedCredentialJson(TypedDict):
-    """The presented credential."""
+    """The presented credential, or the one that the presented token came from."""
 
     id: str
-    kind: CredentialKind
+    kind: PresentedKind
     name: str
     access_level: AccessLevel
     expires_at: str | None
@@ -149,12 +164,12 @@ def verify_body(verdict: Verdict) -> VerdictJson:
         "valid": True,
         "code": verdict.code,
         "credential_id": standing.credential_id,
-        "kind": standing.kind,
+        "kind": _kind(verdict, standing),
         "principal": _principal(standing),
         "organization": standing.organization.id,
         "project": verdict.project,
         "scopes": sorted(verdict.scopes),
-        "expires_at": text_or_none(standing.expires_at),
+        "expires_at": text_or_none(_expires_at(verdict, standing)),
         "rate_limit": None,
         "rotation": _rotation(standing),
     }
@@ -178,6 +193,14 @@ def superseded(standing: Standing) -> list[tuple[bytes, bytes]]:
     return [(b"x-credential-superseded", b"until=" + ends)]
 
 
+def _kind(verdict: Verdict, standing: Standing) -> PresentedKind:
+    return standing.kind if verdict.token is None else verdict.token.kind
+
+
+def _expires_at(verdict: Verdict, standing: Standing) -> Instant | None:
+    return standing.expires_at if verdict.token is None else verdict.token.expires_at
+
+
 def _principal(standing: Standing) -> PrincipalJson:
     principal = standing.principal
     return {
@@ -196,10 +219,10 @@ def capabilities_body(
         "principal": _principal(standing),
         "credential": {
             "id": standing.credential_id,
-            "kind": standing.kind,
+            "kind": _kind(verdict, standing),
             "name": standing.name,
             "access_level": standing.access_level,
-            "expires_at": text_or_none(standing.expires_at),
+            "expires_at": text_or_none(_expires_at(verdict, standing)),
             "rotation": _rotation(standing),
         },
         "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
@@ -221,7 +244,7 @@ def identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     assert standing is not None
     return [
         (b"x-auth-subject", standing.principal.id.encode()),
-        (b"x-auth-kind", standing.kind.encode()),
+        (b"x-auth-kind", _kind(verdict, standing).encode()),
         (b"x-auth-organization", standing.organization.id.encode()),
         (b"x-auth-credential", standing.credential_id.encode()),
         (b"x-auth-scopes", " ".join(sorted(verdict.scopes)).encode()),

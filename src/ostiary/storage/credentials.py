@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -187,6 +188,7 @@ _STANDING = (
         generations.c.digest,
         generations.c.pepper_id,
         generations.c.public_key,
+        generations.c.number,
         credentials.c.compat,
         organizations.c.id.label("organization_id"),
         organizations.c.slug,
@@ -240,6 +242,9 @@ _STANDING = (
     .outerjoin(policies, policies.c.organization_id == credentials.c.organization_id)
 )
 _BY_ACCESS_ID = _STANDING.where(generations.c.access_id == sa.bindparam("access_id"))
+_OF_CREDENTIAL = _STANDING.where(
+    credentials.c.id == sa.bindparam("credential_id"), generations.c.superseded_at.is_(None)
+)
 
 
 @functools.cache
@@ -256,6 +261,16 @@ def find_standing(database: Tx | Store, access_id: str, catalogue: Catalogue) ->
     """
     rows = database.select(_BY_ACCESS_ID, access_id=access_id)
     return _standing(rows, catalogue, database.installation.policy)
+
+
+def find_origin(database: Tx | Store, credential_id: str, catalogue: Catalogue) -> Standing | None:
+    """The same for what tokens came from: of the credential, whichever of its secrets they were bought with.
+
+    No secret proves it, and what is used by a token counts as no secret's use.
+    """
+    rows = database.select(_OF_CREDENTIAL, credential_id=credential_id)
+    found = _standing(rows, catalogue, database.installation.policy)
+    return found and replace(found, access_id=found.credential_id, digest=b"")
 
 
 def find_standing_by_digest(
@@ -337,4 +352,5 @@ def _standing(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Stan
         ),
         public_key=None if row.public_key is None else bytes(row.public_key),
         compat=row.compat,
+        generation=row.number,
     )

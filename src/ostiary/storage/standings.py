@@ -10,7 +10,12 @@ from typing import Final
 from ostiary.core.model import Standing
 
 Handle = str | tuple[bytes, ...]
-"""What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper."""
+"""What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper.
+
+The origin of a token is looked up by the credential's id.
+"""
+
+ORIGIN: Final = "cred_"
 
 MAX_DROPPED: Final = 20_000
 SHARED: Final = ("organization", "principal", "grants", "networks", "scopes", "resources")

@@ -14,19 +14,32 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from ostiary.core import access_token, jws, secret
 from ostiary.core.access_rule import AccessRule, read_rule
-from ostiary.core.model import Standing
+from ostiary.core.jws import InvalidTokenError
+from ostiary.core.model import Standing, Token
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
-from ostiary.storage import access_rules, changes, credentials, directory, imports, roles
+from ostiary.storage import (
+    access_rules,
+    changes,
+    credentials,
+    directory,
+    imports,
+    roles,
+    sessions,
+    tokens,
+)
+from ostiary.storage.kept_tokens import KeptTokens
 from ostiary.storage.mapped import map_file
-from ostiary.storage.standings import Handle, Standings
+from ostiary.storage.standings import ORIGIN, Handle, Standings
 from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
 MAX_ABSENT: Final = 10_000
 """Handles that nobody has; whoever asks chooses them, so they have a bound of their own."""
 FLIGHTS: Final = 64
+SESSION: Final = secret.SESSION.encode()
 MAX_AWAY: Final = 3600.0
 """Seconds without a successful look at `changes` after which everything cached is forgotten."""
 
@@ -102,6 +115,7 @@ class Facts:
         # Requests for one handle wait for one read of it. Few locks, chosen by the handle, are enough.
         self._flights = tuple(threading.Lock() for _ in range(FLIGHTS))
         self._standings = Standings(capacity)
+        self._tokens = KeptTokens()
         self._absent: dict[Handle, Absent] = {}
         self._projects: dict[str, dict[str, str]] = {}
         self._installed: _Installed | None = None
@@ -135,6 +149,10 @@ class Facts:
     def had_standing(self, handle: Handle) -> bool:
         """Whether a standing that was kept has been dropped, by a change or for want of room."""
         return self._standings.had(handle)
+
+    def token(self, found: bytes) -> Token | None:
+        """The token or session of this fingerprint, if it is known here. What it came from is still to be judged."""
+        return self._tokens.get(found)
 
     def projects(self, organization_id: str) -> dict[str, str] | None:
         """Ids and codes of an organization's projects, each with the id it means; None: not known here."""
@@ -234,7 +252,9 @@ class Facts:
             self.misses += 1
         number, epoch, installed = self._number.read(), self._epoch, self._installed
         names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
-        if isinstance(handle, str):
+        if isinstance(handle, str) and handle.startswith(ORIGIN):
+            found = credentials.find_origin(self._store, handle, names)
+        elif isinstance(handle, str):
             found = credentials.find_standing(self._store, handle, names)
         else:
             found = credentials.find_standing_by_digest(self._store, handle, names)
@@ -245,6 +265,46 @@ class Facts:
                 else:
                     found = self._standings.keep(handle, found)
         return found or ABSENT
+
+    def load_token(self, text: bytes, found: bytes) -> Token | None:
+        """The token that a text is, once it was proven; None for one that is none, or was revoked. Kept likewise."""
+        number, epoch = self._number.read(), self._epoch
+        token = self._prove_session(text) if text.startswith(SESSION) else self._prove_token(text)
+        if token is not None:
+            with self._lock:
+                if number == self._number.read() == self._seen and epoch == self._epoch:
+                    self._tokens.keep(found, token)
+        return token
+
+    def may_be_token(self, text: bytes) -> bool:
+        """Whether it is worth to prove a text: a session by its form, a token by the key that it names. No I/O."""
+        if text.startswith(SESSION):
+            return secret.parse(text, (SESSION,)) is not None
+        keys = self.keys()
+        try:
+            key_id = jws.read(text).key_id
+        except InvalidTokenError:
+            return False
+        return keys is not None and key_id is not None and keys.find(key_id, self._store.clock()) is not None
+
+    def _prove_token(self, text: bytes) -> Token | None:
+        keys = self.keys()
+        if keys is None:
+            return None
+        try:
+            token = access_token.read(text, keys.find, self._store.installation.issuer, self._store.clock())
+        except InvalidTokenError:
+            return None
+        return None if tokens.is_revoked(self._store, token.id, token.grant_id) else token
+
+    def _prove_session(self, text: bytes) -> Token | None:
+        installation = self._store.installation
+        access_id = secret.parse(text, (SESSION,))
+        kept = None if access_id is None else sessions.find_kept(self._store, access_id, installation.issuer)
+        pepper = None if kept is None else installation.keyring.peppers.get(kept.pepper_id)
+        if kept is None or pepper is None or not secret.matches(kept.digest, secret.digest(text, pepper)):
+            return None
+        return kept.token
 
     def load_projects(self, organization_id: str) -> dict[str, str]:
         known = self._projects.get(organization_id)
@@ -279,13 +339,17 @@ class Facts:
         elif kind == "organization":
             self._projects.pop(subject, None)
             self._standings.drop_organization(subject)
+        elif kind in ("token", "session"):
+            self._tokens.drop(subject)
         elif kind != "import":  # of keys that are new: no standing was made from them
             self._standings.clear()
+            self._tokens.clear()  # a key that signed them may have been revoked
 
     def _forget_everything(self) -> None:
         with self._lock:
             self._epoch += 1
             self._standings.clear()
+            self._tokens.clear()
             self._absent.clear()
             self._projects.clear()
             self._applied.clear()

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from ostiary.core.event import Actor
-from ostiary.core.permission import Caller
+from ostiary.core.permission import EVERYTHING, Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import messages, rates
 from ostiary.http.hotpath import HotPath
@@ -203,8 +203,10 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     headers = scope["headers"]
     origin = scope["state"]["origin"]
     verdict, permit = hot.identify(messages.presented(headers), origin, "api", about_itself)
-    standing = verdict.standing
+    standing, token = verdict.standing, verdict.token
     assert standing is not None
+    granted = None if token is None or token.scopes & EVERYTHING else token.scopes
+    ends = [standing.lasts_until, None if token is None else token.expires_at]
     agent = messages.header(headers, b"user-agent") or b""
     caller = Caller(
         actor=Actor(
@@ -214,11 +216,14 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         scopes=verdict.scopes,
         operator=standing.organization.operator,
         access_id=standing.access_id,
-        fine_grained=standing.access_level == "fine_grained",
-        expires_at=standing.lasts_until,
+        fine_grained=standing.access_level == "fine_grained" or granted is not None,
+        expires_at=min((each for each in ends if each is not None), default=None),
         networks=standing.networks,
         rate_limit=standing.rate_limit,
         operator_admin=standing.organization.operator and standing.is_admin(),
+        token_id=None if token is None else token.id,
+        grant_id=None if token is None else token.grant_id,
+        granted=granted,
         address=origin.address,
         user_agent=_printable(agent),
         request_id=scope["state"]["request_id"],

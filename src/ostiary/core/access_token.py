@@ -1,0 +1,114 @@
+"""Access tokens: the claims that they carry (RFC 9068), and what is believed of those that are shown.
+
+A token names the credential that it came from. That one's standing is judged on every use; nothing here says that a
+token is good, only that we made it and whom it stands for.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from ostiary.core import jws
+from ostiary.core.instant import SECOND, Instant
+from ostiary.core.jws import Algorithm, InvalidTokenError
+from ostiary.core.model import Standing, Token, client_id_of
+
+TYPE: Final = "at+jwt"
+ALIAS: Final = "/oauth2/ostiary"
+"""What the issuer of tokens for the fourth document's client has behind ours."""
+PURPOSES: Final = {"": "access_token", ALIAS: "m2m"}
+_TYPES: Final = frozenset({TYPE, "application/at+jwt"})
+
+
+class VerificationKey(Protocol):
+    """What a token is verified with: a key has one purpose and one algorithm."""
+
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def algorithm(self) -> Algorithm: ...
+    @property
+    def public_key(self) -> bytes: ...
+
+
+FindKey = Callable[[str, Instant], VerificationKey | None]
+"""The key of this id that is believed at an instant."""
+
+
+def claims_of(token: Token, standing: Standing, issuer: str) -> dict[str, Any]:
+    """What a token says (RFC 9068 §2.2), and where it came from."""
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": standing.principal.id,
+        "aud": token.audiences[0] if len(token.audiences) == 1 else list(token.audiences),
+        "client_id": token.client_id,
+        "account_id": standing.organization.id,
+        "scope": " ".join(sorted(token.scopes)),
+        "iat": token.issued_at // SECOND,
+        "exp": token.expires_at // SECOND,
+        "jti": token.id,
+        "cid": token.client_id,
+        "ost_cred": f"{token.credential_id}:{standing.generation}",
+    }
+    if token.grant_id is not None:
+        claims["ost_grant"] = token.grant_id
+    return claims
+
+
+def client_id_of_principal(standing: Standing) -> str:
+    """The client in whose name a principal's tokens are issued: a service account is one itself."""
+    principal = standing.principal
+    return client_id_of(principal.id) if principal.kind == "service_account" else principal.id
+
+
+def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
+    """The token that a text is, by one of our keys. Raises InvalidTokenError. Whether it has expired is not asked."""
+    unverified = jws.read(text)
+    if unverified.type is None or unverified.type.lower() not in _TYPES:
+        raise InvalidTokenError("type")
+    if unverified.key_id is None:
+        raise InvalidTokenError("key")
+    key = find(unverified.key_id, now)
+    if key is None:
+        raise InvalidTokenError("key")
+    claims = jws.verify(text, unverified, key.algorithm, key.public_key)
+    # One of our keys for each issuer and use: no token of one is a token of another.
+    if key.purpose not in PURPOSES.values():
+        raise InvalidTokenError("purpose")
+    if not any(claims.get("iss") == issuer + path and key.purpose == use for path, use in PURPOSES.items()):
+        raise InvalidTokenError("issuer")
+    credential_id, separator, _ = _text(claims, "ost_cred").partition(":")
+    if not separator:
+        raise InvalidTokenError("ost_cred")
+    return Token(
+        kind="access_token",
+        id=_text(claims, "jti"),
+        credential_id=credential_id,
+        scopes=frozenset(_text(claims, "scope").split(" ")),
+        audiences=tuple(_audiences(claims.get("aud"))),
+        client_id=_text(claims, "client_id"),
+        issued_at=_time(claims, "iat"),
+        expires_at=_time(claims, "exp"),
+        grant_id=_text(claims, "ost_grant") if "ost_grant" in claims else None,
+    )
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidTokenError(name)
+    return value
+
+
+def _time(claims: dict[str, Any], name: str) -> Instant:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidTokenError(name)
+    return int(value * SECOND)
+
+
+def _audiences(value: Any) -> Iterable[str]:
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(each, str) for each in values):
+        raise InvalidTokenError("aud")
+    return values

@@ -1,0 +1,135 @@
+"""From a presented text to the verdict on it: shape, look-up, proof, rules. For every way in, hot or cold.
+
+A text is a key, of which the whole is known by its digest; or a token or session, which stands for a credential and is
+judged with that one's facts.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ostiary.core import secret
+from ostiary.core.installation import Installation
+from ostiary.core.instant import Instant
+from ostiary.core.model import Standing, Token
+from ostiary.core.verdict import MALFORMED, UNKNOWN, Access, Verdict, judge
+from ostiary.http.finding import Find, InDatabase, InMemory
+from ostiary.http.question import Question
+from ostiary.http.rates import Rates
+from ostiary.storage.kept_tokens import fingerprint
+from ostiary.storage.standings import Handle
+from ostiary.storage.volatile import Facts
+
+PEERS: Final = ""
+"""Whose failures those are that no organization asked about: of addresses that present credentials themselves."""
+SIGNED: Final = b"eyJ"
+"""How every signed token begins: `{"` in base64url."""
+SESSION: Final = secret.SESSION.encode()
+STANDS_FOR: Final = (SIGNED, SESSION)
+
+
+class Judge:
+    """Judges for one process. It neither counts nor charges uses; look-ups that prove nothing it does charge."""
+
+    def __init__(
+        self, facts: Facts, clock: Callable[[], Instant], installation: Installation, limits: Rates
+    ) -> None:
+        self.facts = facts
+        self.clock = clock
+        self.issuer = installation.issuer
+        self._limits = limits
+        self._peppers = installation.keyring.peppers
+        self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
+        self.in_memory = InMemory(facts)
+        self.in_database = InDatabase(facts)
+
+    def key_or_token(self, text: bytes, question: Question, find: Find, payer: str | None = PEERS) -> Verdict:
+        """The verdict on what a request presents, or a resource server asks about.
+
+        A look-up in the database that proves nothing is charged to the address of the question, in the book of
+        whoever asks (`payer`); None charges nobody. What is known to exist costs nothing, though a change made it
+        unknown what it may do: else a neighbour who guesses could lock its owner out.
+        """
+        if text.startswith(STANDS_FOR):
+            return self._token(text, question, find, payer)
+        return self.secret(text, self._prefixes, "api_key", question, find, payer)
+
+    def secret(
+        self,
+        text: bytes,
+        prefixes: tuple[bytes, ...],
+        kind: str,
+        question: Question,
+        find: Find,
+        payer: str | None = PEERS,
+    ) -> Verdict:
+        """The verdict on a secret of this kind, which begins with one of these prefixes."""
+        claimed = secret.claimed_id(text, prefixes)
+        known = None if claimed is None else self.facts.standing(claimed)
+        if isinstance(known, Standing):
+            # Whoever holds the whole secret of a standing in memory needs no other proof of its form.
+            digest = self._digest(text, known)
+            if digest is not None and known.kind == kind and secret.matches(known.digest, digest):
+                return self.rule(known, digest, question, find)
+        handle: Handle | None = secret.parse(text, prefixes)
+        if handle is None:
+            # Before any work: only what begins like keys of another system is looked up by digest.
+            if kind != "api_key" or not self.facts.is_imported(text):
+                return MALFORMED
+            handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
+        cold = find is self.in_database and self.facts.standing(handle) is None
+        if cold and payer is not None and not self.facts.had_standing(handle):
+            return self._limits.looked_up(
+                payer, question.address, lambda: self._prove(handle, text, kind, question, find)
+            )
+        return self._prove(handle, text, kind, question, find)
+
+    def _prove(self, handle: Handle, text: bytes, kind: str, question: Question, find: Find) -> Verdict:
+        standing = find.standing(handle)
+        if standing is None or standing.kind != kind:
+            return UNKNOWN
+        digest = self._digest(text, standing)
+        return UNKNOWN if digest is None else self.rule(standing, digest, question, find)
+
+    def _digest(self, text: bytes, standing: Standing) -> bytes | None:
+        """What the text would be stored as, had it been made with the standing's pepper; None if that is gone."""
+        pepper = self._peppers.get(standing.pepper_id)
+        return None if pepper is None else secret.digest(text, pepper)
+
+    def _token(self, text: bytes, question: Question, find: Find, payer: str | None) -> Verdict:
+        found = fingerprint(text)
+        token = self.facts.token(found)
+        if token is None and not self.facts.may_be_token(text):
+            return MALFORMED
+        if token is None and find is self.in_database and payer is not None:
+            return self._limits.looked_up(
+                payer, question.address, lambda: self._origin(find.token(text, found), question, find)
+            )
+        return self._origin(token or find.token(text, found), question, find)
+
+    def _origin(self, token: Token | None, question: Question, find: Find) -> Verdict:
+        standing = None if token is None else find.standing(token.credential_id)
+        return UNKNOWN if standing is None else self.rule(standing, b"", question, find, token)
+
+    def rule(
+        self, standing: Standing, digest: bytes, question: Question, find: Find, token: Token | None = None
+    ) -> Verdict:
+        """The verdict of the rules on what was found: on a secret by its digest, or on a token that was proven."""
+        project, unknown = question.project, False
+        if project is not None:
+            known = find.projects(standing.organization.id).get(project)
+            project, unknown = known, known is None
+        return judge(
+            standing,
+            Access(
+                digest,
+                self.clock(),
+                question.address,
+                question.scopes,
+                project,
+                unknown,
+                question.resource,
+                question.about_itself,
+                token,
+                None if question.whomever else question.audience or self.issuer,
+            ),
+        )

@@ -1,0 +1,29 @@
+"""Rows of access tokens that were revoked by themselves. Of any other token nothing is stored."""
+
+import sqlalchemy as sa
+
+from ostiary.core.instant import Instant
+from ostiary.storage.store import Store, Tx
+from ostiary.storage.tables import revoked_tokens
+
+_REVOKED = sa.select(revoked_tokens.c.id).where(
+    revoked_tokens.c.id.in_([sa.bindparam("token_id"), sa.bindparam("grant_id")])
+)
+
+
+def is_revoked(database: Tx | Store, token_id: str, grant_id: str | None) -> bool:
+    """Whether the access token was revoked, or the one that it was exchanged for."""
+    return bool(database.select(_REVOKED, token_id=token_id, grant_id=grant_id or token_id))
+
+
+def revoke(tx: Tx, organization_id: str, token_id: str, expires_at: Instant) -> None:
+    """Remember until it would have expired that a token was revoked. It was not before."""
+    tx.execute(
+        revoked_tokens.insert(),
+        {"id": token_id, "organization_id": organization_id, "expires_at": expires_at, "revoked_at": tx.now},
+    )
+
+
+def forget_expired(tx: Tx, before: Instant) -> None:
+    """Forget those that had expired by then."""
+    tx.execute(revoked_tokens.delete().where(revoked_tokens.c.expires_at < before))
