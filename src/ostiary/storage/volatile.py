@@ -18,7 +18,8 @@ from ostiary.core.access_rule import AccessRule, read_rule
 from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
-from ostiary.storage import access_rules, changes, credentials, directory, imports, roles
+from ostiary.core.signing import KeySet
+from ostiary.storage import access_rules, changes, credentials, directory, imports, roles, signing_keys
 from ostiary.storage.mapped import map_file
 from ostiary.storage.standings import Handle, Standings
 from ostiary.storage.store import Store
@@ -74,6 +75,7 @@ class _Installed:
     catalogue: Catalogue
     rules: dict[str, AccessRule]
     import_prefixes: tuple[bytes, ...]
+    keys: KeySet
 
 
 class Facts:
@@ -150,6 +152,16 @@ class Facts:
         installed = self._installed
         return installed is not None and text.startswith(installed.import_prefixes)
 
+    def keys(self) -> KeySet | None:
+        """The signing keys; None before the first look. Only to be asked while `current`."""
+        installed = self._installed
+        return None if installed is None else installed.keys
+
+    def catalogue(self) -> Catalogue | None:
+        """Every scope and role there is; None before the first look. Only to be asked while `current`."""
+        installed = self._installed
+        return None if installed is None else installed.catalogue
+
     # What a thread may ask, with I/O
 
     def catch_up(self) -> None:
@@ -190,6 +202,7 @@ class Facts:
                 Catalogue(self._store.read(roles.scopes_of_catalogue)),
                 {name: read_rule(name, document) for name, document in rules.items()},
                 tuple(prefix.encode() for prefix in prefixes),
+                self._store.read(signing_keys.key_set),
             )
         with self._lock:
             if fresh:
