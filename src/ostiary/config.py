@@ -163,6 +163,12 @@ def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
     return check
 
 
+def _at_least_a_day(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise ValueError("must not be shorter than 1d")
+    return value
+
+
 def _rate(value: int | None) -> int | None:
     if value is not None:
         rate_of(value)
@@ -173,6 +179,9 @@ Duration = Annotated[timedelta, BeforeValidator(_length)]
 MaybeDuration = Annotated[timedelta | None, BeforeValidator(_none_or(_length))]
 Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
 DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
+SigningKeyLifetime = Annotated[
+    Duration, AfterValidator(_at_most(MAX_LIFETIME)), AfterValidator(_at_least_a_day)
+]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
 Uses = Annotated[MaybeNumber, AfterValidator(_rate)]
@@ -232,6 +241,15 @@ class Settings(BaseModel):
     max_staleness: Duration = Field(
         timedelta(seconds=30),
         description="How long cached facts are believed while the database does not answer; 0 asks it before every verdict.",
+    )
+    signing_algorithm: Literal["ES256", "EdDSA", "RS256"] = Field(
+        "ES256",
+        description="With what access tokens are signed: ES256, EdDSA or RS256. Another one makes a new key at the next "
+        "start; what the old one signed stays good until it expires.",
+    )
+    signing_key_lifetime: SigningKeyLifetime = Field(
+        timedelta(days=90),
+        description="How old a signing key becomes before another takes its place; at least 1d.",
     )
     default_max_credentials_per_service_account: MaybeNumber = Field(
         10, description="Policy: credentials that a service account may have; `none` is no limit."

@@ -10,6 +10,8 @@ from tests.house.source import modules
 OPENED = {
     # module, function: how many times, and why
     ("services/minting.py", "new_secret", "reveal"): (1, "its digest is stored"),
+    ("core/signing.py", "sign", "reveal"): (1, "the private half of a signing key signs"),
+    ("storage/signing_keys.py", "insert", "reveal"): (1, "it is sealed, and stored so"),
     ("http/api/forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
     ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),

@@ -29,6 +29,14 @@ GET    /healthz                                        200    200      200    20
 GET    /readyz                                         200    200      200    200       200      200    200
 GET    /metrics                                        404    404      404    404       404      404    404
 GET    /openapi.json                                   200    200      200    200       200      200    200
+GET    /.well-known/jwks.json                         200    200      200    200       200      200    200
+GET    /oauth2/ostiary/v1/keys                        200    200      200    200       200      200    200
+GET    /.well-known/oauth-authorization-server        200    200      200    200       200      200    200
+GET    /.well-known/openid-configuration              200    200      200    200       200      200    200
+GET    /.well-known/oauth-authorization-server/oauth2/ostiary 200    200      200    200       200      200    200
+GET    /.well-known/openid-configuration/oauth2/ostiary 200    200      200    200       200      200    200
+GET    /oauth2/ostiary/.well-known/oauth-authorization-server 200    200      200    200       200      200    200
+GET    /oauth2/ostiary/.well-known/openid-configuration 200    200      200    200       200      200    200
 GET    /                                               303    303      303    303       303      303    303
 GET    /docs                                           200    200      200    200       200      200    200
 GET    /docs/style.css                                 200    200      200    200       200      200    200

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "init": ("local", "Make the first organization, its admin and the operator key."),
     "migrate": ("local", "Bring the database's schema up to date."),
     "import": ("importing", "Import keys of another system by their digests."),
+    "keys": ("signing_keys", "See, rotate and revoke the keys that sign tokens."),
     "config": ("local", "Print the settings in effect, secrets hidden."),
     "doctor": ("local", "Check that the installation is sound."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
@@ -49,6 +50,7 @@ COMMANDS: Final = {
 SECTIONS: Final = {
     "local": "The service",
     "importing": "The service",
+    "signing_keys": "The service",
     "contexts": "This command line",
     "completion": "This command line",
 }

@@ -113,6 +113,11 @@ def private_key(algorithm: Algorithm, pem: bytes) -> PrivateKey:
     return _KEYS[algorithm].import_key(pem)
 
 
+def public_jwk(algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:
+    """A key (SubjectPublicKeyInfo, DER) as the members of a JWK (RFC 7517) that say what it is."""
+    return dict(_imported(algorithm, public_key).as_dict(private=False))
+
+
 def algorithm_of(public_key: bytes) -> Algorithm:
     """The one algorithm of a key (SubjectPublicKeyInfo, DER). ValueError for a kind or size that is not taken."""
     try:

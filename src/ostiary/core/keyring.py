@@ -6,7 +6,7 @@ newest, and each stored digest names the pepper it was made with.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -18,7 +18,10 @@ MASTER_KEY_LENGTH = 32
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Derived keys. `peppers` maps a public id (16 hex digits) to 32 secret bytes; `newest` is the id in use."""
+    """Derived keys. `peppers` and `sealing` map a public id (16 hex digits) to 32 secret bytes.
+
+    `newest` and `newest_sealing` are the ids in use.
+    """
 
     peppers: dict[str, bytes] = field(repr=False)
     newest: str
@@ -26,6 +29,9 @@ class Keyring:
     """Authenticates page cursors."""
     permits: bytes = field(repr=False)
     """Hides in which entry of the table of rate limits a name is counted."""
+    sealing: dict[str, bytes] = field(repr=False)
+    """Encrypt what must be read back: `core.sealing`."""
+    newest_sealing: str
 
 
 def read_master_keys(text: str) -> tuple[bytes, ...]:
@@ -48,16 +54,21 @@ def read_master_keys(text: str) -> tuple[bytes, ...]:
 
 def derive(master_keys: Sequence[bytes]) -> Keyring:
     """The keyring of these master keys, newest first."""
-    peppers = {}
-    for key in master_keys:
-        pepper = _expand(key, b"ostiary/pepper/1")
-        peppers[blake2b(pepper, digest_size=8, person=b"ostiary-id").hexdigest()] = pepper
+    peppers = _named(_expand(key, b"ostiary/pepper/1") for key in master_keys)
+    sealing = _named(_expand(key, b"ostiary/sealing/1") for key in master_keys)
     return Keyring(
         peppers,
         next(iter(peppers)),
         _expand(master_keys[0], b"ostiary/cursor/1"),
         _expand(master_keys[0], b"ostiary/permits/1"),
+        sealing,
+        next(iter(sealing)),
     )
+
+
+def _named(keys: Iterable[bytes]) -> dict[str, bytes]:
+    """Each key under its public id."""
+    return {blake2b(key, digest_size=8, person=b"ostiary-id").hexdigest(): key for key in keys}
 
 
 def _expand(key: bytes, purpose: bytes) -> bytes:

@@ -39,6 +39,7 @@ from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
+from ostiary.http.oauth import metadata
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.volatile import Facts
@@ -83,7 +84,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies, limits)
     metrics = Metrics(store, facts, counts)
     duties = of_worker(store, facts, counts, metrics)
-    rounds = Rounds(duties + of_the_node(store) if alone else duties)
+    rounds = Rounds(duties + of_the_node(store, settings) if alone else duties)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -111,6 +112,10 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         _Plain("/healthz", _healthz, methods=["GET"]),
         _Plain("/readyz", _readiness(opened, facts), methods=["GET"]),
         _Plain("/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]),
+        *(
+            _Plain(path, handler, methods=["GET"])
+            for path, handler in metadata.routes(settings.public_url, facts, store.clock).items()
+        ),
         *manual.ROUTES,
     )
     door = Door(

@@ -14,12 +14,14 @@ import structlog
 
 from ostiary.config import Settings
 from ostiary.core.problem import Problem
+from ostiary.http import signing_keys
 from ostiary.http.installation import open_installation
 from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import answers, changes, engines, usage
+from ostiary.storage import signing_keys as signing_key_rows
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Facts
@@ -27,6 +29,7 @@ from ostiary.storage.volatile import Facts
 ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
 PRUNE_EVERY: Final = 3600
+ROTATE_EVERY: Final = 3600
 BATCH: Final = 500
 """Occasions in one transaction: on SQLite it holds the one writing connection."""
 
@@ -49,12 +52,14 @@ def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> t
     )
 
 
-def of_the_node(store: Store) -> tuple[Duty, ...]:
+def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
     return (
         Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
         Duty("forget old changes", lambda: store.write_on((), changes.prune), PRUNE_EVERY),
         Duty("forget old answers", lambda: store.write_on((), answers.prune), PRUNE_EVERY),
         Duty("forget old usage", lambda: store.write_on((), usage.prune), PRUNE_EVERY),
+        Duty("forget old signing keys", lambda: store.write_on((), signing_key_rows.prune), PRUNE_EVERY),
+        Duty("rotate signing keys", lambda: signing_keys.rotate_due(store, settings), ROTATE_EVERY),
     )
 
 
@@ -93,7 +98,7 @@ def attend(settings: Settings, ready: Callable[[], object]) -> int:
     """The duties process, until SIGTERM; its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     opened = open_installation(settings)
-    rounds = Rounds(of_the_node(opened.store))
+    rounds = Rounds(of_the_node(opened.store, settings))
     rounds.start()
     ready()
     signal.sigwait([signal.SIGTERM])

@@ -26,7 +26,7 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
-from ostiary.http import duties, metrics, server
+from ostiary.http import duties, metrics, server, signing_keys
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
 from ostiary.http.installation import hold, metrics_directory, open_installation, remember
@@ -77,7 +77,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     try:
         hold(settings)
         sockets = server.bind(settings.host, settings.port)
-        build(remember(opened)).facts.sync()
+        build(signing_keys.ensure(remember(opened))).facts.sync()
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)

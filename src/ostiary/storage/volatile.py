@@ -20,6 +20,7 @@ from ostiary.core.jws import InvalidTokenError
 from ostiary.core.model import Standing, Token
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
+from ostiary.core.signing import KeySet
 from ostiary.storage import (
     access_rules,
     changes,
@@ -28,6 +29,7 @@ from ostiary.storage import (
     imports,
     roles,
     sessions,
+    signing_keys,
     tokens,
 )
 from ostiary.storage.kept_tokens import KeptTokens
@@ -87,6 +89,7 @@ class _Installed:
     catalogue: Catalogue
     rules: dict[str, AccessRule]
     import_prefixes: tuple[bytes, ...]
+    keys: KeySet
 
 
 class Facts:
@@ -168,6 +171,16 @@ class Facts:
         installed = self._installed
         return installed is not None and text.startswith(installed.import_prefixes)
 
+    def keys(self) -> KeySet | None:
+        """The signing keys; None before the first look. Only to be asked while `current`."""
+        installed = self._installed
+        return None if installed is None else installed.keys
+
+    def catalogue(self) -> Catalogue | None:
+        """Every scope and role there is; None before the first look. Only to be asked while `current`."""
+        installed = self._installed
+        return None if installed is None else installed.catalogue
+
     # What a thread may ask, with I/O
 
     def catch_up(self) -> None:
@@ -208,6 +221,7 @@ class Facts:
                 Catalogue(self._store.read(roles.scopes_of_catalogue)),
                 {name: read_rule(name, document) for name, document in rules.items()},
                 tuple(prefix.encode() for prefix in prefixes),
+                self._store.read(signing_keys.key_set),
             )
         with self._lock:
             if fresh:

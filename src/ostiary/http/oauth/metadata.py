@@ -1,0 +1,104 @@
+"""What clients and resource servers read by themselves: server metadata (RFC 8414) and the published keys (RFC 7517).
+
+There are two issuers: the service itself, and an alias below it for programs that want one of their own with RS256
+keys. Both have the same accounts and credentials behind them. Only what works is named.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ostiary.core.problem import Problem
+from ostiary.core.signing import PURPOSES, Purpose
+from ostiary.http.api.route import problem_response
+from ostiary.http.kept import answer, keep
+from ostiary.storage.store import Clock
+from ostiary.storage.volatile import Facts
+
+Handler = Callable[[Request], Response]
+
+ALIAS: Final = "/oauth2/ostiary"
+"""Where the second issuer stands below the first."""
+CACHING: Final = {"cache-control": "public, max-age=300"}
+"""Much shorter than the time for which a key is published before it signs."""
+DOCUMENTS: Final = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
+AUTHENTICATION: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519")
+"""What assertions may be signed with: the keys that key files have."""
+GRANTS: Final = (
+    "client_credentials",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+)
+
+
+def routes(issuer: str, facts: Facts, clock: Clock) -> dict[str, Handler]:
+    """What stands at each address, to be answered to GET and HEAD. `issuer` has no slash at its end."""
+    machines: tuple[Purpose, ...] = ("m2m",)
+    found = {
+        "/.well-known/jwks.json": _keys(PURPOSES, facts, clock),
+        f"{ALIAS}/v1/keys": _keys(machines, facts, clock),
+    }
+    for path in ("", ALIAS):
+        shown = _metadata(issuer, path, facts)
+        # RFC 8414 §3.1 puts the issuer's path behind the well-known part, OpenID Connect puts it in front.
+        found |= {f"{document}{path}": shown for document in DOCUMENTS}
+        found |= {f"{path}{document}": shown for document in DOCUMENTS}
+    return found
+
+
+def document(issuer: str, path: str, scopes: Collection[str]) -> dict[str, Any]:
+    """The metadata of the issuer at this path (RFC 8414 §2): the service's own, or the alias."""
+    token, keys = (
+        (f"{path}/v1/token", f"{path}/v1/keys") if path else ("/oauth/token", "/.well-known/jwks.json")
+    )
+    return {
+        "issuer": f"{issuer}{path}",
+        "token_endpoint": f"{issuer}{token}",
+        "jwks_uri": f"{issuer}{keys}",
+        "introspection_endpoint": f"{issuer}/oauth/introspect",
+        "revocation_endpoint": f"{issuer}/oauth/token/revoke",
+        # Required, and nothing answers at an authorization endpoint.
+        "response_types_supported": [],
+        "grant_types_supported": GRANTS,
+        "scopes_supported": [*sorted(scopes), "api"],
+        **{
+            f"{endpoint}_endpoint_auth_{what}_supported": values
+            for endpoint in ("token", "introspection", "revocation")
+            for what, values in (("methods", AUTHENTICATION), ("signing_alg_values", ALGORITHMS))
+        },
+        "service_documentation": f"{issuer}/docs",
+    }
+
+
+def _metadata(issuer: str, path: str, facts: Facts) -> Handler:
+    def tell() -> dict[str, Any] | None:
+        catalogue = facts.catalogue()
+        return None if catalogue is None else document(issuer, path, catalogue.names)
+
+    return partial(_show, facts, tell)
+
+
+def _keys(purposes: Collection[Purpose], facts: Facts, clock: Clock) -> Handler:
+    def tell() -> dict[str, Any] | None:
+        keys = facts.keys()
+        return None if keys is None else keys.jwks(clock(), purposes)
+
+    return partial(_show, facts, tell)
+
+
+def _show(facts: Facts, tell: Callable[[], dict[str, Any] | None], request: Request) -> Response:
+    """What the facts say now; 503 where they cannot be known."""
+    try:
+        if not facts.current():
+            facts.catch_up()
+    except Problem as problem:
+        return problem_response(request, problem)
+    found = tell()
+    if found is None:  # forgotten in this very moment, after a long absence
+        return problem_response(request, Problem("unavailable", "Try again."))
+    return answer(request, keep(orjson.dumps(found)), "application/json", CACHING)

@@ -1,0 +1,82 @@
+"""Signing keys as `serve`, its duties and `ostiary keys` see to them: pairs are made here, outside of transactions."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from ostiary.config import Settings
+from ostiary.core.permission import Caller
+from ostiary.core.signing import PURPOSES, Pair, Purpose, SigningKey, algorithm_for, generate
+from ostiary.http.installation import Opened, open_installation, remember
+from ostiary.services import installation, signing
+from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.storage.store import Store
+
+
+def ensure(opened: Opened) -> Opened:
+    """See to it that a key of each purpose signs, with the configured algorithm."""
+    store, settings = opened.store, opened.settings
+    caller = custodian(store)
+    algorithms = {purpose: algorithm_for(purpose, settings.signing_algorithm) for purpose in PURPOSES}
+    wanted = store.read(signing.missing, caller, algorithms)
+    if wanted:
+        store.write(signing.ensure, caller, pairs(settings, wanted))
+    return opened
+
+
+def rotate_due(store: Store, settings: Settings) -> None:
+    """Publish a key in place of each that is too old, to sign a little later."""
+    caller = custodian(store)
+    lifetime = settings.signing_key_lifetime // timedelta(microseconds=1)
+    wanted = store.read(signing.due, caller, lifetime)
+    if wanted:
+        store.write(signing.rotate_due, caller, pairs(settings, wanted), lifetime)
+
+
+def pairs(settings: Settings, purposes: Collection[Purpose]) -> dict[Purpose, Pair]:
+    """A new pair for each purpose."""
+    return {purpose: generate(algorithm_for(purpose, settings.signing_algorithm)) for purpose in purposes}
+
+
+def custodian(store: Store) -> Caller:
+    """Whoever owns the data directory, in the operator's organization."""
+    return store.read(installation.custodian, SYSTEM_CALLER, None)
+
+
+class Keys:
+    """The keys of an installation that was opened beside the service."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._settings, self._store = opened.settings, opened.store
+        self._caller = custodian(opened.store)
+
+    def list_all(self) -> list[tuple[SigningKey, str]]:
+        """Every key with its state in a word, the newest first."""
+        now = self._store.clock()
+        return [
+            (key, key.state(now)) for key in reversed(self._store.read(signing.list_all, self._caller).keys)
+        ]
+
+    def find(self, kid: str) -> SigningKey | None:
+        return next((key for key, _ in self.list_all() if key.kid == kid), None)
+
+    def rotate(self, purposes: Collection[Purpose], at_once: bool) -> tuple[SigningKey, ...]:
+        """Put a new key in the place of each."""
+        return self._store.write(
+            signing.rotate, self._caller, pairs(self._settings, purposes), at_once=at_once
+        )
+
+    def revoke(self, key: SigningKey) -> SigningKey | None:
+        """Revoke it; the key that was made in its place, if there had to be one."""
+        made = pairs(self._settings, [key.purpose])[key.purpose]
+        return self._store.write(signing.revoke, self._caller, key.kid, made)
+
+
+@contextmanager
+def opened_keys(settings: Settings) -> Iterator[Keys]:
+    """Open the installation for its keys. Raises ConfigurationError, NotReachableError, Problem."""
+    opened = remember(open_installation(settings))
+    try:
+        yield Keys(opened)
+    finally:
+        opened.close()
