@@ -41,6 +41,7 @@ from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
+from ostiary.storage.journal import Journal
 from ostiary.storage.volatile import Facts
 
 ROOMS = (
@@ -69,6 +70,8 @@ class Built(NamedTuple):
     """Not yet started."""
     facts: Facts
     metrics: Metrics
+    journal: Journal
+    """Not yet started."""
 
 
 def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -> Built:
@@ -84,12 +87,15 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     metrics = Metrics(store, facts, counts)
     duties = of_worker(store, facts, counts, metrics)
     rounds = Rounds(duties + of_the_node(store) if alone else duties)
+    journal = Journal(store)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = HANDLER_THREADS
         rounds.start()
+        journal.start()
         yield
+        await anyio.to_thread.run_sync(journal.stop)
         await anyio.to_thread.run_sync(rounds.stop)
 
     app = FastAPI(
@@ -101,6 +107,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot)
+    app.state.journal = journal
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -121,7 +128,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         metrics.request,
         https=settings.public_url.startswith("https:"),
     )
-    return Built(door, rounds, facts, metrics)
+    return Built(door, rounds, facts, metrics, journal)
 
 
 class _Plain(Route):

@@ -19,7 +19,7 @@ from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes, engines, usage
+from ostiary.storage import answers, changes, engines, journal, usage
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Facts
@@ -55,6 +55,7 @@ def of_the_node(store: Store) -> tuple[Duty, ...]:
         Duty("forget old changes", lambda: store.write_on((), changes.prune), PRUNE_EVERY),
         Duty("forget old answers", lambda: store.write_on((), answers.prune), PRUNE_EVERY),
         Duty("forget old usage", lambda: store.write_on((), usage.prune), PRUNE_EVERY),
+        Duty("forget old marks", lambda: store.write_on((), journal.prune), PRUNE_EVERY),
     )
 
 
