@@ -190,11 +190,13 @@ class Front:
         ]
         configured = Settings.model_validate({"data": data, **settings})
         opened = Opened(configured, house.store, house.number, *self._permits)
-        self.door, self.rounds, self.facts, self.metrics = build(opened, house.clock.monotonic)
+        self.door, self.rounds, self.facts, self.metrics, self.journal = build(opened, house.clock.monotonic)
+        self.journal.start()
         self._runner = asyncio.Runner()
         self._numbers = itertools.count()
 
     def close(self) -> None:
+        self.journal.stop()
         self._runner.close()
         for permits in self._permits:
             permits.close()

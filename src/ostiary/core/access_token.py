@@ -6,32 +6,22 @@ token is good, only that we made it and whom it stands for.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ostiary.core import jws
 from ostiary.core.instant import SECOND, Instant
-from ostiary.core.jws import Algorithm, InvalidTokenError
+from ostiary.core.jws import InvalidTokenError
 from ostiary.core.model import Standing, Token, client_id_of
+from ostiary.core.signing import Purpose, SigningKey
 
 TYPE: Final = "at+jwt"
 ALIAS: Final = "/oauth2/ostiary"
 """What the issuer of tokens for the fourth document's client has behind ours."""
-PURPOSES: Final = {"": "access_token", ALIAS: "m2m"}
+PURPOSES: Final[dict[str, Purpose]] = {"": "access_token", ALIAS: "m2m"}
 _TYPES: Final = frozenset({TYPE, "application/at+jwt"})
 
 
-class VerificationKey(Protocol):
-    """What a token is verified with: a key has one purpose and one algorithm."""
-
-    @property
-    def purpose(self) -> str: ...
-    @property
-    def algorithm(self) -> Algorithm: ...
-    @property
-    def public_key(self) -> bytes: ...
-
-
-FindKey = Callable[[str, Instant], VerificationKey | None]
+FindKey = Callable[[str, Instant], SigningKey | None]
 """The key of this id that is believed at an instant."""
 
 

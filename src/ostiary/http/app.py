@@ -42,6 +42,7 @@ from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
+from ostiary.storage.journal import Journal
 from ostiary.storage.volatile import Facts
 
 ROOMS = (
@@ -70,6 +71,8 @@ class Built(NamedTuple):
     """Not yet started."""
     facts: Facts
     metrics: Metrics
+    journal: Journal
+    """Not yet started."""
 
 
 def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -> Built:
@@ -85,12 +88,15 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     metrics = Metrics(store, facts, counts)
     duties = of_worker(store, facts, counts, metrics)
     rounds = Rounds(duties + of_the_node(store, settings) if alone else duties)
+    journal = Journal(store)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = HANDLER_THREADS
         rounds.start()
+        journal.start()
         yield
+        await anyio.to_thread.run_sync(journal.stop)
         await anyio.to_thread.run_sync(rounds.stop)
 
     app = FastAPI(
@@ -102,6 +108,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot)
+    app.state.journal = journal
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -126,7 +133,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         metrics.request,
         https=settings.public_url.startswith("https:"),
     )
-    return Built(door, rounds, facts, metrics)
+    return Built(door, rounds, facts, metrics, journal)
 
 
 class _Plain(Route):

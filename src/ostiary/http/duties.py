@@ -20,7 +20,7 @@ from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes, engines, usage
+from ostiary.storage import answers, changes, engines, journal, usage
 from ostiary.storage import signing_keys as signing_key_rows
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
@@ -60,6 +60,7 @@ def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
         Duty("forget old usage", lambda: store.write_on((), usage.prune), PRUNE_EVERY),
         Duty("forget old signing keys", lambda: store.write_on((), signing_key_rows.prune), PRUNE_EVERY),
         Duty("rotate signing keys", lambda: signing_keys.rotate_due(store, settings), ROTATE_EVERY),
+        Duty("forget old marks", lambda: store.write_on((), journal.prune), PRUNE_EVERY),
     )
 
 

@@ -78,8 +78,12 @@ class Tx:
 
     def record(self, event: Event, organization_id: str) -> None:
         """Put an event into the audit log of an organization, in this transaction or not at all."""
+        self.record_all([(organization_id, event)])
+
+    def record_all(self, events: Sequence[tuple[str, Event]]) -> None:
+        """The same for several events, each with the organization whose log it belongs to."""
         try:
-            audit.insert(self, [(organization_id, event)])
+            audit.insert(self, events)
         except DBAPIError as error:
             if engines.may_retry(error) or engines.is_full(error):
                 raise
