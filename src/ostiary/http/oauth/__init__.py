@@ -1,0 +1,1 @@
+"""OAuth: the token endpoint and what belongs to it."""
