@@ -1,1 +1,1 @@
-"""OAuth 2.0: what clients, resource servers and their libraries ask for by its standards."""
+"""OAuth: the token endpoint and what belongs to it."""

@@ -1,0 +1,100 @@
+"""Refusals of the OAuth endpoints: a closed list of codes, and how they go over the wire (RFC 6749 §5.2).
+
+What the outside reads says what to change, never what was sent; the exact reason is for the audit log.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from ostiary.core.problem import Problem
+from ostiary.http import messages
+from ostiary.http.messages import NO_STORE, Headers
+
+CODES: Final[Mapping[str, tuple[int, str]]] = {
+    # code: status, and what is said where there is nothing better
+    "invalid_request": (400, "The request is not understood."),
+    "invalid_client": (401, "The client is not known, or did not prove who it is."),
+    "invalid_grant": (400, "What was presented to get a token is not valid."),
+    "unauthorized_client": (400, "This client may not do that."),
+    "unsupported_grant_type": (400, "There is no such grant type here."),
+    "invalid_scope": (400, "A scope is unknown, or is not held."),
+    "invalid_target": (400, "The resource is unknown, or is no absolute URI without a fragment."),
+    "unsupported_token_type": (400, "Tokens of this type are not handled here."),
+    "temporarily_unavailable": (503, "Nothing was issued. Try again."),
+}
+
+CHALLENGE: Final = (b"www-authenticate", b'Basic realm="ostiary", charset="UTF-8"')
+# RFC 6749 §5.2: no control characters, no quotation mark, no backslash, nothing beyond ASCII.
+_PLAIN: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
+
+
+@dataclass(slots=True)
+class OAuthError(Exception):
+    """Raised for an answer other than success; `wire` renders it.
+
+    `retry_after` in seconds makes it a 429: the client asks too often. `reason` is for the audit log only.
+    """
+
+    code: str
+    description: str = ""
+    reason: str = ""
+    retry_after: int | None = None
+
+    __hash__ = Exception.__hash__  # equal errors are told apart as exceptions
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"{self.code} is not in the list of error codes")
+        self.description = self.description or CODES[self.code][1]
+        if not _PLAIN.fullmatch(self.description):
+            raise ValueError("a description holds what RFC 6749 does not allow")
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code][0] if self.retry_after is None else 429
+
+
+def invalid_request(description: str, reason: str = "") -> OAuthError:
+    return OAuthError("invalid_request", description, reason)
+
+
+def invalid_client(reason: str) -> OAuthError:
+    """The one neutral refusal of a client: the cause stands in the audit log only."""
+    return OAuthError("invalid_client", reason=reason)
+
+
+def too_many(retry_after: int, reason: str = "rate limited") -> OAuthError:
+    """More requests than a limit allows; `retry_after` in seconds."""
+    return OAuthError("temporarily_unavailable", "Too many requests.", reason, retry_after)
+
+
+def of_problem(problem: Problem) -> OAuthError:
+    """What the other rooms raise, in the words of OAuth."""
+    reason = problem.reason or problem.code
+    if problem.status == 429:
+        seconds = problem.members.get("retry_after")
+        return too_many(seconds if isinstance(seconds, int) else 1, reason)
+    if problem.status >= 500:
+        return OAuthError("temporarily_unavailable", reason=reason)
+    if problem.status == 401:
+        return invalid_client(reason)
+    if problem.status == 403:
+        return OAuthError("unauthorized_client", reason=reason)
+    # The summary of wrong fields has their names, which come from outside.
+    told = not problem.errors and _PLAIN.fullmatch(problem.detail)
+    return invalid_request(problem.detail if told else "", reason)
+
+
+def wire(error: OAuthError, extra: Headers = ()) -> bytes:
+    """The whole answer."""
+    fields = [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")]
+    if error.status == 401:
+        fields.append(CHALLENGE)
+    elif error.status in (429, 503):
+        fields.append((b"retry-after", b"%d" % (error.retry_after or 1)))
+    body = orjson.dumps({"error": error.code, "error_description": error.description})
+    return messages.wire(error.status, [*fields, *extra], body)

@@ -1,0 +1,77 @@
+"""Refusals of the OAuth endpoints look as RFC 6749 §5.2 says, whatever they come from."""
+
+import json
+import re
+
+import pytest
+
+from ostiary.core.problem import CODES as PROBLEMS
+from ostiary.core.problem import Problem, invalid
+from ostiary.http.messages import unwire
+from ostiary.http.oauth import errors
+from ostiary.http.oauth.errors import CODES, OAuthError, of_problem, too_many, wire
+
+ALLOWED = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_code_goes_over_the_wire(code: str) -> None:
+    """RFC 6749 §5.2 breaks: a client library cannot read the refusal, or a cache keeps it."""
+    status, fields, body = unwire(wire(OAuthError(code)))
+    headers = dict(fields)
+    assert status == CODES[code][0]
+    assert headers[b"content-type"] == b"application/json"
+    assert headers[b"cache-control"] == b"no-store"
+    assert headers[b"pragma"] == b"no-cache"
+    assert (headers.get(b"www-authenticate") == b'Basic realm="ostiary", charset="UTF-8"') is (status == 401)
+    assert (b"retry-after" in headers) is (status == 503)
+    told = json.loads(body)
+    assert told == {"error": code, "error_description": CODES[code][1]}
+    assert ALLOWED.fullmatch(told["error_description"])
+
+
+def test_statuses_are_these() -> None:
+    """RFC 6749 §5.2 breaks: a code has another status than the RFC gives it."""
+    statuses = {code: OAuthError(code).status for code in CODES}
+    assert statuses.pop("invalid_client") == 401
+    assert statuses.pop("temporarily_unavailable") == 503
+    assert set(statuses.values()) == {400}
+
+
+def test_too_many_is_told_with_when_to_come_back() -> None:
+    """P10 breaks: a client that is over its limit does not learn how long."""
+    status, fields, body = unwire(wire(too_many(7)))
+    assert (status, dict(fields)[b"retry-after"]) == (429, b"7")
+    assert json.loads(body)["error"] == "temporarily_unavailable"
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_each_problem_has_its_words(code: str) -> None:
+    """§3.3 breaks: a problem of another room is answered in the wrong form, or not at all."""
+    error = of_problem(Problem(code, "Is it 2⁵³?", members={"retry_after": 9}, reason="exactly this"))
+    assert error.reason == "exactly this"
+    expected = {401: 401, 403: 400, 429: 429, 500: 503, 503: 503, 507: 503}
+    assert error.status == expected.get(PROBLEMS[code][0], 400)
+    assert unwire(wire(error))[0] == error.status
+    assert "²" not in error.description
+
+
+@pytest.mark.promise("P7")
+def test_nothing_that_was_sent_is_told() -> None:
+    """P7 breaks: a refusal echoes what came from outside."""
+    error = of_problem(invalid("/sent-by-somebody", "invalid-text", "must not hold NUL"))
+    assert b"somebody" not in wire(error)
+    assert b"log only" not in wire(errors.invalid_client("log only"))
+
+
+@pytest.mark.parametrize("description", ['a "quote"', "a \\ backslash", "a\nline", "é", "\x7f"])
+def test_a_description_keeps_to_its_characters(description: str) -> None:
+    """RFC 6749 §5.2 breaks: error_description holds a character outside of its set."""
+    with pytest.raises(ValueError, match="RFC 6749"):
+        OAuthError("invalid_request", description)
+
+
+def test_the_list_of_codes_is_closed() -> None:
+    """RFC 6749 §5.2 breaks: a code that no client knows."""
+    with pytest.raises(ValueError, match="list"):
+        OAuthError("whatever")
