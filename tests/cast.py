@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,18 +18,20 @@ from ostiary.config import Settings
 from ostiary.core.event import Actor
 from ostiary.core.installation import Installation
 from ostiary.core.instant import SECOND, Instant
+from ostiary.core.jws import Algorithm
 from ostiary.core.keyring import derive
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
+from ostiary.core.signing import PURPOSES, KeySet, Pair, algorithm_for, generate
 from ostiary.http.app import build
 from ostiary.http.installation import Opened
-from ostiary.services import credentials, installation, members, organizations, service_accounts
+from ostiary.services import credentials, installation, members, organizations, service_accounts, signing
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
-from ostiary.storage import migrations
+from ostiary.storage import migrations, signing_keys
 from ostiary.storage.engines import Engines
 from ostiary.storage.permits import Permits
 from ostiary.storage.store import Store
@@ -102,10 +105,23 @@ class House:
         """An API key of an account of Acme's."""
         return self.store.write(credentials.create, self.alice, account.account.id, CredentialSpec(**spec))
 
+    def sign(self, algorithm: Algorithm = "ES256") -> KeySet:
+        """Let a key of each purpose sign, as `serve` does when it starts; every key there is."""
+        algorithms = {purpose: algorithm_for(purpose, algorithm) for purpose in PURPOSES}
+        made = {purpose: pair(algorithms[purpose], purpose) for purpose in PURPOSES}
+        self.store.write(signing.ensure, self.alice, made)
+        return self.store.read(signing_keys.key_set)
+
     def with_policy(self, **policy: Any) -> "House":
         """The same house under another policy."""
         installed = replace(self.store.installation, policy=Policy(**policy))
         return replace(self, store=replace(self.store, installation=installed))
+
+
+@cache
+def pair(algorithm: Algorithm, number: int | str = 0) -> Pair:
+    """A key pair; the same one for the same number, since RSA is slow to make."""
+    return generate(algorithm)
 
 
 def caller(

@@ -28,6 +28,11 @@ def test_derived_keys_never_change() -> None:
     assert {name: pepper.hex() for name, pepper in keyring.peppers.items()} == {
         "061dc46cc26bcd29": "2cad1aa887042a7ef3aadf0def48a8f32671a8603ea75c835ae4390b29b7123a"
     }
+    assert keyring.newest_sealing == next(iter(keyring.sealing)) == "659d50d056f60475"
+    assert (
+        keyring.sealing["659d50d056f60475"].hex()
+        == "1f0ce3681660c51e4b73f9e523bcabd4ea2a63f448ff47fea4e79f479676cd65"
+    )
     assert keyring.cursor.hex() == "92bd562c2e8c03eb867823d80270bbbef87d85e244eb8e830dd589d1336bce51"
 
 
@@ -38,8 +43,10 @@ def test_newest_first_and_a_key_for_each_purpose(keys: list[bytes]) -> None:
     assert list(keyring.peppers.values()) == [hkdf(key, b"ostiary/pepper/1") for key in keys]
     assert keyring.cursor == hkdf(keys[0], b"ostiary/cursor/1")
     assert keyring.newest == next(iter(keyring.peppers))
-    derived = {*keyring.peppers.values(), keyring.cursor}
-    assert len(derived) == len(keys) + 1
+    assert list(keyring.sealing.values()) == [hkdf(key, b"ostiary/sealing/1") for key in keys]
+    assert keyring.newest_sealing == next(iter(keyring.sealing))
+    derived = {*keyring.peppers.values(), *keyring.sealing.values(), keyring.cursor}
+    assert len(derived) == 2 * len(keys) + 1
     assert not derived & set(keys)
     assert derive(keys[-1:]).newest in keyring.peppers
 
@@ -49,7 +56,7 @@ def test_a_keyring_does_not_print_its_keys() -> None:
     """P7 breaks: a pepper stands in a traceback."""
     keyring = derive([MASTER_KEY])
     shown = repr(keyring)
-    for key in (*keyring.peppers.values(), keyring.cursor, MASTER_KEY):
+    for key in (*keyring.peppers.values(), *keyring.sealing.values(), keyring.cursor, MASTER_KEY):
         assert key.hex() not in shown
         assert repr(key) not in shown
 

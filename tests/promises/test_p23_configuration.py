@@ -196,6 +196,10 @@ CASES = [
     env("lifetime over 100 years", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "36501d", "36500d"),
     env("default lifetime over 100 years", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "9999999d", "36500d"),
     env("deletion delay over 30 days", "OSTIARY_DEFAULT_DELETION_DELAY", "31d", "30d"),
+    env("signing by a shared secret", "OSTIARY_SIGNING_ALGORITHM", "HS256", "'ES256', 'EdDSA' or 'RS256'"),
+    env("signing by nothing", "OSTIARY_SIGNING_ALGORITHM", "none", "'ES256', 'EdDSA' or 'RS256'"),
+    env("signing keys for an hour", "OSTIARY_SIGNING_KEY_LIFETIME", "23h", "shorter than 1d"),
+    env("signing keys for good", "OSTIARY_SIGNING_KEY_LIFETIME", "none", "length of time"),
     env("staleness none", "OSTIARY_MAX_STALENESS", "none", "length of time"),
     env(
         "lifetime beyond the longest", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "91d", "longer",
@@ -332,6 +336,7 @@ GOOD: dict[str, dict[str, str]] = {
         "OSTIARY_PORT_8080_TCP_ADDR": "10.96.0.1",
     },
     "another prefix": {"OSTIARY_KEY_PREFIX": "acme"},
+    "other signing keys": {"OSTIARY_SIGNING_ALGORITHM": "EdDSA", "OSTIARY_SIGNING_KEY_LIFETIME": "1d"},
 }
 
 

@@ -91,7 +91,7 @@ class KeySet:
     __slots__ = ("_by_id", "_private", "keys")
 
     def __init__(self, keys: Iterable[SigningKey], private: Mapping[str, Secret]) -> None:
-        self.keys: Final = tuple(sorted(keys, key=lambda key: (key.signs_from, key.created_at, key.kid)))
+        self.keys: Final = tuple(sorted(keys, key=_order))
         """The one that signs from latest last."""
         self._by_id: Final = MappingProxyType({key.kid: key for key in self.keys})
         self._private: Final = MappingProxyType(dict(private))
@@ -124,6 +124,11 @@ class KeySet:
                 if key.purpose in purposes and key.believed(now)
             ]
         }
+
+
+def _order(key: SigningKey) -> tuple[Instant, Instant, bool, str]:
+    """Of two that were made in the same instant, the one that stays is the newer one."""
+    return key.signs_from, key.created_at, key.believed_until is None, key.kid
 
 
 def algorithm_for(purpose: Purpose, configured: Algorithm) -> Algorithm:
