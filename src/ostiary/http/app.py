@@ -100,7 +100,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.wiring = Wiring(store, hot)
+    app.state.wiring = Wiring(store, hot, f"{settings.public_url}/oauth/token")
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_exception)

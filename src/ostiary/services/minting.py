@@ -109,7 +109,9 @@ def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
     if spec.algorithm is not None and spec.kind != "key_file":
         errors.append(FieldError("/algorithm", "contradiction", "is for key files only"))
     if spec.compat is not None and (spec.kind != "key_file" or spec.algorithm == "EdDSA"):
-        errors.append(FieldError("/compat", "contradiction", "is for key files with the algorithm RS256 only"))
+        errors.append(
+            FieldError("/compat", "contradiction", "is for key files with the algorithm RS256 only")
+        )
     return errors
 
 

@@ -121,9 +121,7 @@ def rotate(
         ends_at=text_or_none(ends_at),
         expires_at=text_or_none(after.expires_at),
     )
-    return Created(
-        credentials.listed(tx, caller, [after])[0], new.secret, minting.file_of(tx, caller, after)
-    )
+    return Created(credentials.listed(tx, caller, [after])[0], new.secret, minting.file_of(tx, caller, after))
 
 
 def get(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
