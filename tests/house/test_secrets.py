@@ -10,7 +10,8 @@ from tests.house.source import modules
 OPENED = {
     # module, function: how many times, and why
     ("services/minting.py", "new_secret", "reveal"): (1, "its digest is stored"),
-    ("http/api/forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
+    ("http/api/credential_forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
+    ("core/key_file.py", "document", "reveal"): (1, "the same, of a key file"),
     ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
