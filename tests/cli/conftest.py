@@ -45,7 +45,9 @@ def config() -> Path:
 def robo(service: Ostiary) -> dict[str, Any]:
     """A service account of its own for each test, made as a person would."""
     name = f"Robo {next(_numbers)}"
-    done = service.command("service-account", "create", "--name", name, "--role", "developer", "--json")
+    done = service.command(
+        "service-account", "create", "--name", name, "--role", "developer", "--credential", "none", "--json"
+    )
     account: dict[str, Any] = json.loads(done.stdout)["service_account"]
     return account
 

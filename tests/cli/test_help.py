@@ -55,7 +55,7 @@ COMMANDS = {
     "scope create": "--json",
     "scope delete": "--json --yes",
     "service-account create": "--access-level --credential --description --email --expires --ip --json --name "
-    "--project --resource --role --scope --username",
+    "--out --project --resource --role --scope --username",
     "service-account list": "--json",
     "service-account activity": "--json --limit",
     "service-account show": "--json",
@@ -67,16 +67,20 @@ COMMANDS = {
     "service-account disable": "--json",
     "service-account enable": "--json",
     "service-account delete": "--json --yes",
-    "api-key generate": "--expires --format --ip --json --name --project --rate-limit --resource --scope"
-    " --service-account",
-    "credential list": "--json --service-account --status",
+    "api-key generate": "--description --expires --format --ip --json --name --project --rate-limit --resource"
+    " --scope --service-account",
+    "client-secret generate": "--description --expires --format --ip --json --name --project --rate-limit"
+    " --resource --scope --service-account",
+    "key-file generate": "--algorithm --compat --description --expires --ip --json --name --out --project"
+    " --rate-limit --resource --scope --service-account",
+    "credential list": "--json --kind --service-account --status",
     "credential show": "--json",
     "credential update": "--access-level --description --expires --ip --json --name --rate-limit --resource --scope",
     "credential deactivate": "--json",
     "credential activate": "--json",
     "credential revoke": "--json --yes",
     "credential delete": "--json --yes",
-    "credential rotate": "--expires --format --json --overlap",
+    "credential rotate": "--expires --format --json --out --overlap",
     "credential rotation show": "--json",
     "credential rotation complete": "--json --yes",
     "credential rotation cancel": "--json --yes",

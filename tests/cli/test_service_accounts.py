@@ -1,6 +1,7 @@
 """§3: a person makes and keeps service accounts with `ostiary service-account …`."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +20,37 @@ def _show(service: Ostiary, account: str) -> dict[str, Any]:
 def test_create_prints_the_ids_and_says_what_comes_next(service: Ostiary) -> None:
     """§3 breaks: the lines of the fifth document are not those that `create` prints."""
     done = service.command("service-account", "create", "--name", "Integration bot", "--role", "developer")
-    lines = [line.partition(": ") for line in done.stdout.splitlines()]
-    assert [name for name, _, _ in lines] == ["Service Account ID", "Client ID", "Username"]
-    made = _show(service, lines[0][2])
-    assert [made["client_id"], made["username"]] == [lines[1][2], lines[2][2]]
-    assert "Next: ostiary api-key generate --service-account integration-bot" in done.stderr
+    lines = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert list(lines) == ["Service Account ID", "Client ID", "Client Secret", "Username"]
+    made = _show(service, lines["Service Account ID"])
+    assert [made["client_id"], made["username"]] == [lines["Client ID"], lines["Username"]]
+    assert lines["Client Secret"].startswith("secret_")
+    assert "not shown again" in done.stderr
+    assert lines["Client Secret"] not in done.stderr
+
+
+def test_create_without_a_credential_says_what_comes_next(service: Ostiary) -> None:
+    """§3 breaks: `--credential none` makes one, or its user does not learn how to make one."""
+    done = service.command("service-account", "create", "--name", "Bare bot", "--credential", "none")
+    lines = dict(line.split(": ") for line in done.stdout.splitlines())
+    assert list(lines) == ["Service Account ID", "Client ID", "Username"]
+    assert _show(service, lines["Username"])["credentials"] == 0
+    assert "Next: ostiary api-key generate --service-account bare-bot" in done.stderr
+
+
+def test_create_with_a_key_file_writes_it(service: Ostiary, tmp_path: Path) -> None:
+    """P7, §3 break: the key of a new account is shown, or its file is missing, or a file in the way makes an account."""
+    out = tmp_path / "bot.json"
+    options = ["service-account", "create", "--name", "Filed", "--credential", "key-file", "--out", str(out)]
+    lines = dict(line.split(": ") for line in service.command(*options).stdout.splitlines())
+    assert list(lines) == ["Service Account ID", "Client ID", "Key File", "Key ID", "Username"]
+    assert json.loads(out.read_text())["key_id"] == lines["Key ID"]
+    before = service.command("service-account", "list").stdout
+    assert "exists" in service.command(*options, code=2).stderr
+    for wrong in (["--credential", "key-file"], ["--out", str(tmp_path / "x")]):
+        done = service.command("service-account", "create", "--name", "Filed", *wrong, code=2)
+        assert "--out FILE goes with --credential key-file" in done.stderr
+    assert service.command("service-account", "list").stdout == before
 
 
 def test_create_with_a_key_shows_it_once(service: Ostiary) -> None:
@@ -33,7 +60,7 @@ def test_create_with_a_key_shows_it_once(service: Ostiary) -> None:
         "--expires", "90d",
     )  # fmt: skip
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
-    assert list(lines) == ["Service Account ID", "Client ID", "Username", "API Key"]
+    assert list(lines) == ["Service Account ID", "Client ID", "API Key", "Username"]
     assert "not shown again" in done.stderr
     whoami = json.loads(service.command("whoami", "--json", OSTIARY_API_KEY=lines["API Key"]).stdout)
     assert whoami["principal"]["id"] == lines["Service Account ID"]
@@ -71,8 +98,10 @@ def test_every_wrong_option_is_named_as_it_was_given(service: Ostiary) -> None:
 
 def test_a_limit_on_nothing_is_wrong_use(service: Ostiary) -> None:
     """§2 breaks: `--ip` without a credential is taken and limits nothing."""
-    done = service.command("service-account", "create", "--name", "X", "--ip", "10.0.0.0/8", code=2)
-    assert "--credential api-key" in done.stderr
+    done = service.command(
+        "service-account", "create", "--name", "X", "--ip", "10.0.0.0/8", "--credential", "none", code=2
+    )
+    assert "leave --credential none out" in done.stderr
 
 
 def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """`ostiary audit logs`"""
 
 import json
-import os
-import tempfile
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,10 +8,10 @@ from typing import Any
 
 import click
 
+from ostiary.cli.new_file import new_file
 from ostiary.cli.terminal import (
     Column,
     Group,
-    MisusedError,
     json_option,
     moment,
     printable,
@@ -141,26 +139,12 @@ def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_
 
 
 def _export(api: Client, asked: dict[str, str], path: Path) -> int:
-    """Never over an existing file, never half: the name appears when the file is whole. The number of events."""
-    if path.exists() or path.is_symlink():
-        raise MisusedError(f"{path} exists; choose another name.")
-    try:
-        fd, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-    except OSError as error:
-        raise MisusedError(f"{path} cannot be written: {error.strerror}.") from None
+    """Write the events into a new file; their number."""
     number = 0
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            for event in api.pages("/v1/audit-events", asked | {"order": "oldest"}):
-                file.write(json.dumps(event) + "\n")
-                number += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(part, path)  # unlike a rename, never over what is there
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        Path(part).unlink()
+    with new_file(path) as file:
+        for event in api.pages("/v1/audit-events", asked | {"order": "oldest"}):
+            file.write(json.dumps(event) + "\n")
+            number += 1
     return number
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from ostiary.cli import completion
-from ostiary.cli.api_keys import ending, ips_option, uses
+from ostiary.cli.generating import ips_option, uses
+from ostiary.cli.handing_over import ending
 from ostiary.cli.invocation import again
 from ostiary.cli.rotation import address_of, credential_argument, described, rotate_command, rotation_command
 from ostiary.cli.terminal import (
@@ -31,6 +32,7 @@ from ostiary.cli.terminal import (
     yes_option,
 )
 from ostiary.client.api import Client
+from ostiary.core.model import KIND_NAMES
 
 
 @click.group("credential", cls=Group)
@@ -51,20 +53,29 @@ def credential_command() -> None:
     type=click.Choice(["active", "deactivated", "expired", "revoked"]),
     help="Only those in this state.",
 )
+@click.option(
+    "--kind",
+    type=click.Choice(["api-key", "client-secret", "key-file"]),
+    help="Only those of this kind.",
+)
 @json_option
 @with_client
-def list_credentials(api: Client, account: str | None, status: str | None, as_json: bool) -> None:
+def list_credentials(
+    api: Client, account: str | None, status: str | None, kind: str | None, as_json: bool
+) -> None:
     """List credentials, newest first."""
     address = "/v1/credentials"
     if account is not None:
         address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-    found = [each for each in api.pages(address) if status is None or each["status"] == status]
+    asked = {} if kind is None else {"kind": kind.replace("-", "_")}
+    found = [each for each in api.pages(address, asked) if status is None or each["status"] == status]
     show_list(
         found,
         as_json,
         [
             Column("ID", "id", whole=True),
             Column("NAME", "name"),
+            Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), whole=True, spare=5),
             Column("KEY", ending, whole=True),
             Column("STATUS", "status", whole=True),
             Column("OWNER", lambda each: each["owner"]["display_name"], spare=2),
@@ -73,7 +84,7 @@ def list_credentials(api: Client, account: str | None, status: str | None, as_js
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=4),
         ],
         "No credentials match."
-        if status
+        if status or kind
         else "No credentials. Make one:\n  "
         + again(f"api-key generate --service-account {printable(account or 'ACCOUNT')}"),
     )
@@ -198,8 +209,10 @@ def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("Name", credential["name"]),
         ("ID", credential["id"]),
-        ("Kind", credential["kind"]),
+        ("Kind", KIND_NAMES.get(credential["kind"], credential["kind"])),
         ("Key", credential["display"]),
+        ("Client ID", credential["client_id"]),
+        ("Compatible with", credential["compat"]),
         ("Owner", f"{credential['owner']['display_name']} ({credential['owner']['id']})"),
         ("Status", credential["status"]),
         ("Description", credential["description"]),

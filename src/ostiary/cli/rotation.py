@@ -1,11 +1,20 @@
 """`ostiary credential rotate` and `ostiary credential rotation …`"""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ostiary.cli import completion
-from ostiary.cli.api_keys import ending, format_option, show_key
+from ostiary.cli.handing_over import (
+    context_of,
+    ending,
+    format_option,
+    out_option,
+    save_key_file,
+    show_key_file,
+    show_secret,
+)
 from ostiary.cli.terminal import (
     Group,
     ago,
@@ -21,7 +30,7 @@ from ostiary.cli.terminal import (
     with_client,
     yes_option,
 )
-from ostiary.client.api import Client
+from ostiary.client.api import Client, RefusedError
 
 credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
 
@@ -39,25 +48,63 @@ credential_argument = click.argument("credential", metavar="ID", shell_complete=
     help="A new expiry: 90d, a date (UTC) or a time; without it the expiry stays.",
 )
 @format_option
+@out_option(False, "Of a key file: where to write the new one. Never over an existing file.")
 @json_option
 @with_client
 def rotate_command(
-    api: Client, credential: str, overlap: str | None, expires: str | None, form: str, as_json: bool
+    api: Client,
+    credential: str,
+    overlap: str | None,
+    expires: str | None,
+    form: str,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    """Give a credential a new key; the old one is accepted for the overlap, or until `rotation complete`.
+    """Give a credential a new secret; the old one is accepted for the overlap, or until `rotation complete`.
 
-    The new key is printed on standard output, alone and only now.
+    The new secret is printed on standard output, alone and only now; that of a key file is written to --out.
     """
     expires_at = None if expires is None else moment("--expires", expires, 1)
     body = given(overlap=overlap, expires_at=expires_at)
-    made = api.request("POST", f"{address_of(credential)}/rotate", json=body)
-    show_key(api, made, "json" if as_json else form)
+    before = _before(api, credential, out)
+    context = None
+    if form == "toml" and not as_json and before.get("kind") == "client_secret":
+        context = context_of(api, segment(before["owner"]["id"]), before["project"])
+
+    def rotate() -> dict[str, Any]:
+        made: dict[str, Any] = api.request("POST", f"{address_of(credential)}/rotate", json=body)
+        return made
+
+    if out is not None:
+        made = save_key_file(out, rotate)
+        show_key_file(made, out, as_json)
+    else:
+        made = rotate()
+        show_secret(api, made, "json" if as_json else form, context)
     old = made["credential"]["rotation"]
-    note = "The old key is not accepted any more."
+    note = "The old one is not accepted any more."
     if old is not None:
         until = old["ends_at"] or f"you run: ostiary credential rotation complete {credential}"
-        note = f"The old key is accepted until {until}"
+        note = f"The old one is accepted until {until}"
     click.echo(printable(note), err=True)
+
+
+def _before(api: Client, credential: str, out: Path | None) -> dict[str, Any]:
+    """The credential, if the caller may read it; wrong use if `--out` does not go with its kind."""
+    try:
+        found: dict[str, Any] = api.request("GET", address_of(credential))
+    except RefusedError as error:
+        # Whoever may rotate need not be allowed to read.
+        if error.status == 403 and out is None:
+            return {}
+        raise
+    if (found["kind"] == "key_file") != (out is not None):
+        raise click.UsageError(
+            "It is a key file: say with --out where the new one is written."
+            if out is None
+            else "--out is for key files; a secret is printed."
+        )
+    return found
 
 
 @click.group("rotation", cls=Group)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from ostiary.cli.grants import (
     told,
     without,
 )
+from ostiary.cli.handing_over import out_option, save_key_file
 from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
@@ -74,11 +76,12 @@ def service_account_command() -> None:
 @projects_option
 @click.option(
     "--credential",
-    type=click.Choice(["none", "api-key"]),
-    default="none",
+    type=click.Choice(["client-secret", "api-key", "key-file", "none"]),
+    default="client-secret",
     show_default=True,
-    help="Make a credential with it and show it once.",
+    help="What is made with it and shown once.",
 )
+@out_option(False, "Of a key file: where to write it. Never over an existing file.")
 @click.option(
     "--ip",
     "ips",
@@ -100,13 +103,16 @@ def create(
     resources: tuple[str, ...],
     projects: tuple[str, ...],
     credential: str,
+    out: Path | None,
     ips: tuple[str, ...],
     expires: str | None,
     as_json: bool,
 ) -> None:
-    """Create a service account."""
+    """Create a service account, and its first credential."""
     if credential == "none" and (ips or expires):
-        raise click.UsageError("--ip and --expires limit a credential: add --credential api-key.")
+        raise click.UsageError("--ip and --expires limit a credential: leave --credential none out.")
+    if (credential == "key-file") != (out is not None):
+        raise click.UsageError("--out FILE goes with --credential key-file, and the other way round.")
     body = given(
         display_name=name,
         username=username,
@@ -121,18 +127,27 @@ def create(
     if credential != "none":
         expires_at = moment("--expires", expires, 1) if expires else None
         body["credential"] = given(kind=credential.replace("-", "_"), allowed_ips=ips, expires_at=expires_at)
-    made = api.request("POST", "/v1/service-accounts", json=body)
+
+    def ask() -> dict[str, Any]:
+        answer: dict[str, Any] = api.request("POST", "/v1/service-accounts", json=body)
+        return answer
+
+    made = ask() if out is None else save_key_file(out, ask)
     if as_json:
-        show_json(made)
+        show_json(made if out is None else made | {"file": str(out)})
         return
     account = made["service_account"]
     click.echo(f"Service Account ID: {printable(account['id'])}")
     click.echo(f"Client ID: {printable(account['client_id'])}")
-    click.echo(f"Username: {printable(account['username'])}")
-    if made.get("secret"):
-        click.echo(f"API Key: {printable(made['secret'])}")
+    if out is not None:
+        click.echo(f"Key File: {printable(str(out))}")
+        click.echo(f"Key ID: {printable(made['credential']['access_id'])}")
+    elif credential != "none":
+        title = "API Key" if credential == "api-key" else "Client Secret"
+        click.echo(f"{title}: {printable(made['secret'])}")
         click.echo("Store it now: it is not shown again.", err=True)
-    else:
+    click.echo(f"Username: {printable(account['username'])}")
+    if credential == "none":
         generate = again(f"api-key generate --service-account {printable(account['username'])}")
         click.echo(f"Next: {generate}", err=True)
     if not account["roles"]:

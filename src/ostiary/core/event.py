@@ -95,6 +95,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "resources",
         "project",
         "rate_limit",
+        "compat",
     ),
     "credential.updated": _kind("credentials", "Fields of a credential were changed.", "changed"),
     "credential.deactivated": _kind(

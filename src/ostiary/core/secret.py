@@ -32,6 +32,8 @@ _WHOLE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_][0-9a-f]{32})([0-9A-Za-z]{44
 _ANYWHERE = re.compile(r"[-_](?<=[A-Za-z0-9]{2}[-_])[0-9a-f]{32}[0-9A-Za-z]{44}")
 # Without the letters of the prefix: the end of a secret before it may have taken them.
 _PART = re.compile(r"([-_][0-9a-f]{32})[0-9A-Za-z]+")
+# RFC 7468: a private key of any kind. What follows the line is the key.
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----).*", re.DOTALL)
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
 
 
@@ -142,15 +144,17 @@ def matches(left: bytes, right: bytes) -> bool:
 def redact(text: str) -> str:
     """The text with everything that looks like one of our secrets reduced to what lists may show.
 
-    A secret that something cut off loses all that follows its access id.
+    A secret that something cut off loses all that follows its access id, and a private key all that follows its first
+    line.
     """
+    text = _PRIVATE_KEY.sub(r"\1…", text)
     text = _WHOLE.sub(lambda whole: f"{whole[1]}…{whole[2][-CHECKSUM_LENGTH:]}", text)
     return _PART.sub(r"\1…", text)
 
 
 def looks_like_secret(text: str) -> bool:
-    """Whether a whole secret of our form stands anywhere in the text."""
-    return _ANYWHERE.search(text) is not None
+    """Whether a whole secret of our form, or the beginning of a private key (RFC 7468), stands in the text."""
+    return _ANYWHERE.search(text) is not None or _PRIVATE_KEY.search(text) is not None
 
 
 def _base62(number: int, length: int) -> str:

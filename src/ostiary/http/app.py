@@ -107,8 +107,8 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.wiring = Wiring(store, hot)
     app.state.journal = journal
+    app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_exception)

@@ -311,7 +311,9 @@ def refuse_secrets(value: Any) -> None:
     Names and descriptions are kept and shown to others: a key pasted into one would stand there in clear.
     """
     _refuse(
-        FieldError(pointer(where), "holds-secret", "holds an API key; revoke it, it was shown here")
+        FieldError(
+            pointer(where), "holds-secret", "holds a secret or a private key; revoke it, it was shown here"
+        )
         for where, each in _walk(value)
         if isinstance(each, str) and looks_like_secret(each)
     )

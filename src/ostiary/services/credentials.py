@@ -5,7 +5,8 @@ from typing import Any
 
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant, text_or_none, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, label_of
+from ostiary.core.key_file import KeyFile
+from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, CredentialKind, label_of
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
@@ -31,10 +32,12 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new credential, and the one chance to see its secret."""
+    """A new credential, and the one chance to see its secret: of a key file, the private key."""
 
     listed: Listed
     secret: Secret
+    file: KeyFile | None = None
+    """What a key file says beside the key."""
 
 
 def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Created:
@@ -88,7 +91,14 @@ def make_first(tx: Tx, caller: Caller, user_id: str, email: str, spec: Credentia
     return _insert(tx, caller, Owner("user", user_id, email), spec, "full")
 
 
-def list_page(tx: Tx, caller: Caller, account: str | None, after: str | None, limit: int) -> list[Listed]:
+def list_page(
+    tx: Tx,
+    caller: Caller,
+    account: str | None,
+    after: str | None,
+    limit: int,
+    kind: CredentialKind | None = None,
+) -> list[Listed]:
     """Credentials newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
     owner_id = None
     if account is not None:
@@ -98,7 +108,7 @@ def list_page(tx: Tx, caller: Caller, account: str | None, after: str | None, li
         if caller.actor.type != "user" or caller.fine_grained:
             require(caller, "read:credentials")
         owner_id = caller.actor.id
-    found = rows.list_page(tx, caller.organization_id, owner_id, after, limit)
+    found = rows.list_page(tx, caller.organization_id, owner_id, after, limit, kind)
     return listed(tx, caller, found)
 
 
@@ -240,7 +250,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
             raise invalid(
                 "/project", "beyond-account", "is none of the projects that the account is limited to"
             )
-    new = minting.new_secret(tx, tx.installation.key_prefixes[0])
+    new = minting.of_kind(tx, spec.kind, spec.key_pair)
     credential = Credential(
         id=tx.new_id("cred"),
         organization_id=caller.organization_id,
@@ -263,8 +273,9 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         prefix=new.prefix,
         last6=new.last6,
         secret_created_at=tx.now,
+        compat=spec.compat,
     )
-    rows.insert(tx, credential, new.digest, new.pepper_id)
+    rows.insert(tx, credential, new.digest, new.pepper_id, new.public_key)
     change(
         tx,
         caller,
@@ -280,8 +291,11 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         resources=list(credential.resources),
         project=project_id,
         rate_limit=credential.rate_limit,
+        compat=credential.compat,
     )
-    return Created(Listed(credential, owner.name, tx.now), new.secret)
+    return Created(
+        Listed(credential, owner.name, tx.now), new.secret, minting.file_of(tx, caller, credential)
+    )
 
 
 def spec_of(credential: Credential) -> CredentialSpec:

@@ -7,14 +7,23 @@ and every scope that the credential would have there.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ostiary.core import secret
+from ostiary.core import key_file, secret
 from ostiary.core.address import parse_network, within
 from ostiary.core.instant import Instant, to_text
-from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, RoleBinding, ServiceAccount
+from ostiary.core.key_file import KeyAlgorithm, KeyFile, KeyPair
+from ostiary.core.model import (
+    AccessLevel,
+    Credential,
+    CredentialKind,
+    OwnerKind,
+    RoleBinding,
+    ServiceAccount,
+)
 from ostiary.core.permission import API_SCOPES, MAX_LIFETIME, Caller, Catalogue, Policy, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields
-from ostiary.core.secret import Secret
+from ostiary.core.secret import CLIENT_SECRET, Secret
 from ostiary.services import organizations, roles, service_accounts
+from ostiary.storage import directory as directory_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -33,6 +42,11 @@ class CredentialSpec:
     resources: tuple[str, ...] = ()
     project: str | None = None
     rate_limit: int | None = None
+    algorithm: KeyAlgorithm | None = None
+    """Of a key file; None: RS256."""
+    compat: str | None = None
+    key_pair: KeyPair | None = None
+    """Of a key file: made beforehand, since it takes so long, for whoever may ask for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +72,13 @@ class NewSecret:
     last6: str
     digest: bytes
     pepper_id: str
+    public_key: bytes | None = None
 
 
 def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
     """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
-    errors: list[FieldError] = []
+    errors = _check_kind(owner, spec)
     level = service_accounts.level_of(spec.access_level, spec.scopes, errors)
     service_accounts.check_names(catalogue, spec.scopes, spec.resources, errors)
     if spec.expires_at is not None and spec.expires_at <= tx.now:
@@ -82,6 +97,22 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
     held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
     roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
     return level
+
+
+def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
+    """What is wrong with the kind, and with what only some kinds have."""
+    errors: list[FieldError] = []
+    if owner.kind == "user" and spec.kind != "api_key":
+        errors.append(
+            FieldError("/kind", "contradiction", "is for service accounts; a user has API keys only")
+        )
+    if spec.algorithm is not None and spec.kind != "key_file":
+        errors.append(FieldError("/algorithm", "contradiction", "is for key files only"))
+    if spec.compat is not None and (spec.kind != "key_file" or spec.algorithm == "EdDSA"):
+        errors.append(
+            FieldError("/compat", "contradiction", "is for key files with the algorithm RS256 only")
+        )
+    return errors
 
 
 def _require_no_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
@@ -156,9 +187,56 @@ def require_enabled(owner: Owner) -> None:
         )
 
 
+def of_kind(tx: Tx, kind: CredentialKind, key_pair: KeyPair | None) -> NewSecret:
+    """A new secret of this kind: for a key file the pair that was made for it, else fresh random bytes."""
+    if kind == "key_file":
+        return _of_pair(tx, key_pair)
+    return new_secret(tx, CLIENT_SECRET if kind == "client_secret" else tx.installation.key_prefixes[0])
+
+
 def new_secret(tx: Tx, prefix: str) -> NewSecret:
     """A secret of our own form from fresh random bytes, with the digest that is stored in its place."""
     minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
     keyring = tx.installation.keyring
     digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
     return NewSecret(minted.secret, prefix, minted.access_id, minted.last6, digest, keyring.newest)
+
+
+def _of_pair(tx: Tx, pair: KeyPair | None) -> NewSecret:
+    """What is stored of a key file: its public half, whose digest makes sure that nobody has the same key."""
+    if pair is None:
+        # Whoever may not have a key file gets no pair; to that one it was given in this very moment.
+        raise Problem(
+            "insufficient-permissions",
+            "You were not allowed to make a key file when you asked for it. Ask again.",
+            reason="no key pair was made",
+        )
+    keyring = tx.installation.keyring
+    return NewSecret(
+        pair.private_key,
+        "",
+        secret.access_id(tx.entropy(16)),
+        key_file.last6_of(pair.public_key),
+        secret.digest(pair.public_key, keyring.peppers[keyring.newest]),
+        keyring.newest,
+        pair.public_key,
+    )
+
+
+def file_of(tx: Tx, caller: Caller, credential: Credential) -> KeyFile | None:
+    """What the file with the credential's current key says beside the key; None for another kind."""
+    if credential.kind != "key_file":
+        return None
+    account = service_accounts.find(tx, caller, credential.owner_id)
+    codes = {
+        found: name
+        for name, found in directory_rows.project_names(tx, caller.organization_id).items()
+        if name != found
+    }
+    return KeyFile(
+        credential.access_id,
+        account.client_id,
+        service_accounts.channel_identifier(tx, caller, account),
+        credential.project_id or credential.organization_id,
+        "" if credential.project_id is None else codes.get(credential.project_id, ""),
+    )

@@ -7,7 +7,9 @@ when the old one may go. One rotation at a time: of all secrets exactly one is c
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from ostiary.core import key_file
 from ostiary.core.instant import DAY, HOUR, Instant, text_or_none
+from ostiary.core.key_file import KeyAlgorithm, KeyPair
 from ostiary.core.model import Credential, Generation, Overlap
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, invalid
@@ -43,12 +45,28 @@ class Rotation:
     """Why it is not safe to end the old secret now; empty if it is."""
 
 
+def algorithm(tx: Tx, caller: Caller, credential_id: str) -> KeyAlgorithm | None:
+    """How the key of a key file signs, and the one that a rotation puts in its place; None for another kind.
+
+    Raises what `rotate` would raise for a credential that the caller may not rotate.
+    """
+    credential = credentials.find(tx, caller, credential_id, "write:credentials")
+    public_key = generations.public_key_of(tx, credential.access_id)
+    return None if public_key is None else key_file.algorithm_of(public_key)
+
+
 def rotate(
-    tx: Tx, caller: Caller, credential_id: str, overlap: int | None, expires_at: Instant | None
+    tx: Tx,
+    caller: Caller,
+    credential_id: str,
+    overlap: int | None,
+    expires_at: Instant | None,
+    key_pair: KeyPair | None = None,
 ) -> Created:
     """Give a credential a new secret. The old one is accepted for `overlap` microseconds; None: until completed.
 
-    `expires_at` moves the credential's expiry (None: it stays); the old secret never outlives the one it had.
+    `expires_at` moves the credential's expiry (None: it stays); the old secret never outlives the one it had. A key
+    file gets `key_pair`, made beforehand.
     """
     before = credentials.find(tx, caller, credential_id, "write:credentials")
     credentials.not_final(tx, before, "rotated")
@@ -75,7 +93,7 @@ def rotate(
     if before.expires_at is not None and after.expires_at != before.expires_at:
         ends.append(before.expires_at)
     ends_at = min(ends, default=None)
-    new = minting.new_secret(tx, tx.installation.key_prefixes[0])
+    new = minting.of_kind(tx, before.kind, key_pair)
     after = replace(
         after,
         prefix=new.prefix,
@@ -88,7 +106,7 @@ def rotate(
     generations.settle(tx, before.access_id, tx.now, ends_at)
     if after.overlap is None:
         generations.end_past(tx, before.id, tx.now)
-    generations.insert(tx, after, new.digest, new.pepper_id)
+    generations.insert(tx, after, new.digest, new.pepper_id, new.public_key)
     if after.expires_at != before.expires_at:
         rows.update(tx, before.id, {"expires_at": after.expires_at})
     tx.changed("credential", before.id)
@@ -103,7 +121,7 @@ def rotate(
         ends_at=text_or_none(ends_at),
         expires_at=text_or_none(after.expires_at),
     )
-    return Created(credentials.listed(tx, caller, [after])[0], new.secret)
+    return Created(credentials.listed(tx, caller, [after])[0], new.secret, minting.file_of(tx, caller, after))
 
 
 def get(tx: Tx, caller: Caller, credential_id: str) -> Rotation:

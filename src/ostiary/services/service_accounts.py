@@ -301,9 +301,18 @@ def _view(
     return AccountView(
         account,
         tuple(bindings),
-        f"{account.username}@{organization.slug}.{tx.installation.channel_host}",
+        _channel_identifier(tx, organization, account),
         credential_rows.count(tx, organization.id, account.id),
     )
+
+
+def channel_identifier(tx: Tx, caller: Caller, account: ServiceAccount) -> str:
+    """`<username>@<organization slug>.<host>`: how the account is named outside, and in its key files."""
+    return _channel_identifier(tx, organizations.own(tx, caller), account)
+
+
+def _channel_identifier(tx: Tx, organization: Organization, account: ServiceAccount) -> str:
+    return f"{account.username}@{organization.slug}.{tx.installation.channel_host}"
 
 
 def _target(account: ServiceAccount) -> Target:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.address import parse_network
-from ostiary.core.model import Credential, Grant, Organization, Overlap, Principal, Standing
+from ostiary.core.model import Credential, CredentialKind, Grant, Organization, Overlap, Principal, Standing
 from ostiary.core.permission import Catalogue, Policy
 from ostiary.storage import generations as generation_rows
 from ostiary.storage.store import Store, Tx
@@ -66,13 +66,15 @@ def _credential(row: sa.Row[Any]) -> Credential:
     return Credential(**values, overlap=None if access_id is None else Overlap(last6, ends_at))
 
 
-def insert(tx: Tx, credential: Credential, digest: bytes, pepper_id: str) -> None:
+def insert(
+    tx: Tx, credential: Credential, digest: bytes, pepper_id: str, public_key: bytes | None = None
+) -> None:
     """A credential and its first secret."""
     tx.execute(
         credentials.insert(),
         {column.name: getattr(credential, column.name) for column in credentials.columns},
     )
-    generation_rows.insert(tx, credential, digest, pepper_id)
+    generation_rows.insert(tx, credential, digest, pepper_id, public_key)
 
 
 def find(tx: Tx, organization_id: str, credential_id: str) -> Credential | None:
@@ -91,11 +93,14 @@ def list_page(
     owner_id: str | None,
     after: str | None,
     limit: int,
+    kind: CredentialKind | None = None,
 ) -> list[Credential]:
-    """Credentials of the organization, or of one owner, newest first, below the id `after`."""
+    """Credentials of the organization, or of one owner, or of one kind, newest first, below the id `after`."""
     statement = _CREDENTIAL.where(credentials.c.organization_id == organization_id)
     if owner_id is not None:
         statement = statement.where(credentials.c.owner_id == owner_id)
+    if kind is not None:
+        statement = statement.where(credentials.c.kind == kind)
     if after is not None:
         statement = statement.where(credentials.c.id < after)
     rows = tx.execute(statement.order_by(credentials.c.id.desc()).limit(limit), {"now": tx.now})

@@ -12,13 +12,17 @@ from ostiary.storage.store import Tx
 from ostiary.storage.tables import generation_uses, generations
 
 
-def insert(tx: Tx, credential: Credential, digest: bytes, pepper_id: str) -> None:
+def insert(
+    tx: Tx, credential: Credential, digest: bytes, pepper_id: str, public_key: bytes | None = None
+) -> None:
     """The current secret of a credential, as the credential tells it."""
-    tx.execute(generations.insert(), row(credential, digest, pepper_id))
+    tx.execute(generations.insert(), row(credential, digest, pepper_id, public_key))
 
 
-def row(credential: Credential, digest: bytes, pepper_id: str) -> dict[str, Any]:
-    """The row of a credential's current secret."""
+def row(
+    credential: Credential, digest: bytes, pepper_id: str, public_key: bytes | None = None
+) -> dict[str, Any]:
+    """The row of a credential's current secret; of a key file, with its public half."""
     return {
         "access_id": credential.access_id,
         "credential_id": credential.id,
@@ -28,7 +32,15 @@ def row(credential: Credential, digest: bytes, pepper_id: str) -> dict[str, Any]
         "digest": digest,
         "pepper_id": pepper_id,
         "created_at": credential.secret_created_at,
+        "public_key": public_key,
     }
+
+
+def public_key_of(tx: Tx, access_id: str) -> bytes | None:
+    """The public half (DER) of a key file's key; None for a secret of another kind."""
+    found = tx.execute(sa.select(generations.c.public_key).where(generations.c.access_id == access_id))
+    key = found.scalar_one()
+    return None if key is None else bytes(key)
 
 
 def list_of(tx: Tx, credential_id: str) -> list[Generation]:

@@ -6,11 +6,17 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.http.api.forms import (
+from ostiary.core import key_file
+from ostiary.core.key_file import KeyPair
+from ostiary.core.model import CredentialKind
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.http.api.credential_forms import (
     CreatedJson,
     CredentialBody,
     CredentialChanges,
     CredentialJson,
+    KindOf,
     created_json,
     credential_json,
 )
@@ -49,26 +55,35 @@ def create_api_key(
     It needs no scope, and gives no more than the presented key has. This is the only answer that ever has its secret.
     A service account gets 403: its keys are made at its own address.
     """
-    return perform(request, caller, created_json, credentials.create_direct, body.spec(), status=201)
+    token_uri = wiring(request).token_uri
+    return perform(
+        request,
+        caller,
+        lambda made: created_json(made, token_uri),
+        credentials.create_direct,
+        body.spec(),
+        status=201,
+    )
 
 
 @router.get("/api-keys")
 def list_api_keys(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
     """List API keys, newest first.
 
-    API keys are the only kind of credential so far, so this is the list of credentials. Needs `read:credentials`; without
-    it a user sees their own direct keys.
+    They are the credentials of that kind. Needs `read:credentials`; without it a user sees their own direct keys.
     """
-    return _list(request, caller, page)
+    return _list(request, caller, page, "api_key")
 
 
 @router.get("/credentials")
-def list_credentials(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
+def list_credentials(
+    request: Request, caller: CallerOf, page: PageOf, kind: KindOf = None
+) -> Answer[Listing[CredentialJson]]:
     """List the organization's credentials, newest first.
 
     Needs `read:credentials`; without it a user sees their own direct keys.
     """
-    return _list(request, caller, page)
+    return _list(request, caller, page, kind)
 
 
 @router.get("/credentials/{credential}")
@@ -168,18 +183,21 @@ def rotate_credential(
 ) -> Answer[CreatedJson]:
     """Give a credential a new secret under its id.
 
-    The old one is accepted for the overlap. This is the only answer that ever has the new one. Needs
+    The old one is accepted for the overlap. This is the only answer that ever has the new one; a key file gets a key of
+    the same algorithm. Needs
     `write:credentials`, and every scope that the credential may use. For one's own direct key nothing is needed, unless
     the presented key is `fine_grained`.
     """
+    token_uri = wiring(request).token_uri
     return perform(
         request,
         caller,
-        created_json,
+        lambda made: created_json(made, token_uri),
         rotation.rotate,
         credential,
         body.length(),
         body.expiry(),
+        _key_pair(request, caller, credential),
         status=201,
         current=_credential(credential),
     )
@@ -213,9 +231,24 @@ def end_rotation(
     return perform(request, caller, rotation_json, work, credential)
 
 
-def _list(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
-    # API keys are the only kind that exists, so both lists are the same one.
-    found = wiring(request).store.read(credentials.list_page, caller, None, page.after, page.limit + 1)
+def _key_pair(request: Request, caller: Caller, credential: str) -> KeyPair | None:
+    """The pair that a key file is rotated to; None for another kind, and for what may not be rotated.
+
+    It takes so long that it is made before the transaction, which holds up all writers of the organization.
+    """
+    try:
+        algorithm = wiring(request).store.read(rotation.algorithm, caller, credential)
+    except Problem as problem:
+        if problem.status >= 500:
+            raise
+        return None  # the rotation says so itself, or gives its first answer again
+    return None if algorithm is None else key_file.generate(algorithm)
+
+
+def _list(
+    request: Request, caller: Caller, page: PageOf, kind: CredentialKind | None
+) -> Answer[Listing[CredentialJson]]:
+    found = wiring(request).store.read(credentials.list_page, caller, None, page.after, page.limit + 1, kind)
     return page.answer(found, credential_json, lambda each: each.credential.id)
 
 

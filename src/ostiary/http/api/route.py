@@ -47,6 +47,8 @@ class Wiring:
 
     store: Store
     hot: HotPath
+    token_uri: str
+    """Where a key file says that it is traded."""
 
 
 class StrictModel(BaseModel):

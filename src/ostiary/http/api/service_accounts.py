@@ -6,22 +6,23 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.http.api.audit_events import AuditEventJson, event_json
-from ostiary.http.api.forms import (
+from ostiary.http.api.account_forms import (
     AccountBody,
     AccountChanges,
     CreatedAccountJson,
-    CreatedJson,
-    CredentialJson,
-    OwnedCredentialBody,
-    RoleBindingsBody,
-    RoleBindingsJson,
     ServiceAccountJson,
     account_json,
-    bindings_json,
+)
+from ostiary.http.api.audit_events import AuditEventJson, event_json
+from ostiary.http.api.credential_forms import (
+    CreatedJson,
+    CredentialJson,
+    KindOf,
+    OwnedCredentialBody,
     created_json,
     credential_json,
 )
+from ostiary.http.api.forms import RoleBindingsBody, RoleBindingsJson, bindings_json
 from ostiary.http.api.route import (
     Answer,
     ApiRoute,
@@ -59,18 +60,19 @@ def create_service_account(
     With `credential` its first credential is made in the same transaction, and the answer has the secret once. Needs
     `write:service-accounts`, for a credential `write:credentials`, and every scope of the roles that it gives.
     """
-    first = body.credential and body.credential.spec()
-    return perform(request, caller, _told, credentials.create_account, body.spec(), first, status=201)
+    first = body.credential and body.credential.spec_for(caller)
+    token_uri = wiring(request).token_uri
 
+    def tell(made: tuple[AccountView, Created | None]) -> CreatedAccountJson:
+        view, created = made
+        account = account_json(view)
+        return (
+            {"service_account": account}
+            if created is None
+            else {"service_account": account, **created_json(created, token_uri)}
+        )
 
-def _told(made: tuple[AccountView, Created | None]) -> CreatedAccountJson:
-    view, created = made
-    account = account_json(view)
-    return (
-        {"service_account": account}
-        if created is None
-        else {"service_account": account, **created_json(created)}
-    )
+    return perform(request, caller, tell, credentials.create_account, body.spec(), first, status=201)
 
 
 @router.get("")
@@ -205,21 +207,32 @@ def create_credential(
 ) -> Answer[CreatedJson]:
     """Make a credential for a service account.
 
-    This is the only answer that ever has its secret. Needs `write:credentials`, and every scope that the credential may
-    use.
+    This is the only answer that ever has its secret: a text, or the JSON object of a key file. Needs
+    `write:credentials`, and every scope that the credential may use.
     """
-    return perform(request, caller, created_json, credentials.create, account, body.spec(), status=201)
+    token_uri = wiring(request).token_uri
+    return perform(
+        request,
+        caller,
+        lambda made: created_json(made, token_uri),
+        credentials.create,
+        account,
+        body.spec_for(caller),
+        status=201,
+    )
 
 
 @router.get("/{account}/credentials")
 def list_account_credentials(
-    request: Request, caller: CallerOf, account: str, page: PageOf
+    request: Request, caller: CallerOf, account: str, page: PageOf, kind: KindOf = None
 ) -> Answer[Listing[CredentialJson]]:
     """List the credentials of a service account, newest first.
 
     Needs `read:credentials`.
     """
-    found = wiring(request).store.read(credentials.list_page, caller, account, page.after, page.limit + 1)
+    found = wiring(request).store.read(
+        credentials.list_page, caller, account, page.after, page.limit + 1, kind
+    )
     return page.answer(found, credential_json, lambda each: each.credential.id)
 
 

@@ -1,0 +1,122 @@
+"""How a new secret is handed over: once, on standard output in the form that its reader wants, or in a file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ostiary.cli.new_file import new_file
+from ostiary.cli.terminal import printable, segment, show_json
+from ostiary.client.api import Client
+from ostiary.core.configuration_file import EVERY_PROJECT, Context, configuration, toml_string
+
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["plain", "env", "json", "toml"]),
+    default="plain",
+    show_default=True,
+    help="The secret alone, lines for a .env file, the whole answer, or TOML.",
+)
+
+
+def out_option(required: bool, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--out FILE`: where a key file is written."""
+    return click.option(
+        "--out", required=required, metavar="FILE", type=click.Path(path_type=Path), help=text
+    )
+
+
+def context_of(api: Client, account: str, project: str | None) -> Context:
+    """What a configuration says of a service account: asked for before its secret is made, which is shown once.
+
+    `project` is the id or code of the one that the secret is for.
+    """
+    found = api.request("GET", f"/v1/service-accounts/{account}")
+    code = EVERY_PROJECT
+    if project is not None:
+        code = api.request("GET", f"/v1/projects/{segment(project)}")["code"]
+    # `<username>@<organization slug>.<host>`
+    slug = found["channel_identifier"].partition("@")[2].partition(".")[0]
+    return Context(found["username"], found["client_id"], slug, code, api.url)
+
+
+def show_secret(api: Client, made: dict[str, Any], form: str, context: Context | None = None) -> None:
+    """A new API key or client secret, alone on standard output or in the form asked for; a note beside it.
+
+    `context` is what TOML needs to know for a client secret.
+    """
+    credential, secret = made["credential"], made["secret"]
+    if form == "json" or not isinstance(secret, str):
+        show_json(made)
+    elif credential["kind"] == "client_secret":
+        _show_client_secret(api, credential, printable(secret), form, context)
+    else:
+        _show_key(api, credential, printable(secret), form)
+    note(credential, "Store it now: it is not shown again.")
+
+
+def _show_key(api: Client, credential: dict[str, Any], key: str, form: str) -> None:
+    if form == "env":
+        click.echo(f"OSTIARY_API_KEY={key}")
+    elif form == "toml":
+        click.echo("[ostiary]")
+        for name, value in (("url", api.url), ("credential_id", credential["id"]), ("api_key", key)):
+            click.echo(f"{name} = {toml_string(value)}")
+    else:
+        click.echo(key)
+
+
+def _show_client_secret(
+    api: Client, credential: dict[str, Any], secret: str, form: str, context: Context | None
+) -> None:
+    if form == "env":
+        click.echo(f"OSTIARY_CLIENT_ID={printable(credential['client_id'])}")
+        click.echo(f"OSTIARY_CLIENT_SECRET={secret}")
+        click.echo(f"OSTIARY_URL={api.url}")
+    elif form == "toml" and context is not None:
+        click.echo(configuration(replace(context, client_id=credential["client_id"]), secret), nl=False)
+    else:
+        click.echo(secret)
+
+
+def save_key_file(path: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Ask for a key file and write it, once it is known that it can be written. The answer, without its secret."""
+    made: dict[str, Any] = {}
+    try:
+        with new_file(path) as file:
+            made = ask()
+            file.write(json.dumps(made.pop("secret"), indent=2, ensure_ascii=False) + "\n")
+    except click.ClickException as error:
+        if "credential" not in made:
+            raise
+        # The key was in the answer alone.
+        advice = f"Nobody has the key now: ostiary credential revoke {made['credential']['id']}"
+        raise click.ClickException(f"{error.message}\n{advice}") from None
+    return made
+
+
+def show_key_file(made: dict[str, Any], path: Path, as_json: bool) -> None:
+    """Where a key file lies and which key is in it; the key itself is shown nowhere."""
+    if as_json:
+        show_json(made | {"file": str(path)})
+        return
+    click.echo(f"Key File: {printable(str(path))}")
+    click.echo(f"Key ID: {printable(made['credential']['access_id'])}")
+    note(made["credential"], "The key is in the file and nowhere else.")
+
+
+def note(credential: dict[str, Any], advice: str) -> None:
+    """What there is to know of a new credential, beside what a script reads."""
+    expires_text = f", expires {credential['expires_at']}" if credential["expires_at"] else ""
+    limits = "all that its owner may do" if credential["access_level"] == "full" else "only what it lists"
+    whose = f"{ending(credential)} of {credential['owner']['display_name']}, {limits}"
+    click.echo(printable(f"{credential['id']} ({whose}){expires_text}. {advice}"), err=True)
+
+
+def ending(key: dict[str, Any]) -> str:
+    """What tells a key from others: its last characters, which nobody knows of an imported one."""
+    return f"…{key['last6']}" if key["last6"] else "imported"
