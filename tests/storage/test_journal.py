@@ -257,7 +257,11 @@ def test_a_loop_that_ended_holds_up_nobody(house: House) -> None:
 @pytest.mark.promise("P8")
 def test_a_mark_outlives_what_it_guards(house: House) -> None:
     """P8 breaks: a mark is forgotten while its assertion is still good on a node whose clock is behind."""
-    forget = next(duty for duty in of_the_node(house.store, Settings.model_validate({})) if duty.name == "forget old marks")
+    forget = next(
+        duty
+        for duty in of_the_node(house.store, Settings.model_validate({}))
+        if duty.name == "forget old marks"
+    )
     with writing(house.store) as found:
         assert found.record_now(entry(house, "once", b"mark"))
         house.clock.advance(2 * MINUTE)

@@ -118,6 +118,7 @@ def public_jwk(algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:
     return dict(_imported(algorithm, public_key).as_dict(private=False))
 
 
+@lru_cache(maxsize=1024)
 def algorithm_of(public_key: bytes) -> Algorithm:
     """The one algorithm of a key (SubjectPublicKeyInfo, DER). ValueError for a kind or size that is not taken."""
     try:

@@ -109,6 +109,11 @@ def client_id_of(account_id: str) -> str:
     return f"ostiary-sa-{account_id.removeprefix('sa_')}"
 
 
+def channel_identifier(username: str, slug: str, host: str) -> str:
+    """`<username>@<organization slug>.<host>`: how an account is named outside, and in its key files."""
+    return f"{username}@{slug}.{host}"
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A credential as lists show it: everything but its digest."""
@@ -351,6 +356,11 @@ class Standing:
             if len(known) < 64:  # bounded against many projects
                 known[project_id] = found
         return found
+
+    def allowed_anywhere(self) -> Scopes:
+        """What it may do on some target or other: what a token for it may be asked for."""
+        targets = {grant.project_id for grant in self.grants}
+        return frozenset().union(*map(self.allowed, targets))
 
     def _work_out(self, project_id: str | None) -> Scopes:
         held: Scopes = frozenset().union(

@@ -27,6 +27,7 @@ MINT_ENTROPY = 16 + 48
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [left + right for left in _ALPHABET for right in _ALPHABET]
 _BODY = re.compile(rb"[0-9a-f]{32}[0-9A-Za-z]{44}")
+_ACCESS_ID = re.compile(r"[0-9a-f]{32}")
 _WHOLE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_][0-9a-f]{32})([0-9A-Za-z]{44})")
 # The same without looking back for the first letter: a long text is looked at once, from one hyphen to the next.
 _ANYWHERE = re.compile(r"[-_](?<=[A-Za-z0-9]{2}[-_])[0-9a-f]{32}[0-9A-Za-z]{44}")
@@ -89,6 +90,11 @@ def mint(prefix: str, entropy: bytes) -> Minted:
 def access_id(entropy: bytes) -> str:
     """A public id from 16 random bytes: a UUID (version 4) without hyphens."""
     return uuid.UUID(bytes=entropy, version=4).hex
+
+
+def is_access_id(text: str) -> bool:
+    """Whether a text has the form of an access id."""
+    return _ACCESS_ID.fullmatch(text) is not None
 
 
 def claimed_id(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:

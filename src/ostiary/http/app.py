@@ -39,7 +39,9 @@ from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
-from ostiary.http.oauth import metadata
+from ostiary.http.oauth import endpoints, metadata
+from ostiary.http.oauth.revocation import Revocation
+from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -107,7 +109,6 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.journal = journal
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
     for router in ROUTERS:
         app.include_router(router)
@@ -122,6 +123,12 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         *(
             _Plain(path, handler, methods=["GET"])
             for path, handler in metadata.routes(settings.public_url, facts, store.clock).items()
+        ),
+        *(
+            _Plain(path, handler, methods=["POST"])
+            for path, handler in endpoints.routes(
+                TokenEndpoint(hot, journal, store.entropy), Revocation(hot, store)
+            ).items()
         ),
         *manual.ROUTES,
     )

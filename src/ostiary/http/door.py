@@ -100,7 +100,7 @@ class Door:
         peer = scope["client"][0] if scope["client"] else None
         headers = scope["headers"]
         try:
-            body = await _read(receive, messages.MAX_BODY) if path == hotpath.VERIFY else b""
+            body = await _read(receive, messages.MAX_BODY) if path in hotpath.WITH_BODY else b""
             answer = self._hot.answer(method, target, headers, body, peer)
             if answer is None:
                 answer = await run_sync(

@@ -22,6 +22,7 @@ from ostiary.http import messages, rates, telling
 from ostiary.http.finding import Cold, Find
 from ostiary.http.judging import Judge
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
+from ostiary.http.oauth import errors, introspection
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts, Mark, Occasion
@@ -32,6 +33,8 @@ CAPABILITIES: Final = b"/v1/capabilities"
 AUTHORIZE: Final = b"/v1/authorize/"
 AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
 MAY_VERIFY: Final = frozenset({"verify:credentials"})
+INTROSPECT: Final = b"/oauth/introspect"
+WITH_BODY: Final = (VERIFY, INTROSPECT)
 FORWARD_AUTH: Final = b"/v1/authorize"
 """Whoever asks there passes on the fields of somebody else's request."""
 JSON: Final = (b"content-type", b"application/json")
@@ -42,7 +45,7 @@ MAX_TOLD: Final = 10_000
 
 def is_hot(path: bytes) -> bool:
     """Whether this path (without query) is answered here."""
-    return path in (VERIFY, CAPABILITIES) or path.startswith((AUTHORIZE, AUTHORIZE_NGINX))
+    return path in (VERIFY, CAPABILITIES, INTROSPECT) or path.startswith((AUTHORIZE, AUTHORIZE_NGINX))
 
 
 class HotPath:
@@ -59,7 +62,7 @@ class HotPath:
     ) -> None:
         self.facts = facts
         self.counts = counts
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self.judge = Judge(facts, clock, installation, limits)
         self.origin = messages.origins(trusted)
@@ -87,6 +90,8 @@ class HotPath:
         except Problem as problem:
             if target.startswith(AUTHORIZE_NGINX):
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
+            if target.partition(b"?")[0] == INTROSPECT:
+                return errors.wire(errors.of_problem(problem))
             return messages.problem_wire(problem)
 
     def identify(
@@ -117,6 +122,10 @@ class HotPath:
             return self._authorize_nginx(path, headers, peer, find)
         if path.startswith(AUTHORIZE):
             return self._authorize(method, path, headers, peer, find)
+        if path == INTROSPECT:
+            if method != b"POST":
+                return _wrong_method(b"POST")
+            return self._introspect(headers, query, body, self.origin(peer, headers), find)
         try:
             if messages.carries_query_credential(query):
                 raise messages.conflicting()
@@ -155,13 +164,19 @@ class HotPath:
         permit = None
         if asked.counted:
             now = self._clock()
-            verdict, permit = self._limits.charge(verdict, now)
-            self._note(verdict, asked.address_text, "verify", now, asking.standing)
+            verdict, permit = self.limits.charge(verdict, now)
+            self.note(verdict, asked.address_text, "verify", now, asking.standing)
         if verdict.standing is not None and verdict.valid:
             told = rates.with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
         else:
             told = rates.with_rate_limit(orjson.dumps(telling.verify_body(verdict)), rates.refusing(permit))
         return VERDICT_HEAD % len(told) + told
+
+    def _introspect(self, headers: Headers, query: bytes, body: bytes, origin: Origin, find: Find) -> bytes:
+        told, caller, refused = introspection.answer(self.judge, headers, query, body, origin, find)
+        if caller is not None:
+            self.note(caller, origin.text, "introspect", self._clock(), refused=refused)
+        return told
 
     def _capabilities(self, headers: Headers, origin: Origin, find: Find) -> bytes:
         verdict, permit = self._identify(
@@ -272,12 +287,12 @@ class HotPath:
         if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
             refusal = not_for(rule, verdict.standing, verdict.token)
         now = self._clock()
-        verdict, permit = self._limits.charge(verdict, now)
+        verdict, permit = self.limits.charge(verdict, now)
         if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
             # The credential is good, the request is not: say so, but only to a good credential.
-            self._note(verdict, origin.text, "authorize", now, refused=refusal)
+            self.note(verdict, origin.text, "authorize", now, refused=refusal)
             return 403, refusal, verdict, permit
-        self._note(verdict, origin.text, "authorize", now)
+        self.note(verdict, origin.text, "authorize", now)
         if verdict.valid:
             return 200, "", verdict, permit
         if verdict.code in WRONG_PLACE:
@@ -322,8 +337,8 @@ class HotPath:
     ) -> tuple[Verdict, Permit | None]:
         permit, now = None, self._clock()
         if charged:
-            verdict, permit = self._limits.charge(verdict, now)
-        self._note(verdict, origin.text, via, now)
+            verdict, permit = self.limits.charge(verdict, now)
+        self.note(verdict, origin.text, via, now)
         if verdict.valid:
             return verdict, permit
         if verdict.code in WRONG_PLACE:
@@ -332,7 +347,7 @@ class HotPath:
             raise rates.limited(permit)
         raise telling.unauthorized(verdict)
 
-    def _note(
+    def note(
         self,
         verdict: Verdict,
         at: str | None,

@@ -5,12 +5,15 @@ judged with that one's facts.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-from ostiary.core import secret
+from ostiary.core import assertion as assertions
+from ostiary.core import jws, secret
+from ostiary.core.assertion import Checked, Door, Signer
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
-from ostiary.core.model import Standing, Token
+from ostiary.core.jws import InvalidTokenError
+from ostiary.core.model import Standing, Token, channel_identifier, client_id_of
 from ostiary.core.verdict import MALFORMED, UNKNOWN, Access, Verdict, judge
 from ostiary.http.finding import Find, InDatabase, InMemory
 from ostiary.http.question import Question
@@ -27,6 +30,15 @@ SESSION: Final = secret.SESSION.encode()
 STANDS_FOR: Final = (SIGNED, SESSION)
 
 
+class Shown(NamedTuple):
+    """What came of an assertion. `checked` is there only if it is good, but for whether it was used before."""
+
+    verdict: Verdict
+    checked: Checked | None = None
+    reason: str = ""
+    """Why it is not good, for the audit log."""
+
+
 class Judge:
     """Judges for one process. It neither counts nor charges uses; look-ups that prove nothing it does charge."""
 
@@ -37,6 +49,7 @@ class Judge:
         self.clock = clock
         self.issuer = installation.issuer
         self._limits = limits
+        self._host = installation.channel_host
         self._peppers = installation.keyring.peppers
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
         self.in_memory = InMemory(facts)
@@ -133,3 +146,63 @@ class Judge:
                 None if question.whomever else question.audience or self.issuer,
             ),
         )
+
+    # Key files
+
+    def assertion(
+        self, door: Door, text: bytes, question: Question, find: Find, audiences: frozenset[str] = frozenset()
+    ) -> Shown:
+        """What a JWT that a key file signed is worth at this door, and of the credential that it belongs to."""
+        try:
+            read = jws.read(text)
+        except InvalidTokenError as error:
+            return Shown(MALFORMED, reason=str(error))
+        key_id = read.claims.get("sub") if door == "login" else read.key_id
+        if not isinstance(key_id, str) or not secret.is_access_id(key_id):
+            return Shown(MALFORMED, reason="key id")
+        shown = Shown(UNKNOWN)
+
+        def look() -> Verdict:
+            nonlocal shown
+            standing = find.standing(key_id)
+            if standing is None or standing.kind != "key_file" or standing.public_key is None:
+                shown = Shown(UNKNOWN, reason="unknown key")
+                return UNKNOWN
+            try:
+                checked = assertions.check(door, text, read, self._signer(standing), audiences, self.clock())
+            except InvalidTokenError as error:
+                shown = Shown(UNKNOWN, reason=str(error))
+                return UNKNOWN
+            verdict = self.rule(standing, standing.digest, question, find)
+            shown = Shown(verdict, checked if verdict.valid else None, verdict.code)
+            return verdict
+
+        if find is self.in_database and self.facts.standing(key_id) is None:
+            verdict = self._limits.looked_up(PEERS, question.address, look)
+            return shown if verdict is shown.verdict else Shown(verdict, reason=verdict.code)
+        look()
+        return shown
+
+    def _signer(self, standing: Standing) -> Signer:
+        assert standing.public_key is not None
+        return Signer(
+            standing.access_id,
+            jws.algorithm_of(standing.public_key),
+            standing.public_key,
+            client_id_of(standing.principal.id),
+            self.channel_of(standing),
+            standing.principal.id,
+            standing.compat == "google",
+        )
+
+    def channel_of(self, standing: Standing) -> str:
+        """The channel identifier of a service account, empty for a user."""
+        username = standing.principal.username
+        return (
+            "" if username is None else channel_identifier(username, standing.organization.slug, self._host)
+        )
+
+    def names_of(self, standing: Standing) -> tuple[str, ...]:
+        """What a service account is called where a client is named."""
+        principal = standing.principal
+        return client_id_of(principal.id), principal.id, self.channel_of(standing)

@@ -69,14 +69,15 @@ EMPTY: Final = Presented("empty")
 UNUSABLE: Final = Presented("unusable")
 
 
-def presented(headers: Headers) -> Presented:
+def presented(headers: Headers, cookies: bool = True) -> Presented:
     """Read the credential: `X-API-Key`, `API-Key`, `Authorization: ApiKey`, `Authorization: Bearer`.
 
     Several key headers pass if they carry the same value; different values, or a key header beside a Bearer
-    token, are a conflict. Where none of them is there, the cookie of a session counts.
+    token, are a conflict. Where none of them is there, the cookie of a session counts. OAuth's own addresses
+    take no `cookies`, and read `Authorization: Basic` by themselves.
     """
     found: bytes | None = None
-    bearer = cookies = False
+    bearer = cookie = False
     number = 0
     for name, value in headers:
         if name in (b"x-api-key", b"api-key"):
@@ -88,16 +89,18 @@ def presented(headers: Headers) -> Presented:
             if scheme == b"bearer":
                 bearer = True
             elif scheme and scheme != b"apikey":
+                if scheme == b"basic" and not cookies:
+                    continue  # a client of OAuth, which is read elsewhere
                 text = b"\x00"  # a scheme that is not ours: there, and never right
         else:
-            cookies = cookies or name == b"cookie"
+            cookie = cookie or name == b"cookie"
             continue
         number += 1
         if found is not None and text != found:
             return CONFLICT
         found = text
     if found is None:
-        return _session(headers) if cookies else NONE
+        return _session(headers) if cookie and cookies else NONE
     if bearer and number > 1:
         return CONFLICT
     if not found:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ostiary.core import check
+from ostiary.core import check, model
 from ostiary.core.event import Target
 from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
 from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
@@ -312,7 +312,7 @@ def channel_identifier(tx: Tx, caller: Caller, account: ServiceAccount) -> str:
 
 
 def _channel_identifier(tx: Tx, organization: Organization, account: ServiceAccount) -> str:
-    return f"{account.username}@{organization.slug}.{tx.installation.channel_host}"
+    return model.channel_identifier(account.username, organization.slug, tx.installation.channel_host)
 
 
 def _target(account: ServiceAccount) -> Target:

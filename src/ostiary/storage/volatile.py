@@ -89,6 +89,7 @@ class _Installed:
     catalogue: Catalogue
     rules: dict[str, AccessRule]
     import_prefixes: tuple[bytes, ...]
+    audiences: frozenset[str]
     keys: KeySet
 
 
@@ -166,6 +167,11 @@ class Facts:
         installed = self._installed
         return None if installed is None else installed.rules.get(name)
 
+    def audiences(self) -> frozenset[str]:
+        """Whom tokens may be meant for beside this service: what access rules name. Only to be asked while `current`."""
+        installed = self._installed
+        return frozenset() if installed is None else installed.audiences
+
     def is_imported(self, text: bytes) -> bool:
         """Whether the text begins like keys of another system. Only to be asked while `current`."""
         installed = self._installed
@@ -215,12 +221,14 @@ class Facts:
         installed = self._installed
         if installed is None or any(kind == "installation" for kind, _ in fresh):
             # Read after the changes were, so it is at least as new; put in place together with their effect.
-            rules = self._store.read(access_rules.list_all)
+            documents = self._store.read(access_rules.list_all)
+            rules = {name: read_rule(name, document) for name, document in documents.items()}
             prefixes = self._store.read(imports.prefixes)
             installed = _Installed(
                 Catalogue(self._store.read(roles.scopes_of_catalogue)),
-                {name: read_rule(name, document) for name, document in rules.items()},
+                rules,
                 tuple(prefix.encode() for prefix in prefixes),
+                frozenset(rule.audience for rule in rules.values() if rule.audience is not None),
                 self._store.read(signing_keys.key_set),
             )
         with self._lock:

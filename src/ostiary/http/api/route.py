@@ -24,12 +24,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from ostiary.core.event import Actor
-from ostiary.core.permission import EVERYTHING, Caller
+from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import messages, rates
+from ostiary.http.calling import caller_of
 from ostiary.http.hotpath import HotPath
-from ostiary.http.telling import display_of, superseded
+from ostiary.http.telling import superseded
 from ostiary.services import answers, audit, callers, organizations
 from ostiary.storage.store import Store, Tx
 
@@ -205,37 +205,16 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     headers = scope["headers"]
     origin = scope["state"]["origin"]
     verdict, permit = hot.identify(messages.presented(headers), origin, "api", about_itself)
-    standing, token = verdict.standing, verdict.token
+    standing = verdict.standing
     assert standing is not None
-    granted = None if token is None or token.scopes & EVERYTHING else token.scopes
-    ends = [standing.lasts_until, None if token is None else token.expires_at]
     agent = messages.header(headers, b"user-agent") or b""
-    caller = Caller(
-        actor=Actor(
-            standing.principal.kind, standing.principal.id, display_of(standing), standing.credential_id
-        ),
-        organization_id=standing.organization.id,
-        scopes=verdict.scopes,
-        operator=standing.organization.operator,
-        access_id=standing.access_id,
-        fine_grained=standing.access_level == "fine_grained" or granted is not None,
-        expires_at=min((each for each in ends if each is not None), default=None),
-        networks=standing.networks,
-        rate_limit=standing.rate_limit,
-        operator_admin=standing.organization.operator and standing.is_admin(),
-        token_id=None if token is None else token.id,
-        grant_id=None if token is None else token.grant_id,
-        granted=granted,
-        address=origin.address,
-        user_agent=_printable(agent),
-        request_id=scope["state"]["request_id"],
-    )
+    caller = caller_of(verdict, origin, printable(agent), scope["state"]["request_id"])
     request.state.caller = caller
     request.state.told = [*superseded(standing), *rates.fields(permit)]
     return caller
 
 
-def _printable(agent: bytes) -> str:
+def printable(agent: bytes) -> str:
     """A user agent as the audit log keeps it: what it claims, without anything that looks like a secret."""
     from ostiary.core.secret import redact
 

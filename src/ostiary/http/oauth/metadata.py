@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ostiary.core.access_token import ALIAS
 from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
 from ostiary.http.api.route import problem_response
@@ -21,8 +22,6 @@ from ostiary.storage.volatile import Facts
 
 Handler = Callable[[Request], Response]
 
-ALIAS: Final = "/oauth2/ostiary"
-"""Where the second issuer stands below the first."""
 CACHING: Final = {"cache-control": "public, max-age=300"}
 """Much shorter than the time for which a key is published before it signs."""
 DOCUMENTS: Final = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")

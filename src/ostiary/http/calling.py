@@ -1,0 +1,35 @@
+"""Who calls, as services know it: made from a verdict on what was presented."""
+
+from ostiary.core.event import Actor
+from ostiary.core.permission import EVERYTHING, Caller
+from ostiary.core.verdict import Verdict
+from ostiary.http.messages import Origin
+from ostiary.http.telling import display_of
+
+
+def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str) -> Caller:
+    """The caller of a request whose credential was proven, in its own organization."""
+    standing, token = verdict.standing, verdict.token
+    assert standing is not None
+    granted = None if token is None or token.scopes & EVERYTHING else token.scopes
+    ends = [standing.lasts_until, None if token is None else token.expires_at]
+    return Caller(
+        actor=Actor(
+            standing.principal.kind, standing.principal.id, display_of(standing), standing.credential_id
+        ),
+        organization_id=standing.organization.id,
+        scopes=verdict.scopes,
+        operator=standing.organization.operator,
+        access_id=standing.access_id,
+        fine_grained=standing.access_level == "fine_grained" or granted is not None,
+        expires_at=min((each for each in ends if each is not None), default=None),
+        networks=standing.networks,
+        rate_limit=standing.rate_limit,
+        operator_admin=standing.organization.operator and standing.is_admin(),
+        token_id=None if token is None else token.id,
+        grant_id=None if token is None else token.grant_id,
+        granted=granted,
+        address=origin.address,
+        user_agent=user_agent,
+        request_id=request_id,
+    )

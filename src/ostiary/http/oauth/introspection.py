@@ -1,0 +1,158 @@
+"""`POST /oauth/introspect`: what a token is worth (RFC 7662), on the hot path.
+
+In form encoding the caller authenticates, as a client with its secret or by a key or token of its own, and is told the
+whole of it: about any token that it may see if it holds `verify:credentials`, else about its own. In JSON, as the fifth
+document shows, the token authorizes the question about itself. What is not good is `{"active":false}`, whatever it is.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from ostiary.core import access_token
+from ostiary.core.address import parse_address
+from ostiary.core.instant import SECOND
+from ostiary.core.permission import EVERYTHING
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.http import messages
+from ostiary.http.finding import Find
+from ostiary.http.judging import Judge
+from ostiary.http.messages import MAX_TOKEN, NO_STORE, Headers, Origin
+from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth.form import Form
+from ostiary.http.oauth.grants import CLIENT_SECRET, Refused, refused
+from ostiary.http.question import Question
+
+MAY_VERIFY: Final = "verify:credentials"
+_HEAD: Final = messages.wire(
+    200, [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")]
+).replace(b"length: 0", b"length: %d")
+_INACTIVE: Final = _HEAD % len(b'{"active":false}') + b'{"active":false}'
+
+
+def answer(
+    judge: Judge, headers: Headers, query: bytes, body: bytes, origin: Origin, find: Find
+) -> tuple[bytes, Verdict | None, str]:
+    """The answer, the verdict on who asks (None: nobody authenticated), and why it was refused, if it was.
+
+    Raises Cold where a fact is not in memory.
+    """
+    caller: Verdict | None = None
+    try:
+        form = forms.read(headers, query, body)
+        if messages.is_json(headers):
+            return _about_itself(judge, form, origin, find), None, ""
+        caller = authenticate(judge, headers, form, origin, find)
+        return _told(judge, caller, form, find), caller, ""
+    except Refused as refusal:
+        return errors.wire(refusal.error), refusal.verdict, refusal.error.reason
+    except OAuthError as error:
+        return errors.wire(error), None, ""
+    except Problem as problem:
+        return errors.wire(errors.of_problem(problem)), None, ""
+
+
+def authenticate(judge: Judge, headers: Headers, form: Form, origin: Origin, find: Find) -> Verdict:
+    """Who asks: a client by its secret, or whoever presents a key or token. Raises OAuthError and Refused."""
+    question = Question(origin.address, about_itself=True)
+    claim = clients.claimed(headers, form)
+    if isinstance(claim, clients.WithAssertion):
+        # It is used up by being used, which is a write; a resource server asks far too often for that.
+        raise invalid_request("Authenticate with a client secret, or with an API key or token as Bearer.")
+    given = messages.presented(headers, cookies=False)
+    if isinstance(claim, clients.WithSecret):
+        if given.presence != "none":
+            raise invalid_request("The client authenticates in more than one way.")
+        verdict = judge.secret(claim.secret.encode(), CLIENT_SECRET, "client_secret", question, find)
+        if verdict.standing is not None and claim.client_id not in judge.names_of(verdict.standing):
+            verdict = Verdict("unknown", verdict.standing)
+    elif given.presence == "one":
+        verdict = judge.key_or_token(given.text, question, find)
+    elif given.presence in ("conflict", "empty"):
+        raise invalid_request("The request carries different credentials, or an empty one.")
+    else:
+        raise Refused(invalid_client("no authentication"), MALFORMED)
+    if not verdict.valid:
+        raise refused("invalid_client", verdict)
+    return verdict
+
+
+def _about_itself(judge: Judge, form: Form, origin: Origin, find: Find) -> bytes:
+    """The documents' form: `active`, `scope`, `expires_at` in seconds since 1970."""
+    verdict = judge.key_or_token(
+        _token(form), Question(origin.address, about_itself=True, whomever=True), find
+    )
+    standing = verdict.standing
+    if not verdict.valid or standing is None:
+        return _INACTIVE
+    ends = standing.lasts_until if verdict.token is None else verdict.token.expires_at
+    granted = frozenset({"api"}) if verdict.token is None else verdict.token.scopes
+    body: dict[str, Any] = {"active": True, "scope": " ".join(sorted(granted))}
+    if ends is not None:
+        body["expires_at"] = ends // SECOND
+    return _sent(body)
+
+
+def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
+    home = caller.standing
+    assert home is not None
+    text = _token(form)
+    # Not the caller's address, which is a resource server's: a list and no address is a refusal (`ip` names one).
+    address = None
+    if "ip" in form:
+        try:
+            address = parse_address(form["ip"])
+        except ValueError:
+            raise invalid_request("ip is not an address.") from None
+    question = Question(address, about_itself=True, whomever=True)
+    payer = home.organization.id if address is not None else None
+    verdict = MALFORMED if len(text) > MAX_TOKEN else judge.key_or_token(text, question, find, payer)
+    standing = verdict.standing
+    if not verdict.valid or standing is None:
+        return _INACTIVE
+    may_see = standing.organization.id == home.organization.id or home.organization.operator
+    if MAY_VERIFY not in caller.scopes:
+        may_see = standing.principal.id == home.principal.id
+    if not may_see:
+        return _INACTIVE
+    token = verdict.token
+    body: dict[str, Any] = {
+        "active": True,
+        "scope": _scope(verdict),
+        "client_id": access_token.client_id_of_principal(standing),
+        "token_type": "Bearer" if token is not None else "ApiKey",
+        "sub": standing.principal.id,
+        "iss": judge.issuer,
+        "account_id": standing.organization.id,
+        "username": standing.principal.display,
+        "credential_id": standing.credential_id,
+    }
+    ends = standing.lasts_until
+    if token is not None:
+        ends = token.expires_at
+        body |= {"iat": token.issued_at // SECOND, "jti": token.id, "client_id": token.client_id}
+        body["aud"] = token.audiences[0] if len(token.audiences) == 1 else list(token.audiences)
+    if ends is not None:
+        body["exp"] = ends // SECOND
+    return _sent(body)
+
+
+def _token(form: Form) -> bytes:
+    text = form.get("token")
+    if text is None:
+        raise invalid_request("token is missing.")
+    return text.encode()
+
+
+def _scope(verdict: Verdict) -> str:
+    """What the token was granted by name, and what that means now on the organization."""
+    named = frozenset({"api"}) if verdict.token is None else verdict.token.scopes & EVERYTHING
+    return " ".join([*sorted(named), *sorted(verdict.scopes)])
+
+
+def _sent(body: dict[str, Any]) -> bytes:
+    told = orjson.dumps(body)
+    return _HEAD % len(told) + told

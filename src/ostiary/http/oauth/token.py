@@ -1,0 +1,287 @@
+"""`POST /oauth/token`: one pipeline for all grants (RFC 6749 §3.2, §4.4, §5; RFC 8707; RFC 9068).
+
+    1 the form            strict, one way
+    2 the client          by secret or by assertion; every failure is one answer
+    3 the grant           known, and this client's to use
+    4 the subject         what the grant itself checks: what is traded, and how far a token may reach
+    5 its rate limit      a token counts as a use of its credential
+    6 the scopes          within what is held on some target
+    7 the audience        this service, or a resource that is known
+    8 the token           signed
+    9 the record          the event, and what was used up, are committed
+   10 the answer
+
+Steps 1 to 8 are one synchronous function over cached facts; what is not in memory is read in a thread. Nothing of a
+token is stored: it is judged with what it came from whenever it is used.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
+from ostiary.core import access_token, identifier
+from ostiary.core.access_token import ALIAS
+from ostiary.core.event import Actor, Event, Target
+from ostiary.core.instant import HOUR, SECOND, Instant, to_text
+from ostiary.core.model import Standing, Token, label_of
+from ostiary.core.permission import EVERYTHING, Scopes
+from ostiary.core.problem import Problem
+from ostiary.core.signing import LONGEST_TOKEN
+from ostiary.core.verdict import UNKNOWN, Verdict
+from ostiary.http import messages, telling
+from ostiary.http.finding import Cold, Find
+from ostiary.http.hotpath import HotPath
+from ostiary.http.messages import NO_STORE, Headers, Origin
+from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth.form import Form
+from ostiary.http.oauth.grants import (
+    CLIENT_CREDENTIALS,
+    CLIENT_SECRET,
+    GRANTS,
+    Asked,
+    Client,
+    Refused,
+    Subject,
+    refused,
+)
+from ostiary.storage.journal import Entry, Journal, Used
+from ostiary.storage.store import Entropy
+
+PATH: Final = "/oauth/token"
+ALIAS_PATH: Final = f"{ALIAS}/v1/token"
+LIFETIMES: Final = {"service_account": LONGEST_TOKEN, "user": HOUR}
+"""How long a token lives at most, by whose it is."""
+THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A token that was signed, and may leave once its entry is written."""
+
+    body: dict[str, Any]
+    entry: Entry
+    verdict: Verdict
+    lost: str
+    """The error of whoever comes second with what was used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What arrived, and where: `path` is what the issuer of that address has behind ours."""
+
+    headers: Headers
+    query: bytes
+    body: bytes
+    origin: Origin
+    path: str
+    request_id: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEndpoint:
+    """The endpoint of one process."""
+
+    hot: HotPath
+    journal: Journal
+    entropy: Entropy
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+
+    async def answer(self, request: Request) -> bytes:
+        """The whole answer; nothing leaves before it is recorded."""
+        hot = self.hot
+        try:
+            try:
+                if not hot.facts.current():
+                    raise Cold
+                issued = self.issue(request, hot.judge.in_memory)
+            except Cold:
+                issued = await run_sync(self._issue_cold, request, limiter=self._threads)
+            if not await self.journal.record(issued.entry):
+                # Whoever came first had the same proof; nobody else could have made it.
+                error = OAuthError(issued.lost, reason="used before")
+                raise Refused(error, Verdict("unknown", issued.verdict.standing))
+        except Refused as refusal:
+            hot.note(
+                refusal.verdict, request.origin.text, "token", hot.judge.clock(), refused=refusal.error.reason
+            )
+            return errors.wire(refusal.error)
+        except OAuthError as error:
+            return errors.wire(error)
+        except Problem as problem:
+            return errors.wire(errors.of_problem(problem))
+        hot.note(issued.verdict, request.origin.text, "token", hot.judge.clock())
+        return messages.wire(
+            200,
+            [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")],
+            orjson.dumps(issued.body),
+        )
+
+    def _issue_cold(self, request: Request) -> Issued:
+        if not self.hot.facts.current():
+            self.hot.facts.catch_up()
+        return self.issue(request, self.hot.judge.in_database)
+
+    def issue(self, request: Request, find: Find) -> Issued:
+        """Steps 1 to 8. Raises OAuthError, Refused, Problem; Cold where a fact is not in memory."""
+        form = forms.read(request.headers, request.query, request.body)
+        asked = Asked(form, request.origin, self.hot.judge, find, self._addressed(request.path))
+        client = self._client(clients.claimed(request.headers, form), asked)
+        grant_type = form.get("grant_type")
+        if grant_type is None:
+            raise invalid_request("grant_type is missing.")
+        grant = GRANTS.get(grant_type)
+        if grant is None or (request.path and grant_type != CLIENT_CREDENTIALS):
+            raise OAuthError("unsupported_grant_type", reason="grant_type")
+        subject = grant(asked, client)
+        standing = subject.standing
+        # It was judged valid from here; what it may do is asked below, of its scopes.
+        verdict = Verdict("valid", standing, standing.allowed(standing.project_id))
+        now = self.hot.judge.clock()
+        self._charge(verdict, now)
+        try:
+            scopes = granted(subject, form)
+            audiences = self._audiences(form)
+        except OAuthError as error:
+            raise Refused(error, verdict) from None
+        return self._sign(request, grant_type, subject, verdict, scopes, audiences, now)
+
+    def _addressed(self, path: str) -> frozenset[str]:
+        issuer = self.hot.judge.issuer
+        return frozenset({issuer + path, issuer + (ALIAS_PATH if path else PATH)})
+
+    def _client(self, claim: clients.Claim, asked: Asked) -> Client | None:
+        """Step 2: who asks. None where nobody says so."""
+        match claim:
+            case clients.Public(None):
+                return None
+            case clients.Public():
+                raise Refused(invalid_client("no secret"), UNKNOWN)
+            case clients.WithSecret(client_id, secret, _):
+                verdict = asked.judge.secret(
+                    secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find
+                )
+                used, reason = None, ""
+            case clients.WithAssertion(text, client_id):
+                verdict, checked, reason = asked.judge.assertion(
+                    "client", text.encode(), asked.question, asked.find, asked.audiences
+                )
+                used = None if checked is None else Used(checked.jti_digest, checked.expires_at)
+        standing = verdict.standing
+        if not verdict.valid or standing is None:
+            raise refused("invalid_client", verdict, reason)
+        if client_id is not None and client_id not in asked.judge.names_of(standing):
+            raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
+        return Client(access_token.client_id_of_principal(standing), standing, used)
+
+    def _charge(self, verdict: Verdict, now: Instant) -> None:
+        """Step 5."""
+        charged, permit = self.hot.limits.charge(verdict, now)
+        if not charged.valid:
+            raise Refused(errors.too_many(permit.wait if permit else 1), charged)
+
+    def _audiences(self, form: Form) -> tuple[str, ...]:
+        """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us."""
+        resources = form.all("resource")
+        if not resources:
+            return (self.hot.judge.issuer,)
+        known = self.hot.facts.audiences()
+        for resource in resources:
+            if resource != self.hot.judge.issuer and resource not in known:
+                raise OAuthError("invalid_target", reason="unknown resource")
+        return tuple(dict.fromkeys(resources))
+
+    def _sign(
+        self,
+        request: Request,
+        grant_type: str,
+        subject: Subject,
+        verdict: Verdict,
+        scopes: Scopes,
+        audiences: tuple[str, ...],
+        now: Instant,
+    ) -> Issued:
+        """Step 8."""
+        judge, standing = self.hot.judge, subject.standing
+        ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.lasts_until]
+        token = Token(
+            kind="access_token",
+            id=identifier.make("tok", now, self.entropy(identifier.ENTROPY)),
+            credential_id=standing.credential_id,
+            scopes=scopes,
+            audiences=audiences,
+            client_id=access_token.client_id_of_principal(standing),
+            issued_at=now // SECOND * SECOND,
+            expires_at=min(each for each in ends if each is not None) // SECOND * SECOND,
+            grant_id=subject.grant_id,
+        )
+        keys = self.hot.facts.keys()
+        signer = keys and keys.signer(access_token.PURPOSES[request.path], now)
+        if not signer:
+            raise OAuthError("temporarily_unavailable", "There is no key to sign with.", "no signing key")
+        claims = access_token.claims_of(token, standing, judge.issuer + request.path)
+        if request.path:
+            claims["m2mProfile"] = _profile(standing, judge.channel_of(standing), judge.issuer)
+        body: dict[str, Any] = {
+            "access_token": signer.sign(access_token.TYPE, claims),
+            "token_type": "Bearer",
+            "expires_in": (token.expires_at - token.issued_at) // SECOND,
+            "scope": claims["scope"],
+        }
+        if subject.issued_type is not None:
+            body["issued_token_type"] = subject.issued_type
+        entry = Entry(standing.organization.id, _event(request, grant_type, standing, token), subject.used)
+        lost = "invalid_grant" if grant_type != CLIENT_CREDENTIALS else "invalid_client"
+        return Issued(body, entry, verdict, lost)
+
+
+def granted(subject: Subject, form: Form) -> Scopes:
+    """Step 6 (RFC 6749 §3.3): the scopes that are asked for, or those that are usual; raises invalid_scope.
+
+    `api` may be asked for by everybody: it means all that may be done at the moment of use, which may be nothing.
+    """
+    text = form.get("scope")
+    if text is None:
+        if form.sent("scope"):
+            raise OAuthError("invalid_scope", "The scope is empty.", "empty")
+        text = subject.default or "api"
+    asked = frozenset(text.split(" "))
+    unlimited = bool(subject.scopes & EVERYTHING)
+    held = subject.standing.allowed_anywhere() if unlimited else subject.scopes
+    if not asked <= (held | EVERYTHING if unlimited else held):
+        raise OAuthError("invalid_scope", reason="not held")
+    return asked
+
+
+def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:
+    """What the fourth document's client wants to know of itself."""
+    return {
+        "user": channel,
+        "organization": standing.organization.slug,
+        "environment": issuer.partition("://")[2].partition("/")[0],
+    }
+
+
+def _event(request: Request, grant_type: str, standing: Standing, token: Token) -> Event:
+    principal = standing.principal
+    return Event(
+        "token.issued",
+        Actor(principal.kind, principal.id, telling.display_of(standing), standing.credential_id),
+        Target("credential", standing.credential_id, label_of(standing.name, standing.last6)),
+        address=request.origin.text,
+        user_agent=request.user_agent,
+        request_id=request.request_id,
+        details={
+            "token": token.id,
+            "grant_type": grant_type,
+            "client_id": token.client_id,
+            "scope": " ".join(sorted(token.scopes)),
+            "audience": list(token.audiences),
+            "expires_at": to_text(token.expires_at),
+        },
+    )

@@ -1,0 +1,34 @@
+"""Access tokens and sessions that are ended by themselves. What they came from lives on."""
+
+from ostiary.core.event import Target
+from ostiary.core.instant import to_text
+from ostiary.core.model import Token
+from ostiary.core.permission import Caller
+from ostiary.services.audit import change
+from ostiary.storage import sessions
+from ostiary.storage import tokens as rows
+from ostiary.storage.store import Tx
+
+
+def revoke(tx: Tx, caller: Caller, token: Token) -> None:
+    """End a token or session for good, at once, and what was exchanged for it. Whoever has it may. Idempotent."""
+    if token.kind == "session":
+        if sessions.is_live(tx, token.id):
+            sessions.revoke(tx, token.id)
+            tx.changed("session", token.id)
+            change(tx, caller, "session.revoked", Target("session", token.id, token.id), because="signed out")
+        else:
+            tx.confirm()
+    elif rows.is_revoked(tx, token.id, None):
+        tx.confirm()
+    else:
+        rows.revoke(tx, caller.organization_id, token.id, token.expires_at)
+        tx.changed("token", token.id)
+        change(
+            tx,
+            caller,
+            "token.revoked",
+            Target("token", token.id, token.id),
+            token=token.id,
+            expires_at=to_text(token.expires_at),
+        )
