@@ -1,0 +1,79 @@
+"""Key files in the tests' hands: keys that are made once, and the JWTs that their owners sign."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from ostiary.core import jws
+from ostiary.core.assertion import Checked, Door, Signer, check
+from ostiary.core.instant import SECOND, Instant
+from ostiary.core.jws import Algorithm, PrivateKey
+from tests.cast import NOON
+from tests.mutants import GONE, good
+
+ISSUER = "https://ostiary.test"
+ENDPOINT = f"{ISSUER}/oauth/token"
+OURS = frozenset({ISSUER, ENDPOINT})
+KEY_ID = "cred_01"
+CLIENT_ID = "ostiary-sa-1"
+CHANNEL = "robo@acme.test"
+ACCOUNT_ID = "sa_01"
+SECONDS = NOON // SECOND
+
+CLAIMS: Mapping[Door, Mapping[str, Any]] = {
+    "client": {
+        "iss": CLIENT_ID,
+        "sub": CLIENT_ID,
+        "aud": ENDPOINT,
+        "exp": SECONDS + 60,
+        "iat": SECONDS,
+        "jti": "one",
+    },
+    "grant": {
+        "iss": CHANNEL,
+        "sub": CHANNEL,
+        "aud": ISSUER,
+        "exp": SECONDS + 3600,
+        "iat": SECONDS,
+        "jti": "one",
+    },
+    "login": {"sub": KEY_ID, "iat": SECONDS, "jti": "one"},
+}
+
+
+@cache
+def key(algorithm: Algorithm) -> PrivateKey:
+    if algorithm == "RS256":
+        return RSAKey.generate_key(2048)
+    return ECKey.generate_key("P-256") if algorithm == "ES256" else OKPKey.generate_key("Ed25519")
+
+
+def signer(algorithm: Algorithm = "EdDSA", google: bool = False) -> Signer:
+    public = key(algorithm).as_der(private=False)
+    return Signer(KEY_ID, algorithm, public, CLIENT_ID, CHANNEL, ACCOUNT_ID, google)
+
+
+def header(algorithm: Algorithm = "EdDSA", **changed: Any) -> dict[str, Any]:
+    members = {"alg": algorithm, "typ": "JWT", "kid": KEY_ID, **changed}
+    return {name: value for name, value in members.items() if value is not GONE}
+
+
+def claims(door: Door, **changed: Any) -> dict[str, Any]:
+    """Good ones at this door, but for what is changed."""
+    members = {**CLAIMS[door], **changed}
+    return {name: value for name, value in members.items() if value is not GONE}
+
+
+def show(door: Door, text: str, by: Signer | None = None, now: Instant = NOON) -> Checked:
+    """Show a JWT at a door. Raises InvalidTokenError."""
+    raw = text.encode()
+    return check(door, raw, jws.read(raw), by or signer(), OURS, now)
+
+
+def signed(
+    door: Door, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
+) -> str:
+    """A JWT for this door; of what is changed, `typ` and `kid` stand in its header."""
+    return good(key(algorithm), claims(door, **changed), header(algorithm, typ=typ, kid=kid))
