@@ -57,7 +57,7 @@ def test_people_read_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str
     data = tmp_path / "data"
     initialise(data)
     assert run(["keys", "list", "--data", str(data)]) == 0
-    assert "`ostiary serve` makes them" in capsys.readouterr().out
+    assert "`ostiary serve` makes them" in capsys.readouterr().err
     assert run(["keys", "rotate", "--purpose", "m2m", "--data", str(data)]) == 0
     said = capsys.readouterr().out.split()
     assert said[1:3] == ["signs", "m2m"]
