@@ -14,6 +14,7 @@ from ostiary.core.signing import BELIEF, LEAD, LONGEST_TOKEN, PURPOSES, KeySet
 from ostiary.services import signing
 from ostiary.storage import signing_keys as rows
 from ostiary.storage import tables
+from ostiary.storage.audit import Recorded
 from ostiary.storage.store import Tx
 from ostiary.storage.volatile import Facts
 from tests.cast import House, pair
@@ -47,6 +48,10 @@ def raw(house: House) -> list[dict[str, Any]]:
     return house.store.read(select)
 
 
+def recorded(house: House, action: str) -> list[Recorded]:
+    return [each for each in events(house) if each.action == action]
+
+
 def states(house: House, purpose: str = "access_token") -> list[str]:
     """Of a purpose's keys, the one that signs from latest last."""
     return [each.state(house.clock.now) for each in keys_of(house).keys if each.purpose == purpose]
@@ -61,7 +66,7 @@ def test_each_purpose_has_one_key_however_often_it_is_asked_for(house: House) ->
     assert {key.algorithm for key in first.keys if key.purpose == "m2m"} == {"RS256"}
     assert house.number.read() != number
     assert house.sign().keys == first.keys
-    made = events(house, action="signing_key.created")
+    made = recorded(house, "signing_key.created")
     assert [each.details["purpose"] for each in made] == list(PURPOSES)
     assert {each.target_id for each in made} == {key.kid for key in first.keys}
 
@@ -166,7 +171,7 @@ def test_a_revoked_key_is_believed_no_more(house: House) -> None:
     assert house.number.read() != number
     assert jws.read(signed(house)).key_id == made.kid
     assert house.store.write(signing.revoke, house.alice, kid, pair("ES256", "newer")) is None
-    assert [each.target_id for each in events(house, action="signing_key.revoked")] == [kid]
+    assert [each.target_id for each in recorded(house, "signing_key.revoked")] == [kid]
 
 
 def test_a_successor_is_made_where_there_must_be_one(house: House) -> None:
