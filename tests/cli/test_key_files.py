@@ -1,7 +1,6 @@
 """§3: `ostiary key-file generate` writes a key file once, for its owner's eyes only, or asks for nothing."""
 
 import json
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,11 @@ def test_the_file_is_its_owners_and_the_key_is_nowhere_else(
     )
     file = json.loads(out.read_text())
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["robo.json"]
+    assert list(tmp_path.iterdir()) == [out]
     assert done.stdout == f"Key File: {out}\nKey ID: {file['key_id']}\n"
     assert file["private_key"].splitlines()[5] not in done.stderr
-    assert (file["client_id"], file["token_uri"]) == (robo["client_id"], f"{service.url}/oauth/token")
+    assert file["client_id"] == robo["client_id"]
+    assert file["token_uri"] == f"http://localhost:{service.port}/oauth/token"
     load_pem_private_key(file["private_key"].encode(), None)
 
 
@@ -51,11 +51,11 @@ def test_where_nothing_can_be_written_nothing_is_made(
         out.mkdir()
     else:
         out = tmp_path / "nowhere" / "robo.json"
-    before = sorted(os.listdir(tmp_path))
+    before = sorted(tmp_path.iterdir())
     options = ["key-file", "generate", "--service-account", robo["id"], "--out", str(out)]
     done = service.command(*options, code=2)
     assert str(out) in done.stderr
-    assert sorted(os.listdir(tmp_path)) == before
+    assert sorted(tmp_path.iterdir()) == before
     assert way != "file" or out.read_text() == "kept"
     assert _count(service, robo["id"]) == 0
 
@@ -66,7 +66,7 @@ def test_a_refused_key_leaves_no_file(service: Ostiary, robo: dict[str, Any], tm
     options = ["key-file", "generate", "--service-account", robo["id"], "--out", str(out)]
     done = service.command(*options, "--algorithm", "EdDSA", "--compat", "google", code=2)
     assert "--compat is for key files with the algorithm RS256 only" in done.stderr
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rotation_writes_another_file(service: Ostiary, robo: dict[str, Any], tmp_path: Path) -> None:

@@ -329,13 +329,14 @@ def other_kinds(server: Ostiary, search: Search, account: str, spare: Path) -> N
     for algorithm in ("RS256", "EdDSA"):
         body = json.dumps({"kind": "key_file", "algorithm": algorithm})
         address = f"/v1/service-accounts/{account}/credentials"
-        for _ in range(2):
-            answer = send(server.port, "POST", address, good, JSON, "idempotency-key: 1", body=body)
+        for act in ("create", "rotate"):
+            once = (good, JSON, f"idempotency-key: {act} {algorithm}")
+            answer = send(server.port, "POST", address, *once, body=body)
             made = json.loads(answer.partition(b"\r\n\r\n")[2])
-            if b"idempotency-replayed" not in answer:
-                search.private_key(f"key file {algorithm}", made["secret"]["private_key"])
-                search.see("answer of creation", answer, showing=json.dumps(made["secret"]["private_key"]))
-            search.see("answer of a repeat", answer if made["secret"] is None else b"")
+            private_key = made["secret"]["private_key"]
+            search.private_key(f"key file {algorithm}, {act}", private_key)
+            search.see(f"answer of {act}", answer, showing=json.dumps(private_key))
+            search.see(f"repeat of {act}", send(server.port, "POST", address, *once, body=body))
             address, body = f"/v1/credentials/{made['credential']['id']}/rotate", "{}"
         out = spare.with_name(f"{algorithm}.json")
         done = server.command(
