@@ -91,6 +91,18 @@ def test_what_is_minted_is_read_and_has_its_form(entropy: bytes) -> None:
     assert mint("ak-", entropy).secret.reveal() == text
 
 
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "ENCRYPTED "])
+def test_a_private_key_is_a_secret_wherever_it_stands(kind: str) -> None:
+    """P7 breaks: a pasted private key is kept in a name, or a pointer or a user agent shows it."""
+    text = f"my key:\n-----BEGIN {kind}PRIVATE KEY-----\nMC4CAQAw\n-----END {kind}PRIVATE KEY-----\n"
+    assert secret.looks_like_secret(text)
+    assert redact(text) == f"my key:\n-----BEGIN {kind}PRIVATE KEY-----…"
+    public = text.replace("PRIVATE", "PUBLIC")
+    assert not secret.looks_like_secret(public)
+    assert redact(public) == public
+
+
 @given(st.lists(ENTROPY, min_size=2, max_size=8, unique_by=lambda entropy: entropy[16:]))
 def test_every_random_byte_counts(all_entropy: list[bytes]) -> None:
     """P7 breaks: two keys share their secret part though their random bytes differ."""

@@ -19,6 +19,7 @@ NOT_OPERATIONS = {
     "minting.check_rate": "pure: what a policy says of a limit of uses",
     "minting.require_enabled": "pure: a disabled account gets nothing new",
     "minting.new_secret": "random bytes only, for operations that store what came of them",
+    "minting.of_kind": "the same, for a credential of each kind",
     "organizations.policy_of": "a question that operations share, about an organization and not a caller",
     "roles.caller_holds_known": "pure: errors of scopes, and the rule below",
     "roles.names_of": "pure: bindings as the audit log tells them",

@@ -7,6 +7,7 @@ and the server is made to fail. Then everything that was written, answered or sh
 import base64
 import json
 import random
+import re
 import shlex
 import socket
 import sqlite3
@@ -18,6 +19,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ostiary.core.keyring import derive, read_master_keys
 from ostiary.core.secret import SECRET_LENGTH
@@ -94,6 +98,19 @@ class Search:
     def key(self, name: str, text: str) -> None:
         """Plant an API key: its prefix and access id are public, the 44 characters after them are not."""
         self.canaries.plant(name, text[-SECRET_LENGTH:].encode())
+
+    def private_key(self, name: str, pem: str) -> None:
+        """Plant the private half of a key file's key: its number, and its text but for how every one begins."""
+        key = load_pem_private_key(pem.encode(), None)
+        if isinstance(key, RSAPrivateKey):
+            number = key.private_numbers().d
+            self.canaries.plant(name, number.to_bytes((number.bit_length() + 7) // 8))
+        else:
+            assert isinstance(key, Ed25519PrivateKey)
+            self.canaries.plant(name, key.private_bytes_raw())
+        lines = pem.splitlines()[1:-1]
+        for line in lines[1:] or lines:
+            self.canaries.plant(name, line.encode()[-43:])
 
     def see(self, where: str, text: bytes, showing: str | None = None) -> None:
         """Note what can be seen; `showing` is the one secret that it is there to show, once."""
@@ -306,6 +323,42 @@ def generate(server: Ostiary, search: Search, *options: str) -> str:
     return key
 
 
+def other_kinds(server: Ostiary, search: Search, account: str, spare: Path) -> None:
+    """Client secrets and key files, made and rotated by the API and by the command line."""
+    good = f"x-api-key: {server.key}"
+    for algorithm in ("RS256", "EdDSA"):
+        body = json.dumps({"kind": "key_file", "algorithm": algorithm})
+        address = f"/v1/service-accounts/{account}/credentials"
+        for act in ("create", "rotate"):
+            once = (good, JSON, f"idempotency-key: {act} {algorithm}")
+            answer = send(server.port, "POST", address, *once, body=body)
+            made = json.loads(answer.partition(b"\r\n\r\n")[2])
+            private_key = made["secret"]["private_key"]
+            search.private_key(f"key file {algorithm}, {act}", private_key)
+            search.see(f"answer of {act}", answer, showing=json.dumps(private_key))
+            search.see(f"repeat of {act}", send(server.port, "POST", address, *once, body=body))
+            address, body = f"/v1/credentials/{made['credential']['id']}/rotate", "{}"
+        out = spare.with_name(f"{algorithm}.json")
+        done = server.command(
+            "key-file", "generate", "--service-account", "robo", "--out", str(out), "--algorithm", algorithm
+        )
+        search.private_key(
+            f"key file {algorithm} of the command line", json.loads(out.read_text())["private_key"]
+        )
+        search.see("output of key-file generate", (done.stdout + done.stderr).encode())
+    for form in ("plain", "env", "json", "toml"):
+        done = server.command("client-secret", "generate", "--service-account", "robo", "--format", form)
+        text = re.search(r"secret_[0-9a-zA-Z]{76}", done.stdout)
+        assert text is not None
+        search.key(f"client secret {form}", text[0])
+        search.see(f"output of client-secret generate {form}", done.stdout.encode(), showing=text[0])
+        search.see(f"errors of client-secret generate {form}", done.stderr.encode())
+        for name in ("x-api-key: ", "authorization: Bearer "):
+            search.see(
+                "answer to a client secret", send(server.port, "GET", "/v1/capabilities", name + text[0])
+            )
+
+
 def command_line(server: Ostiary, search: Search, key: str, credential: str, spare: Path) -> None:
     """Every command that reads, and every way to hand it a key that is wrong."""
     wrong = key[:-1] + ("x" if key[-1] != "x" else "y")
@@ -425,6 +478,7 @@ def test_no_canary_is_seen_outside_the_one_showing(tmp_path: Path, form: Literal
             use(server, search, last["secret"], last["credential"]["id"])
         options = ((), ("--format", "env"), ("--format", "json"), ("--format", "toml"))
         mine = [generate(server, search, *each) for each in options]
+        other_kinds(server, search, account, tmp_path / "spare")
         command_line(server, search, mine[0], last["credential"]["id"], tmp_path / "spare")
         failed = fail(server, search, mine[1])
         statuses += [int(answer[9:12]) for answer in failed]

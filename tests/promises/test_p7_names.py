@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from ostiary.core import key_file
+from ostiary.core.model import CredentialKind
+from ostiary.services.service_accounts import AccountView
 from tests.cast import Front
 
 pytestmark = pytest.mark.promise("P7")
@@ -29,17 +32,26 @@ STORED: dict[str, tuple[str, str, Any]] = {
 }  # fmt: skip
 
 
+def pasted(front: Front, robo: AccountView, kind: CredentialKind) -> tuple[str, bytes, str]:
+    """A secret of this kind: its text, the part that is nowhere else, and its credential's id."""
+    pair = key_file.generate("EdDSA") if kind == "key_file" else None
+    made = front.house.key(robo, kind=kind, key_pair=pair)
+    text = made.secret.reveal()
+    secret = text.splitlines()[1][-43:] if kind == "key_file" else text[-44:]
+    return text, secret.encode(), made.listed.credential.id
+
+
+@pytest.mark.parametrize("kind", ["api_key", "client_secret", "key_file"])
 @pytest.mark.parametrize("case", STORED.values(), ids=[name.replace(" ", "-") for name in STORED])
 def test_a_pasted_key_is_refused_and_not_stored(
-    front: Front, tmp_path: Path, case: tuple[str, str, Any]
+    front: Front, tmp_path: Path, case: tuple[str, str, Any], kind: CredentialKind
 ) -> None:
     """P7 breaks: a key that was pasted into a name stands in the database and the audit log in clear."""
     robo = front.house.account()
-    made = front.house.key(robo)
-    key = made.secret.reveal()
+    key, secret, credential_id = pasted(front, robo, kind)
 
     def put(text: str) -> str:
-        text = text.replace("CREDENTIAL", made.listed.credential.id).replace("ROBO", robo.account.id)
+        text = text.replace("CREDENTIAL", credential_id).replace("ROBO", robo.account.id)
         return text.replace("KEY", key)
 
     def fill(value: Any) -> Any:
@@ -51,7 +63,6 @@ def test_a_pasted_key_is_refused_and_not_stored(
 
     method, path, body = case
     answer = front.ask(method, put(path), fill(body), key=front.house.alice_key)
-    secret = key[-44:].encode()
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert answer.status == 422, answer.status
     assert answer.json()["code"] == "validation-failed"

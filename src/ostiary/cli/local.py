@@ -137,7 +137,7 @@ def init_command(
     if settings.public_url != "http://localhost:8080":
         click.echo(f"  export OSTIARY_URL={settings.public_url}")
     click.echo(f"  export OSTIARY_API_KEY={key}")
-    click.echo('  ostiary service-account create --name "CI bot" --role developer')
+    click.echo('  ostiary service-account create --name "CI bot" --role developer --credential none')
     click.echo("  KEY=$(ostiary api-key generate --service-account ci-bot --scope read:agents)")
     click.echo(f'  curl -H "X-API-Key: $KEY" {settings.public_url}/v1/capabilities\n')
 

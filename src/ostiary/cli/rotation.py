@@ -82,10 +82,10 @@ def rotate_command(
         made = rotate()
         show_secret(api, made, "json" if as_json else form, context)
     old = made["credential"]["rotation"]
-    note = "The old one is not accepted any more."
+    note = "The old key is not accepted any more."
     if old is not None:
         until = old["ends_at"] or f"you run: ostiary credential rotation complete {credential}"
-        note = f"The old one is accepted until {until}"
+        note = f"The old key is accepted until {until}"
     click.echo(printable(note), err=True)
 
 

@@ -145,9 +145,10 @@ def create(
     elif credential != "none":
         title = "API Key" if credential == "api-key" else "Client Secret"
         click.echo(f"{title}: {printable(made['secret'])}")
-        click.echo("Store it now: it is not shown again.", err=True)
     click.echo(f"Username: {printable(account['username'])}")
-    if credential == "none":
+    if credential in ("api-key", "client-secret"):
+        click.echo("Store it now: it is not shown again.", err=True)
+    elif credential == "none":
         generate = again(f"api-key generate --service-account {printable(account['username'])}")
         click.echo(f"Next: {generate}", err=True)
     if not account["roles"]:
