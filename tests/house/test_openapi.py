@@ -42,7 +42,7 @@ def test_others_can_read_it() -> None:
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
 
-STANDARDS = ("/.well-known/", "/oauth2/")
+STANDARDS = ("/.well-known/", "/oauth/", "/oauth2/")
 """What OAuth's standards describe, and its metadata document lists."""
 
 
