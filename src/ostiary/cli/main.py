@@ -150,7 +150,7 @@ def run(arguments: list[str]) -> int:
         return _failed(
             2,
             "A secret stands on the command line, where every process of this machine can read it.",
-            "Put it into OSTIARY_API_KEY or a file, or hand it over on standard input. Then revoke that one.",
+            "Put it into OSTIARY_API_KEY, OSTIARY_TOKEN or a file, or hand it over on standard input. Then revoke that one.",
         )
     called = Invocation()
     if os.environ.get("_OSTIARY_COMPLETE"):
