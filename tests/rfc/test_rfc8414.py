@@ -40,6 +40,14 @@ def test_2_the_required_members_are_there(server: Front, address: str) -> None:
     assert found["token_endpoint"].startswith(ALIAS if found["issuer"] == ALIAS else f"{ISSUER}/oauth/token")
 
 
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_2_the_keys_are_where_it_says(server: Front, address: str) -> None:
+    """RFC 8414 §2 breaks: `jwks_uri` leads to no keys, or an alias to those of another issuer."""
+    uri = server.ask("GET", address).json()["jwks_uri"]
+    kinds = {key["alg"] for key in server.ask("GET", uri.removeprefix(ISSUER)).json()["keys"]}
+    assert kinds == ({"RS256"} if ADDRESSES[address] == ALIAS else {"ES256", "RS256"})
+
+
 def test_2_what_does_not_work_is_not_named(server: Front) -> None:
     """RFC 8414 §2 breaks: a client is led to an endpoint or a grant that does not exist."""
     found = server.ask("GET", "/.well-known/oauth-authorization-server").json()
