@@ -6,6 +6,7 @@ how a fact is found differs.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -332,6 +333,12 @@ class HotPath:
         ):
             # Its only target is its project; these addresses are about the organization.
             return Verdict("project_not_allowed", verdict.standing, token=verdict.token)
+        token = verdict.token
+        if verdict.valid and token is not None and token.project_id is not None and not question.about_itself:
+            # What a session means by default is no target here either: roles on a project reach no organization.
+            assert verdict.standing is not None
+            token = replace(token, project_id=None)
+            return self.judge.rule(verdict.standing, b"", question, find, token)
         return verdict
 
     def _settle(
