@@ -29,6 +29,8 @@ CLIENT_SETTINGS: Final = frozenset(
     {
         "URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CLIENT_ID", "CLIENT_SECRET", "CONTEXT",
         "ORGANIZATION",
+        "URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CLIENT_ID", "CLIENT_SECRET",
+        "CLIENT_SECRET_FILE", "CONTEXT", "ORGANIZATION",
     }
 )  # fmt: skip
 """Settings of the same executable as a client; the server leaves them alone."""
