@@ -14,10 +14,13 @@ from ostiary.core import jws, key_file, secret
 from ostiary.core.assertion import Door
 from ostiary.core.instant import HOUR, SECOND
 from ostiary.core.jws import PrivateKey
+from ostiary.core.permission import Caller
 from ostiary.core.secret import Secret
-
+from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.service_accounts import AccountView
+from ostiary.services.minting import CredentialSpec
+from ostiary.services.roles import RoleSpec
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import access_rules, sessions
 from ostiary.storage.sessions import Session
 from ostiary.storage.store import Tx
@@ -153,12 +156,23 @@ def exchange(front: Front, text: str, peer: str = "192.0.2.1", **form: str) -> A
     )
 
 
-def machine(front: Front, name: str = "Robo", **account: Any) -> Machine:
-    """An account of Acme's with its three credentials."""
-    house = front.house
-    view = house.account(name, **account)
-    file = house.key(view, kind="key_file", algorithm="EdDSA", key_pair=key_file.generate("EdDSA"))
-    return Machine(front, view, house.key(view), house.key(view, kind="client_secret"), file)
+def machine(
+    front: Front,
+    name: str = "Robo",
+    owner: Caller | None = None,
+    roles: tuple[str, ...] = ("developer",),
+    **account: Any,
+) -> Machine:
+    """An account with its three credentials: Acme's, made by Alice, or of `owner`'s organization."""
+    store, owner = front.house.store, owner or front.house.alice
+    spec = AccountSpec(display_name=name, roles=tuple(RoleSpec(role) for role in roles), **account)
+    view = store.write(service_accounts.create, owner, spec)
+
+    def made(**members: Any) -> Created:
+        return store.write(credentials.create, owner, view.account.id, CredentialSpec(**members))
+
+    file = made(kind="key_file", algorithm="EdDSA", key_pair=key_file.generate("EdDSA"))
+    return Machine(front, view, made(), made(kind="client_secret"), file)
 
 
 def token_of(answer: Answer) -> str:
@@ -175,19 +189,19 @@ def said(answer: Answer) -> str:
 def name_resource(house: House, audience: str = RESOURCE, name: str = "elsewhere") -> None:
     """Let tokens be asked for that are meant for another service."""
 
-    def put(tx: Tx) -> None:
+    def put(tx: Tx, _: Caller) -> None:
         rule = {"match": [{"methods": ["GET"], "path": "/**", "scopes": ["read:agents"]}]}
         access_rules.put(tx, name, rule | {"audience": audience})
         tx.changed("installation", "access_rules")
         tx.confirm()
 
-    house.store.write(put)
+    house.store.write(put, house.alice)
 
 
 def session_of(house: House, created: Created, length: int = HOUR) -> str:
     """A session that was begun with this credential, as its text."""
 
-    def insert(tx: Tx) -> Secret:
+    def insert(tx: Tx, _: Caller) -> Secret:
         minted = secret.mint(secret.SESSION, tx.entropy(secret.MINT_ENTROPY))
         credential = created.listed.credential
         keyring = tx.installation.keyring
@@ -210,4 +224,4 @@ def session_of(house: House, created: Created, length: int = HOUR) -> str:
         tx.confirm()
         return minted.secret
 
-    return house.store.write(insert).reveal()
+    return house.store.write(insert, house.alice).reveal()
