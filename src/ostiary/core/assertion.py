@@ -12,7 +12,7 @@ from math import ceil, isfinite
 from typing import Any, Final, Literal
 
 from ostiary.core.instant import SECOND, Instant
-from ostiary.core.jws import Algorithm, InvalidTokenError, Unverified, verify
+from ostiary.core.jws import Algorithm, InvalidTokenError, Unverified, is_text, verify
 
 Door = Literal["client", "grant", "login"]
 
@@ -221,8 +221,7 @@ def _require(holds: bool, reason: str) -> None:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    # Half of a surrogate pair is no text, and cannot be written down.
-    if not isinstance(value, str) or any("\ud800" <= each <= "\udfff" for each in value):
+    if not is_text(value):
         raise InvalidTokenError(name)
     return value
 
