@@ -33,6 +33,8 @@ from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
 from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http import messages, rates, telling
+from ostiary.core.verdict import Verdict
+from ostiary.http import messages, telling
 from ostiary.http.finding import Cold, Find
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE, Headers, Origin
@@ -134,7 +136,8 @@ class TokenEndpoint:
         """Steps 1 to 8. Raises OAuthError, Refused, Problem; Cold where a fact is not in memory."""
         form = forms.read(request.headers, request.query, request.body)
         asked = Asked(form, request.origin, self.hot.judge, find, self._addressed(request.path))
-        client = self._client(clients.claimed(request.headers, form), asked)
+        claim = clients.claimed(request.headers, form)
+        client = self._client(claim, asked)
         grant_type = form.get("grant_type")
         if grant_type is None:
             raise invalid_request("grant_type is missing.")
@@ -143,6 +146,10 @@ class TokenEndpoint:
             raise OAuthError("unsupported_grant_type", reason="grant_type")
         subject = grant(asked, client)
         standing = subject.standing
+        if claim.client_id is not None and claim.client_id not in self.hot.judge.names_of(standing):
+            raise Refused(
+                OAuthError("invalid_grant", reason="of another client"), Verdict("unknown", standing)
+            )
         # It was judged valid from here; what it may do is asked below, of its scopes.
         verdict = Verdict("valid", standing, standing.allowed(standing.project_id))
         now = self.hot.judge.clock()
@@ -161,12 +168,10 @@ class TokenEndpoint:
         return frozenset({issuer + path, issuer + (ALIAS_PATH if path else PATH)})
 
     def _client(self, claim: clients.Claim, asked: Asked) -> Client | None:
-        """Step 2: who asks. None where nobody says so."""
+        """Step 2: who asks. None where nobody proves it."""
         match claim:
-            case clients.Public(None):
-                return None
             case clients.Public():
-                raise Refused(invalid_client("no secret"), UNKNOWN)
+                return None
             case clients.WithSecret(client_id, secret, _):
                 verdict = asked.judge.secret(
                     secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find
