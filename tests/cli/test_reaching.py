@@ -275,8 +275,8 @@ EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\ud800"
                                 "id": EVIL,
                                 "name": EVIL,
                                 "owner": {"display_name": EVIL},
-                                "last6": EVIL,
                                 "kind": EVIL,
+                                "last6": EVIL,
                                 "status": EVIL,
                                 "created_at": "2026-11-22T00:00:00Z",
                                 "last_used_at": None,
@@ -295,14 +295,7 @@ EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\ud800"
                 JSON,
                 json.dumps(
                     {
-                        "credential": {
-                            "id": EVIL,
-                            "kind": "api_key",
-                            "owner": {"display_name": EVIL},
-                            "access_level": EVIL,
-                            "last6": EVIL,
-                            "expires_at": EVIL,
-                        },
+                        "credential": {"id": EVIL, "kind": EVIL, "last6": EVIL, "expires_at": EVIL},
                         "secret": EVIL,
                     }
                 ).encode(),
