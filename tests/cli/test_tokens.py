@@ -341,6 +341,11 @@ def _in_clear(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
 # Key files
 
 PEM = "-----BEGIN PRIVATE KEY-----\nSHVudGVyMkh1bnRlcjI=\n-----END PRIVATE KEY-----\n"
+CURVE = PEM.replace(
+    "SHVudGVyMkh1bnRlcjI=",
+    "MC4CAQAwBQYDK2VuBCIEIHcHbQpzGKV9PBbBclGyZkXfTC+H68CZKrF3+6UduSwq",
+)
+"""A key (X25519) that signs nothing."""
 FILE = {
     "type": "service_account",
     "key_id": "k" * 32,
@@ -360,10 +365,12 @@ FILE = {
         ({"private_key": ""}, "private_key is missing"),
         ({"private_key": "Hunter2"}, "private_key is no key"),
         ({}, "private_key is no key"),
+        ({"private_key": CURVE}, "private_key is no key"),
         ({"token_uri": "https://evil.example/oauth/token"}, "token_uri is that of another service"),
         ({"token_uri": "http://evil.example/oauth/token"}, "token_uri is neither https nor"),
         ({"token_uri": "URL/elsewhere/oauth/token"}, "token_uri is that of another service"),
         ({"token_uri": "URL/oauth/token?x=1"}, "token_uri is that of another service"),
+        ({"token_uri": "https://x:y@127.0.0.1/oauth/token"}, "token_uri is that of another service"),
         ({"token_uri": "https://["}, "token_uri is that of another service"),
         ("not json", "type is not"),
         ("[]", "type is not"),
