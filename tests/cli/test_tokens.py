@@ -26,6 +26,11 @@ TRADED = (
 )
 
 
+CLIENT = {"OSTIARY_CLIENT_ID": "ostiary-sa-x", "OSTIARY_CLIENT_SECRET": "secret_x"}
+NO_MORE = b'{"access_token":"t"}'
+"""An answer that does not say for how long, nor for what."""
+
+
 @pytest.fixture
 def client(service: Ostiary, robo: dict[str, Any]) -> dict[str, str]:
     """Robo as a client: what a job's environment holds."""
@@ -224,13 +229,14 @@ def test_an_answer_without_a_token_is_no_answer(
     """§2 breaks: another program's answer is printed as a token, or ends in a traceback."""
     stranger.says((200, JSON, answer))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
-    monkeypatch.setenv("OSTIARY_API_KEY", "ak-robo")
-    assert run(["oauth-token", "generate"]) == 1
-    shown = capsys.readouterr()
-    assert (shown.out, "Is OSTIARY_URL right?" in shown.err) == ("", True)
-
-
-CLIENT = {"OSTIARY_CLIENT_ID": "ostiary-sa-x", "OSTIARY_CLIENT_SECRET": "secret_x"}
+    for name, value in CLIENT.items():
+        monkeypatch.setenv(name, value)
+    # The second would carry whatever the answer holds.
+    for command in (["oauth-token", "generate"], ["whoami"])[: 1 if answer == NO_MORE else 2]:
+        assert run(command) == 1
+        shown = capsys.readouterr()
+        assert (shown.out, "Is OSTIARY_URL right?" in shown.err) == ("", True)
+    assert {line.split()[1] for line, _ in stranger.asked} == {"/oauth/token"}
 
 
 @pytest.mark.parametrize(
