@@ -81,9 +81,10 @@ def trade(
             fields.append(("assertion", assertion(url, proof)))
     client = Client(url, timeout=timeout)
     answer = client.form(TOKEN_PATH, [("grant_type", grant), *fields], basic)
-    if not isinstance(answer, dict) or not profile.is_credential(str(answer.get("access_token") or "")):
+    token = answer.get("access_token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not profile.is_credential(token):
         raise NotOstiaryError(f"{url} answers, but not as an Ostiary service does.")
-    return answer
+    return dict(answer)
 
 
 def read_key_file(name: str) -> KeyFile:
