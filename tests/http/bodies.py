@@ -51,6 +51,7 @@ def below(pointer: str, members: Mapping[str, str]) -> dict[str, str]:
 
 
 ROLE = {"/role": "role", "/on": "place"}
+LOGIN = {"/token": "signed", "/default_project_code": "default project"}
 
 MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/organizations": {"/name": "display name", "/slug": "slug"},
@@ -80,6 +81,8 @@ MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/credentials/import": {"/prefix": "import prefix", "/owner": "owner", "/exceed_limits": "flag"}
     | below("/keys/0", {"/sha256": "digest", "/name": "display name", "/expires_at": "expiry"}),
     "POST /v1/import-prefixes": {"/prefix": "new prefix"},
+    "POST /v1/sessions": LOGIN,
+    "POST /identity/public/v1/api/login": LOGIN,
     "PUT /v1/access-rules/{name}": below(
         "/match/0",
         {
@@ -111,6 +114,7 @@ GOOD: dict[str, object] = {
     "import prefix": "sk_live_",
     "new prefix": "sk_test_",
     "digest": "ab" * 32,
+    "signed": "x",
 }
 """A good value of every kind that some body requires; `principal` and `owner` are the test's to say."""
 

@@ -305,6 +305,9 @@ WRONG: dict[str, Wrong] = {
     "digest": faults({"short": "ab" * 31, "long": "ab" * 33, "no digits": "xy" * 32, "empty": "",
                       "other digits": "٢" * 64, "0x": "0x" + "ab" * 31}),
     "no": faults({"yes": True}),
+    "session length": faults({"word": "soon-enough", "none": "none", "number": 24, "short": "299s", "long": "366d"}),
+    "signed": faults({"empty": "", "long": "x" * 8193}),
+    "default project": faults({"long": "x" * 65}),
 }  # fmt: skip
 """`^` is the object that the member stands in: lines of rules are judged as a whole."""
 

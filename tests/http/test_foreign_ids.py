@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, credentials, imports, service_accounts
+from ostiary.services import authorization, credentials, imports, service_accounts, sessions
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
+from ostiary.storage.journal import Used
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House
 from tests.http.bodies import MEMBERS, least, placed
@@ -33,6 +35,7 @@ UNKNOWN = {
     "role": f"role_{NOBODY}",
     "account": f"sa_{NOBODY}",
     "credential": f"cred_{NOBODY}",
+    "session": f"ses_{NOBODY}",
 }
 """An id of the same form that nobody has, for each parameter of a path that names what a tenant owns."""
 INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
@@ -45,7 +48,7 @@ OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "prin
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
-PLAIN = {"display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
+PLAIN = {"display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level", "session length", "signed", "default project",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
@@ -94,6 +97,7 @@ class Tenants:
                 (key.listed.credential.access_id, "0" * 32),
             ],
             "invitation": [(self.acme["invitation"], UNKNOWN["invitation"])],
+            "session": [(house.session(key).listed.session.id, UNKNOWN["session"])],
             "organization_id": [(house.acme.id, UNKNOWN["organization_id"]), ("acme", "nobody")],
         }
         self.own = self._umbrella()
@@ -114,6 +118,19 @@ class Tenants:
             "organization_id": house.umbrella.id,
             "account": account.account.id,
             "credential": key.listed.credential.id,
+            "session": house.store.write(
+                sessions.begin,
+                replace(
+                    house.charlie,
+                    actor=replace(
+                        house.charlie.actor,
+                        id=account.account.id,
+                        credential_id=key.listed.credential.id,
+                    ),
+                ),
+                Used(b"own", house.clock()),
+                None,
+            ).listed.session.id,
             "member": str(house.charlie.actor.id),
             "scope": "read:agents",
             "name": "web",
