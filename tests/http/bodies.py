@@ -35,6 +35,7 @@ CHANGED_CREDENTIAL = {
     "/rate_limit": "rate",
 }
 CREDENTIAL = CHANGED_CREDENTIAL | {"/project": "project"}
+OWNED = CREDENTIAL | {"/kind": "kind", "/algorithm": "algorithm", "/compat": "compat"}
 CHANGED_ACCOUNT = {
     "/display_name": "display name",
     "/description": "description",
@@ -70,10 +71,10 @@ MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/service-accounts": CHANGED_ACCOUNT
     | {"/username": "username"}
     | below("/roles/0", ROLE)
-    | below("/credential", CREDENTIAL | {"/kind": "kind"}),
+    | below("/credential", OWNED),
     "PATCH /v1/service-accounts/{account}": CHANGED_ACCOUNT,
     "PUT /v1/service-accounts/{account}/role-bindings": below("/bindings/0", ROLE),
-    "POST /v1/service-accounts/{account}/credentials": CREDENTIAL | {"/kind": "kind"},
+    "POST /v1/service-accounts/{account}/credentials": OWNED,
     "POST /v1/api-keys": CREDENTIAL,
     "PATCH /v1/credentials/{credential}": CHANGED_CREDENTIAL,
     "POST /v1/credentials/{credential}/rotate": {"/overlap": "overlap", "/expires_at": "expiry"},
@@ -176,6 +177,7 @@ _CHANGES: dict[str, dict[str, object]] = {
     "PATCH /v1/projects/{project}": {"name": "New"},
     "PATCH /v1/roles/{role}": {"description": "New"},
     "PATCH /v1/service-accounts/{account}": {"display_name": "New"},
+    "POST /v1/service-accounts/{account}/credentials": {"name": "New"},
     "POST /v1/api-keys": {"name": "New"},
     "PATCH /v1/credentials/{credential}": {"name": "New"},
     "POST /v1/credentials/{credential}/rotate": {"overlap": "24h"},

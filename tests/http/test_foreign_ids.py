@@ -48,14 +48,15 @@ OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "prin
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
-PLAIN = {"display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level", "session length", "signed", "default project",
+PLAIN = {"display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
+         "session length", "signed", "default project", "algorithm", "compat",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
 FILTERS = {"actor", "target", "username", "email", "organization"}
 NAMED = {"credential", "service_account"}
 """Members of a query that name one thing: there is no such thing, rather than nothing to list."""
-PLAIN_QUERY = {"limit", "dry_run", "order", "filter", "action", "since", "until", "interval"}
+PLAIN_QUERY = {"limit", "dry_run", "order", "filter", "action", "since", "until", "interval", "kind"}
 """And `cursor`, which has a test of its own."""
 
 
@@ -442,7 +443,7 @@ def test_cursors(tenants: Tenants) -> None:
     house = tenants.house
     for number in range(2):  # a second of everything, so that there is a next page
         acme(house)
-        house.key(house.account(f"Robo {number}"))
+        house.session(house.key(house.account(f"Robo {number}")))
     house.store.write(credentials.create, house.alice, tenants.acme["account"], CredentialSpec())
     cursors = {}
     for path, target in lists(tenants, tenants.acme).items():

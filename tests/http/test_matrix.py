@@ -104,6 +104,10 @@ POST   /v1/credentials/{credential}/revoke             401    404      403    40
 POST   /v1/credentials/{credential}/rotate             401    404      403    403       403      201    201
 GET    /v1/credentials/{credential}/rotation           401    404      403    403       403      403    200
 POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
+POST   /oauth/token                                    400    400      400    400       400      400    400
+POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
+POST   /oauth/revoke                                   400    400      400    400       400      400    400
+POST   /oauth/token/revoke                             400    400      400    400       400      400    400
 POST   /v1/sessions                                    401    401      401    401       401      401    401
 GET    /v1/sessions                                    401    200      200    200       200      200    200
 GET    /v1/sessions/{session}                          401    404      403    403       403      403    200

@@ -209,7 +209,7 @@ def test_every_failure_is_the_same(front: Front) -> None:
         "a name": (signed(house, file, sub="robo"), "key id"),
         "no address of its": (signed(house, network), "ip_not_allowed"),
         "revoked": (signed(house, gone), "revoked"),
-        "noise": ("x", "form"),
+        "noise": ("x", "not compact"),
     }
     answers = {}
     for what, (text, _) in cases.items():
