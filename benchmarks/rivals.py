@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from benchmarks import constant
 from benchmarks.measure import Target, body_script, pin
-from tests import servers
+from tests import node, servers
 from tests.servers import Ostiary
 
 ALONE: Final = {
