@@ -98,6 +98,7 @@ def test_a_deactivated_key_logs_in_no_more(service: Ostiary, file: Path) -> None
         assert status(service, session) == 401
         with pytest.raises(requests.HTTPError) as caught:
             log_in(service, file)
+        assert caught.value.response is not None
         assert caught.value.response.status_code == 401
 
 
