@@ -80,6 +80,7 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
         script = "".join(f"{step.commands}\necho '{END}'\n" for step in steps())
         done = subprocess.run(
             ["bash", "-u"],
+            cwd=tmp_path,
             input=script,
             env=servers.clean_environment()
             | {

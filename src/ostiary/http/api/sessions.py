@@ -196,7 +196,7 @@ def whoami(request: Request, caller: AnyoneOf) -> Answer[WhoamiJson]:
 def list_sessions(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[SessionJson]]:
     """List the sessions that may act, newest first.
 
-    Needs `read:sessions`; without it one's own are listed.
+    With `read:sessions` those of the organization, without it one's own.
     """
     found = wiring(request).store.read(sessions.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, session_json, lambda each: each.session.id)
