@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "oauth-token": ("tokens", "Trade a credential for an access token."),
     "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
+    "session": ("sessions", "List and revoke what a login with a key file began."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "usage": ("usage", "How often credentials were accepted and refused."),
@@ -299,7 +300,8 @@ _OAUTH: Final = {
 _OF_THE_CREDENTIAL: Final = ("invalid_client", "invalid_grant", "unauthorized_client")
 
 _LISTED: Final = (
-    "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "access-rule",
+    "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",
+    "access-rule",
 )  # fmt: skip
 
 
