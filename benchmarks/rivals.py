@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from benchmarks import constant
 from benchmarks.measure import Target, body_script, pin
-from tests import servers
+from tests import node, servers
 from tests.servers import Ostiary
 
 ALONE: Final = {
@@ -99,23 +98,13 @@ def peer(scratch: Path) -> Iterator[tuple[Target, str]]:
 
 def _installed_peer() -> Path:
     """Where the peer is: in the user's cache, installed once, without running any script of a package."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ostiary-bench"
-    if not (cache / "node_modules" / PEER / "package.json").exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise servers.UnavailableError(f"npm is not installed, so {PEER_PACKAGE} cannot be")
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / "package.json").write_text('{"private": true}\n')
-        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        done = subprocess.run(
-            [npm, "install", *options, PEER_PACKAGE],
-            cwd=cache,
-            stdout=subprocess.DEVNULL,
-            timeout=INSTALL_SECONDS,
-        )
-        if done.returncode:
-            raise servers.UnavailableError(f"{PEER_PACKAGE} could not be installed")
-    return cache
+    home = node.cache("ostiary-bench")
+    if not (home / "node_modules" / PEER / "package.json").exists():
+        npm = node.program("npm")
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "package.json").write_text('{"private": true}\n')
+        node.run(npm, "install", PEER_PACKAGE, cwd=home)
+    return home
 
 
 @contextlib.contextmanager

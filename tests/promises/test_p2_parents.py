@@ -35,6 +35,8 @@ from tests.promises.line import prove
 
 pytestmark = pytest.mark.promise("P2")
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Child:
@@ -229,9 +231,6 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 def peers() -> Iterator[str]:
     """An address for each question: one alone would run out of failures."""
     return (f"198.51.{number // 250 % 250}.{number % 250 + 1}" for number in count())
-
-
-T = TypeVar("T")
 
 
 def rotated(values: list[T], by: int) -> list[T]:

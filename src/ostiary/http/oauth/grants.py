@@ -11,7 +11,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.secret import CLIENT_SECRET as SECRET
-from ostiary.core.verdict import Verdict
+from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http.finding import Find
 from ostiary.http.judging import SESSION, Judge
 from ostiary.http.messages import Origin
@@ -91,7 +91,7 @@ def refused(code: str, verdict: Verdict, reason: str = "") -> Refused:
 def client_credentials(asked: Asked, client: Client | None) -> Subject:
     """RFC 6749 §4.4: the client's own credential, traded for a token of its own."""
     if client is None:
-        raise invalid_client("no authentication")
+        raise Refused(invalid_client("no authentication"), UNKNOWN)
     return Subject(client.standing, used=client.used)
 
 

@@ -1,0 +1,1 @@
+"""Programs that others wrote, unmodified, against a real `ostiary serve`."""

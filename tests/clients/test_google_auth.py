@@ -1,0 +1,36 @@
+"""google-auth: a key file that was made for it is read from its path, as a program that runs elsewhere does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import Request
+from google.oauth2.service_account import Credentials
+
+from tests.clients.conftest import Robo
+
+pytestmark = pytest.mark.full
+
+
+def credentials(path: Path, file: dict[str, Any]) -> Any:
+    path.write_text(json.dumps(file))
+    return Credentials.from_service_account_file(str(path)).with_scopes(["read:agents"])  # type: ignore[no-untyped-call]
+
+
+def test_it_gets_a_token_from_a_key_file(robo: Robo, tmp_path: Path) -> None:
+    """interface.md §6 breaks: google-auth gets no token from a key file made for it, or one for other scopes."""
+    found = credentials(tmp_path / "robo.json", robo.credential(kind="key_file", compat="google"))
+    found.refresh(Request())
+    assert found.valid
+    assert robo.capable(found.token) == ["read:agents"]
+
+
+def test_a_key_file_that_was_not_made_for_it_is_refused(robo: Robo, tmp_path: Path) -> None:
+    """interface.md §6 breaks: an assertion to another audience, without an id, is taken from any key file."""
+    found = credentials(tmp_path / "robo.json", robo.key_file)
+    with pytest.raises(RefreshError) as refused:
+        found.refresh(Request())
+    assert "invalid_grant" in str(refused.value)
+    assert not found.token

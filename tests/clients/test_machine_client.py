@@ -1,0 +1,79 @@
+"""The fourth document's command: its token call and what it demands of the token, from the configuration it is given.
+
+The program itself cannot be had; what it sends and checks is written down here as interface.md §6 has it.
+"""
+
+import base64
+import json
+import time
+import tomllib
+from typing import Any
+
+import httpx2
+import pytest
+from joserfc import jws
+from joserfc.jwk import KeySet
+
+from tests.clients.conftest import Robo
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(scope="module")
+def context(robo: Robo) -> dict[str, Any]:
+    """The default context of what `client-secret generate --format toml` printed."""
+    printed = robo.service.command(
+        "client-secret", "generate", "--service-account", robo.account["username"], "--format", "toml",
+        OSTIARY_URL=robo.issuer,
+    )  # fmt: skip
+    table = tomllib.loads(printed.stdout)
+    found: dict[str, Any] = table["contexts"][table["defaultContext"]]
+    return found
+
+
+def server(context: dict[str, Any]) -> str:
+    return f"{context['oktaOrgURL']}/oauth2/{context['oktaAuthServer']}"
+
+
+def trade(context: dict[str, Any]) -> httpx2.Response:
+    """As the command does: the pair goes into Basic as it is, and the form is a fixed text."""
+    pair = f"{context['clientId']}:{context['clientSecret']}".encode()
+    return httpx2.post(
+        f"{server(context)}/v1/token",
+        content=b"grant_type=client_credentials&scope=m2m",
+        headers={
+            "Authorization": f"Basic {base64.b64encode(pair).decode()}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+        },
+    )
+
+
+def test_it_logs_in_and_works(robo: Robo, context: dict[str, Any]) -> None:
+    """interface.md §6 breaks: the fourth document's command refuses our token, or we do."""
+    answer = trade(context)
+    assert answer.status_code == 200, answer.text
+    token = answer.json()["access_token"]
+    assert (answer.json()["token_type"], answer.json()["scope"]) == ("Bearer", "m2m")
+    published = httpx2.get(f"{server(context)}/v1/keys").json()
+    header = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
+    assert header["alg"] == "RS256"
+    assert isinstance(header["kid"], str)
+    assert [key["kty"] for key in published["keys"] if key["kid"] == header["kid"]] == ["RSA"]
+    claims = json.loads(jws.deserialize_compact(token, KeySet.import_key_set(published), ["RS256"]).payload)
+    assert claims["iss"] == server(context)
+    assert claims["iat"] <= time.time() < claims["exp"]
+    assert claims["cid"] == context["clientId"]
+    profile = claims["m2mProfile"]
+    assert set(profile) == {"user", "organization", "environment"}
+    assert all(isinstance(value, str) and value for value in profile.values())
+    assert profile["organization"] == context["organization"]
+    shown = httpx2.get(f"{context['url']}/v1/capabilities", headers={"Authorization": f"Bearer {token}"})
+    assert shown.status_code == 200
+    assert shown.json()["principal"]["id"] == robo.account["id"]
+
+
+def test_a_wrong_secret_is_refused(context: dict[str, Any]) -> None:
+    """interface.md §6 breaks: the alias gives tokens to whoever knows a client's id."""
+    answer = trade(context | {"clientSecret": "secret_none"})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")

@@ -1,0 +1,71 @@
+"""Node and packages of its own registry, for tests and benchmarks that need a program written for it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.servers import UnavailableError
+
+INSTALL_SECONDS = 120
+QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+
+
+def program(name: str) -> str:
+    """`node` or `npm`: the machine's own, else that of the wheel. Raises UnavailableError."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        raise UnavailableError(f"{name} is not installed")
+    return found
+
+
+def cache(name: str) -> Path:
+    """A directory of ours in the user's cache; whoever asks for it makes it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / name
+
+
+def installed(manifest: Path) -> Path:
+    """Where the packages are that `package-lock.json` beside this `package.json` pins by hash.
+
+    They are installed once, outside the clone, and no script of theirs is run. Raises UnavailableError.
+    """
+    lock = manifest.with_name("package-lock.json")
+    home = cache("ostiary-tests") / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    if home.exists():
+        return home
+    npm = program("npm")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="new-", dir=home.parent))
+    try:
+        for each in (manifest, lock):
+            shutil.copy(each, made)
+        run(npm, "ci", cwd=made)
+        try:
+            made.rename(home)
+        except OSError:
+            if not home.exists():  # another process was not quicker either
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return home
+
+
+def run(npm: str, *arguments: str, cwd: Path) -> None:
+    """`npm …`, saying nothing. Raises UnavailableError if it fails."""
+    path = f"{Path(npm).parent}{os.pathsep}{os.environ['PATH']}"
+    try:
+        done = subprocess.run(
+            [npm, *arguments, *QUIET],
+            cwd=cwd,
+            env=os.environ | {"PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=INSTALL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"npm {' '.join(arguments)} took longer than {INSTALL_SECONDS} s") from None
+    if done.returncode:
+        raise UnavailableError(f"npm {' '.join(arguments)} could not install")
