@@ -82,7 +82,7 @@ def check(answer: Answer, family: Family, status: int, error: str, about: object
     assert answer.headers["cache-control"] == "no-store"
     present = {name for name in answer.headers if name.startswith("x-auth-") and name != "x-auth-error"}
     assert present == (IDENTITY if status == 200 else set())
-    challenged = status == 401 or (error == "insufficient_scope" and family != "nginx")
+    challenged = status == 401 or (error in ("insufficient_scope", "invalid_request") and family != "nginx")
     assert ("www-authenticate" in answer.headers) == challenged
 
 

@@ -53,6 +53,10 @@ class Line:
         headers = {"x-api-key": key or self.key}
         if content is not None:
             headers["content-type"] = "application/json"
+        return self.send(method, path, content, headers)
+
+    def send(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Ask with these header fields, and no others of ours."""
         self._connection.request(method, path, content, headers)
         answer = self._connection.getresponse()
         return Answer(answer.status, dict(answer.getheaders()), answer.read())

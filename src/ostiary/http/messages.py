@@ -443,6 +443,8 @@ def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
         fields.append(
             (b"www-authenticate", b'Bearer error="insufficient_scope", scope="%s"' % scope.encode())
         )
+    elif problem.reason == CONFLICTING:
+        fields.append((b"www-authenticate", b'Bearer error="invalid_request"'))
     elif problem.status == 429:
         fields.append((b"retry-after", str(problem.members["retry_after"]).encode()))
     elif problem.status in (503, 507):
@@ -465,9 +467,12 @@ def unauthorized(reason: str) -> Problem:
     )
 
 
+CONFLICTING: Final = "conflicting credentials"
+
+
 def conflicting() -> Problem:
     return Problem(
         "invalid-request",
         "The request carries different credentials, or an empty one, or one in its query. Send one, in one header.",
-        reason="conflicting credentials",
+        reason=CONFLICTING,
     )

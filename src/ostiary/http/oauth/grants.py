@@ -123,8 +123,11 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
         raise invalid_request("subject_token and subject_token_type are needed.")
     if kind != ACCESS_TOKEN or form.get("requested_token_type") not in (None, ACCESS_TOKEN):
         raise invalid_request("Only access tokens are exchanged, for access tokens.", "token type")
-    if "actor_token" in form:
+    if "actor_token" in form or "actor_token_type" in form:
         raise invalid_request("A token for an actor is not issued here.", "actor_token")
+    if "audience" in form:
+        # To pass over it would be to issue a token that is meant for somebody else than was asked.
+        raise OAuthError("invalid_target", "Name the target by its URI, as resource.", "audience")
     presented = text.encode()
     if presented.startswith(SESSION):
         raise OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")

@@ -1,0 +1,187 @@
+"""RFC 7523 at the token endpoint: assertions as grants and as client authentication (and RFC 7521 §4, §5).
+
+What an assertion has to say is tried in `test_rfc7523`; here, that the endpoint asks for it and how it answers.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.cast import Answer, Front
+from tests.machines import (
+    ALIAS_TOKEN,
+    BY_ASSERTION,
+    CLIENT_CREDENTIALS,
+    ISSUER,
+    JWT_BEARER,
+    TOKEN,
+    Machine,
+    post,
+    said,
+    token_of,
+)
+from tests.mutants import GONE, good, other_key
+
+pytestmark = pytest.mark.promise("P14")
+
+
+def shown(robo: Machine, door: Any, text: str) -> Answer:
+    return robo.by_grant(text) if door == "grant" else robo.by_key(text)
+
+
+ERRORS = {"grant": "400 invalid_grant", "client": "401 invalid_client"}
+EACH = pytest.mark.parametrize("door", ERRORS)
+
+
+def test_2_1_a_grant_has_one_assertion(front: Front, robo: Machine) -> None:
+    """RFC 7523 §2.1 breaks: a request without an assertion, or with two, gets a token."""
+    token_of(robo.by_grant())
+    assert said(post(front, TOKEN, {"grant_type": JWT_BEARER})) == "400 invalid_request"
+    two = [("grant_type", JWT_BEARER), *(("assertion", robo.assertion("grant")) for _ in range(2))]
+    assert said(post(front, TOKEN, two)) == "400 invalid_request"
+    both = f"{robo.assertion('grant')} {robo.assertion('grant')}"
+    assert said(robo.by_grant(both)) == "400 invalid_grant"
+
+
+def test_2_1_the_scope_may_be_asked_for(robo: Machine) -> None:
+    """RFC 7523 §2.1 breaks: scope is passed over, or exceeds what is held."""
+    assert robo.by_grant(scope="read:agents").json()["scope"] == "read:agents"
+    assert said(robo.by_grant(scope="read:nothing")) == "400 invalid_scope"
+
+
+def test_2_1_client_authentication_is_optional(front: Front, robo: Machine, other: Machine) -> None:
+    """RFC 7523 §2.1, §3.1 break: what authenticates beside an assertion is not checked, or is another account's."""
+    asked = {"grant_type": JWT_BEARER, "assertion": robo.assertion("grant")}
+    wrong = post(front, TOKEN, asked, client=(robo.client_id, "x"))
+    assert said(wrong) == "401 invalid_client"
+    assert said(post(front, TOKEN, asked, client=other.client)) == "400 invalid_grant"
+    token_of(post(front, TOKEN, asked, client=robo.client))
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "jwt", BY_ASSERTION.upper(), JWT_BEARER, BY_ASSERTION.replace("jwt", "saml2")]
+)
+def test_2_2_the_assertion_type_must_be_this(front: Front, robo: Machine, kind: str) -> None:
+    """RFC 7523 §2.2 breaks: an assertion of another type authenticates a client."""
+    fields = {
+        "grant_type": CLIENT_CREDENTIALS,
+        "client_assertion_type": kind,
+        "client_assertion": robo.assertion("client"),
+    }
+    assert said(post(front, TOKEN, fields)) == "400 invalid_request"
+
+
+def test_2_2_there_must_be_one_assertion(front: Front, robo: Machine) -> None:
+    """RFC 7523 §2.2 breaks: two assertions authenticate a client."""
+    fields = [
+        ("grant_type", CLIENT_CREDENTIALS),
+        ("client_assertion_type", BY_ASSERTION),
+        *(("client_assertion", robo.assertion("client")) for _ in range(2)),
+    ]
+    assert said(post(front, TOKEN, fields)) == "400 invalid_request"
+
+
+def test_2_2_a_client_id_beside_it_must_be_the_same(robo: Machine, other: Machine) -> None:
+    """RFC 7521 §4.2 breaks: client_id names another client than the assertion."""
+    token_of(robo.by_key(client_id=robo.client_id))
+    assert said(robo.by_key(client_id=other.client_id)) == "401 invalid_client"
+
+
+@EACH
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": GONE},
+        {"iss": "nobody"},
+        {"sub": "nobody"},
+        {"aud": GONE},
+        {"aud": "https://other.test"},
+        {"aud": ISSUER + "/"},
+        {"aud": ISSUER + ALIAS_TOKEN},
+        {"aud": f"{ISSUER}/oauth/introspect"},
+        {"exp": GONE},
+        {"exp": 0},
+        {"jti": GONE},
+        {"nbf": 4_000_000_000},
+        {"iat": 4_000_000_000},
+    ],
+    ids=str,
+)
+def test_3_what_a_jwt_has_to_say(robo: Machine, door: Any, changed: dict[str, Any]) -> None:
+    """RFC 7523 §3 breaks: the endpoint does not ask for what core.assertion checks."""
+    token_of(shown(robo, door, robo.assertion(door)))
+    assert said(shown(robo, door, robo.assertion(door, **changed))) == ERRORS[door]
+
+
+@EACH
+@pytest.mark.parametrize(
+    "audience", [ISSUER, ISSUER + TOKEN, [ISSUER], ["https://other.test", ISSUER + TOKEN]]
+)
+def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(
+    robo: Machine, door: Any, audience: Any
+) -> None:
+    """RFC 7523 §3 (3) breaks: a client that names us as the RFC says is refused."""
+    token_of(shown(robo, door, robo.assertion(door, aud=audience)))
+
+
+@EACH
+def test_3_7_a_jti_is_taken_once(robo: Machine, door: Any) -> None:
+    """RFC 7523 §3 (7), P8 break: whoever reads an assertion on its way uses it again."""
+    text = robo.assertion(door, jti="once")
+    token_of(shown(robo, door, text))
+    for again in (text, text, robo.assertion(door, jti="once", extra=1)):
+        assert said(shown(robo, door, again)) == ERRORS[door]
+
+
+def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
+    """RFC 7523 §3 (7) breaks: who asked for a wrong scope has to sign again for nothing; or worse, need not."""
+    text = robo.assertion("grant")
+    assert said(robo.by_grant(text, scope="read:nothing")) == "400 invalid_scope"
+    token_of(robo.by_grant(text))
+    assert said(robo.by_grant(text)) == "400 invalid_grant"
+
+
+@EACH
+def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, door: Any) -> None:
+    """RFC 7523 §3 (9) breaks: who has not the key speaks for its account."""
+    claims = robo.claims(door)
+    for text in (
+        good(other_key(robo.private), claims, robo.header()),
+        good(other.private, claims, other.header()),
+        good(other.private, claims, robo.header()),
+        good(robo.private, claims, other.header()),
+        good(robo.private, other.claims(door), robo.header()),
+    ):
+        assert said(shown(robo, door, text)) == ERRORS[door]
+
+
+def test_3_1_a_refused_grant_is_invalid_grant(front: Front, robo: Machine) -> None:
+    """RFC 7523 §3.1 breaks: a client does not learn that its assertion is at fault."""
+    for text in ("x", "a.b.c", robo.assertion("grant")[:-4], robo.api_key, token_of(robo.by_secret())):
+        answer = robo.by_grant(text)
+        assert said(answer) == "400 invalid_grant"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_3_2_a_refused_client_is_invalid_client(front: Front, robo: Machine) -> None:
+    """RFC 7523 §3.2 breaks: a client does not learn that its authentication failed."""
+    for text in ("x", "a.b.c", robo.assertion("client")[:-4], robo.api_key, token_of(robo.by_secret())):
+        answer = robo.by_key(text)
+        assert said(answer) == "401 invalid_client"
+        assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+def test_4_at_the_alias_its_own_names_count(front: Front, robo: Machine) -> None:
+    """RFC 7523 §3 (3) breaks: what was signed for one issuer is taken by the other."""
+    alias = f"{ISSUER}/oauth2/ostiary"
+    for audience, taken in (
+        (alias, True),
+        (ISSUER + ALIAS_TOKEN, True),
+        (ISSUER, False),
+        (ISSUER + TOKEN, False),
+    ):
+        answer = robo.by_key(robo.assertion("client", aud=audience), ALIAS_TOKEN)
+        assert (answer.status == 200) is taken, audience
+    for grant in (JWT_BEARER, "x"):
+        answer = post(front, ALIAS_TOKEN, {"grant_type": grant, "assertion": robo.assertion("grant")})
+        assert said(answer) == "400 unsupported_grant_type"

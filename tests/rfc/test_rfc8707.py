@@ -1,0 +1,127 @@
+"""RFC 8707 (resource indicators), clause by clause, at the token endpoint.
+
+§2.1 is about the authorization request, and comes with the authorization endpoint.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.cast import Answer, Front
+from tests.machines import (
+    ACCESS_TOKEN,
+    CLIENT_CREDENTIALS,
+    EXCHANGE,
+    ISSUER,
+    JWT_BEARER,
+    RESOURCE,
+    TOKEN,
+    Machine,
+    name_resource,
+    post,
+    said,
+    token_of,
+)
+from tests.promises.test_p14_tokens import parts
+
+SECOND_RESOURCE = "https://other.test"
+
+
+@pytest.fixture(autouse=True)
+def resources(front: Front) -> None:
+    name_resource(front.house)
+    name_resource(front.house, SECOND_RESOURCE, "other")
+
+
+def asked(robo: Machine, *resources: str, **form: str) -> Answer:
+    pairs = [("grant_type", CLIENT_CREDENTIALS), *form.items(), *(("resource", each) for each in resources)]
+    return post(robo.front, TOKEN, pairs, client=robo.client)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "api.test",
+        "/v1",
+        "//api.test/v1",
+        "",
+        "x",
+        f"{RESOURCE}#fragment",
+        f"{RESOURCE}#",
+        "https://unknown.test",
+        f"{RESOURCE}/",
+        f"{RESOURCE}/below",
+        RESOURCE.upper(),
+        f"{RESOURCE}?query",
+        f" {RESOURCE}",
+        f"{ISSUER}/",
+        "javascript:alert(1)",
+    ],
+)
+def test_2_a_resource_must_be_an_absolute_uri_that_is_known(robo: Machine, resource: str) -> None:
+    """RFC 8707 §2 breaks: a token is made for a resource that is none, has a fragment, or is not known here."""
+    answer = asked(robo, resource)
+    if resource:
+        assert said(answer) == "400 invalid_target"
+        assert said(asked(robo, ISSUER, resource)) == "400 invalid_target"
+    else:
+        token_of(answer)  # an empty one is none (RFC 6749 §3.2)
+
+
+def test_2_2_several_may_be_named(robo: Machine) -> None:
+    """RFC 8707 §2, §2.2 break: of several resources one is forgotten."""
+    claims = parts(token_of(asked(robo, RESOURCE, SECOND_RESOURCE)))[1]
+    assert claims["aud"] == [RESOURCE, SECOND_RESOURCE]
+    assert parts(token_of(asked(robo, RESOURCE, RESOURCE)))[1]["aud"] == RESOURCE
+
+
+def test_2_2_a_token_is_good_where_it_was_asked_for_and_nowhere_else(front: Front, robo: Machine) -> None:
+    """RFC 8707 §2.2, §3 break: a resource uses a token that it was shown at another one."""
+    at = {
+        RESOURCE: token_of(asked(robo, RESOURCE)),
+        SECOND_RESOURCE: token_of(asked(robo, SECOND_RESOURCE)),
+        ISSUER: token_of(asked(robo)),
+    }
+    for meant, text in at.items():
+        for audience in at:
+            named: dict[str, Any] = {} if audience == ISSUER else {"audience": audience}
+            assert front.verify(text, **named)["valid"] is (meant == audience), (meant, audience)
+        bearer = {"authorization": f"Bearer {text}"}
+        assert (front.ask("GET", "/v1/capabilities", headers=bearer).status == 200) is (meant == ISSUER)
+        assert (front.ask("GET", "/v1/authorize/elsewhere/x", headers=bearer).status == 200) is (
+            meant == RESOURCE
+        )
+
+
+@pytest.mark.parametrize("grant", ["client_credentials", "jwt-bearer", "token-exchange"])
+def test_2_2_it_holds_for_every_grant(front: Front, robo: Machine, grant: str) -> None:
+    """RFC 8707 §2.2 breaks: some grant passes over the resource."""
+    fields = {
+        "client_credentials": {"grant_type": CLIENT_CREDENTIALS},
+        "jwt-bearer": {"grant_type": JWT_BEARER, "assertion": robo.assertion("grant")},
+        "token-exchange": {
+            "grant_type": EXCHANGE,
+            "subject_token": robo.api_key,
+            "subject_token_type": ACCESS_TOKEN,
+        },
+    }[grant]
+    client = robo.client if grant == "client_credentials" else None
+    assert (
+        said(post(front, TOKEN, {**fields, "resource": "https://unknown.test"}, client=client))
+        == "400 invalid_target"
+    )
+    text = token_of(post(front, TOKEN, {**fields, "resource": RESOURCE}, client=client))
+    assert parts(text)[1]["aud"] == RESOURCE
+
+
+def test_2_the_scope_is_within_what_is_held(robo: Machine) -> None:
+    """RFC 8707 §2 breaks: a resource widens the scope."""
+    assert said(asked(robo, RESOURCE, scope="read:nothing")) == "400 invalid_scope"
+    assert asked(robo, RESOURCE, scope="read:agents").json()["scope"] == "read:agents"
+
+
+def test_3_a_resource_that_is_named_no_more_is_unknown(front: Front, robo: Machine) -> None:
+    """RFC 8707 §2 breaks: tokens are made for a service that the operator took out."""
+    token_of(asked(robo, RESOURCE))
+    assert front.ask("DELETE", "/v1/access-rules/elsewhere", key=front.house.alice_key).status == 204
+    assert said(asked(robo, RESOURCE)) == "400 invalid_target"
