@@ -52,12 +52,18 @@ def robo(service: Ostiary) -> Robo:
     made = service.call(
         "POST",
         "/v1/service-accounts",
-        {"display_name": "Robo's programs", "roles": [{"role": "developer"}], "credential": {"kind": "client_secret"}},
+        {
+            "display_name": "Robo's programs",
+            "roles": [{"role": "developer"}],
+            "credential": {"kind": "client_secret"},
+        },
     )
     assert made.status_code == 201, made.text
     account = made.json()["service_account"]
     robo = Robo(service, account, account["client_id"], made.json()["secret"], {})
-    return Robo(service, account, account["client_id"], made.json()["secret"], robo.credential(kind="key_file"))
+    return Robo(
+        service, account, account["client_id"], made.json()["secret"], robo.credential(kind="key_file")
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -36,9 +36,7 @@ def test_it_gets_a_token_by_basic(robo: Robo, include: bool | None) -> None:
 
 def test_it_gets_a_token_by_post(robo: Robo) -> None:
     """RFC 6749 §2.3.1 breaks: requests-oauthlib gets no token with its secret in the form."""
-    told = session(robo).fetch_token(
-        robo.token_endpoint, client_secret=robo.secret, include_client_id=True
-    )
+    told = session(robo).fetch_token(robo.token_endpoint, client_secret=robo.secret, include_client_id=True)
     assert robo.good(told["access_token"])
 
 
