@@ -191,7 +191,7 @@ def _claims(key: PrivateKey, claims: Json, header: Json) -> Iterator[tuple[str, 
 
     now = claims["iat"]
     texts: tuple[Any, ...] = (GONE, "", "somebody else", 7, True, None, {}, [], "\ud800")
-    times: tuple[Any, ...] = (GONE, -1, 0, True, None, "", [now], {}, 10**18, 10**400, -(10**400), 1.5e300)
+    times: tuple[Any, ...] = (GONE, -1, 0, True, None, "", [now], {}, 10**18, 10**400, -(10**400), 1.7e308)
     for name in ("iss", "sub"):
         for wrong in (*texts, [claims.get(name)], f"{claims.get(name)} ", f"{claims.get(name)}\0"):
             if name in claims:

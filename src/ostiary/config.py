@@ -18,16 +18,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticUndefined
 
 from ostiary.core.address import Network, is_loopback_host, parse_address, parse_network
-from ostiary.core.instant import duration_from_text, duration_to_text
+from ostiary.core.instant import DAY, duration_from_text, duration_to_text
 from ostiary.core.keyring import read_master_keys
-from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, Policy
+from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
 
 PREFIX: Final = "OSTIARY_"
 CLIENT_SETTINGS: Final = frozenset(
-    {"URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CONTEXT", "ORGANIZATION"}
-)
+    {
+        "URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CLIENT_ID", "CLIENT_SECRET", "CONTEXT",
+        "ORGANIZATION",
+        "URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CLIENT_ID", "CLIENT_SECRET",
+        "CLIENT_SECRET_FILE", "CONTEXT", "ORGANIZATION",
+    }
+)  # fmt: skip
 """Settings of the same executable as a client; the server leaves them alone."""
 
 DEFAULT_PORT: Final = 8080
@@ -163,10 +168,15 @@ def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
     return check
 
 
-def _at_least_a_day(value: timedelta) -> timedelta:
-    if value < timedelta(days=1):
-        raise ValueError("must not be shorter than 1d")
-    return value
+def _at_least(shortest: int) -> Callable[[timedelta], timedelta]:
+    """A check likewise: below this many microseconds they would help nobody."""
+
+    def check(value: timedelta) -> timedelta:
+        if value < timedelta(microseconds=shortest):
+            raise ValueError(f"must not be shorter than {duration_to_text(shortest)}")
+        return value
+
+    return check
 
 
 def _rate(value: int | None) -> int | None:
@@ -180,7 +190,10 @@ MaybeDuration = Annotated[timedelta | None, BeforeValidator(_none_or(_length))]
 Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
 DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
 SigningKeyLifetime = Annotated[
-    Duration, AfterValidator(_at_most(MAX_LIFETIME)), AfterValidator(_at_least_a_day)
+    Duration, AfterValidator(_at_most(MAX_LIFETIME)), AfterValidator(_at_least(DAY))
+]
+SessionLifetime = Annotated[
+    Duration, AfterValidator(_at_least(SESSION_LIFETIMES[0])), AfterValidator(_at_most(SESSION_LIFETIMES[1]))
 ]
 Number = Annotated[int, BeforeValidator(_number)]
 MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
@@ -270,6 +283,10 @@ class Settings(BaseModel):
     default_rate_limit: Uses = Field(
         1000, description="Policy: how often a credential may be used a minute; `none` is no limit."
     )
+    default_session_lifetime: SessionLifetime = Field(
+        timedelta(days=30),
+        description="Policy: how long the session of a login with a key file lasts at most, 5m to 365d.",
+    )
 
     @property
     def public_url(self) -> str:
@@ -283,6 +300,7 @@ class Settings(BaseModel):
             max_credential_lifetime=_micro(self.default_max_credential_lifetime),
             deletion_delay=_micro(self.default_deletion_delay) or 0,
             rate_limit=self.default_rate_limit,
+            session_lifetime=self.default_session_lifetime // timedelta(microseconds=1),
         )
 
     def shown(self) -> dict[str, str]:

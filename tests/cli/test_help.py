@@ -73,6 +73,9 @@ COMMANDS = {
     " --resource --scope --service-account",
     "key-file generate": "--algorithm --compat --description --expires --ip --json --name --out --project"
     " --rate-limit --resource --scope --service-account",
+    "oauth-token generate": "--format --json --resource --scope",
+    "token revoke": "--json",
+    "token introspect": "--json",
     "credential list": "--json --kind --service-account --status",
     "credential show": "--json",
     "credential update": "--access-level --description --expires --ip --json --name --rate-limit --resource --scope",

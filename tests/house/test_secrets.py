@@ -14,6 +14,7 @@ OPENED = {
     ("storage/signing_keys.py", "insert", "reveal"): (1, "it is sealed, and stored so"),
     ("http/api/credential_forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
     ("core/key_file.py", "document", "reveal"): (1, "the same, of a key file"),
+    ("http/api/sessions.py", "_begin", "reveal"): (1, "the one answer that carries it, in body and cookie"),
     ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),

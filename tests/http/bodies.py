@@ -21,6 +21,7 @@ CEILINGS = {
     "/default_credential_lifetime": "length",
     "/max_credential_lifetime": "length",
     "/rate_limit": "uses",
+    "/session_lifetime": "session length",
 }
 LIMITS = CEILINGS | {"/deletion_delay": "delay"}
 CHANGED_CREDENTIAL = {

@@ -162,7 +162,10 @@ def test_it_is_rotated(front: Front, body: dict[str, Any]) -> None:
         assert new.json()["secret"]["key_id"] == new.json()["credential"]["access_id"]
         assert new.json()["secret"]["private_key"] != made["secret"]["private_key"]
         assert len(new.json()["secret"]["private_key"]) == len(made["secret"]["private_key"])
-    front.ask("POST", address.replace("rotate", "revoke"), key=front.house.alice_key)
+    policies = f"/v1/organizations/{front.house.acme.id}/policies"
+    front.ask("PATCH", policies, {"deletion_delay": "0s"}, key=front.house.alice_key)
+    gone = front.ask("DELETE", address.removesuffix("/rotate"), key=front.house.alice_key)
+    assert gone.status == 204
     assert rotate().json() == new.json() | {"secret": None}
 
 

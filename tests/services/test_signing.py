@@ -184,6 +184,9 @@ def test_a_successor_is_made_where_there_must_be_one(house: House) -> None:
     assert third is not None
     assert states(house) == ["retired", "signing", "revoked"]
     assert house.store.write(signing.revoke, house.alice, first.key.kid, pair("ES256", 3)) is None
+    number = house.number.read()
+    assert house.store.write(signing.revoke, house.alice, third.kid, None) is None
+    assert house.number.read() != number, "told to every cache, also without a successor"
     with refused("not-found"):
         house.store.write(signing.revoke, house.alice, "key_x", None)
 

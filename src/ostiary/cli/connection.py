@@ -7,18 +7,17 @@ A credential of the profile is sent to the URL of its own context and nowhere el
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
+from ostiary.cli import environment
 from ostiary.cli.invocation import Invocation
-from ostiary.cli.profile import Context, is_credential, load, profile_path
+from ostiary.cli.profile import Context, load, profile_path
+from ostiary.cli.proving import ClientSecret, Key, Proof, bearer
 from ostiary.cli.terminal import MisusedError
 from ostiary.client.api import TIMEOUT_SECONDS, Client
 
 DEFAULT_URL: Final = "http://localhost:8080"
-CREDENTIALS: Final = ("OSTIARY_API_KEY", "OSTIARY_TOKEN")
 
 _ORGANIZATION = re.compile(r"org_[0-9a-hjkmnp-tv-z]{26}|[a-z0-9][a-z0-9-]{1,62}")
 
@@ -29,7 +28,8 @@ class Connection:
 
     url: str
     url_from: str
-    credential: str = field(repr=False)
+    proof: Proof | None = field(repr=False)
+    """None where a command asks for nothing that needs one."""
     credential_from: str
     unknown: str
     """What to do if the service does not know the credential."""
@@ -38,26 +38,24 @@ class Connection:
     context: str | None = None
 
     def client(self, timeout: float = TIMEOUT_SECONDS) -> Client:
-        return Client(self.url, self.credential, self.organization, timeout)
+        """A client that carries the credential, or the token that it was traded for just now."""
+        credential = None if self.proof is None else bearer(self.url, self.proof, timeout)
+        return Client(self.url, credential, self.organization, timeout)
 
 
 def connect(called: Invocation) -> Connection:
     """Settle the three, and let `called` know. Raises MisusedError, ProfileError."""
     url = os.environ.get("OSTIARY_URL") or None
-    key = _environment_credential()
-    context, passed_over = _context(called, url, key is not None)
+    sources = environment.sources()
+    context, passed_over = _context(called, url, bool(sources))
     organization, organization_from = _organization(called, context)
-    if key is not None and (called.context is None or context is None or not context.has_credential):
-        source, read = key
-        credential = read()
-        credential_from = source
-        unknown = (
-            f"The credential in use is that of {source}. "
-            "Set OSTIARY_API_KEY to a valid key (or OSTIARY_API_KEY_FILE to a file that holds it)."
-        )
-    elif context is not None and (kept := context.credential()) is not None:
-        credential = kept
-        credential_from = f"the context {context.name}"
+    proof: Proof
+    if sources and (called.context is None or context is None or not context.has_credential):
+        proof, source, unknown = environment.chosen(sources)
+    elif context is not None and context.has_credential:
+        key = context.credential()
+        proof = Key(key) if key is not None else ClientSecret(*context.client())
+        source = f"the context {context.name}"
         unknown = (
             f"The credential in use is that of the context {context.name}. Give it another:\n"
             f"ostiary context add {context.name} --replace --url {context.url}"
@@ -72,22 +70,32 @@ def connect(called: Invocation) -> Connection:
             "No credential: set OSTIARY_API_KEY to an API key, or OSTIARY_API_KEY_FILE to a file that holds one.\n"
             "Or keep one for good: `ostiary context add NAME --url URL`."
         )
-    if context is not None:
-        assert context.url is not None
-        url, url_from = context.url, f"contexts.{context.name}.url in {profile_path()}"
-    else:
-        url, url_from = url or DEFAULT_URL, "OSTIARY_URL"
     called.connection = Connection(
-        url,
-        url_from,
-        credential,
-        credential_from,
+        *_address(url, context),
+        proof,
+        source,
         unknown,
         organization,
         organization_from,
         context.name if context else None,
     )
     return called.connection
+
+
+def reach(called: Invocation) -> Connection:
+    """The same without a credential, for what needs none. Raises MisusedError, ProfileError."""
+    url = os.environ.get("OSTIARY_URL") or None
+    context, _ = _context(called, url, True)
+    called.connection = Connection(*_address(url, context), None, "", "")
+    return called.connection
+
+
+def _address(url: str | None, context: Context | None) -> tuple[str, str]:
+    """The service's URL, and where it is set."""
+    if context is not None:
+        assert context.url is not None
+        return context.url, f"contexts.{context.name}.url in {profile_path()}"
+    return url or DEFAULT_URL, "OSTIARY_URL"
 
 
 def chosen_name(called: Invocation) -> str | None:
@@ -136,35 +144,6 @@ def _organization(called: Invocation, context: Context | None) -> tuple[str | No
         if value is not None:
             return checked_organization(value, source), source
     return None, ""
-
-
-def _environment_credential() -> tuple[str, Callable[[], str]] | None:
-    """The variable that holds a credential or names its file, and how to read it."""
-    for name in CREDENTIALS:
-        plain, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE")
-        if plain and file:
-            raise MisusedError(f"{name} is set, and so is {name}_FILE; choose one.")
-        if file:
-            return f"{name}_FILE", lambda name=name, file=file: _valid(name, _read(f"{name}_FILE", file))
-        if plain.strip():
-            return name, lambda name=name, plain=plain: _valid(name, plain)
-    return None
-
-
-def _valid(variable: str, text: str) -> str:
-    text = text.strip()
-    if not is_credential(text):
-        raise MisusedError(
-            f"{variable} is no credential: it is empty, or holds white space or odd characters."
-        )
-    return text
-
-
-def _read(variable: str, name: str) -> str:
-    try:
-        return Path(name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise MisusedError(f"{variable} names a file that cannot be read.") from None
 
 
 def _same(left: str, right: str) -> bool:

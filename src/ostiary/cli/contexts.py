@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from ostiary.cli import completion, profile
+from ostiary.cli import completion, environment, profile
 from ostiary.cli.connection import Connection, checked_organization, chosen_name
 from ostiary.cli.invocation import invocation
 from ostiary.cli.profile import Context
+from ostiary.cli.proving import Key
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -213,7 +214,7 @@ def _identify(context: Context, key: str) -> dict[str, Any]:
     used = Connection(
         context.url,
         "--url",
-        key,
+        Key(key),
         "the key that was given",
         f"The service does not know this key; {context.name} is not kept.",
     )
@@ -234,7 +235,11 @@ def _credential(context: Context) -> str:
     if context.api_key_file is not None:
         return f"file {context.api_key_file}"
     if context.api_key is None:
-        return "no credential"
+        return (
+            "no credential"
+            if context.client_secret is None
+            else f"client {context.client_id or 'without id'}"
+        )
     key = context.api_key.encode()
     whole = parse(key, (key[: -(ACCESS_ID_LENGTH + SECRET_LENGTH)],)) is not None
     return redact(context.api_key) if whole else "a credential of another form"
@@ -245,7 +250,9 @@ def _told(context: Context, found: profile.Profile) -> dict[str, Any]:
         "name": context.name,
         "url": context.url,
         "organization": context.organization,
-        "credential": None if context.api_key is None else _credential(context),
+        "credential": _credential(context)
+        if context.has_credential and context.api_key_file is None
+        else None,
         "api_key_file": context.api_key_file,
         "current": context.name == _current(found),
     }
@@ -253,8 +260,7 @@ def _told(context: Context, found: profile.Profile) -> dict[str, Any]:
 
 def _warn_of_environment() -> None:
     """Say what stands before the profile, so that nobody wonders why a context is not used."""
-    names = ("OSTIARY_URL", "OSTIARY_API_KEY", "OSTIARY_API_KEY_FILE", "OSTIARY_TOKEN", "OSTIARY_TOKEN_FILE")
-    found = [name for name in names if os.environ.get(name)]
+    found = [name for name in ("OSTIARY_URL", *environment.NAMES) if os.environ.get(name)]
     if found:
         click.echo(
             f"Note: {' and '.join(found)} {'is' if len(found) == 1 else 'are'} set and "

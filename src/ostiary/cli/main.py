@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,8 @@ COMMANDS: Final = {
     "api-key": ("api_keys", "Generate API keys."),
     "client-secret": ("client_secrets", "Generate client secrets."),
     "key-file": ("key_files", "Generate key files."),
+    "oauth-token": ("tokens", "Trade a credential for an access token."),
+    "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
@@ -58,6 +61,9 @@ SECTIONS: Final = {
 }
 """Where a module's commands stand in the help; those of the others ask a service."""
 REMOTE: Final = "What it manages"
+
+_SIGNED: Final = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""A signed token: three parts of base64url, the first a JSON object."""
 
 INTERRUPTED: Final = 130
 """What shells say of a command that Ctrl-C ended."""
@@ -117,9 +123,9 @@ class Commands(click.Group):
 def ostiary(context: click.Context) -> None:
     """Ostiary issues, verifies and watches over machine credentials.
 
-    Commands that ask a service take its address from OSTIARY_URL and the credential from OSTIARY_API_KEY
-    (or OSTIARY_TOKEN), or from the file that OSTIARY_API_KEY_FILE (OSTIARY_TOKEN_FILE) names; else both from a
-    context (`ostiary context add`). A credential is never an argument.
+    Commands that ask a service take its address from OSTIARY_URL and one credential from OSTIARY_API_KEY,
+    OSTIARY_TOKEN (or the file that each of them with _FILE names), OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with
+    OSTIARY_CLIENT_SECRET; else both from a context (`ostiary context add`). A credential is never an argument.
     """
     called = context.ensure_object(Invocation)
     called.command = context.invoked_subcommand or ""
@@ -137,12 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; its exit code."""
-    from ostiary.core.secret import looks_like_secret
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no "…" still gets the rest
-    if any(looks_like_secret(each) for each in arguments):
+    if any(_is_secret(each) for each in _kept_back(arguments)):
         return _failed(
             2,
             "A secret stands on the command line, where every process of this machine can read it.",
@@ -182,6 +186,28 @@ def run(arguments: list[str]) -> int:
         if code is None:
             raise
         return code
+
+
+def _is_secret(argument: str) -> bool:
+    from ostiary.core.secret import looks_like_secret
+
+    return looks_like_secret(argument) or _SIGNED.search(argument) is not None
+
+
+def _kept_back(arguments: list[str]) -> list[str]:
+    """The arguments that may be no secret: of `token revoke` one may be, which ends it."""
+    words = list(arguments)
+    while words and words[0].startswith("-"):
+        # --context NAME and --organization ORG come before the command, too.
+        del words[: 1 if "=" in words[0] else 2]
+    if words[:2] != ["token", "revoke"]:
+        return arguments
+    shown = next((each for each in words[2:] if each[:1] != "-" and _is_secret(each)), None)
+    rest = list(arguments)
+    if shown is not None:
+        rest.reverse()
+        rest.remove(shown)
+    return rest
 
 
 def _complete(called: Invocation) -> int:
@@ -225,6 +251,10 @@ def _refused(error: Any, called: Invocation) -> int:
     """An answer other than success, and what to do next."""
     group, connection = called.command, called.connection
     hints = []
+    if error.code in _OAUTH and "error" in error.body:
+        exit_code, hint = _OAUTH[error.code]
+        own = connection.unknown if connection is not None and error.code in _OF_THE_CREDENTIAL else ""
+        return _failed(exit_code, str(error), *(own or hint).splitlines())
     if error.status == 401 and connection is not None:
         hints = connection.unknown.splitlines()
     elif error.status == 403:
@@ -250,6 +280,23 @@ def _refused(error: Any, called: Invocation) -> int:
         return _failed(3, str(error), *hints)
     return _failed(4 if error.status in (401, 403) else 1, str(error), *hints)
 
+
+_OAUTH: Final = {
+    # code of RFC 6749 §5.2, RFC 8707 and RFC 7009: (exit code, what to do next)
+    "invalid_client": (4, ""),
+    "invalid_grant": (4, ""),
+    "unauthorized_client": (4, ""),
+    "invalid_scope": (4, "`ostiary whoami` shows what the credential in use may do."),
+    "invalid_target": (
+        2,
+        "--resource is the service's own URL, or the audience of an access rule: `ostiary access-rule list`.",
+    ),
+    "unsupported_token_type": (
+        2,
+        "`ostiary credential list` shows its id, `ostiary credential revoke ID` ends it.",
+    ),
+}
+_OF_THE_CREDENTIAL: Final = ("invalid_client", "invalid_grant", "unauthorized_client")
 
 _LISTED: Final = (
     "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "access-rule",

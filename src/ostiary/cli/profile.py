@@ -47,19 +47,36 @@ class Context:
     organization: str | None = None
     api_key: str | None = field(default=None, repr=False)
     api_key_file: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    """Of the configuration that comes with a client secret; another program may read them, so a key comes first."""
 
     @property
     def has_credential(self) -> bool:
+        return self.has_key or self.client_secret is not None
+
+    @property
+    def has_key(self) -> bool:
         return self.api_key is not None or self.api_key_file is not None
+
+    def client(self) -> tuple[str, str]:
+        """The client's id and its secret. Raises ProfileError."""
+        found = []
+        for name, text in (("clientId", self.client_id), ("clientSecret", self.client_secret)):
+            if text is None or not is_credential(text):
+                raise ProfileError(
+                    f"{profile_path()}: contexts.{self.name}.{name} is missing, or holds odd characters."
+                )
+            found.append(text)
+        return found[0], found[1]
 
     def credential(self) -> str | None:
         """The key itself, from the profile or the file that it names. Raises ProfileError."""
         field_name, text = f"contexts.{self.name}.apiKey", self.api_key
         if self.api_key_file is not None:
             field_name += "File"
-            text = _read_private(
-                profile_path().parent / Path(self.api_key_file).expanduser(), f"the file of {field_name}"
-            )
+            path = profile_path().parent / Path(self.api_key_file).expanduser()
+            text = read_private(path, f"{path}: the file of {field_name}")
             if text is None:
                 raise ProfileError(f"{profile_path()}: {field_name} names a file that does not exist.")
         if text is None:
@@ -122,10 +139,36 @@ def is_credential(text: str) -> bool:
 
 def read_key_file(path: Path) -> str:
     """A key from a file that nobody else can read. Raises ProfileError."""
-    text = (_read_private(path, "the key file") or "").strip()
+    text = (read_private(path, f"{path}: the key file") or "").strip()
     if not is_credential(text):
         raise ProfileError(f"{path}: the key file does not exist, or holds no credential.")
     return text
+
+
+def read_private(path: Path, what: str, shown: str | None = None) -> str | None:
+    """The text of a plain file that only its owner can read; None if there is none. Raises ProfileError.
+
+    `what` begins the sentence of an error; `shown` is the path as a shell may be given it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        reason = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise ProfileError(f"{what} {reason}.") from None
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise ProfileError(f"{what} is not a plain file.")
+        if stat.S_IMODE(mode) & 0o077:
+            raise ProfileError(f"{what} can be read by others.\nchmod 600 {shown or path}")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read().decode("utf-8")
+    except UnicodeDecodeError:
+        raise ProfileError(f"{what} is not UTF-8 text.") from None
+    finally:
+        os.close(fd)
 
 
 def put(context: Context) -> None:
@@ -180,36 +223,13 @@ def remove(name: str) -> None:
 
 def _read() -> tuple[str, dict[str, Any]]:
     path = profile_path()
-    text = _read_private(path, "the profile") or ""
+    text = read_private(path, f"{path}: the profile") or ""
     try:
         return text, tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         # The rest of the parser's words may repeat what stands there.
         where = re.search(r"\(at [a-z0-9, ]+\)", str(error))
         raise ProfileError(f"{path} is not TOML{f' {where[0]}' if where else ''}.") from None
-
-
-def _read_private(path: Path, what: str) -> str | None:
-    """The text of a plain file that only its owner can read; None if there is none. Raises ProfileError."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        reason = "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
-        raise ProfileError(f"{path}: {what} {reason}.") from None
-    try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
-            raise ProfileError(f"{path}: {what} is not a plain file.")
-        if stat.S_IMODE(mode) & 0o077:
-            raise ProfileError(f"{path}: {what} can be read by others.\nchmod 600 {path}")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read().decode("utf-8")
-    except UnicodeDecodeError:
-        raise ProfileError(f"{path}: {what} is not UTF-8 text.") from None
-    finally:
-        os.close(fd)
 
 
 def _context(name: str, members: Any) -> Context:
@@ -219,7 +239,13 @@ def _context(name: str, members: Any) -> Context:
     found = {member: _text(members, member, f"{path}.") for member in MEMBERS}
     if found["apiKey"] is not None and found["apiKeyFile"] is not None:
         raise ProfileError(f"{profile_path()}: {path} has apiKey and apiKeyFile; choose one.")
-    return Context(name, found["url"], found["organization"], found["apiKey"], found["apiKeyFile"])
+    return Context(
+        name,
+        *(
+            found[member]
+            for member in ("url", "organization", "apiKey", "apiKeyFile", "clientId", "clientSecret")
+        ),
+    )
 
 
 def _text(members: dict[str, Any], name: str, path: str) -> str | None:

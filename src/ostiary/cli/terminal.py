@@ -1,5 +1,6 @@
 """What remote commands share: their client, and how answers are shown."""
 
+import contextlib
 import functools
 import json
 import math
@@ -7,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -327,15 +328,22 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
         from ostiary.cli.connection import connect
 
         api = connect(invocation()).client()
-        try:
+        with reading(api.url):
             command(api, *args, **kwargs)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            # JSON, but not what this command reads: another program, or a much older version.
-            raise NotOstiaryError(
-                f"{api.url} answers, but not as this version of Ostiary does ({type(error).__name__}: {error})."
-            ) from error
 
     return wrapped
+
+
+@contextlib.contextmanager
+def reading(url: str) -> Iterator[None]:
+    """While an answer is read. NotOstiaryError if it is JSON, but not what a command expects."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # Another program, or a much older version.
+        raise NotOstiaryError(
+            f"{url} answers, but not as this version of Ostiary does ({type(error).__name__}: {error})."
+        ) from error
 
 
 def when(time: str | None) -> str | None:

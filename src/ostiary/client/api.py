@@ -1,8 +1,10 @@
 """Calls to the management API, and what can go wrong with them."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote_plus, urlencode
 
 from ostiary.core.address import parse_address
 
@@ -28,7 +30,7 @@ class NotOstiaryError(Exception):
 
 @dataclass(slots=True, eq=False)
 class RefusedError(Exception):
-    """An answer other than success, as the service worded it (RFC 9457)."""
+    """An answer other than success, as the service worded it (RFC 9457, or RFC 6749 at the OAuth endpoints)."""
 
     status: int
     title: str
@@ -68,6 +70,8 @@ class RefusedError(Exception):
 class Client:
     """One service, one credential. `credential` is an API key or an access token, never logged or printed.
 
+    Without one bodies may still hold secrets, so nothing goes over http but to this machine.
+
     `organization` is the one to act in, by id; without it that of the credential. `timeout` is in seconds, and for
     each of connecting, sending and waiting.
     """
@@ -90,30 +94,55 @@ class Client:
         if_match: str | None = None,
     ) -> tuple[Any, str | None]:
         """The same, with the answer's entity tag if it has one. `if_match` is the tag of what may be changed."""
+        headers = {} if if_match is None else {"if-match": if_match}
+        # What the path says itself comes first.
+        members = {"organization": self.organization} if takes_organization(method, path) else {}
+        return self._send(method, path, headers, params or {}, members, json=json)
+
+    def form(self, path: str, fields: list[tuple[str, str]], basic: tuple[str, str] | None = None) -> Any:
+        """Send a form, as the OAuth endpoints take it (RFC 6749); the parsed JSON object, None if it is empty.
+
+        `basic` is a client's id and secret. Neither the credential nor the organization is sent along.
+        """
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        if basic is not None:
+            # RFC 6749 §2.3.1: both are form-encoded first.
+            pair = ":".join(quote_plus(each) for each in basic)
+            headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        return self._send("POST", path, headers, {}, {}, content=urlencode(fields).encode())[0]
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        params: dict[str, Any],
+        members: dict[str, str | None],
+        json: Any = None,
+        content: bytes | None = None,
+    ) -> tuple[Any, str | None]:
+        """One request; `params` go into the query, and of `members` what the path does not say itself."""
         import httpx2
 
         secure = check_url(self.url)
-        if self.credential is not None and not is_safe(self.url):
+        if not is_safe(self.url):
             raise InsecureUrlError(
                 f"{self.url} is neither https nor on this machine: a credential would travel in clear."
             )
-        headers = {"accept": "application/json", "user-agent": "ostiary-cli"}
-        if self.credential is not None:
+        headers = {"accept": "application/json", "user-agent": "ostiary-cli"} | headers
+        if self.credential is not None and content is None:
             # The prefix tells a key from a token, so one header takes both.
             headers["authorization"] = f"Bearer {self.credential}"
-        if if_match is not None:
-            headers["if-match"] = if_match
         try:
             target = httpx2.URL(self.url.rstrip("/") + path)
-            # What the path says itself comes first.
-            members = {"organization": self.organization} if takes_organization(method, path) else {}
             members = {name: value for name, value in members.items() if value and name not in target.params}
             if params or members:
-                target = target.copy_merge_params({**(params or {}), **members})
+                target = target.copy_merge_params({**params, **members})
             answer = httpx2.request(
                 method,
                 target,
                 json=json,
+                content=content,
                 headers=headers,
                 timeout=self.timeout,
                 follow_redirects=False,
@@ -140,11 +169,15 @@ class Client:
         detail = f"{self.url} does not answer as an Ostiary service does."
         if answer.has_redirect_location:
             detail = f"{self.url} redirects to {answer.headers['location'][:200]}, which is not followed."
+        title = f"HTTP {answer.status_code}"
+        code = body.get("error")
+        if isinstance(code, str):  # RFC 6749 §5.2
+            title, detail = code.replace("_", " ").capitalize(), body.get("error_description", "")
         raise RefusedError(
             answer.status_code,
-            str(body.get("title", f"HTTP {answer.status_code}")),
+            str(body.get("title", title)),
             str(body.get("detail", detail)),
-            str(body.get("code", "")),
+            str(body.get("code", code or "")),
             body,
             json,
         )

@@ -4,15 +4,14 @@ A token names the credential that it came from. That one's standing is judged on
 token is good, only that we made it and whom it stands for.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ostiary.core import jws
 from ostiary.core.instant import SECOND, Instant
-from ostiary.core.jws import InvalidTokenError
+from ostiary.core.jws import InvalidTokenError, is_text
 from ostiary.core.model import Standing, Token, client_id_of
-from ostiary.core.signing import Purpose, SigningKey
+from ostiary.core.signing import LONGEST_TOKEN, Purpose, SigningKey
 
 TYPE: Final = "at+jwt"
 ALIAS: Final = "/oauth2/ostiary"
@@ -70,6 +69,9 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
     credential_id, separator, _ = _text(claims, "ost_cred").partition(":")
     if not separator:
         raise InvalidTokenError("ost_cred")
+    issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
+    if not 0 <= expires_at - issued_at <= LONGEST_TOKEN:
+        raise InvalidTokenError("lifetime")
     return Token(
         kind="access_token",
         id=_text(claims, "jti"),
@@ -77,28 +79,29 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
         scopes=frozenset(_text(claims, "scope").split(" ")),
         audiences=tuple(_audiences(claims.get("aud"))),
         client_id=_text(claims, "client_id"),
-        issued_at=_time(claims, "iat"),
-        expires_at=_time(claims, "exp"),
+        issued_at=issued_at,
+        expires_at=expires_at,
         grant_id=_text(claims, "ost_grant") if "ost_grant" in claims else None,
     )
 
 
 def _text(claims: dict[str, Any], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not value:
+    if not is_text(value) or not value:
         raise InvalidTokenError(name)
     return value
 
 
 def _time(claims: dict[str, Any], name: str) -> Instant:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # As we write it: whole seconds.
+    if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTokenError(name)
-    return int(value * SECOND)
+    return value * SECOND
 
 
 def _audiences(value: Any) -> Iterable[str]:
     values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(each, str) for each in values):
+    if not values or not all(map(is_text, values)):
         raise InvalidTokenError("aud")
     return values

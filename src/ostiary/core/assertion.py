@@ -12,7 +12,7 @@ from math import ceil, isfinite
 from typing import Any, Final, Literal
 
 from ostiary.core.instant import SECOND, Instant
-from ostiary.core.jws import Algorithm, InvalidTokenError, Unverified, verify
+from ostiary.core.jws import Algorithm, InvalidTokenError, Unverified, is_text, verify
 
 Door = Literal["client", "grant", "login"]
 
@@ -221,8 +221,7 @@ def _require(holds: bool, reason: str) -> None:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    # Half of a surrogate pair is no text, and cannot be written down.
-    if not isinstance(value, str) or any("\ud800" <= each <= "\udfff" for each in value):
+    if not is_text(value):
         raise InvalidTokenError(name)
     return value
 
@@ -248,8 +247,6 @@ def _time(claims: Mapping[str, Any], name: str) -> Instant:
 
 def _mark(door: Door, shown: _Shown) -> bytes:
     """What no other JWT of this key has at this door."""
-    named = "jti" in shown.claims
-    value = shown.claims["jti"].encode() if named else shown.token.signing_input
-    # Neither of the first three can hold the NUL between them.
-    parts = (door.encode(), b"jti" if named else b"whole", shown.signer.key_id.encode(), value)
-    return sha256(b"\0".join(parts)).digest()
+    value = shown.claims["jti"].encode() if "jti" in shown.claims else shown.token.signing_input
+    # Neither of the first two can hold the NUL between them.
+    return sha256(b"\0".join((door.encode(), shown.signer.key_id.encode(), value))).digest()

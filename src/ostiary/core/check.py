@@ -13,6 +13,7 @@ from ostiary.core.secret import looks_like_secret
 MAX_DISPLAY_NAME = 253
 MAX_TEXT = 2_000
 MAX_EMAIL = 254
+MAX_AUDIENCE = 512
 
 SLUG = "^[a-z0-9][a-z0-9-]{1,62}$"
 IMPORT_PREFIX = "^[A-Za-z0-9][A-Za-z0-9._-]{2,15}$"
@@ -27,6 +28,8 @@ _EMAIL = re.compile(
 )
 # Controls, surrogates, private use, unassigned, and format characters: the last hold the bidirectional overrides.
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
+
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#]+|[^/?#])")
 
 
 def import_prefix(text: str) -> str:
@@ -113,3 +116,17 @@ def free_slug(slug: str, taken: Callable[[str], bool]) -> str:
 def _printable(text: str, welcome: str) -> None:
     if any(unicodedata.category(c) in _UNPRINTABLE and c not in welcome for c in text):
         raise ValueError("must not hold control, invisible or bidirectional characters")
+
+
+def audience(text: str) -> str:
+    """Whom a token may be meant for: an absolute URI without a fragment (RFC 8707 §2). ValueError otherwise."""
+    if (
+        len(text) > MAX_AUDIENCE
+        or not text.isascii()
+        or not text.isprintable()
+        or set(text) & set(' "<>\\^`{|}')
+    ):
+        raise ValueError(f"must be a URI of at most {MAX_AUDIENCE} characters")
+    if _ABSOLUTE.match(text) is None or "#" in text:
+        raise ValueError("must be an absolute URI without a fragment, such as https://api.example.com")
+    return text

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -88,6 +88,11 @@ def read(text: bytes) -> Unverified:
     if not (key_id is None or isinstance(key_id, str)) or not (kind is None or isinstance(kind, str)):
         raise InvalidTokenError("header parameter")
     return Unverified(algorithm, kind, key_id, claims, text.rpartition(b".")[0])
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a claim is a text. Half of a surrogate pair is none, and cannot be written down."""
+    return isinstance(value, str) and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def verify(text: bytes, unverified: Unverified, algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ostiary.core.address import Address, Network
 from ostiary.core.event import Actor
-from ostiary.core.instant import DAY, HOUR, Instant
+from ostiary.core.instant import DAY, HOUR, MINUTE, Instant
 from ostiary.core.problem import Problem
 
 Scopes = frozenset[str]
@@ -170,6 +170,8 @@ class Policy:
     deletion_delay: int = 24 * HOUR
     rate_limit: int | None = 1000
     """Uses of a credential a minute."""
+    session_lifetime: int = 30 * DAY
+    """How long a session lasts at most that a login with a key file begins."""
     max_service_accounts: int | None = None
     """Counts those that people made in the console."""
 
@@ -211,6 +213,8 @@ class Policy:
 MAX_LIFETIME: Final = 36_500 * DAY
 """An expiry further away than a hundred years is a typing error."""
 MAX_DELETION_DELAY: Final = 30 * DAY
+SESSION_LIFETIMES: Final = (5 * MINUTE, 365 * DAY)
+"""The shortest and the longest that may be chosen."""
 
 
 @dataclass(frozen=True, slots=True)

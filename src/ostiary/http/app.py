@@ -29,6 +29,7 @@ from ostiary.http.api import (
     projects,
     roles,
     service_accounts,
+    sessions,
     usage,
 )
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
@@ -56,6 +57,7 @@ ROOMS = (
     imports,
     credentials,
     access_rules,
+    sessions,
     agents,
     audit_events,
     usage,

@@ -6,6 +6,7 @@ how a fact is found differs.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -25,6 +26,7 @@ from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.oauth import errors, introspection
 from ostiary.http.question import Question, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
+from ostiary.http.vouching import Vouchers
 from ostiary.storage.counts import Counts, Mark, Occasion
 from ostiary.storage.volatile import Facts
 
@@ -66,6 +68,7 @@ class HotPath:
         self._clock = clock
         self.judge = Judge(facts, clock, installation, limits)
         self.origin = messages.origins(trusted)
+        self._vouchers = Vouchers(facts, clock, self.judge.issuer)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
 
     def answer(
@@ -201,7 +204,7 @@ class HotPath:
             )
         status, error, verdict, permit = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return rates.with_fields(self._admitted(verdict), permit)
+            return rates.with_fields(self._admitted(verdict, name, peer), permit)
         auth_error = (b"x-auth-error", error.encode())
         if status == 400:
             problem = Problem("invalid-request", telling.ADVICE.get(error, "The request cannot be judged."))
@@ -225,7 +228,7 @@ class HotPath:
         )
         status, error, verdict, permit = self._admit(name, described, headers, peer, find)
         if status == 200:
-            return rates.with_fields(self._admitted(verdict), permit)
+            return rates.with_fields(self._admitted(verdict, name, peer), permit)
         fields = [
             NO_STORE,
             (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode()),
@@ -330,6 +333,12 @@ class HotPath:
         ):
             # Its only target is its project; these addresses are about the organization.
             return Verdict("project_not_allowed", verdict.standing, token=verdict.token)
+        token = verdict.token
+        if verdict.valid and token is not None and token.project_id is not None and not question.about_itself:
+            # What a session means by default is no target here either: roles on a project reach no organization.
+            assert verdict.standing is not None
+            token = replace(token, project_id=None)
+            return self.judge.rule(verdict.standing, b"", question, find, token)
         return verdict
 
     def _settle(
@@ -373,8 +382,16 @@ class HotPath:
 
     # What is told of a good credential, kept as it is sent
 
-    def _admitted(self, verdict: Verdict) -> bytes:
-        """The whole answer to a proxy."""
+    def _admitted(self, verdict: Verdict, rule_name: bytes, peer: str | None) -> bytes:
+        """The whole answer to a proxy, with a signed word on who calls where its rule wants one."""
+        answer = self._identified(verdict)
+        rule = None if rule_name == b"-" else self.facts.rule(rule_name.decode("latin-1"))
+        if rule is None or not rule.assertion or rule.audience is None or not self.origin(peer, ()).by_proxy:
+            return answer
+        return telling.with_assertion(answer, self._vouchers.of(verdict, rule.audience))
+
+    def _identified(self, verdict: Verdict) -> bytes:
+        """The same for every rule."""
         standing = verdict.standing
         assert standing is not None
         key = (_presented(verdict, standing), verdict.project, True)

@@ -252,6 +252,11 @@ def identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     ]
 
 
+def with_assertion(answer: bytes, text: str) -> bytes:
+    """An answer that has the fields of `identity`, with the one that is empty there."""
+    return answer.replace(b"x-auth-assertion: \r\n", b"x-auth-assertion: %s\r\n" % text.encode(), 1)
+
+
 def display_of(standing: Standing) -> str:
     """How an actor reads in the audit log: `ci-bot (API key)`."""
     return f"{standing.principal.display} ({KIND_NAMES[standing.kind]})"

@@ -21,6 +21,7 @@ LIMITS: Final = (
     "max_credential_lifetime",
     "deletion_delay",
     "rate_limit",
+    "session_lifetime",
 )
 
 

@@ -8,12 +8,13 @@ from ostiary.core.event import Target
 from ostiary.core.model import Project, RoleBinding
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
-from ostiary.services import audit, roles, service_accounts
+from ostiary.services import audit, roles, service_accounts, sessions
 from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows
 from ostiary.storage import roles as role_rows
+from ostiary.storage import sessions as session_rows
 from ostiary.storage.store import Tx
 
 
@@ -65,11 +66,16 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Projec
 
 
 def delete(tx: Tx, caller: Caller, name: str) -> None:
-    """Delete a project, its role bindings, and revoke the credentials that are bound to it."""
+    """Delete a project and its role bindings.
+
+    Credentials that are bound to it are revoked, and sessions that have it as their target.
+    """
     require(caller, "write:projects")
     project = _find(tx, caller, name)
     revoked = credential_rows.revoke_bound_to(tx, project.organization_id, project.id)
     audit.revoked(tx, caller, revoked, "its project was deleted")
+    for session_id in session_rows.revoke_of_project(tx, project.id):
+        sessions.ended(tx, caller, session_id, "its project was deleted")
     role_rows.delete_bindings_of_project(tx, project.id)
     rows.update_project(tx, project.id, {"deleted_at": tx.now})
     tx.changed("organization", project.organization_id)

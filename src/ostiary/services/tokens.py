@@ -5,6 +5,7 @@ from ostiary.core.instant import to_text
 from ostiary.core.model import Token
 from ostiary.core.permission import Caller
 from ostiary.services.audit import change
+from ostiary.services.sessions import ended as session_ended
 from ostiary.storage import sessions
 from ostiary.storage import tokens as rows
 from ostiary.storage.store import Tx
@@ -15,8 +16,7 @@ def revoke(tx: Tx, caller: Caller, token: Token) -> None:
     if token.kind == "session":
         if sessions.is_live(tx, token.id):
             sessions.revoke(tx, token.id)
-            tx.changed("session", token.id)
-            change(tx, caller, "session.revoked", Target("session", token.id, token.id), because="signed out")
+            session_ended(tx, caller, token.id, "signed out")
         else:
             tx.confirm()
     elif rows.is_revoked(tx, token.id, None):

@@ -124,11 +124,11 @@ class Journal:
 def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     """Write the entries whose marks nobody has used yet; whether each was written."""
     first: dict[bytes, int] = {}
-    rows = []
+    used = []
     for number, entry in enumerate(entries):
         if entry.used is not None and first.setdefault(entry.used.digest, number) == number:
-            rows.append({"digest": entry.used.digest, "expires_at": entry.used.expires_at})
-    new = engines.insert_new(tx.connection, marks, rows, marks.c.digest, marks.c.digest) if rows else set()
+            used.append(entry.used)
+    new = use_up(tx, used)
     written = [
         entry.used is None or (first[entry.used.digest] == number and entry.used.digest in new)
         for number, entry in enumerate(entries)
@@ -137,6 +137,12 @@ def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
         [(entry.organization_id, entry.event) for entry, won in zip(entries, written, strict=True) if won]
     )
     return written
+
+
+def use_up(tx: Tx, used: Sequence[Used]) -> set[bytes]:
+    """Set these marks, each of another digest; the digests of those that nobody had set before."""
+    rows = [{"digest": each.digest, "expires_at": each.expires_at} for each in used]
+    return engines.insert_new(tx.connection, marks, rows, marks.c.digest, marks.c.digest) if rows else set()
 
 
 def prune(tx: Tx) -> None:

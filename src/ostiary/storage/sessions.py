@@ -5,11 +5,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import Instant
+from ostiary.core.instant import DAY, Instant
 from ostiary.core.model import OwnerKind, Token
 from ostiary.core.permission import EVERYTHING
 from ostiary.storage.store import Store, Tx
-from ostiary.storage.tables import generation_uses, sessions
+from ostiary.storage.tables import (
+    credentials,
+    generation_uses,
+    members,
+    organizations,
+    service_accounts,
+    sessions,
+    users,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +37,45 @@ class Session:
     expires_at: Instant
     revoked_at: Instant | None
     last_used_at: Instant | None = None
+    live: bool = True
+    """Whether it may act: neither it nor what it stands for has ended, been disabled, or been deactivated."""
 
 
-_COLUMNS = [sessions.c[name] for name in Session.__dataclass_fields__ if name != "last_used_at"]
-_SESSION = sa.select(*_COLUMNS, generation_uses.c.last_used_at).select_from(
-    sessions.outerjoin(generation_uses, generation_uses.c.access_id == sessions.c.id)
+_COLUMNS = [sessions.c[name] for name in Session.__dataclass_fields__ if name not in ("last_used_at", "live")]
+_NOW: sa.BindParameter[Any] = sa.bindparam("now", type_=sa.BigInteger)
+# What `Standing.may_act` and the token's own end say, of many at once: a list must not show what is refused.
+_LIVE = sa.and_(
+    sessions.c.revoked_at.is_(None),
+    sessions.c.expires_at > _NOW,
+    credentials.c.revoked_at.is_(None),
+    credentials.c.deactivated_at.is_(None),
+    sa.or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > _NOW),
+    organizations.c.suspended_at.is_(None),
+    sa.or_(
+        sa.and_(
+            service_accounts.c.id.is_not(None),
+            service_accounts.c.disabled_at.is_(None),
+            service_accounts.c.deleted_at.is_(None),
+        ),
+        sa.and_(members.c.user_id.is_not(None), users.c.disabled_at.is_(None)),
+    ),
+    credentials.c.id.is_not(None),
+)
+_SESSION = sa.select(
+    *_COLUMNS, generation_uses.c.last_used_at, sa.case((_LIVE, sa.true()), else_=sa.false()).label("live")
+).select_from(
+    sessions.join(organizations, organizations.c.id == sessions.c.organization_id)
+    .outerjoin(credentials, credentials.c.id == sessions.c.credential_id)
+    .outerjoin(service_accounts, service_accounts.c.id == sessions.c.owner_id)
+    .outerjoin(users, users.c.id == sessions.c.owner_id)
+    .outerjoin(
+        members,
+        sa.and_(
+            members.c.user_id == sessions.c.owner_id,
+            members.c.organization_id == sessions.c.organization_id,
+        ),
+    )
+    .outerjoin(generation_uses, generation_uses.c.access_id == sessions.c.id)
 )
 _BY_ACCESS_ID = sa.select(
     sessions.c.id,
@@ -83,7 +125,8 @@ def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
 
 def find(tx: Tx, organization_id: str, session_id: str) -> Session | None:
     row = tx.execute(
-        _SESSION.where(sessions.c.organization_id == organization_id, sessions.c.id == session_id)
+        _SESSION.where(sessions.c.organization_id == organization_id, sessions.c.id == session_id),
+        {"now": tx.now},
     ).one_or_none()
     return None if row is None else Session(**row._mapping)
 
@@ -95,19 +138,23 @@ def is_live(tx: Tx, session_id: str) -> bool:
 
 
 def list_page(
-    tx: Tx, organization_id: str, owner_id: str | None, after: str | None, limit: int
+    tx: Tx,
+    organization_id: str,
+    after: str | None,
+    limit: int,
+    owner_id: str | None = None,
+    credential_id: str | None = None,
 ) -> list[Session]:
-    """Sessions that have not ended, newest first, below the id `after`; of the organization or of one owner."""
-    conditions: list[Any] = [
-        sessions.c.organization_id == organization_id,
-        sessions.c.revoked_at.is_(None),
-        sessions.c.expires_at > tx.now,
-    ]
+    """Sessions that may act, newest first, below the id `after`; of the organization, an owner or a credential."""
+    conditions: list[Any] = [sessions.c.organization_id == organization_id, _LIVE]
     if owner_id is not None:
         conditions.append(sessions.c.owner_id == owner_id)
+    if credential_id is not None:
+        conditions.append(sessions.c.credential_id == credential_id)
     if after is not None:
         conditions.append(sessions.c.id < after)
-    rows = tx.execute(_SESSION.where(*conditions).order_by(sessions.c.id.desc()).limit(limit))
+    statement = _SESSION.where(*conditions).order_by(sessions.c.id.desc()).limit(limit)
+    rows = tx.execute(statement, {"now": tx.now})
     return [Session(**row._mapping) for row in rows]
 
 
@@ -115,6 +162,18 @@ def revoke(tx: Tx, session_id: str) -> None:
     tx.execute(sessions.update().where(sessions.c.id == session_id).values(revoked_at=tx.now))
 
 
-def forget_ended(tx: Tx, before: Instant) -> None:
-    """Remove those that expired before then."""
-    tx.execute(sessions.delete().where(sessions.c.expires_at < before))
+def revoke_of_project(tx: Tx, project_id: str) -> list[str]:
+    """Revoke those that have this project as their target; the ids of those that were not revoked before."""
+    condition = (sessions.c.project_id == project_id, sessions.c.revoked_at.is_(None))
+    found = list(tx.execute(sa.select(sessions.c.id).where(*condition).order_by(sessions.c.id)).scalars())
+    tx.execute(sessions.update().where(*condition).values(revoked_at=tx.now))
+    return found
+
+
+def prune(tx: Tx) -> None:
+    """Remove those that expired a day ago, with what is known of their use."""
+    ended = sessions.c.expires_at < tx.now - DAY
+    tx.execute(
+        generation_uses.delete().where(generation_uses.c.access_id.in_(sa.select(sessions.c.id).where(ended)))
+    )
+    tx.execute(sessions.delete().where(ended))

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import Instant
+from ostiary.core.instant import DAY, Instant
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import revoked_tokens
 
@@ -24,6 +24,6 @@ def revoke(tx: Tx, organization_id: str, token_id: str, expires_at: Instant) -> 
     )
 
 
-def forget_expired(tx: Tx, before: Instant) -> None:
-    """Forget those that had expired by then."""
-    tx.execute(revoked_tokens.delete().where(revoked_tokens.c.expires_at < before))
+def prune(tx: Tx) -> None:
+    """Forget those that expired a day ago."""
+    tx.execute(revoked_tokens.delete().where(revoked_tokens.c.expires_at < tx.now - DAY))

@@ -52,6 +52,10 @@ def test_each_problem_has_its_words(code: str) -> None:
     assert error.reason == "exactly this"
     expected = {401: 401, 403: 400, 429: 429, 500: 503, 503: 503, 507: 503}
     assert error.status == expected.get(PROBLEMS[code][0], 400)
+    words = {401: "invalid_client", 403: "unauthorized_client", 400: "invalid_request"}
+    assert error.code == words.get(
+        PROBLEMS[code][0], "invalid_request" if error.status == 400 else error.code
+    )
     assert unwire(wire(error))[0] == error.status
     assert "²" not in error.description
 

@@ -3,8 +3,9 @@
 import base64
 from urllib.parse import urlencode
 
-from ostiary.core.instant import SECOND
+from ostiary.core.instant import HOUR, SECOND
 from tests.cast import Answer, Front
+from tests.services.questions import events
 
 
 def post(
@@ -49,3 +50,84 @@ def test_a_token_that_is_revoked_is_dead(front: Front) -> None:
     assert front.verify(told["access_token"])["valid"]
     assert post(front, "/oauth/revoke", {"token": told["access_token"]}, basic=client).status == 200
     assert front.verify(told["access_token"])["code"] == "unknown"
+
+
+def test_an_old_secret_is_told_that_there_is_a_new_one(front: Front) -> None:
+    """System 2 breaks: nobody who still trades the old secret learns of the rotation."""
+    house = front.house
+    house.sign()
+    robo = house.account()
+    made = house.key(robo, kind="client_secret")
+    front.ask(
+        "POST", f"/v1/credentials/{made.listed.credential.id}/rotate", {"overlap": "1h"}, key=house.alice_key
+    )
+    client = robo.account.client_id, made.secret.reveal()
+    answer = post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client)
+    assert answer.status == 200
+    assert answer.headers["x-credential-superseded"].startswith("until=")
+    token = answer.json()["access_token"]
+    # The token is of the credential, and outlives the secret that bought it.
+    house.clock.advance(2 * HOUR)
+    assert post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client).status == 401
+    assert front.verify(token)["valid"]
+    front.write_counts()
+    rotation = front.ask(
+        "GET", f"/v1/credentials/{made.listed.credential.id}/rotation", key=house.alice_key
+    ).json()
+    assert rotation["new"]["last_used_at"] is None  # its use is no use of the new secret
+    assert rotation["old"]["last_used_at"] is not None
+    actions = [each.action for each in events(house)]
+    assert "credential.used_after_rotation" in actions
+
+
+def test_the_rate_limit_of_a_secret_holds_for_its_tokens(front: Front) -> None:
+    """P10 breaks: whoever trades a secret for many tokens, or uses them, is not limited."""
+    house = front.house
+    house.sign()
+    robo = house.account()
+    client = robo.account.client_id, house.key(robo, kind="client_secret", rate_limit=3).secret.reveal()
+    answers = [
+        post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client) for _ in range(2)
+    ]
+    assert [answer.status for answer in answers] == [200, 200]
+    bearer = {"authorization": f"Bearer {answers[0].json()['access_token']}"}
+    assert front.ask("GET", "/v1/authorize/-", headers=bearer).status == 200
+    refused = post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client)
+    assert (refused.status, refused.json()["error"]) == (429, "temporarily_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+    assert front.ask("GET", "/v1/authorize/-", headers=bearer).status == 429
+
+
+def test_what_is_issued_and_refused_is_recorded(front: Front) -> None:
+    """P5 breaks: a token was issued, or a client refused, and the audit log does not say so."""
+    house = front.house
+    house.sign()
+    robo = house.account()
+    made = house.key(robo, kind="client_secret")
+    client = robo.account.client_id, made.secret.reveal()
+    post(front, "/oauth/token", {"grant_type": "client_credentials", "scope": "read:agents"}, basic=client)
+    issued = [each for each in events(house) if each.action == "token.issued"]
+    assert [each.actor_display for each in issued] == ["Robo (client secret)"]
+    assert issued[0].details["scope"] == "read:agents"
+    assert issued[0].details["grant_type"] == "client_credentials"
+    post(front, "/oauth/token", {"grant_type": "client_credentials", "scope": "read:audit"}, basic=client)
+    post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=(client[0] + "x", client[1]))
+    front.write_counts()
+    refused = [each for each in events(house) if each.action == "credential.refused"]
+    assert {(each.reason, each.target_id) for each in refused} == {
+        ("not held", made.listed.credential.id),
+        ("secret of another client", made.listed.credential.id),
+    }
+
+
+def test_nothing_is_issued_that_cannot_be_recorded(front: Front) -> None:
+    """P5 breaks: a token leaves, and the audit log does not know of it."""
+    house = front.house
+    house.sign()
+    robo = house.account()
+    client = robo.account.client_id, house.key(robo, kind="client_secret").secret.reveal()
+    with house.store.engines.writer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
+    answer = post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client)
+    assert (answer.status, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert "access_token" not in answer.json()

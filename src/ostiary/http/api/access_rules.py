@@ -3,11 +3,12 @@
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from fastapi import APIRouter, Depends
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from ostiary.core import check
 from ostiary.http.api.forms import Name64, Names
 from ostiary.http.api.route import (
     Answer,
@@ -76,8 +77,8 @@ class AccessRuleBody(StrictModel):
     project: Annotated[Name64 | None, Field(description="Credentials are judged for this project.")] = None
     kinds: (
         Annotated[
-            list[Literal["api_key"]],
-            Field(min_length=1, description="Kinds of credentials that are admitted."),
+            list[Literal["api_key", "access_token", "session"]],
+            Field(min_length=1, description="Kinds of what is presented that are admitted."),
         ]
         | None
     ) = None
@@ -88,11 +89,32 @@ class AccessRuleBody(StrictModel):
         ]
         | None
     ) = None
-    assertion: Literal[False] = False
-    """Signed assertions for upstreams come with access tokens; until then only false is taken."""
+    audience: (
+        Annotated[
+            str,
+            AfterValidator(check.audience),
+            Field(
+                description="Whom access tokens must be meant for, an absolute URI. Tokens may be asked for with it as "
+                "their `resource`. Without it, tokens must be meant for this service.",
+                json_schema_extra={"format": "uri", "maxLength": check.MAX_AUDIENCE},
+            ),
+        ]
+        | None
+    ) = None
+    assertion: Annotated[
+        bool,
+        Field(description="Tell the upstream in a signed token who calls; needs `audience`, whom it is for."),
+    ] = False
+
+    @field_validator("assertion")
+    @classmethod
+    def _is_for_somebody(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and info.data.get("audience", "") is None:
+            raise ValueError("needs an audience")
+        return wanted
 
     def document(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True, exclude={"assertion"})
+        return self.model_dump(exclude_none=True, exclude=None if self.assertion else {"assertion"})
 
 
 class MatchJson(TypedDict):
@@ -112,6 +134,8 @@ class AccessRuleJson(TypedDict):
     project: NotRequired[str]
     kinds: NotRequired[list[str]]
     organizations: NotRequired[list[str]]
+    audience: NotRequired[str]
+    assertion: NotRequired[bool]
 
 
 def rule_json(name: str, rule: dict[str, Any]) -> AccessRuleJson:

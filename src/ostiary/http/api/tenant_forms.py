@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core.instant import duration_from_text, duration_to_text, text_or_none, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
-from ostiary.core.permission import MAX_LIFETIME, Policy
+from ostiary.core.permission import MAX_LIFETIME, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import MAX_RATE, rate_of
 from ostiary.http.api.forms import (
     DURATION,
@@ -65,6 +65,18 @@ def _delay(value: Any) -> Any:
     return _length(value)
 
 
+def _session(value: Any) -> Any:
+    shortest, longest = SESSION_LIFETIMES
+    within = f"from {duration_to_text(shortest)} to {duration_to_text(longest)}"
+    if value is None:
+        return value
+    if not isinstance(value, str) or value == "none":
+        raise ValueError(f"must be a length of time {within}")
+    if not shortest <= duration_from_text(value) <= longest:
+        raise ValueError(f"must be {within}")
+    return value
+
+
 _NONE: Any = {"const": "none", "description": "No limit."}
 _NULL: Any = {"type": "null", "description": "Back to the installation's default."}
 _DURATION: Any = {"type": "string", "pattern": DURATION}
@@ -81,6 +93,12 @@ Uses = Annotated[
 ]
 Length = Annotated[str | None, BeforeValidator(_length), WithJsonSchema({"anyOf": [_DURATION, _NONE, _NULL]})]
 Delay = Annotated[str | None, BeforeValidator(_delay), WithJsonSchema({"anyOf": [_DURATION, _NULL]})]
+SessionLength = Annotated[
+    str | None,
+    BeforeValidator(_session),
+    Field(description="Of the session of a login with a key file: 5m to 365d."),
+    WithJsonSchema({"anyOf": [_DURATION, _NULL]}),
+]
 
 
 class OrganizationBody(StrictModel):
@@ -113,6 +131,7 @@ class CeilingsBody(StrictModel):
     default_credential_lifetime: Length = None
     max_credential_lifetime: Length = None
     rate_limit: Uses = None
+    session_lifetime: SessionLength = None
 
     def chosen(self) -> dict[str, Any]:
         """What was chosen, in the units of `Policy`; without what goes back to the default."""

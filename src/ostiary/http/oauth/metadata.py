@@ -26,6 +26,8 @@ CACHING: Final = {"cache-control": "public, max-age=300"}
 """Much shorter than the time for which a key is published before it signs."""
 DOCUMENTS: Final = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 AUTHENTICATION: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
+ASKING: Final = ("client_secret_basic", "client_secret_post", "Bearer")
+"""Of introspection and revocation, which also take a key or token of the caller's own (RFC 8414 §2)."""
 ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519")
 """What assertions may be signed with: the keys that key files have."""
 GRANTS: Final = (
@@ -63,13 +65,12 @@ def document(issuer: str, path: str, scopes: Collection[str]) -> dict[str, Any]:
         "revocation_endpoint": f"{issuer}/oauth/token/revoke",
         # Required, and nothing answers at an authorization endpoint.
         "response_types_supported": [],
-        "grant_types_supported": GRANTS,
+        "grant_types_supported": GRANTS[:1] if path else GRANTS,
         "scopes_supported": [*sorted(scopes), "api"],
-        **{
-            f"{endpoint}_endpoint_auth_{what}_supported": values
-            for endpoint in ("token", "introspection", "revocation")
-            for what, values in (("methods", AUTHENTICATION), ("signing_alg_values", ALGORITHMS))
-        },
+        "token_endpoint_auth_methods_supported": AUTHENTICATION,
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": ASKING,
+        "revocation_endpoint_auth_methods_supported": ASKING,
         "service_documentation": f"{issuer}/docs",
     }
 

@@ -29,7 +29,10 @@ from ostiary.core.instant import HOUR, SECOND, Instant, to_text
 from ostiary.core.model import Standing, Token, label_of
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
+from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
+from ostiary.core.verdict import UNKNOWN, Verdict
+from ostiary.http import messages, rates, telling
 from ostiary.core.verdict import Verdict
 from ostiary.http import messages, telling
 from ostiary.http.finding import Cold, Find
@@ -68,6 +71,8 @@ class Issued:
     verdict: Verdict
     lost: str
     """The error of whoever comes second with what was used up."""
+    fields: Headers
+    """What the answer tells of the credential: another secret in its place, what is left of its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class TokenEndpoint:
         hot.note(issued.verdict, request.origin.text, "token", hot.judge.clock())
         return messages.wire(
             200,
-            [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")],
+            [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"), *issued.fields],
             orjson.dumps(issued.body),
         )
 
@@ -148,13 +153,15 @@ class TokenEndpoint:
         # It was judged valid from here; what it may do is asked below, of its scopes.
         verdict = Verdict("valid", standing, standing.allowed(standing.project_id))
         now = self.hot.judge.clock()
-        self._charge(verdict, now)
+        fields = [*telling.superseded(standing), *rates.fields(self._charge(verdict, now))]
         try:
             scopes = granted(subject, form)
             audiences = self._audiences(form)
         except OAuthError as error:
             raise Refused(error, verdict) from None
-        return self._sign(request, grant_type, subject, verdict, scopes, audiences, now)
+        body, entry = self._sign(request, grant_type, subject, scopes, audiences, now)
+        lost = "invalid_client" if grant_type == CLIENT_CREDENTIALS else "invalid_grant"
+        return Issued(body, entry, verdict, lost, fields)
 
     def _addressed(self, path: str) -> frozenset[str]:
         issuer = self.hot.judge.issuer
@@ -182,11 +189,12 @@ class TokenEndpoint:
             raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
         return Client(access_token.client_id_of_principal(standing), standing, used)
 
-    def _charge(self, verdict: Verdict, now: Instant) -> None:
+    def _charge(self, verdict: Verdict, now: Instant) -> Permit | None:
         """Step 5."""
         charged, permit = self.hot.limits.charge(verdict, now)
         if not charged.valid:
             raise Refused(errors.too_many(permit.wait if permit else 1), charged)
+        return permit
 
     def _audiences(self, form: Form) -> tuple[str, ...]:
         """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us."""
@@ -204,14 +212,13 @@ class TokenEndpoint:
         request: Request,
         grant_type: str,
         subject: Subject,
-        verdict: Verdict,
         scopes: Scopes,
         audiences: tuple[str, ...],
         now: Instant,
-    ) -> Issued:
-        """Step 8."""
+    ) -> tuple[dict[str, Any], Entry]:
+        """Step 8, and the entry of step 9."""
         judge, standing = self.hot.judge, subject.standing
-        ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.lasts_until]
+        ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.expires_at]
         token = Token(
             kind="access_token",
             id=identifier.make("tok", now, self.entropy(identifier.ENTROPY)),
@@ -238,9 +245,8 @@ class TokenEndpoint:
         }
         if subject.issued_type is not None:
             body["issued_token_type"] = subject.issued_type
-        entry = Entry(standing.organization.id, _event(request, grant_type, standing, token), subject.used)
-        lost = "invalid_grant" if grant_type != CLIENT_CREDENTIALS else "invalid_client"
-        return Issued(body, entry, verdict, lost)
+        event = _event(request, grant_type, standing, token)
+        return body, Entry(standing.organization.id, event, subject.used)
 
 
 def granted(subject: Subject, form: Form) -> Scopes:

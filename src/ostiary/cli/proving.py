@@ -1,0 +1,156 @@
+"""What a command proves itself with, and how that becomes the access token that requests carry.
+
+An API key or a token is sent as it is. A client's secret, or a JWT signed by a key file, is traded for a token first.
+"""
+
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ostiary.cli import profile
+from ostiary.cli.terminal import MisusedError
+from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, is_safe
+from ostiary.core.secret import Secret
+
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
+KEY_FILE: Final = "OSTIARY_KEY_FILE"
+ASSERTION_SECONDS: Final = 300
+
+_ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693's name
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key or an access token."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    client_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A key file of ours, as far as an assertion needs it."""
+
+    key_id: str
+    client_email: str
+    token_uri: str
+    private_key: Secret
+
+
+Proof = Key | ClientSecret | KeyFile
+
+
+def bearer(url: str, proof: Proof, timeout: float = TIMEOUT_SECONDS) -> str:
+    """What requests carry: the key itself, or a new token that may do all that its origin may."""
+    if isinstance(proof, Key):
+        return proof.text
+    return str(trade(url, proof, None, (), timeout)["access_token"])
+
+
+def trade(
+    url: str,
+    proof: Proof,
+    scope: str | None,
+    resources: tuple[str, ...],
+    timeout: float = TIMEOUT_SECONDS,
+) -> dict[str, Any]:
+    """The token endpoint's answer (RFC 6749 §5.1), with a text as `access_token`.
+
+    `scope` None asks for what is usual. Raises MisusedError, and what a request raises.
+    """
+    fields: list[tuple[str, str]] = [("resource", each) for each in resources]
+    if scope is not None:
+        fields.append(("scope", scope))
+    basic = None
+    match proof:
+        case Key(text):
+            grant = "urn:ietf:params:oauth:grant-type:token-exchange"
+            fields += [("subject_token", text), ("subject_token_type", _ACCESS_TOKEN)]
+        case ClientSecret(client_id, secret):
+            grant, basic = "client_credentials", (client_id, secret)
+        case KeyFile():
+            grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+            fields.append(("assertion", assertion(url, proof)))
+    client = Client(url, timeout=timeout)
+    answer = client.form(TOKEN_PATH, [("grant_type", grant), *fields], basic)
+    if not isinstance(answer, dict) or not profile.is_credential(str(answer.get("access_token") or "")):
+        raise NotOstiaryError(f"{url} answers, but not as an Ostiary service does.")
+    return answer
+
+
+def read_key_file(name: str) -> KeyFile:
+    """The key file that `OSTIARY_KEY_FILE` names. MisusedError and ProfileError name the field, and no value."""
+    # No path in any message: whoever put the key itself into the variable would read it there.
+    text = profile.read_private(Path(name), f"The file of {KEY_FILE}", f'"${KEY_FILE}"')
+    if text is None:
+        raise MisusedError(f"{KEY_FILE} names a file that does not exist.")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or found.get("type") != "service_account":
+        raise MisusedError(
+            f"{KEY_FILE}: type is not that of a key file; `ostiary key-file generate` makes one."
+        )
+    for member in ("key_id", "client_email", "token_uri", "private_key"):
+        if not isinstance(found.get(member), str) or not found[member]:
+            raise MisusedError(f"{KEY_FILE}: {member} is missing.")
+    return KeyFile(found["key_id"], found["client_email"], found["token_uri"], Secret(found["private_key"]))
+
+
+def assertion(url: str, file: KeyFile) -> str:
+    """A JWT for the token endpoint of the service at `url`, good for five minutes and once (RFC 7523 §2.1)."""
+    if not is_safe(file.token_uri):
+        raise MisusedError(f"{KEY_FILE}: token_uri is neither https nor on this machine.")
+    if _place(file.token_uri) != _place(url.rstrip("/") + TOKEN_PATH):
+        raise MisusedError(
+            f"{KEY_FILE}: token_uri is that of another service than {url}.\n"
+            "Set OSTIARY_URL to the service that made the key file."
+        )
+    try:
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            PublicFormat,
+            load_pem_private_key,
+        )
+
+        from ostiary.core import jws
+    except ImportError:
+        raise MisusedError(f"{KEY_FILE} needs more libraries: pip install 'ostiary[server]'") from None
+    now = int(time.time())
+    claims = {
+        "iss": file.client_email,
+        "aud": file.token_uri,
+        "iat": now,
+        "exp": now + ASSERTION_SECONDS,
+        "jti": secrets.token_urlsafe(16),
+    }
+    try:
+        pem = file.private_key.reveal().encode()
+        public = load_pem_private_key(pem, None).public_key()
+        algorithm = jws.algorithm_of(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        return jws.sign(jws.private_key(algorithm, pem), algorithm, file.key_id, "JWT", claims)
+    except Exception:  # of several libraries; their words may repeat the key
+        raise MisusedError(f"{KEY_FILE}: private_key is no key that signs here.") from None
+
+
+def _place(url: str) -> tuple[str, str, int | None, str]:
+    """Which address a URL is. All names of this machine are one."""
+    import httpx2
+
+    try:
+        parts = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return "", "", None, ""
+    host = "localhost" if parts.host in _LOOPBACK else parts.host
+    default = 443 if parts.scheme == "https" else 80
+    return parts.scheme, host, parts.port or default, str(parts.raw_path)

@@ -1,0 +1,140 @@
+"""`ostiary oauth-token …` and `ostiary token …`"""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from ostiary.cli import environment
+from ostiary.cli.connection import connect, reach
+from ostiary.cli.invocation import invocation, service_options
+from ostiary.cli.profile import is_credential
+from ostiary.cli.proving import trade
+from ostiary.cli.terminal import (
+    Group,
+    MisusedError,
+    ago,
+    json_option,
+    printable,
+    reading,
+    show_fields,
+    show_json,
+    tell,
+    when,
+)
+
+REVOKE_PATH = "/oauth/token/revoke"
+INTROSPECT_PATH = "/oauth/introspect"
+
+
+@click.group("oauth-token", cls=Group)
+def oauth_token_command() -> None:
+    """Trade a credential for an access token."""
+
+
+@oauth_token_command.command("generate")
+@click.option("--scope", "scopes", multiple=True, help="Limit it to this scope; may be given several times.")
+@click.option(
+    "--resource",
+    "resources",
+    metavar="URL",
+    multiple=True,
+    help="Whom it is meant for, in place of the service itself; may be given several times.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["plain", "env", "json"]),
+    default="plain",
+    show_default=True,
+    help="The token alone, a line for a .env file, or the whole answer.",
+)
+@json_option
+@service_options
+def generate(scopes: tuple[str, ...], resources: tuple[str, ...], form: str, as_json: bool) -> None:
+    """Get an access token for the credential in use. It is printed on standard output, alone.
+
+    Without --scope it may do all that the credential may; it never outlives it.
+    """
+    used = connect(invocation())
+    assert used.proof is not None
+    asked = datetime.now(UTC)
+    answer = trade(used.url, used.proof, " ".join(scopes) if scopes else None, resources)
+    with reading(used.url):
+        ends = (asked + timedelta(seconds=int(answer["expires_in"]))).isoformat(timespec="seconds")
+        ends = ends.replace("+00:00", "Z")
+        token, scope = printable(answer["access_token"]), printable(str(answer["scope"]))
+    if as_json or form == "json":
+        show_json(answer | {"expires_at": ends})
+    else:
+        click.echo(f"{environment.TOKEN}={token}" if form == "env" else token)
+    click.echo(f"For {scope}; expires {ago(ends)}, at {ends}.", err=True)
+
+
+@click.group("token", cls=Group)
+def token_command() -> None:
+    """Revoke access tokens, and ask what one is worth."""
+
+
+@token_command.command()
+@click.argument("shown", metavar="TOKEN|-")
+@json_option
+@service_options
+def revoke(shown: str, as_json: bool) -> None:
+    """Revoke an access token, or a session's. No other credential is needed.
+
+    With - it is read from standard input. As an argument others on this machine can read it; it ends with that.
+    """
+    used = reach(invocation())
+    text = _asked() if shown == "-" else _checked(shown.strip(), "TOKEN")
+    used.client().request("POST", REVOKE_PATH, {"token": text})
+    tell({"revoked": True}, as_json, "Token revoked.")
+
+
+@token_command.command()
+@click.argument("source", metavar="[-]", required=False)
+@json_option
+@service_options
+def introspect(source: str | None, as_json: bool) -> None:
+    """Say what the token of OSTIARY_TOKEN is worth, or with - that on standard input. Exit 1 if it is worth nothing."""
+    if source not in (None, "-"):
+        raise MisusedError(
+            "A token is no argument here, where every process of this machine can read it.\n"
+            f"Put it into {environment.TOKEN}, or hand it over on standard input with -."
+        )
+    used = reach(invocation())
+    text = _asked() if source else environment.token()
+    if text is None:
+        raise MisusedError(f"No token: set {environment.TOKEN}, or hand one over on standard input with -.")
+    with reading(used.url):
+        found = used.client().request("POST", INTROSPECT_PATH, {"token": text})
+        active = found["active"] is True
+        fields = [("Active", "yes" if active else "no"), *(_told(found) if active else ())]
+    if as_json:
+        show_json(found)
+    else:
+        show_fields(fields)
+    if not active:
+        raise click.exceptions.Exit(1)
+
+
+def _told(found: dict[str, Any]) -> list[tuple[str, Any]]:
+    ends = found.get("expires_at")
+    text = None if ends is None else datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z")
+    return [("Scope", found["scope"]), ("Expires", when(text) or "never")]
+
+
+def _asked() -> str:
+    """A token from standard input; a person is asked for it."""
+    if sys.stdin.isatty():
+        text: str = click.prompt("Token (not shown)", hide_input=True, err=True)
+    else:
+        text = sys.stdin.read()
+    return _checked(text.strip(), "Standard input")
+
+
+def _checked(text: str, source: str) -> str:
+    if not is_credential(text):
+        raise MisusedError(f"{source} holds no token: it is empty, or has white space or odd characters.")
+    return text

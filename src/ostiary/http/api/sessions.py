@@ -1,0 +1,282 @@
+"""`/v1/sessions`, and the addresses that a partner's scripts know: login with a key file, and whose a session is."""
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from ostiary.core.instant import SECOND, text_or_none, to_text
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import Verdict
+from ostiary.http import messages, rates
+from ostiary.http.api.credential_forms import OwnerJson
+from ostiary.http.api.forms import Time
+from ostiary.http.api.route import (
+    Answer,
+    AnyoneOf,
+    ApiRoute,
+    CallerOf,
+    Listing,
+    PageOf,
+    Resource,
+    StrictModel,
+    answer,
+    body_of,
+    example,
+    printable,
+    remove,
+    resource,
+    show,
+    wiring,
+)
+from ostiary.http.calling import caller_of
+from ostiary.http.question import Question
+from ostiary.http.telling import HomeOrganizationJson
+from ostiary.services import sessions
+from ostiary.services.sessions import Begun, Listed, Whose
+from ostiary.storage.journal import Used
+
+router = APIRouter(route_class=ApiRoute, tags=["Sessions"])
+
+PARTNER_LOGIN: Final = "/identity/public/v1/api/login"
+WHOAMI: Final = "/identity/v1/whoami"
+
+
+class LoginBody(StrictModel):
+    """A login with a key file."""
+
+    model_config = example({"token": "$login", "default_project_code": "shop"})
+
+    token: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=messages.MAX_TOKEN,
+            description="A JWT that the key signed (RS256, of an Ed25519 key EdDSA): `sub` is the file's `key_id`, `iat` "
+            "now, within 300 seconds, `jti` a new one each time. With an `aud` it is refused.",
+        ),
+    ]
+    default_project_code: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="What is meant where no project is named: code or id. Empty or null: the organization.",
+        ),
+    ] = None
+
+
+class SessionJson(TypedDict):
+    """A session."""
+
+    id: str
+    kind: str
+    """By what it was begun: `key_file`."""
+    owner: OwnerJson
+    credential_id: str
+    """What it was bought with, and dies with."""
+    project: str | None
+    """Id of the project that is meant where none is named."""
+    status: Literal["active", "ended"]
+    """`ended` too while its credential or owner may not act."""
+    address: str | None
+    """Where it was begun from."""
+    user_agent: str
+    created_at: Time
+    last_used_at: Time | None
+    expires_at: Time
+    revoked_at: Time | None
+
+
+class LoginJson(TypedDict):
+    """A session that began, and its token, which is shown this once."""
+
+    session: SessionJson
+    token: str
+    """To be sent as a bearer token. The cookie of the answer carries the same."""
+
+
+class WhoseProjectJson(TypedDict):
+    """A project."""
+
+    id: str
+    code: str
+    name: str
+
+
+class WhoamiJson(TypedDict):
+    """Whose the presented credential, token or session is."""
+
+    user_code: str
+    """The id of the service account, or of the user."""
+    type: Literal["service_account", "user"]
+    display_name: str
+    username: str | None
+    channel_identifier: str | None
+    """Null for a user, like `username`."""
+    organization: HomeOrganizationJson
+    project: WhoseProjectJson | None
+    """What is meant where no project is named."""
+    session: SessionJson | None
+    """Null if it is no session that was presented."""
+
+
+def session_json(listed: Listed) -> SessionJson:
+    session = listed.session
+    return {
+        "id": session.id,
+        "kind": session.kind,
+        "owner": {"type": session.owner_kind, "id": session.owner_id, "display_name": listed.owner_name},
+        "credential_id": session.credential_id,
+        "project": session.project_id,
+        "status": "active" if session.live else "ended",
+        "address": session.address,
+        "user_agent": session.user_agent,
+        "created_at": to_text(session.created_at),
+        "last_used_at": text_or_none(session.last_used_at),
+        "expires_at": to_text(session.expires_at),
+        "revoked_at": text_or_none(session.revoked_at),
+    }
+
+
+def whoami_json(whose: Whose) -> WhoamiJson:
+    account, project = whose.account, whose.project
+    return {
+        "user_code": whose.id,
+        "type": "user" if account is None else "service_account",
+        "display_name": whose.name,
+        "username": None if account is None else account.username,
+        "channel_identifier": whose.channel_identifier or None,
+        "organization": {
+            "id": whose.organization.id,
+            "slug": whose.organization.slug,
+            "name": whose.organization.name,
+        },
+        "project": None
+        if project is None
+        else {"id": project.id, "code": project.code, "name": project.name},
+        "session": None if whose.session is None else session_json(whose.session),
+    }
+
+
+@router.post("/v1/sessions", status_code=201)
+def create_session(
+    request: Request, body: Annotated[LoginBody, Depends(body_of(LoginBody))]
+) -> Answer[LoginJson]:
+    """Log in with a key file.
+
+    Begins a session, which lasts 30 days if the policy `session_lifetime` does not say otherwise, and never longer than
+    the key file. It may do what the key file may do, and ends with it. The answer carries it as a cookie as well. No
+    credential is presented, and every failure is the same 401.
+    """
+    return _begin(request, body, 201)
+
+
+@router.post(PARTNER_LOGIN)
+def log_in(request: Request, body: Annotated[LoginBody, Depends(body_of(LoginBody))]) -> Answer[LoginJson]:
+    """Log in with a key file, at the address that a partner's scripts know.
+
+    The same as `POST /v1/sessions`, but for the status.
+    """
+    return _begin(request, body, 200)
+
+
+@router.get(WHOAMI)
+def whoami(request: Request, caller: AnyoneOf) -> Answer[WhoamiJson]:
+    """See whose the presented session is.
+
+    Any valid credential, token or session may ask.
+    """
+    return answer(whoami_json(wiring(request).store.read(sessions.whoami, caller)))
+
+
+@router.get("/v1/sessions")
+def list_sessions(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[SessionJson]]:
+    """List the sessions that may act, newest first.
+
+    Needs `read:sessions`; without it one's own are listed.
+    """
+    found = wiring(request).store.read(sessions.list_page, caller, page.after, page.limit + 1)
+    return page.answer(found, session_json, lambda each: each.session.id)
+
+
+@router.get("/v1/sessions/{session}")
+def get_session(request: Request, caller: CallerOf, session: str) -> Answer[SessionJson]:
+    """Show a session, also one that has ended.
+
+    Needs `read:sessions`, but for one's own.
+    """
+    return show(request, caller, _session(session))
+
+
+@router.delete("/v1/sessions/{session}", status_code=204)
+def revoke_session(request: Request, caller: CallerOf, session: str) -> Response:
+    """Revoke a session.
+
+    It is refused from then on, for good. To revoke it again changes nothing. Needs `write:sessions`, but for one's own.
+    """
+    return remove(request, caller, sessions.revoke, session, current=_session(session))
+
+
+def _session(session: str) -> Resource[SessionJson]:
+    return resource(session_json, sessions.get, session)
+
+
+def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
+    store, hot = wiring(request).store, wiring(request).hot
+    state, headers = request.scope["state"], request.scope["headers"]
+    origin, now = state["origin"], hot.judge.clock()
+    if not hot.facts.current():
+        hot.facts.catch_up()
+    question = Question(origin.address, about_itself=True)
+    verdict, checked, reason = hot.judge.assertion(
+        "login", body.token.encode(), question, hot.judge.in_database
+    )
+    permit = None
+    if verdict.valid:
+        verdict, permit = hot.limits.charge(verdict, now)
+        request.state.told = rates.fields(permit)
+    if verdict.code == "rate_limited":
+        hot.note(verdict, origin.text, "login", now)
+        raise rates.limited(permit)
+    if not verdict.valid or checked is None:
+        hot.note(verdict, origin.text, "login", now, refused=reason)
+        raise _refused(reason)
+    agent = printable(messages.header(headers, b"user-agent") or b"")
+    caller = caller_of(verdict, origin, agent, state["request_id"])
+    used = Used(checked.jti_digest, checked.expires_at)
+    try:
+        begun: Begun = store.write(sessions.begin, caller, used, body.default_project_code or None)
+    except Problem as problem:
+        if problem.code != "invalid-credential":
+            raise
+        hot.note(
+            Verdict("unknown", verdict.standing), origin.text, "login", now, refused=problem.reason or ""
+        )
+        raise _refused(problem.reason or "") from None
+    hot.note(verdict, origin.text, "login", now)
+    text = begun.secret.reveal()
+    told: LoginJson = {"session": session_json(begun.listed), "token": text}
+    response: Answer[LoginJson] = answer(told, status)
+    session = begun.listed.session
+    seconds = (session.expires_at - session.created_at) // SECOND
+    response.headers["set-cookie"] = _cookie(text, seconds, hot.judge.issuer.startswith("https:"))
+    return response
+
+
+def _cookie(text: str, seconds: int, https: bool) -> str:
+    name = messages.SESSION_COOKIES[0 if https else 1].decode()
+    secure = " Secure;" if https else ""
+    return f"{name}={text}; Path=/;{secure} HttpOnly; SameSite=Strict; Max-Age={seconds}"
+
+
+def _refused(reason: str) -> Problem:
+    """The one refusal of a login, whatever the cause: that stands in the audit log."""
+    return Problem(
+        "invalid-credential",
+        "The token was not accepted. Check that the key is active, that the clock is right, and sign a new token for "
+        "each login.",
+        reason=reason,
+    )

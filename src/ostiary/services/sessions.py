@@ -1,0 +1,205 @@
+"""The life of a session: begun by a login, listed, ended. It stands for the credential that it was bought with."""
+
+from dataclasses import dataclass
+
+from ostiary.core.event import Target
+from ostiary.core.instant import to_text
+from ostiary.core.model import Organization, Project, ServiceAccount
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import Problem, invalid, not_found
+from ostiary.core.secret import SESSION, Secret
+from ostiary.services import callers, minting, organizations, service_accounts
+from ostiary.services.audit import change
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory, journal
+from ostiary.storage import sessions as rows
+from ostiary.storage.journal import Used
+from ostiary.storage.sessions import Session
+from ostiary.storage.store import Tx
+
+KEY_FILE = "key_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A session with its owner's name."""
+
+    session: Session
+    owner_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A new session, and the one chance to see its secret."""
+
+    listed: Listed
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose the presented credential is, in the words of a partner's scripts."""
+
+    id: str
+    name: str
+    account: ServiceAccount | None
+    """None: a user's."""
+    channel_identifier: str
+    organization: Organization
+    project: Project | None
+    """What is meant where no project is named."""
+    session: Listed | None
+    """None: what was presented is no session."""
+
+
+def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
+    """Begin the session of a key file's login. `caller` is whoever its assertion was found to be good for.
+
+    `used` is the assertion's mark, `project` the code or id of the target. Raises invalid-credential if the mark was
+    set before, or the credential ended meanwhile; invalid-fields for a project that it may not be used for.
+    """
+    caller = callers.refreshed(tx, caller)
+    if not journal.use_up(tx, [used]):
+        raise Problem(
+            "invalid-credential", "The token was used before. Sign another one.", reason="used before"
+        )
+    credential_id, owner_id = caller.actor.credential_id, caller.actor.id
+    credential = credential_rows.find(tx, caller.organization_id, credential_id or "")
+    if credential is None or owner_id is None:  # refreshed found it a moment ago
+        raise not_found("credential")
+    project_id = None if project is None else _target(tx, caller, project, credential.project_id)
+    lifetime = organizations.policy_of(tx, caller.organization_id).session_lifetime
+    ends = [tx.now + lifetime, caller.expires_at]
+    new = minting.new_secret(tx, SESSION)
+    session = Session(
+        id=tx.new_id("ses"),
+        organization_id=caller.organization_id,
+        kind=KEY_FILE,
+        owner_kind=credential.owner_kind,
+        owner_id=owner_id,
+        credential_id=credential.id,
+        project_id=project_id,
+        address=None if caller.address is None else str(caller.address),
+        user_agent=caller.user_agent,
+        created_at=tx.now,
+        expires_at=min(each for each in ends if each is not None),
+        revoked_at=None,
+    )
+    rows.insert(tx, session, new.access_id, new.digest, new.pepper_id)
+    change(
+        tx,
+        caller,
+        "session.created",
+        Target("session", session.id, session.id),
+        kind=session.kind,
+        expires_at=to_text(session.expires_at),
+        project=project_id,
+    )
+    return Begun(_listed(tx, [session])[0], new.secret)
+
+
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Listed]:
+    """Sessions that may act, newest first: without `read:sessions` one's own.
+
+    What may do only what it lists, and does not list that, sees the sessions of its own credential.
+    """
+    owner_id = credential_id = None
+    if not caller.may("read:sessions"):
+        _require_to_be_somebody(caller)
+        owner_id = caller.actor.id
+        credential_id = caller.actor.credential_id if caller.fine_grained else None
+    return _listed(tx, rows.list_page(tx, caller.organization_id, after, limit, owner_id, credential_id))
+
+
+def get(tx: Tx, caller: Caller, session_id: str) -> Listed:
+    """One session, also one that has ended. One's own needs no scope."""
+    return _listed(tx, [_find(tx, caller, session_id, "read:sessions")])[0]
+
+
+def revoke(tx: Tx, caller: Caller, session_id: str) -> None:
+    """End a session at once, and for good. One's own needs no scope. Idempotent."""
+    session = _find(tx, caller, session_id, "write:sessions")
+    if session.revoked_at is not None:
+        tx.confirm()
+        return
+    rows.revoke(tx, session.id)
+    ended(tx, caller, session.id, "asked for")
+
+
+def ended(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
+    """Announce and record that a session was revoked."""
+    tx.changed("session", session_id)
+    change(tx, caller, "session.revoked", Target("session", session_id, session_id), because=because)
+
+
+def whoami(tx: Tx, caller: Caller) -> Whose:
+    """Whose the presented credential, token or session is. It needs no scope."""
+    _require_to_be_somebody(caller)
+    account, channel, name = None, "", ""
+    if caller.actor.type == "service_account":
+        account = directory.find_service_account(tx, caller.organization_id, str(caller.actor.id))
+    if account is not None:
+        channel = service_accounts.channel_identifier(tx, caller, account)
+        name = account.display_name
+    else:
+        names = credential_rows.owner_names(tx, caller.organization_id, [str(caller.actor.id)])
+        name = names.get(str(caller.actor.id), "")
+    session = None
+    if caller.token_id is not None:
+        session = rows.find(tx, caller.organization_id, caller.token_id)
+    credential = credential_rows.find(tx, caller.organization_id, str(caller.actor.credential_id))
+    project_id = credential.project_id if credential is not None else None
+    if project_id is None and session is not None:
+        project_id = session.project_id
+    return Whose(
+        str(caller.actor.id),
+        name,
+        account,
+        channel,
+        organizations.own(tx, caller),
+        None if project_id is None else directory.find_project(tx, caller.organization_id, project_id),
+        None if session is None else _listed(tx, [session])[0],
+    )
+
+
+def _target(tx: Tx, caller: Caller, project: str, bound_to: str | None) -> str:
+    """The id of the project that a login names, if what logs in may be used there at all."""
+    found = directory.project_names(tx, caller.organization_id).get(project)
+    account = None
+    if caller.actor.type == "service_account":
+        account = directory.find_service_account(tx, caller.organization_id, str(caller.actor.id))
+    limited = () if account is None else account.projects
+    if found is None or (bound_to is not None and found != bound_to) or (limited and found not in limited):
+        raise invalid(
+            "/default_project_code", "unknown-project", "is no project that the key file may be used for"
+        )
+    return found
+
+
+def _find(tx: Tx, caller: Caller, session_id: str, scope: str) -> Session:
+    found = rows.find(tx, caller.organization_id, session_id)
+    own = (
+        found is not None
+        and caller.actor.id is not None
+        and found.owner_id == caller.actor.id
+        and (found.credential_id == caller.actor.credential_id or not caller.fine_grained)
+    )
+    if not own:
+        require(caller, scope)
+    if found is None:
+        raise not_found("session")
+    return found
+
+
+def _require_to_be_somebody(caller: Caller) -> None:
+    """Without an owner, and a credential where that is what counts, nothing is one's own."""
+    if caller.actor.id is None or (caller.fine_grained and caller.actor.credential_id is None):
+        require(caller, "read:sessions")
+
+
+def _listed(tx: Tx, found: list[Session]) -> list[Listed]:
+    if not found:
+        return []
+    owners = sorted({each.owner_id for each in found})
+    names = credential_rows.owner_names(tx, found[0].organization_id, owners)
+    return [Listed(each, names.get(each.owner_id, "")) for each in found]
