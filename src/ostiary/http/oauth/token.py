@@ -31,10 +31,8 @@ from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
-from ostiary.core.verdict import UNKNOWN, Verdict
-from ostiary.http import messages, rates, telling
 from ostiary.core.verdict import Verdict
-from ostiary.http import messages, telling
+from ostiary.http import messages, rates, telling
 from ostiary.http.finding import Cold, Find
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE, Headers, Origin
