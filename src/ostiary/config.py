@@ -27,8 +27,6 @@ from ostiary.core.secret import prefix_of
 PREFIX: Final = "OSTIARY_"
 CLIENT_SETTINGS: Final = frozenset(
     {
-        "URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CLIENT_ID", "CLIENT_SECRET", "CONTEXT",
-        "ORGANIZATION",
         "URL", "API_KEY", "API_KEY_FILE", "TOKEN", "TOKEN_FILE", "KEY_FILE", "CLIENT_ID", "CLIENT_SECRET",
         "CLIENT_SECRET_FILE", "CONTEXT", "ORGANIZATION",
     }

@@ -275,6 +275,7 @@ EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\ud800"
                                 "id": EVIL,
                                 "name": EVIL,
                                 "owner": {"display_name": EVIL},
+                                "kind": EVIL,
                                 "last6": EVIL,
                                 "status": EVIL,
                                 "created_at": "2026-11-22T00:00:00Z",
@@ -293,7 +294,10 @@ EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\u202e\ud800"
                 201,
                 JSON,
                 json.dumps(
-                    {"credential": {"id": EVIL, "last6": EVIL, "expires_at": EVIL}, "secret": EVIL}
+                    {
+                        "credential": {"id": EVIL, "kind": EVIL, "last6": EVIL, "expires_at": EVIL},
+                        "secret": EVIL,
+                    }
                 ).encode(),
             ),
         ),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -34,6 +34,8 @@ from tests.machines import (
 from tests.promises.line import prove
 
 pytestmark = pytest.mark.promise("P2")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def peers() -> Iterator[str]:
     return (f"198.51.{number // 250 % 250}.{number % 250 + 1}" for number in count())
 
 
-def rotated[T](values: list[T], by: int) -> list[T]:
+def rotated(values: list[T], by: int) -> list[T]:
     by %= len(values)
     return values[by:] + values[:by]
 

@@ -243,6 +243,7 @@ def test_what_an_event_tells_of_a_credential_and_a_role(house: House) -> None:
         "resources": ["agents/*"],
         "project": None,
         "rate_limit": 60,
+        "compat": None,
     }
     scene.do(service_accounts.set_role_bindings, scene.account_id, [RoleSpec("viewer")])
     assert events(house)[-1].details == {
