@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import beside, cold, create, growth, profile, start, verify
+from benchmarks import beside, cold, create, growth, issue, profile, start, verify
 from benchmarks.measure import QUICK, Plan, Row, absent, machine
 from ostiary.storage.engines import sqlite_module
 from tests.servers import UnavailableError
 
 BENCHES: Final[dict[str, Callable[[Path, Plan], list[Row]]]] = {
     "verify": verify.run,
+    "issue": issue.run,
     "cold": cold.run,
     "growth": growth.run,
     "create": create.run,

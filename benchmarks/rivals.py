@@ -16,6 +16,12 @@ from benchmarks.measure import Target, body_script, pin
 from tests import node, servers
 from tests.servers import Ostiary
 
+
+def basic(client_id: str, secret: str) -> str:
+    """The field by which a client authenticates."""
+    return f"Authorization: Basic {b64encode(f'{client_id}:{secret}'.encode()).decode()}"
+
+
 ALONE: Final = {
     "OSTIARY_WORKERS": "1",
     "OSTIARY_DEFAULT_RATE_LIMIT": "none",
@@ -28,7 +34,9 @@ LIMITED: Final = {"OSTIARY_DEFAULT_RATE_LIMIT": "1000000"}
 
 PEER: Final = "oidc-provider"
 PEER_PACKAGE: Final = f"{PEER}@9"
-INSTALL_SECONDS: Final = 120
+PEER_CLIENT: Final = basic("robo", "secret")
+FORM: Final = "application/x-www-form-urlencoded"
+TRADE: Final = "grant_type=client_credentials"
 
 NGINX = """
 daemon off; master_process off; pid {home}/pid; error_log {home}/log warn; events {{ worker_connections 512; }}
@@ -73,27 +81,31 @@ def own_constant(key: str) -> Iterator[Target]:
 @contextlib.contextmanager
 def peer(scratch: Path) -> Iterator[tuple[Target, str]]:
     """node's oidc-provider, asked to introspect a valid opaque token; with its name and version."""
-    node = shutil.which("node")
-    if node is None:
-        raise servers.UnavailableError("node is not installed")
+    with _peer(scratch, "opaque") as (url, pid, token, version):
+        script = body_script(scratch / "peer.lua", f"token={token}", FORM)
+        yield Target(f"{url}/token/introspection", pid, (PEER_CLIENT,), script), version
+
+
+@contextlib.contextmanager
+def issuing_peer(scratch: Path) -> Iterator[tuple[Target, str]]:
+    """node's oidc-provider, asked for JWTs signed with ES256 by client credentials; with its name and version."""
+    with _peer(scratch, "jwt") as (url, pid, token, version):
+        assert token.startswith("eyJ")
+        script = body_script(scratch / "issuing-peer.lua", TRADE, FORM)
+        yield Target(f"{url}/token", pid, (PEER_CLIENT,), script), version
+
+
+@contextlib.contextmanager
+def _peer(scratch: Path, form: str) -> Iterator[tuple[str, int, str, str]]:
+    """The peer, whose tokens are `opaque` or `jwt`: its address and process, a token, its name and version."""
     home = _installed_peer()
     version = json.loads((home / "node_modules" / PEER / "package.json").read_text())["version"]
     port = servers.free_port()
-    command = [node, str(Path(__file__).with_name("peer.mjs")), str(port), str(home)]
-    told = scratch / "peer.token"
+    command = [node.program("node"), str(Path(__file__).with_name("peer.mjs")), str(port), str(home), form]
+    told = scratch / f"peer-{form}.token"
     with told.open("wb") as out, _running(PEER, command, port, out) as process:
         servers.wait_until(f"a token of {PEER}", lambda: told.read_text().endswith("\n"), process)
-        script = body_script(
-            scratch / "peer.lua", f"token={told.read_text().strip()}", "application/x-www-form-urlencoded"
-        )
-        basic = b64encode(b"robo:secret").decode()
-        target = Target(
-            f"http://127.0.0.1:{port}/token/introspection",
-            process.pid,
-            (f"Authorization: Basic {basic}",),
-            script,
-        )
-        yield target, f"{PEER} {version}"
+        yield f"http://127.0.0.1:{port}", process.pid, told.read_text().strip(), f"{PEER} {version}"
 
 
 def _installed_peer() -> Path:

@@ -1,10 +1,16 @@
-"""S1: a cached API key over HTTP keep-alive, one worker, against three others in the same rounds."""
+"""S1: a cached API key over HTTP keep-alive, one worker, against three others in the same rounds.
+
+S2: a cached access token in the place of the key, against the key at the same address.
+"""
 
 import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+import httpx2
 
 from benchmarks import rivals
 from benchmarks.measure import (
@@ -26,21 +32,59 @@ from tests.servers import Ostiary
 T = TypeVar("T")
 
 GET, LIMITED, POST = "GET /v1/authorize/-", "GET /v1/authorize/- with a rate limit", "POST /v1/verify"
+INTROSPECT = "POST /oauth/introspect"
+BY_SECRET = f"{INTROSPECT}, asked by a client secret"
+OF_TOKEN = {each: f"{each}, an access token" for each in (GET, POST, INTROSPECT)}
 NGINX, OWN, PEER = "nginx's constant", "our own constant", "the peer's introspection"
 BARS = {
     GET: {NGINX: 0.40, OWN: 0.55, PEER: 10.0},
     LIMITED: {NGINX: 0.40, OWN: 0.55, PEER: 10.0},
     POST: {NGINX: 0.28, OWN: 0.40, PEER: 8.0},
+    INTROSPECT: {NGINX: 0.28, OWN: 0.40, PEER: 8.0},
 }
 
 
 def robo(service: Ostiary) -> str:
     """The API key of a new service account."""
-    made = service.call(
-        "POST", "/v1/service-accounts", {"display_name": "Robo", "credential": {"kind": "api_key"}}
-    )
+    return _made(service, "api_key")[1]
+
+
+def client(service: Ostiary, *roles: str) -> tuple[str, str]:
+    """The id and the secret of a new service account as a client, which holds these roles."""
+    return _made(service, "client_secret", *roles)
+
+
+def _made(service: Ostiary, kind: str, *roles: str) -> tuple[str, str]:
+    body = {
+        "display_name": "Robo",
+        "roles": [{"role": each} for each in roles],
+        "credential": {"kind": kind},
+    }
+    made = service.call("POST", "/v1/service-accounts", body)
     assert made.status_code == 201, made.text
-    return str(made.json()["secret"])
+    return str(made.json()["service_account"]["client_id"]), str(made.json()["secret"])
+
+
+def token(service: Ostiary, client_id: str, secret: str) -> str:
+    """An access token of this client's, by client credentials."""
+    found = httpx2.post(
+        f"{service.url}/oauth/token", data={"grant_type": "client_credentials"}, auth=(client_id, secret)
+    )
+    assert found.status_code == 200, found.text
+    return str(found.json()["access_token"])
+
+
+def _asked_about(service: Ostiary, scratch: Path, what: str, text: str) -> dict[str, Target]:
+    """A resource server's two questions about a credential, each asked with an API key."""
+    scripts = {
+        POST: body_script(scratch / f"verify-{what}.lua", f'{{"credential":"{text}"}}', "application/json"),
+        INTROSPECT: body_script(scratch / f"introspect-{what}.lua", f"token={text}", rivals.FORM),
+    }
+    by_key = (f"X-API-Key: {service.key}",)
+    return {
+        name: Target(service.url + name.split()[1], service.process.pid, by_key, script)
+        for name, script in scripts.items()
+    }
 
 
 def asked_by_key(service: Ostiary, key: str) -> Target:
@@ -54,13 +98,17 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
         service = stack.enter_context(rivals.service(scratch / "verify"))
         limited = stack.enter_context(rivals.service(scratch / "limited", None, **rivals.LIMITED))
         key = robo(service)
-        script = body_script(scratch / "verify.lua", f'{{"credential":"{key}"}}', "application/json")
+        client_id, secret = client(service, "organization-admin")
+        bearer = token(service, client_id, secret)
+        about_key = _asked_about(service, scratch, "key", key)
+        about_token = _asked_about(service, scratch, "token", bearer)
         targets = {
             GET: asked_by_key(service, key),
             LIMITED: asked_by_key(limited, robo(limited)),
-            POST: Target(
-                f"{service.url}/v1/verify", service.process.pid, (f"X-API-Key: {service.key}",), script
-            ),
+            **about_key,
+            BY_SECRET: replace(about_key[INTROSPECT], headers=(rivals.basic(client_id, secret),)),
+            OF_TOKEN[GET]: replace(asked_by_key(service, key), headers=(f"Authorization: Bearer {bearer}",)),
+            **{OF_TOKEN[name]: target for name, target in about_token.items()},
             OWN: stack.enter_context(rivals.own_constant(key)),
         }
         version = ""
@@ -83,10 +131,15 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
                 ]
                 note = version if theirs == PEER else ""
                 rows.append(at_least("S1", f"{ours}, of {theirs}", found, bar, note))
+    for name, of_token in OF_TOKEN.items():
+        found = [
+            mine.per_cpu_second / other.per_cpu_second
+            for mine, other in zip(loads[of_token], loads[name], strict=True)
+        ]
+        rows.append(at_least("S2", f"{of_token}, of an API key", found, 0.9))
     rows += [Row("S1", f"{name}, requests per CPU-second", _thousands(each)) for name, each in loads.items()]
     note = f"p99 {spread([load.p99 for load in alone], 3)}"
     rows.append(at_most("S1", f"{GET}, one connection, p50 in ms", [load.p50 for load in alone], 0.1, note))
-    rows.append(absent("S1", "POST /oauth/introspect", "this version has no OAuth"))
     return rows
 
 

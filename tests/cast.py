@@ -15,24 +15,36 @@ from typing import Any
 from urllib.parse import unquote
 
 from ostiary.config import Settings
+from ostiary.core import key_file
 from ostiary.core.event import Actor
 from ostiary.core.installation import Installation
-from ostiary.core.instant import SECOND, Instant
+from ostiary.core.instant import MINUTE, SECOND, Instant
 from ostiary.core.jws import Algorithm
+from ostiary.core.key_file import KeyAlgorithm
 from ostiary.core.keyring import derive
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
 from ostiary.core.signing import PURPOSES, KeySet, Pair, algorithm_for, generate
 from ostiary.http.app import build
 from ostiary.http.installation import Opened
-from ostiary.services import credentials, installation, members, organizations, service_accounts, signing
+from ostiary.services import (
+    credentials,
+    installation,
+    members,
+    organizations,
+    service_accounts,
+    sessions,
+    signing,
+)
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
+from ostiary.services.sessions import Begun
 from ostiary.storage import migrations, signing_keys
 from ostiary.storage.engines import Engines
+from ostiary.storage.journal import Used
 from ostiary.storage.permits import Permits
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import ChangeNumber
@@ -104,6 +116,26 @@ class House:
     def key(self, account: AccountView, **spec: Any) -> Created:
         """An API key of an account of Acme's."""
         return self.store.write(credentials.create, self.alice, account.account.id, CredentialSpec(**spec))
+
+    def key_file(self, account: AccountView, algorithm: KeyAlgorithm = "EdDSA", **spec: Any) -> Created:
+        """A key file of an account of Acme's."""
+        return self.key(account, kind="key_file", key_pair=key_file.generate(algorithm), **spec)
+
+    def holder(self, created: Created) -> Caller:
+        """Whoever presents this credential of Acme's, as `sessions.begin` sees it."""
+        credential = created.listed.credential
+        return Caller(
+            Actor(credential.owner_kind, credential.owner_id, "", credential.id),
+            self.acme.id,
+            frozenset(),
+            access_id=credential.access_id,
+            expires_at=credential.expires_at,
+        )
+
+    def session(self, created: Created, project: str | None = None) -> Begun:
+        """A session that was bought with this credential of Acme's."""
+        used = Used(self.store.entropy(32), self.clock() + MINUTE)
+        return self.store.write(sessions.begin, self.holder(created), used, project)
 
     def sign(self, algorithm: Algorithm = "ES256") -> KeySet:
         """Let a key of each purpose sign, as `serve` does when it starts; every key there is."""

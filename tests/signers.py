@@ -1,9 +1,11 @@
 """Key files in the tests' hands: keys that are made once, and the JWTs that their owners sign."""
 
+import uuid
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from joserfc.errors import InvalidKeyTypeError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from ostiary.core import jws
@@ -77,3 +79,15 @@ def signed(
 ) -> str:
     """A JWT for this door; of what is changed, `typ` and `kid` stand in its header."""
     return good(key(algorithm), claims(door, **changed), header(algorithm, typ=typ, kid=kid))
+
+
+def login(private_key: str, key_id: str, now: Instant, **changed: Any) -> str:
+    """What a partner's script signs with its key file (`private_key` in PEM): `sub`, `iat` and `jti` alone."""
+    of_file: PrivateKey
+    try:
+        of_file, algorithm = RSAKey.import_key(private_key), "RS256"
+    except InvalidKeyTypeError:
+        of_file, algorithm = OKPKey.import_key(private_key), "EdDSA"
+    members = {"sub": key_id, "iat": now // SECOND, "jti": uuid.uuid4().hex, **changed}
+    shown = {name: value for name, value in members.items() if value is not GONE}
+    return good(of_file, shown, {"alg": algorithm, "typ": "JWT"})

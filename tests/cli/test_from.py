@@ -73,10 +73,14 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
     binary.mkdir()
     (binary / "ostiary").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ostiary.cli.main "$@"\n')
     (binary / "ostiary").chmod(0o755)
+    # A partner's Python has a library that signs.
+    (binary / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (binary / "python3").chmod(0o755)
     with servers.ostiary(tmp_path / "data") as server:
         script = "".join(f"{step.commands}\necho '{END}'\n" for step in steps())
         done = subprocess.run(
             ["bash", "-u"],
+            cwd=tmp_path,
             input=script,
             env=servers.clean_environment()
             | {

@@ -87,6 +87,8 @@ COMMANDS = {
     "credential rotation show": "--json",
     "credential rotation complete": "--json --yes",
     "credential rotation cancel": "--json --yes",
+    "session list": "--json",
+    "session revoke": "--json",
     "access-rule put": "--json",
     "access-rule list": "--json",
     "access-rule show": "--json",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import AssertionSession, OAuth2Session
+from authlib.oauth2.base import OAuth2Error
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from joserfc.jwk import OKPKey, RSAKey
 
@@ -81,7 +82,7 @@ def test_it_trades_an_assertion(robo: Robo, named: bool) -> None:
 
 def test_an_assertion_is_not_traded_in_the_name_of_another(robo: Robo) -> None:
     """RFC 7521 §4.1 breaks: a token goes to a client that the assertion does not speak of."""
-    with pytest.raises(OAuthError) as refused:
+    with pytest.raises(OAuth2Error) as refused:
         by_assertion(robo, "ostiary-sa-other").refresh_token()
     assert refused.value.error == "invalid_grant"
 

@@ -16,6 +16,7 @@ OPENED = {
     ("core/key_file.py", "document", "reveal"): (1, "the same, of a key file"),
     ("http/api/sessions.py", "_begin", "reveal"): (1, "the one answer that carries it, in body and cookie"),
     ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
+    ("cli/proving.py", "assertion", "reveal"): (1, "the private half of a key file signs"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
     ("config.py", "_master_key", "get_secret_value"): (1, "its form is checked"),

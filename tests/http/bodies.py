@@ -35,6 +35,7 @@ CHANGED_CREDENTIAL = {
     "/rate_limit": "rate",
 }
 CREDENTIAL = CHANGED_CREDENTIAL | {"/project": "project"}
+OWNED = CREDENTIAL | {"/kind": "kind", "/algorithm": "algorithm", "/compat": "compat"}
 CHANGED_ACCOUNT = {
     "/display_name": "display name",
     "/description": "description",
@@ -51,6 +52,7 @@ def below(pointer: str, members: Mapping[str, str]) -> dict[str, str]:
 
 
 ROLE = {"/role": "role", "/on": "place"}
+LOGIN = {"/token": "signed", "/default_project_code": "default project"}
 
 MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/organizations": {"/name": "display name", "/slug": "slug"},
@@ -69,10 +71,10 @@ MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/service-accounts": CHANGED_ACCOUNT
     | {"/username": "username"}
     | below("/roles/0", ROLE)
-    | below("/credential", CREDENTIAL | {"/kind": "kind"}),
+    | below("/credential", OWNED),
     "PATCH /v1/service-accounts/{account}": CHANGED_ACCOUNT,
     "PUT /v1/service-accounts/{account}/role-bindings": below("/bindings/0", ROLE),
-    "POST /v1/service-accounts/{account}/credentials": CREDENTIAL | {"/kind": "kind"},
+    "POST /v1/service-accounts/{account}/credentials": OWNED,
     "POST /v1/api-keys": CREDENTIAL,
     "PATCH /v1/credentials/{credential}": CHANGED_CREDENTIAL,
     "POST /v1/credentials/{credential}/rotate": {"/overlap": "overlap", "/expires_at": "expiry"},
@@ -80,6 +82,8 @@ MEMBERS: dict[str, dict[str, str]] = {
     "POST /v1/credentials/import": {"/prefix": "import prefix", "/owner": "owner", "/exceed_limits": "flag"}
     | below("/keys/0", {"/sha256": "digest", "/name": "display name", "/expires_at": "expiry"}),
     "POST /v1/import-prefixes": {"/prefix": "new prefix"},
+    "POST /v1/sessions": LOGIN,
+    "POST /identity/public/v1/api/login": LOGIN,
     "PUT /v1/access-rules/{name}": below(
         "/match/0",
         {
@@ -111,6 +115,7 @@ GOOD: dict[str, object] = {
     "import prefix": "sk_live_",
     "new prefix": "sk_test_",
     "digest": "ab" * 32,
+    "signed": "x",
 }
 """A good value of every kind that some body requires; `principal` and `owner` are the test's to say."""
 
@@ -172,6 +177,7 @@ _CHANGES: dict[str, dict[str, object]] = {
     "PATCH /v1/projects/{project}": {"name": "New"},
     "PATCH /v1/roles/{role}": {"description": "New"},
     "PATCH /v1/service-accounts/{account}": {"display_name": "New"},
+    "POST /v1/service-accounts/{account}/credentials": {"name": "New"},
     "POST /v1/api-keys": {"name": "New"},
     "PATCH /v1/credentials/{credential}": {"name": "New"},
     "POST /v1/credentials/{credential}/rotate": {"overlap": "24h"},

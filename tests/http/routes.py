@@ -32,7 +32,7 @@ def methods_of(front: Front) -> dict[str, set[str]]:
             else:
                 found[route.path_format] |= route.methods
 
-    walk(front.door._application.routes)  # type: ignore[attr-defined] # a FastAPI behind a protocol
+    walk(front.door._application.otherwise.routes)  # type: ignore[attr-defined] # a FastAPI behind a protocol
     assert len(found) > 10
     return found | HOT
 

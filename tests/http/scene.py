@@ -18,12 +18,14 @@ class Scene:
     def __init__(self, front: Front, username: str | None = "robo") -> None:
         self.front, house = front, front.house
         self.robo = house.account("Robo", username=username)
-        self.key = house.key(self.robo).listed.credential
+        key = house.key(self.robo)
+        self.key = key.listed.credential
         house.store.write(authorization.put_rule, house.alice, "web", RULE)
         house.store.write(imports.register_prefix, house.alice, "sk_live_")
         self.names = acme(house) | {
             "account": self.robo.account.id,
             "credential": self.key.id,
+            "session": house.session(key).listed.session.id,
             "name": "web",
             "prefix": "sk_live_",
         }

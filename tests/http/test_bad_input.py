@@ -145,7 +145,7 @@ def test_missing_members(scene: Scene) -> None:
             assert {each["pointer"] for each in nothing.json()["errors"]} == {f"/{name}" for name in required}
     inside = {
         "POST /v1/service-accounts": ({"display_name": "x", "roles": [{}], "credential": {}},
-                                      ["/roles/0/role", "/credential/kind"]),
+                                      ["/roles/0/role"]),
         "POST /v1/invitations": ({"email": "x@acme.test", "roles": [{}]}, ["/roles/0/role"]),
         "PUT /v1/access-rules/{name}": ({"match": [{}]}, ["/match/0/path"]),
         "PUT /v1/projects/{project}/role-bindings": ({"bindings": [{}]},
@@ -276,6 +276,8 @@ WRONG: dict[str, Wrong] = {
     "projects": {"text": ("website", "", "wrong-type"), "number": ([1], "/0", "wrong-type"),
                "over 100": ([f"p{n}" for n in range(101)], "", "invalid")},
     "kind": faults({"other": "password", "empty": ""}),
+    "algorithm": faults({"other": "HS256", "empty": ""}),
+    "compat": faults({"other": "another", "empty": ""}),
     "project": faults({"empty": "", "over 64": "x" * 65}),
     "role": faults({"unknown": "king-of-all"}, code="unknown-role") | faults({"empty": "", "over 64": "x" * 65}),
     "place": faults({"empty": "", "over 64": "x" * 65}),
@@ -305,6 +307,9 @@ WRONG: dict[str, Wrong] = {
     "digest": faults({"short": "ab" * 31, "long": "ab" * 33, "no digits": "xy" * 32, "empty": "",
                       "other digits": "٢" * 64, "0x": "0x" + "ab" * 31}),
     "no": faults({"yes": True}),
+    "session length": faults({"word": "soon-enough", "none": "none", "number": 24, "short": "299s", "long": "366d"}),
+    "signed": faults({"empty": "", "long": "x" * 8193}),
+    "default project": faults({"long": "x" * 65}),
 }  # fmt: skip
 """`^` is the object that the member stands in: lines of rules are judged as a whole."""
 

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, credentials, imports, service_accounts
+from ostiary.services import authorization, credentials, imports, service_accounts, sessions
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
+from ostiary.storage.journal import Used
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House
 from tests.http.bodies import MEMBERS, least, placed
@@ -33,6 +35,7 @@ UNKNOWN = {
     "role": f"role_{NOBODY}",
     "account": f"sa_{NOBODY}",
     "credential": f"cred_{NOBODY}",
+    "session": f"ses_{NOBODY}",
 }
 """An id of the same form that nobody has, for each parameter of a path that names what a tenant owns."""
 INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
@@ -46,13 +49,14 @@ OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
 PLAIN = {"display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
+         "session length", "signed", "default project", "algorithm", "compat",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
 FILTERS = {"actor", "target", "username", "email", "organization"}
 NAMED = {"credential", "service_account"}
 """Members of a query that name one thing: there is no such thing, rather than nothing to list."""
-PLAIN_QUERY = {"limit", "dry_run", "order", "filter", "action", "since", "until", "interval"}
+PLAIN_QUERY = {"limit", "dry_run", "order", "filter", "action", "since", "until", "interval", "kind"}
 """And `cursor`, which has a test of its own."""
 
 
@@ -94,6 +98,7 @@ class Tenants:
                 (key.listed.credential.access_id, "0" * 32),
             ],
             "invitation": [(self.acme["invitation"], UNKNOWN["invitation"])],
+            "session": [(house.session(key).listed.session.id, UNKNOWN["session"])],
             "organization_id": [(house.acme.id, UNKNOWN["organization_id"]), ("acme", "nobody")],
         }
         self.own = self._umbrella()
@@ -114,6 +119,19 @@ class Tenants:
             "organization_id": house.umbrella.id,
             "account": account.account.id,
             "credential": key.listed.credential.id,
+            "session": house.store.write(
+                sessions.begin,
+                replace(
+                    house.charlie,
+                    actor=replace(
+                        house.charlie.actor,
+                        id=account.account.id,
+                        credential_id=key.listed.credential.id,
+                    ),
+                ),
+                Used(b"own", house.clock()),
+                None,
+            ).listed.session.id,
             "member": str(house.charlie.actor.id),
             "scope": "read:agents",
             "name": "web",
@@ -425,7 +443,7 @@ def test_cursors(tenants: Tenants) -> None:
     house = tenants.house
     for number in range(2):  # a second of everything, so that there is a next page
         acme(house)
-        house.key(house.account(f"Robo {number}"))
+        house.session(house.key(house.account(f"Robo {number}")))
     house.store.write(credentials.create, house.alice, tenants.acme["account"], CredentialSpec())
     cursors = {}
     for path, target in lists(tenants, tenants.acme).items():

@@ -104,6 +104,16 @@ POST   /v1/credentials/{credential}/revoke             401    404      403    40
 POST   /v1/credentials/{credential}/rotate             401    404      403    403       403      201    201
 GET    /v1/credentials/{credential}/rotation           401    404      403    403       403      403    200
 POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
+POST   /oauth/token                                    400    400      400    400       400      400    400
+POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
+POST   /oauth/revoke                                   400    400      400    400       400      400    400
+POST   /oauth/token/revoke                             400    400      400    400       400      400    400
+POST   /v1/sessions                                    401    401      401    401       401      401    401
+GET    /v1/sessions                                    401    200      200    200       200      200    200
+GET    /v1/sessions/{session}                          401    404      403    403       403      403    200
+DELETE /v1/sessions/{session}                          401    404      403    403       403      403    204
+POST   /identity/public/v1/api/login                   401    401      401    401       401      401    401
+GET    /identity/v1/whoami                             401    200      200    200       200      200    200
 GET    /v1/audit-events                                401    200      403    403       403      403    200
 GET    /v1/usage                                       401    200      403    403       403      403    200
 GET    /v1/access-rules                                401    403      403    403       403      403    200
@@ -135,6 +145,8 @@ BODIES = {
     "POST /v1/credentials/{credential}/rotate": {"overlap": "24h"},
     "POST /v1/credentials/{credential}/rotation": {"action": "complete"},
     "PUT /v1/access-rules/{name}": {"match": []},
+    "POST /v1/sessions": {"token": "x"},
+    "POST /identity/public/v1/api/login": {"token": "x"},
 }
 NARROW = ("read:service-accounts", "write:credentials", "read:agents")
 RULE = {"match": [{"path": "/**", "scopes": ["read:agents"]}]}
@@ -213,7 +225,8 @@ def test_who_may_do_what(front: Front, who: str) -> None:
     for method, path in table():
         # Something of Acme's to act on, fresh for each act; the key grants what the narrow caller holds.
         robo = house.account("Target", roles=())
-        own = house.key(robo, scopes=("read:agents",)).listed.credential.id
+        key_of_robo = house.key(robo, scopes=("read:agents",))
+        own, session = key_of_robo.listed.credential.id, house.session(key_of_robo).listed.session.id
         if path.endswith("/activate"):
             house.store.write(credentials.deactivate, house.alice, own)
         if path.endswith("/rotation"):
@@ -224,6 +237,7 @@ def test_who_may_do_what(front: Front, who: str) -> None:
         names = acme(house) | {
             "account": robo.account.id,
             "credential": own,
+            "session": session,
             "name": "web",
             "rule": rule,
             "path": "agents",

@@ -80,6 +80,17 @@ def credentials(
     return _offered(find, incomplete)
 
 
+def sessions(
+    context: click.Context, _option: click.Parameter, incomplete: str
+) -> "list[CompletionItem[str]]":
+    """Ids of sessions."""
+    rows = _ask(context, "/v1/sessions", {"limit": PAGE})
+    return _offered(
+        lambda: [(each["id"], f"{each['owner']['display_name']} {each['address']}") for each in rows()],
+        incomplete,
+    )
+
+
 def roles(context: click.Context, _option: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
     """Roles: those that are built in, and the organization's own."""
     from ostiary.core.permission import BUILT_IN_ROLES

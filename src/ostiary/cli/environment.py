@@ -26,7 +26,7 @@ NAMES: Final = (
 _RENEW: Final = {
     API_KEY: f"Set {API_KEY} to a valid key (or {API_KEY}_FILE to a file that holds it).",
     TOKEN: "Tokens expire: `ostiary oauth-token generate` gets another.",
-    KEY_FILE: "Is it in force, and of this service? `ostiary key-file generate` makes another.",
+    KEY_FILE: "Is it in force, is it of this service, and is the clock of this machine right?",
     CLIENT_ID: f"Set {CLIENT_ID} and {CLIENT_SECRET} to a client's: `ostiary client-secret generate` makes another.",
 }
 

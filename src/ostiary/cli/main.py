@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "oauth-token": ("tokens", "Trade a credential for an access token."),
     "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
+    "session": ("sessions", "List and revoke what a login with a key file began."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "usage": ("usage", "How often credentials were accepted and refused."),
@@ -150,7 +151,7 @@ def run(arguments: list[str]) -> int:
         return _failed(
             2,
             "A secret stands on the command line, where every process of this machine can read it.",
-            "Put it into OSTIARY_API_KEY or a file, or hand it over on standard input. Then revoke that one.",
+            "Put it into OSTIARY_API_KEY, OSTIARY_TOKEN or a file, or hand it over on standard input. Then revoke that one.",
         )
     called = Invocation()
     if os.environ.get("_OSTIARY_COMPLETE"):
@@ -299,7 +300,8 @@ _OAUTH: Final = {
 _OF_THE_CREDENTIAL: Final = ("invalid_client", "invalid_grant", "unauthorized_client")
 
 _LISTED: Final = (
-    "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "access-rule",
+    "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",
+    "access-rule",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ostiary.cli import profile
 from ostiary.cli.terminal import MisusedError
-from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, is_safe
+from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, is_safe, same_address
 from ostiary.core.secret import Secret
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
@@ -20,7 +20,6 @@ KEY_FILE: Final = "OSTIARY_KEY_FILE"
 ASSERTION_SECONDS: Final = 300
 
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693's name
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,10 @@ def trade(
             fields.append(("assertion", assertion(url, proof)))
     client = Client(url, timeout=timeout)
     answer = client.form(TOKEN_PATH, [("grant_type", grant), *fields], basic)
-    if not isinstance(answer, dict) or not profile.is_credential(str(answer.get("access_token") or "")):
+    token = answer.get("access_token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not profile.is_credential(token):
         raise NotOstiaryError(f"{url} answers, but not as an Ostiary service does.")
-    return answer
+    return dict(answer)
 
 
 def read_key_file(name: str) -> KeyFile:
@@ -111,18 +111,12 @@ def assertion(url: str, file: KeyFile) -> str:
     """A JWT for the token endpoint of the service at `url`, good for five minutes and once (RFC 7523 §2.1)."""
     if not is_safe(file.token_uri):
         raise MisusedError(f"{KEY_FILE}: token_uri is neither https nor on this machine.")
-    if _place(file.token_uri) != _place(url.rstrip("/") + TOKEN_PATH):
+    if not same_address(file.token_uri, url.rstrip("/") + TOKEN_PATH):
         raise MisusedError(
             f"{KEY_FILE}: token_uri is that of another service than {url}.\n"
             "Set OSTIARY_URL to the service that made the key file."
         )
     try:
-        from cryptography.hazmat.primitives.serialization import (
-            Encoding,
-            PublicFormat,
-            load_pem_private_key,
-        )
-
         from ostiary.core import jws
     except ImportError:
         raise MisusedError(f"{KEY_FILE} needs more libraries: pip install 'ostiary[server]'") from None
@@ -135,22 +129,7 @@ def assertion(url: str, file: KeyFile) -> str:
         "jti": secrets.token_urlsafe(16),
     }
     try:
-        pem = file.private_key.reveal().encode()
-        public = load_pem_private_key(pem, None).public_key()
-        algorithm = jws.algorithm_of(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-        return jws.sign(jws.private_key(algorithm, pem), algorithm, file.key_id, "JWT", claims)
-    except Exception:  # of several libraries; their words may repeat the key
+        algorithm, key = jws.any_private_key(file.private_key.reveal().encode())
+        return jws.sign(key, algorithm, file.key_id, "JWT", claims)
+    except ValueError:
         raise MisusedError(f"{KEY_FILE}: private_key is no key that signs here.") from None
-
-
-def _place(url: str) -> tuple[str, str, int | None, str]:
-    """Which address a URL is. All names of this machine are one."""
-    import httpx2
-
-    try:
-        parts = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        return "", "", None, ""
-    host = "localhost" if parts.host in _LOOPBACK else parts.host
-    default = 443 if parts.scheme == "https" else 80
-    return parts.scheme, host, parts.port or default, str(parts.raw_path)

@@ -247,3 +247,23 @@ def is_safe(url: str) -> bool:
         return parse_address(host).is_loopback
     except ValueError:
         return False
+
+
+def same_address(left: str, right: str) -> bool:
+    """Whether two URLs are one address, where all names of this machine are one. In doubt not."""
+    import httpx2
+
+    try:
+        found = [httpx2.URL(left), httpx2.URL(right)]
+    except httpx2.InvalidURL:
+        return False
+    places = {
+        (
+            each.scheme,
+            "localhost" if each.host in ("localhost", "127.0.0.1", "::1") else each.host,
+            each.port or (443 if each.scheme == "https" else 80),
+            each.raw_path,
+        )
+        for each in found
+    }
+    return len(places) == 1 and all(each.host and not each.userinfo for each in found)

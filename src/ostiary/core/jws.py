@@ -16,7 +16,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_private_key,
+)
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwa import JWSAlgModel
@@ -116,6 +121,16 @@ def sign(key: PrivateKey, algorithm: Algorithm, key_id: str, kind: str, claims: 
 def private_key(algorithm: Algorithm, pem: bytes) -> PrivateKey:
     """A private key (PKCS#8, PEM) to sign with."""
     return _KEYS[algorithm].import_key(pem)
+
+
+def any_private_key(pem: bytes) -> tuple[Algorithm, PrivateKey]:
+    """A private key (PKCS#8, PEM) whose kind says how it signs. ValueError, without any of its text, for others."""
+    try:
+        public = load_pem_private_key(pem, None).public_key()
+        algorithm = algorithm_of(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        return algorithm, private_key(algorithm, pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm, JoseError):
+        raise ValueError("is no private key that is taken") from None
 
 
 def public_jwk(algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The only wiring: puts store, cache, hot path and routes together."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import anyio.to_thread
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from ostiary.core.problem import Problem, internal, invalid_fields
 from ostiary.http import openapi
@@ -33,14 +34,15 @@ from ostiary.http.api import (
     usage,
 )
 from ostiary.http.api.route import Wiring, answer, field_error, problem_response
-from ostiary.http.door import Door
+from ostiary.http.door import Application, Door
 from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
-from ostiary.http.oauth import endpoints, metadata
+from ostiary.http.oauth import metadata
+from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.rates import Rates
@@ -112,6 +114,12 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
+    asked = {
+        path: _Plain(path, endpoint, methods=["POST"])
+        for path, endpoint in endpoints(
+            TokenEndpoint(hot, journal, store.entropy), Revocation(hot, store)
+        ).items()
+    }
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -126,16 +134,11 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
             _Plain(path, handler, methods=["GET"])
             for path, handler in metadata.routes(settings.public_url, facts, store.clock).items()
         ),
-        *(
-            _Plain(path, handler, methods=["POST"])
-            for path, handler in endpoints.routes(
-                TokenEndpoint(hot, journal, store.entropy), Revocation(hot, store)
-            ).items()
-        ),
+        *asked.values(),
         *manual.ROUTES,
     )
     door = Door(
-        app,
+        _First(asked, app),
         hot,
         store.clock,
         store.entropy,
@@ -143,6 +146,25 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         https=settings.public_url.startswith("https:"),
     )
     return Built(door, rounds, facts, metrics, journal)
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """An application before which some routes are looked up by their whole path.
+
+    Whoever issues tokens is asked often, and to try the routes of the API one by one takes longer than to sign.
+    """
+
+    routes: Mapping[str, Route]
+    otherwise: Application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self.routes.get(scope["path"]) if scope.get("method") == "POST" else None
+        if route is None:
+            await self.otherwise(scope, receive, send)
+        else:
+            scope["route"] = route
+            await route.handle(scope, receive, send)
 
 
 class _Plain(Route):

@@ -56,7 +56,7 @@ class Journal:
         self._store = store
         self._waiting: list[tuple[Entry, Waiter]] = []
         self._changed = threading.Condition()
-        self._ended = False
+        self._ripe = self._asked = self._ended = False
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
 
     def start(self) -> None:
@@ -75,14 +75,21 @@ class Journal:
 
         Raises a Problem (audit-unavailable, unavailable, storage-full) where it may not have been written.
         """
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         self._put(entry, future)
+        if not self._asked:
+            # What one pass of the loop records goes together, be the disk ever so fast: a transaction costs as much
+            # processor time as issuing several tokens.
+            self._asked = True
+            loop.call_soon(self._ripen)
         return future
 
     def record_now(self, entry: Entry) -> bool:
         """The same for a thread, which waits."""
         future: Future[bool] = Future()
         self._put(entry, future)
+        self._ripen()
         return future.result()
 
     def _put(self, entry: Entry, waiter: Waiter) -> None:
@@ -91,16 +98,23 @@ class Journal:
                 why = "the service stops" if self._ended else "too much waits for the audit log"
                 raise Problem("unavailable", "The database is busy; try again.", reason=why)
             self._waiting.append((entry, waiter))
+
+    def _ripen(self) -> None:
+        """What waits may be written."""
+        with self._changed:
+            self._ripe, self._asked = True, False
             self._changed.notify()
 
     def _write_all(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._ended:
+                while not self._ripe and not self._ended:
                     self._changed.wait()
-                taken, self._waiting = self._waiting, []
+                taken, self._waiting, self._ripe = self._waiting, [], False
+                if not taken and self._ended:
+                    return
             if not taken:
-                return
+                continue
             answers = self._answers([entry for entry, _ in taken])
             _resolve([(waiter, answer) for (_, waiter), answer in zip(taken, answers, strict=True)])
 

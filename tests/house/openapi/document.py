@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from ostiary.core.problem import CODES, Problem
 from ostiary.http import messages
-from ostiary.http.api.route import BodyOf, Listing
+from ostiary.http.api.route import BodyOf, Listing, _anyone, _caller
 from ostiary.http.app import ROUTERS
 from tests.house.openapi import words
 from tests.house.openapi.examples import Asked, Example, Studio, studio
@@ -97,22 +97,27 @@ def _of_route(route: APIRoute, schemas: "_Schemas", house: Studio) -> Json:
         {"$ref": f"#/components/parameters/{name}"} if name in SHARED else _query_parameter(name, field)
         for name, field in sorted(query, key=lambda each: each[0] in SHARED)
     ]
-    if method == "post":
+    public = _is_public(route.dependant)
+    if method == "post" and not public:
         parameters.append({"$ref": "#/components/parameters/Idempotency-Key"})
     if example.takes_if_match:
         parameters.append({"$ref": "#/components/parameters/If-Match"})
-    problems = {400, 401, 403, 422, 503, 507}
+    problems = {400, 401, 422, 503, 507} | (set() if public else {403})
     problems |= {404} if "organization" in names or "{" in route.path_format else set()
     problems |= {412} if example.takes_if_match else set()
     problems |= {413, 415} if body else set()
-    responses: Json = {str(status): _success(told, schemas, example, method)}
+    responses: Json = {str(status): _success(told, schemas, example, "" if public else method)}
     for number in sorted(problems):
         responses[str(number)] = _problem(number)
     for declared, response in route.responses.items():
         responses[str(declared)] = _problem_response(int(declared), response["description"], None)
-    return _operation(
-        str(route.tags[0]), route.name, route.description, parameters, body, schemas, example
-    ) | {"responses": dict(sorted(responses.items()))}
+    found = _operation(str(route.tags[0]), route.name, route.description, parameters, body, schemas, example)
+    return found | ({"security": []} if public else {}) | {"responses": dict(sorted(responses.items()))}
+
+
+def _is_public(dependant: Dependant) -> bool:
+    """Whether nobody is asked who calls."""
+    return dependant.call not in (_caller, _anyone) and all(map(_is_public, dependant.dependencies))
 
 
 def _of_hot(hot: Json, schemas: "_Schemas", house: Studio) -> Json:

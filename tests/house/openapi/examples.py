@@ -14,13 +14,23 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
 from ostiary.core.instant import DAY, HOUR, MINUTE
-from ostiary.core.secret import looks_like_secret
+from ostiary.core.key_file import KeyPair
+from ostiary.core.secret import Secret, looks_like_secret
 from ostiary.services import authorization, credentials, imports, members, projects, roles, rotation
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import ChangeNumber
+from tests import signers
 from tests.cast import Answer, Clock, Entropy, Front, House, migrated, move_in
 
 RULE: Final = {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
@@ -130,7 +140,7 @@ def _shortened(value: Any, name: str = "") -> Any:
         return {inner: _shortened(each, inner) for inner, each in value.items()}
     if isinstance(value, list):
         return [_shortened(each) for each in value]
-    if isinstance(value, str) and (name == "secret" or looks_like_secret(value)):
+    if isinstance(value, str) and (name in ("secret", "token") or looks_like_secret(value)):
         return f"{value[:11]}…"
     return value
 
@@ -150,7 +160,12 @@ def _furnish(house: House) -> dict[str, str]:
     invited = house.store.write(members.invite, house.alice, "erin@acme.example", [RoleSpec("viewer")])
     house.store.write(authorization.put_rule, house.alice, "agents", RULE)
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
+    file = house.key(bot, kind="key_file", name="partner login", key_pair=_pair())
+    session = house.session(file, "shop")
     house.clock.advance(HOUR)
+    login = signers.login(
+        file.secret.reveal(), file.listed.credential.access_id, house.clock.now + HOUR, jti="1"
+    )
     assert house.bob.actor.id is not None
     assert role.id is not None
     return {
@@ -163,11 +178,21 @@ def _furnish(house: House) -> dict[str, str]:
         "account": bot.account.id,
         "credential": key.listed.credential.id,
         "secret": key.secret.reveal(),
+        "session": session.listed.session.id,
+        "login": login,
         "prefix": "sk_live_",
         "name": "agents",
         "rule": "agents",
         "path": "v1/agents/agent_1",
     }
+
+
+def _pair() -> KeyPair:
+    """A key file's key that is the same in every document."""
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return KeyPair(Secret(pem.decode()), public)
 
 
 def nothing(_front: Front, _names: dict[str, str]) -> None:

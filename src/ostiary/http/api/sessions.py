@@ -168,8 +168,8 @@ def create_session(
     """Log in with a key file.
 
     Begins a session, which lasts 30 days if the policy `session_lifetime` does not say otherwise, and never longer than
-    the key file. It may do what the key file may do, and ends with it. The answer carries it as a cookie as well. No
-    credential is presented, and every failure is the same 401.
+    the key file. It may do what the key file may do, and ends with it. The answer carries it as a cookie as well. It
+    needs no scope and no credential, and every failure is the same 401.
     """
     return _begin(request, body, 201)
 
@@ -196,7 +196,7 @@ def whoami(request: Request, caller: AnyoneOf) -> Answer[WhoamiJson]:
 def list_sessions(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[SessionJson]]:
     """List the sessions that may act, newest first.
 
-    Needs `read:sessions`; without it one's own are listed.
+    With `read:sessions` those of the organization, without it one's own.
     """
     found = wiring(request).store.read(sessions.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, session_json, lambda each: each.session.id)

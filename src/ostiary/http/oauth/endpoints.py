@@ -1,9 +1,9 @@
-"""The addresses of OAuth that are not hot, as the application's routes: the token endpoint and revocation."""
+"""The addresses of OAuth that are not hot, as applications of their own: the token endpoint and revocation."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ostiary.core.access_token import ALIAS
 from ostiary.http import messages
@@ -12,31 +12,35 @@ from ostiary.http.oauth import token
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 
-Handler = Callable[[Request], Awaitable[Response]]
 REVOCATION: tuple[str, ...] = ("/oauth/token/revoke", "/oauth/revoke")
 
 
-def routes(tokens: TokenEndpoint, revocation: Revocation) -> dict[str, Handler]:
-    """What stands at each address, to be answered to POST."""
-    found = {token.PATH: _asking(tokens.answer, ""), token.ALIAS_PATH: _asking(tokens.answer, ALIAS)}
-    return found | {path: _asking(revocation.answer, "") for path in REVOCATION}
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers POST at one address. The door has read the whole body."""
 
+    answer: Callable[[token.Request], Awaitable[bytes]]
+    path: str
+    """What the issuer of that address has behind ours."""
 
-def _asking(answer: Callable[[token.Request], Awaitable[bytes]], path: str) -> Handler:
-    async def endpoint(request: Request) -> Response:
-        scope = request.scope
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, state = scope["headers"], scope["state"]
+        body: bytes = (await receive())["body"]
         asked = token.Request(
-            scope["headers"],
+            headers,
             scope["query_string"],
-            await request.body(),
-            scope["state"]["origin"],
-            path,
-            scope["state"]["request_id"],
-            printable(messages.header(scope["headers"], b"user-agent") or b""),
+            body,
+            state["origin"],
+            self.path,
+            state["request_id"],
+            printable(messages.header(headers, b"user-agent") or b""),
         )
-        status, fields, body = messages.unwire(await answer(asked))
-        response = Response(body, status)
-        response.raw_headers = fields
-        return response
+        status, fields, told = messages.unwire(await self.answer(asked))
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": told})
 
-    return endpoint
+
+def endpoints(tokens: TokenEndpoint, revocation: Revocation) -> dict[str, Endpoint]:
+    """What stands at each address."""
+    found = {token.PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
+    return found | {path: Endpoint(revocation.answer, "") for path in REVOCATION}

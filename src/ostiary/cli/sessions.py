@@ -1,0 +1,57 @@
+"""`ostiary session …`"""
+
+import click
+
+from ostiary.cli import completion
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    ago,
+    json_option,
+    printable,
+    segment,
+    show_json,
+    show_list,
+    with_client,
+)
+from ostiary.client.api import Client
+
+
+@click.group("session", cls=Group)
+def session_command() -> None:
+    """List and revoke sessions: what a login began."""
+
+
+@session_command.command("list")
+@json_option
+@with_client
+def list_sessions(api: Client, as_json: bool) -> None:
+    """List the sessions that may act, newest first: your own, or with read:sessions the organization's."""
+    show_list(
+        list(api.pages("/v1/sessions")),
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("KIND", lambda each: each["kind"].replace("_", "-"), whole=True, spare=3),
+            Column("OWNER", lambda each: each["owner"]["display_name"]),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+            Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True),
+            Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=1),
+            Column("ADDRESS", lambda each: each["address"] or "", whole=True),
+        ],
+        "No sessions.",
+    )
+
+
+@session_command.command()
+@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions)
+@json_option
+@with_client
+def revoke(api: Client, sessions: tuple[str, ...], as_json: bool) -> None:
+    """End sessions at once and for good. SESSION is the id that `list` shows; to end one again changes nothing."""
+    for session in sessions:
+        api.request("DELETE", f"/v1/sessions/{segment(session)}")
+        if not as_json:
+            click.echo(f"{printable(session)} is revoked.")
+    if as_json:
+        show_json({"revoked": list(sessions)})

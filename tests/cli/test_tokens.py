@@ -1,0 +1,570 @@
+"""§3, §5: `ostiary oauth-token` and `ostiary token`, and the credentials that are traded before a command asks."""
+
+import base64
+import json
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from ostiary.cli.main import run
+from tests.cli.edge import Stranger, on_terminal
+from tests.servers import Ostiary, free_port, run_command
+
+pytestmark = pytest.mark.full
+
+JSON = "application/json"
+OPERATOR = {"OSTIARY_API_KEY": "the operator key"}
+EMPTY = (200, JSON, b'{"data":[],"next_cursor":null}')
+TRADED = (
+    200,
+    JSON,
+    b'{"access_token":"eyJh.eyJz.c2ln","token_type":"Bearer","expires_in":60,"scope":"api"}',
+)
+
+
+CLIENT = {"OSTIARY_CLIENT_ID": "ostiary-sa-x", "OSTIARY_CLIENT_SECRET": "secret_x"}
+NO_MORE = b'{"access_token":"t"}'
+"""An answer that does not say for how long, nor for what."""
+
+
+@pytest.fixture
+def client(service: Ostiary, robo: dict[str, Any]) -> dict[str, str]:
+    """Robo as a client: what a job's environment holds."""
+    done = service.command("client-secret", "generate", "--service-account", robo["id"], "--format", "env")
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+@pytest.fixture(params=["RS256", "EdDSA"])
+def key_file(service: Ostiary, robo: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    out = tmp_path / "robo.json"
+    options = ["--service-account", robo["id"], "--out", str(out), "--algorithm", request.param]
+    service.command("key-file", "generate", *options)
+    return out
+
+
+def _as(
+    service: Ostiary,
+    environment: dict[str, str],
+    *arguments: str,
+    code: int = 0,
+    stdin: str | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with this in its environment, beside the URL."""
+    named = {"OSTIARY_URL": service.url} | environment
+    if environment == OPERATOR:
+        named["OSTIARY_API_KEY"] = service.key
+    return run_command(*arguments, code=code, stdin=stdin, environment=named)
+
+
+def _claims(token: str) -> dict[str, Any]:
+    part = token.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return found
+
+
+def _whose(service: Ostiary, **environment: str) -> str:
+    done = _as(service, environment, "whoami", "--json")
+    return str(json.loads(done.stdout)["principal"]["id"])
+
+
+# oauth-token generate
+
+
+@pytest.mark.promise("P7")
+def test_the_documents_line_prints_a_token_alone(service: Ostiary) -> None:
+    """§3, P7 break: the fifth document's example prints more than the token, or a token that may do more."""
+    done = service.command("oauth-token", "generate", "--scope", "read:plugins", "--scope", "write:agents")
+    token = done.stdout.strip()
+    assert done.stdout == f"{token}\n"
+    assert _claims(token)["scope"] == "read:plugins write:agents"
+    assert token.rpartition(".")[2] not in done.stderr
+    assert service.key not in done.stderr
+    held = json.loads(_as(service, {"OSTIARY_TOKEN": token}, "whoami", "--json").stdout)["scopes"]
+    assert sorted(held) == ["read:plugins", "write:agents"]
+    refused = _as(service, {"OSTIARY_TOKEN": token}, "service-account", "list", code=4)
+    assert "Insufficient Permissions" in refused.stderr
+
+
+def test_each_format_has_the_token(service: Ostiary, client: dict[str, str]) -> None:
+    """§3 breaks: a script finds no token, or not when it ends, in what it asked for."""
+    env = _as(service, client, "oauth-token", "generate", "--format", "env").stdout
+    assert env.startswith("OSTIARY_TOKEN=eyJ")
+    before = datetime.now(UTC)
+    for options in (["--json"], ["--format", "json"]):
+        found = json.loads(_as(service, client, "oauth-token", "generate", *options).stdout)
+        assert (found["token_type"], found["scope"], found["expires_in"]) == ("Bearer", "api", 86400)
+        ends = datetime.fromisoformat(found["expires_at"])
+        assert (ends - before).days in (0, 1)
+        assert abs(ends.timestamp() - _claims(found["access_token"])["exp"]) < 60
+
+
+def test_a_client_gets_a_token_of_its_own(
+    service: Ostiary, robo: dict[str, Any], client: dict[str, str], tmp_path: Path
+) -> None:
+    """§5 breaks: OSTIARY_CLIENT_ID with its secret, or the file of it, is not the client that asks."""
+    token = _as(service, client, "oauth-token", "generate").stdout.strip()
+    assert (_claims(token)["sub"], _claims(token)["client_id"]) == (robo["id"], robo["client_id"])
+    (tmp_path / "secret").write_text(client.pop("OSTIARY_CLIENT_SECRET") + "\n")
+    client["OSTIARY_CLIENT_SECRET_FILE"] = str(tmp_path / "secret")
+    assert _whose(service, **client) == robo["id"]
+
+
+def test_a_key_file_gets_a_token_of_its_own(service: Ostiary, robo: dict[str, Any], key_file: Path) -> None:
+    """§5, §6 break: what the key file signs here, by either algorithm, is not taken by the service."""
+    named = {"OSTIARY_KEY_FILE": str(key_file)}
+    token = _as(service, named, "oauth-token", "generate", "--scope", "read:agents").stdout.strip()
+    assert (_claims(token)["sub"], _claims(token)["scope"]) == (robo["id"], "read:agents")
+    # Each assertion is good once: the next command signs another.
+    assert [_whose(service, **named) for _ in range(2)] == [robo["id"]] * 2
+
+
+def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
+    """§3 breaks: `--resource` binds a token to nothing, or to what nobody knows."""
+    service.command(
+        "access-rule", "put", "tokens", "-", stdin='{"match":[],"audience":"https://agents.acme.test"}'
+    )
+    resource = ["--resource", "https://agents.acme.test"]
+    token = service.command("oauth-token", "generate", *resource).stdout.strip()
+    assert _claims(token)["aud"] == "https://agents.acme.test"
+    _as(service, {"OSTIARY_TOKEN": token}, "whoami", code=4)
+    refused = service.command("oauth-token", "generate", "--resource", "https://nobody.test", code=2)
+    assert "audience of an access rule" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "options, environment, code, said",
+    [
+        (["--scope", "no:such"], OPERATOR, 4, "`ostiary whoami` shows"),
+        (["--scope", ""], OPERATOR, 4, "The scope is empty."),
+        ([], {"OSTIARY_API_KEY": "ak-nobody"}, 4, "Set OSTIARY_API_KEY to a valid key"),
+        ([], {"OSTIARY_TOKEN": "eyJh.eyJz.c2ln"}, 4, "`ostiary oauth-token generate` gets another"),
+        (
+            [],
+            {"OSTIARY_CLIENT_ID": "ostiary-sa-x", "OSTIARY_CLIENT_SECRET": "secret_x"},
+            4,
+            "Set OSTIARY_CLIENT_ID and OSTIARY_CLIENT_SECRET",
+        ),
+        ([], {}, 2, "No credential"),
+    ],
+    ids=["scope", "empty scope", "key", "token", "client", "nothing"],
+)
+def test_a_refusal_says_what_to_do_next(
+    service: Ostiary, options: list[str], environment: dict[str, str], code: int, said: str
+) -> None:
+    """§2 breaks: a refusal of the token endpoint gets another exit code, or leaves its user without the next step."""
+    done = _as(service, environment, "oauth-token", "generate", *options, code=code)
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_service_no_token() -> None:
+    """§2 breaks: a service that is down is not exit 3 where a token is asked for first."""
+    environment = {
+        "OSTIARY_URL": f"http://localhost:{free_port()}",
+        "OSTIARY_CLIENT_ID": "ostiary-sa-x",
+        "OSTIARY_CLIENT_SECRET": "secret_x",
+    }
+    for command in (["whoami"], ["oauth-token", "generate"], ["token", "revoke", "eyJh.eyJz.c2ln"]):
+        assert "Is `ostiary serve` running" in run_command(*command, code=3, environment=environment).stderr
+
+
+# What is traded before a command asks
+
+
+def test_a_command_fetches_one_token_and_carries_it(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§3, §5 break: a client's secret goes further than the token endpoint, or a token is fetched for every request."""
+    stranger.says(TRADED, (200, JSON, b'{"data":[],"next_cursor":"x"}'), EMPTY)
+    for name, value in (("URL", stranger.url), ("CLIENT_ID", "ostiary-sa-x"), ("CLIENT_SECRET", "secret_%+")):
+        monkeypatch.setenv(f"OSTIARY_{name}", value)
+    assert run(["credential", "list"]) == 0
+    (line, headers), *rest = stranger.asked
+    assert line == "POST /oauth/token HTTP/1.1"
+    assert headers["content-type"] == "application/x-www-form-urlencoded"
+    assert base64.b64decode(headers["authorization"].removeprefix("Basic ")) == b"ostiary-sa-x:secret_%25%2B"
+    assert parse_qsl(stranger.bodies[0].decode()) == [("grant_type", "client_credentials")]
+    assert [each["authorization"] for _, each in rest] == ["Bearer eyJh.eyJz.c2ln"] * 2
+
+
+def test_a_key_is_exchanged_in_the_body_alone(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """§5 breaks: what is traded stands in a header or a query too, or several scopes are several parameters."""
+    stranger.says(TRADED)
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    monkeypatch.setenv("OSTIARY_API_KEY", "ak-robo")
+    options = ["--scope", "a:b", "--scope", "c:d", "--resource", "https://x", "--resource", "https://y"]
+    assert run(["oauth-token", "generate", *options]) == 0
+    [(line, headers)] = stranger.asked
+    assert (line, headers.get("authorization")) == ("POST /oauth/token HTTP/1.1", None)
+    assert parse_qsl(stranger.bodies[0].decode()) == [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("resource", "https://x"),
+        ("resource", "https://y"),
+        ("scope", "a:b c:d"),
+        ("subject_token", "ak-robo"),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b'{"access_token":7}',
+        b'{"access_token":""}',
+        b'{"access_token":"a b"}',
+        b'{"access_token":"t"}',
+    ],
+)
+def test_an_answer_without_a_token_is_no_answer(
+    answer: bytes,
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """§2 breaks: another program's answer is printed as a token, or ends in a traceback."""
+    stranger.says((200, JSON, answer))
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    for name, value in CLIENT.items():
+        monkeypatch.setenv(name, value)
+    # The second would carry whatever the answer holds.
+    for command in (["oauth-token", "generate"], ["whoami"])[: 1 if answer == NO_MORE else 2]:
+        assert run(command) == 1
+        shown = capsys.readouterr()
+        assert (shown.out, "Is OSTIARY_URL right?" in shown.err) == ("", True)
+    assert {line.split()[1] for line, _ in stranger.asked} == {"/oauth/token"}
+
+
+@pytest.mark.parametrize(
+    "environment, said",
+    [
+        ({"OSTIARY_API_KEY": "ak-x", "OSTIARY_TOKEN": "t"}, ["OSTIARY_API_KEY", "OSTIARY_TOKEN"]),
+        ({"OSTIARY_TOKEN": "t", "OSTIARY_KEY_FILE": "x"}, ["OSTIARY_TOKEN", "OSTIARY_KEY_FILE"]),
+        (CLIENT | {"OSTIARY_KEY_FILE": "x"}, ["OSTIARY_KEY_FILE", "OSTIARY_CLIENT_ID"]),
+        (CLIENT | {"OSTIARY_API_KEY_FILE": "x"}, ["OSTIARY_API_KEY_FILE", "OSTIARY_CLIENT_ID"]),
+        (
+            CLIENT | {"OSTIARY_CLIENT_SECRET_FILE": "x"},
+            ["OSTIARY_CLIENT_SECRET", "OSTIARY_CLIENT_SECRET_FILE"],
+        ),
+        ({"OSTIARY_CLIENT_ID": "c"}, ["OSTIARY_CLIENT_ID", "not OSTIARY_CLIENT_SECRET"]),
+        ({"OSTIARY_CLIENT_SECRET": "s"}, ["OSTIARY_CLIENT_SECRET", "not OSTIARY_CLIENT_ID"]),
+        ({"OSTIARY_CLIENT_ID": "a b", "OSTIARY_CLIENT_SECRET": "s"}, ["OSTIARY_CLIENT_ID is no credential"]),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_of_two_credentials_none_is_chosen(
+    environment: dict[str, str],
+    said: list[str],
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """§3.9 breaks: a command acts as somebody whom its user did not mean, or an error does not name both."""
+    stranger.says(EMPTY)
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(["credential", "list"]) == 2
+    shown = capsys.readouterr().err
+    assert [each for each in said if each not in shown] == []
+    assert stranger.asked == []
+
+
+def test_a_context_may_hold_a_client(
+    stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """§6 breaks: the configuration that comes with a client secret is none that this command line can use."""
+    text = (
+        f'defaultContext = "robo"\n[contexts.robo]\nclientId = "ostiary-sa-x"\nclientSecret = "secret_x"\n'
+        f'organization = "acme"\nproject = "*"\nurl = "{stranger.url}"\noktaAuthServer = "ostiary"\n'
+    )
+    config.write_text(text)
+    config.chmod(0o600)
+    stranger.says(TRADED, EMPTY)
+    assert run(["credential", "list"]) == 0
+    assert [line.split()[1] for line, _ in stranger.asked] == [
+        "/oauth/token",
+        "/v1/credentials?limit=200&organization=acme",
+    ]
+    assert run(["context", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "client ostiary-sa-x" in shown
+    assert "secret_x" not in shown
+    # A key beside it is sent as it is: the client is another program's, then.
+    config.write_text(f'{text}apiKey = "ak-x"\n')
+    stranger.says(EMPTY)
+    assert run(["credential", "list"]) == 0
+    assert stranger.asked[-1][1]["authorization"] == "Bearer ak-x"
+    config.write_text(text.replace("clientId", "clientid"))
+    assert run(["credential", "list"]) == 2
+    assert "contexts.robo.clientId is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["whoami"], ["oauth-token", "generate"]], ids=" ".join)
+@pytest.mark.parametrize("variable", ["OSTIARY_CLIENT_SECRET", "OSTIARY_API_KEY", "OSTIARY_TOKEN"])
+def test_nothing_is_traded_in_clear(
+    command: list[str],
+    variable: str,
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Rule 22 breaks: a secret or a token goes over http to another machine."""
+    _in_clear(stranger, monkeypatch)
+    monkeypatch.setenv(variable, "secret_x")
+    if variable == "OSTIARY_CLIENT_SECRET":
+        monkeypatch.setenv("OSTIARY_CLIENT_ID", "ostiary-sa-x")
+    assert run(command) == 2
+    assert "https://" in capsys.readouterr().err
+    assert stranger.asked == []
+
+
+@pytest.mark.parametrize("command", [["revoke", "eyJh.eyJz.c2ln"], ["introspect"]], ids=lambda c: c[0])
+def test_a_token_that_is_asked_about_goes_nowhere_in_clear(
+    command: list[str],
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Rule 22 breaks: a token in a body goes over http to another machine, because no credential goes with it."""
+    _in_clear(stranger, monkeypatch)
+    monkeypatch.setenv("OSTIARY_TOKEN", "eyJh.eyJz.c2ln")
+    assert run(["token", *command]) == 2
+    assert "https://" in capsys.readouterr().err
+    assert stranger.asked == []
+
+
+def _in_clear(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger.says(TRADED)
+    monkeypatch.setenv("HTTP_PROXY", stranger.url)  # whatever is sent over http ends there
+    monkeypatch.setenv("OSTIARY_URL", "http://keys.example")
+
+
+# Key files
+
+PEM = "-----BEGIN PRIVATE KEY-----\nSHVudGVyMkh1bnRlcjI=\n-----END PRIVATE KEY-----\n"
+CURVE = PEM.replace(
+    "SHVudGVyMkh1bnRlcjI=",
+    "MC4CAQAwBQYDK2VuBCIEIHcHbQpzGKV9PBbBclGyZkXfTC+H68CZKrF3+6UduSwq",
+)
+"""A key (X25519) that signs nothing."""
+FILE = {
+    "type": "service_account",
+    "key_id": "k" * 32,
+    "client_email": "robo@acme.test",
+    "token_uri": "URL/oauth/token",
+    "private_key": PEM,
+}
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"type": "authorized_user"}, "type is not"),
+        ({"key_id": None}, "key_id is missing"),
+        ({"client_email": 7}, "client_email is missing"),
+        ({"private_key": ""}, "private_key is missing"),
+        ({"private_key": "Hunter2"}, "private_key is no key"),
+        ({}, "private_key is no key"),
+        ({"private_key": CURVE}, "private_key is no key"),
+        ({"token_uri": "https://evil.example/oauth/token"}, "token_uri is that of another service"),
+        ({"token_uri": "http://evil.example/oauth/token"}, "token_uri is neither https nor"),
+        ({"token_uri": "URL/elsewhere/oauth/token"}, "token_uri is that of another service"),
+        ({"token_uri": "URL/oauth/token?x=1"}, "token_uri is that of another service"),
+        ({"token_uri": "https://x:y@127.0.0.1/oauth/token"}, "token_uri is that of another service"),
+        ({"token_uri": "https://["}, "token_uri is that of another service"),
+        ("not json", "type is not"),
+        ("[]", "type is not"),
+        (b"\xff", "is not UTF-8"),
+        (0o640, "can be read by others"),
+        (0o604, "can be read by others"),
+        ("link", "is a symbolic link"),
+        ("directory", "is not a plain file"),
+        ("nowhere", "does not exist"),
+        ("pasted", "OSTIARY_KEY_FILE"),
+    ],
+    ids=str,
+)
+def test_a_wrong_key_file_is_told_by_its_field(
+    change: Any,
+    said: str,
+    stranger: Stranger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """§3.9, P7 break: a key file that others can read is used, an assertion is signed for somebody else's service,
+    or a message repeats the key."""
+    path = tmp_path / "robo.json"
+    stranger.says(TRADED)
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    monkeypatch.setenv("OSTIARY_KEY_FILE", str(path))
+    members = FILE | change if isinstance(change, dict) else FILE
+    text = json.dumps(members).replace("URL", stranger.url)
+    if isinstance(change, bytes):
+        path.write_bytes(change)
+    elif change in ("not json", "[]"):
+        path.write_text(change)
+    elif change == "link":
+        (tmp_path / "real").write_text(text)
+        (tmp_path / "real").chmod(0o600)
+        path.symlink_to(tmp_path / "real")
+    elif change == "directory":
+        path.mkdir(mode=0o700)
+    elif change == "pasted":
+        monkeypatch.setenv("OSTIARY_KEY_FILE", text)
+    elif change != "nowhere":
+        path.write_text(text)
+    if path.is_file() and not path.is_symlink():
+        path.chmod(change if isinstance(change, int) else 0o600)
+    assert run(["whoami"]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "OSTIARY_KEY_FILE" in shown
+    assert "unter" not in shown
+    assert "evil" not in shown
+    assert PEM.splitlines()[1] not in shown
+    assert stranger.asked == []
+
+
+def test_an_assertion_says_no_more_than_it_must(service: Ostiary, key_file: Path) -> None:
+    """§5 breaks: what a key file signs here lives longer than five minutes, is good twice, or is good elsewhere."""
+    from ostiary.cli.proving import assertion, read_key_file
+
+    file = read_key_file(str(key_file))
+    first, second = (_claims(assertion(service.url, file)) for _ in range(2))
+    assert set(first) == {"iss", "aud", "iat", "exp", "jti"}
+    assert first["exp"] - first["iat"] == 300
+    assert first["aud"] == json.loads(key_file.read_text())["token_uri"]
+    assert len(first["jti"]) >= 16
+    assert first["jti"] != second["jti"]
+
+
+# token revoke, token introspect
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("way", ["argument", "stdin", "before", "after"])
+def test_a_token_is_revoked_by_whoever_has_it(service: Ostiary, way: str) -> None:
+    """§3, §3.9 break: the fifth document's `token revoke` needs more than the token, repeats it, or ends nothing."""
+    token = service.command("oauth-token", "generate").stdout.strip()
+    elsewhere = ["--organization", "acme"]
+    before = elsewhere if way == "before" else []
+    after = elsewhere if way == "after" else []
+    shown = "-" if way == "stdin" else token
+    options = [*before, "token", "revoke", *after, shown]
+    done = _as(service, {}, *options, stdin=f"{token}\n" if way == "stdin" else None)
+    assert (done.stdout, done.stderr) == ("Token revoked.\n", "")
+    refused = _as(service, {"OSTIARY_TOKEN": token}, "whoami", code=4)
+    assert "that of OSTIARY_TOKEN" in refused.stderr
+    again = _as(service, {}, "token", "revoke", "--json", token)
+    assert json.loads(again.stdout) == {"revoked": True}
+    assert _whose(service, OSTIARY_API_KEY=service.key)
+
+
+def test_a_key_is_no_token_to_revoke(service: Ostiary) -> None:
+    """§3 breaks: somebody believes that an API key was ended by `token revoke`."""
+    for options, stdin in (([service.key], None), (["-"], service.key)):
+        done = service.command("token", "revoke", *options, stdin=stdin, code=2)
+        assert "A key or secret is revoked as a credential" in done.stderr
+        assert "`ostiary credential revoke ID` ends it" in done.stderr
+        assert service.key not in done.stderr
+    assert _whose(service, OSTIARY_API_KEY=service.key)
+
+
+@pytest.mark.parametrize("empty", ["", " \n", "two words"])
+def test_nothing_is_no_token(service: Ostiary, empty: str) -> None:
+    """§3.9 breaks: an empty variable or pipe is asked about, or told to be revoked."""
+    for command in (["revoke", "-"], ["introspect", "-"], ["revoke", empty]):
+        done = service.command("token", *command, stdin=empty, code=2)
+        assert "holds no token" in done.stderr
+        assert "two words" not in done.stderr
+
+
+def test_what_a_token_is_worth(service: Ostiary, tmp_path: Path) -> None:
+    """§3, §5 break: `token introspect` does not say what a token may do and until when, or a dead one is exit 0."""
+    token = service.command("oauth-token", "generate", "--scope", "read:agents").stdout.strip()
+    (tmp_path / "token").write_text(token)
+    ways: list[tuple[list[str], str | None, dict[str, str]]] = [
+        (["-"], token, {}),
+        ([], None, {"OSTIARY_TOKEN": token}),
+        ([], None, {"OSTIARY_TOKEN_FILE": str(tmp_path / "token")}),
+    ]
+    for options, stdin, environment in ways:
+        done = _as(service, environment, "token", "introspect", *options, stdin=stdin)
+        lines = dict(line.split(":", 1) for line in done.stdout.splitlines())
+        assert (lines["Active"].strip(), lines["Scope"].strip()) == ("yes", "read:agents")
+        assert "(in 1 hour)" in lines["Expires"] or "minutes)" in lines["Expires"]
+    found = json.loads(service.command("token", "introspect", "-", "--json", stdin=token).stdout)
+    assert found == {"active": True, "scope": "read:agents", "expires_at": _claims(token)["exp"]}
+    service.command("token", "revoke", token)
+    assert service.command("token", "introspect", "-", stdin=token, code=1).stdout == "Active: no\n"
+    dead = service.command("token", "introspect", "-", "--json", stdin=token, code=1)
+    assert json.loads(dead.stdout) == {"active": False}
+    assert "set OSTIARY_TOKEN" in service.command("token", "introspect", code=2).stderr
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "token introspect TOKEN",
+        "api-call POST /oauth/introspect --data {'token':'TOKEN'}",
+        "api-call GET /v1/capabilities?access_token=TOKEN",
+        "token revoke TOKEN TOKEN",
+        "--context TOKEN token revoke TOKEN",
+        "token introspect revoke TOKEN",
+        "whoami token revoke TOKEN",
+    ],
+)
+@pytest.mark.parametrize("kind", ["token", "key"])
+def test_a_token_is_no_argument_elsewhere(
+    command: str, kind: str, stranger: Stranger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """§3.9, P7 break: a token on a command line, where all may read it, is taken as if that were the way."""
+    key = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
+    token = "eyJhbGciOiJF.eyJpc3MiOiJo.c2lnbmF0dXJl" if kind == "token" else key
+    assert run(command.replace("TOKEN", token).split()) == 2
+    shown = capsys.readouterr()
+    assert "A secret stands on the command line" in shown.err
+    assert token not in shown.out + shown.err
+
+
+def test_a_word_that_is_no_token_is_refused_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """§3.9 breaks: `token introspect` takes an argument of another form, or repeats it."""
+    assert run(["token", "introspect", "Hunter2"]) == 2
+    shown = capsys.readouterr().err
+    assert "A token is no argument here" in shown
+    assert "Hunter2" not in shown
+
+
+@pytest.mark.promise("P7")
+def test_a_person_is_asked_for_the_token(service: Ostiary) -> None:
+    """P7 breaks: a token that somebody pastes at a terminal stays on the screen."""
+    token = service.command("oauth-token", "generate").stdout.strip()
+    environment = {"OSTIARY_URL": service.url, "NO_COLOR": "1"}
+    for command, said in ((["introspect"], "Active:  yes"), (["revoke"], "Token revoked.")):
+        code, shown = on_terminal(
+            "token", *command, "-", environment=environment, answer=f"{token}\n", question="(not shown): "
+        )
+        assert code == 0
+        assert said in shown
+        assert token[-20:] not in shown.replace("\n", "")
+
+
+def test_the_log_shows_what_was_traded_and_ended(service: Ostiary, client: dict[str, str]) -> None:
+    """The fifth document's "monitor authentication" breaks: `audit logs --filter auth` does not show tokens."""
+    token = _as(service, client, "oauth-token", "generate").stdout.strip()
+    _as(service, {}, "token", "revoke", token)
+    done = service.command("audit", "logs", "--filter", "auth", "--json")
+    found = [
+        each for each in json.loads(done.stdout) if each["details"].get("token") == _claims(token)["jti"]
+    ]
+    assert [each["action"] for each in found] == ["token.issued", "token.revoked"]
+    assert token.rpartition(".")[2] not in done.stdout
+    assert service.command("audit", "logs", "--filter", "auth").stdout.count("token.revoked") >= 1
