@@ -9,6 +9,7 @@ from ostiary.core.instant import HOUR, SECOND
 from tests.cast import Front
 from tests.machines import (
     ACCESS_TOKEN,
+    BY_ASSERTION,
     EXCHANGE,
     RESOURCE,
     TOKEN,
@@ -80,6 +81,9 @@ def test_2_1_a_client_that_authenticates_is_its_subject(front: Front, robo: Mach
     token_of(post(front, TOKEN, fields, client=robo.client))
     assert said(post(front, TOKEN, fields, client=(robo.client_id, "x"))) == "401 invalid_client"
     assert said(post(front, TOKEN, fields, client=other.client)) == "400 invalid_grant"
+    # An assertion says by itself who its client is.
+    signed = {"client_assertion_type": BY_ASSERTION, "client_assertion": other.assertion("client")}
+    assert said(post(front, TOKEN, fields | signed)) == "400 invalid_grant"
 
 
 def test_2_2_1_the_answer(front: Front, robo: Machine) -> None:
