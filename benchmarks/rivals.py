@@ -115,7 +115,7 @@ def _installed_peer() -> Path:
         npm = node.program("npm")
         home.mkdir(parents=True, exist_ok=True)
         (home / "package.json").write_text('{"private": true}\n')
-        node.run(npm, "install", PEER_PACKAGE, cwd=home)
+        node.run(PEER_PACKAGE, npm, "install", PEER_PACKAGE, cwd=home)
     return home
 
 

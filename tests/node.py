@@ -1,6 +1,7 @@
 """Node and packages of its own registry, for tests and benchmarks that need a program written for it."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -42,7 +43,7 @@ def installed(manifest: Path) -> Path:
     try:
         for each in (manifest, lock):
             shutil.copy(each, made)
-        run(npm, "ci", cwd=made)
+        run(", ".join(json.loads(manifest.read_text())["dependencies"]), npm, "ci", cwd=made)
         try:
             made.rename(home)
         except OSError:
@@ -53,8 +54,8 @@ def installed(manifest: Path) -> Path:
     return home
 
 
-def run(npm: str, *arguments: str, cwd: Path) -> None:
-    """`npm …`, saying nothing. Raises UnavailableError if it fails."""
+def run(what: str, npm: str, *arguments: str, cwd: Path) -> None:
+    """`npm …`, saying nothing. Raises UnavailableError, which names what it was to install, if it fails."""
     path = f"{Path(npm).parent}{os.pathsep}{os.environ['PATH']}"
     try:
         done = subprocess.run(
@@ -66,6 +67,6 @@ def run(npm: str, *arguments: str, cwd: Path) -> None:
             timeout=INSTALL_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise UnavailableError(f"npm {' '.join(arguments)} took longer than {INSTALL_SECONDS} s") from None
+        raise UnavailableError(f"npm took longer than {INSTALL_SECONDS} s to install {what}") from None
     if done.returncode:
-        raise UnavailableError(f"npm {' '.join(arguments)} could not install")
+        raise UnavailableError(f"npm could not install {what}")
