@@ -97,6 +97,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         "/project": "rule project",
         "/kinds": "kinds",
         "/organizations": "rule organizations",
+        "/audience": "audience",
         "/assertion": "no",
     },
 }

@@ -20,6 +20,19 @@ HOT: dict[str, set[str]] = {
 """The hot path stands before the application and has no routes: `hotpath.is_hot`. Authorize takes any verb."""
 
 
+NO_CALLER = frozenset(
+    {
+        "POST /v1/sessions",
+        "POST /identity/public/v1/api/login",
+        "POST /oauth/token",
+        "POST /oauth/token/revoke",
+        "POST /oauth/revoke",
+        "POST /oauth2/ostiary/v1/token",
+    }
+)
+"""What proves somebody there is in the body; their events and refusals have tests of their own."""
+
+
 def methods_of(front: Front) -> dict[str, set[str]]:
     """Path templates with their methods."""
     found: dict[str, set[str]] = defaultdict(set)

@@ -306,6 +306,8 @@ WRONG: dict[str, Wrong] = {
     "owner": faults({"empty": "", "over 256": "x" * 257}),
     "digest": faults({"short": "ab" * 31, "long": "ab" * 33, "no digits": "xy" * 32, "empty": "",
                       "other digits": "٢" * 64, "0x": "0x" + "ab" * 31}),
+    "audience": faults({"no scheme": "agents-api", "relative": "/agents", "fragment": "https://a.test/#x", "empty": "",
+                      "space": "https://a b.test", "long": "https://a.test/" + "x" * 512, "no host": "https://"}),
     "no": faults({"yes": True}),
     "session length": faults({"word": "soon-enough", "none": "none", "number": 24, "short": "299s", "long": "366d"}),
     "signed": faults({"empty": "", "long": "x" * 8193}),

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
 from ostiary.core.address import parse_address
@@ -205,10 +205,14 @@ class Client:
             asked["cursor"] = page["next_cursor"]
 
 
+HOMELESS: Final = frozenset({("GET", "/v1/scopes"), ("POST", "/v1/sessions")})
+"""What belongs to the installation, or to whoever proves it in the body."""
+
+
 def takes_organization(method: str, path: str) -> bool:
     """Whether `?organization=` means something there: not where the question is about the credential itself."""
     path = path.partition("?")[0].partition("#")[0]
-    if not path.startswith("/v1/") or (method, path) == ("GET", "/v1/scopes"):
+    if not path.startswith("/v1/") or (method, path) in HOMELESS:
         return False
     return path.split("/")[2] not in {"capabilities", "verify", "agents", "authorize", "authorize-nginx"}
 
