@@ -43,7 +43,7 @@ def test_each_format_has_both_halves(service: Ostiary, robo: dict[str, Any]) -> 
             "organization": service.first["organization"]["slug"],
             "project": project,
             "url": service.url,
-            "oktaOrgURL": service.url,
+            "oktaOrgURL": service.call("GET", "/.well-known/oauth-authorization-server").json()["issuer"],
             "oktaAuthServer": "ostiary",
         }
 

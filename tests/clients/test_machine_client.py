@@ -24,7 +24,6 @@ def context(robo: Robo) -> dict[str, Any]:
     """The default context of what `client-secret generate --format toml` printed."""
     printed = robo.service.command(
         "client-secret", "generate", "--service-account", robo.account["username"], "--format", "toml",
-        OSTIARY_URL=robo.issuer,
     )  # fmt: skip
     table = tomllib.loads(printed.stdout)
     found: dict[str, Any] = table["contexts"][table["defaultContext"]]

@@ -12,10 +12,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 def test_the_file_has_the_members_that_its_client_reads() -> None:
     """interface.md §6 breaks: the fourth document's client does not find a member of its configuration."""
-    text = configuration(Context("ci-bot", "ostiary-sa-1", "acme", "*", "http://localhost:8080"), "secret_1")
+    text = configuration(
+        Context("ci-bot", "ostiary-sa-1", "acme", "*", "http://127.0.0.1:8080", "http://localhost:8080"),
+        "secret_1",
+    )
     assert text == (
         'defaultContext = "ci-bot"\n\n[contexts.ci-bot]\nclientId = "ostiary-sa-1"\nclientSecret = "secret_1"\n'
-        'organization = "acme"\nproject = "*"\nurl = "http://localhost:8080"\n'
+        'organization = "acme"\nproject = "*"\nurl = "http://127.0.0.1:8080"\n'
         'oktaOrgURL = "http://localhost:8080"\noktaAuthServer = "ostiary"\n'
     )
 
@@ -24,7 +27,7 @@ def test_the_file_has_the_members_that_its_client_reads() -> None:
 def test_any_text_is_read_as_it_was(text: str) -> None:
     """interface.md §6 breaks: a text with a quote, a line break or another odd character makes another file of it."""
     assert tomllib.loads(f"x = {toml_string(text)}") == {"x": text}
-    written = configuration(Context(text, text, text, text, text), text)
+    written = configuration(Context(text, text, text, text, text, text), text)
     found = tomllib.loads(written)
     assert found["defaultContext"] == text
     assert found["contexts"][text]["clientSecret"] == text

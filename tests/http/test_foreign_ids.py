@@ -48,7 +48,8 @@ OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "prin
 OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project", "rule organizations",
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
-PLAIN = {"audience", "display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
+PLAIN = {"audience",
+         "display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
          "session length", "signed", "default project", "algorithm", "compat",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""

@@ -174,3 +174,26 @@ def test_4_all_checks_are_made(front: Front, robo: Machine, token: str) -> None:
 def test_4_the_token_is_not_in_the_answer(front: Front, token: str) -> None:
     """RFC 7662 §4, P7 break: an answer holds the token itself."""
     assert token.encode() not in ask(front, token).body
+
+
+def test_2_2_iss_is_who_issued_it(front: Front) -> None:
+    """RFC 7662 §2.2 breaks: a token of the alias is told to be the service's own."""
+    house = front.house
+    house.sign()
+    robo = house.account("Alias")
+    secret = house.key(robo, kind="client_secret").secret.reveal()
+    body = {
+        "grant_type": "client_credentials",
+        "client_id": robo.account.client_id,
+        "client_secret": secret,
+    }
+    for path, issuer in (
+        ("/oauth2/ostiary/v1/token", "http://localhost:8080/oauth2/ostiary"),
+        ("/oauth/token", "http://localhost:8080"),
+    ):
+        token = front.ask("POST", path, body).json()["access_token"]
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        told = front.ask(
+            "POST", "/oauth/introspect", raw=b"token=" + token.encode(), headers=form, key=house.alice_key
+        )
+        assert told.json()["iss"] == issuer

@@ -41,7 +41,8 @@ def context_of(api: Client, account: str, project: str | None) -> Context:
         code = api.request("GET", f"/v1/projects/{segment(project)}")["code"]
     # `<username>@<organization slug>.<host>`
     slug = found["channel_identifier"].partition("@")[2].partition(".")[0]
-    return Context(found["username"], found["client_id"], slug, code, api.url)
+    issuer = api.request("GET", "/.well-known/oauth-authorization-server")["issuer"]
+    return Context(found["username"], found["client_id"], slug, code, api.url, issuer)
 
 
 def show_secret(api: Client, made: dict[str, Any], form: str, context: Context | None = None) -> None:

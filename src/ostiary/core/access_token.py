@@ -82,6 +82,7 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
         issued_at=issued_at,
         expires_at=expires_at,
         grant_id=_text(claims, "ost_grant") if "ost_grant" in claims else None,
+        issuer=_text(claims, "iss"),
     )
 
 

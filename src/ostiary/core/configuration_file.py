@@ -20,6 +20,8 @@ class Context:
     organization: str
     project: str
     url: str
+    issuer: str
+    """Where the service says it is, which may not be where it was reached: `iss` in its tokens."""
 
 
 def configuration(context: Context, client_secret: str) -> str:
@@ -30,7 +32,7 @@ def configuration(context: Context, client_secret: str) -> str:
         "organization": context.organization,
         "project": context.project,
         "url": context.url,
-        "oktaOrgURL": context.url,
+        "oktaOrgURL": context.issuer,
         "oktaAuthServer": AUTHORIZATION_SERVER,
     }
     name = context.name if _BARE_KEY.fullmatch(context.name) else toml_string(context.name)

@@ -238,6 +238,8 @@ class Token:
     """What else ends it: the token that it was exchanged for."""
     project_id: str | None = None
     """Of a session: what is meant where no project is named."""
+    issuer: str = ""
+    """`iss` of an access token: this service, or its alias."""
 
 
 @dataclass(frozen=True, slots=True)

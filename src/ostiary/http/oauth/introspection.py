@@ -134,6 +134,7 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
     if token is not None:
         ends = token.expires_at
         body |= {"iat": token.issued_at // SECOND, "jti": token.id, "client_id": token.client_id}
+        body["iss"] = token.issuer or judge.issuer
         body["aud"] = token.audiences[0] if len(token.audiences) == 1 else list(token.audiences)
     if ends is not None:
         body["exp"] = ends // SECOND
