@@ -206,7 +206,8 @@ def test_google_bends_no_other_rule() -> None:
 def test_a_mark_is_of_door_key_and_jti() -> None:
     """P8 breaks: one assertion has two marks, or two that have nothing to do with each other have one."""
     digests = {door: show(door, signed(door)).jti_digest for door in DOORS}
-    assert len(set(digests.values())) == 3
+    # What the token endpoint takes as one thing it does not take as the other, too.
+    assert digests["client"] == digests["grant"] != digests["login"]
     assert show("grant", signed("grant", exp=SECONDS + 9)).jti_digest == digests["grant"]
     assert show("grant", signed("grant", jti="two")).jti_digest != digests["grant"]
     assert show("grant", signed("grant", "RS256"), signer("RS256")).jti_digest == digests["grant"]

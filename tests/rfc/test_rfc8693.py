@@ -121,7 +121,7 @@ def test_2_2_1_it_is_the_same_subjects(front: Front, robo: Machine) -> None:
     before = parts(parent)[1]
     for name in ("sub", "client_id", "account_id", "ost_cred"):
         assert child[name] == before[name]
-    assert child["ost_grant"] == before["jti"]
+    assert child["ost_from"] == before["jti"]
 
 
 def test_2_2_2_an_unknown_target_is_invalid_target(front: Front, robo: Machine) -> None:

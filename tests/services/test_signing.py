@@ -182,8 +182,8 @@ def test_a_successor_is_made_where_there_must_be_one(house: House) -> None:
     (second,) = house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)})
     third = house.store.write(signing.revoke, house.alice, second.kid, pair("ES256", 2))
     assert third is not None
-    assert states(house) == ["retired", "signing", "revoked"]
-    assert house.store.write(signing.revoke, house.alice, first.key.kid, pair("ES256", 3)) is None
+    # The first signs meanwhile, so the third is published before it does.
+    assert sorted(states(house)) == ["next", "retired", "revoked"]
     number = house.number.read()
     assert house.store.write(signing.revoke, house.alice, third.kid, None) is None
     assert house.number.read() != number, "told to every cache, also without a successor"

@@ -45,7 +45,7 @@ def another_node(house: House) -> Iterator[Store]:
 
 
 def entry(house: House, reason: str, mark: bytes | None = None) -> Entry:
-    used = None if mark is None else Used(mark, house.clock() + MINUTE)
+    used = () if mark is None else (Used(mark, house.clock() + MINUTE),)
     return Entry(house.acme.id, Event("token.issued", SYSTEM, reason=reason), used)
 
 

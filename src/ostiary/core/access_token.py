@@ -39,8 +39,8 @@ def claims_of(token: Token, standing: Standing, issuer: str) -> dict[str, Any]:
         "cid": token.client_id,
         "ost_cred": f"{token.credential_id}:{standing.generation}",
     }
-    if token.grant_id is not None:
-        claims["ost_grant"] = token.grant_id
+    if token.exchanged_from is not None:
+        claims["ost_from"] = token.exchanged_from
     return claims
 
 
@@ -81,7 +81,7 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
         client_id=_text(claims, "client_id"),
         issued_at=issued_at,
         expires_at=expires_at,
-        grant_id=_text(claims, "ost_grant") if "ost_grant" in claims else None,
+        exchanged_from=_text(claims, "ost_from") if "ost_from" in claims else None,
         issuer=_text(claims, "iss"),
     )
 

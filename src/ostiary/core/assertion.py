@@ -246,7 +246,8 @@ def _time(claims: Mapping[str, Any], name: str) -> Instant:
 
 
 def _mark(door: Door, shown: _Shown) -> bytes:
-    """What no other JWT of this key has at this door."""
+    """What no other JWT of this key has. Both doors of the token endpoint are one place: a JWT is good there once."""
+    place = b"login" if door == "login" else b"token"
     value = shown.claims["jti"].encode() if "jti" in shown.claims else shown.token.signing_input
     # Neither of the first two can hold the NUL between them.
-    return sha256(b"\0".join((door.encode(), shown.signer.key_id.encode(), value))).digest()
+    return sha256(b"\0".join((place, shown.signer.key_id.encode(), value))).digest()

@@ -234,7 +234,7 @@ class Token:
     client_id: str
     issued_at: Instant
     expires_at: Instant
-    grant_id: str | None = None
+    exchanged_from: str | None = None
     """What else ends it: the token that it was exchanged for."""
     project_id: str | None = None
     """Of a session: what is meant where no project is named."""

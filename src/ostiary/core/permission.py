@@ -68,7 +68,7 @@ class Caller:
     or outreach it."""
     token_id: str | None = None
     """Of the token or session that was presented in the credential's place."""
-    grant_id: str | None = None
+    exchanged_from: str | None = None
     granted: Scopes | None = None
     """What the token was granted; None: all that its credential may do."""
     address: Address | None = None

@@ -15,7 +15,10 @@ def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str
     ends = [standing.lasts_until, None if token is None else token.expires_at]
     return Caller(
         actor=Actor(
-            standing.principal.kind, standing.principal.id, display_of(standing), standing.credential_id
+            standing.principal.kind,
+            standing.principal.id,
+            display_of(standing, token),
+            standing.credential_id,
         ),
         organization_id=standing.organization.id,
         scopes=verdict.scopes,
@@ -27,7 +30,7 @@ def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str
         rate_limit=standing.rate_limit,
         operator_admin=standing.organization.operator and standing.is_admin(),
         token_id=None if token is None else token.id,
-        grant_id=None if token is None else token.grant_id,
+        exchanged_from=None if token is None else token.exchanged_from,
         granted=granted,
         address=origin.address,
         user_agent=user_agent,

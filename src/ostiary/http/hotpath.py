@@ -67,6 +67,7 @@ class HotPath:
         self.limits = limits
         self._clock = clock
         self.judge = Judge(facts, clock, installation, limits)
+        self.cookie_name = messages.cookie_of(installation.issuer)
         self.origin = messages.origins(trusted)
         self._vouchers = Vouchers(facts, clock, self.judge.issuer)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
@@ -146,7 +147,7 @@ class HotPath:
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
         asking = self._judge_presented(
-            messages.presented(headers), Question(origin.address, MAY_VERIFY), find
+            messages.presented(headers, self.cookie_name), Question(origin.address, MAY_VERIFY), find
         )
         problem, verdict = None, UNKNOWN
         home = None if asking.standing is None else asking.standing.organization
@@ -183,7 +184,7 @@ class HotPath:
 
     def _capabilities(self, headers: Headers, origin: Origin, find: Find) -> bytes:
         verdict, permit = self._identify(
-            messages.presented(headers),
+            messages.presented(headers, self.cookie_name),
             Question(origin.address, about_itself=True),
             origin,
             "capabilities",
@@ -273,7 +274,7 @@ class HotPath:
             rule_name = name.decode("latin-1")
             rule = self.facts.rule(rule_name) if is_rule_name(rule_name) else None
         origin = self.origin(peer, headers)
-        given = messages.presented(headers)
+        given = messages.presented(headers, self.cookie_name)
         if given.presence in ("conflict", "empty"):
             return 400, "invalid_request", MALFORMED, None
         if isinstance(described, str):
@@ -378,7 +379,7 @@ class HotPath:
         used = used_of(standing, verdict.token)
         mark = (reason, at, via, used, standing.credential_id, standing.rotated)
         if not self.counts.again(mark, now):
-            self.counts.add(_occasion(standing, used, reason, at, via), now, mark)
+            self.counts.add(_occasion(standing, verdict.token, used, reason, at, via), now, mark)
 
     # What is told of a good credential, kept as it is sent
 
@@ -427,7 +428,9 @@ def used_of(standing: Standing, token: Token | None) -> str:
     return token.id if token is not None and token.kind == "session" else standing.access_id
 
 
-def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> Occasion:
+def _occasion(
+    standing: Standing, token: Token | None, used: str, reason: str, at: str | None, via: str
+) -> Occasion:
     return Occasion(
         reason == "valid",
         reason,
@@ -438,7 +441,7 @@ def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: s
         access_id=used,
         rotated=standing.rotated,
         credential=label_of(standing.name, standing.last6),
-        display=telling.display_of(standing),
+        display=telling.display_of(standing, token),
         actor_type=standing.principal.kind,
         actor_id=standing.principal.id,
     )

@@ -5,6 +5,7 @@ judged with that one's facts.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ostiary.core import assertion as assertions
@@ -14,7 +15,7 @@ from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.jws import InvalidTokenError
 from ostiary.core.model import Standing, Token, channel_identifier, client_id_of
-from ostiary.core.verdict import MALFORMED, UNKNOWN, Access, Verdict, judge
+from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, Access, Verdict, judge
 from ostiary.http.finding import Find, InDatabase, InMemory
 from ostiary.http.question import Question
 from ostiary.http.rates import Rates
@@ -113,7 +114,9 @@ class Judge:
         token = self.facts.token(found)
         if token is None and not self.facts.may_be_token(text):
             return MALFORMED
-        if token is None and find is self.in_database and payer is not None:
+        # What we signed needs no budget; a session's secret is looked up, which does.
+        looked_up = token is None and text.startswith(SESSION)
+        if looked_up and find is self.in_database and payer is not None:
             return self._limits.looked_up(
                 payer, question.address, lambda: self._origin(find.token(text, found), question, find)
             )
@@ -122,6 +125,24 @@ class Judge:
     def _origin(self, token: Token | None, question: Question, find: Find) -> Verdict:
         standing = None if token is None else find.standing(token.credential_id)
         return UNKNOWN if standing is None else self.rule(standing, b"", question, find, token)
+
+    def at_large(self, verdict: Verdict, question: Question, find: Find) -> Verdict:
+        """A good verdict, as it is where the organization is the target and no resource is named.
+
+        Whatever is limited to a project or to resources has no scopes there, and is who it is all the same.
+        """
+        standing, token = verdict.standing, verdict.token
+        assert standing is not None
+        principal = standing.principal
+        if token is not None and token.project_id is not None:
+            token = replace(token, project_id=None)  # what a session means by default is no target here
+        elif not (standing.project_id or standing.resources or principal.projects or principal.resources):
+            return verdict
+        plain = question._replace(about_itself=False)
+        found = self.rule(standing, standing.digest, plain, find, token)
+        if found.valid and standing.project_id is None:
+            return found
+        return verdict._replace(scopes=NO_SCOPES)
 
     def rule(
         self, standing: Standing, digest: bytes, question: Question, find: Find, token: Token | None = None
@@ -177,7 +198,8 @@ class Judge:
             shown = Shown(verdict, checked if verdict.valid else None, verdict.code)
             return verdict
 
-        if find is self.in_database and self.facts.standing(key_id) is None:
+        known = self.facts.standing(key_id) is not None or self.facts.had_standing(key_id)
+        if find is self.in_database and not known:
             verdict = self._limits.looked_up(PEERS, question.address, look)
             return shown if verdict is shown.verdict else Shown(verdict, reason=verdict.code)
         look()

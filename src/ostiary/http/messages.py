@@ -39,8 +39,6 @@ MAX_PLAIN: Final = 4096
 MAX_ERRORS: Final = 100
 """Fields named in one answer: a wrong import could have thousands."""
 
-SESSION_COOKIES: Final = (b"__Host-ostiary_session", b"ostiary_session")
-"""The first where the service is reached by https, the other on loopback."""
 
 NO_STORE: Final = (b"cache-control", b"no-store")
 QUERY_CREDENTIALS: Final = frozenset({"access_token", "token", "api_key"})
@@ -69,12 +67,12 @@ EMPTY: Final = Presented("empty")
 UNUSABLE: Final = Presented("unusable")
 
 
-def presented(headers: Headers, cookies: bool = True) -> Presented:
+def presented(headers: Headers, cookie_name: bytes = b"", basic: bool = False) -> Presented:
     """Read the credential: `X-API-Key`, `API-Key`, `Authorization: ApiKey`, `Authorization: Bearer`.
 
     Several key headers pass if they carry the same value; different values, or a key header beside a Bearer
-    token, are a conflict. Where none of them is there, the cookie of a session counts. OAuth's own addresses
-    take no `cookies`, and read `Authorization: Basic` by themselves.
+    token, are a conflict. Where none of them is there, a session counts that stands in the cookie of this
+    name. Where `basic` is read elsewhere, as clients of OAuth send it, it is none of ours.
     """
     found: bytes | None = None
     bearer = cookie = False
@@ -89,7 +87,7 @@ def presented(headers: Headers, cookies: bool = True) -> Presented:
             if scheme == b"bearer":
                 bearer = True
             elif scheme and scheme != b"apikey":
-                if scheme == b"basic" and not cookies:
+                if scheme == b"basic" and basic:
                     continue  # a client of OAuth, which is read elsewhere
                 text = b"\x00"  # a scheme that is not ours: there, and never right
         else:
@@ -100,7 +98,7 @@ def presented(headers: Headers, cookies: bool = True) -> Presented:
             return CONFLICT
         found = text
     if found is None:
-        return _session(headers) if cookie and cookies else NONE
+        return _session(headers, cookie_name) if cookie and cookie_name else NONE
     if bearer and number > 1:
         return CONFLICT
     if not found:
@@ -110,7 +108,12 @@ def presented(headers: Headers, cookies: bool = True) -> Presented:
     return Presented("one", found)
 
 
-def _session(headers: Headers) -> Presented:
+def cookie_of(issuer: str) -> bytes:
+    """The name of a session's cookie. Without https, which is on loopback only, a browser would not take the first."""
+    return b"__Host-ostiary_session" if issuer.startswith("https:") else b"ostiary_session"
+
+
+def _session(headers: Headers, cookie_name: bytes) -> Presented:
     """The session that a client's cookies carry.
 
     A browser sends them by itself, whoever's page made it: a request that a page of another origin may have caused
@@ -123,12 +126,12 @@ def _session(headers: Headers) -> Presented:
         if name == b"cookie":
             for part in value.split(b";"):
                 key, _, text = part.strip(b" \t").partition(b"=")
-                if key in SESSION_COOKIES and text:
+                if key == cookie_name:
                     found.add(text)
     if len(found) > 1:
         return CONFLICT
     text = found.pop() if found else b""
-    return Presented("one", text) if 0 < len(text) <= MAX_KEY else NONE
+    return Presented("one", text) if text.startswith(b"session_") and len(text) <= MAX_KEY else NONE
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

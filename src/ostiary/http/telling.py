@@ -5,7 +5,7 @@ from typing import Final
 from typing_extensions import TypedDict
 
 from ostiary.core.instant import Instant, text_or_none, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing, TokenKind
+from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing, Token, TokenKind
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Code, Verdict
 from ostiary.http import messages
@@ -257,6 +257,6 @@ def with_assertion(answer: bytes, text: str) -> bytes:
     return answer.replace(b"x-auth-assertion: \r\n", b"x-auth-assertion: %s\r\n" % text.encode(), 1)
 
 
-def display_of(standing: Standing) -> str:
+def display_of(standing: Standing, token: Token | None = None) -> str:
     """How an actor reads in the audit log: `ci-bot (API key)`."""
-    return f"{standing.principal.display} ({KIND_NAMES[standing.kind]})"
+    return f"{standing.principal.display} ({KIND_NAMES[standing.kind if token is None else token.kind]})"

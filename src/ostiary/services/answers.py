@@ -27,6 +27,8 @@ def once(
     # A credential's own answers only: another key of the same user may be allowed to read less.
     caller = callers.refreshed(tx, caller)
     caller_id = f"{caller.organization_id}/{caller.actor.credential_id or caller.actor.id}"
+    if caller.granted is not None:
+        caller_id += f"/{' '.join(sorted(caller.granted))}"  # a token of it may read less, too
     digest = blake2b(request, digest_size=32).digest()
     # A client may send anything as its key, a secret included: only a digest of it is kept.
     key = blake2b(key.encode(), digest_size=16).hexdigest()

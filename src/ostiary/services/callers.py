@@ -52,4 +52,4 @@ def _has_ended(tx: Tx, caller: Caller) -> bool:
         return True
     if caller.token_id.startswith("ses_"):
         return not sessions.is_live(tx, caller.token_id)
-    return tokens.is_revoked(tx, caller.token_id, caller.grant_id)
+    return tokens.is_revoked(tx, caller.token_id, caller.exchanged_from)

@@ -328,7 +328,8 @@ def find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
     if found is None:
         require(caller, scope)
         raise not_found("credential")
-    itself = found.id == caller.actor.credential_id
+    # A token that was granted less stands for less than the key: it does not reach even that.
+    itself = found.id == caller.actor.credential_id and caller.granted is None
     if not (is_own(caller, found) and (itself or not caller.fine_grained)):
         require(caller, scope)
     return found

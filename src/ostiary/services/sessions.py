@@ -18,6 +18,8 @@ from ostiary.storage.sessions import Session
 from ostiary.storage.store import Tx
 
 KEY_FILE = "key_file"
+MOST_SESSIONS = 100
+"""Of one key file at a time: a script that logs in each time it runs ends its oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
         expires_at=min(each for each in ends if each is not None),
         revoked_at=None,
     )
+    for oldest in rows.beyond(tx, credential.id, MOST_SESSIONS - 1):
+        rows.revoke(tx, oldest)
+        ended(tx, caller, oldest, "too many")
     rows.insert(tx, session, new.access_id, new.digest, new.pepper_id)
     change(
         tx,
@@ -104,6 +109,8 @@ def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Lis
     What may do only what it lists, and does not list that, sees the sessions of its own credential.
     """
     owner_id = credential_id = None
+    if caller.granted is not None:
+        require(caller, "read:sessions")  # a token that was granted less owns nothing
     if not caller.may("read:sessions"):
         _require_to_be_somebody(caller)
         owner_id = caller.actor.id
@@ -181,6 +188,7 @@ def _find(tx: Tx, caller: Caller, session_id: str, scope: str) -> Session:
     own = (
         found is not None
         and caller.actor.id is not None
+        and caller.granted is None
         and found.owner_id == caller.actor.id
         and (found.credential_id == caller.actor.credential_id or not caller.fine_grained)
     )

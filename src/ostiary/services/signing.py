@@ -86,7 +86,11 @@ def revoke(tx: Tx, caller: Caller, kid: str, pair: Pair | None) -> SigningKey | 
     rows.update(tx, kid, revoked_at=tx.now)
     tx.changed("installation", "signing_keys")
     change(tx, caller, "signing_key.revoked", _target(key), purpose=key.purpose)
-    return _add(tx, caller, key.purpose, pair, tx.now) if in_use and pair is not None else None
+    if pair is None or not in_use:
+        return None
+    signing = signer is not None and signer.key.kid == kid
+    # While another signs, the new one is published first like any other.
+    return _add(tx, caller, key.purpose, pair, tx.now if signing or signer is None else tx.now + LEAD)
 
 
 def _signs(keys: KeySet, purpose: Purpose, algorithm: Algorithm, now: Instant) -> bool:

@@ -42,7 +42,7 @@ class Entry:
 
     organization_id: str
     event: Event
-    used: Used | None = None
+    used: tuple[Used, ...] = ()
 
 
 Answer = bool | Exception
@@ -140,11 +140,13 @@ def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     first: dict[bytes, int] = {}
     used = []
     for number, entry in enumerate(entries):
-        if entry.used is not None and first.setdefault(entry.used.digest, number) == number:
-            used.append(entry.used)
+        for each in entry.used:
+            if each.digest not in first:
+                first[each.digest] = number
+                used.append(each)
     new = use_up(tx, used)
     written = [
-        entry.used is None or (first[entry.used.digest] == number and entry.used.digest in new)
+        all(first[each.digest] == number and each.digest in new for each in entry.used)
         for number, entry in enumerate(entries)
     ]
     tx.record_all(

@@ -8,7 +8,7 @@ from typing import Final
 
 from ostiary.core.model import Token
 
-MAX_TOKENS: Final = 50_000
+MAX_TOKENS: Final = 20_000
 
 
 def fingerprint(text: bytes) -> bytes:
@@ -39,6 +39,11 @@ class KeptTokens:
         for found in tuple(self._by_id.get(token_id, ())):
             self._remove(found)
 
+    def drop_signed(self) -> None:
+        """Forget access tokens, which a key signed; sessions stay."""
+        for found in [each for each, token in self._tokens.items() if token.kind == "access_token"]:
+            self._remove(found)
+
     def clear(self) -> None:
         self._tokens.clear()
         self._by_id.clear()
@@ -58,4 +63,4 @@ class KeptTokens:
 
 
 def _ids(token: Token) -> tuple[str, ...]:
-    return (token.id,) if token.grant_id is None else (token.id, token.grant_id)
+    return (token.id,) if token.exchanged_from is None else (token.id, token.exchanged_from)

@@ -19,6 +19,8 @@ from ostiary.storage.tables import (
     users,
 )
 
+MOST_AT_ONCE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -156,6 +158,22 @@ def list_page(
     statement = _SESSION.where(*conditions).order_by(sessions.c.id.desc()).limit(limit)
     rows = tx.execute(statement, {"now": tx.now})
     return [Session(**row._mapping) for row in rows]
+
+
+def beyond(tx: Tx, credential_id: str, newest: int) -> list[str]:
+    """Ids of the credential's sessions that have not ended, but for the newest so many."""
+    statement = (
+        sa.select(sessions.c.id)
+        .where(
+            sessions.c.credential_id == credential_id,
+            sessions.c.revoked_at.is_(None),
+            sessions.c.expires_at > tx.now,
+        )
+        .order_by(sessions.c.id.desc())
+        .offset(newest)
+        .limit(MOST_AT_ONCE)
+    )
+    return [row.id for row in tx.execute(statement)]
 
 
 def revoke(tx: Tx, session_id: str) -> None:

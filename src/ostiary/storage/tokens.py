@@ -7,13 +7,13 @@ from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import revoked_tokens
 
 _REVOKED = sa.select(revoked_tokens.c.id).where(
-    revoked_tokens.c.id.in_([sa.bindparam("token_id"), sa.bindparam("grant_id")])
+    revoked_tokens.c.id.in_([sa.bindparam("token_id"), sa.bindparam("exchanged_from")])
 )
 
 
-def is_revoked(database: Tx | Store, token_id: str, grant_id: str | None) -> bool:
+def is_revoked(database: Tx | Store, token_id: str, exchanged_from: str | None) -> bool:
     """Whether the access token was revoked, or the one that it was exchanged for."""
-    return bool(database.select(_REVOKED, token_id=token_id, grant_id=grant_id or token_id))
+    return bool(database.select(_REVOKED, token_id=token_id, exchanged_from=exchanged_from or token_id))
 
 
 def revoke(tx: Tx, organization_id: str, token_id: str, expires_at: Instant) -> None:

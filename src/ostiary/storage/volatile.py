@@ -317,7 +317,7 @@ class Facts:
             token = access_token.read(text, keys.find, self._store.installation.issuer, self._store.clock())
         except InvalidTokenError:
             return None
-        return None if tokens.is_revoked(self._store, token.id, token.grant_id) else token
+        return None if tokens.is_revoked(self._store, token.id, token.exchanged_from) else token
 
     def _prove_session(self, text: bytes) -> Token | None:
         installation = self._store.installation
@@ -365,7 +365,7 @@ class Facts:
             self._tokens.drop(subject)
         elif kind != "import":  # of keys that are new: no standing was made from them
             self._standings.clear()
-            self._tokens.clear()  # a key that signed them may have been revoked
+            self._tokens.drop_signed()  # the key may have been revoked
 
     def _forget_everything(self) -> None:
         with self._lock:

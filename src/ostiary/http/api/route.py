@@ -204,7 +204,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     hot = wiring(request).hot
     headers = scope["headers"]
     origin = scope["state"]["origin"]
-    verdict, permit = hot.identify(messages.presented(headers), origin, "api", about_itself)
+    verdict, permit = hot.identify(messages.presented(headers, hot.cookie_name), origin, "api", about_itself)
     standing = verdict.standing
     assert standing is not None
     agent = messages.header(headers, b"user-agent") or b""
@@ -239,7 +239,7 @@ class BodyOf(Generic[Model]):
         # A large one would keep verification waiting.
         return (
             self._parse(body)
-            if len(body) <= messages.MAX_BODY
+            if len(body) <= messages.MAX_PLAIN
             else await run_in_threadpool(self._parse, body)
         )
 

@@ -262,14 +262,13 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
     response: Answer[LoginJson] = answer(told, status)
     session = begun.listed.session
     seconds = (session.expires_at - session.created_at) // SECOND
-    response.headers["set-cookie"] = _cookie(text, seconds, hot.judge.issuer.startswith("https:"))
+    response.headers["set-cookie"] = _cookie(text, seconds, hot.cookie_name)
     return response
 
 
-def _cookie(text: str, seconds: int, https: bool) -> str:
-    name = messages.SESSION_COOKIES[0 if https else 1].decode()
-    secure = " Secure;" if https else ""
-    return f"{name}={text}; Path=/;{secure} HttpOnly; SameSite=Strict; Max-Age={seconds}"
+def _cookie(text: str, seconds: int, name: bytes) -> str:
+    secure = " Secure;" if name.startswith(b"__Host-") else ""
+    return f"{name.decode()}={text}; Path=/;{secure} HttpOnly; SameSite=Strict; Max-Age={seconds}"
 
 
 def _refused(reason: str) -> Problem:

@@ -11,7 +11,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.secret import CLIENT_SECRET as SECRET
-from ostiary.core.verdict import UNKNOWN, Verdict
+from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
 from ostiary.http.finding import Find
 from ostiary.http.judging import SESSION, Judge
 from ostiary.http.messages import Origin
@@ -64,7 +64,7 @@ class Subject:
     default: str | None = None
     """The scope that was asked for elsewhere than in the parameter; None: nowhere."""
     ends_at: Instant | None = None
-    grant_id: str | None = None
+    exchanged_from: str | None = None
     used: Used | None = None
     issued_type: str | None = None
 
@@ -82,17 +82,14 @@ def refused(code: str, verdict: Verdict, reason: str = "") -> Refused:
     """The refusal of what was presented: of a client (`invalid_client`), or of what it trades (`invalid_grant`)."""
     if verdict.code == "rate_limited":
         return Refused(too_many(FAILURE_WAIT), verdict)
-    error = (
-        invalid_client(verdict.code) if code == "invalid_client" else OAuthError(code, reason=verdict.code)
-    )
-    return Refused(error, verdict)
+    return Refused(OAuthError(code, reason=reason or verdict.code), verdict)
 
 
 def client_credentials(asked: Asked, client: Client | None) -> Subject:
     """RFC 6749 §4.4: the client's own credential, traded for a token of its own."""
     if client is None:
         raise Refused(invalid_client("no authentication"), UNKNOWN)
-    return Subject(client.standing, used=client.used)
+    return Subject(client.standing)
 
 
 def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
@@ -100,10 +97,6 @@ def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
     text = asked.form.get("assertion")
     if text is None:
         raise invalid_request("assertion is missing.")
-    if client is not None and client.used is not None:
-        raise invalid_request(
-            "Authenticate the client otherwise, or leave it out: the assertion says who it is."
-        )
     verdict, checked, reason = asked.judge.assertion(
         "grant", text.encode(), asked.question, asked.find, asked.audiences
     )
@@ -112,7 +105,11 @@ def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
         raise refused("invalid_grant", verdict, reason)
     if client is not None and client.standing.principal.id != standing.principal.id:
         raise Refused(OAuthError("invalid_grant", reason="assertion of another client"), verdict)
-    return Subject(standing, default=checked.scope, used=Used(checked.jti_digest, checked.expires_at))
+    used = Used(checked.jti_digest, checked.expires_at)
+    if checked.scope is None:
+        return Subject(standing, used=used)
+    # What was signed is as far as it goes, whatever the form asks for.
+    return Subject(standing, frozenset(checked.scope.split(" ")), checked.scope, used=used)
 
 
 def token_exchange(asked: Asked, client: Client | None) -> Subject:
@@ -130,7 +127,8 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
         raise OAuthError("invalid_target", "Name the target by its URI, as resource.", "audience")
     presented = text.encode()
     if presented.startswith(SESSION):
-        raise OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")
+        error = OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")
+        raise Refused(error, MALFORMED)
     verdict = asked.judge.key_or_token(presented, asked.question, asked.find)
     standing, token = verdict.standing, verdict.token
     if not verdict.valid or standing is None:
@@ -139,16 +137,15 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
         raise Refused(OAuthError("invalid_grant", reason="subject of another client"), verdict)
     if token is None:
         return Subject(standing, issued_type=ACCESS_TOKEN)
-    if token.grant_id is not None:
-        raise OAuthError(
-            "invalid_grant", "An exchanged token is not exchanged again. Use what it came from.", "exchanged"
-        )
+    if token.exchanged_from is not None:
+        text = "An exchanged token is not exchanged again. Use what it came from."
+        raise Refused(OAuthError("invalid_grant", text, "exchanged before"), verdict)
     return Subject(
         standing,
         token.scopes,
         " ".join(sorted(token.scopes)),
         token.expires_at,
-        grant_id=token.id,
+        exchanged_from=token.id,
         issued_type=ACCESS_TOKEN,
     )
 

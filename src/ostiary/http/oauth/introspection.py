@@ -12,6 +12,7 @@ import orjson
 from ostiary.core import access_token
 from ostiary.core.address import parse_address
 from ostiary.core.instant import SECOND
+from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED, Verdict
@@ -44,7 +45,9 @@ def answer(
     try:
         form = forms.read(headers, query, body)
         if messages.is_json(headers):
-            return _about_itself(judge, form, origin, find), None, ""
+            if not isinstance(clients.claimed(headers, form), clients.Public):
+                caller = authenticate(judge, headers, form, origin, find)  # not needed, but not to be wrong
+            return _about_itself(judge, form, origin, find), caller, ""
         caller = authenticate(judge, headers, form, origin, find)
         return _told(judge, caller, form, find), caller, ""
     except Refused as refusal:
@@ -62,7 +65,7 @@ def authenticate(judge: Judge, headers: Headers, form: Form, origin: Origin, fin
     if isinstance(claim, clients.WithAssertion):
         # It is used up by being used, which is a write; a resource server asks far too often for that.
         raise invalid_request("Authenticate with a client secret, or with an API key or token as Bearer.")
-    given = messages.presented(headers, cookies=False)
+    given = messages.presented(headers, basic=True)
     if isinstance(claim, clients.WithSecret):
         if given.presence != "none":
             raise invalid_request("The client authenticates in more than one way.")
@@ -77,7 +80,7 @@ def authenticate(judge: Judge, headers: Headers, form: Form, origin: Origin, fin
         raise Refused(invalid_client("no authentication"), MALFORMED)
     if not verdict.valid:
         raise refused("invalid_client", verdict)
-    return verdict
+    return judge.at_large(verdict, question, find)
 
 
 def _about_itself(judge: Judge, form: Form, origin: Origin, find: Find) -> bytes:
@@ -119,9 +122,11 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
     if not may_see:
         return _INACTIVE
     token = verdict.token
+    at_large = judge.at_large(verdict, question, find)
     body: dict[str, Any] = {
         "active": True,
-        "scope": _scope(verdict),
+        # What is limited to a project or to resources has no scope without one: /v1/verify is asked with it.
+        "scope": _scope(verdict) if at_large is verdict else " ".join(sorted(at_large.scopes)),
         "client_id": access_token.client_id_of_principal(standing),
         "token_type": "Bearer" if token is not None else "ApiKey",
         "sub": standing.principal.id,
@@ -130,6 +135,8 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
         "username": standing.principal.display,
         "credential_id": standing.credential_id,
     }
+    if at_large is not verdict:
+        body |= _limits(standing)
     ends = standing.lasts_until
     if token is not None:
         ends = token.expires_at
@@ -139,6 +146,17 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
     if ends is not None:
         body["exp"] = ends // SECOND
     return _sent(body)
+
+
+def _limits(standing: Standing) -> dict[str, Any]:
+    """Where alone it may be used: what `/v1/verify` asks for."""
+    resources = [list(each) for each in (standing.principal.resources, standing.resources) if each]
+    found = {
+        "project": standing.project_id,
+        "projects": list(standing.principal.projects),
+        "resources": resources,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _token(form: Form) -> bytes:

@@ -16,7 +16,7 @@ from ostiary.core.verdict import Verdict
 from ostiary.http import calling, messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE
-from ostiary.http.oauth import errors
+from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
 from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.grants import Refused
@@ -49,7 +49,11 @@ class Revocation:
             self._revoke(request)
         except Refused as refusal:
             hot.note(
-                refusal.verdict, request.origin.text, "token", hot.judge.clock(), refused=refusal.error.reason
+                refusal.verdict,
+                request.origin.text,
+                "revoke",
+                hot.judge.clock(),
+                refused=refusal.error.reason,
             )
             return errors.wire(refusal.error)
         except OAuthError as error:
@@ -65,7 +69,8 @@ class Revocation:
         if text is None:
             raise invalid_request("token is missing.")
         client: Verdict | None = None
-        if not messages.is_json(request.headers):
+        proven = not isinstance(clients.claimed(request.headers, form), clients.Public)
+        if proven or not messages.is_json(request.headers):
             client = authenticate(judge, request.headers, form, request.origin, find)
         if secret.looks_like_secret(text) and not text.startswith(secret.SESSION):
             raise OAuthError(
@@ -81,7 +86,9 @@ class Revocation:
             return
         if client is not None and not _issued_to(client, verdict):
             return
-        caller = calling.caller_of(verdict, request.origin, request.user_agent, request.request_id)
+        # Who asked is who authenticated; in the JSON form that is whoever has the token.
+        asking = verdict if client is None else client
+        caller = calling.caller_of(asking, request.origin, request.user_agent, request.request_id)
         self.store.write(tokens.revoke, caller, token)
 
 

@@ -31,7 +31,7 @@ from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
-from ostiary.core.verdict import Verdict
+from ostiary.core.verdict import MALFORMED, Verdict
 from ostiary.http import messages, rates, telling
 from ostiary.http.finding import Cold, Find
 from ostiary.http.hotpath import HotPath
@@ -115,6 +115,8 @@ class TokenEndpoint:
             )
             return errors.wire(refusal.error)
         except OAuthError as error:
+            if error.status == 401:
+                hot.note(MALFORMED, request.origin.text, "token", hot.judge.clock(), refused=error.reason)
             return errors.wire(error)
         except Problem as problem:
             return errors.wire(errors.of_problem(problem))
@@ -136,13 +138,13 @@ class TokenEndpoint:
         asked = Asked(form, request.origin, self.hot.judge, find, self._addressed(request.path))
         claim = clients.claimed(request.headers, form)
         client = self._client(claim, asked)
-        grant_type = form.get("grant_type")
-        if grant_type is None:
-            raise invalid_request("grant_type is missing.")
-        grant = GRANTS.get(grant_type)
-        if grant is None or (request.path and grant_type != CLIENT_CREDENTIALS):
-            raise OAuthError("unsupported_grant_type", reason="grant_type")
-        subject = grant(asked, client)
+        try:
+            grant_type = _grant_type(form, request.path)
+            subject = GRANTS[grant_type](asked, client)
+        except OAuthError as error:
+            if client is None:
+                raise
+            raise Refused(error, Verdict("valid", client.standing)) from None
         standing = subject.standing
         if claim.client_id is not None and claim.client_id not in self.hot.judge.names_of(standing):
             raise Refused(
@@ -157,8 +159,10 @@ class TokenEndpoint:
             audiences = self._audiences(form)
         except OAuthError as error:
             raise Refused(error, verdict) from None
-        body, entry = self._sign(request, grant_type, subject, scopes, audiences, now)
-        lost = "invalid_client" if grant_type == CLIENT_CREDENTIALS else "invalid_grant"
+        body, event = self._sign(request, grant_type, subject, scopes, audiences, now)
+        proofs = (client and client.used, subject.used)
+        entry = Entry(standing.organization.id, event, tuple(each for each in proofs if each))
+        lost = "invalid_client" if subject.used is None else "invalid_grant"
         return Issued(body, entry, verdict, lost, fields)
 
     def _addressed(self, path: str) -> frozenset[str]:
@@ -213,8 +217,8 @@ class TokenEndpoint:
         scopes: Scopes,
         audiences: tuple[str, ...],
         now: Instant,
-    ) -> tuple[dict[str, Any], Entry]:
-        """Step 8, and the entry of step 9."""
+    ) -> tuple[dict[str, Any], Event]:
+        """Step 8, and the event of step 9."""
         judge, standing = self.hot.judge, subject.standing
         ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.expires_at]
         token = Token(
@@ -226,7 +230,7 @@ class TokenEndpoint:
             client_id=access_token.client_id_of_principal(standing),
             issued_at=now // SECOND * SECOND,
             expires_at=min(each for each in ends if each is not None) // SECOND * SECOND,
-            grant_id=subject.grant_id,
+            exchanged_from=subject.exchanged_from,
         )
         keys = self.hot.facts.keys()
         signer = keys and keys.signer(access_token.PURPOSES[request.path], now)
@@ -243,8 +247,17 @@ class TokenEndpoint:
         }
         if subject.issued_type is not None:
             body["issued_token_type"] = subject.issued_type
-        event = _event(request, grant_type, standing, token)
-        return body, Entry(standing.organization.id, event, subject.used)
+        return body, _event(request, grant_type, standing, token)
+
+
+def _grant_type(form: Form, path: str) -> str:
+    """Step 3."""
+    grant_type = form.get("grant_type")
+    if grant_type is None:
+        raise invalid_request("grant_type is missing.", "no grant_type")
+    if grant_type not in GRANTS or (path and grant_type != CLIENT_CREDENTIALS):
+        raise OAuthError("unsupported_grant_type", reason="unknown grant_type")
+    return grant_type
 
 
 def granted(subject: Subject, form: Form) -> Scopes:
@@ -256,11 +269,12 @@ def granted(subject: Subject, form: Form) -> Scopes:
     if text is None:
         if form.sent("scope"):
             raise OAuthError("invalid_scope", "The scope is empty.", "empty")
-        text = subject.default or "api"
+        text = "api" if subject.default is None else subject.default
     asked = frozenset(text.split(" "))
-    unlimited = bool(subject.scopes & EVERYTHING)
-    held = subject.standing.allowed_anywhere() if unlimited else subject.scopes
-    if not asked <= (held | EVERYTHING if unlimited else held):
+    held = subject.standing.allowed_anywhere() | EVERYTHING
+    if not subject.scopes & EVERYTHING:
+        held &= subject.scopes
+    if not asked <= held:
         raise OAuthError("invalid_scope", reason="not held")
     return asked
 
