@@ -16,6 +16,7 @@ from ostiary.http import server
 from ostiary.http.door import Door
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import wall_clock
+from ostiary.http.oauth.token import TokenEndpoint
 
 BODY = b'{"valid":true,"code":"valid","credential_id":"cred_0123456"}'
 ANSWER = (
@@ -38,7 +39,8 @@ async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
 def configuration() -> uvicorn.Config:
     """How `http/server.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
     hot = cast(HotPath, Constant())
-    door = Door(_nothing, hot, wall_clock, secrets.token_bytes, lambda *_: None, https=False)
+    tokens = cast(TokenEndpoint, None)  # nobody asks for one
+    door = Door(_nothing, hot, tokens, wall_clock, secrets.token_bytes, lambda *_: None, https=False)
     config = server.configuration(door)
     config.lifespan = "off"
     return config

@@ -114,11 +114,10 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
+    tokens = TokenEndpoint(hot, journal, store.entropy)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
-        for path, endpoint in endpoints(
-            TokenEndpoint(hot, journal, store.entropy), Revocation(hot, store)
-        ).items()
+        for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()
     }
     for router in ROUTERS:
         app.include_router(router)
@@ -140,6 +139,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     door = Door(
         _First(asked, app),
         hot,
+        tokens,
         store.clock,
         store.entropy,
         metrics.request,

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ostiary.http import messages
-from ostiary.http.door import Door
+from ostiary.http.door import Door, Later
 
 UVICORN: Final = "0.54.0"
 """The version whose protocol class this was written against."""
@@ -28,6 +28,8 @@ LEANS_ON: Final = (
     "on_headers_complete",
     "on_body",
     "on_message_complete",
+    "on_response_complete",
+    "shutdown",
     "pause_writing",
     "resume_writing",
 )
@@ -48,6 +50,17 @@ class _Dropped(list[tuple[bytes, bytes]]):
 
 
 DROPPED: Final = _Dropped()
+
+
+class _Waiting:
+    """What uvicorn asks of the request under way, of one that is answered here and not by the application."""
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        """Whether the connection stays; a service that stops says no."""
+        self.message_event = asyncio.Event()
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -111,10 +124,14 @@ class DirectProtocol(HttpToolsProtocol):
         if self._held:
             assert self._door is not None
             peer = self.client[0] if self.client else None
-            answer = self._door.answer_now(self._method, self.url, self._fields, self._body, peer)
+            asked = self._method, self.url, self._fields, self._body, peer
+            answer = self._door.answer_now(*asked) or self._door.answer_later(*asked)
             if answer is not None:
                 self._held = False
-                self._write(answer)
+                if isinstance(answer, bytes):
+                    self._write(answer)
+                else:
+                    self._wait_for(answer)
                 return
             self._pass_on()
         super().on_message_complete()
@@ -130,6 +147,21 @@ class DirectProtocol(HttpToolsProtocol):
         self.headers = DROPPED
         if self._body:
             super().on_body(self._body)
+
+    def _wait_for(self, later: Later) -> None:
+        """Answer when that can be; what the client sends meanwhile waits behind it, as uvicorn has it."""
+        waiting = self.cycle = _Waiting()  # type: ignore[assignment] # what uvicorn asks of a request under way
+
+        def answered(_recorded: object) -> None:
+            answer = later.answer()
+            waiting.response_complete = True
+            if not (waiting.disconnected or self.transport.is_closing()):
+                self._write(answer)
+                if not waiting.keep_alive:
+                    self.transport.close()
+            self.on_response_complete()
+
+        later.recorded.add_done_callback(answered)
 
     def _write(self, answer: bytes) -> None:
         """The answer with the fields that every answer has, after its first line."""

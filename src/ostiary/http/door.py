@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from anyio import CapacityLimiter
@@ -18,7 +18,9 @@ from ostiary.core import identifier
 from ostiary.core.problem import Problem, internal
 from ostiary.http import hotpath, messages
 from ostiary.http.hotpath import HotPath
-from ostiary.http.messages import Headers
+from ostiary.http.messages import Headers, printable
+from ostiary.http.oauth import token
+from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.logs import where
 from ostiary.storage.store import Clock, Entropy
 
@@ -27,11 +29,19 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+TOKEN: Final = token.PATH.encode()
 COLD_THREADS: Final = 4
 LARGE_BODIES: Final = 8
 """How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
 BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
+
+
+class Later(NamedTuple):
+    """An answer that waits: `answer` makes it once `recorded` is done."""
+
+    recorded: asyncio.Future[bool]
+    answer: Callable[[], bytes]
 
 
 class Door:
@@ -41,6 +51,7 @@ class Door:
         self,
         application: Application,
         hot: HotPath,
+        tokens: TokenEndpoint,
         clock: Clock,
         entropy: Entropy,
         measure: Callable[[str, str, int, float], None],
@@ -48,6 +59,7 @@ class Door:
     ) -> None:
         self._application = application
         self._hot = hot
+        self._tokens = tokens
         self._clock = clock
         self._entropy = entropy
         self._measure = measure
@@ -91,6 +103,35 @@ class Door:
             return self._hot.answer(method, target, headers, body, peer)
         except Exception:
             return None  # it is met again, and logged, there
+
+    def answer_later(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
+    ) -> "bytes | Later | None":
+        """What the token endpoint answers, at once or when it is recorded; None for all that has to come through
+        `__call__`.
+        """
+        if target != TOKEN or method != b"POST" or len(body) > messages.MAX_PLAIN:
+            return None
+        if _unacceptable(target, b"", headers) is not None:
+            return None
+        started = time.perf_counter()
+        request_id = self._request_id()
+        agent = printable(messages.header(headers, b"user-agent") or b"")
+        request = token.Request(headers, b"", body, self._hot.origin(peer, headers), "", request_id, agent)
+        try:
+            begun = self._tokens.begin(request)
+        except Exception:
+            return None  # it is met again, and logged, there
+        if begun is None:
+            return None
+
+        def told(answer: bytes) -> bytes:
+            self._measure("POST", token.PATH, int(answer[9:12]), time.perf_counter() - started)
+            return answer.replace(b"\r\n", b"\r\nx-request-id: %s\r\n" % request_id.encode(), 1)
+
+        if isinstance(begun, bytes):
+            return told(begun)
+        return Later(begun.recorded, lambda: told(self._tokens.finish(request, begun)))
 
     async def _answer_hot(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

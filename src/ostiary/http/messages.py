@@ -178,6 +178,12 @@ def origins(trusted: tuple[Network, ...]) -> Origins:
     return origin
 
 
+def printable(agent: bytes) -> str:
+    """A user agent as the audit log keeps it: what it claims, without anything that looks like a secret."""
+    text = agent.decode("latin-1")[:200]
+    return redact("".join(c if c.isprintable() else "?" for c in text))
+
+
 def carries_query_credential(query: bytes) -> bool:
     """Whether the query has a member that looks like a token: never accepted outside gateways."""
     return bool(query) and any(

@@ -208,18 +208,10 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     standing = verdict.standing
     assert standing is not None
     agent = messages.header(headers, b"user-agent") or b""
-    caller = caller_of(verdict, origin, printable(agent), scope["state"]["request_id"])
+    caller = caller_of(verdict, origin, messages.printable(agent), scope["state"]["request_id"])
     request.state.caller = caller
     request.state.told = [*superseded(standing), *rates.fields(permit)]
     return caller
-
-
-def printable(agent: bytes) -> str:
-    """A user agent as the audit log keeps it: what it claims, without anything that looks like a secret."""
-    from ostiary.core.secret import redact
-
-    text = agent.decode("latin-1")[:200]
-    return redact("".join(c if c.isprintable() else "?" for c in text))
 
 
 CallerOf = Annotated[Caller, Depends(_caller)]

@@ -26,7 +26,6 @@ from ostiary.http.api.route import (
     answer,
     body_of,
     example,
-    printable,
     remove,
     resource,
     show,
@@ -244,7 +243,7 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
     if not verdict.valid or checked is None:
         hot.note(verdict, origin.text, "login", now, refused=reason)
         raise _refused(reason)
-    agent = printable(messages.header(headers, b"user-agent") or b"")
+    agent = messages.printable(messages.header(headers, b"user-agent") or b"")
     caller = caller_of(verdict, origin, agent, state["request_id"])
     used = Used(checked.jti_digest, checked.expires_at)
     try:

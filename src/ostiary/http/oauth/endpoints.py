@@ -7,7 +7,6 @@ from starlette.types import Receive, Scope, Send
 
 from ostiary.core.access_token import ALIAS
 from ostiary.http import messages
-from ostiary.http.api.route import printable
 from ostiary.http.oauth import token
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
@@ -33,7 +32,7 @@ class Endpoint:
             state["origin"],
             self.path,
             state["request_id"],
-            printable(messages.header(headers, b"user-agent") or b""),
+            messages.printable(messages.header(headers, b"user-agent") or b""),
         )
         status, fields, told = messages.unwire(await self.answer(asked))
         await send({"type": "http.response.start", "status": status, "headers": fields})

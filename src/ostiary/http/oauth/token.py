@@ -15,6 +15,7 @@ Steps 1 to 8 are one synchronous function over cached facts; what is not in memo
 token is stored: it is judged with what it came from whenever it is used.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,6 +59,7 @@ ALIAS_PATH: Final = f"{ALIAS}/v1/token"
 LIFETIMES: Final = {"service_account": LONGEST_TOKEN, "user": HOUR}
 """How long a token lives at most, by whose it is."""
 THREADS: Final = 4
+HEAD: Final = ((b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,14 @@ class Issued:
     """The error of whoever comes second with what was used up."""
     fields: Headers
     """What the answer tells of the credential: another secret in its place, what is left of its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What was signed and waits for its record."""
+
+    issued: Issued
+    recorded: asyncio.Future[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +107,57 @@ class TokenEndpoint:
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; nothing leaves before it is recorded."""
-        hot = self.hot
-        try:
+        begun = self.begin(request)
+        if begun is None:
             try:
-                if not hot.facts.current():
-                    raise Cold
-                issued = self.issue(request, hot.judge.in_memory)
-            except Cold:
                 issued = await run_sync(self._issue_cold, request, limiter=self._threads)
-            if not await self.journal.record(issued.entry):
+                begun = Pending(issued, self.journal.record(issued.entry))
+            except (Refused, OAuthError, Problem) as error:
+                return self._refusal(request, error)
+        if isinstance(begun, bytes):
+            return begun
+        await asyncio.wait((begun.recorded,))
+        return self.finish(request, begun)
+
+    def begin(self, request: Request) -> "bytes | Pending | None":
+        """A refusal, or what is issued once it is recorded; None where something has to be read first.
+
+        For the event loop: nothing is waited for.
+        """
+        if not self.hot.facts.current():
+            return None
+        try:
+            issued = self.issue(request, self.hot.judge.in_memory)
+            return Pending(issued, self.journal.record(issued.entry))
+        except Cold:
+            return None
+        except (Refused, OAuthError, Problem) as error:
+            return self._refusal(request, error)
+
+    def finish(self, request: Request, pending: "Pending") -> bytes:
+        """The answer, now that its record is written or cannot be."""
+        issued = pending.issued
+        try:
+            if not pending.recorded.result():
                 # Whoever came first had the same proof; nobody else could have made it.
                 error = OAuthError(issued.lost, reason="used before")
                 raise Refused(error, Verdict("unknown", issued.verdict.standing))
-        except Refused as refusal:
-            hot.note(
-                refusal.verdict, request.origin.text, "token", hot.judge.clock(), refused=refusal.error.reason
-            )
-            return errors.wire(refusal.error)
-        except OAuthError as error:
-            if error.status == 401:
-                hot.note(MALFORMED, request.origin.text, "token", hot.judge.clock(), refused=error.reason)
-            return errors.wire(error)
-        except Problem as problem:
-            return errors.wire(errors.of_problem(problem))
-        hot.note(issued.verdict, request.origin.text, "token", hot.judge.clock())
-        return messages.wire(
-            200,
-            [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"), *issued.fields],
-            orjson.dumps(issued.body),
-        )
+        except (Refused, Problem) as refusal:
+            return self._refusal(request, refusal)
+        self.hot.note(issued.verdict, request.origin.text, "token", self.hot.judge.clock())
+        return messages.wire(200, [*HEAD, *issued.fields], orjson.dumps(issued.body))
+
+    def _refusal(self, request: Request, error: Refused | OAuthError | Problem) -> bytes:
+        """What is told of a refusal. Those of a credential that was presented are counted."""
+        note, now = self.hot.note, self.hot.judge.clock()
+        if isinstance(error, Refused):
+            note(error.verdict, request.origin.text, "token", now, refused=error.error.reason)
+            error = error.error
+        elif isinstance(error, Problem):
+            error = errors.of_problem(error)
+        elif error.status == 401:
+            note(MALFORMED, request.origin.text, "token", now, refused=error.reason)
+        return errors.wire(error)
 
     def _issue_cold(self, request: Request) -> Issued:
         if not self.hot.facts.current():
