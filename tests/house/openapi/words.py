@@ -139,7 +139,10 @@ HEADERS: Final = {
     "X-Auth-Organization": ("The organization's id.", "org_01m80nmxxf7e37xdvw967580rx"),
     "X-Auth-Credential": ("The credential's id.", "cred_01m80nttv0ccn4z5rxx2f4qk0k"),
     "X-Auth-Scopes": ("All that it may use, separated by spaces.", "read:agents"),
-    "X-Auth-Assertion": ("Always empty so far.", ""),
+    "X-Auth-Assertion": (
+        "Where the rule has `assertion`: a signed token that says who calls. Else empty.",
+        "",
+    ),
     "X-Auth-Error": ("Why it is refused.", "insufficient_scope"),
 }
 IDENTITY: Final = tuple(name for name in HEADERS if name.startswith("X-Auth-") and name != "X-Auth-Error")
@@ -173,7 +176,12 @@ class VerifyBody(StrictModel):
     resource: Annotated[
         str | None, Field(description="What the request is about, such as `agents/agent_1`.")
     ] = None
-    audience: Annotated[str | None, Field(description="Without a meaning for API keys.")] = None
+    audience: Annotated[
+        str | None,
+        Field(
+            description="For whom a token must be meant: without it, this service. API keys are for anybody."
+        ),
+    ] = None
     count: Annotated[bool | None, Field(description="`false` asks without counting a use.")] = True
 
 
