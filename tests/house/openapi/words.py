@@ -34,7 +34,8 @@ TAGS: Final = {
     "Credentials": "API keys: those of service accounts, and direct keys of users.",
     "Import": "Keys of other systems, of which only the SHA-256 is known here.",
     "Sessions": "What a login with a key file begins. It ends with that key, or by itself after some days.",
-    "OAuth": "Access tokens: how a program gets one, asks about it, ends it. Errors are OAuth's own (RFC 6749 §5.2).",
+    "OAuth": "Access tokens: how a program gets one, asks about it, ends it. Bodies are forms, or JSON objects of texts; "
+    "members that are not known are passed over. Errors are OAuth's own (RFC 6749 §5.2).",
     "Access rules": "What a request behind a proxy needs. They belong to the operator's organization.",
     "Agents": "What is behind gateways.",
     "Audit": "What happened, who did it, and to what.",
