@@ -9,9 +9,12 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from ostiary.core.access_token import ALIAS
 from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
 from ostiary.core.secret import looks_like_secret
 from ostiary.http.api.route import ApiRoute
+from ostiary.http.hotpath import INTROSPECT
+from ostiary.http.oauth.metadata import DOCUMENTS
 from ostiary.services import credentials
 from ostiary.services.minting import CredentialSpec
 from tests.cast import Front
@@ -42,8 +45,8 @@ def test_others_can_read_it() -> None:
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
 
-STANDARDS = ("/.well-known/", "/oauth/", "/oauth2/")
-"""What OAuth's standards describe, and its metadata document lists."""
+SPELLINGS = {each for document in DOCUMENTS for each in (f"{ALIAS}{document}", f"{document}{ALIAS}")}
+"""Where the metadata of the second issuer stands: the document says it in a sentence."""
 
 
 def test_every_address_is_in_it(front: Front) -> None:
@@ -52,8 +55,8 @@ def test_every_address_is_in_it(front: Front) -> None:
         (method, path)
         for path, methods in methods_of(front).items()
         for method in methods - {"HEAD"}
-        if not path.startswith(("/docs", "/openapi.json", "/metrics", *STANDARDS)) and path != "/"
-    }
+        if not path.startswith(("/docs", "/openapi.json", "/metrics")) and path not in {"/", *SPELLINGS}
+    } | {("POST", INTROSPECT.decode())}
     told = {(method.upper(), path) for method, path, _ in OPERATIONS.values()}
     assert has == told
 

@@ -414,6 +414,10 @@ def test_the_reference_shows_how_to_ask_and_what_comes_back() -> None:
     assert [each.name for each in operation.answers[0].members] == ["id"]
     (open_,) = reference.read(DOCUMENT).sections[1].operations
     assert Read(open_.request).text.strip() == 'curl "$OSTIARY_URL/healthz"'
+    lives = {**DOCUMENT["paths"]["/healthz"]["get"], "security": [{"X-API-Key": []}, {}]}  # type: ignore[index] # JSON
+    at_will = {**DOCUMENT, "paths": {"/healthz": {"get": lives}}}
+    ((other,),) = (each.operations for each in reference.read(at_will).sections)
+    assert Read(other.request).text.strip() == 'curl "$OSTIARY_URL/healthz"'
 
 
 def test_the_reference_is_a_page() -> None:

@@ -34,6 +34,7 @@ from ostiary.storage.tables import metadata
 from tests.cast import Front, House
 from tests.conftest import PROVE
 from tests.house.generated_pages import OPENAPI
+from tests.house.openapi import oauth
 from tests.house.openapi.examples import PREPARE, PROXY, Studio, nothing, studio
 
 pytestmark = [pytest.mark.promise("P20"), pytest.mark.full]
@@ -50,6 +51,9 @@ WHO: Final = ("narrow", "stranger", "admin")
 """Each request is sent by these, the one who can break most last."""
 EXAMPLES: Final = 100 if PROVE else 3
 """Of each operation, right and wrong; besides the document's own."""
+LOGIN: Final = {"token": "$login"}
+PROOFS: Final = oauth.BODIES | {"/v1/sessions": LOGIN, "/identity/public/v1/api/login": LOGIN}
+"""Bodies that prove something: the document's examples have no whole secrets."""
 CHAINS: Final = 500 if PROVE else 20
 ID: Final = re.compile(r"\b(?:org|prj|usr|inv|role|sa|cred|evt)_[0-9a-z]{26}\b")
 
@@ -117,6 +121,7 @@ class Visit:
         self._stack = ExitStack()
         self.front = self._stack.enter_context(made.house("fuzz"))
         self.names = made.names
+        self.fill = made.fill
         self.tally = tally
         house = self.front.house
         spec = CredentialSpec(name="narrow", access_level="fine_grained", scopes=NARROW)
@@ -137,6 +142,9 @@ class Visit:
     def aim(self, case: Any) -> None:
         """Let the request be about something that is there: by chance it never would be."""
         case.path_parameters = {name: self.names[name] for name in case.path_parameters or {}}
+        if case.operation.path in PROOFS:
+            case.media_type = "application/json"
+            case.body = self.fill(PROOFS[case.operation.path])
         loosen(case)
 
     def send(self, case: Any, who: str) -> Response:

@@ -15,7 +15,7 @@ from ostiary.core.signing import LONGEST_TOKEN, Purpose, SigningKey
 
 TYPE: Final = "at+jwt"
 ALIAS: Final = "/oauth2/ostiary"
-"""What the issuer of tokens for the fourth document's client has behind ours."""
+"""What the issuer of tokens for clients of the configuration TOML has behind ours."""
 PURPOSES: Final[dict[str, Purpose]] = {"": "access_token", ALIAS: "m2m"}
 _TYPES: Final = frozenset({TYPE, "application/at+jwt"})
 

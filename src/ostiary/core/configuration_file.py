@@ -1,4 +1,4 @@
-"""The configuration in TOML that comes with a client secret: contexts, one of which is the default; interface.md §6."""
+"""The configuration in TOML that comes with a client secret: contexts, one of which is the default; docs/cli.md."""
 
 import json
 import re

@@ -1,6 +1,6 @@
 """Key files: a key pair of which the private half is handed out once, in a JSON file, and the public half kept.
 
-The file is read by Google's client libraries and by partners' own scripts alike; interface.md §6 has its members.
+The file is read by Google's client libraries and by partners' own scripts alike; docs/tokens.md says how.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from ostiary.core.problem import CODES, Problem
 from ostiary.http import messages
 from ostiary.http.api.route import BodyOf, Listing, _anyone, _caller
 from ostiary.http.app import ROUTERS
-from tests.house.openapi import words
+from tests.house.openapi import oauth, words
 from tests.house.openapi.examples import Asked, Example, Studio, studio
 
 Json = dict[str, Any]
@@ -41,6 +41,7 @@ def document(house: Studio) -> Json:
         paths.setdefault(route.path_format, {})[_method(route)] = operation
     for hot in words.HOT:
         paths.setdefault(hot["path"], {})[hot["method"]] = _of_hot(hot, schemas, house)
+    paths |= oauth.paths(house)
     order = [path for path in paths if path.startswith("/v1/verify") or "/authorize" in path]
     order += [path for path in paths if path not in order]
     return {
@@ -56,7 +57,7 @@ def document(house: Studio) -> Json:
         "tags": [{"name": name, "description": about} for name, about in words.TAGS.items()],
         "paths": {path: paths[path] for path in order},
         "components": {
-            "securitySchemes": words.SECURITY,
+            "securitySchemes": words.SECURITY | oauth.SECURITY,
             "parameters": _shared_parameters(house),
             "headers": {
                 name: {"description": about, "schema": {"type": "string"}, "example": value}
@@ -65,8 +66,9 @@ def document(house: Studio) -> Json:
             "responses": {
                 name: _problem_response(status, about, problem)
                 for status, (name, about, problem) in words.PROBLEMS.items()
-            },
-            "schemas": schemas.all(),
+            }
+            | oauth.RESPONSES,
+            "schemas": schemas.all() | oauth.SCHEMAS,
         },
     }
 

@@ -5,6 +5,7 @@ test's, so it comes out alike each time.
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -36,6 +38,9 @@ from tests.cast import Answer, Clock, Entropy, Front, House, migrated, move_in
 RULE: Final = {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
 PROXY: Final = "127.0.0.1"
 QUERIES: Final = {"get_usage": "?since=2026-11-18T12:00:00Z"}
+SECRETS: Final = ("secret", "token", "access_token")
+RANDOM: Final = ("n", "x", "y")
+"""Members of a public key, which is another one each time."""
 LISTED: Final = 2
 """Rows in the example of a list that has pages."""
 
@@ -74,6 +79,11 @@ class Studio:
         self._house = move_in(database, directory)
         self.names = _furnish(self._house)
         database.dispose()
+        self.alice_key = self._house.alice_key
+        with self.house("token") as front:
+            body = {name: self.names[name] for name in ("client_id", "client_secret")}
+            answer = front.ask("POST", "/oauth/token", {"grant_type": "client_credentials", **body})
+        self.names["token"] = answer.json()["access_token"]
 
     @contextmanager
     def house(self, seed: str) -> Iterator[Front]:
@@ -129,6 +139,21 @@ class Studio:
             takes_if_match,
         )
 
+    def send(
+        self, name: str, method: str, path: str, body: Any, headers: dict[str, str], media_type: str
+    ) -> tuple[Any, Any]:
+        """What is sent to an address that takes several media types, and what comes back; secrets shortened."""
+        filled = self.fill(body)
+        fields = {"user-agent": "curl/8.14.1", **headers}
+        raw = None
+        if filled is not None:
+            fields["content-type"] = media_type
+            raw = (json.dumps(filled) if media_type == "application/json" else urlencode(filled)).encode()
+        with self.house(name) as front:
+            answer = front.ask(method, path, raw=raw, headers=fields, peer=PROXY)
+        assert answer.status == 200, (name, media_type, answer.status, answer.body)
+        return _shortened(filled), _shortened(answer.json()) if answer.body else None
+
     def fill(self, body: Any) -> Any:
         """An example with the house's own names in it."""
         return json.loads(Template(json.dumps(body)).substitute(self.names))
@@ -140,9 +165,11 @@ def _shortened(value: Any, name: str = "") -> Any:
         return {inner: _shortened(each, inner) for inner, each in value.items()}
     if isinstance(value, list):
         return [_shortened(each) for each in value]
-    if isinstance(value, str) and (name in ("secret", "token") or looks_like_secret(value)):
+    if not isinstance(value, str):
+        return value
+    if name in SECRETS or looks_like_secret(value):
         return f"{value[:11]}…"
-    return value
+    return "…" if name in RANDOM else re.sub("^https?://[^/]+", "…", value)
 
 
 @contextmanager
@@ -166,6 +193,8 @@ def _furnish(house: House) -> dict[str, str]:
     login = signers.login(
         file.secret.reveal(), file.listed.credential.access_id, house.clock.now + HOUR, jti="1"
     )
+    client = house.key(bot, kind="client_secret", name="deployment")
+    house.sign()
     assert house.bob.actor.id is not None
     assert role.id is not None
     return {
@@ -180,6 +209,8 @@ def _furnish(house: House) -> dict[str, str]:
         "secret": key.secret.reveal(),
         "session": session.listed.session.id,
         "login": login,
+        "client_id": bot.account.client_id,
+        "client_secret": client.secret.reveal(),
         "prefix": "sk_live_",
         "name": "agents",
         "rule": "agents",

@@ -34,6 +34,8 @@ TAGS: Final = {
     "Credentials": "API keys: those of service accounts, and direct keys of users.",
     "Import": "Keys of other systems, of which only the SHA-256 is known here.",
     "Sessions": "What a login with a key file begins. It ends with that key, or by itself after some days.",
+    "OAuth": "Access tokens: how a program gets one, asks about it, ends it. Bodies are forms, or JSON objects of texts; "
+    "members that are not known are passed over. Errors are OAuth's own (RFC 6749 §5.2).",
     "Access rules": "What a request behind a proxy needs. They belong to the operator's organization.",
     "Agents": "What is behind gateways.",
     "Audit": "What happened, who did it, and to what.",
@@ -138,7 +140,10 @@ HEADERS: Final = {
     "X-Auth-Organization": ("The organization's id.", "org_01m80nmxxf7e37xdvw967580rx"),
     "X-Auth-Credential": ("The credential's id.", "cred_01m80nttv0ccn4z5rxx2f4qk0k"),
     "X-Auth-Scopes": ("All that it may use, separated by spaces.", "read:agents"),
-    "X-Auth-Assertion": ("Always empty so far.", ""),
+    "X-Auth-Assertion": (
+        "Where the rule has `assertion`: a signed token that says who calls. Else empty.",
+        "",
+    ),
     "X-Auth-Error": ("Why it is refused.", "insufficient_scope"),
 }
 IDENTITY: Final = tuple(name for name in HEADERS if name.startswith("X-Auth-") and name != "X-Auth-Error")
@@ -172,7 +177,12 @@ class VerifyBody(StrictModel):
     resource: Annotated[
         str | None, Field(description="What the request is about, such as `agents/agent_1`.")
     ] = None
-    audience: Annotated[str | None, Field(description="Without a meaning for API keys.")] = None
+    audience: Annotated[
+        str | None,
+        Field(
+            description="For whom a token must be meant: without it, this service. API keys are for anybody."
+        ),
+    ] = None
     count: Annotated[bool | None, Field(description="`false` asks without counting a use.")] = True
 
 

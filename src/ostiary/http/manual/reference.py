@@ -290,7 +290,8 @@ def _curl(
     query = [f"{each['name']}=…" for each in parameters if each["in"] == "query" and each.get("required")]
     target = path + ("?" + "&".join(query) if query else "")
     parts = [("curl" if method == "get" else f"curl -X {method.upper()}") + f' "$OSTIARY_URL{target}"']
-    if operation.get("security", document.get("security")) != []:
+    security = operation.get("security", document.get("security"))
+    if security != [] and {} not in (security or ()):
         parts.append('-H "X-API-Key: $OSTIARY_API_KEY"')
     if body:
         parts.append('-H "Content-Type: application/json"')

@@ -1,8 +1,8 @@
 """`POST /oauth/introspect`: what a token is worth (RFC 7662), on the hot path.
 
 In form encoding the caller authenticates, as a client with its secret or by a key or token of its own, and is told the
-whole of it: about any token that it may see if it holds `verify:credentials`, else about its own. In JSON, as the fifth
-document shows, the token authorizes the question about itself. What is not good is `{"active":false}`, whatever it is.
+whole of it: about any token that it may see if it holds `verify:credentials`, else about its own. In the JSON form the
+token authorizes the question about itself. What is not good is `{"active":false}`, whatever it is.
 """
 
 from typing import Any, Final
@@ -84,7 +84,7 @@ def authenticate(judge: Judge, headers: Headers, form: Form, origin: Origin, fin
 
 
 def _about_itself(judge: Judge, form: Form, origin: Origin, find: Find) -> bytes:
-    """The documents' form: `active`, `scope`, `expires_at` in seconds since 1970."""
+    """The JSON form: `active`, `scope`, `expires_at` in seconds since 1970."""
     verdict = judge.key_or_token(
         _token(form), Question(origin.address, about_itself=True, whomever=True), find
     )

@@ -1,7 +1,7 @@
 """`POST /oauth/token/revoke` and `/oauth/revoke`: a token is ended before it expires (RFC 7009).
 
-In form encoding the client that it was issued to authenticates. In JSON, as the fifth document shows, whoever has the
-token may end it. To end what is no token, or somebody else's, is answered like success and ends nothing.
+In form encoding the client that it was issued to authenticates. In the JSON form whoever has the token may end it. To
+end what is no token, or somebody else's, is answered like success and ends nothing.
 """
 
 from dataclasses import dataclass, field

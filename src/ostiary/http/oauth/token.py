@@ -312,7 +312,7 @@ def granted(subject: Subject, form: Form) -> Scopes:
 
 
 def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:
-    """What the fourth document's client wants to know of itself."""
+    """What a client of the configuration TOML wants to know of itself."""
     return {
         "user": channel,
         "organization": standing.organization.slug,
