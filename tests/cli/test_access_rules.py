@@ -30,6 +30,19 @@ def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path
     assert "`ostiary access-rule list` shows" in done.stderr
 
 
+def test_a_rule_shows_whom_tokens_are_for(service: Ostiary) -> None:
+    """§3 breaks: whoever asks for a token with `--resource` cannot see which audiences there are."""
+    audience = "https://cli.acme.test"
+    text = json.dumps(RULE | {"audience": audience})
+    put = service.command("access-rule", "put", "audience-cli", "-", stdin=text).stdout
+    assert f"Tokens for it are asked for with resource={audience}\n" in put
+    title, *rows = [line.split() for line in service.command("access-rule", "list").stdout.splitlines()]
+    assert title[-1] == "AUDIENCE"
+    assert [row[-1] for row in rows if row[0] == "audience-cli"] == [audience]
+    put = service.command("access-rule", "put", "audience-cli", "-", stdin=json.dumps(RULE)).stdout
+    assert "resource=" not in put
+
+
 @pytest.mark.parametrize(
     "name, text, said",
     [

@@ -164,7 +164,7 @@ def test_a_refusal_says_whose_credential_it_was(
     """§2 breaks: after a 401 its user looks for the credential in the wrong place."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    stranger.says((401, JSON, b"{}"))
+    stranger.says((401, JSON, b'{"code":"invalid-credential"}'))
     assert run(["whoami"]) == 4
     shown = capsys.readouterr().err
     assert [each for each in said if each.replace("URL", stranger.url) not in shown] == []
@@ -189,7 +189,7 @@ def test_what_is_about_the_credential_itself_takes_no_organization(
     body = {
         "principal": {"id": "usr_x", "display_name": "Alice"},
         "organization": {"id": OTHER, "name": "Acme"},
-        "credential": {"id": "cred_x", "name": "key", "expires_at": None},
+        "credential": {"id": "cred_x", "kind": "api_key", "name": "key", "expires_at": None},
         "project": None,
         "scopes": [],
         "resources": {"account": [], "credential": ["agents/*"]},

@@ -60,6 +60,21 @@ def test_where_nothing_can_be_written_nothing_is_made(
     assert _count(service, robo["id"]) == 0
 
 
+def test_a_key_file_is_not_printed(
+    service: Ostiary, robo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§3.9 breaks: `--out -` leaves a private key in a file of that name."""
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ["key-file", "generate", "--service-account", robo["id"], "--out", "-"],
+        ["credential", "rotate", "cred_x", "--out=-"],
+    ):
+        done = service.command(*command, code=2)
+        assert "--out is the name of a file: a key file is not printed." in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert _count(service, robo["id"]) == 0
+
+
 def test_a_refused_key_leaves_no_file(service: Ostiary, robo: dict[str, Any], tmp_path: Path) -> None:
     """§3.9 breaks: half a file stays when the service refuses."""
     out = tmp_path / "robo.json"

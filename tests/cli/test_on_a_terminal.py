@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.edge import on_terminal
+from tests.cli.edge import Stranger, on_terminal
 from tests.servers import Ostiary
 
 pytestmark = pytest.mark.full
@@ -68,6 +68,17 @@ def test_a_table_fits_and_keeps_its_ids_whole(
     if command != ("audit", "logs"):
         own = {"role": "name", "scope": "scope"}.get(command[0], "id")
         assert first == [each[own] for each in listed]
+
+
+def test_what_kind_it_is_outlasts_when_it_was_made(stranger: Stranger) -> None:
+    """§3 breaks: a terminal shows when credentials were made, but has no room for what they are."""
+    row = {"id": "cred_1", "name": "Bot", "kind": "client_secret", "last6": "abcdef", "status": "active"}
+    times = {"created_at": "2026-01-01T00:00:00Z", "last_used_at": None, "expires_at": None}
+    body = {"data": [row | times | {"owner": {"display_name": "Robo"}}], "next_cursor": None}
+    stranger.says((200, "application/json", json.dumps(body).encode()))
+    environment = {"OSTIARY_URL": stranger.url, "OSTIARY_API_KEY": "ak-x", "NO_COLOR": "1"}
+    code, shown = on_terminal("credential", "list", environment=environment)
+    assert (code, "client secret" in shown, "Left out: CREATED;" in shown) == (0, True, True)
 
 
 @pytest.mark.parametrize("colour", [True, False])

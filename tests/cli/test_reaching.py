@@ -60,7 +60,8 @@ def _row(**members: object) -> bytes:
         ((422, JSON, b'{"detail":[{"x":1}],"errors":{"a":1}}'), 1, "HTTP 422"),
         ((422, JSON, _problem("validation-failed", errors=[1, {"pointer": "/x"}])), 2, "--x is wrong"),
         ((200, JSON, _row(expires_at="\x1b[31mtomorrow")), 1, "Is OSTIARY_URL right?"),
-        ((401, "text/html", b"no"), 4, "HTTP 401"),
+        ((401, "text/html", b"no"), 4, "Is OSTIARY_URL right?"),
+        ((401, JSON, b'{"message":"no"}'), 4, "Is OSTIARY_URL right?"),
     ],
     ids=lambda value: (
         f"{value[0]}-{value[2][:16].decode(errors='replace')}" if isinstance(value, tuple) else ""
@@ -151,24 +152,25 @@ def test_the_credential_comes_from_the_environment(
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.delenv("OSTIARY_API_KEY")
     if in_file:
-        (tmp_path / "secret").write_text("ak-robo\n")
+        (tmp_path / "secret").write_text("of-robo\n")
         monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
     else:
-        monkeypatch.setenv(variable, "ak-robo")
+        monkeypatch.setenv(variable, "of-robo")
     assert run(["credential", "list"]) == 0
-    assert [headers["authorization"] for _, headers in stranger.asked] == ["Bearer ak-robo"]
+    assert [headers["authorization"] for _, headers in stranger.asked] == ["Bearer of-robo"]
 
 
 @pytest.mark.parametrize(
     "environment, said",
     [
-        ({}, "set OSTIARY_API_KEY"),
+        ({}, "set OSTIARY_API_KEY, OSTIARY_TOKEN, OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with"),
         ({"OSTIARY_API_KEY": "two words"}, "OSTIARY_API_KEY is no credential"),
         ({"OSTIARY_API_KEY": "ak-é"}, "OSTIARY_API_KEY is no credential"),
-        ({"OSTIARY_API_KEY_FILE": "/nowhere/key"}, "cannot be read"),
+        ({"OSTIARY_API_KEY_FILE": "/nowhere/key"}, "OSTIARY_API_KEY_FILE names a file that does not exist"),
+        ({"OSTIARY_TOKEN_FILE": "/"}, "cannot be read"),
         ({"OSTIARY_API_KEY": "ak-x", "OSTIARY_API_KEY_FILE": "/nowhere/key"}, "choose one"),
     ],
-    ids=["none", "white space", "not ASCII", "no such file", "both"],
+    ids=["none", "white space", "not ASCII", "no such file", "directory", "both"],
 )
 def test_a_credential_that_cannot_be_meant_is_wrong_use(
     environment: dict[str, str],
@@ -185,6 +187,57 @@ def test_a_credential_that_cannot_be_meant_is_wrong_use(
     assert said in shown
     assert "two words" not in shown
     assert "é" not in shown
+
+
+TOKEN = "eyJhbGciOiJF.eyJpc3MiOiJo.c2lnbmF0dXJl"
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("in_file", [False, True], ids=["plain", "file"])
+@pytest.mark.parametrize(
+    "variable, value, kind, right",
+    [
+        ("API_KEY", "secret_x", "a client secret", "CLIENT_SECRET"),
+        ("API_KEY", "session_x", "a session", "TOKEN"),
+        ("API_KEY", TOKEN, "an access token", "TOKEN"),
+        ("TOKEN", "ak-x", "an API key", "API_KEY"),
+        ("TOKEN", KEY.replace("ak-", "acme-"), "an API key", "API_KEY"),
+        ("TOKEN", "secret_x", "a client secret", "CLIENT_SECRET"),
+        ("CLIENT_SECRET", KEY, "an API key", "API_KEY"),
+        ("CLIENT_ID", "secret_x", "a client secret", "CLIENT_SECRET"),
+    ],
+)
+def test_a_credential_in_the_wrong_variable_is_told_the_right_one(
+    variable: str,
+    value: str,
+    kind: str,
+    right: str,
+    in_file: bool,
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """§3.9, P7 break: a credential in the wrong variable is sent where it means nothing, or is repeated."""
+    stranger.says((200, JSON, b"{}"))
+    monkeypatch.delenv("OSTIARY_API_KEY")
+    for name, given in (("URL", stranger.url), ("CLIENT_ID", "ostiary-sa-x"), ("CLIENT_SECRET", "secret_y")):
+        if name == "URL" or variable.startswith("CLIENT"):
+            monkeypatch.setenv(f"OSTIARY_{name}", given)
+    if in_file and variable != "CLIENT_ID":
+        (tmp_path / "secret").write_text(value)
+        monkeypatch.delenv(f"OSTIARY_{variable}", raising=False)
+        variable += "_FILE"
+        value = str(tmp_path / "secret")
+    monkeypatch.setenv(f"OSTIARY_{variable}", value)
+    assert run(["whoami"]) == 2
+    shown = capsys.readouterr().err
+    assert (
+        f"OSTIARY_{variable} holds {kind}.\nUnset OSTIARY_{variable}, and put it into OSTIARY_{right}"
+        in shown
+    )
+    assert value not in shown
+    assert stranger.asked == []
 
 
 @pytest.mark.promise("P7")

@@ -45,12 +45,16 @@ def test_create_with_a_key_file_writes_it(service: Ostiary, tmp_path: Path) -> N
     lines = dict(line.split(": ") for line in service.command(*options).stdout.splitlines())
     assert list(lines) == ["Service Account ID", "Client ID", "Key File", "Key ID", "Username"]
     assert json.loads(out.read_text())["key_id"] == lines["Key ID"]
-    before = service.command("service-account", "list").stdout
+    before = service.command("service-account", "list", "--json").stdout
     assert "exists" in service.command(*options, code=2).stderr
-    for wrong in (["--credential", "key-file"], ["--out", str(tmp_path / "x")]):
+    for wrong, said in (
+        (["--credential", "key-file"], "--credential key-file needs --out FILE."),
+        (["--out", str(tmp_path / "x")], "--out is for --credential key-file."),
+        (["--credential", "key-file", "--out", "-"], "a key file is not printed"),
+    ):
         done = service.command("service-account", "create", "--name", "Filed", *wrong, code=2)
-        assert "--out FILE goes with --credential key-file" in done.stderr
-    assert service.command("service-account", "list").stdout == before
+        assert said in done.stderr
+    assert service.command("service-account", "list", "--json").stdout == before
 
 
 def test_create_with_a_key_shows_it_once(service: Ostiary) -> None:

@@ -28,7 +28,7 @@ def test_sessions_are_listed_and_revoked(service: Ostiary) -> None:
     lines = service.command("session", "list", COLUMNS="200").stdout.splitlines()
     assert lines[0].split() == ["ID", "KIND", "OWNER", "CREATED", "LAST", "USED", "EXPIRES", "ADDRESS"]
     shown = next(line for line in lines if one["id"] in line)
-    assert "key-file" in shown
+    assert "key file" in shown
     assert "Session CLI" in shown
     assert one["address"] in shown
     ended = service.command("session", "revoke", one["id"], two["id"], "--json").stdout

@@ -11,8 +11,10 @@ from urllib.parse import parse_qsl
 import pytest
 
 from ostiary.cli.main import run
+from ostiary.core.instant import SECOND
 from tests.cli.edge import Stranger, on_terminal
 from tests.servers import Ostiary, free_port, run_command
+from tests.signers import login
 
 pytestmark = pytest.mark.full
 
@@ -141,7 +143,12 @@ def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
         (["--scope", "no:such"], OPERATOR, 4, "`ostiary whoami` shows"),
         (["--scope", ""], OPERATOR, 4, "The scope is empty."),
         ([], {"OSTIARY_API_KEY": "ak-nobody"}, 4, "Set OSTIARY_API_KEY to a valid key"),
-        ([], {"OSTIARY_TOKEN": "eyJh.eyJz.c2ln"}, 4, "`ostiary oauth-token generate` gets another"),
+        (
+            [],
+            {"OSTIARY_TOKEN": "eyJh.eyJz.c2ln"},
+            4,
+            "Unset OSTIARY_TOKEN, and get another with the credential that it came from.",
+        ),
         (
             [],
             {"OSTIARY_CLIENT_ID": "ostiary-sa-x", "OSTIARY_CLIENT_SECRET": "secret_x"},
@@ -315,7 +322,7 @@ def test_nothing_is_traded_in_clear(
 ) -> None:
     """Rule 22 breaks: a secret or a token goes over http to another machine."""
     _in_clear(stranger, monkeypatch)
-    monkeypatch.setenv(variable, "secret_x")
+    monkeypatch.setenv(variable, "secret_x" if variable == "OSTIARY_CLIENT_SECRET" else "of-robo")
     if variable == "OSTIARY_CLIENT_SECRET":
         monkeypatch.setenv("OSTIARY_CLIENT_ID", "ostiary-sa-x")
     assert run(command) == 2
@@ -450,21 +457,107 @@ def test_an_assertion_says_no_more_than_it_must(service: Ostiary, key_file: Path
 
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("way", ["argument", "stdin", "before", "after"])
-def test_a_token_is_revoked_by_whoever_has_it(service: Ostiary, way: str) -> None:
+def test_a_token_is_revoked_by_whoever_has_it(service: Ostiary, way: str, tmp_path: Path) -> None:
     """§3, §3.9 break: the fifth document's `token revoke` needs more than the token, repeats it, or ends nothing."""
     token = service.command("oauth-token", "generate").stdout.strip()
-    elsewhere = ["--organization", "acme"]
+    config = tmp_path / "ostiary"
+    config.mkdir(mode=0o700)
+    (config / "config.toml").write_text(f'[contexts.test]\nurl = "{service.url}"\n')
+    (config / "config.toml").chmod(0o600)
+    elsewhere = ["--context", "test"]
     before = elsewhere if way == "before" else []
     after = elsewhere if way == "after" else []
     shown = "-" if way == "stdin" else token
     options = [*before, "token", "revoke", *after, shown]
-    done = _as(service, {}, *options, stdin=f"{token}\n" if way == "stdin" else None)
+    named = {"XDG_CONFIG_HOME": str(config.parent)}
+    done = _as(service, named, *options, stdin=f"{token}\n" if way == "stdin" else None)
     assert (done.stdout, done.stderr) == ("Token revoked.\n", "")
     refused = _as(service, {"OSTIARY_TOKEN": token}, "whoami", code=4)
     assert "that of OSTIARY_TOKEN" in refused.stderr
     again = _as(service, {}, "token", "revoke", "--json", token)
-    assert json.loads(again.stdout) == {"revoked": True}
+    assert json.loads(again.stdout) == {"revoked": False}
     assert _whose(service, OSTIARY_API_KEY=service.key)
+
+
+@pytest.mark.parametrize("kind", ["token", "session"])
+def test_only_what_was_ended_is_told_to_be_revoked(service: Ostiary, kind: str) -> None:
+    """§3.9 breaks: somebody believes that a token was ended, of which they copied a part, and it goes on working."""
+    nothing = "Nothing accepts this text: it is expired, already ended, or was not copied whole.\n"
+    if kind == "token":
+        token = service.command("oauth-token", "generate").stdout.strip()
+        # Two parts of three; and what has the form of a token, but for its last characters.
+        broken, cut = [token[:30], token.rpartition(".")[0], f"{token}.x"], [token[:-4], f"{token}AAAA"]
+    else:
+        token = _session(service)
+        broken, cut = [token[:-1], f"{token}x", token[:40]], []
+    for text in broken:
+        done = service.command("token", "revoke", "-", stdin=text, code=2)
+        assert (done.stdout, done.stderr) == ("", "Error: This is no whole token.\n")
+    for text in cut:
+        assert service.command("token", "revoke", "-", stdin=text).stdout == nothing
+    assert _as(service, {"OSTIARY_TOKEN": token}, "whoami")
+    assert service.command("token", "revoke", "-", stdin=token).stdout == "Token revoked.\n"
+    _as(service, {"OSTIARY_TOKEN": token}, "whoami", code=4)
+    assert service.command("token", "revoke", "-", stdin=token).stdout == nothing
+
+
+def test_what_cannot_be_seen_to_be_good_is_ended_all_the_same(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§3 breaks: a token that is refused just now, as that of a deactivated key, is left to live again."""
+    stranger.says((200, JSON, b'{"active":false}'), (200, JSON, b""))
+    monkeypatch.setenv("OSTIARY_URL", stranger.url)
+    assert run(["token", "revoke", "eyJh.eyJz.c2ln"]) == 0
+    assert [line.split()[1] for line, _ in stranger.asked] == ["/oauth/introspect", "/oauth/token/revoke"]
+    assert [json.loads(body) for body in stranger.bodies] == [{"token": "eyJh.eyJz.c2ln"}] * 2
+
+
+def _session(service: Ostiary) -> str:
+    body = {"display_name": "Session", "credential": {"kind": "key_file", "algorithm": "EdDSA"}}
+    file = service.call("POST", "/v1/service-accounts", body).json()["secret"]
+    signed = login(file["private_key"], file["key_id"], int(datetime.now(UTC).timestamp()) * SECOND)
+    return str(service.call("POST", "/v1/sessions", {"token": signed}).json()["token"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["oauth-token", "generate"], ["token", "revoke", "-"], ["token", "introspect", "-"]],
+    ids=" ".join,
+)
+def test_a_token_belongs_to_its_credentials_organization(service: Ostiary, arguments: list[str]) -> None:
+    """§3 breaks: somebody believes that a token acts in the organization that they named."""
+    token = service.command("oauth-token", "generate").stdout.strip()
+    for command in (["--organization", "umbrella", *arguments], [*arguments, "--organization", "umbrella"]):
+        assert "--organization" in service.command(*command, code=2).stderr
+    said = "A token belongs to its credential's own organization.\n"
+    done = service.command(*arguments, stdin=token, OSTIARY_ORGANIZATION="umbrella")
+    assert done.stderr.startswith(said)
+    assert said not in service.command("oauth-token", "generate").stderr
+
+
+def test_a_refusal_that_says_what_to_do_is_not_contradicted(service: Ostiary) -> None:
+    """§2 breaks: the next step of a refusal is the very command that was refused."""
+    token = service.command("oauth-token", "generate").stdout.strip()
+    # The first came from a key; the second was exchanged for the first.
+    token = _as(service, {"OSTIARY_TOKEN": token}, "oauth-token", "generate").stdout.strip()
+    for refused, said in ((token, "Use what it came from."), (_session(service), "Use the key file again.")):
+        done = _as(service, {"OSTIARY_TOKEN": refused}, "oauth-token", "generate", code=4)
+        [line] = done.stderr.splitlines()
+        assert said in line
+
+
+def test_whoami_tells_a_token_from_its_credential(service: Ostiary, client: dict[str, str]) -> None:
+    """§3 breaks: somebody believes that their client secret expires when a token of it does."""
+    token = _as(service, client, "oauth-token", "generate").stdout.strip()
+    session = _session(service)
+    for used, kind in ((token, "access token of "), (session, "session of ")):
+        shown = _as(service, {"OSTIARY_TOKEN": used}, "whoami").stdout
+        lines = dict(line.split(":", 1) for line in shown.splitlines())
+        assert lines["Token"].strip().startswith(kind)
+        assert "(cred_" in lines["Token"]
+        assert "(in " in lines["Token ends"]
+        assert lines["From"].strip() == "OSTIARY_TOKEN"
+        assert not {"Credential", "Expires", "Key from"} & set(lines)
 
 
 def test_a_key_is_no_token_to_revoke(service: Ostiary) -> None:
@@ -567,4 +660,6 @@ def test_the_log_shows_what_was_traded_and_ended(service: Ostiary, client: dict[
     ]
     assert [each["action"] for each in found] == ["token.issued", "token.revoked"]
     assert token.rpartition(".")[2] not in done.stdout
-    assert service.command("audit", "logs", "--filter", "auth").stdout.count("token.revoked") >= 1
+    shown = service.command("audit", "logs", "--filter", "auth").stdout
+    assert shown.count("token.revoked") >= 1
+    assert "  grant_type client_credentials, scope api, " in shown

@@ -45,12 +45,13 @@ def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
     except ValueError as error:
         raise MisusedError(f"{file.name} is not JSON: {error}.") from None
     answer = api.request("PUT", _address(name), json=document)
-    lines = len(answer["match"])
+    lines, audience = len(answer["match"]), answer.get("audience")
     tell(
         answer,
         as_json,
         f"{name} is in force, with {lines} line{'' if lines == 1 else 's'}. "
-        f"Proxies ask /v1/authorize/{name}, nginx asks /v1/authorize-nginx/{name}.",
+        f"Proxies ask /v1/authorize/{name}, nginx asks /v1/authorize-nginx/{name}."
+        + (f" Tokens for it are asked for with resource={audience}" if audience else ""),
     )
 
 
@@ -71,6 +72,7 @@ def list_rules(api: Client, as_json: bool) -> None:
                 line["path"],
                 " ".join(line["scopes"]) or "none",
                 line.get("resource") or "",
+                rule.get("audience") or "",
             ]
             for rule in found
             for line in rule["match"]
@@ -80,7 +82,8 @@ def list_rules(api: Client, as_json: bool) -> None:
             Column("METHODS"),
             Column("PATH"),
             Column("SCOPES"),
-            Column("RESOURCE", spare=1),
+            Column("RESOURCE", spare=2),
+            Column("AUDIENCE", spare=1),
         ],
         f"No access rules yet. Make one:\n  {again('access-rule put NAME FILE')}",
     )

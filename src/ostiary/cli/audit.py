@@ -161,6 +161,15 @@ def _row(event: dict[str, Any]) -> list[str]:
     details = dict(event["details"])
     what = target["display"] if target else ""
     words = [event["reason"]] if event["reason"] and event["reason"] != "valid" else []
+    if event["action"] == "token.issued":
+        # What tells one trade from another stands first: a terminal cuts the end off.
+        grant, scope, audience = (details.pop(name, None) for name in ("grant_type", "scope", "audience"))
+        details = {
+            "grant_type": grant and grant.rpartition(":")[2],
+            "scope": scope,
+            **details,
+            "audience": audience,
+        }
     if event["action"] == "request.refused":
         what = f"{details.pop('method', '')} {details.pop('route', '')}"
     words += [

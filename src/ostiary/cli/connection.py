@@ -67,7 +67,8 @@ def connect(called: Invocation) -> Connection:
         )
     else:
         raise MisusedError(
-            "No credential: set OSTIARY_API_KEY to an API key, or OSTIARY_API_KEY_FILE to a file that holds one.\n"
+            "No credential: set OSTIARY_API_KEY, OSTIARY_TOKEN, OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with "
+            "OSTIARY_CLIENT_SECRET.\n"
             "Or keep one for good: `ostiary context add NAME --url URL`."
         )
     called.connection = Connection(
@@ -86,7 +87,7 @@ def reach(called: Invocation) -> Connection:
     """The same without a credential, for what needs none. Raises MisusedError, ProfileError."""
     url = os.environ.get("OSTIARY_URL") or None
     context, _ = _context(called, url, True)
-    called.connection = Connection(*_address(url, context), None, "", "")
+    called.connection = Connection(*_address(url, context), None, "", "", *_organization(called, context))
     return called.connection
 
 

@@ -4,6 +4,7 @@ Two of them at once are an error that names both: whichever was taken, somebody 
 """
 
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Final, NamedTuple
 from ostiary.cli.profile import is_credential
 from ostiary.cli.proving import KEY_FILE, ClientSecret, Key, Proof, read_key_file
 from ostiary.cli.terminal import MisusedError
+from ostiary.core.secret import CLIENT_SECRET as CLIENT_SECRET_PREFIX
+from ostiary.core.secret import SESSION, looks_like_secret
 
 API_KEY: Final = "OSTIARY_API_KEY"
 TOKEN: Final = "OSTIARY_TOKEN"  # noqa: S105 - a variable
@@ -25,10 +28,12 @@ NAMES: Final = (
 
 _RENEW: Final = {
     API_KEY: f"Set {API_KEY} to a valid key (or {API_KEY}_FILE to a file that holds it).",
-    TOKEN: "Tokens expire: `ostiary oauth-token generate` gets another.",
+    TOKEN: "Unset {}, and get another with the credential that it came from.",
     KEY_FILE: "Is it in force, is it of this service, and is the clock of this machine right?",
     CLIENT_ID: f"Set {CLIENT_ID} and {CLIENT_SECRET} to a client's: `ostiary client-secret generate` makes another.",
 }
+
+_SIGNED: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class Source(NamedTuple):
@@ -43,7 +48,9 @@ def sources() -> list[Source]:
     """Those that are set; nothing is read yet."""
     found = []
     for name in (API_KEY, TOKEN):
-        found += [Source(variable, partial(_key, name), _RENEW[name]) for variable in _set(name)]
+        found += [
+            Source(variable, partial(_key, name), _RENEW[name].format(variable)) for variable in _set(name)
+        ]
     if file := os.environ.get(KEY_FILE):
         found.append(Source(KEY_FILE, lambda: read_key_file(file), _RENEW[KEY_FILE]))
     secrets = _set(CLIENT_SECRET)
@@ -98,9 +105,30 @@ def _held(name: str) -> str:
     if variables == [f"{name}_FILE"]:
         try:
             text = Path(os.environ[f"{name}_FILE"]).read_text("utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise MisusedError(f"{name}_FILE names a file that does not exist.") from None
         except (OSError, UnicodeDecodeError):
             raise MisusedError(f"{name}_FILE names a file that cannot be read.") from None
     text = text.strip()
     if not is_credential(text):
         raise MisusedError(f"{name} is no credential: it is empty, or holds white space or odd characters.")
+    kind, right = _told_by_its_form(text) or ("", name)
+    if right != name:
+        advice = f"Unset {variables[0]}, and put it into {right}."
+        if right == CLIENT_SECRET:
+            advice = f"Unset {variables[0]}, and put it into {right}, and the client's id into {CLIENT_ID}."
+        raise MisusedError(f"{variables[0]} holds {kind}.\n{advice}")
     return text
+
+
+def _told_by_its_form(text: str) -> tuple[str, str] | None:
+    """What a credential is, and the variable for it; None where the form does not tell, as that of imported keys."""
+    if text.startswith(CLIENT_SECRET_PREFIX):
+        return "a client secret", CLIENT_SECRET
+    if text.startswith(SESSION):
+        return "a session", TOKEN
+    if _SIGNED.fullmatch(text):
+        return "an access token", TOKEN
+    if text.startswith("ak-") or looks_like_secret(text):
+        return "an API key", API_KEY
+    return None

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ostiary.cli.new_file import new_file
-from ostiary.cli.terminal import printable, segment, show_json
+from ostiary.cli.terminal import MisusedError, printable, segment, show_json
 from ostiary.client.api import Client
 from ostiary.core.configuration_file import EVERY_PROJECT, Context, configuration, toml_string
 
@@ -23,11 +23,18 @@ format_option = click.option(
 )
 
 
+class _NewFile(click.Path):
+    """The name of a file that is made; `-`, which is standard output elsewhere, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "-":
+            raise MisusedError("--out is the name of a file: a key file is not printed.")
+        return super().convert(value, param, ctx)
+
+
 def out_option(required: bool, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--out FILE`: where a key file is written."""
-    return click.option(
-        "--out", required=required, metavar="FILE", type=click.Path(path_type=Path), help=text
-    )
+    return click.option("--out", required=required, metavar="FILE", type=_NewFile(path_type=Path), help=text)
 
 
 def context_of(api: Client, account: str, project: str | None) -> Context:

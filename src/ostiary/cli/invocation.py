@@ -50,24 +50,23 @@ def _keep(context: click.Context, option: click.Parameter, value: str | None) ->
         setattr(context.ensure_object(Invocation), option.name, value)
 
 
+context_option = click.option(
+    "--context",
+    metavar="NAME",
+    expose_value=False,
+    callback=_keep,
+    shell_complete=contexts,
+    help="Use this context for one command (OSTIARY_CONTEXT).",
+)
+_organization_option = click.option(
+    "--organization",
+    metavar="ORG",
+    expose_value=False,
+    callback=_keep,
+    help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION); the operator's admins may, in any.",
+)
+
+
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that asks a service."""
-    for option in (
-        click.option(
-            "--organization",
-            metavar="ORG",
-            expose_value=False,
-            callback=_keep,
-            help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION); the operator's admins may, in any.",
-        ),
-        click.option(
-            "--context",
-            metavar="NAME",
-            expose_value=False,
-            callback=_keep,
-            shell_complete=contexts,
-            help="Use this context for one command (OSTIARY_CONTEXT).",
-        ),
-    ):
-        command = option(command)
-    return command
+    """The options of every command that asks a service and acts in an organization."""
+    return context_option(_organization_option(command))

@@ -126,7 +126,8 @@ def ostiary(context: click.Context) -> None:
 
     Commands that ask a service take its address from OSTIARY_URL and one credential from OSTIARY_API_KEY,
     OSTIARY_TOKEN (or the file that each of them with _FILE names), OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with
-    OSTIARY_CLIENT_SECRET; else both from a context (`ostiary context add`). A credential is never an argument.
+    OSTIARY_CLIENT_SECRET; else both from a context (`ostiary context add`). No credential is an argument, but the
+    token that `token revoke` ends.
     """
     called = context.ensure_object(Invocation)
     called.command = context.invoked_subcommand or ""
@@ -134,6 +135,10 @@ def ostiary(context: click.Context) -> None:
     if chosen and COMMANDS[called.command][0] in SECTIONS:
         raise click.UsageError(
             f"--context and --organization are for commands that ask a service; {called.command} is none."
+        )
+    if called.organization is not None and COMMANDS[called.command][0] == "tokens":
+        raise click.UsageError(
+            f"{called.command} takes no --organization: a token belongs to its credential's own organization."
         )
 
 
@@ -254,10 +259,17 @@ def _refused(error: Any, called: Invocation) -> int:
     hints = []
     if error.code in _OAUTH and "error" in error.body:
         exit_code, hint = _OAUTH[error.code]
-        own = connection.unknown if connection is not None and error.code in _OF_THE_CREDENTIAL else ""
+        own = ""
+        if (
+            connection is not None
+            and error.code in _OF_THE_CREDENTIAL
+            and not error.detail.startswith(_ADVISED)
+        ):
+            own = connection.unknown
         return _failed(exit_code, str(error), *(own or hint).splitlines())
     if error.status == 401 and connection is not None:
-        hints = connection.unknown.splitlines()
+        # An answer of another program says nothing about the credential.
+        hints = connection.unknown.splitlines() if error.code else [f"Is {connection.url_from} right?"]
     elif error.status == 403:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
     elif error.status == 404 and (listed := _listing(error.detail, group)):
@@ -298,6 +310,8 @@ _OAUTH: Final = {
     ),
 }
 _OF_THE_CREDENTIAL: Final = ("invalid_client", "invalid_grant", "unauthorized_client")
+_ADVISED: Final = ("A session is not exchanged.", "An exchanged token is not exchanged again.")
+"""Refusals of the token endpoint that go on to say themselves what to do."""
 
 _LISTED: Final = (
     "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",

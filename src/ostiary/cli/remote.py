@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -14,9 +14,11 @@ from ostiary.cli.terminal import (
     read_json,
     show_fields,
     show_json,
+    when,
     with_client,
 )
 from ostiary.client.api import Client
+from ostiary.core.model import KIND_NAMES, TokenKind
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -31,12 +33,17 @@ def whoami_command(api: Client, as_json: bool) -> None:
         show_json(found)
         return
     used = invocation().connection
+    credential = found["credential"]
+    named, ends = f"{credential['name']} ({credential['id']})", when(credential["expires_at"]) or "never"
+    proof = [("Credential", named), ("Expires", ends)]
+    if credential["kind"] in get_args(TokenKind):
+        # The name and id are those of the credential that it came from, the time is its own.
+        proof = [("Token", f"{KIND_NAMES[credential['kind']]} of {named}"), ("Token ends", ends)]
     show_fields(
         [
             ("Principal", f"{found['principal']['display_name']} ({found['principal']['id']})"),
             ("Organization", f"{found['organization']['name']} ({found['organization']['id']})"),
-            ("Credential", f"{found['credential']['name']} ({found['credential']['id']})"),
-            ("Expires", found["credential"]["expires_at"] or "never"),
+            *proof,
             ("Project", found["project"]),
             ("Scopes", found["scopes"] or "none"),
             ("Account's resources", found["resources"]["account"]),
@@ -45,7 +52,7 @@ def whoami_command(api: Client, as_json: bool) -> None:
             ("Acting in", api.organization),
             ("Service", api.url),
             ("Context", used.context if used else None),
-            ("Key from", used.credential_from if used else None),
+            ("From", used.credential_from if used else None),
         ]
     )
 

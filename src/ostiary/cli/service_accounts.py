@@ -112,7 +112,11 @@ def create(
     if credential == "none" and (ips or expires):
         raise click.UsageError("--ip and --expires limit a credential: leave --credential none out.")
     if (credential == "key-file") != (out is not None):
-        raise click.UsageError("--out FILE goes with --credential key-file, and the other way round.")
+        raise click.UsageError(
+            "--credential key-file needs --out FILE."
+            if out is None
+            else "--out is for --credential key-file."
+        )
     body = given(
         display_name=name,
         username=username,

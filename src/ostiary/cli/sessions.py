@@ -15,6 +15,7 @@ from ostiary.cli.terminal import (
     with_client,
 )
 from ostiary.client.api import Client
+from ostiary.core.model import KIND_NAMES
 
 
 @click.group("session", cls=Group)
@@ -32,7 +33,7 @@ def list_sessions(api: Client, as_json: bool) -> None:
         as_json,
         [
             Column("ID", "id", whole=True),
-            Column("KIND", lambda each: each["kind"].replace("_", "-"), whole=True, spare=3),
+            Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), whole=True, spare=3),
             Column("OWNER", lambda each: each["owner"]["display_name"]),
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
             Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True),

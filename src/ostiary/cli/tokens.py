@@ -1,14 +1,15 @@
 """`ostiary oauth-token …` and `ostiary token …`"""
 
+import re
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ostiary.cli import environment
-from ostiary.cli.connection import connect, reach
-from ostiary.cli.invocation import invocation, service_options
+from ostiary.cli.connection import Connection, connect, reach
+from ostiary.cli.invocation import context_option, invocation
 from ostiary.cli.profile import is_credential
 from ostiary.cli.proving import trade
 from ostiary.cli.terminal import (
@@ -23,9 +24,12 @@ from ostiary.cli.terminal import (
     tell,
     when,
 )
+from ostiary.core.secret import SESSION, looks_like_secret, parse
 
-REVOKE_PATH = "/oauth/token/revoke"
-INTROSPECT_PATH = "/oauth/introspect"
+REVOKE_PATH: Final = "/oauth/token/revoke"
+INTROSPECT_PATH: Final = "/oauth/introspect"
+
+_SIGNED: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @click.group("oauth-token", cls=Group)
@@ -51,13 +55,13 @@ def oauth_token_command() -> None:
     help="The token alone, a line for a .env file, or the whole answer.",
 )
 @json_option
-@service_options
+@context_option
 def generate(scopes: tuple[str, ...], resources: tuple[str, ...], form: str, as_json: bool) -> None:
     """Get an access token for the credential in use. It is printed on standard output, alone.
 
     Without --scope it may do all that the credential may; it never outlives it.
     """
-    used = connect(invocation())
+    used = _at_home(connect(invocation()))
     assert used.proof is not None
     asked = datetime.now(UTC)
     answer = trade(used.url, used.proof, " ".join(scopes) if scopes else None, resources)
@@ -80,22 +84,31 @@ def token_command() -> None:
 @token_command.command()
 @click.argument("shown", metavar="TOKEN|-")
 @json_option
-@service_options
+@context_option
 def revoke(shown: str, as_json: bool) -> None:
-    """Revoke an access token, or a session's. No other credential is needed.
+    """Revoke an access token, or a session. No other credential is needed.
 
     With - it is read from standard input. As an argument others on this machine can read it; it ends with that.
     """
-    used = reach(invocation())
+    used = _at_home(reach(invocation()))
     text = _asked() if shown == "-" else _checked(shown.strip(), "TOKEN")
-    used.client().request("POST", REVOKE_PATH, {"token": text})
-    tell({"revoked": True}, as_json, "Token revoked.")
+    api = used.client()
+    # The service answers the same whether it ended something or not (RFC 7009 §2.2): so ask first what there is to end.
+    # It refuses other credentials, and says how those are ended.
+    active = False
+    if text.startswith(SESSION) or not looks_like_secret(text):
+        _check_whole(text)
+        with reading(used.url):
+            active = api.request("POST", INTROSPECT_PATH, {"token": text})["active"] is True
+    api.request("POST", REVOKE_PATH, {"token": text})
+    sentence = "Nothing accepts this text: it is expired, already ended, or was not copied whole."
+    tell({"revoked": active}, as_json, "Token revoked." if active else sentence)
 
 
 @token_command.command()
 @click.argument("source", metavar="[-]", required=False)
 @json_option
-@service_options
+@context_option
 def introspect(source: str | None, as_json: bool) -> None:
     """Say what the token of OSTIARY_TOKEN is worth, or with - that on standard input. Exit 1 if it is worth nothing."""
     if source not in (None, "-"):
@@ -103,7 +116,7 @@ def introspect(source: str | None, as_json: bool) -> None:
             "A token is no argument here, where every process of this machine can read it.\n"
             f"Put it into {environment.TOKEN}, or hand it over on standard input with -."
         )
-    used = reach(invocation())
+    used = _at_home(reach(invocation()))
     text = _asked() if source else environment.token()
     if text is None:
         raise MisusedError(f"No token: set {environment.TOKEN}, or hand one over on standard input with -.")
@@ -123,6 +136,19 @@ def _told(found: dict[str, Any]) -> list[tuple[str, Any]]:
     ends = found.get("expires_at")
     text = None if ends is None else datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z")
     return [("Scope", found["scope"]), ("Expires", when(text) or "never")]
+
+
+def _at_home(used: Connection) -> Connection:
+    """The same; whoever set an organization to act in reads that it means nothing here."""
+    if used.organization is not None:
+        click.echo("A token belongs to its credential's own organization.", err=True)
+    return used
+
+
+def _check_whole(text: str) -> None:
+    """MisusedError unless it has the form of a signed token or a session."""
+    if _SIGNED.fullmatch(text) is None and parse(text.encode(), (SESSION.encode(),)) is None:
+        raise MisusedError("This is no whole token.")
 
 
 def _asked() -> str:
