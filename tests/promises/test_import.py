@@ -70,7 +70,9 @@ def test_an_import_that_was_killed_goes_on_and_every_key_verifies(tmp_path: Path
     path = tmp_path / "keys.csv"
     write_file(path)
     with servers.ostiary(tmp_path / "data", OSTIARY_DEFAULT_RATE_LIMIT="none") as server:
-        server.command("service-account", "create", "--name", "Old", "--role", "developer")
+        server.command(
+            "service-account", "create", "--name", "Old", "--role", "developer", "--credential", "none"
+        )
         interrupt(server, path)
         first = count(server)
         assert 0 < first < KEYS
