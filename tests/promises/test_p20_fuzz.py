@@ -110,8 +110,9 @@ USING_IDS: Final = {
     operation["operationId"]
     for path, methods in SCHEMA.raw_schema["paths"].items()
     for operation in methods.values()
-    if "{" in path and "/authorize" not in path
+    if "{" in path and "/authorize" not in path and "{session}" not in path
 }
+"""Sessions are begun by what a key file signs, which no chain does."""
 
 
 class Visit:
@@ -262,5 +263,4 @@ def test_chains_of_operations(made: Studio) -> None:
     locked_out = sum(number for (_, status), number in admins.items() if status == 401)
     assert done > sum(admins.values()) / 4, "most requests were refused: the chains show little"
     assert locked_out < sum(admins.values()) / 10, "keys were revoked early: the chains show little"
-    # No chain makes a session or a signed assertion: what needs one is not among those that can be reached.
-    assert len(reached(tally) & USING_IDS) > len(USING_IDS) / 4, "ids of earlier answers are hardly used"
+    assert len(reached(tally) & USING_IDS) > len(USING_IDS) / 3, "ids of earlier answers are hardly used"

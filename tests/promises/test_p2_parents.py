@@ -391,5 +391,5 @@ def test_a_token_revoked_takes_with_it_what_was_exchanged_for_it(front: Front) -
     cold, warm = (token_of(robo.exchange(parent)) for _ in range(2))
     assert front.verify(warm)["valid"]
     assert front.ask("POST", "/oauth/token/revoke", {"token": parent}).status == 200
-    assert [front.verify(text)["code"] for text in (cold, warm, parent)] == ["unknown"] * 3
+    assert [front.verify(text)["code"] for text in (cold, warm, parent)] == ["revoked"] * 3
     assert front.verify(token_of(robo.by_secret()))["valid"]

@@ -19,7 +19,7 @@ def test_2_a_client_can_revoke_its_access_token(front: Front, robo: Machine, tok
     assert front.verify(token)["valid"]
     answer = post(front, path, {"token": token}, client=robo.client)
     assert (answer.status, answer.body) == (200, b"")
-    assert front.verify(token)["code"] == "unknown"
+    assert front.verify(token)["code"] == "revoked"
 
 
 @pytest.mark.parametrize("path", ADDRESSES)

@@ -240,6 +240,8 @@ class Token:
     """Of a session: what is meant where no project is named."""
     issuer: str = ""
     """`iss` of an access token: this service, or its alias."""
+    revoked: bool = False
+    """Whether it was ended by itself, or what it was exchanged for was. It stays so."""
 
 
 @dataclass(frozen=True, slots=True)

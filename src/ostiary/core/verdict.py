@@ -93,6 +93,8 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
         return Verdict(status, standing, token=token)
     if standing.principal.barred or standing.organization.suspended_at is not None:
         return Verdict("disabled", standing, token=token)
+    if token is not None and token.revoked:
+        return Verdict("revoked", standing, token=token)
     if token is not None and token.expires_at <= access.now:
         return Verdict("expired", standing, token=token)
     if standing.networks and not allowed(access.address, standing.networks):

@@ -88,7 +88,8 @@ _BY_ACCESS_ID = sa.select(
     sessions.c.pepper_id,
     sessions.c.created_at,
     sessions.c.expires_at,
-).where(sessions.c.access_id == sa.bindparam("access_id"), sessions.c.revoked_at.is_(None))
+    sessions.c.revoked_at,
+).where(sessions.c.access_id == sa.bindparam("access_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def insert(tx: Tx, session: Session, access_id: str, digest: bytes, pepper_id: s
 
 
 def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
-    """What a session that was not revoked stands for; None for an access id nobody has."""
+    """What a session stands for; None for an access id nobody has."""
     rows = database.select(_BY_ACCESS_ID, access_id=access_id)
     if not rows:
         return None
@@ -121,6 +122,7 @@ def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
         issued_at=row.created_at,
         expires_at=row.expires_at,
         project_id=row.project_id,
+        revoked=row.revoked_at is not None,
     )
     return Kept(bytes(row.digest), row.pepper_id, token)
 

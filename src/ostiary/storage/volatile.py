@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -289,7 +289,7 @@ class Facts:
         return found or ABSENT
 
     def load_token(self, text: bytes, found: bytes) -> Token | None:
-        """The token that a text is, once it was proven; None for one that is none, or was revoked. Kept likewise."""
+        """The token that a text is, once it was proven; None for what is none. Kept likewise."""
         number, epoch = self._number.read(), self._epoch
         token = self._prove_session(text) if text.startswith(SESSION) else self._prove_token(text)
         if token is not None:
@@ -317,7 +317,8 @@ class Facts:
             token = access_token.read(text, keys.find, self._store.installation.issuer, self._store.clock())
         except InvalidTokenError:
             return None
-        return None if tokens.is_revoked(self._store, token.id, token.exchanged_from) else token
+        revoked = tokens.is_revoked(self._store, token.id, token.exchanged_from)
+        return replace(token, revoked=True) if revoked else token
 
     def _prove_session(self, text: bytes) -> Token | None:
         installation = self._store.installation

@@ -49,7 +49,11 @@ def test_a_token_that_is_revoked_is_dead(front: Front) -> None:
     told = post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client).json()
     assert front.verify(told["access_token"])["valid"]
     assert post(front, "/oauth/revoke", {"token": told["access_token"]}, basic=client).status == 200
-    assert front.verify(told["access_token"])["code"] == "unknown"
+    assert front.verify(told["access_token"])["code"] == "revoked"
+    front.write_counts()
+    assert ("credential.refused", "revoked", "Robo (access token)") in {
+        (each.action, each.reason, each.actor_display) for each in events(house)
+    }
 
 
 def test_an_old_secret_is_told_that_there_is_a_new_one(front: Front) -> None:
