@@ -54,7 +54,7 @@ EXAMPLES: Final = 100 if PROVE else 3
 LOGIN: Final = {"token": "$login"}
 PROOFS: Final = oauth.BODIES | {"/v1/sessions": LOGIN, "/identity/public/v1/api/login": LOGIN}
 """Bodies that prove something: the document's examples have no whole secrets."""
-CHAINS: Final = 500 if PROVE else 20
+CHAINS: Final = 500 if PROVE else 40
 ID: Final = re.compile(r"\b(?:org|prj|usr|inv|role|sa|cred|evt)_[0-9a-z]{26}\b")
 
 
@@ -238,7 +238,8 @@ def test_chains_of_operations(made: Studio) -> None:
     """P20 breaks: what one request leaves behind makes the next one fail. P19: a stranger gets at what Acme made."""
     tally: Counter[tuple[str, str, int]] = Counter()
 
-    class Chain(SCHEMA.as_state_machine()):  # type: ignore[misc] # made at run time
+    # What OAuth's addresses answer has no ids that another operation takes: alone they are sent above.
+    class Chain(SCHEMA.exclude(tag="OAuth").as_state_machine()):  # type: ignore[misc] # made at run time
         def setup(self) -> None:
             self.visit = Visit(made, tally)
 
