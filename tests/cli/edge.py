@@ -77,6 +77,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+def _readable(descriptor: int) -> bool:
+    """Whether there is something to read within a moment. Not by `select`, which knows descriptors up to 1023 only."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(200))
+
+
 def on_terminal(
     *arguments: str,
     environment: Mapping[str, str],
@@ -112,7 +119,7 @@ def on_terminal(
             while True:
                 # Ctrl-C between the question and the wait for its answer is lost on Python: as a person does, press again.
                 again = asked and answer == "\x03"
-                if again and not select.select([ours], [], [], 0.2)[0]:
+                if again and not _readable(ours):
                     os.write(ours, answer.encode())
                     continue
                 part = os.read(ours, 65536)
