@@ -22,7 +22,7 @@ from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import access_rules, sessions
-from ostiary.storage.sessions import Session
+from ostiary.storage.sessions import Proof, Session
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House
 from tests.mutants import GONE, good
@@ -218,9 +218,10 @@ def session_of(house: House, created: Created, length: int = HOUR) -> str:
             tx.now,
             tx.now + length,
             None,
+            begun_at=tx.now,
         )
         digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
-        sessions.insert(tx, session, minted.access_id, digest, keyring.newest)
+        sessions.insert(tx, session, Proof(minted.access_id, digest, keyring.newest))
         tx.confirm()
         return minted.secret
 

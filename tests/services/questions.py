@@ -12,7 +12,7 @@ from ostiary.core.problem import Problem
 from ostiary.core.verdict import Access, Verdict, judge
 from ostiary.services.credentials import Created
 from ostiary.storage import audit as audit_rows
-from ostiary.storage import credentials as credential_rows
+from ostiary.storage import origins as credential_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded

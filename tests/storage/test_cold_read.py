@@ -26,8 +26,8 @@ from ostiary.services import (
 )
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
-from ostiary.storage import credentials as credential_rows
 from ostiary.storage import engines, tables
+from ostiary.storage import origins as credential_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import ATTEMPTS, Store, Tx
 from tests.cast import NOON, House, move_in

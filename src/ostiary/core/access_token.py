@@ -10,7 +10,7 @@ from typing import Any, Final
 from ostiary.core import jws
 from ostiary.core.instant import SECOND, Instant
 from ostiary.core.jws import InvalidTokenError, is_text
-from ostiary.core.model import Standing, Token, client_id_of
+from ostiary.core.model import Standing, Token, client_id_of, is_session
 from ostiary.core.signing import LONGEST_TOKEN, Purpose, SigningKey
 
 TYPE: Final = "at+jwt"
@@ -37,16 +37,21 @@ def claims_of(token: Token, standing: Standing, issuer: str) -> dict[str, Any]:
         "exp": token.expires_at // SECOND,
         "jti": token.id,
         "cid": token.client_id,
-        "ost_cred": f"{token.credential_id}:{standing.generation}",
     }
+    if is_session(token.origin_id):
+        claims["ost_grant"] = token.origin_id
+    else:
+        claims["ost_cred"] = f"{token.origin_id}:{standing.generation}"
     if token.exchanged_from is not None:
         claims["ost_from"] = token.exchanged_from
     return claims
 
 
 def client_id_of_principal(standing: Standing) -> str:
-    """The client in whose name a principal's tokens are issued: a service account is one itself."""
+    """The client in whose name tokens are issued: the one that has the session, else a service account is one itself."""
     principal = standing.principal
+    if standing.client_id is not None:
+        return standing.client_id
     return client_id_of(principal.id) if principal.kind == "service_account" else principal.id
 
 
@@ -66,16 +71,13 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
         raise InvalidTokenError("purpose")
     if not any(claims.get("iss") == issuer + path and key.purpose == use for path, use in PURPOSES.items()):
         raise InvalidTokenError("issuer")
-    credential_id, separator, _ = _text(claims, "ost_cred").partition(":")
-    if not separator:
-        raise InvalidTokenError("ost_cred")
     issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
     if not 0 <= expires_at - issued_at <= LONGEST_TOKEN:
         raise InvalidTokenError("lifetime")
     return Token(
         kind="access_token",
         id=_text(claims, "jti"),
-        credential_id=credential_id,
+        origin_id=_origin(claims),
         scopes=frozenset(_text(claims, "scope").split(" ")),
         audiences=tuple(_audiences(claims.get("aud"))),
         client_id=_text(claims, "client_id"),
@@ -91,6 +93,19 @@ def _text(claims: dict[str, Any], name: str) -> str:
     if not is_text(value) or not value:
         raise InvalidTokenError(name)
     return value
+
+
+def _origin(claims: dict[str, Any]) -> str:
+    """What it came from: the session of a person or a client, or a credential."""
+    if "ost_grant" in claims:
+        origin_id = _text(claims, "ost_grant")
+        if "ost_cred" in claims or not is_session(origin_id):
+            raise InvalidTokenError("ost_grant")
+        return origin_id
+    origin_id, separator, _ = _text(claims, "ost_cred").partition(":")
+    if not separator or is_session(origin_id):
+        raise InvalidTokenError("ost_cred")
+    return origin_id
 
 
 def _time(claims: dict[str, Any], name: str) -> Instant:

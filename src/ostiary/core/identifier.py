@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Prefix = Literal["org", "prj", "usr", "inv", "role", "sa", "cred", "ses", "tok", "key", "rb", "evt", "req"]
+Prefix = Literal[
+    "org", "prj", "usr", "inv", "role", "sa", "cred", "app", "gra", "ses", "tok", "key", "rb", "evt", "req"
+]  # fmt: skip
 
 ENTROPY = 10
 """Random bytes in an id: 80 bits beside 48 bits of milliseconds."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
@@ -10,6 +10,12 @@ from ostiary.core.permission import API_SCOPES, Scopes, narrow
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
+OriginKind = CredentialKind | Literal["session"]
+"""What a standing is of: a credential, or a session that stands for its owner."""
+SessionKind = Literal["browser", "key_file", "device", "application"]
+ClientSource = Literal["built_in", "organization", "registration", "document"]
+ClientAccess = Literal["user", "organization"]
+AuthMethod = Literal["none", "private_key_jwt"]
 OwnerKind = Literal["service_account", "user"]
 AccessLevel = Literal["full", "fine_grained"]
 CredentialStatus = Literal["active", "deactivated", "expired", "revoked"]
@@ -98,6 +104,8 @@ class ServiceAccount:
     """Ids of the only projects that it may be used for; empty: of any, and for the organization."""
     created_at: Instant
     disabled_at: Instant | None
+    grant_id: str | None = None
+    """The consent of another organization that it was made for, and by which it has access there."""
 
     @property
     def client_id(self) -> str:
@@ -217,16 +225,64 @@ def _not_over(ends_at: Instant | None, ended_at: Instant | None, now: Instant) -
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """What was traded for a credential and stands for it: an access token or a session.
+class Client:
+    """A program that asks people for access (RFC 6749 §2). A service account is none in this sense."""
 
-    It dies with the credential that it came from, its origin, and may do no more than that one at the moment of use.
+    id: str
+    """What it calls itself in requests: `app_…`, the address of its metadata document, or a name that is built in."""
+    source: ClientSource
+    organization_id: str | None
+    """Whose it is, of an organization's own."""
+    project_id: str | None
+    access: ClientAccess
+    """`user`: it acts for whoever consents. `organization`: it gets a service account of its own organization."""
+    name: str
+    redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    scopes: tuple[str, ...]
+    """What it may ask for; empty: anything."""
+    auth_method: AuthMethod
+    jwks: dict[str, Any] | None
+    """Its public keys (RFC 7517), of one that signs assertions."""
+    jwks_uri: str | None
+    client_uri: str | None
+    created_at: Instant
+    disabled_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What somebody lets a client do: a row of `grants`."""
+
+    id: str
+    organization_id: str
+    """Whose resources it opens."""
+    user_id: str
+    """Who consented; and for whom the client acts, unless there is a service account."""
+    client_id: str
+    service_account_id: str | None
+    """Of another organization, which has the access."""
+    client_organization_id: str | None
+    scopes: tuple[str, ...]
+    projects: tuple[str, ...]
+    """Ids of the only projects that it opens; empty: all."""
+    created_at: Instant
+    updated_at: Instant
+    revoked_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What was traded for something and stands for it: an access token or a session.
+
+    It dies with what it came from, its origin, and may do no more than that at the moment of use.
     """
 
     kind: TokenKind
     id: str
     """`jti` of an access token, id of a session."""
-    credential_id: str
+    origin_id: str
+    """Id of the credential, or of the session of a person, a device or an application: `cred_…` or `ses_…`."""
     scopes: Scopes
     """Granted to it. With `api` all that its origin may do."""
     audiences: tuple[str, ...]
@@ -242,6 +298,11 @@ class Token:
     """`iss` of an access token: this service, or its alias."""
     revoked: bool = False
     """Whether it was ended by itself, or what it was exchanged for was. It stays so."""
+
+
+def is_session(origin_id: str) -> bool:
+    """Whether what a token came from is a session, and not a credential."""
+    return origin_id.startswith("ses_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +331,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every fact that a verdict on one secret of a credential reads. Cached; never a verdict itself."""
+    """Every fact that a verdict on one secret of a credential, or on a session, reads. Cached; never a verdict itself."""
 
     credential_id: str
-    kind: CredentialKind
+    """Of a session its own id."""
+    kind: OriginKind
     name: str
     access_id: str
     last6: str
@@ -300,10 +362,19 @@ class Standing:
     """Of a key file: the public half (SubjectPublicKeyInfo, DER). The private one was never here."""
     compat: str | None = None
     generation: int = 1
+    client_id: str | None = None
+    """Of a session that a client has."""
+    foreign: tuple[str, ...] = ()
+    """Ids of projects of another organization, which consented. What it may do at home it may not do there."""
     # What `allowed` worked out from the facts above, for the organization and for its projects. Most standings are
     # asked about one of both at most, so there is no dict (232 bytes) before it is needed.
     _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
     _on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """How it reads in a sentence."""
+        return self.name if self.kind == "session" else label_of(self.name, self.last6)
 
     def may_act(self, now: Instant) -> bool:
         """Whether the credential, its owner and its organization are in a state to act at all."""
@@ -367,8 +438,9 @@ class Standing:
         return frozenset().union(*map(self.allowed, targets))
 
     def _work_out(self, project_id: str | None) -> Scopes:
+        everywhere = project_id if project_id in self.foreign else None
         held: Scopes = frozenset().union(
-            *(grant.scopes for grant in self.grants if grant.project_id in (None, project_id))
+            *(grant.scopes for grant in self.grants if grant.project_id in (everywhere, project_id))
         )
         held = narrow(held, self.principal.access_level == "fine_grained", self.principal.scopes)
         return _one(narrow(held, self.access_level == "fine_grained", self.scopes))

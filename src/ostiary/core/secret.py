@@ -19,7 +19,11 @@ CHECKSUM_LENGTH = 6
 SECRET_LENGTH = RANDOM_LENGTH + CHECKSUM_LENGTH
 CLIENT_SECRET = "secret_"  # noqa: S105 - how one begins
 SESSION = "session_"
-OTHER_PREFIXES = (CLIENT_SECRET, SESSION, "refresh_")
+REFRESH = "refresh_"
+CODE = "code_"
+DEVICE_CODE = "device_"
+RESET = "reset_"
+OTHER_PREFIXES = (CLIENT_SECRET, SESSION, REFRESH, CODE, DEVICE_CODE, RESET)
 """How our other secrets begin. They are no API keys, whoever presents them as one."""
 MINT_ENTROPY = 16 + 48
 """Bytes that `mint` takes: 16 for the access id, 48 for the random part (the bias of the modulus is below 2⁻¹⁵⁰)."""
@@ -81,8 +85,12 @@ def mint(prefix: str, entropy: bytes) -> Minted:
     """Make a secret from `MINT_ENTROPY` random bytes. The same bytes make the same secret."""
     if len(entropy) != MINT_ENTROPY:
         raise ValueError(f"mint takes {MINT_ENTROPY} bytes")
-    public = access_id(entropy[:16])
-    body = f"{prefix}{public}{_base62(int.from_bytes(entropy[16:]) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
+    return assemble(prefix, access_id(entropy[:16]), entropy[16:])
+
+
+def assemble(prefix: str, public: str, random: bytes) -> Minted:
+    """The same from an access id (32 hexadecimal digits) and the 48 bytes of the random part."""
+    body = f"{prefix}{public}{_base62(int.from_bytes(random) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
     text = body + checksum(body.encode())
     return Minted(Secret(text), public, text[-CHECKSUM_LENGTH:])
 

@@ -15,7 +15,7 @@ from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, is_rule_name
 from ostiary.core.address import Network
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
-from ostiary.core.model import Standing, Token, label_of
+from ostiary.core.model import Standing, Token
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Verdict
@@ -440,7 +440,7 @@ def _occasion(
         credential_id=standing.credential_id,
         access_id=used,
         rotated=standing.rotated,
-        credential=label_of(standing.name, standing.last6),
+        credential=standing.label,
         display=telling.display_of(standing, token),
         actor_type=standing.principal.kind,
         actor_id=standing.principal.id,

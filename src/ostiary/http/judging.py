@@ -123,7 +123,7 @@ class Judge:
         return self._origin(token or find.token(text, found), question, find)
 
     def _origin(self, token: Token | None, question: Question, find: Find) -> Verdict:
-        standing = None if token is None else find.standing(token.credential_id)
+        standing = None if token is None else find.standing(token.origin_id)
         return UNKNOWN if standing is None else self.rule(standing, b"", question, find, token)
 
     def at_large(self, verdict: Verdict, question: Question, find: Find) -> Verdict:

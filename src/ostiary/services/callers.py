@@ -5,9 +5,8 @@ from dataclasses import replace
 from ostiary.core import event
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.storage import credentials as rows
+from ostiary.storage import origins, sessions, tokens
 from ostiary.storage import roles as role_rows
-from ostiary.storage import sessions, tokens
 from ostiary.storage.store import Tx
 
 SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
@@ -22,7 +21,7 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
     if caller.access_id is None:
         return caller
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
-    find = rows.find_standing if caller.token_id is None else rows.find_origin
+    find = origins.find_standing if caller.token_id is None else origins.find_origin
     standing = find(tx, caller.access_id, catalogue)
     if standing is None or not standing.may_act(tx.now) or _has_ended(tx, caller):
         raise Problem(

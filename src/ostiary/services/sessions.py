@@ -1,6 +1,7 @@
 """The life of a session: begun by a login, listed, ended. It stands for the credential that it was bought with."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from ostiary.core.event import Target
 from ostiary.core.instant import to_text
@@ -14,10 +15,10 @@ from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory, journal
 from ostiary.storage import sessions as rows
 from ostiary.storage.journal import Used
-from ostiary.storage.sessions import Session
+from ostiary.storage.sessions import Proof, Session
 from ostiary.storage.store import Tx
 
-KEY_FILE = "key_file"
+KEY_FILE: Final = "key_file"
 MOST_SESSIONS = 100
 """Of one key file at a time: a script that logs in each time it runs ends its oldest."""
 
@@ -86,11 +87,12 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
         created_at=tx.now,
         expires_at=min(each for each in ends if each is not None),
         revoked_at=None,
+        begun_at=tx.now,
     )
     for oldest in rows.beyond(tx, credential.id, MOST_SESSIONS - 1):
         rows.revoke(tx, oldest)
         ended(tx, caller, oldest, "too many")
-    rows.insert(tx, session, new.access_id, new.digest, new.pepper_id)
+    rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
     change(
         tx,
         caller,

@@ -1,4 +1,4 @@
-"""Rows of sessions. Of a session's secret there is a digest only."""
+"""Rows of sessions. Of a session's secret there is a digest only, of its refresh tokens what they are made from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, Instant
-from ostiary.core.model import OwnerKind, Token
+from ostiary.core.model import OwnerKind, SessionKind, Token
 from ostiary.core.permission import EVERYTHING
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
+    clients,
     credentials,
     generation_uses,
+    grants,
     members,
     organizations,
     service_accounts,
@@ -28,16 +30,27 @@ class Session:
 
     id: str
     organization_id: str
-    kind: str
+    kind: SessionKind
     owner_kind: OwnerKind
     owner_id: str
-    credential_id: str
+    credential_id: str | None
+    """Of a key file's."""
     project_id: str | None
     address: str | None
     user_agent: str
     created_at: Instant
     expires_at: Instant
     revoked_at: Instant | None
+    grant_id: str | None = None
+    """Of a device's or an application's: the consent."""
+    client_id: str | None = None
+    scopes: tuple[str, ...] = ("api",)
+    projects: tuple[str, ...] = ()
+    """Ids of the only projects that it is good for; empty: all."""
+    begun_at: Instant | None = None
+    """None: its code was not redeemed yet, and nothing stands for it."""
+    authenticated_at: Instant | None = None
+    """Of a browser's: when its person last gave the password."""
     last_used_at: Instant | None = None
     live: bool = True
     """Whether it may act: neither it nor what it stands for has ended, been disabled, or been deactivated."""
@@ -48,10 +61,20 @@ _NOW: sa.BindParameter[Any] = sa.bindparam("now", type_=sa.BigInteger)
 # What `Standing.may_act` and the token's own end say, of many at once: a list must not show what is refused.
 _LIVE = sa.and_(
     sessions.c.revoked_at.is_(None),
+    sessions.c.begun_at.is_not(None),
     sessions.c.expires_at > _NOW,
-    credentials.c.revoked_at.is_(None),
-    credentials.c.deactivated_at.is_(None),
-    sa.or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > _NOW),
+    sa.or_(
+        sessions.c.credential_id.is_(None),
+        sa.and_(
+            credentials.c.id.is_not(None),
+            credentials.c.revoked_at.is_(None),
+            credentials.c.deactivated_at.is_(None),
+            sa.or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > _NOW),
+        ),
+    ),
+    grants.c.revoked_at.is_(None),
+    clients.c.disabled_at.is_(None),
+    clients.c.deleted_at.is_(None),
     organizations.c.suspended_at.is_(None),
     sa.or_(
         sa.and_(
@@ -61,13 +84,14 @@ _LIVE = sa.and_(
         ),
         sa.and_(members.c.user_id.is_not(None), users.c.disabled_at.is_(None)),
     ),
-    credentials.c.id.is_not(None),
 )
 _SESSION = sa.select(
     *_COLUMNS, generation_uses.c.last_used_at, sa.case((_LIVE, sa.true()), else_=sa.false()).label("live")
 ).select_from(
     sessions.join(organizations, organizations.c.id == sessions.c.organization_id)
     .outerjoin(credentials, credentials.c.id == sessions.c.credential_id)
+    .outerjoin(grants, grants.c.id == sessions.c.grant_id)
+    .outerjoin(clients, clients.c.id == sessions.c.client_id)
     .outerjoin(service_accounts, service_accounts.c.id == sessions.c.owner_id)
     .outerjoin(users, users.c.id == sessions.c.owner_id)
     .outerjoin(
@@ -101,9 +125,41 @@ class Kept:
     token: Token
 
 
-def insert(tx: Tx, session: Session, access_id: str, digest: bytes, pepper_id: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is stored of a session's secret."""
+
+    access_id: str
+    digest: bytes
+    pepper_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a session's refresh tokens are made from, and which of them is good."""
+
+    id: str
+    """24 hexadecimal digits, in every token of the family."""
+    seed: bytes
+    pepper_id: str
+    number: int = 0
+    """0: none was given."""
+    refreshed_at: Instant | None = None
+
+
+def insert(tx: Tx, session: Session, proof: Proof) -> None:
+    """A session that is proven by a secret of its own."""
+    _insert(tx, session, access_id=proof.access_id, digest=proof.digest, pepper_id=proof.pepper_id)
+
+
+def insert_with_family(tx: Tx, session: Session, family: Family) -> None:
+    """A session that tokens are issued for."""
+    _insert(tx, session, family=family.id, seed=family.seed, pepper_id=family.pepper_id, number=family.number)
+
+
+def _insert(tx: Tx, session: Session, **others: Any) -> None:
     values = {column.name: getattr(session, column.name) for column in _COLUMNS}
-    tx.execute(sessions.insert(), values | {"access_id": access_id, "digest": digest, "pepper_id": pepper_id})
+    tx.execute(sessions.insert(), values | others)
 
 
 def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
@@ -115,7 +171,8 @@ def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
     token = Token(
         kind="session",
         id=row.id,
-        credential_id=row.credential_id,
+        # One that a key file began stands for that; a person's in a browser for itself.
+        origin_id=row.credential_id or row.id,
         scopes=EVERYTHING,
         audiences=(issuer,),
         client_id=row.owner_id,
@@ -182,11 +239,98 @@ def revoke(tx: Tx, session_id: str) -> None:
     tx.execute(sessions.update().where(sessions.c.id == session_id).values(revoked_at=tx.now))
 
 
+def find_family(tx: Tx, family: str) -> tuple[Session, Family] | None:
+    """The session that refresh tokens of this family belong to, whether or not it may act."""
+    row = tx.execute(
+        _SESSION.add_columns(
+            sessions.c.seed, sessions.c.pepper_id, sessions.c.number, sessions.c.refreshed_at
+        ).where(sessions.c.family == family),
+        {"now": tx.now},
+    ).one_or_none()
+    if row is None:
+        return None
+    values = dict(row._mapping)
+    seed, pepper_id, number, refreshed_at = (
+        values.pop(name) for name in ("seed", "pepper_id", "number", "refreshed_at")
+    )
+    return Session(**values), Family(family, bytes(seed), pepper_id, number, refreshed_at)
+
+
+def family_of(tx: Tx, session_id: str) -> Family | None:
+    """What the refresh tokens of a session are made from; None where it can have none."""
+    row = tx.execute(
+        sa.select(
+            sessions.c.family,
+            sessions.c.seed,
+            sessions.c.pepper_id,
+            sessions.c.number,
+            sessions.c.refreshed_at,
+        ).where(sessions.c.id == session_id, sessions.c.family.is_not(None))
+    ).one_or_none()
+    return (
+        None
+        if row is None
+        else Family(row.family, bytes(row.seed), row.pepper_id, row.number, row.refreshed_at)
+    )
+
+
+def begin(tx: Tx, session_id: str, number: int) -> bool:
+    """Let a session begin, with its first refresh token (1) or without (0); once. Whether this was the once."""
+    row = tx.execute(
+        sessions.update()
+        .where(sessions.c.id == session_id, sessions.c.begun_at.is_(None), sessions.c.revoked_at.is_(None))
+        .values(begun_at=tx.now, number=number)
+        .returning(sessions.c.id)
+    ).first()
+    return row is not None
+
+
+def rotate(tx: Tx, session_id: str, number: int) -> bool:
+    """Let the refresh token after this number be the good one; once. Whether this was the once."""
+    row = tx.execute(
+        sessions.update()
+        .where(sessions.c.id == session_id, sessions.c.number == number, sessions.c.revoked_at.is_(None))
+        .values(number=number + 1, refreshed_at=tx.now)
+        .returning(sessions.c.id)
+    ).first()
+    return row is not None
+
+
+def authenticated(tx: Tx, session_id: str) -> None:
+    """Note that its person gave the password just now."""
+    tx.execute(sessions.update().where(sessions.c.id == session_id).values(authenticated_at=tx.now))
+
+
+def revoke_of_grant(tx: Tx, grant_id: str) -> list[str]:
+    """Revoke those of a consent; the ids of those that were not revoked before."""
+    return _revoke_where(tx, sessions.c.grant_id == grant_id)
+
+
+def revoke_of_client(tx: Tx, client_id: str) -> list[str]:
+    """Revoke those of a client, likewise."""
+    return _revoke_where(tx, sessions.c.client_id == client_id)
+
+
+def revoke_of_owner(
+    tx: Tx, owner_id: str, organization_id: str | None = None, kept: str | None = None
+) -> list[str]:
+    """Revoke those of a person or an account, everywhere or in an organization, but for the one to be kept."""
+    which = sessions.c.owner_id == owner_id
+    if organization_id is not None:
+        which = sa.and_(which, sessions.c.organization_id == organization_id)
+    return _revoke_where(tx, which if kept is None else sa.and_(which, sessions.c.id != kept))
+
+
 def revoke_of_project(tx: Tx, project_id: str) -> list[str]:
-    """Revoke those that have this project as their target; the ids of those that were not revoked before."""
-    condition = (sessions.c.project_id == project_id, sessions.c.revoked_at.is_(None))
+    """Revoke those that have this project as their target, likewise."""
+    return _revoke_where(tx, sessions.c.project_id == project_id)
+
+
+def _revoke_where(tx: Tx, which: sa.ColumnElement[bool]) -> list[str]:
+    condition = (which, sessions.c.revoked_at.is_(None))
     found = list(tx.execute(sa.select(sessions.c.id).where(*condition).order_by(sessions.c.id)).scalars())
-    tx.execute(sessions.update().where(*condition).values(revoked_at=tx.now))
+    if found:
+        tx.execute(sessions.update().where(*condition).values(revoked_at=tx.now))
     return found
 
 

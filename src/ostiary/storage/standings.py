@@ -12,10 +12,10 @@ from ostiary.core.model import Standing
 Handle = str | tuple[bytes, ...]
 """What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper.
 
-The origin of a token is looked up by the credential's id.
+The origin of a token is looked up by its id, be it a credential's or a session's.
 """
 
-ORIGIN: Final = "cred_"
+ORIGINS: Final = ("cred_", "ses_")
 
 MAX_DROPPED: Final = 20_000
 SHARED: Final = ("organization", "principal", "grants", "networks", "scopes", "resources")
@@ -99,6 +99,11 @@ class Standings:
 
     def drop_organization(self, organization_id: str) -> None:
         for handle in self._by_organization.of(organization_id):
+            self._remove(handle)
+
+    def drop_client(self, client_id: str) -> None:
+        """What this client has. Rare, so there is no index for it."""
+        for handle in [each for each, kept in self._standings.items() if kept.client_id == client_id]:
             self._remove(handle)
 
     def clear(self) -> None:

@@ -95,7 +95,7 @@ class Tx:
 
     def changed(
         self,
-        kind: Literal["credential", "organization", "installation", "import", "token", "session"],
+        kind: Literal["credential", "organization", "installation", "import", "token", "session", "client"],
         subject_id: str,
     ) -> None:
         """Note that what verdicts read has changed."""

@@ -24,9 +24,9 @@ from ostiary.core.signing import KeySet
 from ostiary.storage import (
     access_rules,
     changes,
-    credentials,
     directory,
     imports,
+    origins,
     roles,
     sessions,
     signing_keys,
@@ -34,7 +34,7 @@ from ostiary.storage import (
 )
 from ostiary.storage.kept_tokens import KeptTokens
 from ostiary.storage.mapped import map_file
-from ostiary.storage.standings import ORIGIN, Handle, Standings
+from ostiary.storage.standings import ORIGINS, Handle, Standings
 from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
@@ -274,12 +274,12 @@ class Facts:
             self.misses += 1
         number, epoch, installed = self._number.read(), self._epoch, self._installed
         names = installed.catalogue if installed else Catalogue(self._store.read(roles.scopes_of_catalogue))
-        if isinstance(handle, str) and handle.startswith(ORIGIN):
-            found = credentials.find_origin(self._store, handle, names)
+        if isinstance(handle, str) and handle.startswith(ORIGINS):
+            found = origins.find_origin(self._store, handle, names)
         elif isinstance(handle, str):
-            found = credentials.find_standing(self._store, handle, names)
+            found = origins.find_standing(self._store, handle, names)
         else:
-            found = credentials.find_standing_by_digest(self._store, handle, names)
+            found = origins.find_standing_by_digest(self._store, handle, names)
         with self._lock:
             if number == self._number.read() == self._seen and epoch == self._epoch:
                 if found is None:
@@ -364,6 +364,9 @@ class Facts:
             self._standings.drop_organization(subject)
         elif kind in ("token", "session"):
             self._tokens.drop(subject)
+            self._standings.drop_credential(subject)  # a session may be an origin itself
+        elif kind == "client":
+            self._standings.drop_client(subject)
         elif kind != "import":  # of keys that are new: no standing was made from them
             self._standings.clear()
             self._tokens.drop_signed()  # the key may have been revoked

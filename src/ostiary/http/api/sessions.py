@@ -9,6 +9,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from ostiary.core.instant import SECOND, text_or_none, to_text
+from ostiary.core.model import SessionKind
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Verdict
 from ostiary.http import messages, rates
@@ -71,11 +72,19 @@ class SessionJson(TypedDict):
     """A session."""
 
     id: str
-    kind: str
-    """By what it was begun: `key_file`."""
+    kind: SessionKind
+    """By what it was begun: `browser`, `key_file`, `device` or `application`."""
     owner: OwnerJson
-    credential_id: str
-    """What it was bought with, and dies with."""
+    credential_id: str | None
+    """What it was bought with, and dies with; null if that is no key file."""
+    client_id: str | None
+    """Which client has it, of a device's or an application's."""
+    grant: str | None
+    """The consent that it came from, and dies with; likewise."""
+    scopes: list[str]
+    """What it may do at most; `api` is all that its owner may do."""
+    projects: list[str]
+    """Ids of the only projects that it is good for; empty: all."""
     project: str | None
     """Id of the project that is meant where none is named."""
     status: Literal["active", "ended"]
@@ -129,6 +138,10 @@ def session_json(listed: Listed) -> SessionJson:
         "kind": session.kind,
         "owner": {"type": session.owner_kind, "id": session.owner_id, "display_name": listed.owner_name},
         "credential_id": session.credential_id,
+        "client_id": session.client_id,
+        "grant": session.grant_id,
+        "scopes": list(session.scopes),
+        "projects": list(session.projects),
         "project": session.project_id,
         "status": "active" if session.live else "ended",
         "address": session.address,

@@ -27,7 +27,7 @@ from ostiary.core import access_token, identifier
 from ostiary.core.access_token import ALIAS
 from ostiary.core.event import Actor, Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
-from ostiary.core.model import Standing, Token, label_of
+from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
@@ -256,7 +256,7 @@ class TokenEndpoint:
         token = Token(
             kind="access_token",
             id=identifier.make("tok", now, self.entropy(identifier.ENTROPY)),
-            credential_id=standing.credential_id,
+            origin_id=standing.credential_id,
             scopes=scopes,
             audiences=audiences,
             client_id=access_token.client_id_of_principal(standing),
@@ -325,7 +325,7 @@ def _event(request: Request, grant_type: str, standing: Standing, token: Token) 
     return Event(
         "token.issued",
         Actor(principal.kind, principal.id, telling.display_of(standing), standing.credential_id),
-        Target("credential", standing.credential_id, label_of(standing.name, standing.last6)),
+        Target("credential", standing.credential_id, standing.label),
         address=request.origin.text,
         user_agent=request.user_agent,
         request_id=request.request_id,

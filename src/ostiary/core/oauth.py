@@ -1,0 +1,49 @@
+"""Words of OAuth that several rooms need, and the clients that are this program's own."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ostiary.core.instant import MINUTE, SECOND
+from ostiary.core.model import Client
+
+AUTHORIZATION_CODE: Final = "authorization_code"
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - RFC 6749's name
+CLIENT_CREDENTIALS: Final = "client_credentials"
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693's name
+CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+OFFLINE_ACCESS: Final = "offline_access"
+"""The scope that asks for a refresh token. It grants nothing by itself."""
+
+CODE_LIFETIME: Final = 60 * SECOND
+DEVICE_CODE_LIFETIME: Final = 30 * MINUTE
+POLLING_INTERVAL: Final = 5
+"""Seconds (RFC 8628 §3.2)."""
+
+CLI: Final = "ostiary-cli"
+
+
+def _cli(client_id: str) -> Client:
+    return Client(
+        id=client_id,
+        source="built_in",
+        organization_id=None,
+        project_id=None,
+        access="user",
+        name="Ostiary command line",
+        redirect_uris=(),
+        grant_types=(DEVICE_CODE, REFRESH_TOKEN),
+        scopes=(),
+        auth_method="none",
+        jwks=None,
+        jwks_uri=None,
+        client_uri=None,
+        created_at=0,
+        disabled_at=None,
+    )
+
+
+BUILT_IN: Final[Mapping[str, Client]] = {name: _cli(name) for name in (CLI, "noorle-cli")}
+"""By each of the names that it is known by: the second is in the examples of another system's documentation."""

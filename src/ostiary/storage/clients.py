@@ -1,0 +1,60 @@
+"""Rows of clients. Those of this program itself have none: they are `core.oauth`'s."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ostiary.core.model import Client
+from ostiary.core.oauth import BUILT_IN
+from ostiary.storage.store import Store, Tx
+from ostiary.storage.tables import clients
+
+_COLUMNS = [clients.c[name] for name in Client.__dataclass_fields__]
+_BY_ID = sa.select(*_COLUMNS).where(clients.c.id == sa.bindparam("client_id"), clients.c.deleted_at.is_(None))
+
+
+def find(database: Tx | Store, client_id: str) -> Client | None:
+    """The client of this id, which may be disabled; None for one that nobody is, or is no more."""
+    if client_id in BUILT_IN:
+        return BUILT_IN[client_id]
+    rows = database.select(_BY_ID, client_id=client_id)
+    return Client(*rows[0]) if rows else None
+
+
+def find_own(tx: Tx, organization_id: str, client_id: str) -> Client | None:
+    """A client of the organization's own."""
+    found = find(tx, client_id)
+    return found if found is not None and found.organization_id == organization_id else None
+
+
+def insert(tx: Tx, client: Client) -> None:
+    tx.execute(clients.insert(), {column.name: getattr(client, column.name) for column in _COLUMNS})
+
+
+def update(tx: Tx, client_id: str, values: dict[str, Any]) -> None:
+    tx.execute(clients.update().where(clients.c.id == client_id).values(**values))
+
+
+def delete(tx: Tx, client_id: str) -> None:
+    """Keep the row, so that what it had stays refused, and nobody gets its id."""
+    update(tx, client_id, {"deleted_at": tx.now})
+
+
+def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:
+    """Clients of the organization's own, newest first, below the id `after`."""
+    statement = sa.select(*_COLUMNS).where(
+        clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
+    )
+    if after is not None:
+        statement = statement.where(clients.c.id < after)
+    return [
+        Client(**row._mapping) for row in tx.execute(statement.order_by(clients.c.id.desc()).limit(limit))
+    ]
+
+
+def names(tx: Tx, client_ids: list[str]) -> dict[str, str]:
+    """Display names by id, of those that were deleted too."""
+    found = tx.execute(sa.select(clients.c.id, clients.c.name).where(clients.c.id.in_(client_ids)))
+    return {row.id: row.name for row in found} | {
+        each: BUILT_IN[each].name for each in client_ids if each in BUILT_IN
+    }

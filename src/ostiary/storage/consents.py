@@ -1,0 +1,95 @@
+"""Rows of `grants`: what people let clients do."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ostiary.core.model import Consent
+from ostiary.storage.store import Tx
+from ostiary.storage.tables import grants
+
+_COLUMNS = [grants.c[name] for name in Consent.__dataclass_fields__]
+_CONSENT = sa.select(*_COLUMNS)
+
+
+def insert(tx: Tx, consent: Consent) -> None:
+    tx.execute(grants.insert(), {column.name: getattr(consent, column.name) for column in _COLUMNS})
+
+
+def update(tx: Tx, consent_id: str, values: dict[str, Any]) -> None:
+    tx.execute(grants.update().where(grants.c.id == consent_id).values(**values))
+
+
+def find(tx: Tx, consent_id: str) -> Consent | None:
+    row = tx.execute(_CONSENT.where(grants.c.id == consent_id)).one_or_none()
+    return None if row is None else Consent(**row._mapping)
+
+
+def find_live(tx: Tx, organization_id: str, client_id: str, user_id: str | None) -> Consent | None:
+    """The consent to a client that has not ended: a person's, or, without one, the organization's."""
+    statement = _CONSENT.where(
+        grants.c.organization_id == organization_id,
+        grants.c.client_id == client_id,
+        grants.c.revoked_at.is_(None),
+        grants.c.service_account_id.is_not(None)
+        if user_id is None
+        else grants.c.service_account_id.is_(None),
+    )
+    if user_id is not None:
+        statement = statement.where(grants.c.user_id == user_id)
+    row = tx.execute(statement.order_by(grants.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Consent(**row._mapping)
+
+
+def revoke(tx: Tx, consent_id: str) -> bool:
+    """End it for good, once: whether this was the once."""
+    row = tx.execute(
+        grants.update()
+        .where(grants.c.id == consent_id, grants.c.revoked_at.is_(None))
+        .values(revoked_at=tx.now, updated_at=tx.now)
+        .returning(grants.c.id)
+    ).first()
+    return row is not None
+
+
+def list_page(
+    tx: Tx, organization_id: str, user_id: str | None, after: str | None, limit: int
+) -> list[Consent]:
+    """Consents in an organization that have not ended, of all its members or of one, newest first."""
+    statement = _CONSENT.where(grants.c.organization_id == organization_id, grants.c.revoked_at.is_(None))
+    if user_id is not None:
+        statement = statement.where(grants.c.user_id == user_id)
+    if after is not None:
+        statement = statement.where(grants.c.id < after)
+    return [
+        Consent(**row._mapping) for row in tx.execute(statement.order_by(grants.c.id.desc()).limit(limit))
+    ]
+
+
+def of_client(tx: Tx, client_id: str) -> list[Consent]:
+    """Those to a client that have not ended."""
+    return _live(tx, grants.c.client_id == client_id)
+
+
+def of_user(tx: Tx, organization_id: str, user_id: str) -> list[Consent]:
+    """Those by which clients act for a member, in the organization, that have not ended."""
+    return _live(
+        tx,
+        sa.and_(
+            grants.c.organization_id == organization_id,
+            grants.c.user_id == user_id,
+            grants.c.service_account_id.is_(None),
+        ),
+    )
+
+
+def to_others(tx: Tx, organization_id: str) -> list[Consent]:
+    """Those by which other organizations have access to this one, that have not ended."""
+    return _live(
+        tx, sa.and_(grants.c.organization_id == organization_id, grants.c.service_account_id.is_not(None))
+    )
+
+
+def _live(tx: Tx, which: sa.ColumnElement[bool]) -> list[Consent]:
+    statement = _CONSENT.where(which, grants.c.revoked_at.is_(None)).order_by(grants.c.id)
+    return [Consent(**row._mapping) for row in tx.execute(statement)]

@@ -1,0 +1,320 @@
+"""Where verdicts get their facts: of a credential by its secret, and of what tokens came from.
+
+One SELECT each. A token's origin is a credential, or a session: of a person in a browser, or of a client that somebody
+lets act for them.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from ostiary.core.address import parse_network
+from ostiary.core.model import Grant, Organization, Principal, Standing, is_session
+from ostiary.core.permission import EVERYTHING, Catalogue, Policy
+from ostiary.storage.store import Store, Tx
+from ostiary.storage.tables import (
+    clients,
+    credentials,
+    generations,
+    grants,
+    members,
+    organizations,
+    policies,
+    role_bindings,
+    roles,
+    service_accounts,
+    sessions,
+    users,
+)
+
+_GIVER = organizations.alias("giver")
+_OF_CONSENT = grants.alias("of_consent")
+
+
+def _of_owner(base: sa.FromClause, of: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """These columns with every fact on the owner of a row of `of`, in its organization; a row for each role."""
+    return (
+        sa.select(
+            *columns,
+            of.c.owner_kind,
+            of.c.owner_id,
+            organizations.c.id.label("organization_id"),
+            organizations.c.slug,
+            organizations.c.name.label("organization_name"),
+            organizations.c.operator,
+            organizations.c.created_at.label("organization_created_at"),
+            organizations.c.suspended_at,
+            service_accounts.c.display_name,
+            service_accounts.c.username,
+            service_accounts.c.access_level.label("account_access_level"),
+            service_accounts.c.scopes.label("account_scopes"),
+            service_accounts.c.resources.label("account_resources"),
+            service_accounts.c.projects.label("account_projects"),
+            service_accounts.c.disabled_at.label("account_disabled_at"),
+            service_accounts.c.deleted_at.label("account_deleted_at"),
+            _OF_CONSENT.c.scopes.label("consented_scopes"),
+            _OF_CONSENT.c.projects.label("consented_projects"),
+            users.c.email,
+            users.c.disabled_at.label("user_disabled_at"),
+            members.c.user_id.label("member_id"),
+            role_bindings.c.role,
+            role_bindings.c.project_id.label("role_project_id"),
+            roles.c.scopes.label("role_scopes"),
+            policies.c.document.label("policy"),
+            policies.c.ceilings,
+        )
+        .select_from(base)
+        .join(organizations, organizations.c.id == of.c.organization_id)
+        .outerjoin(service_accounts, service_accounts.c.id == of.c.owner_id)
+        # What another organization consented to, while neither it nor the consent has ended.
+        .outerjoin(
+            _GIVER.join(_OF_CONSENT, _OF_CONSENT.c.organization_id == _GIVER.c.id),
+            sa.and_(
+                _OF_CONSENT.c.id == service_accounts.c.grant_id,
+                _OF_CONSENT.c.revoked_at.is_(None),
+                _GIVER.c.suspended_at.is_(None),
+            ),
+        )
+        .outerjoin(users, users.c.id == of.c.owner_id)
+        .outerjoin(
+            members,
+            sa.and_(members.c.user_id == of.c.owner_id, members.c.organization_id == of.c.organization_id),
+        )
+        .outerjoin(
+            role_bindings,
+            sa.and_(
+                role_bindings.c.principal_id == of.c.owner_id,
+                role_bindings.c.organization_id == of.c.organization_id,
+            ),
+        )
+        .outerjoin(
+            roles,
+            sa.and_(
+                roles.c.organization_id == role_bindings.c.organization_id,
+                roles.c.name == role_bindings.c.role,
+            ),
+        )
+        .outerjoin(policies, policies.c.organization_id == of.c.organization_id)
+    )
+
+
+_STANDING = _of_owner(
+    generations.join(credentials, credentials.c.id == generations.c.credential_id),
+    credentials,
+    credentials.c.id,
+    credentials.c.kind,
+    credentials.c.name,
+    credentials.c.access_level,
+    credentials.c.scopes,
+    credentials.c.resources,
+    credentials.c.allowed_ips,
+    credentials.c.project_id,
+    credentials.c.expires_at,
+    credentials.c.deactivated_at,
+    credentials.c.revoked_at,
+    credentials.c.replaced_at,
+    credentials.c.rate_limit,
+    generations.c.access_id,
+    generations.c.superseded_at,
+    generations.c.ends_at,
+    generations.c.ended_at,
+    generations.c.last6,
+    generations.c.digest,
+    generations.c.pepper_id,
+    generations.c.public_key,
+    generations.c.number,
+    credentials.c.compat,
+)
+_BY_ACCESS_ID = _STANDING.where(generations.c.access_id == sa.bindparam("access_id"))
+_OF_CREDENTIAL = _STANDING.where(
+    credentials.c.id == sa.bindparam("credential_id"), generations.c.superseded_at.is_(None)
+)
+_OF_SESSION = _of_owner(
+    sessions.outerjoin(grants, grants.c.id == sessions.c.grant_id).outerjoin(
+        clients, clients.c.id == sessions.c.client_id
+    ),
+    sessions,
+    sessions.c.id,
+    sessions.c.kind,
+    sessions.c.scopes,
+    sessions.c.projects,
+    sessions.c.expires_at,
+    sa.func.coalesce(sessions.c.revoked_at, grants.c.revoked_at, clients.c.deleted_at).label("revoked_at"),
+    sessions.c.client_id,
+    clients.c.name.label("client_name"),
+    clients.c.disabled_at.label("client_disabled_at"),
+).where(sessions.c.id == sa.bindparam("session_id"), sessions.c.credential_id.is_(None))
+
+
+@functools.cache
+def _by_digest(number: int) -> sa.Select[Any]:
+    """One parameter for each pepper, of which there are few: the text is made once."""
+    digests = [sa.bindparam(f"digest_{each}", type_=sa.LargeBinary) for each in range(number)]
+    return _STANDING.where(generations.c.digest.in_(digests))
+
+
+def find_standing(database: Tx | Store, access_id: str, catalogue: Catalogue) -> Standing | None:
+    """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has.
+
+    Asked in a transaction, or of the store: faster, and by itself as much of one moment.
+    """
+    rows = database.select(_BY_ACCESS_ID, access_id=access_id)
+    return _of_credential(rows, catalogue, database.installation.policy)
+
+
+def find_standing_by_digest(
+    database: Tx | Store, digests: Sequence[bytes], catalogue: Catalogue
+) -> Standing | None:
+    """The same for an imported key, by what its text digests to under each pepper."""
+    named = {f"digest_{number}": digest for number, digest in enumerate(digests)}
+    rows = database.select(_by_digest(len(digests)), **named)
+    return _of_credential(rows, catalogue, database.installation.policy)
+
+
+def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> Standing | None:
+    """The same for what tokens came from: a credential, whichever of its secrets they were bought with, or a session.
+
+    No secret proves it, and what is used by a token counts as no secret's use.
+    """
+    policy = database.installation.policy
+    if is_session(origin_id):
+        return _of_session(database.select(_OF_SESSION, session_id=origin_id), catalogue, policy)
+    rows = database.select(_OF_CREDENTIAL, credential_id=origin_id)
+    found = _of_credential(rows, catalogue, policy)
+    return found and replace(found, access_id=found.credential_id, digest=b"")
+
+
+# Of each there are a few texts in all; every standing in memory would have its own.
+_shared: Callable[[Any], Any] = sys.intern
+
+
+def _of_credential(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Standing | None:
+    if not rows:
+        return None
+    row = rows[0]
+    return Standing(
+        credential_id=row.id,
+        kind=_shared(row.kind),
+        name=row.name,
+        access_id=row.access_id,
+        last6=row.last6,
+        digest=bytes(row.digest),
+        pepper_id=_shared(row.pepper_id),
+        superseded_at=row.superseded_at,
+        ends_at=row.ends_at,
+        ended_at=row.ended_at,
+        replaced_at=row.replaced_at,
+        deactivated_at=row.deactivated_at,
+        revoked_at=row.revoked_at,
+        expires_at=row.expires_at,
+        networks=tuple(map(parse_network, row.allowed_ips)),
+        access_level=_shared(row.access_level),
+        scopes=row.scopes,
+        resources=row.resources,
+        project_id=row.project_id,
+        rate_limit=_policy(row, policy).rate_of(row.rate_limit),
+        principal=_principal(row),
+        grants=_grants(rows, catalogue),
+        organization=_organization(row),
+        public_key=None if row.public_key is None else bytes(row.public_key),
+        compat=row.compat,
+        generation=row.number,
+        foreign=row.consented_projects or (),
+    )
+
+
+def _of_session(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Standing | None:
+    if not rows:
+        return None
+    row = rows[0]
+    principal = _principal(row)
+    if row.client_disabled_at is not None:
+        principal = replace(principal, barred=True)
+    if row.projects:
+        principal = replace(principal, projects=row.projects)
+    whole = bool(EVERYTHING & frozenset(row.scopes))
+    return Standing(
+        credential_id=row.id,
+        kind="session",
+        name=row.client_name or row.client_id or row.kind,
+        access_id=row.id,
+        last6="",
+        digest=b"",
+        pepper_id="",
+        superseded_at=None,
+        ends_at=None,
+        ended_at=None,
+        replaced_at=None,
+        deactivated_at=None,
+        revoked_at=row.revoked_at,
+        expires_at=row.expires_at,
+        networks=(),
+        access_level="full" if whole else "fine_grained",
+        scopes=() if whole else row.scopes,
+        resources=(),
+        project_id=None,
+        rate_limit=_policy(row, policy).rate_of(None),
+        principal=principal,
+        grants=_grants(rows, catalogue),
+        organization=_organization(row),
+        client_id=row.client_id,
+        foreign=row.consented_projects or (),
+    )
+
+
+def _policy(row: Any, policy: Policy) -> Policy:
+    return policy if row.policy is None else policy.chosen_within(row.policy, row.ceilings)
+
+
+def _principal(row: Any) -> Principal:
+    if row.owner_kind == "service_account":
+        return Principal(
+            kind="service_account",
+            id=row.owner_id,
+            display=row.display_name,
+            username=row.username,
+            barred=row.account_disabled_at is not None or row.account_deleted_at is not None,
+            access_level=_shared(row.account_access_level),
+            scopes=row.account_scopes,
+            resources=row.account_resources,
+            projects=row.account_projects,
+        )
+    return Principal(
+        kind="user",
+        id=row.owner_id,
+        display=row.email,
+        username=None,
+        barred=row.member_id is None or row.user_disabled_at is not None,
+    )
+
+
+def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[Grant, ...]:
+    """What roles give, and what another organization consented to, on its projects alone."""
+    found = [
+        Grant(
+            catalogue.granted(each.role_scopes) if each.role_scopes else catalogue.role(each.role),
+            each.role_project_id,
+        )
+        for each in rows
+        if each.role is not None
+    ]
+    row = rows[0]
+    if row.consented_projects:
+        consented = catalogue.granted(row.consented_scopes) & catalogue.names
+        found += [Grant(consented, project_id) for project_id in row.consented_projects]
+    return tuple(found)
+
+
+def _organization(row: Any) -> Organization:
+    return Organization(
+        id=row.organization_id,
+        slug=row.slug,
+        name=row.organization_name,
+        operator=row.operator,
+        created_at=row.organization_created_at,
+        suspended_at=row.suspended_at,
+    )
