@@ -41,7 +41,6 @@ def protection(leads_to: str | None = None) -> dict[str, str]:
     return {
         "content-security-policy": "; ".join(policy),
         "x-frame-options": "DENY",
-        "x-content-type-options": "nosniff",
         "referrer-policy": "same-origin",
         "cross-origin-opener-policy": "same-origin",
         "cache-control": "no-store",
@@ -49,12 +48,16 @@ def protection(leads_to: str | None = None) -> dict[str, str]:
     }
 
 
-def show(template: str, page: object, status: int = 200, leads_to: str | None = None, **more: Any) -> Response:
+def show(
+    template: str, page: object, status: int = 200, leads_to: str | None = None, **more: Any
+) -> Response:
     """A page from its facts. Templates see them as `page`; all text in them is escaped."""
     text = (
         _templates()
         .get_template(template)
-        .render(page=page, style=f"{STYLE}?{style().tag}", form_token=getattr(page, "form_token", None), **more)
+        .render(
+            page=page, style=f"{STYLE}?{style().tag}", form_token=getattr(page, "form_token", None), **more
+        )
     )
     return Response(text, status, protection(leads_to), media_type="text/html")
 
@@ -63,8 +66,7 @@ def show_style(request: Request) -> Response:
     """The style sheet. Pages name it with the tag of its bytes, so that version may be kept for good."""
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
-    fields = {"cache-control": caching, "x-content-type-options": "nosniff"}
-    return answer(request, found, "text/css; charset=utf-8", fields)
+    return answer(request, found, "text/css; charset=utf-8", {"cache-control": caching})
 
 
 ROUTES: Final = (Route(STYLE, show_style, methods=["GET"]),)
@@ -87,6 +89,7 @@ def _templates() -> Environment:
     made.filters |= {
         "scope": words.describe_scope,
         "time": words.describe_time,
+        "day": words.describe_day,
         "rfc": to_text,
         "browser": words.describe_browser,
     }

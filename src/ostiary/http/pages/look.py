@@ -178,10 +178,9 @@ def device_confirm(page: DeviceConfirm, status: int = 200) -> Response:
 def device_done(allowed: bool) -> Response:
     """The last step, after either decision."""
     if allowed:
-        sentences = ("You can close this page and go back to your device.",)
-        return message(Message("Your device is connected", sentences, good=True))
-    sentences = ("The device gets no access.", "You can close this page.")
-    return message(Message("Nothing was allowed", sentences))
+        said = ("You can close this page and go back to your device.",)
+        return message(Message("Your device is connected", said, good=True))
+    return message(Message("Nothing was allowed", ("The device gets no access.", "You can close this page.")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from ostiary.core.instant import Instant
 SCOPES: Final = {
     "api": "Everything that you may do yourself",
     "m2m": "Everything that you may do yourself",
-    "offline_access": "Keep this access while you are away",
+    "offline_access": "Keep access while you are away",
     "verify:credentials": "Check whether a credential is good",
     "read:audit": "Read the audit log",
 }
@@ -37,9 +37,12 @@ SYSTEMS: Final = (
     ("Linux", "Linux"),
 )
 
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 _SIXTH: Final = re.compile(r"[0-9a-f:.]+")
 
 
@@ -57,8 +60,12 @@ def describe_scope(scope: str) -> str:
 def describe_time(instant: Instant) -> str:
     """A minute in UTC: "22 Nov 2026, 09:30". Pages say once that times are UTC."""
     moment = _EPOCH + timedelta(microseconds=instant)
-    month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()[moment.month - 1]
-    return f"{moment.day} {month} {moment.year}, {moment:%H:%M}"
+    return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M}"
+
+
+def describe_day(instant: Instant) -> str:
+    """A day in UTC: "22 Nov 2026"."""
+    return describe_time(instant).partition(",")[0]
 
 
 def describe_browser(user_agent: str) -> str:
@@ -99,5 +106,4 @@ def destination(redirect_uri: str) -> Destination:
         shown, source = f"{host}{port}", f"{scheme}://{host}{port}"
     else:
         raise ValueError("a redirect URI has a host, in ASCII")
-    local = host in {"localhost", "::1"} or host.startswith("127.")
-    return Destination("computer" if local else "site", shown, source)
+    return Destination("computer" if _LOOPBACK.fullmatch(host) else "site", shown, source)
