@@ -292,10 +292,24 @@ def test_where_an_application_sends_a_person(redirect_uri: str, expected: Destin
 
 @pytest.mark.parametrize(
     "redirect_uri",
-    ["", "/cb", "https://", "https:///cb", "https://a;script-src *", "https://a b/", "https://gооgle.com/"],
+    [
+        "",
+        "/cb",
+        "https://",
+        "https:///cb",
+        "https://a;script-src *",
+        "https://a b/",
+        "https://gооgle.com/",
+        "https://a.example@b.example/",
+        "https://a.example\\@b.example/",
+        "https://a.exa\tmple/",
+        "https://a:70000/",
+    ],
 )
 def test_a_redirect_that_cannot_be_named_is_no_page(redirect_uri: str) -> None:
     """P13 breaks: a redirect URI writes into the policy of the page, or its host is not what it looks like."""
+    with pytest.raises(ValueError):
+        destination(redirect_uri)
     with pytest.raises(ValueError):
         look.consent(replace(CONSENT, redirect_uri=redirect_uri))
 

@@ -94,6 +94,9 @@ def destination(redirect_uri: str) -> Destination:
     scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
     if not _SCHEME.fullmatch(scheme):
         raise ValueError("a redirect URI has a scheme")
+    if "@" in parts.netloc or "\\" in redirect_uri or not redirect_uri.isprintable():
+        # Browsers read `https://a\@b/` as host a; other parsers as b.
+        raise ValueError("a redirect URI names its host in one way")
     if scheme not in {"http", "https"}:
         return Destination("app", scheme, f"{scheme}:")
     port = "" if parts.port is None else f":{parts.port}"
