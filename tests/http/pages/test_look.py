@@ -1,0 +1,466 @@
+"""The pages for people as they are rendered: hostile facts, the headers, and what a form must have."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.testclient import TestClient
+
+from ostiary.core.instant import DAY, from_text
+from ostiary.http.pages import frame, look
+from ostiary.http.pages.words import Destination, describe_browser, describe_scope, describe_time, destination
+
+NOW = from_text("2026-11-22T09:30:00Z")
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202egpj.exe{{ 7*7 }}</bdi></title>"
+VOID = {"br", "circle", "img", "input", "link", "meta", "path", "rect"}
+UNSEEN = {"hidden", "submit"}
+
+ACME = look.Organization("org_a", "Acme", (look.Project("prj_1", "Payments", "payments"),))
+UMBRELLA = look.Organization("org_u", "Umbrella", (look.Project("prj_2", "Hive", "hive"),))
+EMPTY = look.Organization("org_e", "Empty")
+BOT = look.Application("Deploy Bot", "app_1", "Globex")
+DOCUMENT = look.Application(
+    "Inspector", "https://inspector.example/client.json", None, "inspector.example", True
+)
+ITSELF = look.Application("Inspector", "app_2", unverified=True)
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+CONSENT = look.Consent(
+    form_token="token",
+    request="request",
+    application=BOT,
+    redirect_uri="https://app.example.com/callback",
+    scopes=("read:plugins", "api"),
+    lifetime="30 days",
+    email="alice@acme.example",
+    organizations=(ACME,),
+)
+DEVICE = look.DeviceConfirm(
+    form_token="token",
+    user_code="WDJB-MJHT",
+    application=BOT,
+    scopes=("api",),
+    lifetime="30 days",
+    email="alice@acme.example",
+    organizations=(ACME, UMBRELLA),
+    address="203.0.113.7",
+    asked=NOW,
+    user_agent="ostiary-cli/0.1",
+)
+ACCOUNT = look.Account(
+    form_token="token",
+    email="alice@acme.example",
+    memberships=(look.Membership("Acme", ("organization-admin", "viewer")), look.Membership("Umbrella", ())),
+    sessions=(
+        look.Session("ses_1", "browser", None, FIREFOX, "203.0.113.7", NOW, NOW, NOW + DAY, here=True),
+        look.Session("ses_2", "device", "CLI", "ostiary-cli/0.1", "2001:db8::1", NOW, None, NOW + DAY),
+    ),
+    grants=(
+        look.Grant("gra_1", "Deploy Bot", "Acme", ("read:plugins",), ("Payments", "Website"), NOW),
+        look.Grant("gra_2", "Backup", "Acme", ("api",), (), NOW, on_behalf="Globex"),
+    ),
+    shortest=12,
+    notice="The session was revoked.",
+    password_error="The current password is wrong.",
+)
+MANY = tuple(replace(ACME, id=f"org_{number}") for number in range(look.FEW + 1))
+
+PAGES: dict[str, tuple[Callable[[Any], Response], Any]] = {
+    "sign-in": (look.sign_in, look.SignIn("token", "/account", notice="Your password was changed.")),
+    "sign-in wrong": (look.sign_in, look.SignIn("token", "/account", "alice@acme.example", error="Wrong.")),
+    "confirm": (
+        look.sign_in,
+        look.SignIn("token", "/account", "alice@acme.example", "You are about to leave."),
+    ),
+    "message": (look.message, look.Message("Signed out", ("You are out.",), ("Sign in", "/sign-in"), "gone")),
+    "wrong request": (
+        look.message,
+        look.Message("Wrong", ("No.",), code="no", developer="Register it.", good=True),
+    ),
+    "consent": (look.consent, CONSENT),
+    "consent choice": (
+        look.consent,
+        replace(CONSENT, application=ITSELF, organizations=(ACME, UMBRELLA, EMPTY)),
+    ),
+    "consent many": (
+        look.consent,
+        replace(CONSENT, application=DOCUMENT, organizations=MANY, error="Choose."),
+    ),
+    "on behalf": (look.consent, replace(CONSENT, on_behalf="Globex", error="Choose at least one project.")),
+    "device code": (look.device_code, look.DeviceCode("token", "WDJB-MJHT", "Not known.")),
+    "device confirm": (look.device_confirm, DEVICE),
+    "account": (look.account, ACCOUNT),
+    "account empty": (look.account, replace(ACCOUNT, memberships=(), sessions=(), grants=(), error="No.")),
+    "invitation": (
+        look.invitation,
+        look.Invitation("token", "i", "Acme", "b@acme.example", ("viewer",), True, 12),
+    ),
+    "invitation of a member": (
+        look.invitation,
+        look.Invitation("t", "i", "Acme", "b@acme.example", (), False, 12),
+    ),
+    "reset": (look.reset, look.Reset("token", "r", "alice@acme.example", 12, "Too short.")),
+}
+
+
+@dataclass
+class Form:
+    """A form as a browser would find it: where it goes, and its fields by name, in order."""
+
+    method: str
+    action: str
+    names: list[str] = field(default_factory=list)
+    values: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Read(HTMLParser):
+    """Tags, forms, ids and labels of a page, and which tags were left open or closed twice."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.forms: list[Form] = []
+        self.text = ""
+        self.labelled: set[str] = set()
+        self.unlabelled: list[dict[str, str]] = []
+        self.open: list[str] = []
+        self.feed(bytes(response.body).decode())
+        assert self.open == []
+        self.unlabelled = [found for found in self.unlabelled if found.get("id") not in self.labelled]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        assert len(found) == len(attrs), "an attribute twice"
+        self.tags.append((tag, found))
+        if tag == "form":
+            assert "form" not in self.open
+            self.forms.append(Form(found["method"], found["action"]))
+        if tag == "label" and "for" in found:
+            self.labelled.add(found["for"])
+        if tag in {"input", "select"} and found.get("type") not in UNSEEN and "label" not in self.open:
+            self.unlabelled.append(found)
+        if "name" in found and tag in {"input", "select", "button"}:
+            self.forms[-1].names.append(found["name"])
+            self.forms[-1].values.setdefault(found["name"], []).append(found.get("value", ""))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += f" {data} "
+
+
+def hostile(fact: Any) -> Any:
+    """The same facts, with a hostile text wherever there is one that is not read by us."""
+    if isinstance(fact, str):
+        return fact and HOSTILE
+    if isinstance(fact, tuple):
+        return tuple(hostile(each) for each in fact)
+    if is_dataclass(fact) and not isinstance(fact, type):
+        ours = {"redirect_uri"}
+        changed = {f.name: hostile(getattr(fact, f.name)) for f in fields(fact) if f.name not in ours}
+        return replace(fact, **changed)
+    return fact
+
+
+@pytest.fixture(params=list(PAGES))
+def shown(request: pytest.FixtureRequest) -> tuple[Callable[[Any], Response], Any]:
+    return PAGES[request.param]
+
+
+def prose(response: Response) -> str:
+    """The text of a page, its words one space apart."""
+    return " ".join(Read(response).text.split())
+
+
+def shape(page: Read) -> list[tuple[str, tuple[str, ...]]]:
+    return [(tag, tuple(attributes)) for tag, attributes in page.tags]
+
+
+def test_hostile_names_stay_text(shown: tuple[Callable[[Any], Response], Any]) -> None:
+    """P13 breaks: the name of an application or an organization changes the page that asks about it."""
+    render, facts = shown
+    hurt = render(hostile(facts))
+    assert shape(Read(hurt)) == shape(Read(render(facts)))
+    assert "49" not in re.sub(r"[0-9a-f]{24}", "", bytes(hurt.body).decode())
+
+
+@pytest.mark.parametrize("key", ["consent", "consent many", "on behalf", "device confirm"])
+def test_right_to_left_marks_stay_in_a_name(key: str) -> None:
+    """P13 breaks: a name with an override character turns the sentence around it, or the host beside it."""
+    render, facts = PAGES[key]
+    application = replace(facts.application, name="\u202eevil", organization="\u202eevil")
+    text = bytes(render(replace(facts, application=application)).body).decode()
+    assert "<bdi>\u202eevil</bdi>" in text
+    assert text.count("\u202e") == text.count("<bdi>\u202e") + text.count("<span>\u202e</span>")
+
+
+def test_a_page_has_no_script_and_no_style_of_its_own(shown: tuple[Callable[[Any], Response], Any]) -> None:
+    """P13 breaks: a page does not work under its policy, or the policy has to be weakened for it."""
+    render, facts = shown
+    page = Read(render(facts))
+    assert {tag for tag, _ in page.tags} & {"script", "style", "iframe", "object", "base"} == set()
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert {name for name in names if name == "style" or name.startswith("on")} == set()
+    loaded = [found["href"] for tag, found in page.tags if tag == "link"]
+    assert [address for address in loaded if not address.startswith(("/pages/style.css?", "data:"))] == []
+
+
+def test_every_form_is_ours_and_carries_the_token(shown: tuple[Callable[[Any], Response], Any]) -> None:
+    """P13 breaks: a form can be forged, or sends what was entered to somebody else."""
+    render, facts = shown
+    for form in Read(render(facts)).forms:
+        assert form.method == "post"
+        assert form.action.startswith("/")
+        assert form.names[0] == "form_token"
+        assert form.values["form_token"] == [facts.form_token]
+
+
+def test_every_field_has_a_label(shown: tuple[Callable[[Any], Response], Any]) -> None:
+    """The pages break for whoever does not see them: a field without a name, or an error that no field leads to."""
+    render, facts = shown
+    page = Read(render(facts))
+    assert page.unlabelled == []
+    ids = [found["id"] for _, found in page.tags if "id" in found]
+    assert len(ids) == len(set(ids))
+    led = {name for _, found in page.tags for name in found.get("aria-describedby", "").split()}
+    led |= {found["aria-labelledby"] for _, found in page.tags if "aria-labelledby" in found}
+    assert led <= set(ids)
+    if getattr(facts, "error", None):
+        alerts = [found for _, found in page.tags if found.get("role") == "alert"]
+        assert alerts
+    assert [tag for tag, _ in page.tags if tag == "h1"] == ["h1"]
+
+
+EXACTLY = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+    "x-robots-tag": "noindex",
+}
+
+
+def test_the_headers_of_a_page(shown: tuple[Callable[[Any], Response], Any]) -> None:
+    """P13 breaks: a page can be framed, kept, or made to load something."""
+    render, facts = shown
+    headers = dict(render(facts).headers)
+    assert headers.pop("content-type") == "text/html; charset=utf-8"
+    del headers["content-length"]
+    if render is look.consent:
+        policy = headers["content-security-policy"]
+        headers["content-security-policy"] = policy.replace(" https://app.example.com;", ";")
+        assert policy != headers["content-security-policy"]
+    assert headers == EXACTLY
+
+
+@pytest.mark.parametrize(
+    "redirect_uri, expected",
+    [
+        ("https://App.Example.com/cb?a=b", Destination("site", "app.example.com", "https://app.example.com")),
+        (
+            "https://app.example.com:8443/",
+            Destination("site", "app.example.com:8443", "https://app.example.com:8443"),
+        ),
+        ("http://127.0.0.1:52341/cb", Destination("computer", "127.0.0.1:52341", "http://127.0.0.1:52341")),
+        ("http://localhost/cb", Destination("computer", "localhost", "http://localhost")),
+        ("http://[::1]:8000/cb", Destination("computer", "[::1]:8000", "http:")),
+        ("http://127.evil.example/cb", Destination("site", "127.evil.example", "http://127.evil.example")),
+        ("com.example.app:/cb", Destination("app", "com.example.app", "com.example.app:")),
+        ("https://xn--ggle-55da.com/", Destination("site", "xn--ggle-55da.com", "https://xn--ggle-55da.com")),
+    ],
+)
+def test_where_an_application_sends_a_person(redirect_uri: str, expected: Destination) -> None:
+    """P13 breaks: the page shows another host than the one that gets the code, or its policy stops the redirect."""
+    assert destination(redirect_uri) == expected
+    response = look.consent(replace(CONSENT, redirect_uri=redirect_uri))
+    assert f"form-action 'self' {expected.source}; " in response.headers["content-security-policy"]
+    assert expected.shown in prose(response)
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "",
+        "/cb",
+        "https://",
+        "https:///cb",
+        "https://a;script-src *",
+        "https://a b/",
+        "https://gооgle.com/",
+        "https://a.example@b.example/",
+        "https://a.example\\@b.example/",
+        "https://a.exa\tmple/",
+        "https://a:70000/",
+    ],
+)
+def test_a_redirect_that_cannot_be_named_is_no_page(redirect_uri: str) -> None:
+    """P13 breaks: a redirect URI writes into the policy of the page, or its host is not what it looks like."""
+    with pytest.raises(ValueError):
+        destination(redirect_uri)
+    with pytest.raises(ValueError):
+        look.consent(replace(CONSENT, redirect_uri=redirect_uri))
+
+
+@pytest.mark.parametrize("source", ["*", "https:; script-src *", "https://a/b", "https://*.a", "'none'", ""])
+def test_a_policy_takes_one_origin_or_scheme(source: str) -> None:
+    """P13 breaks: the policy of a page says more than where its form may end up."""
+    with pytest.raises(ValueError):
+        frame.protection(source)
+
+
+def test_the_fields_are_what_their_readers_expect() -> None:
+    """The contract in look.py breaks: a page posts other fields than are read."""
+
+    def names(key: str) -> dict[str, list[str]]:
+        render, facts = PAGES[key]
+        return {form.action: form.names[1:] for form in Read(render(facts)).forms}
+
+    out = {"/sign-out": ["next"]}
+    assert names("sign-in") == {"/sign-in": ["next", "email", "password"]}
+    assert names("confirm") == names("sign-in")
+    assert names("consent") == out | {
+        "/oauth/authorize": ["request", "organization", "reach", "reach", "project", "decision", "decision"]
+    }
+    assert names("on behalf") == out | {
+        "/oauth/authorize": ["request", "organization", "project", "decision", "decision"]
+    }
+    assert names("device code") == {"/oauth/device/verify": ["user_code"]}
+    assert names("device confirm") == out | {
+        "/oauth/device/verify": ["user_code", "organization", "organization", "decision", "decision"]
+    }
+    assert names("account") == {
+        "/sign-out": [],
+        "/account/sign-out-everywhere": [],
+        "/account/sessions/revoke": ["session"],
+        "/account/grants/withdraw": ["grant"],
+        "/account/password": ["current", "new"],
+    }
+    assert names("invitation") == {"/invitations/accept": ["invitation", "new"]}
+    assert names("invitation of a member") == {"/invitations/accept": ["invitation"]}
+    assert names("reset") == {"/password/reset": ["reset", "new"]}
+
+
+def test_a_decision_is_one_of_two_and_no_is_first() -> None:
+    """P13 breaks: the Enter key in a consent form allows."""
+    for render, facts in (PAGES["consent"], PAGES["device confirm"]):
+        assert Read(render(facts)).forms[-1].values["decision"] == ["deny", "allow"]
+
+
+def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
+    """§3.4 of promises.md breaks: a person allows something that the page did not say."""
+    text = prose(look.consent(CONSENT))
+    for said in (
+        "Deploy Bot wants access to your account",
+        "You will be sent back to app.example.com",
+        "Signed in as alice@acme.example",
+        "Read plugins read:plugins",
+        "Everything that you may do yourself api",
+        "Registered by Globex",
+        "30 days, or until you withdraw it",
+    ):
+        assert said in text
+    assert "Nobody has checked" not in text
+    stranger = prose(look.consent(replace(CONSENT, application=ITSELF)))
+    assert "Nobody has checked this application." in stranger
+    assert "Registered by itself" in stranger
+
+
+def test_access_on_behalf_says_so_and_offers_no_everything() -> None:
+    """Issue 6, access on behalf, breaks: an admin gives an integrator more than the projects that they chose."""
+    page = Read(look.consent(replace(CONSENT, on_behalf="Globex")))
+    text = " ".join(page.text.split())
+    assert "Globex ’s Deploy Bot wants access to projects of your organization" in text
+    assert "A service account of Globex gets exactly this access." in text
+    assert "reach" not in page.forms[-1].names
+
+
+def test_a_wrong_request_leads_nowhere() -> None:
+    """P13 breaks: the page about a wrong redirect URI offers the way there."""
+    response = look.wrong_request("invalid_redirect_uri", "It is not registered: https://evil.example/cb.")
+    page = Read(response)
+    assert response.status_code == 400
+    assert [tag for tag, _ in page.tags if tag in {"a", "form"}] == []
+    assert "invalid_redirect_uri" in page.text
+
+
+def test_the_device_page_shows_the_code_and_ends() -> None:
+    """§3.5 of promises.md breaks: a person allows a device without having compared the code."""
+    text = prose(look.device_confirm(DEVICE))
+    for said in (
+        "WDJB-MJHT",
+        "203.0.113.7",
+        "22 Nov 2026, 09:30 UTC",
+        "ostiary-cli/0.1",
+        "Only continue if you",
+    ):
+        assert said in text
+    assert "go back to your device" in Read(look.device_done(True)).text
+    assert "no access" in Read(look.device_done(False)).text
+
+
+@pytest.mark.parametrize(
+    "scope, sentence",
+    [
+        ("read:plugins", "Read plugins"),
+        ("write:service-accounts", "Create, change and delete service accounts"),
+        ("invoke:agents", "Invoke agents"),
+        ("read:*", "Read everything"),
+        ("api", "Everything that you may do yourself"),
+        ("unheard_of", "unheard_of"),
+    ],
+)
+def test_a_scope_as_a_sentence(scope: str, sentence: str) -> None:
+    """The consent page breaks: a scope reads as something that it is not."""
+    assert describe_scope(scope) == sentence
+
+
+@pytest.mark.parametrize(
+    "user_agent, name",
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/140.0 Safari/537.36 Edg/140.0", "Edge on Windows"),
+        ("ostiary-cli/0.1 (linux)", "ostiary-cli/0.1"),
+        ("", "An unnamed program"),
+        ("a" * 500, "a" * 60),
+    ],
+)
+def test_what_asked_by_its_own_word(user_agent: str, name: str) -> None:
+    """The account page breaks: a session cannot be told from another."""
+    assert describe_browser(user_agent) == name
+
+
+def test_a_time_is_a_minute_in_utc() -> None:
+    """The account page breaks: a time is off."""
+    assert describe_time(NOW) == "22 Nov 2026, 09:30"
+
+
+def test_the_style_sheet_is_small_and_kept() -> None:
+    """The pages break: they come unstyled, or one waits for the style of an older version."""
+    client = TestClient(Starlette(routes=list(frame.ROUTES)))
+    address = next(
+        found["href"] for tag, found in Read(look.device_code(look.DeviceCode("t"))).tags if tag == "link"
+    )
+    named, plain = client.get(address), client.get("/pages/style.css")
+    assert named.status_code == plain.status_code == 200
+    assert named.headers["content-type"] == "text/css; charset=utf-8"
+    assert "immutable" in named.headers["cache-control"]
+    assert plain.headers["cache-control"] == "no-cache"
+    assert len(named.content) < 12_000
+    assert re.findall(rb"url\(|@import|http", named.content) == []
