@@ -70,6 +70,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "resources",
         "projects",
         "roles",
+        "grant",
     ),
     "service_account.updated": _kind("directory", "Fields of a service account were changed.", "changed"),
     "service_account.roles_changed": _kind(
@@ -164,6 +165,22 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "token.revoked": _kind("auth", "An access token was revoked before it expired.", "token", "expires_at"),
     "session.created": _kind("auth", "Somebody signed in: a session began.", "kind", "expires_at", "project"),
     "session.revoked": _kind("auth", "A session was ended before it expired.", "because"),
+    "consent.granted": _kind(
+        "access",
+        "Somebody let a client act for them, or gave another organization access.",
+        "client_id",
+        "scopes",
+        "projects",
+        "service_account",
+        "session",
+    ),
+    "consent.withdrawn": _kind(
+        "access",
+        "A consent was ended, with everything that came of it.",
+        "client_id",
+        "because",
+        "service_account",
+    ),
     "signing_key.created": _kind(
         "access", "A key that signs tokens was made.", "purpose", "algorithm", "signs_from"
     ),

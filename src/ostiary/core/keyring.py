@@ -29,6 +29,8 @@ class Keyring:
     """Authenticates page cursors."""
     permits: bytes = field(repr=False)
     """Hides in which entry of the table of rate limits a name is counted."""
+    forms: bytes = field(repr=False)
+    """Ties the forms of pages to whoever they were shown to."""
     sealing: dict[str, bytes] = field(repr=False)
     """Encrypt what must be read back: `core.sealing`."""
     newest_sealing: str
@@ -61,6 +63,7 @@ def derive(master_keys: Sequence[bytes]) -> Keyring:
         next(iter(peppers)),
         _expand(master_keys[0], b"ostiary/cursor/1"),
         _expand(master_keys[0], b"ostiary/permits/1"),
+        _expand(master_keys[0], b"ostiary/forms/1"),
         sealing,
         next(iter(sealing)),
     )

@@ -45,6 +45,7 @@ from ostiary.http.oauth import metadata
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
+from ostiary.http.pages import frame
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -135,6 +136,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         ),
         *asked.values(),
         *manual.ROUTES,
+        *frame.ROUTES,
     )
     door = Door(
         _First(asked, app),

@@ -149,7 +149,7 @@ class Judge:
     ) -> Verdict:
         """The verdict of the rules on what was found: on a secret by its digest, or on a token that was proven."""
         project, unknown = question.project, False
-        if project is not None:
+        if project is not None and project not in standing.foreign:
             known = find.projects(standing.organization.id).get(project)
             project, unknown = known, known is None
         return judge(

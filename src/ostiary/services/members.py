@@ -10,7 +10,7 @@ from ostiary.core.model import Invitation, Member, RoleBinding
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import audit, minting, roles
+from ostiary.services import audit, consents, minting, roles
 from ostiary.services.audit import change
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
@@ -118,6 +118,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
     revoked = credential_rows.revoke_all_of(tx, caller.organization_id, user_id)
     audit.revoked(tx, caller, revoked, "its owner is no longer a member")
     role_rows.replace_role_bindings(tx, caller.organization_id, user_id, [])
+    consents.end_all_of_member(tx, caller, caller.organization_id, user_id, "no longer a member")
     rows.delete_member(tx, caller.organization_id, user_id)
     tx.changed("organization", caller.organization_id)
     change(tx, caller, "member.removed", _target(member), revoked=len(revoked))

@@ -8,9 +8,9 @@ from ostiary.core.model import Organization
 from ostiary.core.permission import MAX_DELETION_DELAY, Caller, Policy, require, require_operator
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services.audit import change
+from ostiary.storage import consents, policies
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
-from ostiary.storage import policies
 from ostiary.storage.store import Tx
 
 LIMITS: Final = (
@@ -121,11 +121,19 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
     if after != before:
         rows.update_organization(tx, after.id, {"name": after.name, "suspended_at": after.suspended_at})
         tx.changed("organization", after.id)
+        if after.suspended_at != before.suspended_at:
+            _tell_those_with_access(tx, after.id)
         changed = [each for each in ("name", "suspended_at") if getattr(after, each) != getattr(before, each)]
         change(tx, caller, "organization.updated", _target(after), changed=changed)
     else:
         tx.confirm()
     return after
+
+
+def _tell_those_with_access(tx: Tx, organization_id: str) -> None:
+    """Whatever others have been given here depends on the organization's state, and their caches must know."""
+    for other in {each.client_organization_id for each in consents.to_others(tx, organization_id)}:
+        tx.changed("organization", str(other))
 
 
 def policy_of(tx: Tx, organization_id: str) -> Policy:

@@ -8,7 +8,7 @@ from ostiary.core.event import Target
 from ostiary.core.model import Project, RoleBinding
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
-from ostiary.services import audit, roles, service_accounts, sessions
+from ostiary.services import audit, consents, roles, service_accounts, sessions
 from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
@@ -76,6 +76,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     audit.revoked(tx, caller, revoked, "its project was deleted")
     for session_id in session_rows.revoke_of_project(tx, project.id):
         sessions.ended(tx, caller, session_id, "its project was deleted")
+    consents.without_project(tx, caller, project.organization_id, project.id)
     role_rows.delete_bindings_of_project(tx, project.id)
     rows.update_project(tx, project.id, {"deleted_at": tx.now})
     tx.changed("organization", project.organization_id)

@@ -9,7 +9,7 @@ from ostiary.core.event import Target
 from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
 from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
-from ostiary.services import audit, organizations, roles
+from ostiary.services import audit, consents, organizations, roles
 from ostiary.services.audit import change
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
@@ -179,6 +179,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     tx.changed("organization", account.organization_id)
     audit.revoked(tx, caller, revoked, "its service account was deleted")
     change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
+    consents.end_with_account(tx, caller, account)
 
 
 def list_role_bindings(tx: Tx, caller: Caller, name: str) -> tuple[RoleBinding, ...]:

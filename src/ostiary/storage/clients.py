@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from ostiary.core.model import Client
 from ostiary.core.oauth import BUILT_IN
+from ostiary.storage.authorization_tables import clients
 from ostiary.storage.store import Store, Tx
-from ostiary.storage.tables import clients
 
 _COLUMNS = [clients.c[name] for name in Client.__dataclass_fields__]
 _BY_ID = sa.select(*_COLUMNS).where(clients.c.id == sa.bindparam("client_id"), clients.c.deleted_at.is_(None))

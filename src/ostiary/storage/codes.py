@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.instant import HOUR, Instant
+from ostiary.storage.authorization_tables import authorization_codes, device_codes
 from ostiary.storage.store import Store, Tx
-from ostiary.storage.tables import authorization_codes, device_codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.model import Consent
+from ostiary.storage.authorization_tables import grants
 from ostiary.storage.store import Tx
-from ostiary.storage.tables import grants
 
 _COLUMNS = [grants.c[name] for name in Consent.__dataclass_fields__]
 _CONSENT = sa.select(*_COLUMNS)

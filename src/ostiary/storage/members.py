@@ -1,10 +1,12 @@
 """Rows of users, members and invitations."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from ostiary.core.model import Invitation, Member, RoleBinding
+from ostiary.core.model import Invitation, Member, Organization, RoleBinding
 from ostiary.storage.store import Tx
-from ostiary.storage.tables import invitations, members, role_bindings, users
+from ostiary.storage.tables import invitations, members, organizations, role_bindings, users
 
 
 def find_user(tx: Tx, email: str) -> str | None:
@@ -47,6 +49,27 @@ def find_member(tx: Tx, organization_id: str, user_id: str) -> str | None:
         )
     ).one_or_none()
     return None if row is None else row.email
+
+
+def organizations_of(tx: Tx, user_id: str) -> list[Organization]:
+    """The organizations that a user is a member of and may act in, the longest-standing membership first.
+
+    None for one who is disabled.
+    """
+    statement = (
+        sa.select(organizations)
+        .join(members, members.c.organization_id == organizations.c.id)
+        .join(users, users.c.id == members.c.user_id)
+        .where(members.c.user_id == user_id, users.c.disabled_at.is_(None))
+        .order_by(members.c.created_at, organizations.c.id)
+    )
+    return [Organization(**row._mapping) for row in tx.execute(statement)]
+
+
+def emails(tx: Tx, user_ids: Sequence[str]) -> dict[str, str]:
+    """Addresses of users, by id."""
+    found = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(user_ids)))
+    return {row.id: row.email for row in found}
 
 
 def first_admin(tx: Tx, organization_id: str) -> tuple[str, str] | None:

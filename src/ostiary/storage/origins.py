@@ -15,19 +15,17 @@ import sqlalchemy as sa
 from ostiary.core.address import parse_network
 from ostiary.core.model import Grant, Organization, Principal, Standing, is_session
 from ostiary.core.permission import EVERYTHING, Catalogue, Policy
+from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
-    clients,
     credentials,
     generations,
-    grants,
     members,
     organizations,
     policies,
     role_bindings,
     roles,
     service_accounts,
-    sessions,
     users,
 )
 

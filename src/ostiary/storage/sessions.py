@@ -8,16 +8,14 @@ import sqlalchemy as sa
 from ostiary.core.instant import DAY, Instant
 from ostiary.core.model import OwnerKind, SessionKind, Token
 from ostiary.core.permission import EVERYTHING
+from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
-    clients,
     credentials,
     generation_uses,
-    grants,
     members,
     organizations,
     service_accounts,
-    sessions,
     users,
 )
 

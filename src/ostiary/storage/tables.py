@@ -50,18 +50,18 @@ class Document(sa.TypeDecorator[dict[str, Any]]):
         return None if value is None else dict(json.loads(value))
 
 
-def _id(name: str = "id") -> sa.Column[str]:
+def own_id(name: str = "id") -> sa.Column[str]:
     return sa.Column(name, Key, primary_key=True)
 
 
-def _organization() -> sa.Column[str]:
+def own_organization() -> sa.Column[str]:
     return sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False)
 
 
 installation = sa.Table(
     "installation",
     metadata,
-    _id("name"),
+    own_id("name"),
     sa.Column("value", sa.Text, nullable=False),
     comment="Facts fixed at init or added to for good: channel_host, key_prefix:<prefix>, pepper:<id>",
 )
@@ -69,14 +69,14 @@ installation = sa.Table(
 catalogue = sa.Table(
     "catalogue",
     metadata,
-    _id("scope"),
+    own_id("scope"),
     sa.Column("created_at", Instant, nullable=False),
 )
 
 organizations = sa.Table(
     "organizations",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("operator", sa.Boolean, nullable=False),
@@ -87,8 +87,8 @@ organizations = sa.Table(
 projects = sa.Table(
     "projects",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False, server_default=""),
@@ -101,23 +101,11 @@ projects = sa.Table(
 users = sa.Table(
     "users",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("email", sa.Text, nullable=False, unique=True),
     sa.Column("password_hash", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("disabled_at", Instant),
-)
-
-password_resets = sa.Table(
-    "password_resets",
-    metadata,
-    _id("access_id"),
-    sa.Column("user_id", Key, sa.ForeignKey("users.id"), nullable=False, index=True),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("pepper_id", Key, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("expires_at", Instant, nullable=False, index=True),
-    sa.Column("used_at", Instant),
 )
 
 members = sa.Table(
@@ -131,8 +119,8 @@ members = sa.Table(
 service_accounts = sa.Table(
     "service_accounts",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("username", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
@@ -155,8 +143,8 @@ service_accounts = sa.Table(
 role_bindings = sa.Table(
     "role_bindings",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("principal_id", Key, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
@@ -167,8 +155,8 @@ role_bindings = sa.Table(
 roles = sa.Table(
     "roles",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("scopes", Names, nullable=False),
@@ -189,8 +177,8 @@ policies = sa.Table(
 invitations = sa.Table(
     "invitations",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("email", sa.Text, nullable=False),
     sa.Column("roles", Document, nullable=False),
     sa.Column("access_id", Key, nullable=False, unique=True),
@@ -217,8 +205,8 @@ answers = sa.Table(
 credentials = sa.Table(
     "credentials",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("owner_kind", sa.Text, nullable=False),
     sa.Column("owner_id", Key, nullable=False),
@@ -245,7 +233,7 @@ credentials = sa.Table(
 generations = sa.Table(
     "generations",
     metadata,
-    _id("access_id"),
+    own_id("access_id"),
     sa.Column("credential_id", Key, sa.ForeignKey("credentials.id", ondelete="CASCADE"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("prefix", sa.Text, nullable=False),
@@ -274,7 +262,7 @@ generations = sa.Table(
 generation_uses = sa.Table(
     "generation_uses",
     metadata,
-    _id("access_id"),
+    own_id("access_id"),
     sa.Column("credential_id", Key, nullable=False, index=True),
     sa.Column("last_used_at", Instant, nullable=False),
     sa.Column("uses", sa.BigInteger, nullable=False),
@@ -297,7 +285,7 @@ usage = sa.Table(
 import_prefixes = sa.Table(
     "import_prefixes",
     metadata,
-    _id("prefix"),
+    own_id("prefix"),
     sa.Column("created_at", Instant, nullable=False),
     comment="How keys of other systems begin. Only strings that begin so are looked up by digest.",
 )
@@ -305,7 +293,7 @@ import_prefixes = sa.Table(
 access_rules = sa.Table(
     "access_rules",
     metadata,
-    _id("name"),
+    own_id("name"),
     sa.Column("rule", Document, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
 )
@@ -313,7 +301,7 @@ access_rules = sa.Table(
 signing_keys = sa.Table(
     "signing_keys",
     metadata,
-    _id("kid"),
+    own_id("kid"),
     # What it signs: access_token, assertion, m2m. One key, one purpose, one algorithm.
     sa.Column("purpose", sa.Text, nullable=False),
     sa.Column("algorithm", sa.Text, nullable=False),
@@ -339,141 +327,11 @@ used_assertions = sa.Table(
 revoked_tokens = sa.Table(
     "revoked_tokens",
     metadata,
-    _id(),
-    _organization(),
+    own_id(),
+    own_organization(),
     sa.Column("expires_at", Instant, nullable=False, index=True),
     sa.Column("revoked_at", Instant, nullable=False),
     comment="Access tokens that were revoked by themselves, by their jti, until they would have expired.",
-)
-
-clients = sa.Table(
-    "clients",
-    metadata,
-    # What it calls itself in requests: `app_…`, or the address of its metadata document.
-    _id(),
-    # Where it comes from: organization, registration (RFC 7591), document.
-    sa.Column("source", sa.Text, nullable=False),
-    # Of an organization's own: whose it is, and where accounts appear that it gets access by.
-    sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), index=True),
-    sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
-    # What it asks for: `user` acts for whoever consents, `organization` gets a service account of its own.
-    sa.Column("access", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("redirect_uris", Names, nullable=False),
-    sa.Column("grant_types", Names, nullable=False),
-    sa.Column("scopes", Names, nullable=False),
-    sa.Column("auth_method", sa.Text, nullable=False),
-    sa.Column("jwks", Document),
-    sa.Column("jwks_uri", sa.Text),
-    sa.Column("client_uri", sa.Text),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("disabled_at", Instant),
-    sa.Column("deleted_at", Instant),
-)
-
-grants = sa.Table(
-    "grants",
-    metadata,
-    _id(),
-    # Whose resources it opens, and which of its members consented.
-    _organization(),
-    sa.Column("user_id", Key, sa.ForeignKey("users.id"), nullable=False, index=True),
-    # No foreign key: the clients of this program itself have no row.
-    sa.Column("client_id", Key, nullable=False, index=True),
-    # Where access was given to another organization: the account that has it, and whose that is.
-    sa.Column("service_account_id", Key, sa.ForeignKey("service_accounts.id")),
-    sa.Column("client_organization_id", Key, sa.ForeignKey("organizations.id"), index=True),
-    sa.Column("scopes", Names, nullable=False),
-    # Ids of the only projects that it opens; empty: all, where a person acts through a client.
-    sa.Column("projects", Names, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("updated_at", Instant, nullable=False),
-    sa.Column("revoked_at", Instant),
-    sa.Index(None, "organization_id", "id"),
-    comment="Consents: what somebody lets a client do.",
-)
-
-sessions = sa.Table(
-    "sessions",
-    metadata,
-    _id(),
-    _organization(),
-    # browser, key_file, device, application.
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("owner_kind", sa.Text, nullable=False),
-    sa.Column("owner_id", Key, nullable=False),
-    # What it was bought with, of a key file: it dies with that. No foreign key, for the session is listed after it.
-    sa.Column("credential_id", Key, index=True),
-    # By which consent and for which client, of a device's or an application's: it dies with them.
-    sa.Column("grant_id", Key, sa.ForeignKey("grants.id"), index=True),
-    sa.Column("client_id", Key),
-    sa.Column("scopes", Names, nullable=False),
-    sa.Column("projects", Names, nullable=False),
-    # The default target, if one was named.
-    sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
-    # What proves it, of a browser's or a key file's.
-    sa.Column("access_id", Key, unique=True),
-    sa.Column("digest", sa.LargeBinary),
-    sa.Column("pepper_id", Key, nullable=False),
-    # Of a device's or an application's: its refresh tokens are `core.refresh`'s of this seed, the one of this number
-    # is good; the one before it for some seconds more. Number 0: none was given.
-    sa.Column("family", Key, unique=True),
-    sa.Column("seed", sa.LargeBinary),
-    sa.Column("number", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("refreshed_at", Instant),
-    # When its code was redeemed; before that nothing stands for it.
-    sa.Column("begun_at", Instant),
-    # Of a browser's: when its person last gave the password.
-    sa.Column("authenticated_at", Instant),
-    sa.Column("address", sa.Text),
-    sa.Column("user_agent", sa.Text, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("expires_at", Instant, nullable=False, index=True),
-    sa.Column("revoked_at", Instant),
-    sa.Index(None, "organization_id", "id"),
-    sa.Index(None, "owner_id"),
-)
-
-authorization_codes = sa.Table(
-    "authorization_codes",
-    metadata,
-    _id("access_id"),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("pepper_id", Key, nullable=False),
-    sa.Column("session_id", Key, nullable=False),
-    sa.Column("client_id", Key, nullable=False),
-    sa.Column("redirect_uri", sa.Text, nullable=False),
-    # Whether the request named it: then the token request has to, too.
-    sa.Column("redirect_named", sa.Boolean, nullable=False),
-    sa.Column("challenge", sa.Text, nullable=False),
-    sa.Column("audiences", Names, nullable=False),
-    sa.Column("expires_at", Instant, nullable=False, index=True),
-    sa.Column("used_at", Instant),
-)
-
-device_codes = sa.Table(
-    "device_codes",
-    metadata,
-    _id("access_id"),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("pepper_id", Key, nullable=False),
-    # Of what a person types.
-    sa.Column("user_digest", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("client_id", Key, nullable=False),
-    sa.Column("scopes", Names, nullable=False),
-    sa.Column("audiences", Names, nullable=False),
-    # Seconds between two questions, and when the last one came.
-    sa.Column("interval", sa.Integer, nullable=False),
-    sa.Column("polled_at", Instant),
-    sa.Column("address", sa.Text),
-    sa.Column("user_agent", sa.Text, nullable=False),
-    sa.Column("created_at", Instant, nullable=False),
-    sa.Column("expires_at", Instant, nullable=False, index=True),
-    # The one person who may decide: whoever entered it first.
-    sa.Column("claimed_by", Key),
-    sa.Column("session_id", Key),
-    sa.Column("denied_at", Instant),
-    sa.Column("used_at", Instant),
 )
 
 audit_events = sa.Table(

@@ -2,11 +2,12 @@
 
 from alembic import op
 
-from ostiary.storage.tables import metadata
+from ostiary.storage import authorization_tables, tables
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    metadata.create_all(op.get_bind(), checkfirst=False)
+    assert authorization_tables.metadata is tables.metadata
+    tables.metadata.create_all(op.get_bind(), checkfirst=False)

@@ -1,0 +1,362 @@
+"""Consents: what somebody lets a client do, for themselves or for another organization; and their withdrawal.
+
+What a client gets by one is never more than its person holds at the moment of use. Where it asks in the name of its own
+organization, a service account appears there, whose access are the consented scopes on the chosen projects and nothing
+else, and which dies with the consent.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ostiary.core import check
+from ostiary.core.event import Target
+from ostiary.core.model import Client, Consent, Organization, ServiceAccount, SessionKind
+from ostiary.core.oauth import OFFLINE_ACCESS
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import Problem, not_found
+from ostiary.core.refresh import FAMILY_BYTES, SEED_BYTES
+from ostiary.services import audit, organizations
+from ostiary.services.audit import change
+from ostiary.storage import clients as client_rows
+from ostiary.storage import consents as rows
+from ostiary.storage import credentials as credential_rows
+from ostiary.storage import directory, sessions
+from ostiary.storage import members as member_rows
+from ostiary.storage import roles as role_rows
+from ostiary.storage.sessions import Family, Session
+from ostiary.storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody consents to."""
+
+    client: Client
+    organization_id: str
+    """Whose resources it opens: one of which whoever consents is a member."""
+    scopes: tuple[str, ...]
+    projects: tuple[str, ...] = ()
+    """Ids; empty: all, which another organization never gets."""
+    kind: SessionKind = "application"
+    address: str | None = None
+    """Of the device, where the person's own is not the client's."""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A consent, and the session that begins when its code is redeemed."""
+
+    consent: Consent
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A consent with the names that people know."""
+
+    consent: Consent
+    client_name: str
+    client_organization: Organization | None
+    """Whose account has the access, if it was given to another organization."""
+    user_email: str
+
+
+def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization]:
+    """The organizations for which a person may consent to what the client asks for, by name.
+
+    For themselves, those that they are a member of; for another organization, those that they are an admin of.
+    """
+    found = [each for each in member_rows.organizations_of(tx, user_id) if each.suspended_at is None]
+    if client.access == "organization":
+        found = [
+            each
+            for each in found
+            if each.id != client.organization_id and user_id in member_rows.admins(tx, each.id)
+        ]
+    return sorted(found, key=lambda each: (each.name.lower(), each.id))
+
+
+def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
+    """Consent, as the person that calls. Raises not-found, insufficient-permissions or wrong-state.
+
+    The caller acts in whichever organization: what counts is what they are in the one that is asked about. For a write
+    that serializes on both organizations.
+    """
+    client, user_id = client_rows.find(tx, asked.client.id), caller.actor.id
+    if client is None or client.disabled_at is not None:
+        raise not_found("client", "client gone or disabled")
+    if user_id is None or asked.organization_id not in {
+        each.id for each in organizations_for(tx, user_id, client)
+    }:
+        raise not_found("organization", "not theirs to consent for")
+    projects = set(directory.project_names(tx, asked.organization_id).values())
+    if not projects >= set(asked.projects):
+        raise not_found("project")
+    caller = replace(caller, organization_id=asked.organization_id)
+    lifetime = organizations.policy_of(tx, asked.organization_id).session_lifetime
+    if client.access == "organization":
+        consent = _for_organization(tx, caller, client, asked)
+        owner_kind, owner_id, home = (
+            "service_account",
+            str(consent.service_account_id),
+            client.organization_id,
+        )
+    else:
+        consent = _for_user(tx, caller, client, asked, user_id)
+        owner_kind, owner_id, home = "user", user_id, asked.organization_id
+    session = Session(
+        id=tx.new_id("ses"),
+        organization_id=str(home),
+        kind=asked.kind,
+        owner_kind="service_account" if owner_kind == "service_account" else "user",
+        owner_id=owner_id,
+        credential_id=None,
+        project_id=None,
+        address=asked.address,
+        user_agent=asked.user_agent,
+        created_at=tx.now,
+        expires_at=tx.now + lifetime,
+        revoked_at=None,
+        grant_id=consent.id,
+        client_id=client.id,
+        scopes=asked.scopes,
+        projects=() if client.access == "organization" else asked.projects,
+    )
+    keyring = tx.installation.keyring
+    family = Family(tx.entropy(FAMILY_BYTES).hex(), tx.entropy(SEED_BYTES), keyring.newest)
+    sessions.insert_with_family(tx, session, family)
+    change(
+        tx,
+        caller,
+        "consent.granted",
+        _target(consent, client.name),
+        client_id=client.id,
+        scopes=list(asked.scopes),
+        projects=list(asked.projects),
+        service_account=consent.service_account_id,
+        session=session.id,
+    )
+    return Given(consent, session.id)
+
+
+def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str) -> Consent:
+    before = rows.find_live(tx, asked.organization_id, client.id, user_id)
+    if before is None:
+        return _insert(tx, caller, client, asked, user_id, None)
+    # What it was given before goes on, so the consent is as wide as both.
+    both = tuple(dict.fromkeys((*before.scopes, *asked.scopes)))
+    projects = tuple(dict.fromkeys((*before.projects, *asked.projects)))
+    if not before.projects or not asked.projects:
+        projects = ()
+    return _update(tx, before, both, projects)
+
+
+def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> Consent:
+    if not asked.projects:
+        raise Problem("wrong-state", "Choose at least one project.", reason="no project chosen")
+    catalogue = role_rows.scopes_of_catalogue(tx)
+    if not set(asked.scopes) - {OFFLINE_ACCESS} <= catalogue:
+        raise Problem("wrong-state", "Scopes of this service itself are not given away.", reason="API scopes")
+    home = directory.find_organization(tx, str(client.organization_id))
+    if home is None:
+        raise not_found("client", "its organization is gone")
+    before = rows.find_live(tx, asked.organization_id, client.id, None)
+    if before is not None:
+        tx.changed("organization", home.id)
+        return _update(tx, before, asked.scopes, asked.projects)
+    giver = directory.find_organization(tx, asked.organization_id)
+    assert giver is not None
+    taken = check.free_slug(
+        check.slug_of(f"{client.name} {giver.slug}"),
+        lambda slug: directory.username_exists(tx, home.id, slug),
+    )
+    consent_id = tx.new_id("gra")
+    account = ServiceAccount(
+        id=tx.new_id("sa"),
+        organization_id=home.id,
+        display_name=f"{client.name} for {giver.name}"[: check.MAX_DISPLAY_NAME],
+        username=taken,
+        description=f"Has access to projects of {giver.name} ({giver.slug}), by its consent.",
+        contact_email=None,
+        access_level="full",
+        scopes=(),
+        resources=(),
+        projects=(),
+        created_at=tx.now,
+        disabled_at=None,
+        grant_id=consent_id,
+    )
+    directory.insert_service_account(tx, account, in_console=False)
+    change(
+        tx,
+        replace(caller, organization_id=home.id),
+        "service_account.created",
+        Target("service_account", account.id, account.display_name),
+        username=account.username,
+        access_level=account.access_level,
+        grant=consent_id,
+        roles=[],
+    )
+    return _insert(tx, caller, client, asked, str(caller.actor.id), account, consent_id)
+
+
+def _insert(
+    tx: Tx,
+    caller: Caller,
+    client: Client,
+    asked: Asked,
+    user_id: str,
+    account: ServiceAccount | None,
+    consent_id: str | None = None,
+) -> Consent:
+    consent = Consent(
+        id=consent_id or tx.new_id("gra"),
+        organization_id=asked.organization_id,
+        user_id=user_id,
+        client_id=client.id,
+        service_account_id=None if account is None else account.id,
+        client_organization_id=None if account is None else account.organization_id,
+        scopes=asked.scopes,
+        projects=asked.projects,
+        created_at=tx.now,
+        updated_at=tx.now,
+        revoked_at=None,
+    )
+    rows.insert(tx, consent)
+    return consent
+
+
+def _update(tx: Tx, before: Consent, scopes: tuple[str, ...], projects: tuple[str, ...]) -> Consent:
+    rows.update(tx, before.id, {"scopes": scopes, "projects": projects, "updated_at": tx.now})
+    return replace(before, scopes=scopes, projects=projects, updated_at=tx.now)
+
+
+# What there is
+
+
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool = False) -> list[Listed]:
+    """Consents in the organization that have not ended, newest first: without `read:clients` one's own."""
+    if caller.granted is not None or caller.actor.id is None:
+        require(caller, "read:clients")  # a token that was granted less owns nothing
+    user_id = caller.actor.id if own or not caller.may("read:clients") else None
+    return _listed(tx, rows.list_page(tx, caller.organization_id, user_id, after, limit))
+
+
+def get(tx: Tx, caller: Caller, consent_id: str) -> Listed:
+    """One consent, also one that has ended. One's own needs no scope."""
+    return _listed(tx, [_find(tx, caller, consent_id, "read:clients")])[0]
+
+
+def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
+    """End a consent at once, with everything that came of it. One's own needs no scope. Idempotent.
+
+    What another organization has been given, its admins may give up as well.
+    """
+    end(tx, caller, _find(tx, caller, consent_id, "write:clients"), "withdrawn")
+
+
+def end(tx: Tx, caller: Caller, consent: Consent, because: str) -> None:
+    """End a consent without asking who asks: its sessions, and the account that was made for it. Idempotent."""
+    if not rows.revoke(tx, consent.id):
+        tx.confirm()
+        return
+    end_sessions(tx, sessions.revoke_of_grant(tx, consent.id))
+    name = client_rows.names(tx, [consent.client_id]).get(consent.client_id, consent.client_id)
+    change(
+        tx,
+        replace(caller, organization_id=consent.organization_id),
+        "consent.withdrawn",
+        _target(consent, name),
+        client_id=consent.client_id,
+        because=because,
+        service_account=consent.service_account_id,
+    )
+    if consent.service_account_id is not None:
+        _delete_account(tx, caller, str(consent.client_organization_id), consent.service_account_id)
+
+
+def end_with_account(tx: Tx, caller: Caller, account: ServiceAccount) -> None:
+    """A service account is gone: its sessions end, and the consent that it was made for."""
+    end_sessions(tx, sessions.revoke_of_owner(tx, account.id))
+    consent = None if account.grant_id is None else rows.find(tx, account.grant_id)
+    if consent is not None:
+        end(tx, caller, consent, "its service account was deleted")
+
+
+def _delete_account(tx: Tx, caller: Caller, organization_id: str, account_id: str) -> None:
+    account = directory.find_service_account(tx, organization_id, account_id)
+    caller = replace(caller, organization_id=organization_id)
+    tx.changed("organization", organization_id)
+    if account is None:  # its own organization deleted it before
+        return
+    revoked = credential_rows.revoke_all_of(tx, organization_id, account_id)
+    audit.revoked(tx, caller, revoked, "the consent to its access was withdrawn")
+    directory.update_service_account(tx, account_id, {"deleted_at": tx.now})
+    role_rows.replace_role_bindings(tx, organization_id, account_id, [])
+    target = Target("service_account", account_id, account.display_name)
+    change(tx, caller, "service_account.deleted", target, revoked=len(revoked))
+
+
+def end_sessions(tx: Tx, session_ids: Iterable[str]) -> None:
+    """Announce that sessions have ended with what they came from."""
+    for session_id in session_ids:
+        tx.changed("session", session_id)
+
+
+def end_all_of_member(tx: Tx, caller: Caller, organization_id: str, user_id: str, because: str) -> None:
+    """End what clients may do for a member in an organization, and the member's sessions there."""
+    for consent in rows.of_user(tx, organization_id, user_id):
+        end(tx, caller, consent, because)
+    end_sessions(tx, sessions.revoke_of_owner(tx, user_id, organization_id))
+
+
+def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: str) -> None:
+    """A project is gone: other organizations' access to it ends, and a consent to nothing else with it."""
+    for consent in rows.to_others(tx, organization_id):
+        if project_id not in consent.projects:
+            continue
+        left = tuple(each for each in consent.projects if each != project_id)
+        if left:
+            rows.update(tx, consent.id, {"projects": left, "updated_at": tx.now})
+            tx.changed("organization", str(consent.client_organization_id))
+        else:
+            end(tx, caller, consent, "its only project was deleted")
+
+
+def _find(tx: Tx, caller: Caller, consent_id: str, scope: str) -> Consent:
+    found = rows.find(tx, consent_id)
+    if found is not None and caller.organization_id not in (
+        found.organization_id,
+        found.client_organization_id,
+    ):
+        found = None
+    own = found is not None and caller.granted is None and found.user_id == caller.actor.id
+    if not own:
+        require(caller, scope)
+    if found is None:
+        raise not_found("grant")
+    return found
+
+
+def _listed(tx: Tx, found: Sequence[Consent]) -> list[Listed]:
+    names = client_rows.names(tx, sorted({each.client_id for each in found}))
+    emails = member_rows.emails(tx, sorted({each.user_id for each in found}))
+    homes = {
+        each.client_organization_id: directory.find_organization(tx, each.client_organization_id)
+        for each in found
+        if each.client_organization_id is not None
+    }
+    return [
+        Listed(
+            each,
+            names.get(each.client_id, each.client_id),
+            homes.get(each.client_organization_id or ""),
+            emails.get(each.user_id, ""),
+        )
+        for each in found
+    ]
+
+
+def _target(consent: Consent, name: str) -> Target:
+    return Target("consent", consent.id, name)
