@@ -28,7 +28,7 @@ Answer = Callable[[bytes], Iterable[bytes]]
 
 def answer(body: bytes = b"{}", status: str = "200 OK", **fields: str) -> Answer:
     """One answer to everything. An underscore in a field's name is a hyphen."""
-    lines = {"content-type": "application/json", "content-length": str(len(body)), **fields}
+    lines = {"content_type": "application/json", "content_length": str(len(body)), **fields}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return lambda _request: [f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body]
 
@@ -139,11 +139,7 @@ def _serve(sock: socket.socket, context: ssl.SSLContext | None, found: FarSide) 
 
 
 def _answer(connection: socket.socket, context: ssl.SSLContext | None, found: FarSide) -> None:
-    if context is None:
-        line = connection
-    else:
-        line = context.wrap_socket(connection, server_side=True)
-    with line:
+    with connection if context is None else context.wrap_socket(connection, server_side=True) as line:
         head = b""
         while b"\r\n\r\n" not in head:
             part = line.recv(65536)

@@ -117,7 +117,10 @@ def test_a_name_without_an_address(app: FarSide) -> None:
     def too_long(_host: str, _port: int) -> Sequence[str]:
         raise UnicodeError("label too long")
 
-    for resolve in (nobody, too_long, lambda *_: []):
+    def nothing(_host: str, _port: int) -> Sequence[str]:
+        return []
+
+    for resolve in (nobody, too_long, nothing):
         assert refused(app, resolve=resolve) == "name"
 
 
@@ -153,8 +156,6 @@ def test_the_certificate_is_the_names(app: FarSide, trusted: Authority, tmp_path
     stranger = authority(tmp_path)
     with far_side(stranger.context(tmp_path, HOST)) as other:
         assert refused(other) == "certificate"
-    with far_side() as other:
-        assert refused(other) in {"connection", "answer"}
     with far_side(trusted.context(tmp_path, "127.0.0.1")) as other:
         assert get(other, host="127.0.0.1").body == b"{}"
 
@@ -293,9 +294,6 @@ def test_resolvers_that_hang_are_left_behind(app: FarSide) -> None:
         assert len(begun) == outbound.MOST_LOOKUPS
     finally:
         go.set()
-    while True:  # until one of them has left
-        try:
-            assert get(app).body == b"{}"
-            return
-        except OutboundError as error:
-            assert error.reason == "busy"
+    assert outbound._lookups.acquire(timeout=PATIENCE)
+    outbound._lookups.release()
+    assert get(app).body == b"{}"
