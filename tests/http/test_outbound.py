@@ -6,6 +6,8 @@ from threading import Event
 
 import pytest
 
+from ostiary.config import Settings
+from ostiary.core.url import read_url
 from ostiary.http import outbound
 from ostiary.http.outbound import Fetched, OutboundError, fetch
 from tests.far_side import Authority, FarSide, answer, authority, dialled, far_side
@@ -96,6 +98,23 @@ def test_an_allowed_host_may_be_asked_over_http() -> None:
     with far_side() as inside:
         assert get(inside, scheme="http", host="idp").body == b"{}"
         assert get(inside, scheme="http", host="127.0.0.1").body == b"{}"
+
+
+@pytest.mark.parametrize(
+    "value, places",
+    [
+        ("none", ()),
+        ("", ()),
+        ("idp.internal", ("idp.internal:443",)),
+        ("IDP.internal:8443, localhost:80\n10.0.0.7", ("idp.internal:8443", "localhost:80", "10.0.0.7:443")),
+        (["[fd00::7]", "[fd00::7]:443", "[fd00::7]:1"], ("[fd00::7]:443", "[fd00::7]:1")),
+    ],
+)
+def test_the_hosts_that_an_operator_allows(value: object, places: tuple[str, ...]) -> None:
+    """The setting breaks: a host is not allowed in the form in which it is asked for."""
+    assert Settings.model_validate({"outbound_hosts": value}).outbound_hosts == places
+    for place in places:
+        assert read_url(f"https://{place}/").place == place
 
 
 def test_every_address_is_tried(app: FarSide) -> None:

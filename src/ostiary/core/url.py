@@ -43,10 +43,14 @@ class Url:
             return None
 
     @property
+    def place(self) -> str:
+        """Host and port, always both."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def authority(self) -> str:
         """Host and port as a Host header or an origin has them: the scheme's own port is left out (RFC 6454 §6.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _default_port(self.scheme) else f"{host}:{self.port}"
+        return self.place.removesuffix(f":{_default_port(self.scheme)}")
 
     @property
     def target(self) -> str:

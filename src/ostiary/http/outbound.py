@@ -111,9 +111,9 @@ def fetch(
 ) -> Fetched:
     """GET this URL. Raises OutboundError. It blocks, for `SECONDS` at most: for threads, never for an event loop.
 
-    `allowed` are the hosts with ports, such as `idp.internal:8443` (as `Url.authority`, but always with the port), that
-    may be inside, have another port than 443, and be spoken to over http. `accept` goes into the request; what the
-    answer is has to be checked by whoever asked.
+    `allowed` are the hosts with their ports (`Url.place`), such as `idp.internal:8443`, that may be inside, have another
+    port than 443, and be spoken to over http. `accept` goes into the request; what the answer is has to be checked by
+    whoever asked.
     """
     try:
         place = read_url(url)
@@ -149,8 +149,7 @@ def is_public(address: Address) -> bool:
 
 def _addresses(place: Url, allowed: frozenset[str], resolve: Resolve, deadline: "_Deadline") -> list[Address]:
     """Where to connect to. All addresses are judged, and no other is asked for afterwards."""
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    may_be_inside = f"{host}:{place.port}" in allowed
+    may_be_inside = place.place in allowed
     if not may_be_inside:
         if place.scheme != "https":
             raise OutboundError("url")
