@@ -247,7 +247,7 @@ def _time(claims: Mapping[str, Any], name: str) -> Instant:
 
 
 def _mark(door: Door, shown: _Shown) -> bytes:
-    """What no other JWT of this client and key has. Both doors of the token endpoint are one place: a JWT is good there once."""
+    """What no other JWT of this client and key has. Both doors of the token endpoint are one place: it is good once."""
     place = b"login" if door == "login" else b"token"
     value = shown.claims["jti"].encode() if "jti" in shown.claims else shown.token.signing_input
     # None of the first three can hold the NUL between them. Keys of clients' own may have equal names.

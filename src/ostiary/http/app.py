@@ -42,10 +42,11 @@ from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
+from ostiary.http.oauth.authentication import registered_keys
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import frame
+from ostiary.http.pages import authorize, frame
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -115,7 +116,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
-    tokens = TokenEndpoint(hot, journal, store)
+    tokens = TokenEndpoint(hot, journal, store, registered_keys)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()
@@ -137,6 +138,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         *asked.values(),
         *manual.ROUTES,
         *frame.ROUTES,
+        *authorize.ROUTES,
     )
     door = Door(
         _First(asked, app),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ostiary.core import model
+from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING, Scopes
@@ -47,6 +48,8 @@ class Asked:
     audiences: frozenset[str]
     """Whom an assertion may be addressed to: this server, by its issuer or its token endpoint."""
     store: Store
+    keys_of: Callable[[model.Client], tuple[ClientKey, ...]]
+    """The keys that a client signs with, which may have to be fetched. Raises InvalidTokenError."""
 
     @property
     def database(self) -> Store:

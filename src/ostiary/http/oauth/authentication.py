@@ -8,6 +8,7 @@ from typing import Final
 
 from ostiary.core import access_token, assertion, jws, model
 from ostiary.core.assertion import Signer
+from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.jws import InvalidTokenError
 from ostiary.core.oauth import BUILT_IN
@@ -80,13 +81,13 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
         if client.auth_method != "private_key_jwt":
             raise InvalidTokenError("a client without keys")
         read = jws.read(text.encode())
-        keys = asked.keys_of(client, read.key_id)
-        key = next((each for each in keys if each.kid == read.key_id), None)
+        keys = asked.keys_of(client)
+        key = next((each for each in keys if each.id == read.key_id), None)
         if key is None and read.key_id is None and len(keys) == 1:
             key = keys[0]
         if key is None:
             raise InvalidTokenError("kid")
-        signer = Signer(read.key_id or "", key.algorithm, key.der, client.id, "", client.id)
+        signer = Signer(read.key_id or "", key.algorithm, key.public_key, client.id, "", client.id)
         checked = assertion.check("client", text.encode(), read, signer, asked.audiences, asked.judge.clock())
     except InvalidTokenError as error:
         raise Refused(invalid_client(str(error)), MALFORMED) from None
@@ -100,3 +101,11 @@ def _issuer(text: str) -> str | None:
     except InvalidTokenError:
         return None
     return issuer if isinstance(issuer, str) else None
+
+
+def registered_keys(client: model.Client) -> tuple[ClientKey, ...]:
+    """The keys that stand in a client's own metadata. Raises InvalidTokenError."""
+    try:
+        return read_keys(client.jwks)
+    except ValueError:
+        raise InvalidTokenError("no keys") from None

@@ -16,6 +16,7 @@ token is stored: it is judged with what it came from whenever it is used.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,9 +26,11 @@ from anyio.to_thread import run_sync
 
 from ostiary.core import access_token, identifier
 from ostiary.core.access_token import ALIAS
+from ostiary.core.client_keys import ClientKey
 from ostiary.core.event import Actor, Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
-from ostiary.core.model import Standing, Token
+from ostiary.core.model import Client, Standing, Token
+from ostiary.core.oauth import CLIENT_CREDENTIALS
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
@@ -43,7 +46,7 @@ from ostiary.http.oauth.asking import Asked, Refused, Subject
 from ostiary.http.oauth.authentication import authenticated
 from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
-from ostiary.http.oauth.grants import CLIENT_CREDENTIALS, GRANTS
+from ostiary.http.oauth.grants import GRANTS
 from ostiary.storage.journal import Entry, Journal
 from ostiary.storage.store import Store
 
@@ -98,6 +101,7 @@ class TokenEndpoint:
     hot: HotPath
     journal: Journal
     store: Store
+    keys_of: Callable[[Client], tuple[ClientKey, ...]]
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
@@ -170,7 +174,9 @@ class TokenEndpoint:
         """Steps 1 to 8. Raises OAuthError, Refused, Problem; Cold where a fact is not in memory."""
         form = forms.read(request.headers, request.query, request.body)
         judge = self.hot.judge
-        asked = Asked(form, request.origin, judge, find, self._addressed(request.path), self.store)
+        asked = Asked(
+            form, request.origin, judge, find, self._addressed(request.path), self.store, self.keys_of
+        )
         client = authenticated(clients.claimed(request.headers, form), asked)
         try:
             grant_type = _grant_type(form, request.path)
