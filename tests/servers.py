@@ -96,7 +96,7 @@ def postgres() -> Iterator[Postgres]:
         subprocess.run(
             [
                 installed / "bin/initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256",
-                "--pwfile", secret, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
+                "--pwfile", secret, "-c", "scram_iterations=1", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
             ],
             check=True, stdout=subprocess.DEVNULL, env=environment, cwd=home, **as_nobody,
         )  # fmt: skip
