@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+ROOT = Path(__file__).parents[1]
 DESCRIPTOR = "OSTIARY_TESTS_SOCKET"
 
 
@@ -37,7 +38,7 @@ class Forks:
         self._socket, theirs = socket.socketpair()
         environment = os.environ | {DESCRIPTOR: str(theirs.fileno())}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forks"], env=environment, pass_fds=[theirs.fileno()]
+            [sys.executable, "-m", "tests.forks"], env=environment, pass_fds=[theirs.fileno()], cwd=ROOT
         )
         theirs.close()
 
