@@ -122,7 +122,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()
     }
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes += router.routes
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(Exception, _unhandled)
