@@ -67,6 +67,8 @@ ROOMS = (
     usage,
 )
 ROUTERS = tuple(room.router for room in ROOMS)
+PAGES = (*frame.ROUTES, *authorize.ROUTES)
+"""For people: no part of the API."""
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
 
@@ -119,7 +121,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     tokens = TokenEndpoint(hot, journal, store, registered_keys)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
-        for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()
+        for path, endpoint in endpoints(tokens, Revocation(hot, store, registered_keys)).items()
     }
     for router in ROUTERS:
         app.router.routes += router.routes
@@ -137,8 +139,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         ),
         *asked.values(),
         *manual.ROUTES,
-        *frame.ROUTES,
-        *authorize.ROUTES,
+        *PAGES,
     )
     door = Door(
         _First(asked, app),
