@@ -90,7 +90,7 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
         revoked_at=None,
         begun_at=tx.now,
     )
-    for oldest in rows.beyond(tx, credential.id, MOST_SESSIONS - 1):
+    for oldest in rows.beyond(tx, MOST_SESSIONS - 1, credential_id=credential.id):
         rows.revoke(tx, oldest)
         ended(tx, caller, oldest, "too many")
     rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
