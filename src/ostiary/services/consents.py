@@ -26,7 +26,6 @@ from ostiary.storage import roles as role_rows
 from ostiary.storage.sessions import Family, Session
 from ostiary.storage.store import Tx
 
-
 MOST_SESSIONS = 100
 """Of one consent at a time: a client that asks each time it runs ends its oldest."""
 
