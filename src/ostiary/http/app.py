@@ -45,7 +45,8 @@ from ostiary.http.oauth import metadata
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import frame
+from ostiary.http.pages import frame, links, own_account, signing_in
+from ostiary.http.pages.visiting import page
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -65,6 +66,7 @@ ROOMS = (
     audit_events,
     usage,
 )
+PAGES = (*signing_in.PAGES, *own_account.PAGES, *links.PAGES)
 ROUTERS = tuple(room.router for room in ROOMS)
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
@@ -137,6 +139,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         *asked.values(),
         *manual.ROUTES,
         *frame.ROUTES,
+        *(_Plain(path, page(work), methods=list(methods)) for path, work, methods in PAGES),
     )
     door = Door(
         _First(asked, app),
