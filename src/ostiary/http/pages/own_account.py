@@ -7,11 +7,11 @@ from starlette.responses import Response
 from ostiary.core import check
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.http.pages import look
+from ostiary.http.pages import hashing, look
 from ostiary.http.pages.proving import Wrong, as_visitor, proven
 from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out, with_wait
 from ostiary.http.pages.visiting import SIGN_IN, Visit, Work
-from ostiary.services import own_account, passwords, people
+from ostiary.services import own_account, people
 from ostiary.services.own_account import Account
 from ostiary.services.people import Proven
 from ostiary.storage.sessions import Session
@@ -58,7 +58,7 @@ def change_password(visit: Visit) -> Response:
         return look.account(_page(visit, password_error=f"The new password {error}."), 422)
 
     def change(caller: Caller, right: Proven) -> bool:
-        new_hash = passwords.hash_password(new)
+        new_hash = hashing.hash_password(new)
         visit.wiring.store.write(people.change_password, as_visitor(visit, caller), right, new_hash)
         return True
 
@@ -120,7 +120,7 @@ def new_password(visit: Visit, email: str) -> str:
         text = check.password(visit.fields.get("new"), email)
     except ValueError as error:
         raise Problem("validation-failed", f"The new password {error}.") from None
-    return passwords.hash_password(text)
+    return hashing.hash_password(text)
 
 
 PAGES: Final[tuple[tuple[str, Work, tuple[str, ...]], ...]] = (

@@ -12,6 +12,7 @@ from ostiary.core.event import UNKNOWN, Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import LIMITED
+from ostiary.http.pages import hashing
 from ostiary.http.pages.visiting import Visit
 from ostiary.services import passwords, people
 from ostiary.services.people import Proven
@@ -83,10 +84,10 @@ def _attempt(
     known = store.read(people.recognise, somebody(visit), email)
     person = known.person
     kept = None if person is None else person.password_hash
-    right = passwords.verify_password(kept, password)
+    right = hashing.verify_password(kept, password)
     reason = _reason(person, right, known.home is not None)
     if not reason and kept is not None:
-        renewed = passwords.hash_password(password) if passwords.is_outdated(kept) else None
+        renewed = hashing.hash_password(password) if passwords.is_outdated(kept) else None
         try:
             return then(somebody(visit, known.log, person), Proven(kept, renewed))
         except Problem as problem:
