@@ -7,8 +7,8 @@ from ostiary.http.messages import MAX_TARGET
 
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/?|/")
 _DOTS: Final = re.compile(r"/(\.|%2e){1,2}(/|$)", re.IGNORECASE)
-# What browsers and servers could take for a slash, once somebody decodes it.
-_SLASHES: Final = re.compile(r"%(2f|5c|00)", re.IGNORECASE)
+# Slashes, and characters that are passed over, once somebody decodes them.
+_HIDDEN: Final = re.compile(r"%(2f|5c|[01][0-9a-f]|7f)", re.IGNORECASE)
 _QUERY: Final = re.compile(r"[\x21-\x7e]*")
 
 
@@ -19,7 +19,7 @@ def local(text: str, otherwise: str) -> str:
         len(text) <= MAX_TARGET
         and _PATH.fullmatch(path) is not None
         and _DOTS.search(path) is None
-        and _SLASHES.search(path) is None
+        and _HIDDEN.search(path) is None
         and _QUERY.fullmatch(query) is not None
         and not set(query) & set('\\#"<>')
     )
