@@ -10,14 +10,14 @@ from ostiary.core.instant import DAY, HOUR
 from ostiary.core.model import RoleBinding
 from ostiary.core.oauth import BUILT_IN
 from ostiary.core.permission import API_SCOPES, Caller
-from ostiary.services import consents, credentials, members, roles
+from ostiary.services import consents, credentials, joining, members, roles
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import people
 from ostiary.storage import sessions as session_rows
 from tests.cast import Front, House
 from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
-from tests.services.questions import all_rows, events
+from tests.services.questions import all_rows, events, refused
 
 ALICE, BOB = "alice@acme.test", "bob@acme.test"
 
@@ -139,6 +139,22 @@ def test_an_invitation_does_not_open_somebody_elses_member(front: Front) -> None
     bob.sign_in(BOB)
     assert accept(bob, link) == 303
     assert BOB in emails(front, house.charlie_key)
+
+
+@pytest.mark.promise("P19")
+def test_nobody_joins_for_another(front: Front) -> None:
+    """P19 breaks: whoever has the link joins in another's name, or chooses their password, past the page."""
+    house = front.house
+    token = invite(front, ALICE, house.charlie_key).partition("=")[2]
+    for who, chosen in (
+        (house.charlie, None),
+        (house.bob, None),
+        (house.alice, "hash"),
+        (house.charlie, "hash"),
+    ):
+        with refused("wrong-state"):
+            house.store.write_on((house.umbrella.id,), joining.join, who, token, chosen)
+    assert ALICE not in emails(front, house.charlie_key)
 
 
 def test_who_has_left_may_choose_a_first_password(front: Front) -> None:
