@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -273,7 +273,19 @@ class Front:
     def write_counts(self) -> None:
         self.rounds.do("write counts")
 
-    def ask(
+    def ask(self, method: str, target: str, *args: Any, **more: Any) -> Answer:
+        """Send one request; see `request`."""
+        return self._runner.run(self.request(method, target, *args, **more))
+
+    def ask_at_once(self, requests: list[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+        """Send several requests that do not wait for each other."""
+
+        async def together() -> list[Answer]:
+            return list(await asyncio.gather(*requests))
+
+        return self._runner.run(together())
+
+    def request(
         self,
         method: str,
         target: str,
@@ -282,8 +294,8 @@ class Front:
         headers: Mapping[str, str] | list[tuple[str, str]] | None = None,
         peer: str = "192.0.2.1",
         raw: bytes | None = None,
-    ) -> Answer:
-        """Send one request; `body` as JSON, or `raw` bytes as they are."""
+    ) -> Coroutine[Any, Any, Answer]:
+        """One request, not yet sent; `body` as JSON, or `raw` bytes as they are."""
         fields = list(headers.items()) if isinstance(headers, Mapping) else list(headers or ())
         if not any(name == "host" for name, _ in fields):
             fields.insert(0, ("host", "localhost:8080"))
@@ -311,7 +323,7 @@ class Front:
             "client": (peer, 40000),
             "server": ("localhost", 8080),
         }
-        return self._runner.run(self._send(scope, content))
+        return self._send(scope, content)
 
     async def _send(self, scope: dict[str, Any], content: bytes) -> Answer:
         sent = False

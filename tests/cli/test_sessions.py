@@ -26,7 +26,17 @@ def test_sessions_are_listed_and_revoked(service: Ostiary) -> None:
     """§3 breaks: a session is not listed with what tells it from others, or several cannot be ended at once."""
     one, two = begin(service), begin(service)
     lines = service.command("session", "list", COLUMNS="200").stdout.splitlines()
-    assert lines[0].split() == ["ID", "KIND", "OWNER", "CREATED", "LAST", "USED", "EXPIRES", "ADDRESS"]
+    assert lines[0].split() == [
+        "ID",
+        "KIND",
+        "OWNER",
+        "CLIENT",
+        "CREATED",
+        "LAST",
+        "USED",
+        "EXPIRES",
+        "ADDRESS",
+    ]
     shown = next(line for line in lines if one["id"] in line)
     assert "key file" in shown
     assert "Session CLI" in shown
@@ -43,3 +53,5 @@ def test_a_session_that_is_none(service: Ostiary) -> None:
     done = service.command("session", "revoke", "ses_nothing", code=1)
     assert "`ostiary session list` shows" in done.stderr
     service.command("session", "revoke", code=2)
+    service.command("session", "revoke", "ses_nothing", "--all", code=2)
+    assert service.command("session", "revoke", "--all").stdout == "0 sessions are revoked.\n"

@@ -33,6 +33,11 @@ NOT_OPERATIONS = {
     "service_accounts.level_of": "pure: the access level that was meant",
     "service_accounts.settle_level": "pure: changes in which level and scopes agree",
     "sessions.find_by_refresh_token": "a question about a token, whoever has it",
+    "members.invitation_of": "a question that operations share, about a token and not a caller",
+    "minting.require_no_admin": "pure: only an admin of the operator's gives what reaches everywhere",
+    "passwords.verify_password": "pure work without rows, outside of any transaction",
+    "passwords.is_outdated": "the same",
+    "passwords.nobodys_hash": "the same",
     "passwords.hash_password": "pure work without rows, outside of any transaction",
 }
 FUNCTIONS = {

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from ostiary.http.api.route import _query_members
-from ostiary.http.app import ROUTERS
+from ostiary.http.app import PAGES, ROUTERS
 from tests.cast import Front
 
 HOT: dict[str, set[str]] = {
@@ -28,9 +28,10 @@ NO_CALLER = frozenset(
         "POST /oauth/token/revoke",
         "POST /oauth/revoke",
         "POST /oauth2/ostiary/v1/token",
+        *(f"POST {path}" for path, _, methods in PAGES if "POST" in methods),
     }
 )
-"""What proves somebody there is in the body; their events and refusals have tests of their own."""
+"""What proves somebody there is in the body, or in a form; their events and refusals have tests of their own."""
 
 
 def methods_of(front: Front) -> dict[str, set[str]]:

@@ -47,6 +47,19 @@ GET    /.well-known/openid-configuration/oauth2/ostiary 200    200      200    2
 GET    /oauth2/ostiary/.well-known/oauth-authorization-server 200    200      200    200       200      200    200
 GET    /oauth2/ostiary/.well-known/openid-configuration 200    200      200    200       200      200    200
 GET    /                                               303    303      303    303       303      303    303
+GET    /pages/style.css                                200    200      200    200       200      200    200
+GET    /sign-in                                        200    200      200    200       200      200    200
+POST   /sign-in                                        400    400      400    400       400      400    400
+POST   /sign-out                                       400    400      400    400       400      400    400
+GET    /account                                        303    303      303    303       303      303    303
+POST   /account/sessions/revoke                        400    400      400    400       400      400    400
+POST   /account/sign-out-everywhere                    400    400      400    400       400      400    400
+POST   /account/grants/withdraw                        400    400      400    400       400      400    400
+POST   /account/password                               400    400      400    400       400      400    400
+GET    /invitations/accept                             404    404      404    404       404      404    404
+POST   /invitations/accept                             400    400      400    400       400      400    400
+GET    /password/reset                                 404    404      404    404       404      404    404
+POST   /password/reset                                 400    400      400    400       400      400    400
 GET    /docs                                           200    200      200    200       200      200    200
 GET    /docs/style.css                                 200    200      200    200       200      200    200
 GET    /docs/{page}                                    200    200      200    200       200      200    200
@@ -73,6 +86,7 @@ GET    /v1/members                                     401    200      403    40
 GET    /v1/members/{member}                            401    404      403    403       403      403    200
 PATCH  /v1/members/{member}                            401    404      403    403       403      403    200
 DELETE /v1/members/{member}                            401    404      403    403       403      403    204
+POST   /v1/members/{member}/password-reset             401    404      403    403       403      403    201
 GET    /v1/invitations                                 401    200      403    403       403      403    200
 POST   /v1/invitations                                 401    201      403    403       403      403    201
 GET    /v1/invitations/{invitation}                    401    404      403    403       403      403    200
@@ -121,6 +135,7 @@ POST   /v1/sessions                                    401    401      401    40
 GET    /v1/sessions                                    401    200      200    200       200      200    200
 GET    /v1/sessions/{session}                          401    404      403    403       403      403    200
 DELETE /v1/sessions/{session}                          401    404      403    403       403      403    204
+POST   /v1/sessions/revoke-all                         401    200      200    200       200      403    200
 POST   /identity/public/v1/api/login                   401    401      401    401       401      401    401
 GET    /identity/v1/whoami                             401    200      200    200       200      200    200
 GET    /v1/audit-events                                401    200      403    403       403      403    200

@@ -10,8 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY
+from ostiary.core.oauth import BUILT_IN
+from ostiary.services import consents
+from ostiary.services.consents import Asked
 from ostiary.services.credentials import create_direct
 from ostiary.services.minting import CredentialSpec
+from ostiary.storage import sessions
 from ostiary.storage.audit import Recorded
 from tests.cast import Answer, Front, House
 from tests.http.bodies import MEMBERS, least
@@ -21,6 +25,7 @@ from tests.http.test_any_endpoint import is_problem
 from tests.services.questions import all_rows, events
 
 _numbers = itertools.count()
+REVOKE_ALL = "POST /v1/sessions/revoke-all"
 
 pytestmark = pytest.mark.promise("P5")
 
@@ -60,6 +65,8 @@ POST   /v1/credentials/{credential}/rotation           credential.rotation_compl
 POST   /v1/credentials/import                          credentials.imported              account
 POST   /v1/import-prefixes                             import_prefix.created             made
 DELETE /v1/import-prefixes/{prefix}                    import_prefix.deleted             prefix
+POST   /v1/members/{member}/password-reset             password_reset.created            member
+POST   /v1/sessions/revoke-all                         session.revoked                   own
 DELETE /v1/sessions/{session}                          session.revoked                  session
 PUT    /v1/access-rules/{name}                         access_rule.written               name
 DELETE /v1/access-rules/{name}                         access_rule.deleted               name
@@ -91,6 +98,8 @@ def ready(front: Front, route: str) -> tuple[Scene, object]:
     """Something to act on, and a body that changes it."""
     scene = Scene(front, username=None)
     scene.names["scope"] = "write:plugins"
+    if route == REVOKE_ALL:
+        scene.names["own"] = _session(front.house)
     if (before := BEFORE.get(route)) is not None:
         assert scene.ask(before, least(before) if before in MEMBERS else None).status in (200, 201)
     if route == "DELETE /v1/credentials/{credential}":
@@ -99,6 +108,14 @@ def ready(front: Front, route: str) -> tuple[Scene, object]:
         return scene, {"bindings": [{"principal": scene.robo.account.id, "role": "viewer"}]}
     digest = f"{next(_numbers):064x}"
     return scene, least(route, **scene.given(), digest=digest) if route in MEMBERS else None
+
+
+def _session(house: House) -> str:
+    """A session of Alice's own."""
+    asked = Asked(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
+    session = house.store.write(consents.give, house.alice, asked).session_id
+    house.store.write_on((), sessions.begin, session, 1)
+    return session
 
 
 def undo(front: Front, route: str) -> None:
@@ -157,7 +174,7 @@ def test_every_write_leaves_its_event(front: Front) -> None:
             assert (event.outcome, event.reason, event.address) == ("success", "", "192.0.2.1")
             assert event.user_agent == "curl/8"
             assert event.time == house.clock.now
-        is_known = "{" + about + "}" in route or about == "account"
+        is_known = about == "own" or "{" + about + "}" in route or about == "account"
         named = scene.names[about] if is_known else made_in(answer, about)
         assert found[-1].target_id == named, route
         undo(front, route)
@@ -328,8 +345,8 @@ def test_without_its_event_no_refusal_is_told(everywhere: Front) -> None:
             answer = front.ask(method, target, body, key=key)
         finally:
             run(front, ALLOW)
-        if method == "GET" and answer.status == 200:
-            continue  # Bob's or Charlie's to read
+        if (method == "GET" or route == REVOKE_ALL) and answer.status == 200:
+            continue  # Bob's or Charlie's to read, or to end
         is_problem(answer, 503, "audit-unavailable")
         checked += bool(expected)
     assert checked > 30

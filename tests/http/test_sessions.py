@@ -129,10 +129,12 @@ def test_a_page_of_another_site_has_no_session(front: Front) -> None:
         assert front.ask("GET", path, headers=cookie(text)).status == 200
         for site in ("same-origin", "none"):
             assert front.ask("GET", path, headers=cookie(text, sec_fetch_site=site)).status == 200
+        assert front.ask("GET", path, headers=cookie(text, origin="http://localhost:8080")).status == 200
         for fields in (
             cookie(text, origin="https://evil.example"),
             cookie(text, origin="null"),
-            cookie(text, origin="http://localhost:8080"),
+            cookie(text, origin="http://localhost:8081"),
+            cookie(text, origin="http://localhost:8080", sec_fetch_site="cross-site"),
             cookie(text, sec_fetch_site="cross-site"),
             cookie(text, sec_fetch_site="same-site"),
         ):

@@ -123,7 +123,7 @@ def init_command(
         return
     click.echo(f"Organization  {printable(beginning.organization.name)} ({beginning.organization.id})")
     click.echo(f"Admin         {beginning.email}")
-    click.echo(f"Password      {password}  (for the console to come; it opens nothing yet)")
+    click.echo(f"Password      {password}  (to sign in at /sign-in)")
     click.echo(f"Operator key  {key}")
     if recover:
         click.echo(

@@ -96,16 +96,32 @@ def show(api: Client, member: str, as_json: bool) -> None:
 @json_option
 @with_client
 def invite(api: Client, email: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Invite somebody. The token is printed on standard output, alone and only now."""
+    """Invite somebody. The link is printed on standard output, alone and only now."""
     body = {"email": email, "roles": [read_role(each) for each in roles]}
     made = api.request("POST", "/v1/invitations", json=body)
     invitation = made["invitation"]
     if as_json:
         show_json(made)
     else:
-        click.echo(printable(made["secret"]))
-    note = f"{invitation['id']}: whoever has this token until {invitation['expires_at']} can join as "
+        click.echo(printable(made["link"]))
+    note = f"{invitation['id']}: whoever opens this link until {invitation['expires_at']} can join as "
     click.echo(printable(f"{note}{invitation['email']}. It is not shown again."), err=True)
+
+
+@member_command.command("reset-password")
+@member_argument
+@json_option
+@with_client
+def reset_password(api: Client, member: str, as_json: bool) -> None:
+    """Make a link by which a member chooses a new password. It is printed on standard output, alone and only now."""
+    found = find_member(api, member)
+    made = api.request("POST", f"/v1/members/{segment(found['id'])}/password-reset")
+    if as_json:
+        show_json(made)
+    else:
+        click.echo(printable(made["link"]))
+    note = f"Whoever opens this link until {made['expires_at']} chooses the password of {found['email']}"
+    click.echo(printable(f"{note}, once. It is not shown again."), err=True)
 
 
 @member_command.command("remove")

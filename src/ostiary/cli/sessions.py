@@ -12,6 +12,7 @@ from ostiary.cli.terminal import (
     segment,
     show_json,
     show_list,
+    tell,
     with_client,
 )
 from ostiary.client.api import Client
@@ -35,6 +36,7 @@ def list_sessions(api: Client, as_json: bool) -> None:
             Column("ID", "id", whole=True),
             Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), whole=True, spare=3),
             Column("OWNER", lambda each: each["owner"]["display_name"]),
+            Column("CLIENT", lambda each: each["client_name"] or "", spare=4),
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
             Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True),
             Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=1),
@@ -45,11 +47,18 @@ def list_sessions(api: Client, as_json: bool) -> None:
 
 
 @session_command.command()
-@click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions)
+@click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions)
+@click.option("--all", "everywhere", is_flag=True, help="All sessions of your own, in every organization.")
 @json_option
 @with_client
-def revoke(api: Client, sessions: tuple[str, ...], as_json: bool) -> None:
+def revoke(api: Client, sessions: tuple[str, ...], everywhere: bool, as_json: bool) -> None:
     """End sessions at once and for good. SESSION is the id that `list` shows; to end one again changes nothing."""
+    if everywhere == bool(sessions):
+        raise click.UsageError("Name sessions, or give --all.")
+    if everywhere:
+        done = api.request("POST", "/v1/sessions/revoke-all")
+        tell(done, as_json, f"{done['revoked']} sessions are revoked.")
+        return
     for session in sessions:
         api.request("DELETE", f"/v1/sessions/{segment(session)}")
         if not as_json:

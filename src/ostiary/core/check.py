@@ -14,6 +14,8 @@ MAX_DISPLAY_NAME = 253
 MAX_TEXT = 2_000
 MAX_EMAIL = 254
 MAX_AUDIENCE = 512
+MIN_PASSWORD = 12
+MAX_PASSWORD = 256
 
 SLUG = "^[a-z0-9][a-z0-9-]{1,62}$"
 IMPORT_PREFIX = "^[A-Za-z0-9][A-Za-z0-9._-]{2,15}$"
@@ -95,6 +97,19 @@ def email(text: str) -> str:
     ):
         raise ValueError("must be an email address")
     return text.lower()
+
+
+def password(text: str, email: str) -> str:
+    """12 to 256 characters, which are neither blank nor the person's address. Nothing else makes one better."""
+    if len(text) < MIN_PASSWORD:
+        raise ValueError(f"must have at least {MIN_PASSWORD} characters")
+    if len(text) > MAX_PASSWORD:
+        raise ValueError(f"must have at most {MAX_PASSWORD} characters")
+    if not text.strip():
+        raise ValueError("must not be blank")
+    if text.strip().lower() == email.lower():
+        raise ValueError("must not be your email address")
+    return text
 
 
 def slug_of(name: str, otherwise: str = "account") -> str:

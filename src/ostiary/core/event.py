@@ -164,6 +164,17 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     ),
     "token.revoked": _kind("auth", "An access token was revoked before it expired.", "token", "expires_at"),
     "session.created": _kind("auth", "Somebody signed in: a session began.", "kind", "expires_at", "project"),
+    "session.confirmed": _kind("auth", "Somebody who had signed in gave the password again."),
+    "sign_in.refused": _kind("auth", "Somebody gave an email and a password, and was refused.", "purpose"),
+    "password.changed": _kind(
+        "auth", "Somebody chose another password, and their other sessions ended.", "ended"
+    ),
+    "password_reset.created": _kind(
+        "auth", "A link was made by which a member may choose a new password.", "expires_at"
+    ),
+    "password_reset.used": _kind(
+        "auth", "A new password was chosen by such a link, and all sessions of its person ended.", "ended"
+    ),
     "session.revoked": _kind("auth", "A session was ended before it expired.", "because"),
     "consent.granted": _kind(
         "access",

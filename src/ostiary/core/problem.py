@@ -23,6 +23,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid-credential": (401, "Invalid API Key"),
     "token-expired": (401, "Token Expired"),
     "insufficient-permissions": (403, "Insufficient Permissions"),
+    "reauthentication-required": (403, "Reauthentication Required"),
     "scope-exceeds-grantor": (403, "Scope Exceeds Grantor"),
     "rate-limited": (429, "Rate Limited"),
     # What is there and what state it is in

@@ -46,7 +46,8 @@ from ostiary.http.oauth.authentication import registered_keys
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import authorize, frame
+from ostiary.http.pages import authorize, frame, links, own_account, signing_in
+from ostiary.http.pages.visiting import PageRoute, page
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -67,7 +68,14 @@ ROOMS = (
     usage,
 )
 ROUTERS = tuple(room.router for room in ROOMS)
-PAGES = (*frame.ROUTES, *authorize.ROUTES)
+PAGES = (
+    *frame.ROUTES,
+    *authorize.ROUTES,
+    *(
+        PageRoute(path, page(work), methods=list(methods))
+        for path, work, methods in (*signing_in.PAGES, *own_account.PAGES, *links.PAGES)
+    ),
+)
 """For people: no part of the API."""
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""

@@ -19,7 +19,7 @@ from ostiary.core.model import Standing, Token
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Verdict
-from ostiary.http import messages, rates, telling
+from ostiary.http import cookies, messages, rates, telling
 from ostiary.http.finding import Cold, Find
 from ostiary.http.judging import Judge
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
@@ -67,7 +67,7 @@ class HotPath:
         self.limits = limits
         self._clock = clock
         self.judge = Judge(facts, clock, installation, limits)
-        self.cookie_name = messages.cookie_of(installation.issuer)
+        self.cookie = cookies.of(installation.issuer)
         self.origin = messages.origins(trusted)
         self._vouchers = Vouchers(facts, clock, self.judge.issuer)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
@@ -147,7 +147,7 @@ class HotPath:
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
         asking = self._judge_presented(
-            messages.presented(headers, self.cookie_name), Question(origin.address, MAY_VERIFY), find
+            messages.presented(headers, self.cookie), Question(origin.address, MAY_VERIFY), find
         )
         problem, verdict = None, UNKNOWN
         home = None if asking.standing is None else asking.standing.organization
@@ -184,7 +184,7 @@ class HotPath:
 
     def _capabilities(self, headers: Headers, origin: Origin, find: Find) -> bytes:
         verdict, permit = self._identify(
-            messages.presented(headers, self.cookie_name),
+            messages.presented(headers, self.cookie),
             Question(origin.address, about_itself=True),
             origin,
             "capabilities",
@@ -274,7 +274,7 @@ class HotPath:
             rule_name = name.decode("latin-1")
             rule = self.facts.rule(rule_name) if is_rule_name(rule_name) else None
         origin = self.origin(peer, headers)
-        given = messages.presented(headers, self.cookie_name)
+        given = messages.presented(headers, self.cookie)
         if given.presence in ("conflict", "empty"):
             return 400, "invalid_request", MALFORMED, None
         if isinstance(described, str):

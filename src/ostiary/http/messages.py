@@ -16,6 +16,8 @@ import orjson
 from ostiary.core.address import Address, Network, client_address, trusts
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import looks_like_secret, redact
+from ostiary.http import cookies
+from ostiary.http.cookies import SessionCookie
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Fields as received, names in lower case."""
@@ -59,6 +61,7 @@ class Presented(NamedTuple):
 
     presence: Presence
     text: bytes = b""
+    by_cookie: bool = False
 
 
 NONE: Final = Presented("none")
@@ -67,12 +70,12 @@ EMPTY: Final = Presented("empty")
 UNUSABLE: Final = Presented("unusable")
 
 
-def presented(headers: Headers, cookie_name: bytes = b"", basic: bool = False) -> Presented:
+def presented(headers: Headers, session: SessionCookie | None = None, basic: bool = False) -> Presented:
     """Read the credential: `X-API-Key`, `API-Key`, `Authorization: ApiKey`, `Authorization: Bearer`.
 
     Several key headers pass if they carry the same value; different values, or a key header beside a Bearer
-    token, are a conflict. Where none of them is there, a session counts that stands in the cookie of this
-    name. Where `basic` is read elsewhere, as clients of OAuth send it, it is none of ours.
+    token, are a conflict. Where none of them is there, a session counts that stands in this
+    cookie. Where `basic` is read elsewhere, as clients of OAuth send it, it is none of ours.
     """
     found: bytes | None = None
     bearer = cookie = False
@@ -98,7 +101,7 @@ def presented(headers: Headers, cookie_name: bytes = b"", basic: bool = False) -
             return CONFLICT
         found = text
     if found is None:
-        return _session(headers, cookie_name) if cookie and cookie_name else NONE
+        return _session(headers, session) if cookie and session is not None else NONE
     if bearer and number > 1:
         return CONFLICT
     if not found:
@@ -108,30 +111,16 @@ def presented(headers: Headers, cookie_name: bytes = b"", basic: bool = False) -
     return Presented("one", found)
 
 
-def cookie_of(issuer: str) -> bytes:
-    """The name of a session's cookie. Without https, which is on loopback only, a browser would not take the first."""
-    return b"__Host-ostiary_session" if issuer.startswith("https:") else b"ostiary_session"
-
-
-def _session(headers: Headers, cookie_name: bytes) -> Presented:
-    """The session that a client's cookies carry.
-
-    A browser sends them by itself, whoever's page made it: a request that a page of another origin may have caused
-    has none. A script that was given a cookie says nothing of origins.
-    """
-    found: set[bytes] = set()
-    for name, value in headers:
-        if name == b"origin" or (name == b"sec-fetch-site" and value not in (b"same-origin", b"none")):
-            return NONE
-        if name == b"cookie":
-            for part in value.split(b";"):
-                key, _, text = part.strip(b" \t").partition(b"=")
-                if key == cookie_name:
-                    found.add(text)
+def _session(headers: Headers, cookie: SessionCookie) -> Presented:
+    """The session that a client's cookies carry: none, if a page of another origin may have made the request."""
+    if cookies.of_another_site(headers, cookie):
+        return NONE
+    found = cookies.values(headers, cookie.name)
     if len(found) > 1:
         return CONFLICT
     text = found.pop() if found else b""
-    return Presented("one", text) if text.startswith(b"session_") and len(text) <= MAX_KEY else NONE
+    good = text.startswith(b"session_") and len(text) <= MAX_KEY
+    return Presented("one", text, by_cookie=True) if good else NONE
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

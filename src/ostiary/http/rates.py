@@ -5,7 +5,7 @@ A use is charged once its secret was proven and it may act at all, whether or no
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from typing_extensions import TypedDict
 
@@ -17,8 +17,16 @@ from ostiary.core.verdict import LIMITED, WRONG_PLACE, Verdict
 from ostiary.http.messages import Headers
 from ostiary.storage.permits import Permits
 
+T = TypeVar("T")
+
 FAILURES: Final = 50
 """Look-ups in the database that may fail a minute, for an address."""
+SIGN_IN_FROM: Final = 20
+SIGN_IN_FROM_AS: Final = 5
+SIGN_IN_AS: Final = 100
+"""Wrong passwords a minute: from an address, from it for one email, and for one email from everywhere.
+
+None is leased (`core.rate`), so each can be given back."""
 FAILURE_WAIT: Final = 2
 """Seconds after which an address that has used them up may have one more."""
 
@@ -70,6 +78,38 @@ class Rates:
         finally:
             if not failed:
                 self._failures.give_back(name, permit, self._clock())
+
+    def attempted(self, email: str, address: Address | None, attempt: Callable[[], T | None]) -> T | None:
+        """What comes of an attempt to prove a password, which costs if it is None. Raises rate-limited.
+
+        It is paid for before it is made, so any number of attempts at once are within the limits as well; and an email
+        that nobody has is paid for like the others.
+        """
+        where = neighbourhood(address)
+        taken: list[tuple[str, Permit]] = []
+        for name, limit in (
+            (f"sign-in from {where}", SIGN_IN_FROM),
+            (f"sign-in from {where} as {email}", SIGN_IN_FROM_AS),
+            (f"sign-in as {email}", SIGN_IN_AS),
+        ):
+            permit = self._failures.take(name, limit, self._clock())
+            if not permit.allowed:
+                self._give_back(taken)
+                raise Problem(
+                    "rate-limited",
+                    "Too many attempts. Wait, then try again.",
+                    members={"limit": limit, "retry_after": permit.wait},
+                    reason="rate_limited",
+                )
+            taken.append((name, permit))
+        done = attempt()
+        if done is not None:
+            self._give_back(taken)
+        return done
+
+    def _give_back(self, taken: list[tuple[str, Permit]]) -> None:
+        for name, permit in taken:
+            self._failures.give_back(name, permit, self._clock())
 
 
 def limited(permit: Permit | None) -> Problem:

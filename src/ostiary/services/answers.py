@@ -10,6 +10,9 @@ from ostiary.services import callers
 from ostiary.storage import answers as rows
 from ostiary.storage.store import Tx
 
+SECRETS = ("secret", "link")
+"""Members of an answer that are told once."""
+
 
 def once(
     tx: Tx,
@@ -43,6 +46,6 @@ def once(
             )
         return kept_status, body, True
     first_body = work(tx, caller)
-    kept = {**first_body, "secret": None} if "secret" in first_body else first_body
+    kept = {**first_body, **{name: None for name in SECRETS if name in first_body}}
     rows.keep(tx, caller_id, key, digest, status, kept)
     return status, first_body, False

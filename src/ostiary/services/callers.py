@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from ostiary.core import event
+from ostiary.core.instant import MINUTE
+from ostiary.core.model import is_session
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.storage import origins, sessions, tokens
@@ -11,6 +13,9 @@ from ostiary.storage.store import Tx
 
 SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
 """Who acts where a person with the data directory does, not a credential."""
+
+RECENTLY = 15 * MINUTE
+"""How long after giving the password a person may do what is dangerous."""
 
 
 def refreshed(tx: Tx, caller: Caller) -> Caller:
@@ -41,6 +46,22 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
         networks=standing.networks,
         rate_limit=standing.rate_limit,
     )
+
+
+def require_confirmed(tx: Tx, caller: Caller) -> None:
+    """Raise reauthentication-required unless a session in a browser was given its person's password just now.
+
+    A machine whose screen was left open shall not be enough to change who may do what.
+    """
+    if caller.token_id is None or not is_session(caller.token_id):
+        return
+    kind, given = sessions.confirmed_at(tx, caller.token_id) or ("browser", None)
+    if kind == "browser" and (given is None or given <= tx.now - RECENTLY):
+        raise Problem(
+            "reauthentication-required",
+            "Give your password again: /sign-in?again=1. Then this is allowed for 15 minutes.",
+            reason="password not given lately",
+        )
 
 
 def _has_ended(tx: Tx, caller: Caller) -> bool:

@@ -8,12 +8,13 @@ from ostiary.core.model import Organization
 from ostiary.core.permission import FIRST_CATALOGUE, Caller
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import credentials, members, organizations
+from ostiary.services import credentials, members, organizations, sessions
 from ostiary.services.audit import change
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows
+from ostiary.storage import people
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -43,7 +44,7 @@ def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> 
 
 
 def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
-    """A new password and a new operator key for the first admin; the old keys stay as they are."""
+    """A new password and a new operator key for the first admin, whose sessions end; the old keys stay as they are."""
     organization = rows.find_operator(tx)
     admin = None if organization is None else member_rows.first_admin(tx, organization.id)
     if organization is None or admin is None:
@@ -51,6 +52,8 @@ def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
     user_id, email = admin
     member_rows.set_password(tx, user_id, password_hash)
     caller = replace(caller, organization_id=organization.id)
+    people.end_resets(tx, user_id)
+    sessions.end_all(tx, caller, user_id, "the password was recovered")
     change(tx, caller, "member.recovered", Target("user", user_id, email))
     return _with_key(tx, caller, organization, user_id, email)
 

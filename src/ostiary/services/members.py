@@ -178,15 +178,7 @@ def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | N
 
     Roles and projects that are gone since are left out.
     """
-    text = token.encode()
-    access_id = secret.parse(text, (INVITATION_PREFIX.encode(),))
-    found = None if access_id is None else rows.find_invitation_by_access_id(tx, access_id)
-    if found is None:
-        raise not_found("invitation", "unknown token")
-    invitation, digest, pepper_id = found
-    pepper = tx.installation.keyring.peppers.get(pepper_id)
-    if pepper is None or not secret.matches(digest, secret.digest(text, pepper)):
-        raise not_found("invitation", "wrong token")
+    invitation = invitation_of(tx, token)
     if not rows.accept_invitation(tx, invitation.id):
         raise not_found("invitation", "used or expired")
     catalogue = role_rows.catalogue_of(tx, invitation.organization_id)
@@ -198,6 +190,20 @@ def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | N
     user_id = insert(tx, caller, invitation.organization_id, invitation.email, password_hash, bindings)
     change(tx, caller, "invitation.accepted", _invited(invitation))
     return user_id
+
+
+def invitation_of(tx: Tx, token: str) -> Invitation:
+    """The invitation that a token is of, also one that was used. One neutral not-found for a token that is of none."""
+    text = token.encode()
+    access_id = secret.parse(text, (INVITATION_PREFIX.encode(),))
+    found = None if access_id is None else rows.find_invitation_by_access_id(tx, access_id)
+    if found is None:
+        raise not_found("invitation", "unknown token")
+    invitation, digest, pepper_id = found
+    pepper = tx.installation.keyring.peppers.get(pepper_id)
+    if pepper is None or not secret.matches(digest, secret.digest(text, pepper)):
+        raise not_found("invitation", "wrong token")
+    return invitation
 
 
 def _find(tx: Tx, caller: Caller, user_id: str) -> Member:

@@ -102,7 +102,7 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
         _require_within(caller, spec, organizations.policy_of(tx, caller.organization_id))
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
     if not direct and caller.operator and not caller.operator_admin:
-        _require_no_admin(catalogue, bindings)
+        require_no_admin(catalogue, bindings)
     held = roles.scopes_of(catalogue, bindings)
     held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
     roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
@@ -125,7 +125,7 @@ def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
     return errors
 
 
-def _require_no_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
+def require_no_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
     """Every credential of an operator's admin reaches into all organizations, however little it lists."""
     if any(each.project_id is None and catalogue.role(each.role) >= API_SCOPES for each in bindings):
         raise Problem(

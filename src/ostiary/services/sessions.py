@@ -1,6 +1,6 @@
 """The life of a session: begun by a login, listed, ended. It stands for the credential that it was bought with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ostiary.core import refresh, secret
@@ -12,6 +12,7 @@ from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import SESSION, Secret
 from ostiary.services import callers, minting, organizations, service_accounts
 from ostiary.services.audit import change
+from ostiary.storage import clients as client_rows
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory, journal
 from ostiary.storage import sessions as rows
@@ -26,10 +27,12 @@ MOST_SESSIONS = 100
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A session with its owner's name."""
+    """A session with the names that people know."""
 
     session: Session
     owner_name: str
+    client_name: str | None = None
+    """Of a device's or an application's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +132,41 @@ def get(tx: Tx, caller: Caller, session_id: str) -> Listed:
 def revoke(tx: Tx, caller: Caller, session_id: str) -> None:
     """End a session at once, and for good. One's own needs no scope. Idempotent."""
     session = _find(tx, caller, session_id, "write:sessions")
+    if session.owner_id != caller.actor.id:
+        callers.require_confirmed(tx, caller)
     if session.revoked_at is not None:
         tx.confirm()
         return
     rows.revoke(tx, session.id)
     ended(tx, caller, session.id, "asked for")
+
+
+def revoke_all(tx: Tx, caller: Caller) -> int:
+    """End all sessions of whoever calls, in every organization, the presented one included. How many they were.
+
+    It needs no scope, but all that its owner may do: what was granted less does not sign its owner out.
+    """
+    if caller.actor.id is None or caller.fine_grained or caller.granted is not None:
+        raise Problem(
+            "insufficient-permissions",
+            "Only what may do all that its owner may ends all of its owner's sessions.",
+            reason="narrowed",
+        )
+    return end_all(tx, caller, caller.actor.id, "signed out everywhere")
+
+
+def end_all(tx: Tx, caller: Caller, owner_id: str, because: str, kept: str | None = None) -> int:
+    """End all sessions of a person or an account, in every organization, but for the one to be kept. How many.
+
+    Without asking who asks. What was consented to stays: a client has to ask again.
+    """
+    places = rows.places_of_owner(tx, owner_id)
+    found = rows.revoke_of_owner(tx, owner_id, kept=kept)
+    for session_id in found:
+        ended(tx, replace(caller, organization_id=places[session_id]), session_id, because)
+    if not found:
+        tx.confirm()
+    return len(found)
 
 
 def ended(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
@@ -236,4 +269,10 @@ def _listed(tx: Tx, found: list[Session]) -> list[Listed]:
         return []
     owners = sorted({each.owner_id for each in found})
     names = credential_rows.owner_names(tx, found[0].organization_id, owners)
-    return [Listed(each, names.get(each.owner_id, "")) for each in found]
+    clients = client_rows.names(tx, sorted({each.client_id for each in found if each.client_id is not None}))
+    return [
+        Listed(
+            each, names.get(each.owner_id, ""), each.client_id and clients.get(each.client_id, each.client_id)
+        )
+        for each in found
+    ]

@@ -66,6 +66,14 @@ def organizations_of(tx: Tx, user_id: str) -> list[Organization]:
     return [Organization(**row._mapping) for row in tx.execute(statement)]
 
 
+def is_member_elsewhere(tx: Tx, organization_id: str, user_id: str) -> bool:
+    """Whether a user is a member of another organization, too, even of a suspended one."""
+    statement = sa.select(members.c.user_id).where(
+        members.c.user_id == user_id, members.c.organization_id != organization_id
+    )
+    return tx.execute(statement.limit(1)).first() is not None
+
+
 def emails(tx: Tx, user_ids: Sequence[str]) -> dict[str, str]:
     """Addresses of users, by id."""
     found = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(user_ids)))

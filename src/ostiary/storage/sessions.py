@@ -286,6 +286,46 @@ def authenticated(tx: Tx, session_id: str) -> None:
     tx.execute(sessions.update().where(sessions.c.id == session_id).values(authenticated_at=tx.now))
 
 
+def renew(tx: Tx, session_id: str, proof: Proof) -> None:
+    """Let another secret prove it in place of the one before."""
+    tx.execute(
+        sessions.update()
+        .where(sessions.c.id == session_id)
+        .values(access_id=proof.access_id, digest=proof.digest, pepper_id=proof.pepper_id)
+    )
+
+
+def confirmed_at(tx: Tx, session_id: str) -> tuple[SessionKind, Instant | None] | None:
+    """The kind of a session, and when its person last gave the password."""
+    row = tx.execute(
+        sa.select(sessions.c.kind, sessions.c.authenticated_at).where(sessions.c.id == session_id)
+    ).one_or_none()
+    return None if row is None else (row.kind, row.authenticated_at)
+
+
+def find_of_owner(tx: Tx, owner_id: str, session_id: str) -> Session | None:
+    """A session of a person or an account, in whatever organization."""
+    row = tx.execute(
+        _SESSION.where(sessions.c.owner_id == owner_id, sessions.c.id == session_id), {"now": tx.now}
+    ).one_or_none()
+    return None if row is None else Session(**row._mapping)
+
+
+def list_of_owner(tx: Tx, owner_id: str, limit: int) -> list[Session]:
+    """Sessions of a person that may act, in all organizations, newest first."""
+    statement = _SESSION.where(sessions.c.owner_id == owner_id, _LIVE)
+    rows = tx.execute(statement.order_by(sessions.c.id.desc()).limit(limit), {"now": tx.now})
+    return [Session(**row._mapping) for row in rows]
+
+
+def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
+    """Ids of a person's or an account's sessions that were not revoked, with their organizations'."""
+    statement = sa.select(sessions.c.id, sessions.c.organization_id).where(
+        sessions.c.owner_id == owner_id, sessions.c.revoked_at.is_(None)
+    )
+    return {row.id: row.organization_id for row in tx.execute(statement)}
+
+
 def revoke_of_grant(tx: Tx, grant_id: str) -> list[str]:
     """Revoke those of a consent; the ids of those that were not revoked before."""
     return _revoke_where(tx, sessions.c.grant_id == grant_id)

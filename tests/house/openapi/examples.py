@@ -167,6 +167,8 @@ def _shortened(value: Any, name: str = "") -> Any:
         return [_shortened(each) for each in value]
     if not isinstance(value, str):
         return value
+    if value.startswith("http") and looks_like_secret(value):
+        return re.sub("^https?://[^/]+([^=]+=).*", r"…\1…", value)
     if name in SECRETS or looks_like_secret(value):
         return f"{value[:11]}…"
     return "…" if name in RANDOM else re.sub("^https?://[^/]+", "…", value)

@@ -26,12 +26,14 @@ from ostiary.http.api.tenant_forms import (
     InvitationJson,
     InvitedJson,
     MemberJson,
+    ResetJson,
     RolesBody,
     invitation_json,
     invited_json,
     member_json,
+    reset_json,
 )
-from ostiary.services import members
+from ostiary.services import members, password_resets
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Members"])
 
@@ -97,15 +99,38 @@ def remove_member(request: Request, caller: CallerOf, member: str) -> Response:
     return remove(request, caller, members.remove, member, current=_member(member))
 
 
+@router.post("/members/{member}/password-reset", status_code=201)
+def reset_password(request: Request, caller: CallerOf, member: str) -> Answer[ResetJson]:
+    """Make a link by which a member chooses a new password.
+
+    It is good once, for an hour, and ends all sessions of the member. Nobody makes one for a member that holds more
+    than they do, and only an admin of the operator's organization for one who belongs to another organization, too.
+    Needs `write:members`.
+    """
+    issuer = wiring(request).store.installation.issuer
+    return perform(
+        request, caller, lambda made: reset_json(made, issuer), password_resets.create, member, status=201
+    )
+
+
 @router.post("/invitations", status_code=201, responses=conflict("This user is a member already."))
 def create_invitation(
     request: Request, caller: CallerOf, body: Annotated[InvitationBody, Depends(body_of(InvitationBody))]
 ) -> Answer[InvitedJson]:
     """Invite somebody to become a member.
 
-    The answer has the invitation's token once; it is good for seven days. Needs `write:members`.
+    The answer has the invitation's token once, and the link that holds it; it is good for seven days. Needs `write:members`.
     """
-    return perform(request, caller, invited_json, members.invite, body.email, body.specs(), status=201)
+    issuer = wiring(request).store.installation.issuer
+    return perform(
+        request,
+        caller,
+        lambda invited: invited_json(invited, issuer),
+        members.invite,
+        body.email,
+        body.specs(),
+        status=201,
+    )
 
 
 @router.get("/invitations")

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
-from ostiary.http import messages, rates
+from ostiary.http import cookies, messages, rates
 from ostiary.http.calling import caller_of
 from ostiary.http.hotpath import HotPath
 from ostiary.http.telling import superseded
@@ -204,9 +204,13 @@ def _identified(request: Request, about_itself: bool) -> Caller:
     hot = wiring(request).hot
     headers = scope["headers"]
     origin = scope["state"]["origin"]
-    verdict, permit = hot.identify(messages.presented(headers, hot.cookie_name), origin, "api", about_itself)
+    given = messages.presented(headers, hot.cookie)
+    verdict, permit = hot.identify(given, origin, "api", about_itself)
     standing = verdict.standing
     assert standing is not None
+    in_browser = given.by_cookie and standing.kind == "session"
+    if in_browser and request.method not in cookies.SAFE and not cookies.of_our_page(headers, hot.cookie):
+        raise messages.unauthorized("missing")  # whoever's page made it, it is not the person's
     agent = messages.header(headers, b"user-agent") or b""
     caller = caller_of(verdict, origin, messages.printable(agent), scope["state"]["request_id"])
     request.state.caller = caller
@@ -354,18 +358,21 @@ def perform(
     *args: Any,
     status: int = 200,
     current: Resource[Mapping[str, Any]] | None = None,
+    confirmed: bool = True,
 ) -> Answer[Told]:
     """Write: run `work(tx, caller, *args)` and answer with what `tell` makes of it.
 
     With `If-Match`, only if the tag is that of what `current` reads in the same transaction; where there is
     nothing to read no tag fits. With an `Idempotency-Key` on POST, a repeat gets the first answer again, without
-    its secret.
+    its secret. A person in a browser has to have given the password lately, unless it need not be `confirmed`.
     """
     wanted = _tags(request)
     keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
 
     def act(tx: Tx, caller: Caller) -> Told:
         caller = callers.refreshed(tx, caller)
+        if confirmed:
+            callers.require_confirmed(tx, caller)
         found = {"*", etag(current(tx, caller))} if wanted and current is not None else set()
         told = tell(work(tx, caller, *args))
         # Last, and then all of it is undone: whoever may not do it, or cannot, is told that instead of what
@@ -401,9 +408,10 @@ def remove(
     work: Callable[..., None],
     *args: Any,
     current: Resource[Mapping[str, Any]] | None = None,
+    confirmed: bool = True,
 ) -> Response:
     """Write likewise, and answer with nothing."""
-    perform(request, caller, lambda _: {}, work, *args, current=current)
+    perform(request, caller, lambda _: {}, work, *args, current=current, confirmed=confirmed)
     return Response(status_code=204, headers={"cache-control": "no-store"})
 
 

@@ -12,7 +12,7 @@ from ostiary.core.instant import SECOND, text_or_none, to_text
 from ostiary.core.model import SessionKind
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Verdict
-from ostiary.http import messages, rates
+from ostiary.http import cookies, messages, rates
 from ostiary.http.api.credential_forms import OwnerJson
 from ostiary.http.api.forms import Time
 from ostiary.http.api.route import (
@@ -27,6 +27,7 @@ from ostiary.http.api.route import (
     answer,
     body_of,
     example,
+    perform,
     remove,
     resource,
     show,
@@ -79,6 +80,8 @@ class SessionJson(TypedDict):
     """What it was bought with, and dies with; null if that is no key file."""
     client_id: str | None
     """Which client has it, of a device's or an application's."""
+    client_name: str | None
+    """What the client is called."""
     grant: str | None
     """The consent that it came from, and dies with; likewise."""
     scopes: list[str]
@@ -96,6 +99,12 @@ class SessionJson(TypedDict):
     last_used_at: Time | None
     expires_at: Time
     revoked_at: Time | None
+
+
+class RevokedJson(TypedDict):
+    """How many sessions were ended."""
+
+    revoked: int
 
 
 class LoginJson(TypedDict):
@@ -139,6 +148,7 @@ def session_json(listed: Listed) -> SessionJson:
         "owner": {"type": session.owner_kind, "id": session.owner_id, "display_name": listed.owner_name},
         "credential_id": session.credential_id,
         "client_id": session.client_id,
+        "client_name": listed.client_name,
         "grant": session.grant_id,
         "scopes": list(session.scopes),
         "projects": list(session.projects),
@@ -151,6 +161,10 @@ def session_json(listed: Listed) -> SessionJson:
         "expires_at": to_text(session.expires_at),
         "revoked_at": text_or_none(session.revoked_at),
     }
+
+
+def revoked_json(number: int) -> RevokedJson:
+    return {"revoked": number}
 
 
 def whoami_json(whose: Whose) -> WhoamiJson:
@@ -229,7 +243,18 @@ def revoke_session(request: Request, caller: CallerOf, session: str) -> Response
 
     It is refused from then on, for good. To revoke it again changes nothing. Needs `write:sessions`, but for one's own.
     """
-    return remove(request, caller, sessions.revoke, session, current=_session(session))
+    # One's own may go at any time; of others' the service wants more.
+    return remove(request, caller, sessions.revoke, session, current=_session(session), confirmed=False)
+
+
+@router.post("/v1/sessions/revoke-all")
+def revoke_all_sessions(request: Request, caller: CallerOf) -> Answer[RevokedJson]:
+    """Log out everywhere.
+
+    Ends all sessions of whoever calls, of every kind and in every organization, the presented one included. It needs
+    no scope, but a credential or token that may do all that its owner may.
+    """
+    return perform(request, caller, revoked_json, sessions.revoke_all, confirmed=False)
 
 
 def _session(session: str) -> Resource[SessionJson]:
@@ -274,13 +299,8 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
     response: Answer[LoginJson] = answer(told, status)
     session = begun.listed.session
     seconds = (session.expires_at - session.created_at) // SECOND
-    response.headers["set-cookie"] = _cookie(text, seconds, hot.cookie_name)
+    response.headers["set-cookie"] = cookies.setting(hot.cookie.name, text, seconds, "Strict")
     return response
-
-
-def _cookie(text: str, seconds: int, name: bytes) -> str:
-    secure = " Secure;" if name.startswith(b"__Host-") else ""
-    return f"{name.decode()}={text}; Path=/;{secure} HttpOnly; SameSite=Strict; Max-Age={seconds}"
 
 
 def _refused(reason: str) -> Problem:

@@ -23,8 +23,10 @@ from ostiary.http.api.forms import (
     bindings_json,
 )
 from ostiary.http.api.route import StrictModel, example
+from ostiary.http.pages.links import invitation_link, reset_link
 from ostiary.services.members import Invited, MemberView
 from ostiary.services.organizations import LIMITS, PolicyView
+from ostiary.services.password_resets import Made
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import MAX_ROLES, RoleSpec
 
@@ -365,7 +367,17 @@ class InvitedJson(TypedDict):
 
     invitation: InvitationJson
     secret: str | None
-    """The token. Null where the request was sent again with its `Idempotency-Key`."""
+    """The token. Null where the request was sent again with its `Idempotency-Key`, like `link`."""
+    link: str | None
+    """The page where it is accepted. It holds the token: hand it to whoever was invited, and to nobody else."""
+
+
+class ResetJson(TypedDict):
+    """A new link, in the one answer that ever carries it."""
+
+    link: str | None
+    """The page where a new password is chosen, once. Null where the request was sent again with its `Idempotency-Key`."""
+    expires_at: Time
 
 
 class RoleJson(TypedDict):
@@ -454,9 +466,18 @@ def invitation_json(invitation: Invitation) -> InvitationJson:
     }
 
 
-def invited_json(invited: Invited) -> InvitedJson:
+def invited_json(invited: Invited, issuer: str) -> InvitedJson:
     """A new invitation with its token: the one answer that ever carries it."""
-    return {"invitation": invitation_json(invited.invitation), "secret": invited.token.reveal()}
+    return {
+        "invitation": invitation_json(invited.invitation),
+        "secret": invited.token.reveal(),
+        "link": invitation_link(issuer, invited.token),
+    }
+
+
+def reset_json(made: Made, issuer: str) -> ResetJson:
+    """A new link: the one answer that ever carries it."""
+    return {"link": reset_link(issuer, made.token), "expires_at": to_text(made.expires_at)}
 
 
 def role_json(role: Role) -> RoleJson:

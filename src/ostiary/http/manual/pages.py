@@ -23,7 +23,16 @@ GROUPS: Final = (
     ("Integrate", ("api", REFERENCE, "tokens", "proxies", "divergences", "problems", "audit-events")),
     (
         "Operate",
-        ("administration", "cli", "configuration", "operations", "security", "speed", "troubleshooting"),
+        (
+            "administration",
+            "people",
+            "cli",
+            "configuration",
+            "operations",
+            "security",
+            "speed",
+            "troubleshooting",
+        ),
     ),
 )
 """The order of the pages; one that is not named here stands after them."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,11 +20,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from ostiary.core.instant import MINUTE, Instant
+from ostiary.core.instant import Instant
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import SESSION
-from ostiary.http import messages
+from ostiary.http import cookies, messages
 from ostiary.http.api.route import Wiring
 from ostiary.http.api.route import wiring as wiring_of
 from ostiary.http.calling import caller_of
@@ -32,12 +32,11 @@ from ostiary.http.messages import Headers, Origin
 from ostiary.http.pages import look
 from ostiary.http.question import Question
 from ostiary.services import audit
+from ostiary.services.callers import RECENTLY
 from ostiary.storage import sessions
 from ostiary.storage.sessions import Session
 
 SIGN_IN: Final = "/sign-in"
-RECENTLY: Final = 15 * MINUTE
-"""How long after giving the password a person may do what is dangerous."""
 MAX_FIELDS: Final = 400
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 - a field's name
 
@@ -179,7 +178,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
 
 def _visitor(wiring: Wiring, headers: Headers, origin: Origin, agent: str, request_id: str) -> Visitor | None:
     hot = wiring.hot
-    text = cookie_value(headers, hot.cookie_name)
+    text = cookie_value(headers, hot.cookie.name)
     if not text.startswith(SESSION):
         return None
     if not hot.facts.current():
@@ -208,7 +207,7 @@ def token_of(wiring: Wiring, known: str) -> str:
 
 def form_cookie_name(wiring: Wiring) -> bytes:
     """Of the random cookie that ties forms to a browser in which nobody has signed in."""
-    return wiring.hot.cookie_name.replace(b"session", b"form")
+    return wiring.hot.cookie.name.replace(b"session", b"form")
 
 
 def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tuple[str, str | None]:
@@ -226,22 +225,12 @@ def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tupl
 
 def _forged(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
     """Why a form is not believed; empty if it is."""
-    origins = [value for name, value in headers if name == b"origin"]
-    if origins and origins != [own_origin(wiring).encode()]:
-        return "form of another origin"
-    site = messages.header(headers, b"sec-fetch-site")
-    if site is not None and site not in (b"same-origin", b"none"):
+    if cookies.of_another_site(headers, wiring.hot.cookie):
         return "form of another site"
     given = fields.get(TOKEN_FIELD)
     if not hmac.compare_digest(given.encode(), token_of(wiring, known).encode()):
         return "form without its token"
     return ""
-
-
-def own_origin(wiring: Wiring) -> str:
-    """Scheme, host and port of the public URL, as browsers write it."""
-    parts = urlsplit(wiring.store.installation.issuer)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _fields(headers: Headers, body: bytes) -> Fields:
@@ -264,14 +253,7 @@ def _fields(headers: Headers, body: bytes) -> Fields:
 
 def cookie_value(headers: Headers, name: bytes) -> str:
     """The value of a cookie; empty if there is none, or several that differ."""
-    found = {
-        value
-        for key, field in headers
-        if key == b"cookie"
-        for part in field.split(b";")
-        for each, _, value in [part.strip(b" \t").partition(b"=")]
-        if each == name
-    }
+    found = cookies.values(headers, name)
     return found.pop().decode("latin-1")[: messages.MAX_KEY] if len(found) == 1 else ""
 
 

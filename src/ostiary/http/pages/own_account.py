@@ -1,0 +1,132 @@
+"""`/account`: a person's sessions, the applications that act for them, their password."""
+
+from typing import Final
+
+from starlette.responses import Response
+
+from ostiary.core import check
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.http.pages import hashing, look
+from ostiary.http.pages.proving import Wrong, as_visitor, proven
+from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out, with_wait
+from ostiary.http.pages.visiting import SIGN_IN, Visit, Work
+from ostiary.services import own_account, people
+from ostiary.services.own_account import Account
+from ostiary.services.people import Proven
+from ostiary.storage.sessions import Session
+
+NOTICES: Final = {
+    "session": "The session is ended.",
+    "access": "The access is withdrawn.",
+    "password": "Your password is changed, and your other sessions are ended.",
+    "joined": "You are a member of one more organization.",
+}
+
+
+def account(visit: Visit) -> Response:
+    visit.signed_in()
+    return look.account(_page(visit, notice=NOTICES.get(visit.query.get("notice", ""))))
+
+
+def revoke_session(visit: Visit) -> Response:
+    caller, session = visit.signed_in().caller, visit.fields.get("session")
+    visit.wiring.store.write(own_account.end_session, caller, session)
+    if session == caller.token_id:
+        return signed_out(visit, f"{SIGN_IN}?notice=out")
+    return onto(f"{ACCOUNT}?notice=session")
+
+
+def sign_out_everywhere(visit: Visit) -> Response:
+    visit.wiring.store.write(own_account.sign_out_everywhere, visit.signed_in().caller)
+    return signed_out(visit, f"{SIGN_IN}?notice=everywhere")
+
+
+def withdraw(visit: Visit) -> Response:
+    store, caller, grant = visit.wiring.store, visit.signed_in().caller, visit.fields.get("grant")
+    places = store.read(own_account.concerned, caller, grant)
+    store.write_on(tuple(sorted(places)), own_account.withdraw, caller, grant)
+    return onto(f"{ACCOUNT}?notice=access")
+
+
+def change_password(visit: Visit) -> Response:
+    visitor = visit.signed_in()
+    new = visit.fields.get("new")
+    try:
+        check.password(new, visitor.email)
+    except ValueError as error:
+        return look.account(_page(visit, password_error=f"The new password {error}."), 422)
+
+    def change(caller: Caller, right: Proven) -> bool:
+        new_hash = hashing.hash_password(new)
+        visit.wiring.store.write(people.change_password, as_visitor(visit, caller), right, new_hash)
+        return True
+
+    try:
+        proven(visit, visitor.email, visit.fields.get("current"), "password", change)
+    except Wrong as wrong:
+        said = wrong.sentence if wrong.retry_after else "The current password is not right."
+        return with_wait(look.account(_page(visit, password_error=said), wrong.status), wrong)
+    return onto(f"{ACCOUNT}?notice=password")
+
+
+def _page(visit: Visit, notice: str | None = None, password_error: str | None = None) -> look.Account:
+    visitor = visit.signed_in()
+    found = visit.wiring.store.read(own_account.show, visitor.caller)
+    return look.Account(
+        form_token=visit.form_token,
+        email=visitor.email,
+        memberships=tuple(
+            look.Membership(each.name, tuple(binding.role for binding in bindings))
+            for each, bindings in found.memberships
+        ),
+        sessions=tuple(_session(each, found, visitor.session.id) for each in found.sessions),
+        grants=tuple(
+            look.Grant(
+                listed.consent.id,
+                listed.client_name,
+                each.name,
+                listed.consent.scopes,
+                tuple(found.projects.get(project, project) for project in listed.consent.projects),
+                listed.consent.created_at,
+                None if listed.client_organization is None else listed.client_organization.name,
+            )
+            for each, listed in found.consents
+        ),
+        shortest=check.MIN_PASSWORD,
+        notice=notice,
+        password_error=password_error,
+    )
+
+
+def _session(session: Session, found: Account, here: str) -> look.Session:
+    client = None if session.client_id is None else found.clients.get(session.client_id, session.client_id)
+    return look.Session(
+        session.id,
+        session.kind,
+        client,
+        session.user_agent,
+        session.address or "",
+        session.created_at,
+        session.last_used_at,
+        session.expires_at,
+        session.id == here,
+    )
+
+
+def new_password(visit: Visit, email: str) -> str:
+    """The hash of the password that a form chose. Raises validation-failed with a sentence for people."""
+    try:
+        text = check.password(visit.fields.get("new"), email)
+    except ValueError as error:
+        raise Problem("validation-failed", f"The new password {error}.") from None
+    return hashing.hash_password(text)
+
+
+PAGES: Final[tuple[tuple[str, Work, tuple[str, ...]], ...]] = (
+    (ACCOUNT, account, ("GET",)),
+    (f"{ACCOUNT}/sessions/revoke", revoke_session, ("POST",)),
+    (f"{ACCOUNT}/sign-out-everywhere", sign_out_everywhere, ("POST",)),
+    (f"{ACCOUNT}/grants/withdraw", withdraw, ("POST",)),
+    (f"{ACCOUNT}/password", change_password, ("POST",)),
+)

@@ -1,0 +1,100 @@
+"""`/sign-in` and `/sign-out`. A session begins with a new secret always: a cookie that was there before is never adopted."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from ostiary.core.instant import SECOND
+from ostiary.core.permission import Caller
+from ostiary.http import cookies
+from ostiary.http.pages import look
+from ostiary.http.pages.onward import local
+from ostiary.http.pages.proving import Wrong, as_visitor, proven
+from ostiary.http.pages.visiting import SIGN_IN, Visit, Work
+from ostiary.services import people, sessions
+from ostiary.services.people import Begun, Proven
+
+ACCOUNT: Final = "/account"
+NOTICES: Final[Mapping[str, str]] = {
+    "password": "Your new password is saved. Sign in with it.",
+    "joined": "You are a member now. Sign in with your password.",
+    "out": "You are signed out.",
+    "everywhere": "You are signed out everywhere.",
+}
+CONFIRM: Final = "What comes next needs your password again."
+
+
+def sign_in(visit: Visit) -> Response:
+    """The form, and what becomes of it."""
+    if visit.request.method == "POST":
+        return _signed_in(visit)
+    onward = local(visit.query.get("next", ""), ACCOUNT)
+    if visit.visitor is not None and visit.query.get("again") != "1":
+        return onto(onward)
+    return look.sign_in(_page(visit, onward, notice=NOTICES.get(visit.query.get("notice", ""))))
+
+
+def _signed_in(visit: Visit) -> Response:
+    onward = local(visit.fields.get("next"), ACCOUNT)
+    visitor, password = visit.visitor, visit.fields.get("password")
+    email = visit.fields.get("email") if visitor is None else visitor.email
+
+    def begin(caller: Caller, right: Proven) -> Begun:
+        store = visit.wiring.store
+        if visitor is not None:
+            return store.write(people.confirm, as_visitor(visit, caller), right)
+        return store.write(people.sign_in, caller, right)
+
+    try:
+        begun = proven(visit, email, password, "sign-in" if visitor is None else "confirm", begin)
+    except Wrong as wrong:
+        response = look.sign_in(_page(visit, onward, email[:254], error=wrong.sentence), wrong.status)
+        return with_wait(response, wrong)
+    response = onto(onward)
+    seconds = max(1, (begun.expires_at - visit.now) // SECOND)
+    text = begun.secret.reveal()
+    response.headers.append("set-cookie", cookies.setting(visit.wiring.hot.cookie.name, text, seconds, "Lax"))
+    return response
+
+
+def _page(
+    visit: Visit, onward: str, email: str = "", error: str | None = None, notice: str | None = None
+) -> look.SignIn:
+    visitor = visit.visitor
+    if visitor is None:
+        return look.SignIn(visit.form_token, onward, email, error=error, notice=notice)
+    return look.SignIn(visit.form_token, onward, visitor.email, CONFIRM, error)
+
+
+def sign_out(visit: Visit) -> Response:
+    """End the session and go to the sign-in page, or where the form says."""
+    if visit.visitor is not None:
+        caller = visit.visitor.caller
+        visit.wiring.store.write(sessions.revoke, caller, str(caller.token_id))
+    return signed_out(visit, local(visit.fields.get("next"), f"{SIGN_IN}?notice=out"))
+
+
+def signed_out(visit: Visit, onward: str) -> Response:
+    """There, without the cookie."""
+    response = onto(onward)
+    response.headers.append("set-cookie", cookies.clearing(visit.wiring.hot.cookie.name))
+    return response
+
+
+def onto(address: str) -> Response:
+    """On to an address of ours, by GET."""
+    return RedirectResponse(address, 303, {"cache-control": "no-store"})
+
+
+def with_wait(response: Response, wrong: Wrong) -> Response:
+    """With when to come again, where that was too often."""
+    if wrong.retry_after is not None:
+        response.headers["retry-after"] = str(wrong.retry_after)
+    return response
+
+
+PAGES: Final[tuple[tuple[str, Work, tuple[str, ...]], ...]] = (
+    (SIGN_IN, sign_in, ("GET", "POST")),
+    ("/sign-out", sign_out, ("POST",)),
+)

@@ -1,0 +1,117 @@
+"""Links by which a person chooses a new password: made by whoever may, used once, within an hour.
+
+Whoever has the link becomes the person. So nobody makes one for somebody who may do more than they, or who belongs to
+another organization as well: that takes an admin of the operator's.
+"""
+
+from dataclasses import dataclass, replace
+
+from ostiary.core import secret
+from ostiary.core.event import Actor, Target
+from ostiary.core.instant import HOUR, Instant, to_text
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import Problem, not_found
+from ostiary.core.secret import RESET, Secret
+from ostiary.services import minting, roles, sessions
+from ostiary.services.audit import change
+from ostiary.storage import directory
+from ostiary.storage import members as member_rows
+from ostiary.storage import people as rows
+from ostiary.storage import roles as role_rows
+from ostiary.storage.people import Person, Reset
+from ostiary.storage.store import Tx
+
+LIFETIME = HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new link's secret, and the one chance to see it."""
+
+    token: Secret
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a link is good for, and which organizations it concerns."""
+
+    person: Person
+    organizations: tuple[str, ...]
+    """The first has it in its log."""
+
+
+def create(tx: Tx, caller: Caller, user_id: str) -> Made:
+    """A link for a member. Raises not-found, insufficient-permissions or scope-exceeds-grantor."""
+    require(caller, "write:members")
+    member = member_rows.get_member(tx, caller.organization_id, user_id)
+    if member is None:
+        raise not_found("member")
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    bindings = role_rows.list_role_bindings(tx, caller.organization_id, [user_id])[user_id]
+    roles.require_to_grant(caller, catalogue, bindings)
+    if not caller.operator_admin:
+        if caller.operator:
+            minting.require_no_admin(catalogue, bindings)
+        if member_rows.is_member_elsewhere(tx, caller.organization_id, user_id):
+            raise Problem(
+                "scope-exceeds-grantor",
+                "This person is a member of another organization as well. An admin of the operator's organization can "
+                "make the link.",
+                reason="member of another organization",
+            )
+    new = minting.new_secret(tx, RESET)
+    made = Reset(new.access_id, user_id, new.digest, new.pepper_id, tx.now, tx.now + LIFETIME)
+    rows.insert_reset(tx, made)
+    change(
+        tx,
+        caller,
+        "password_reset.created",
+        Target("user", user_id, member.email),
+        expires_at=to_text(made.expires_at),
+    )
+    return Made(new.secret, made.expires_at)
+
+
+def look(tx: Tx, _caller: Caller, token: str) -> Opened:
+    """Whose link it is. It stays as it is. One neutral not-found for every link that is not good."""
+    return _open(tx, token)[1]
+
+
+def use(tx: Tx, caller: Caller, token: str, password_hash: str) -> str:
+    """Choose a password by a link, once, and end all of the person's sessions. Their id."""
+    reset, opened = _open(tx, token)
+    person = opened.person
+    if not rows.use_reset(tx, reset.access_id):
+        raise not_found("link", "used or expired")
+    before = rows.lock(tx, person.id)
+    if before is None or not rows.replace_password(tx, person.id, password_hash, before.password_hash):
+        raise not_found("link", "person changed meanwhile")
+    rows.end_resets(tx, person.id)
+    caller = replace(
+        caller, actor=Actor("user", person.id, person.email), organization_id=opened.organizations[0]
+    )
+    ended = sessions.end_all(tx, caller, person.id, "a new password was chosen by a link")
+    change(tx, caller, "password_reset.used", Target("user", person.id, person.email), ended=ended)
+    return person.id
+
+
+def _open(tx: Tx, token: str) -> tuple[Reset, Opened]:
+    text = token.encode()
+    access_id = secret.parse(text, (RESET.encode(),))
+    reset = None if access_id is None else rows.find_reset(tx, access_id)
+    if reset is None:
+        raise not_found("link", "unknown link")
+    pepper = tx.installation.keyring.peppers.get(reset.pepper_id)
+    if pepper is None or not secret.matches(reset.digest, secret.digest(text, pepper)):
+        raise not_found("link", "wrong link")
+    if reset.used_at is not None or reset.expires_at <= tx.now:
+        raise not_found("link", "used or expired")
+    person = rows.find(tx, reset.user_id)
+    if person is None or person.disabled_at is not None:
+        raise not_found("link", "person disabled")
+    found = [each.id for each in member_rows.organizations_of(tx, person.id)]
+    operator = directory.find_operator(tx)
+    if not found and operator is not None:
+        found = [operator.id]
+    return reset, Opened(person, tuple(found))

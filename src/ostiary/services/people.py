@@ -1,0 +1,174 @@
+"""People who sign in: known by their password, in a browser's session; and their password itself.
+
+A password is proven outside of any transaction (`services.passwords`), against a hash that was read before. What
+follows looks again: the hash has to be the same one.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ostiary.core.event import UNKNOWN, Event, Target
+from ostiary.core.instant import Instant, to_text
+from ostiary.core.model import Organization, SessionKind
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.core.secret import SESSION, Secret
+from ostiary.services import callers, minting, organizations, sessions
+from ostiary.services.audit import change
+from ostiary.storage import directory
+from ostiary.storage import members as member_rows
+from ostiary.storage import people as rows
+from ostiary.storage import sessions as session_rows
+from ostiary.storage.people import Person
+from ostiary.storage.sessions import Proof, Session
+from ostiary.storage.store import Tx
+
+BROWSER: Final[SessionKind] = "browser"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whom an email names, and where they would sign in: their longest-standing membership that is live."""
+
+    person: Person | None
+    home: Organization | None
+    log: str
+    """Id of the organization in whose log it stands: their own, or the operator's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A browser's session with its secret: the one chance to see that."""
+
+    session_id: str
+    secret: Secret
+    expires_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a password was found to be right for, and the hash of today's cost, if that one had another."""
+
+    verified: str
+    renewed: str | None = None
+
+    def __repr__(self) -> str:
+        return "Proven()"
+
+
+def recognise(tx: Tx, _caller: Caller, email: str) -> Known:
+    """Whom this address names, if anybody."""
+    return _known(tx, rows.find_by_email(tx, email))
+
+
+def _known(tx: Tx, person: Person | None) -> Known:
+    homes = [] if person is None else _homes(tx, person.id)
+    operator = directory.find_operator(tx)
+    if homes:
+        return Known(person, homes[0], homes[0].id)
+    return Known(person, None, "" if operator is None else operator.id)
+
+
+def refuse(tx: Tx, caller: Caller, person: Person | None, reason: str, purpose: str) -> None:
+    """Record that somebody was refused, with the exact reason, in the log of the caller's organization.
+
+    What was given as the email is not kept: people mistake the fields.
+    """
+    tx.record(
+        Event(
+            "sign_in.refused",
+            UNKNOWN,
+            None if person is None else Target("user", person.id, person.email),
+            "refused",
+            reason,
+            None if caller.address is None else str(caller.address),
+            caller.user_agent,
+            caller.request_id,
+            {"purpose": purpose},
+        ),
+        caller.organization_id,
+    )
+
+
+def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
+    """Begin a session in a browser, with a new secret. `caller` is the person, in the organization that was recognised.
+
+    Raises invalid-credential if password, person or membership changed since.
+    """
+    person = _still(tx, caller, proven)
+    homes = _homes(tx, person.id)
+    if not homes or homes[0].id != caller.organization_id:
+        raise _refused("membership changed meanwhile")
+    lifetime = organizations.policy_of(tx, caller.organization_id).session_lifetime
+    new = minting.new_secret(tx, SESSION)
+    session = Session(
+        id=tx.new_id("ses"),
+        organization_id=caller.organization_id,
+        kind=BROWSER,
+        owner_kind="user",
+        owner_id=person.id,
+        credential_id=None,
+        project_id=None,
+        address=None if caller.address is None else str(caller.address),
+        user_agent=caller.user_agent,
+        created_at=tx.now,
+        expires_at=tx.now + lifetime,
+        revoked_at=None,
+        begun_at=tx.now,
+        authenticated_at=tx.now,
+    )
+    session_rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
+    change(
+        tx,
+        caller,
+        "session.created",
+        Target("session", session.id, session.id),
+        kind=session.kind,
+        expires_at=to_text(session.expires_at),
+        project=None,
+    )
+    return Begun(session.id, new.secret, session.expires_at)
+
+
+def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
+    """Note that whoever has this session gave the password again. Its secret changes: the one before is worth nothing."""
+    caller = callers.refreshed(tx, caller)
+    _still(tx, caller, proven)
+    session = session_rows.find(tx, caller.organization_id, str(caller.token_id))
+    if session is None or session.kind != BROWSER:
+        raise _refused("no session of a browser")
+    new = minting.new_secret(tx, SESSION)
+    session_rows.authenticated(tx, session.id)
+    session_rows.renew(tx, session.id, Proof(new.access_id, new.digest, new.pepper_id))
+    tx.changed("session", session.id)
+    change(tx, caller, "session.confirmed", Target("session", session.id, session.id))
+    return Begun(session.id, new.secret, session.expires_at)
+
+
+def change_password(tx: Tx, caller: Caller, proven: Proven, password_hash: str) -> None:
+    """Another password for whoever calls. All their other sessions end, and links to choose one are void."""
+    caller = callers.refreshed(tx, caller)
+    person = _still(tx, caller, Proven(proven.verified))
+    if not rows.replace_password(tx, person.id, password_hash, proven.verified):
+        raise _refused("password changed meanwhile")
+    rows.end_resets(tx, person.id)
+    ended = sessions.end_all(tx, caller, person.id, "the password was changed", caller.token_id)
+    change(tx, caller, "password.changed", Target("user", person.id, person.email), ended=ended)
+
+
+def _homes(tx: Tx, user_id: str) -> list[Organization]:
+    return [each for each in member_rows.organizations_of(tx, user_id) if each.suspended_at is None]
+
+
+def _still(tx: Tx, caller: Caller, proven: Proven) -> Person:
+    """The person, if the password is the one that was proven. A hash of another cost is put in its place."""
+    person = rows.lock(tx, str(caller.actor.id))
+    if person is None or person.disabled_at is not None or person.password_hash != proven.verified:
+        raise _refused("password changed meanwhile")
+    if proven.renewed is not None:
+        rows.replace_password(tx, person.id, proven.renewed, proven.verified)
+    return person
+
+
+def _refused(reason: str) -> Problem:
+    return Problem("invalid-credential", "Email or password is not right.", reason=reason)

@@ -1,0 +1,106 @@
+"""Rows of people: what proves them, and the links by which they choose a new password."""
+
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from ostiary.core.instant import DAY, Instant
+from ostiary.storage.authorization_tables import password_resets
+from ostiary.storage.store import Tx
+from ostiary.storage.tables import users
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user, in whatever organizations."""
+
+    id: str
+    email: str
+    disabled_at: Instant | None
+    password_hash: str | None = field(repr=False)
+    """None: no password was chosen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A link by which a person chooses a new password. Of its secret there is a digest only."""
+
+    access_id: str
+    user_id: str
+    digest: bytes
+    pepper_id: str
+    created_at: Instant
+    expires_at: Instant
+    used_at: Instant | None = None
+
+
+_PERSON = sa.select(*(users.c[name] for name in Person.__dataclass_fields__))
+
+
+def find(tx: Tx, user_id: str) -> Person | None:
+    return _one(tx, _PERSON.where(users.c.id == user_id))
+
+
+def find_by_email(tx: Tx, email: str) -> Person | None:
+    """The person with this address, which is in lower case."""
+    return _one(tx, _PERSON.where(users.c.email == email))
+
+
+def lock(tx: Tx, user_id: str) -> Person | None:
+    """The person as of now. Nobody else changes the password before this transaction ends."""
+    return _one(tx, _PERSON.where(users.c.id == user_id).with_for_update())
+
+
+def _one(tx: Tx, statement: sa.Select[tuple[object, ...]]) -> Person | None:
+    row = tx.execute(statement).one_or_none()
+    return None if row is None else Person(**row._mapping)
+
+
+def replace_password(tx: Tx, user_id: str, password_hash: str, before: str | None) -> bool:
+    """Put a hash in the place of the one before (None: of none). Whether that was still there."""
+    row = tx.execute(
+        users.update()
+        .where(users.c.id == user_id, users.c.password_hash == before)
+        .values(password_hash=password_hash)
+        .returning(users.c.id)
+    ).first()
+    return row is not None
+
+
+def insert_reset(tx: Tx, reset: Reset) -> None:
+    tx.execute(password_resets.insert(), {name: getattr(reset, name) for name in Reset.__dataclass_fields__})
+
+
+def find_reset(tx: Tx, access_id: str) -> Reset | None:
+    columns = (password_resets.c[name] for name in Reset.__dataclass_fields__)
+    row = tx.execute(sa.select(*columns).where(password_resets.c.access_id == access_id)).one_or_none()
+    return None if row is None else Reset(**row._mapping)
+
+
+def use_reset(tx: Tx, access_id: str) -> bool:
+    """Use it up, once: whether this was the once."""
+    row = tx.execute(
+        password_resets.update()
+        .where(
+            password_resets.c.access_id == access_id,
+            password_resets.c.used_at.is_(None),
+            password_resets.c.expires_at > tx.now,
+        )
+        .values(used_at=tx.now)
+        .returning(password_resets.c.access_id)
+    ).first()
+    return row is not None
+
+
+def end_resets(tx: Tx, user_id: str) -> None:
+    """Let no link of this person be good any more."""
+    tx.execute(
+        password_resets.update()
+        .where(password_resets.c.user_id == user_id, password_resets.c.used_at.is_(None))
+        .values(used_at=tx.now)
+    )
+
+
+def prune(tx: Tx) -> None:
+    """Remove links that expired a day ago."""
+    tx.execute(password_resets.delete().where(password_resets.c.expires_at < tx.now - DAY))

@@ -1,0 +1,282 @@
+"""Links: invitations that are accepted, forgotten passwords, and who may make them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ostiary.core.instant import DAY, HOUR
+from ostiary.core.model import RoleBinding
+from ostiary.core.oauth import BUILT_IN
+from ostiary.core.permission import API_SCOPES, Caller
+from ostiary.services import consents, credentials, joining, members, roles
+from ostiary.services.minting import CredentialSpec
+from ostiary.services.roles import RoleSpec
+from ostiary.storage import people
+from ostiary.storage import sessions as session_rows
+from tests.cast import Front, House
+from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
+from tests.services.questions import all_rows, events, refused
+
+ALICE, BOB = "alice@acme.test", "bob@acme.test"
+
+
+@pytest.fixture
+def front(house: House, tmp_path: Path) -> Iterator[Front]:
+    """The application on both databases."""
+    give_password(house, house.alice)
+    found = Front(house, tmp_path)
+    yield found
+    found.close()
+
+
+def invite(front: Front, email: str, key: str | None = None) -> str:
+    """The path of a new invitation's link."""
+    body = {"email": email, "roles": [{"role": "viewer"}]}
+    told = front.ask("POST", "/v1/invitations", body, key=key or front.house.alice_key).json()
+    assert told["link"] == f"http://localhost:8080/invitations/accept?invitation={told['secret']}"
+    return str(told["link"]).removeprefix("http://localhost:8080")
+
+
+def reset(front: Front, who: Caller, key: str | None = None) -> str:
+    """The path of a new reset's link."""
+    path = f"/v1/members/{who.actor.id}/password-reset"
+    answer = front.ask("POST", path, key=key or front.house.alice_key)
+    assert answer.status == 201, answer.body
+    return str(answer.json()["link"]).removeprefix("http://localhost:8080")
+
+
+def accept(browser: Browser, link: str, new: str = PASSWORD) -> int:
+    token = urlsplit(link).query.partition("=")[2]
+    return browser.submit(link, "/invitations/accept", invitation=token, new=new).status
+
+
+def choose(browser: Browser, link: str, new: str = PASSWORD) -> int:
+    token = urlsplit(link).query.partition("=")[2]
+    return browser.submit(link, "/password/reset", reset=token, new=new).status
+
+
+def emails(front: Front, key: str | None = None) -> set[str]:
+    found = front.ask("GET", "/v1/members", key=key or front.house.alice_key).json()["data"]
+    return {each["email"] for each in found}
+
+
+def test_a_new_person_joins(front: Front) -> None:
+    """§3 breaks: who was invited cannot come in, or by a look at the page already."""
+    browser, link = Browser(front), invite(front, "eve@acme.test")
+    before = all_rows(front.house)
+    page = text_of(browser.get(link))
+    assert "eve@acme.test" in page
+    assert "Acme" in page
+    assert all_rows(front.house) == before
+    assert accept(browser, link, "short") == 422
+    assert "eve@acme.test" not in emails(front)
+    assert accept(browser, link) == 303
+    assert "eve@acme.test" in emails(front)
+    assert browser.sign_in("eve@acme.test").status == 303
+    assert "viewer" in text_of(browser.get("/account"))
+    assert Browser(front).get(link).status == 404
+    assert "invitation.accepted" in [e.action for e in events(front.house)]
+
+
+@pytest.mark.parametrize("wrong", ["", "invite-", "invite-" + "0" * 76, "reset_" + "0" * 76])
+def test_a_link_that_is_not_good_is_nothing(front: Front, wrong: str) -> None:
+    """P7 breaks: a link says whether it ever was one."""
+    seen = {
+        (answer.status, answer.body)
+        for path in ("/invitations/accept?invitation=", "/password/reset?reset=")
+        for answer in [Browser(front).get(path + wrong)]
+    }
+    assert {status for status, _ in seen} == {404}
+
+
+def test_an_invitation_ends(front: Front) -> None:
+    """P1 breaks: a link that somebody finds in old mail makes them a member."""
+    link, withdrawn = invite(front, "eve@acme.test"), invite(front, "mal@acme.test")
+    listed = front.ask("GET", "/v1/invitations", key=front.house.alice_key).json()["data"]
+    (found,) = [each for each in listed if each["email"] == "mal@acme.test"]
+    front.ask("DELETE", f"/v1/invitations/{found['id']}", key=front.house.alice_key)
+    assert Browser(front).get(withdrawn).status == 404
+    front.house.clock.advance(7 * DAY)
+    assert Browser(front).get(link).status == 404
+
+
+def test_who_has_a_password_signs_in_first(front: Front) -> None:
+    """P19 breaks: whoever holds a link becomes somebody who is known already."""
+    house = front.house
+    link = invite(front, ALICE, house.charlie_key)
+    browser = Browser(front)
+    assert 'href="/sign-in?next=%2Finvitations%2Faccept%3Finvitation%3D' in text_of(browser.get(link))
+    give_password(house, house.charlie)
+    browser.sign_in("charlie@umbrella.test")
+    assert browser.get(link).status == 409
+    token = link.partition("=")[2]
+    stolen = {"form_token": browser.token("/account"), "invitation": token, "new": OTHER}
+    assert browser.post("/invitations/accept", stolen).status == 409
+    assert ALICE not in emails(front, house.charlie_key)
+    alice = Browser(front)
+    assert alice.sign_in(ALICE, onward=link).headers["location"] == link
+    assert accept(alice, link, OTHER) == 303
+    assert ALICE in emails(front, house.charlie_key)
+    assert Browser(front).sign_in(ALICE).status == 303, "the password stayed"
+
+
+@pytest.mark.promise("P19")
+def test_an_invitation_does_not_open_somebody_elses_member(front: Front) -> None:
+    """P19 breaks: Charlie invites Acme's Bob, who has no password yet, and becomes him by his own link."""
+    house = front.house
+    link = invite(front, BOB, house.charlie_key)
+    browser = Browser(front)
+    assert browser.get(link).status == 409
+    form = {"form_token": browser.token("/sign-in"), "invitation": link.partition("=")[2], "new": OTHER}
+    assert browser.post("/invitations/accept", form).status == 409
+    person = house.store.read(people.find_by_email, BOB)
+    assert person is not None
+    assert person.password_hash is None
+    assert choose(Browser(front), reset(front, house.bob)) == 303
+    bob = Browser(front)
+    bob.sign_in(BOB)
+    assert accept(bob, link) == 303
+    assert BOB in emails(front, house.charlie_key)
+
+
+@pytest.mark.promise("P19")
+def test_nobody_joins_for_another(front: Front) -> None:
+    """P19 breaks: whoever has the link joins in another's name, or chooses their password, past the page."""
+    house = front.house
+    token = invite(front, ALICE, house.charlie_key).partition("=")[2]
+    for who, chosen in (
+        (house.charlie, None),
+        (house.bob, None),
+        (house.alice, "hash"),
+        (house.charlie, "hash"),
+    ):
+        with refused("wrong-state"):
+            house.store.write_on((house.umbrella.id,), joining.join, who, token, chosen)
+    assert ALICE not in emails(front, house.charlie_key)
+
+
+def test_who_has_left_may_choose_a_first_password(front: Front) -> None:
+    """§3 breaks: somebody who was a member once, and never signed in, cannot come back."""
+    house = front.house
+    house.store.write(members.remove, house.alice, str(house.bob.actor.id))
+    link = invite(front, BOB)
+    browser = Browser(front)
+    assert accept(browser, link) == 303
+    assert browser.sign_in(BOB).status == 303
+
+
+def test_a_forgotten_password_is_chosen_anew(front: Front) -> None:
+    """§3 breaks: a reset leaves a session, works twice, or by a look."""
+    house = front.house
+    browser = Browser(front)
+    browser.sign_in(ALICE)
+    asked = consents.Asked(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
+    device = house.store.write(consents.give, house.alice, asked).session_id
+    house.store.write_on((), session_rows.begin, device, 1)
+    link, other = reset(front, house.alice), reset(front, house.alice)
+    before = all_rows(house)
+    visitor = Browser(front)
+    assert ALICE in text_of(visitor.get(link))
+    assert all_rows(house) == before
+    assert link.partition("=")[2] not in str(before)
+    assert choose(visitor, link, ALICE) == 422
+    assert browser.get("/account").status == 200
+    assert choose(visitor, link, OTHER) == 303
+    assert browser.get("/account").status == 303
+    assert house.store.read(session_rows.is_live, device) is False
+    assert visitor.get(link).status == 404
+    assert visitor.get(other).status == 404, "the other link ends with it"
+    assert visitor.sign_in(ALICE).status == 401
+    assert visitor.sign_in(ALICE, OTHER).status == 303
+    told = [each for each in events(house) if each.action.startswith("password_reset.")]
+    assert [each.action.partition(".")[2] for each in told] == ["created", "created", "used"]
+    assert told[-1].details == {"ended": 2}
+    assert "reset_" not in str(events(house)).replace("password_reset.", "")
+
+
+def test_a_reset_lasts_an_hour(front: Front) -> None:
+    """P1 breaks: an old link opens an account."""
+    link = reset(front, front.house.alice)
+    front.house.clock.advance(HOUR)
+    assert Browser(front).get(link).status == 404
+
+
+def test_a_link_is_told_once(front: Front) -> None:
+    """P7 breaks: an answer that is kept for repeats holds what opens an account."""
+    house = front.house
+    for path, body in (
+        (f"/v1/members/{house.bob.actor.id}/password-reset", None),
+        ("/v1/invitations", {"email": "eve@acme.test", "roles": []}),
+    ):
+        fields = {"idempotency-key": "once"}
+        first = front.ask("POST", path, body, key=house.alice_key, headers=fields | {"idempotency-key": path})
+        again = front.ask("POST", path, body, key=house.alice_key, headers=fields | {"idempotency-key": path})
+        assert first.json()["link"] is not None
+        assert again.json()["link"] is None
+        assert first.json()["link"].partition("=")[2] not in str(all_rows(house))
+
+
+def key(house: House, who: Caller, **spec: object) -> str:
+    made = house.store.write(credentials.create_direct, who, CredentialSpec(**spec))  # type: ignore[arg-type]
+    return made.secret.reveal()
+
+
+def asked(front: Front, who: Caller, key: str) -> int:
+    return front.ask("POST", f"/v1/members/{who.actor.id}/password-reset", key=key).status
+
+
+@pytest.mark.promise("P19")
+def test_nobody_makes_a_link_for_who_may_more(front: Front) -> None:
+    """P19 breaks: who may manage members becomes the admin by a link for the admin's password."""
+    house, store = front.house, front.house.store
+    store.write(roles.create_role, house.alice, "people", "", ("write:members", "read:members"))
+    eve_id = store.write(members.insert, house.alice, house.acme.id, "eve@acme.test", None, [])
+    store.write(members.set_roles, house.alice, eve_id, [RoleSpec("people")])
+    mal_id = store.write(members.insert, house.alice, house.acme.id, "mal@acme.test", None, [])
+    narrow = key(house, house.alice, access_level="fine_grained", scopes=("write:members",))
+    assert asked(front, house.alice, narrow) == 403
+    assert asked(front, house.bob, narrow) == 403, "Bob reads what it may not"
+    assert front.ask("POST", f"/v1/members/{mal_id}/password-reset", key=narrow).status == 201
+    assert asked(front, house.charlie, house.charlie_key) == 201
+    assert asked(front, house.alice, house.charlie_key) == 404
+    assert asked(front, house.alice, key(house, house.bob)) == 403
+
+
+@pytest.mark.promise("P19")
+def test_an_admin_does_not_enter_another_organization_by_a_link(front: Front) -> None:
+    """P19 breaks: Charlie's organization has Acme's Bob as a member too, and Charlie chooses Bob's password."""
+    house = front.house
+    house.store.write(
+        members.insert, house.charlie, house.umbrella.id, BOB, None, [RoleBinding("viewer", None)]
+    )
+    assert asked(front, house.bob, house.charlie_key) == 403
+    assert [e.reason for e in events(house, house.umbrella.id)][-1] == "member of another organization"
+    assert asked(front, house.bob, house.alice_key) == 201, "an admin of the operator's may"
+    assert front.ask(
+        "POST", f"/v1/members/{house.bob.actor.id}/password-reset?organization={house.umbrella.id}", key=house.alice_key
+    ).status == 201  # fmt: skip
+
+
+@pytest.mark.promise("P19")
+def test_scopes_from_several_roles_do_not_make_an_admins_link(front: Front) -> None:
+    """P19 breaks: who holds each of an admin's scopes by pieces, but is none, reaches every organization."""
+    house, store = front.house, front.house.store
+    catalogue = sorted(house.alice.scopes - API_SCOPES)
+    first, *rest = sorted(API_SCOPES)
+    store.write(roles.create_role, house.alice, "one", "", (first,))
+    store.write(roles.create_role, house.alice, "others", "", (*rest, *catalogue))
+    eve_id = store.write(members.insert, house.alice, house.acme.id, "eve@acme.test", None, [])
+    store.write(members.set_roles, house.alice, eve_id, [RoleSpec("one"), RoleSpec("others")])
+    link = front.ask("POST", f"/v1/members/{eve_id}/password-reset", key=house.alice_key).json()["link"]
+    assert choose(Browser(front), link.removeprefix("http://localhost:8080")) == 303
+    eve = Browser(front)
+    eve.sign_in("eve@acme.test")
+    answer = front.ask(
+        "POST",
+        f"/v1/members/{house.alice.actor.id}/password-reset",
+        headers={"cookie": f"ostiary_session={eve.session}", "origin": "http://localhost:8080"},
+    )
+    assert answer.status == 403
+    assert "admin of the operator" in answer.json()["detail"]
