@@ -26,9 +26,9 @@ from ostiary.core.keyring import derive
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
 from ostiary.core.signing import PURPOSES, KeySet, Pair, algorithm_for, generate
+from ostiary.http import cookies
 from ostiary.http.app import build
 from ostiary.http.installation import Opened
-from ostiary.http.messages import cookie_of
 from ostiary.services import (
     credentials,
     installation,
@@ -268,7 +268,7 @@ class Front:
     @property
     def cookie_name(self) -> str:
         """Of a session's cookie."""
-        return cookie_of(self.house.store.installation.issuer).decode()
+        return cookies.of(self.house.store.installation.issuer).name.decode()
 
     def write_counts(self) -> None:
         self.rounds.do("write counts")

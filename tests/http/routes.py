@@ -28,7 +28,7 @@ NO_CALLER = frozenset(
         "POST /oauth/token/revoke",
         "POST /oauth/revoke",
         "POST /oauth2/ostiary/v1/token",
-        *(f"POST {path}" for path, _, methods in PAGES if "POST" in methods),
+        *(f"POST {route.path}" for route in PAGES if "POST" in (route.methods or ())),
     }
 )
 """What proves somebody there is in the body, or in a form; their events and refusals have tests of their own."""

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.promise("P22")
 
 ALICE = "alice@acme.test"
 RAIN = "only Charlie knows this"
-POSTS = [path for path, _, methods in PAGES if "POST" in methods]
+POSTS = [route.path for route in PAGES if "POST" in (route.methods or ())]
 FIXED = "session_" + "0" * 32 + "A" * 44
 
 
