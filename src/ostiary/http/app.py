@@ -42,10 +42,11 @@ from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
+from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import frame
+from ostiary.http.pages import device, frame
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -118,7 +119,9 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     tokens = TokenEndpoint(hot, journal, store.entropy)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
-        for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()
+        for path, endpoint in endpoints(
+            tokens, Revocation(hot, store), DeviceAuthorization(hot, store)
+        ).items()
     }
     for router in ROUTERS:
         app.include_router(router)
@@ -137,6 +140,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         *asked.values(),
         *manual.ROUTES,
         *frame.ROUTES,
+        *device.ROUTES,
     )
     door = Door(
         _First(asked, app),

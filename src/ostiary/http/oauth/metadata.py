@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostiary.core.access_token import ALIAS
+from ostiary.core.oauth import DEVICE_CODE
 from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
 from ostiary.http.api.route import problem_response
@@ -30,8 +31,10 @@ ASKING: Final = ("client_secret_basic", "client_secret_post", "Bearer")
 """Of introspection and revocation, which also take a key or token of the caller's own (RFC 8414 §2)."""
 ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519")
 """What assertions may be signed with: the keys that key files have."""
+DEVICE_AUTHORIZATION: Final = "/oauth/device/authorize"
 GRANTS: Final = (
     "client_credentials",
+    DEVICE_CODE,
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
     "urn:ietf:params:oauth:grant-type:token-exchange",
 )
@@ -72,7 +75,7 @@ def document(issuer: str, path: str, scopes: Collection[str]) -> dict[str, Any]:
         "introspection_endpoint_auth_methods_supported": ASKING,
         "revocation_endpoint_auth_methods_supported": ASKING,
         "service_documentation": f"{issuer}/docs",
-    }
+    } | ({} if path else {"device_authorization_endpoint": f"{issuer}{DEVICE_AUTHORIZATION}"})
 
 
 def _metadata(issuer: str, path: str, facts: Facts) -> Handler:

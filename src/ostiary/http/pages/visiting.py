@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from ostiary.core.instant import MINUTE, Instant
 from ostiary.core.permission import Caller
@@ -122,6 +124,14 @@ def page(work: Work) -> Callable[[Request], Awaitable[Response]]:
         return await run_in_threadpool(_answer, work, request, body)
 
     return endpoint
+
+
+class PageRoute(Route):
+    """A route that the log and the figures know by its template."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
 
 
 def _answer(work: Work, request: Request, body: bytes) -> Response:
