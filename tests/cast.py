@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -148,6 +149,18 @@ class House:
         """The same house under another policy."""
         installed = replace(self.store.installation, policy=Policy(**policy))
         return replace(self, store=replace(self.store, installation=installed))
+
+    def copied(self, engines: Engines, data: Path) -> "House":
+        """The same house over a copy of its database, as if the cast had moved in there."""
+        clock = Clock(self.clock())
+        number = ChangeNumber(data / "changes.number")
+        entropy = deepcopy(self.store.entropy)
+        store = Store(engines, self.store.installation, clock, entropy, number.renew)
+        return replace(self, store=store, clock=clock, number=number)
+
+    def close(self) -> None:
+        self.store.engines.dispose()
+        self.number.close()
 
 
 @cache

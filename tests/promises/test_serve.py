@@ -22,7 +22,15 @@ pytestmark = pytest.mark.full
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Ostiary]:
+    """One that the test may end."""
     with servers.ostiary(tmp_path / "data") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
+    """One for all tests that leave it running, as `init` made it but for an admin's new key."""
+    with servers.ostiary(tmp_path_factory.mktemp("lasting") / "data") as found:
         yield found
 
 
@@ -58,18 +66,18 @@ def test_one_line_says_that_it_is_ready(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_both_loopback_addresses_and_no_other_are_bound(server: Ostiary) -> None:
+def test_both_loopback_addresses_and_no_other_are_bound(lasting: Ostiary) -> None:
     """interface.md §1 breaks: `localhost` reaches nothing on one of its addresses, or the world reaches the service."""
-    bound = [address for address in ("127.0.0.1", "::1") if servers.accepts(server.port, address)]
+    bound = [address for address in ("127.0.0.1", "::1") if servers.accepts(lasting.port, address)]
     assert bound == loopback_addresses()
     # All of 127/8 is this machine's: a socket on every interface would answer here too.
-    assert not servers.accepts(server.port, "127.0.0.2")
+    assert not servers.accepts(lasting.port, "127.0.0.2")
 
 
-def test_healthz_and_readyz(server: Ostiary) -> None:
+def test_healthz_and_readyz(lasting: Ostiary) -> None:
     """interface.md §8 breaks: an orchestrator cannot tell a living or a ready service."""
     for path, body in (("/healthz", {"status": "ok"}), ("/readyz", {"status": "ready"})):
-        answer = httpx2.get(server.url + path)
+        answer = httpx2.get(lasting.url + path)
         assert (answer.status_code, answer.json()) == (200, body)
 
 
@@ -107,32 +115,32 @@ def test_a_restart_keeps_what_was_made(server: Ostiary) -> None:
         assert line.verify(made["secret"]) == "valid"
 
 
-def test_a_second_init_is_refused(server: Ostiary) -> None:
+def test_a_second_init_is_refused(lasting: Ostiary) -> None:
     """interface.md §2 breaks: `init` on a data directory in use makes a second beginning."""
     done = servers.run_command(
-        "init", "--data", str(server.data), "--organization", "Umbrella", "--email", "charlie@umbrella.test",
+        "init", "--data", str(lasting.data), "--organization", "Umbrella", "--email", "charlie@umbrella.test",
         code=2,
     )  # fmt: skip
     assert done.stdout == ""
     assert "OSTIARY_DATA" in done.stderr
     assert "--recover" in done.stderr
-    assert server.call("GET", "/v1/capabilities").json()["organization"]["name"] == "Acme"
+    assert lasting.call("GET", "/v1/capabilities").json()["organization"]["name"] == "Acme"
 
 
-def test_recover_makes_a_new_key_and_leaves_the_old_one(server: Ostiary) -> None:
+def test_recover_makes_a_new_key_and_leaves_the_old_one(lasting: Ostiary) -> None:
     """interface.md §2 breaks: whoever owns the data cannot get back in, or is locked out by trying."""
-    done = servers.run_command("init", "--data", str(server.data), "--recover", "--json")
+    done = servers.run_command("init", "--data", str(lasting.data), "--recover", "--json")
     again = json.loads(done.stdout)
-    assert again["organization"] == server.first["organization"]
-    assert again["admin"]["id"] == server.first["admin"]["id"]
-    assert again["admin"]["password"] != server.first["admin"]["password"]
-    assert again["api_key"] != server.key
-    for key in (again["api_key"], server.key):
-        found = server.call("GET", "/v1/capabilities", key=key)
+    assert again["organization"] == lasting.first["organization"]
+    assert again["admin"]["id"] == lasting.first["admin"]["id"]
+    assert again["admin"]["password"] != lasting.first["admin"]["password"]
+    assert again["api_key"] != lasting.key
+    for key in (again["api_key"], lasting.key):
+        found = lasting.call("GET", "/v1/capabilities", key=key)
         assert found.status_code == 200
-        assert found.json()["principal"]["id"] == server.first["admin"]["id"]
-    events = server.call("GET", "/v1/audit-events?action=member.recovered").json()["data"]
-    assert [event["target"]["id"] for event in events] == [server.first["admin"]["id"]]
+        assert found.json()["principal"]["id"] == lasting.first["admin"]["id"]
+    events = lasting.call("GET", "/v1/audit-events?action=member.recovered").json()["data"]
+    assert [event["target"]["id"] for event in events] == [lasting.first["admin"]["id"]]
 
 
 def test_init_shows_the_key_and_the_next_commands(tmp_path: Path) -> None:
@@ -144,21 +152,21 @@ def test_init_shows_the_key_and_the_next_commands(tmp_path: Path) -> None:
     assert "ostiary api-key generate" in done.stdout
 
 
-def test_what_is_written_is_for_its_owner_only(server: Ostiary) -> None:
+def test_what_is_written_is_for_its_owner_only(lasting: Ostiary) -> None:
     """§3.9, P7 break: another user of the machine reads the database or the master key."""
-    server.call("POST", "/v1/service-accounts", {"display_name": "Robo"})
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in server.data.rglob("*")}
+    lasting.call("POST", "/v1/service-accounts", {"display_name": "Robo"})
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in lasting.data.rglob("*")}
     assert modes.pop("metrics") == 0o700
     assert {"ostiary.db", "ostiary.db-wal", "master.key", "changes.number"} <= modes.keys()
     assert {name: oct(mode) for name, mode in modes.items() if mode != 0o600} == {}
-    assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+    assert stat.S_IMODE(lasting.data.stat().st_mode) == 0o700
 
 
-def test_a_data_directory_has_one_service(server: Ostiary) -> None:
+def test_a_data_directory_has_one_service(lasting: Ostiary) -> None:
     """P23 breaks: a second service on the same data empties the figures of the first, or checkpoints beside it."""
     done = servers.run_command(
-        "serve", "--data", str(server.data), "--port", str(servers.free_port()), code=2
+        "serve", "--data", str(lasting.data), "--port", str(servers.free_port()), code=2
     )
     assert "is in use by another `ostiary serve`" in done.stderr
     assert "OSTIARY_DATA" in done.stderr
-    assert server.call("GET", "/v1/capabilities").status_code == 200
+    assert lasting.call("GET", "/v1/capabilities").status_code == 200

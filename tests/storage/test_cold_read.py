@@ -1,10 +1,9 @@
 """P12: a standing read by the driver alone is the standing that a transaction reads, and fails as that does."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from ostiary.storage import engines, tables
 from ostiary.storage import origins as credential_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import ATTEMPTS, Store, Tx
-from tests.cast import NOON, House, move_in
+from tests.cast import NOON, House
 
 pytestmark = pytest.mark.promise("P12")
 
@@ -209,33 +208,25 @@ def test_a_pool_that_is_used_up_is_unavailable(house: House, monkeypatch: pytest
     assert credential_rows.find_standing(house.store, house.alice_key[3:35], NOTHING) is not None
 
 
-@pytest.fixture
-def postgres_house(postgres_url: str, tmp_path: Path) -> Iterator[House]:
-    """The cast where a connection can be lost."""
-    database = engines.connect(postgres_url)
-    yield move_in(database, tmp_path)
-    database.dispose()
-
-
 SUICIDE = sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid()))
 
 
 @pytest.mark.full
 @pytest.mark.promise("P11")
-def test_a_connection_that_is_lost_each_time_is_an_outage(postgres_house: House) -> None:
+def test_a_connection_that_is_lost_each_time_is_an_outage(postgresql_house: House) -> None:
     """P11 breaks: a server that stops in the middle of a look-up is a fault of ours (500)."""
-    alone, inside = failed(postgres_house.store, SUICIDE)
+    alone, inside = failed(postgresql_house.store, SUICIDE)
     assert alone == inside
     assert alone[:2] == (Problem, "unavailable")
     assert alone[2] == {"AdminShutdown 57P01": ATTEMPTS}
-    assert credential_rows.find_standing(postgres_house.store, postgres_house.alice_key[3:35], NOTHING)
+    assert credential_rows.find_standing(postgresql_house.store, postgresql_house.alice_key[3:35], NOTHING)
 
 
 @pytest.mark.full
 @pytest.mark.promise("P11")
-def test_a_look_up_after_the_server_came_back_succeeds(postgres_house: House) -> None:
+def test_a_look_up_after_the_server_came_back_succeeds(postgresql_house: House) -> None:
     """P11 breaks: each connection that was lost meanwhile costs a request its answer."""
-    store = postgres_house.store
+    store = postgresql_house.store
     barrier = threading.Barrier(engines.READERS)
 
     def wait(tx: Tx) -> None:
@@ -251,5 +242,5 @@ def test_a_look_up_after_the_server_came_back_succeeds(postgres_house: House) ->
             sa.text(f"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE {others}")
         ).scalar_one()
     assert ended >= engines.READERS
-    assert credential_rows.find_standing(store, postgres_house.alice_key[3:35], NOTHING) is not None
+    assert credential_rows.find_standing(store, postgresql_house.alice_key[3:35], NOTHING) is not None
     assert store.errors == {"AdminShutdown 57P01": 1}

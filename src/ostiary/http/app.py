@@ -42,11 +42,12 @@ from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
+from ostiary.http.oauth.authentication import registered_keys
 from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import device, frame
+from ostiary.http.pages import authorize, device, frame
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -116,15 +117,15 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
-    tokens = TokenEndpoint(hot, journal, store.entropy)
+    tokens = TokenEndpoint(hot, journal, store, registered_keys)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(
-            tokens, Revocation(hot, store), DeviceAuthorization(hot, store)
+            tokens, Revocation(hot, store), DeviceAuthorization(hot, store, registered_keys)
         ).items()
     }
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes += router.routes
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(Exception, _unhandled)
@@ -141,6 +142,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         *manual.ROUTES,
         *frame.ROUTES,
         *device.ROUTES,
+        *authorize.ROUTES,
     )
     door = Door(
         _First(asked, app),

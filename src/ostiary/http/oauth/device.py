@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from ostiary.core.address import neighbourhood
+from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.core.oauth import DEVICE_CODE, DEVICE_CODE_LIFETIME, OFFLINE_ACCESS, POLLING_INTERVAL
@@ -18,24 +19,19 @@ from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.errors import OAuthError, invalid_client
+from ostiary.http.oauth.asking import Asked, Refused
+from ostiary.http.oauth.authentication import authenticated
+from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
-from ostiary.http.oauth.token import HEAD, THREADS, Request
+from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
+from ostiary.http.oauth.token import HEAD, PATH, THREADS, Request
 from ostiary.services import devices
-from ostiary.storage import clients as client_rows
+from ostiary.storage import journal
 from ostiary.storage.store import Store
 
 VERIFICATION: Final = "/oauth/device/verify"
 QUESTIONS: Final = 30
 """How often a minute the devices of one address may ask."""
-
-Authenticate = Callable[[Request, Form, Client], None]
-"""Proves that a request comes from this client, which has keys. Raises OAuthError."""
-
-
-def not_proven(_request: Request, _form: Form, _client: Client) -> None:
-    """Nobody who has to prove themselves can."""
-    raise invalid_client("no authentication")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class DeviceAuthorization:
 
     hot: HotPath
     store: Store
-    authenticate: Authenticate = not_proven
+    keys_of: Callable[[Client], tuple[ClientKey, ...]]
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
@@ -57,6 +53,10 @@ class DeviceAuthorization:
             if not hot.facts.current():
                 hot.facts.catch_up()
             return messages.wire(200, HEAD, orjson.dumps(self._begin(request)))
+        except Refused as refusal:
+            error, now = refusal.error, hot.judge.clock()
+            hot.note(refusal.verdict, request.origin.text, "device", now, refused=error.reason)
+            return errors.wire(error)
         except OAuthError as error:
             if error.status == 401:
                 hot.note(MALFORMED, request.origin.text, "device", hot.judge.clock(), refused=error.reason)
@@ -90,21 +90,24 @@ class DeviceAuthorization:
         }
 
     def _client(self, request: Request, form: Form) -> Client:
-        """Who asks (RFC 8628 §3.1: as at the token endpoint)."""
-        claim = clients.claimed(request.headers, form)
-        if claim.client_id is None and isinstance(claim, clients.Public):
-            raise errors.invalid_request("client_id is missing.", "no client_id")
-        client = None if claim.client_id is None else client_rows.find(self.store, claim.client_id)
-        if client is None or client.disabled_at is not None:
-            raise invalid_client("unknown client" if client is None else "client disabled")
-        if client.auth_method != "none":
-            self.authenticate(request, form, client)
-        elif not isinstance(claim, clients.Public):
-            raise invalid_client("a client that has nothing to prove itself with")
+        """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
+        judge = self.hot.judge
+        addressed = frozenset({judge.issuer, *(judge.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))})
+        asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
+        client = authenticated(clients.claimed(request.headers, form), asked)
+        if client is None:
+            raise (
+                invalid_client("unknown client")
+                if "client_id" in form
+                else invalid_request("client_id is missing.")
+            )
+        if client.used is not None and not self.store.write_on((), journal.use_up, [client.used]):
+            raise Refused(invalid_client("used before"), MALFORMED)
         # What gets an account of its own needs projects to be chosen, for which there is /oauth/authorize.
-        if DEVICE_CODE not in client.grant_types or client.access != "user":
+        facts = client.facts
+        if facts is None or DEVICE_CODE not in facts.grant_types or facts.access != "user":
             raise OAuthError("unauthorized_client", reason="not a client of devices")
-        return client
+        return facts
 
     def _scopes(self, form: Form, client: Client) -> tuple[str, ...]:
         """What is asked for, each once; of what exists, and what the client may ask for."""

@@ -43,11 +43,15 @@ TOKEN_FIELD: Final = "form_token"  # noqa: S105 - a field's name
 
 
 class SignInNeeded(Exception):  # noqa: N818 - no error, but the way on
-    """The page is for somebody who has signed in; `again`: who has given the password just now."""
+    """The page is for somebody who has signed in; `again`: who has given the password just now.
 
-    def __init__(self, again: bool = False) -> None:
+    `target` is where to go on afterwards; without one, to the address that was asked for.
+    """
+
+    def __init__(self, again: bool = False, target: str = "") -> None:
         super().__init__()
         self.again = again
+        self.target = target
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
             response.headers.append("set-cookie", cookie)
         return response
     except SignInNeeded as needed:
-        return _to_sign_in(request, needed.again)
+        return _to_sign_in(request, needed)
     except Problem as problem:
         return _told(request, wiring, visitor, problem)
 
@@ -274,10 +278,10 @@ def cookie_value(headers: Headers, name: bytes) -> str:
 # What is answered in place of a page
 
 
-def _to_sign_in(request: Request, again: bool) -> Response:
+def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
     """There, and back to where the visitor wanted to go. A form that was sent is not sent again by itself."""
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    address = f"{SIGN_IN}?next={quote(target, safe='')}" + ("&again=1" if again else "")
+    target = needed.target or request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    address = f"{SIGN_IN}?next={quote(target, safe='')}" + ("&again=1" if needed.again else "")
     return RedirectResponse(address, 303, {"cache-control": "no-store"})
 
 

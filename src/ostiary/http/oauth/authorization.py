@@ -1,0 +1,181 @@
+"""What a client asks for at `/oauth/authorize`, read and checked (RFC 6749 §4.1, RFC 7636, RFC 8707, RFC 9207).
+
+Two kinds of errors: what says nothing certain of the client or of where it wants the answer stays here and is told to
+the person; all others go to the client, by a redirect to an address that it has registered.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from ostiary.core.model import Client
+from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
+from ostiary.core.permission import Catalogue
+from ostiary.core.redirect import redirect_matches
+
+MAX_FIELDS: Final = 64
+PROMPTS: Final = frozenset({"none", "login", "consent", "select_account"})
+_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_ONCE_ONLY: Final = "resource"
+"""The one parameter that may stand several times (RFC 8707 §2)."""
+
+
+class NotAnswerableError(Exception):
+    """A request that must not be answered by a redirect. `developer` is for whoever made the client."""
+
+    def __init__(self, code: str, developer: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.developer = developer
+
+
+class RedirectError(Exception):
+    """An error that the client is told, at its redirect address."""
+
+    def __init__(self, target: "Target", code: str, description: str) -> None:
+        super().__init__(code)
+        self.target = target
+        self.code = code
+        self.description = description
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the answer goes, and what ties it to the request."""
+
+    redirect_uri: str
+    redirect_named: bool
+    """Whether the request named it."""
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that is in order."""
+
+    client: Client
+    target: Target
+    scopes: tuple[str, ...]
+    challenge: str
+    audiences: tuple[str, ...]
+    prompts: frozenset[str]
+
+
+def read(
+    query: str, find: Callable[[str], Client], catalogue: Catalogue, known: Callable[[str], bool]
+) -> Request:
+    """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
+
+    `find` raises NotAnswerableError for a client that nobody is; `known` says whether a resource is.
+    """
+    given = _parameters(query)
+    client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
+    target = _target(client, given)
+
+    def wrong(code: str, description: str) -> RedirectError:
+        return RedirectError(target, code, description)
+
+    for name, values in given.items():
+        if len(values) > 1 and name != _ONCE_ONLY:
+            raise wrong("invalid_request", "A parameter stands twice.")
+    found = {name: values[0] for name, values in given.items() if values[0]}
+    if "request" in found:
+        raise wrong("request_not_supported", "Request objects are not taken here.")
+    if "request_uri" in found:
+        raise wrong("request_uri_not_supported", "Request objects are not taken here.")
+    if found.get("response_type") is None:
+        raise wrong("invalid_request", "response_type is missing.")
+    if found["response_type"] != "code":
+        raise wrong("unsupported_response_type", "response_type is code here.")
+    if AUTHORIZATION_CODE not in client.grant_types:
+        raise wrong("unauthorized_client", "The client is not registered for authorization codes.")
+    if found.get("response_mode", "query") != "query":
+        raise wrong("invalid_request", "response_mode is query here.")
+    challenge = found.get("code_challenge", "")
+    if not challenge:
+        raise wrong("invalid_request", "code_challenge is missing: PKCE with S256 is needed.")
+    if found.get("code_challenge_method") != "S256":
+        raise wrong("invalid_request", "code_challenge_method is S256 here.")
+    if not _CHALLENGE.fullmatch(challenge):
+        raise wrong("invalid_request", "code_challenge is not 43 characters of base64url.")
+    prompts = frozenset(found.get("prompt", "").split())
+    if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
+        raise wrong("invalid_request", "prompt is none, or some of login, consent and select_account.")
+    scopes = _scopes(client, catalogue, given, wrong)
+    audiences = tuple(dict.fromkeys(filter(None, given.get(_ONCE_ONLY, ()))))
+    if not all(map(known, audiences)):
+        raise wrong("invalid_target", "A resource is unknown.")
+    return Request(client, target, scopes, challenge, audiences, prompts)
+
+
+def answer(target: Target, issuer: str, members: Mapping[str, str]) -> str:
+    """The address of the client with an answer or an error, `state` and `iss` (RFC 6749 §4.1.2, RFC 9207 §2)."""
+    told = dict(members)
+    if target.state is not None:
+        told["state"] = target.state
+    told["iss"] = issuer
+    separator = "&" if "?" in target.redirect_uri else "?"
+    return f"{target.redirect_uri}{separator}{urlencode(told)}"
+
+
+def _parameters(query: str) -> dict[str, list[str]]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise NotAnswerableError("invalid_request", "The parameters cannot be read.") from None
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _one(given: Mapping[str, list[str]], name: str, otherwise: str) -> str:
+    values = given.get(name, [])
+    if len(values) != 1 or not values[0]:
+        raise NotAnswerableError("invalid_request", otherwise)
+    return values[0]
+
+
+def _target(client: Client, given: Mapping[str, list[str]]) -> Target:
+    states = given.get("state", [])
+    # Which of two it was nobody can say.
+    state = states[0] if len(states) == 1 else None
+    if "redirect_uri" not in given:
+        if len(client.redirect_uris) != 1:
+            raise NotAnswerableError(
+                "invalid_request", "redirect_uri is missing, and the client has not just one."
+            )
+        return Target(client.redirect_uris[0], False, state)
+    asked = _one(given, "redirect_uri", "redirect_uri is empty, or stands twice.")
+    if not any(redirect_matches(each, asked) for each in client.redirect_uris):
+        raise NotAnswerableError(
+            "invalid_request",
+            "redirect_uri is not, character by character, one that the client has registered.",
+        )
+    return Target(asked, True, state)
+
+
+def _scopes(
+    client: Client,
+    catalogue: Catalogue,
+    given: Mapping[str, list[str]],
+    wrong: Callable[[str, str], RedirectError],
+) -> tuple[str, ...]:
+    """What is asked for (RFC 6749 §3.3), or what is usual for the client."""
+    if "scope" not in given:
+        asked = list(client.scopes or ("api",))
+        if REFRESH_TOKEN in client.grant_types and OFFLINE_ACCESS not in asked:
+            asked.append(OFFLINE_ACCESS)
+    else:
+        asked = given["scope"][0].split(" ") if given["scope"][0] else []
+    if not asked or not all(each == OFFLINE_ACCESS or catalogue.knows(each) for each in asked):
+        raise wrong("invalid_scope", "The scope is empty, or a part of it is unknown.")
+    if client.scopes and not set(asked) <= {*client.scopes, OFFLINE_ACCESS}:
+        raise wrong("invalid_scope", "The client is not registered for all of this scope.")
+    if set(asked) == {OFFLINE_ACCESS}:
+        raise wrong("invalid_scope", "offline_access gives nothing by itself.")
+    if client.access == "organization" and not set(asked) <= catalogue.names | {OFFLINE_ACCESS}:
+        raise wrong("invalid_scope", "Another organization gives scopes of the application only.")
+    return tuple(dict.fromkeys(asked))

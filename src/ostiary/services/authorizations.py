@@ -1,0 +1,43 @@
+"""Authorization codes: what somebody allows a client, until the client comes for it (RFC 6749 §4.1)."""
+
+from dataclasses import dataclass
+
+from ostiary.core.oauth import CODE_LIFETIME
+from ostiary.core.permission import Caller
+from ostiary.core.secret import CODE, Secret
+from ostiary.services import consents, minting
+from ostiary.storage import codes
+from ostiary.storage.codes import AuthorizationCode
+from ostiary.storage.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is bound to a code beside the consent."""
+
+    redirect_uri: str
+    redirect_named: bool
+    challenge: str
+    """RFC 7636, S256."""
+    audiences: tuple[str, ...]
+    """Resources (RFC 8707)."""
+
+
+def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Secret:
+    """Consent, and the code that the client redeems within a minute. Raises as `consents.give`."""
+    given = consents.give(tx, caller, asked)
+    new = minting.new_secret(tx, CODE)
+    code = AuthorizationCode(
+        new.access_id,
+        new.digest,
+        new.pepper_id,
+        given.session_id,
+        asked.client.id,
+        request.redirect_uri,
+        request.redirect_named,
+        request.challenge,
+        request.audiences,
+        tx.now + CODE_LIFETIME,
+    )
+    codes.insert(tx, code)
+    return new.secret
