@@ -1,8 +1,11 @@
 """A browser in which somebody has signed in, as rows and a cookie."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from urllib.parse import urlencode
 
 from ostiary.core import secret
@@ -13,6 +16,7 @@ from ostiary.storage import sessions
 from ostiary.storage.sessions import Proof, Session
 from ostiary.storage.store import Store, Tx
 from tests.cast import Answer, Front
+from tests.servers import PATIENCE
 
 FORM = "application/x-www-form-urlencoded"
 COOKIE = "ostiary_session"
@@ -53,7 +57,7 @@ def signed_in(store: Store, person: Caller) -> str:
 class Browser:
     """Somebody's browser; of nobody, without a session."""
 
-    front: Front
+    front: Front | Wire
     session: str | None = None
     peer: str = "192.0.2.1"
 
@@ -64,7 +68,8 @@ class Browser:
         """Send a form as a page of ours does, or with another token than its own."""
         if token is None:
             token = self.token(target)
-        headers = self._fields({"content-type": FORM, "origin": "http://localhost:8080"})
+        port = self.front.url.rpartition(":")[2] if isinstance(self.front, Wire) else "8080"
+        headers = self._fields({"content-type": FORM, "origin": f"http://localhost:{port}"})
         body = urlencode({**fields, "form_token": token}).encode()
         return self.front.ask("POST", target, raw=body, headers=headers, peer=self.peer)
 
@@ -76,6 +81,29 @@ class Browser:
 
     def _fields(self, more: Mapping[str, str]) -> dict[str, str]:
         return dict(more) if self.session is None else {"cookie": f"{COOKIE}={self.session}", **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A real service over its socket, asked as `Front` is."""
+
+    url: str
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        raw: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        peer: str = "",
+    ) -> Answer:
+        connection = HTTPConnection(self.url.partition("://")[2], timeout=PATIENCE)
+        try:
+            connection.request(method, target, raw, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
 
 
 def browser(front: Front, person: Caller | None, peer: str = "192.0.2.1") -> Browser:
