@@ -8,49 +8,14 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from urllib.parse import urlencode
 
-from ostiary.core import secret
-from ostiary.core.instant import DAY
 from ostiary.core.permission import Caller
-from ostiary.core.secret import Secret
-from ostiary.storage import sessions
-from ostiary.storage.sessions import Proof, Session
-from ostiary.storage.store import Store, Tx
 from tests.cast import Answer, Front
 from tests.servers import PATIENCE
+from tests.visitors import session_of
 
 FORM = "application/x-www-form-urlencoded"
 COOKIE = "ostiary_session"
 _TOKEN = re.compile(rb'name="form_token" value="([^"]*)"')
-
-
-def signed_in(store: Store, person: Caller) -> str:
-    """The secret of a new browser session of this person's."""
-
-    def insert(tx: Tx, caller: Caller) -> Secret:
-        minted = secret.mint(secret.SESSION, tx.entropy(secret.MINT_ENTROPY))
-        keyring = tx.installation.keyring
-        session = Session(
-            id=tx.new_id("ses"),
-            organization_id=caller.organization_id,
-            kind="browser",
-            owner_kind="user",
-            owner_id=str(caller.actor.id),
-            credential_id=None,
-            project_id=None,
-            address=None,
-            user_agent="",
-            created_at=tx.now,
-            expires_at=tx.now + DAY,
-            revoked_at=None,
-            begun_at=tx.now,
-            authenticated_at=tx.now,
-        )
-        digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
-        sessions.insert(tx, session, Proof(minted.access_id, digest, keyring.newest))
-        tx.confirm()
-        return minted.secret
-
-    return store.write(insert, person).reveal()
 
 
 @dataclass(slots=True)
@@ -107,5 +72,5 @@ class Wire:
 
 
 def browser(front: Front, person: Caller | None, peer: str = "192.0.2.1") -> Browser:
-    session = None if person is None else signed_in(front.house.store, person)
+    session = None if person is None else session_of(front.house, person)
     return Browser(front, session, peer)

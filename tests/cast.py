@@ -28,6 +28,7 @@ from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
 from ostiary.core.signing import PURPOSES, KeySet, Pair, algorithm_for, generate
 from ostiary.http.app import build
 from ostiary.http.installation import Opened
+from ostiary.http.messages import cookie_of
 from ostiary.services import (
     credentials,
     installation,
@@ -231,6 +232,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+    """The same as the headers, with those that stand several times."""
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -261,6 +264,11 @@ class Front:
         self._runner.close()
         for permits in self._permits:
             permits.close()
+
+    @property
+    def cookie_name(self) -> str:
+        """Of a session's cookie."""
+        return cookie_of(self.house.store.installation.issuer).decode()
 
     def write_counts(self) -> None:
         self.rounds.do("write counts")
@@ -324,7 +332,8 @@ class Front:
                 parts.append(message.get("body", b""))
 
         await self.door(scope, receive, send)
-        return Answer(status, {n.decode(): v.decode("latin-1") for n, v in headers}, b"".join(parts))
+        fields = tuple((n.decode(), v.decode("latin-1")) for n, v in headers)
+        return Answer(status, dict(fields), b"".join(parts), fields)
 
     def verify(self, credential: str, key: str | None = None, **question: Any) -> dict[str, Any]:
         """The verdict of `/v1/verify`, asked with Alice's key."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import pytest
@@ -19,10 +19,12 @@ from ostiary.config import Settings
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
 from ostiary.http import installation
-from tests.browsers import Browser, Wire, signed_in
+from tests.browsers import Browser, Wire
+from tests.cast import House
 from tests.cli.edge import Stranger
 from tests.devices import decide, enter
 from tests.servers import Ostiary, free_port
+from tests.visitors import session_of
 
 JSON = "application/json"
 ASKED: dict[str, Any] = {
@@ -80,7 +82,7 @@ def alice(service: Ostiary) -> Iterator[Browser]:
     person = Caller(Actor("user", who["principal"]["id"], "alice"), who["organization"]["id"], frozenset())
     opened = installation.open_installation(Settings.model_validate({"data": service.data}))
     try:
-        yield Browser(Wire(service.url), signed_in(opened.store, person))
+        yield Browser(Wire(service.url), session_of(cast(House, opened), person))
     finally:
         opened.close()
 
@@ -134,7 +136,7 @@ def test_a_login_from_its_first_line_to_its_end(
     assert run(["logout"]) == 0
     assert logins.find(service.url) is None
     assert run(["whoami"]) == 2
-    assert service.call("GET", "/v1/capabilities", kept.access_token).status_code == 401
+    assert service.call("GET", "/v1/capabilities", key=kept.access_token).status_code == 401
 
 
 def test_what_is_asked_and_shown(

@@ -13,6 +13,7 @@ from ostiary.core.access_token import ALIAS
 from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
 from ostiary.core.secret import looks_like_secret
 from ostiary.http.api.route import ApiRoute
+from ostiary.http.app import PAGES
 from ostiary.http.hotpath import INTROSPECT
 from ostiary.http.oauth.metadata import DOCUMENTS
 from ostiary.services import credentials
@@ -55,7 +56,8 @@ def test_every_address_is_in_it(front: Front) -> None:
         (method, path)
         for path, methods in methods_of(front).items()
         for method in methods - {"HEAD"}
-        if not path.startswith(("/docs", "/openapi.json", "/metrics")) and path not in {"/", *SPELLINGS}
+        if not path.startswith(("/docs", "/openapi.json", "/metrics"))
+        and path not in {"/", *SPELLINGS, *(route.path for route in PAGES)}
     } | {("POST", INTROSPECT.decode())}
     told = {(method.upper(), path) for method, path, _ in OPERATIONS.values()}
     assert has == told

@@ -32,6 +32,7 @@ NOT_OPERATIONS = {
     "service_accounts.check_names": "pure: errors of names",
     "service_accounts.level_of": "pure: the access level that was meant",
     "service_accounts.settle_level": "pure: changes in which level and scopes agree",
+    "sessions.find_by_refresh_token": "a question about a token, whoever has it",
     "passwords.hash_password": "pure work without rows, outside of any transaction",
 }
 FUNCTIONS = {

@@ -34,7 +34,7 @@ def test_2_the_required_members_are_there(server: Front, address: str) -> None:
     """RFC 8414 §2 breaks: an issuer has a slash or a query, a required member is missing, or a URL is relative."""
     found = server.ask("GET", address).json()
     assert found["issuer"] == ADDRESSES[address]
-    assert found["response_types_supported"] == []
+    assert found["response_types_supported"] == ([] if found["issuer"] == ALIAS else ["code"])
     for member in ("token_endpoint", "jwks_uri", "introspection_endpoint", "revocation_endpoint"):
         assert found[member].startswith(f"{ISSUER}/")
     assert found["token_endpoint"].startswith(ALIAS if found["issuer"] == ALIAS else f"{ISSUER}/oauth/token")
@@ -51,21 +51,23 @@ def test_2_the_keys_are_where_it_says(server: Front, address: str) -> None:
 def test_2_what_does_not_work_is_not_named(server: Front) -> None:
     """RFC 8414 §2 breaks: a client is led to an endpoint or a grant that does not exist."""
     found = server.ask("GET", "/.well-known/oauth-authorization-server").json()
-    assert not found.keys() & {
+    assert "implicit" not in found["grant_types_supported"]
+    assert found["code_challenge_methods_supported"] == ["S256"]
+    assert server.ask("GET", found["authorization_endpoint"].removeprefix(ISSUER)).status == 400
+    alias = server.ask("GET", "/.well-known/openid-configuration/oauth2/ostiary").json()
+    assert not alias.keys() & {
         "authorization_endpoint",
         "device_authorization_endpoint",
         "registration_endpoint",
-        "code_challenge_methods_supported",
     }
-    assert "implicit" not in found["grant_types_supported"]
-    assert "authorization_code" not in found["grant_types_supported"]
+    assert alias["grant_types_supported"] == ["client_credentials"]
 
 
 def test_2_algorithms_are_listed_where_keys_authenticate(server: Front) -> None:
     """RFC 8414 §2 breaks: `private_key_jwt` without its algorithms, or with `none` among them."""
     found = server.ask("GET", "/.well-known/oauth-authorization-server").json()
     assert "private_key_jwt" in found["token_endpoint_auth_methods_supported"]
-    assert found["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "EdDSA", "Ed25519"]
+    assert found["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "EdDSA", "Ed25519", "ES256"]
     for endpoint in ("introspection", "revocation"):
         assert "private_key_jwt" not in found[f"{endpoint}_endpoint_auth_methods_supported"]
 

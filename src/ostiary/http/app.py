@@ -68,6 +68,8 @@ ROOMS = (
     usage,
 )
 ROUTERS = tuple(room.router for room in ROOMS)
+PAGES = (*frame.ROUTES, *authorize.ROUTES, *device.ROUTES)
+"""For people: no part of the API."""
 HANDLER_THREADS = 4
 """Threads share the interpreter with the hot path: more of them would only slow it down."""
 
@@ -121,7 +123,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(
-            tokens, Revocation(hot, store), DeviceAuthorization(hot, store, registered_keys)
+            tokens, Revocation(hot, store, registered_keys), DeviceAuthorization(hot, store, registered_keys)
         ).items()
     }
     for router in ROUTERS:
@@ -140,9 +142,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         ),
         *asked.values(),
         *manual.ROUTES,
-        *frame.ROUTES,
-        *device.ROUTES,
-        *authorize.ROUTES,
+        *PAGES,
     )
     door = Door(
         _First(asked, app),

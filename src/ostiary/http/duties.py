@@ -63,6 +63,7 @@ def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
         Duty("forget old marks", lambda: store.write_on((), journal.prune), PRUNE_EVERY),
         Duty("forget old codes", lambda: store.write_on((), codes.prune), PRUNE_EVERY),
         Duty("forget old sessions", lambda: store.write_on((), sessions.prune), PRUNE_EVERY),
+        Duty("forget old codes", lambda: store.write_on((), codes.prune), PRUNE_EVERY),
         Duty("forget revoked tokens", lambda: store.write_on((), tokens.prune), PRUNE_EVERY),
     )
 

@@ -26,6 +26,9 @@ from ostiary.storage import roles as role_rows
 from ostiary.storage.sessions import Family, Session
 from ostiary.storage.store import Tx
 
+MOST_SESSIONS = 100
+"""Of one consent at a time: a client that asks each time it runs ends its oldest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -125,6 +128,9 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     )
     keyring = tx.installation.keyring
     family = Family(tx.entropy(FAMILY_BYTES).hex(), tx.entropy(SEED_BYTES), keyring.newest)
+    for oldest in sessions.beyond(tx, MOST_SESSIONS - 1, grant_id=consent.id):
+        sessions.revoke(tx, oldest)
+        end_sessions(tx, [oldest])
     sessions.insert_with_family(tx, session, family)
     change(
         tx,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ostiary.core import refresh, secret
 from ostiary.core.event import Target
 from ostiary.core.instant import to_text
 from ostiary.core.model import Organization, Project, ServiceAccount
@@ -89,7 +90,7 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
         revoked_at=None,
         begun_at=tx.now,
     )
-    for oldest in rows.beyond(tx, credential.id, MOST_SESSIONS - 1):
+    for oldest in rows.beyond(tx, MOST_SESSIONS - 1, credential_id=credential.id):
         rows.revoke(tx, oldest)
         ended(tx, caller, oldest, "too many")
     rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
@@ -141,8 +142,22 @@ def ended(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
     change(tx, caller, "session.revoked", Target("session", session_id, session_id), because=because)
 
 
-def end_reused(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
-    """End the session of which a code or a refresh token was used twice: one of the two was not meant to have it."""
+def find_by_refresh_token(tx: Tx, text: bytes) -> Session | None:
+    """The session that a refresh token of ours belongs to, be it the good one or an old one."""
+    claimed = refresh.claimed(text)
+    found = None if claimed is None else rows.find_family(tx, claimed.family)
+    if claimed is None or found is None:
+        return None
+    session, family = found
+    pepper = tx.installation.keyring.peppers.get(family.pepper_id)
+    if pepper is None or not 1 <= claimed.number <= family.number:
+        return None
+    ours = refresh.token(pepper, family.seed, family.id, claimed.number).reveal()
+    return session if secret.matches(ours.encode(), text) else None
+
+
+def end(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
+    """End a session without asking who asks. Idempotent."""
     if rows.is_live(tx, session_id):
         rows.revoke(tx, session_id)
         ended(tx, caller, session_id, because)

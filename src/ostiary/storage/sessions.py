@@ -225,12 +225,14 @@ def list_page(
     return [Session(**row._mapping) for row in rows]
 
 
-def beyond(tx: Tx, credential_id: str, newest: int) -> list[str]:
-    """Ids of the credential's sessions that have not ended, but for the newest so many."""
+def beyond(tx: Tx, newest: int, credential_id: str | None = None, grant_id: str | None = None) -> list[str]:
+    """Ids of a credential's or a consent's sessions that have not ended, but for the newest so many."""
     statement = (
         sa.select(sessions.c.id)
         .where(
-            sessions.c.credential_id == credential_id,
+            sessions.c.credential_id == credential_id
+            if grant_id is None
+            else sessions.c.grant_id == grant_id,
             sessions.c.revoked_at.is_(None),
             sessions.c.expires_at > tx.now,
         )
@@ -326,8 +328,11 @@ def _revoke_where(tx: Tx, which: sa.ColumnElement[bool]) -> list[str]:
 
 
 def prune(tx: Tx) -> None:
-    """Remove those that expired a day ago, with what is known of their use."""
-    ended = sessions.c.expires_at < tx.now - DAY
+    """Remove those that expired a day ago, with what is known of their use, and those that never began."""
+    ended = sa.or_(
+        sessions.c.expires_at < tx.now - DAY,
+        sa.and_(sessions.c.begun_at.is_(None), sessions.c.created_at < tx.now - DAY),
+    )
     tx.execute(
         generation_uses.delete().where(generation_uses.c.access_id.in_(sa.select(sessions.c.id).where(ended)))
     )

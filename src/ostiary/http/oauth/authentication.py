@@ -40,9 +40,8 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
             )
             used, reason = None, ""
         case clients.WithAssertion(text, client_id):
-            claimed = client_id or _issuer(text)
-            if claimed is not None and is_of_people(claimed):
-                return _with_keys(claimed, text, asked)
+            if names_client_of_people(claim):
+                return _with_keys(client_id or _issuer(text) or "", text, asked)
             verdict, checked, reason = asked.judge.assertion(
                 "client", text.encode(), asked.question, asked.find, asked.audiences
             )
@@ -53,6 +52,12 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
     if client_id is not None and client_id not in asked.judge.names_of(standing):
         raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
     return Client(access_token.client_id_of_principal(standing), standing, used)
+
+
+def names_client_of_people(claim: clients.WithAssertion) -> bool:
+    """Whether an assertion claims to be from a client that people consent to."""
+    claimed = claim.client_id or _issuer(claim.assertion)
+    return claimed is not None and is_of_people(claimed)
 
 
 def is_of_people(client_id: str) -> bool:

@@ -13,7 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostiary.core.access_token import ALIAS
-from ostiary.core.oauth import DEVICE_CODE
+from ostiary.core.oauth import (
+    AUTHORIZATION_CODE,
+    CLIENT_CREDENTIALS,
+    DEVICE_CODE,
+    JWT_BEARER,
+    OFFLINE_ACCESS,
+    REFRESH_TOKEN,
+    TOKEN_EXCHANGE,
+)
 from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
 from ostiary.http.api.route import problem_response
@@ -29,14 +37,16 @@ DOCUMENTS: Final = ("/.well-known/oauth-authorization-server", "/.well-known/ope
 AUTHENTICATION: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 ASKING: Final = ("client_secret_basic", "client_secret_post", "Bearer")
 """Of introspection and revocation, which also take a key or token of the caller's own (RFC 8414 §2)."""
-ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519")
-"""What assertions may be signed with: the keys that key files have."""
+ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519", "ES256")
+"""What assertions may be signed with: the first three by key files, all by clients' own keys."""
 DEVICE_AUTHORIZATION: Final = "/oauth/device/authorize"
 GRANTS: Final = (
-    "client_credentials",
+    CLIENT_CREDENTIALS,
+    JWT_BEARER,
+    TOKEN_EXCHANGE,
+    AUTHORIZATION_CODE,
+    REFRESH_TOKEN,
     DEVICE_CODE,
-    "urn:ietf:params:oauth:grant-type:jwt-bearer",
-    "urn:ietf:params:oauth:grant-type:token-exchange",
 )
 
 
@@ -66,16 +76,28 @@ def document(issuer: str, path: str, scopes: Collection[str]) -> dict[str, Any]:
         "jwks_uri": f"{issuer}{keys}",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "revocation_endpoint": f"{issuer}/oauth/token/revoke",
-        # Required, and nothing answers at an authorization endpoint.
-        "response_types_supported": [],
+        # Required, also where there is no authorization endpoint.
+        "response_types_supported": [] if path else ["code"],
         "grant_types_supported": GRANTS[:1] if path else GRANTS,
-        "scopes_supported": [*sorted(scopes), "api"],
+        "scopes_supported": [*sorted(scopes), "api"] + ([] if path else [OFFLINE_ACCESS]),
         "token_endpoint_auth_methods_supported": AUTHENTICATION,
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": ASKING,
         "revocation_endpoint_auth_methods_supported": ASKING,
         "service_documentation": f"{issuer}/docs",
-    } | ({} if path else {"device_authorization_endpoint": f"{issuer}{DEVICE_AUTHORIZATION}"})
+    } | ({} if path else _for_people(issuer))
+
+
+def _for_people(issuer: str) -> dict[str, Any]:
+    """What people's clients need, at the service's own issuer only."""
+    return {
+        "authorization_endpoint": f"{issuer}/oauth/authorize",
+        "device_authorization_endpoint": f"{issuer}{DEVICE_AUTHORIZATION}",
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+    }
 
 
 def _metadata(issuer: str, path: str, facts: Facts) -> Handler:

@@ -21,7 +21,7 @@ from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.sessions import end_reused
+from ostiary.services.sessions import end
 from ostiary.storage import codes, sessions
 from ostiary.storage.codes import AuthorizationCode
 from ostiary.storage.sessions import Session
@@ -206,7 +206,7 @@ def _end(asked: Asked, verdict: Verdict, session_id: str, because: str) -> None:
     standing = verdict.standing
     if standing is not None:
         caller = replace(SYSTEM_CALLER, organization_id=standing.organization.id)
-        asked.database.write(end_reused, caller, session_id, because)
+        asked.database.write(end, caller, session_id, because)
 
 
 def _pepper(asked: Asked, pepper_id: str) -> bytes:

@@ -4,26 +4,33 @@ In form encoding the client that it was issued to authenticates. In the JSON for
 end what is no token, or somebody else's, is answered like success and ends nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from ostiary.core import secret
+from ostiary.core import model, secret
+from ostiary.core.client_keys import ClientKey
+from ostiary.core.event import Actor
+from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.core.verdict import Verdict
+from ostiary.core.verdict import MALFORMED, Verdict
 from ostiary.http import calling, messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.asking import Refused
-from ostiary.http.oauth.errors import OAuthError, invalid_request
+from ostiary.http.oauth.asking import Asked, Client, Refused
+from ostiary.http.oauth.authentication import authenticated, names_client_of_people
+from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.introspection import authenticate
 from ostiary.http.oauth.token import THREADS, Request
 from ostiary.http.question import Question
-from ostiary.services import tokens
+from ostiary.services import sessions, tokens
+from ostiary.storage import journal
 from ostiary.storage.store import Store
 
 _DONE: Final = messages.wire(200, [NO_STORE, (b"pragma", b"no-cache")])
@@ -35,6 +42,7 @@ class Revocation:
 
     hot: HotPath
     store: Store
+    keys_of: Callable[[model.Client], tuple[ClientKey, ...]]
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
@@ -68,10 +76,15 @@ class Revocation:
         text = form.get("token")
         if text is None:
             raise invalid_request("token is missing.")
+        claim = clients.claimed(request.headers, form)
+        people = self._client_of_people(claim, request, form)
         client: Verdict | None = None
-        proven = not isinstance(clients.claimed(request.headers, form), clients.Public)
-        if proven or not messages.is_json(request.headers):
+        proven = not isinstance(claim, clients.Public)
+        if people is None and (proven or not messages.is_json(request.headers)):
             client = authenticate(judge, request.headers, form, request.origin, find)
+        if text.startswith(secret.REFRESH):
+            self._end_family(request, text, people, client)
+            return
         if secret.looks_like_secret(text) and not text.startswith(secret.SESSION):
             raise OAuthError(
                 "unsupported_token_type", "A key or secret is revoked as a credential, at /v1/credentials."
@@ -86,10 +99,43 @@ class Revocation:
             return
         if client is not None and not _issued_to(client, verdict):
             return
-        # Who asked is who authenticated; in the JSON form that is whoever has the token.
+        if people is not None and token.client_id != people.id:
+            return
+        # Who asked is who authenticated; in the JSON form, and for a client of people, it is whoever has the token.
         asking = verdict if client is None else client
         caller = calling.caller_of(asking, request.origin, request.user_agent, request.request_id)
         self.store.write(tokens.revoke, caller, token)
+
+    def _client_of_people(self, claim: clients.Claim, request: Request, form: Form) -> Client | None:
+        """The client that people consented to, if the request names one. Its assertion is used up."""
+        if isinstance(claim, clients.WithSecret):
+            return None
+        judge = self.hot.judge
+        addressed = frozenset({judge.issuer, f"{judge.issuer}/oauth/token"})
+        asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
+        if isinstance(claim, clients.WithAssertion) and not names_client_of_people(claim):
+            return None
+        client = authenticated(claim, asked)
+        used = None if client is None else client.used
+        if used is not None and not self.store.write_on((), journal.use_up, [used]):
+            raise Refused(invalid_client("used before"), MALFORMED)
+        return client
+
+    def _end_family(self, request: Request, text: str, people: Client | None, client: Verdict | None) -> None:
+        """RFC 7009 §2.1: with a refresh token the session ends that it stands for, and all that came of it."""
+        found = self.store.read(sessions.find_by_refresh_token, text.encode())
+        if found is None or client is not None or (people is not None and found.client_id != people.id):
+            return
+        actor = Actor(found.owner_kind, found.owner_id, found.client_id or found.kind, found.id)
+        caller = Caller(
+            actor,
+            found.organization_id,
+            frozenset(),
+            address=request.origin.address,
+            user_agent=request.user_agent,
+            request_id=request.request_id,
+        )
+        self.store.write(sessions.end, caller, found.id, "its refresh token was revoked")
 
 
 def _issued_to(client: Verdict, verdict: Verdict) -> bool:

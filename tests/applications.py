@@ -1,0 +1,104 @@
+"""Applications that ask people for access: their rows, their requests, and what they do with an answer."""
+
+import base64
+import hashlib
+from typing import Any
+from urllib.parse import urlencode
+
+from ostiary.core.model import Client
+from ostiary.storage import clients
+from ostiary.storage.store import Tx
+from tests.cast import Answer, Front, House
+from tests.visitors import Browser, Page
+
+REDIRECT = "https://app.example/callback"
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
+
+
+def application(house: House, **facts: Any) -> Client:
+    """A client of Acme's that may ask for codes and refresh tokens."""
+    given: dict[str, Any] = {
+        "id": f"app_{house.store.entropy(13).hex()}",
+        "source": "organization",
+        "organization_id": house.acme.id,
+        "project_id": None,
+        "access": "user",
+        "name": "Reports",
+        "redirect_uris": (REDIRECT,),
+        "grant_types": ("authorization_code", "refresh_token"),
+        "scopes": (),
+        "auth_method": "none",
+        "jwks": None,
+        "jwks_uri": None,
+        "client_uri": None,
+        "created_at": house.clock(),
+        "disabled_at": None,
+    }
+    client = Client(**given | facts)
+
+    def insert(tx: Tx, _caller: Any) -> None:
+        clients.insert(tx, client)
+
+    house.store.write(insert, house.alice)
+    return client
+
+
+def request(client: Client, **members: str | None) -> str:
+    """The address that a client sends a person to; None leaves a parameter out."""
+    usual: dict[str, str | None] = {
+        "response_type": "code",
+        "client_id": client.id,
+        "redirect_uri": client.redirect_uris[0],
+        "scope": "read:plugins offline_access",
+        "state": "xyz",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    found = {name: value for name, value in (usual | members).items() if value is not None}
+    return f"/oauth/authorize?{urlencode(found)}"
+
+
+def allow(browser: Browser, target: str, **choices: Any) -> Page:
+    """The person allows what is asked."""
+    return browser.submit(browser.get(target), "/oauth/authorize", decision="allow", **choices)
+
+
+def code_of(browser: Browser, client: Client, **members: str | None) -> str:
+    """A code that the person gave the client."""
+    page = allow(browser, request(client, **members))
+    assert page.status == 303, page.text
+    return page.answer["code"]
+
+
+def trade(front: Front, **members: str | None) -> Answer:
+    """Ask the token endpoint."""
+    found = {name: value for name, value in members.items() if value is not None}
+    return front.ask(
+        "POST",
+        "/oauth/token",
+        raw=urlencode(found).encode(),
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+
+
+def redeem(front: Front, client: Client, code: str, **members: str | None) -> Answer:
+    """Trade a code for tokens."""
+    usual: dict[str, str | None] = {
+        "grant_type": "authorization_code",
+        "client_id": client.id,
+        "code": code,
+        "redirect_uri": client.redirect_uris[0] if client.redirect_uris else None,
+        "code_verifier": VERIFIER,
+    }
+    return trade(front, **usual | members)
+
+
+def refresh(front: Front, client: Client, token: str, **members: str | None) -> Answer:
+    """Trade a refresh token."""
+    usual: dict[str, str | None] = {
+        "grant_type": "refresh_token",
+        "client_id": client.id,
+        "refresh_token": token,
+    }
+    return trade(front, **usual | members)
