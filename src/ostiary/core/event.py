@@ -174,6 +174,9 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "service_account",
         "session",
     ),
+    "consent.denied": _kind(
+        "access", "Somebody was asked to let a client act for them, and did not.", "client_id", "scopes"
+    ),
     "consent.withdrawn": _kind(
         "access",
         "A consent was ended, with everything that came of it.",

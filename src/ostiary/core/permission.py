@@ -71,6 +71,8 @@ class Caller:
     exchanged_from: str | None = None
     granted: Scopes | None = None
     """What the token was granted; None: all that its credential may do."""
+    application: str | None = None
+    """The client that somebody lets act for them, if one acts; this program's own is none."""
     address: Address | None = None
     user_agent: str = ""
     request_id: str = ""
@@ -87,6 +89,16 @@ def require(caller: Caller, scope: str) -> None:
             f"This needs the scope {scope}, which the presented credential does not have.",
             members={"scope": scope},
             reason=f"lacks {scope}",
+        )
+
+
+def require_no_application(caller: Caller) -> None:
+    """What would outlive a consent is not made by it: its withdrawal shall end all that came of it."""
+    if caller.application is not None:
+        raise Problem(
+            "insufficient-permissions",
+            "An application that acts for somebody makes no credentials: they would outlive the consent.",
+            reason="an application acts",
         )
 
 

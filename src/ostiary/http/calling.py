@@ -1,6 +1,7 @@
 """Who calls, as services know it: made from a verdict on what was presented."""
 
 from ostiary.core.event import Actor
+from ostiary.core.oauth import BUILT_IN
 from ostiary.core.permission import EVERYTHING, Caller
 from ostiary.core.verdict import Verdict
 from ostiary.http.messages import Origin
@@ -32,6 +33,7 @@ def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str
         token_id=None if token is None else token.id,
         exchanged_from=None if token is None else token.exchanged_from,
         granted=granted,
+        application=None if standing.client_id in BUILT_IN else standing.client_id,
         address=origin.address,
         user_agent=user_agent,
         request_id=request_id,

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+from ostiary.core.event import Target
+from ostiary.core.model import Client
 from ostiary.core.oauth import CODE_LIFETIME
 from ostiary.core.permission import Caller
 from ostiary.core.secret import CODE, Secret
 from ostiary.services import consents, minting
+from ostiary.services.audit import change
 from ostiary.storage import codes
 from ostiary.storage.codes import AuthorizationCode
 from ostiary.storage.store import Tx
@@ -41,3 +44,9 @@ def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Se
     )
     codes.insert(tx, code)
     return new.secret
+
+
+def deny(tx: Tx, caller: Caller, client: Client, scopes: tuple[str, ...]) -> None:
+    """Note that somebody did not consent. Nothing else comes of it."""
+    target = Target("client", client.id, client.name)
+    change(tx, caller, "consent.denied", target, client_id=client.id, scopes=list(scopes))

@@ -12,7 +12,7 @@ from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey
-from ostiary.core.permission import Caller, require, require_operator
+from ostiary.core.permission import Caller, require, require_no_application, require_operator
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import OTHER_PREFIXES
 from ostiary.services import minting, organizations, service_accounts
@@ -93,6 +93,7 @@ def import_keys(
     admins may exceed limits of number.
     """
     require(caller, "write:credentials")
+    require_no_application(caller)
     if exceed_limits and not caller.operator_admin:
         raise Problem(
             "insufficient-permissions",

@@ -19,7 +19,16 @@ from ostiary.core.model import (
     RoleBinding,
     ServiceAccount,
 )
-from ostiary.core.permission import API_SCOPES, MAX_LIFETIME, Caller, Catalogue, Policy, narrow, require
+from ostiary.core.permission import (
+    API_SCOPES,
+    MAX_LIFETIME,
+    Caller,
+    Catalogue,
+    Policy,
+    narrow,
+    require,
+    require_no_application,
+)
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import CLIENT_SECRET, Secret
 from ostiary.services import organizations, roles, service_accounts
@@ -77,6 +86,7 @@ class NewSecret:
 
 def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
     """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
+    require_no_application(caller)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors = _check_kind(owner, spec)
     level = service_accounts.level_of(spec.access_level, spec.scopes, errors)

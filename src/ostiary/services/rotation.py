@@ -11,7 +11,7 @@ from ostiary.core import key_file
 from ostiary.core.instant import DAY, HOUR, Instant, text_or_none
 from ostiary.core.key_file import KeyAlgorithm, KeyPair
 from ostiary.core.model import Credential, Generation, Overlap
-from ostiary.core.permission import Caller
+from ostiary.core.permission import Caller, require_no_application
 from ostiary.core.problem import Problem, invalid
 from ostiary.services import credentials, minting, organizations
 from ostiary.services.audit import change
@@ -69,6 +69,7 @@ def rotate(
     file gets `key_pair`, made beforehand.
     """
     before = credentials.find(tx, caller, credential_id, "write:credentials")
+    require_no_application(caller)
     credentials.not_final(tx, before, "rotated")
     if before.overlap is not None:
         raise Problem(

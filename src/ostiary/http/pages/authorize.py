@@ -170,6 +170,7 @@ def _decided(visit: Visit, query: str, asked: Request) -> Response:
     visitor = _person(visit, query, asked)
     decision = visit.fields.get("decision")
     if decision == "deny":
+        visit.wiring.store.write(authorizations.deny, visitor.caller, asked.client, asked.scopes)
         denied = {"error": "access_denied", "error_description": "The person did not allow it."}
         return _back(visit, asked.target, denied)
     if decision != "allow":
