@@ -15,6 +15,7 @@ from ostiary.cli import logins
 from ostiary.cli.logins import Login
 from ostiary.cli.main import run
 from ostiary.cli.profile import ProfileError
+from ostiary.client.api import Client, RefusedError
 from ostiary.config import Settings
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
@@ -136,7 +137,9 @@ def test_a_login_from_its_first_line_to_its_end(
     assert run(["logout"]) == 0
     assert logins.find(service.url) is None
     assert run(["whoami"]) == 2
-    assert service.call("GET", "/v1/capabilities", key=kept.access_token).status_code == 401
+    with pytest.raises(RefusedError) as refused:
+        Client(service.url, kept.access_token).request("GET", "/v1/capabilities")
+    assert refused.value.status == 401
 
 
 def test_what_is_asked_and_shown(

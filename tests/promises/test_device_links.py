@@ -45,7 +45,9 @@ def test_a_second_person_with_a_first_ones_link_gets_nothing(front: Front) -> No
         assert (row.claimed_by, row.session_id, row.denied_at) == (front.house.alice.actor.id, None, None)
         assert b"connected" in decide(alice, code, "allow", front.house.acme.id).body
         token = token_of(fetch(front, asked["device_code"]))
-        assert front.ask("GET", "/v1/capabilities", key=token).json()["principal"]["id"] == row.claimed_by
+        bearer = {"authorization": f"Bearer {token}"}
+        who = front.ask("GET", "/v1/capabilities", headers=bearer).json()
+        assert who["principal"]["id"] == row.claimed_by
         assert said(fetch(front, asked["device_code"])) == "400 invalid_grant"
     print(f"{LINKS} links, {tried} attempts by others, {opened} of them did something")
     assert opened == 0

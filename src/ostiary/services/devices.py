@@ -15,11 +15,11 @@ from ostiary.core.oauth import DEVICE_CODE_LIFETIME, POLLING_INTERVAL
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import DEVICE_CODE, Secret
-from ostiary.services import audit, consents, minting
+from ostiary.services import audit, consents, minting, sessions
 from ostiary.services.audit import change
 from ostiary.services.callers import SYSTEM_CALLER, refreshed
-from ostiary.services.sessions import ended
-from ostiary.storage import codes, sessions
+from ostiary.storage import codes
+from ostiary.storage import sessions as rows
 from ostiary.storage.codes import DeviceCode
 from ostiary.storage.store import Tx
 
@@ -213,10 +213,8 @@ def _proven(tx: Tx, presented: bytes) -> DeviceCode | None:
 
 
 def _end(tx: Tx, session_id: str) -> None:
-    """End the session that came of a code, if it has not ended. Who shows the code again is not known."""
-    organization_id = sessions.home_of(tx, session_id)
-    if organization_id is None or not sessions.is_live(tx, session_id):
-        tx.confirm()
-        return
-    sessions.revoke(tx, session_id)
-    ended(tx, replace(SYSTEM_CALLER, organization_id=organization_id), session_id, "its code was used again")
+    """End the session that came of a code. Who shows the code again is not known."""
+    organization_id = rows.home_of(tx, session_id)
+    if organization_id is not None:
+        caller = replace(SYSTEM_CALLER, organization_id=organization_id)
+        sessions.end(tx, caller, session_id, "its code was used again")

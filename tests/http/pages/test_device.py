@@ -159,7 +159,11 @@ def test_to_allow_begins_a_session_of_the_device(front: Front, alice: Browser, a
     session_id = device(front, asked).session_id
     session: Session | None = front.house.store.read(sessions.find, front.house.acme.id, str(session_id))
     assert session is not None
-    assert (session.kind, session.client_id, session.scopes) == ("device", "ostiary-cli", ("api",))
+    assert (session.kind, session.client_id, session.scopes) == (
+        "device",
+        "ostiary-cli",
+        ("api", "offline_access"),
+    )
     assert (session.address, session.user_agent) == ("203.0.113.7", "ostiary-cli/1")
     assert session.begun_at is None
     [event] = events(front, "consent.granted")

@@ -12,7 +12,13 @@ from ostiary.core.address import neighbourhood
 from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
-from ostiary.core.oauth import DEVICE_CODE, DEVICE_CODE_LIFETIME, OFFLINE_ACCESS, POLLING_INTERVAL
+from ostiary.core.oauth import (
+    DEVICE_CODE,
+    DEVICE_CODE_LIFETIME,
+    OFFLINE_ACCESS,
+    POLLING_INTERVAL,
+    REFRESH_TOKEN,
+)
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED
 from ostiary.http import messages
@@ -115,7 +121,12 @@ class DeviceAuthorization:
         if text is None:
             if form.sent("scope"):
                 raise OAuthError("invalid_scope", "The scope is empty.", "empty")
-            return client.scopes or ("api",)
+            usual = client.scopes or ("api",)
+            return (
+                tuple(dict.fromkeys((*usual, OFFLINE_ACCESS)))
+                if REFRESH_TOKEN in client.grant_types
+                else usual
+            )
         catalogue = self.hot.facts.catalogue()
         asked = tuple(dict.fromkeys(text.split(" ")))
         for scope in asked:
