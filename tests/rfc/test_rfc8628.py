@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ostiary.core import secret
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.services import consents
 from ostiary.storage import codes
@@ -201,7 +202,14 @@ def test_3_4_the_public_half_of_a_code_opens_nothing(front: Front, alice: Browse
     asked, other = begin(front), begin(front)
     allow(front, alice, asked)
     code, head = asked["device_code"], len("device_") + 32
-    for text in (code[:head] + other["device_code"][head:], code[:-1], code.replace("device_", "code_"), "x"):
+    forged = secret.assemble("device_", code[7:head], bytes(48)).secret.reveal()  # its checksum is right
+    for text in (
+        forged,
+        code[:head] + other["device_code"][head:],
+        code[:-1],
+        code.replace("device_", "code_"),
+        "x",
+    ):
         assert said(fetch(front, text)) == "400 invalid_grant"
     assert fetch(front, code).status == 200
 
