@@ -27,6 +27,7 @@ def stranger() -> Iterator[Stranger]:
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of the developer's own shell or profile reaches a test."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in list(os.environ):
         if name.startswith("OSTIARY_") or name.upper() in {"HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "NO_COLOR"}:

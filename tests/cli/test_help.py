@@ -21,6 +21,8 @@ COMMANDS = {
     "keys revoke": "--config --data --json --yes",
     "config": "--config --data --json",
     "doctor": "--config --data --json",
+    "login": "--no-browser --scope --url",
+    "logout": "--json --url",
     "whoami": "--json",
     "organization list": "--json",
     "organization create": "--json --name --slug",
@@ -136,7 +138,7 @@ def test_the_commands_and_options_are_those_of_the_contract() -> None:
     for path, command in FOUND.items():
         names = {each.opts[0] for each in _options(command)}
         if MODULES[path.split()[0]][0] not in SECTIONS:
-            kept = {"--context"} if MODULES[path.split()[0]][0] == "tokens" else SERVICE
+            kept = {"--context"} if MODULES[path.split()[0]][0] in {"tokens", "login"} else SERVICE
             assert names >= kept
             names -= kept
         found[path] = " ".join(sorted(names))
@@ -165,7 +167,12 @@ def test_a_group_alone_prints_its_help(group: str, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     "arguments, hint",
-    [("servce", "'serve'"), ("credential revok x", "'revoke'"), ("whoami --jsn", "'--json'"), ("login", "")],
+    [
+        ("servce", "'serve'"),
+        ("credential revok x", "'revoke'"),
+        ("whoami --jsn", "'--json'"),
+        ("frobnicate", ""),
+    ],
     ids=["command", "subcommand", "option", "nothing near"],
 )
 def test_a_mistyped_word_is_refused_with_the_nearest_one(

@@ -14,6 +14,7 @@ OPENED = {
     ("storage/signing_keys.py", "insert", "reveal"): (1, "it is sealed, and stored so"),
     ("http/api/credential_forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
     ("core/key_file.py", "document", "reveal"): (1, "the same, of a key file"),
+    ("http/oauth/device.py", "_begin", "reveal"): (1, "the one answer that carries it"),
     ("http/api/sessions.py", "_begin", "reveal"): (1, "the one answer that carries it, in body and cookie"),
     ("http/oauth/person_grants.py", "first_tokens", "reveal"): (1, "the answer that carries a refresh token"),
     ("http/oauth/person_grants.py", "refresh_token", "reveal"): (1, "its successor, or to compare with it"),

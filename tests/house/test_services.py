@@ -16,6 +16,8 @@ NOT_OPERATIONS = {
     "credentials.owner_of": "a question that operations share, about a credential and not a caller",
     "credentials.spec_of": "pure: what a credential would be asked for with",
     "credentials.target_of": "pure: a credential as an event names it",
+    "devices.begin": "asked by a device, for which nobody stands yet",
+    "devices.poll": "asked by a device, which its code proves",
     "minting.as_owner": "pure: an account as an owner",
     "minting.check_lifetime": "pure: what a policy says of an expiry",
     "minting.check_rate": "pure: what a policy says of a limit of uses",

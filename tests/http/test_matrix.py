@@ -130,6 +130,9 @@ POST   /v1/credentials/{credential}/rotation           401    404      403    40
 POST   /oauth/token                                    400    400      400    400       400      400    400
 POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
 POST   /oauth/revoke                                   400    400      400    400       400      400    400
+POST   /oauth/device/authorize                         400    400      400    400       400      400    400
+GET    /oauth/device/verify                            303    303      303    303       303      303    303
+POST   /oauth/device/verify                            400    400      400    400       400      400    400
 POST   /oauth/token/revoke                             400    400      400    400       400      400    400
 POST   /v1/sessions                                    401    401      401    401       401      401    401
 GET    /v1/sessions                                    401    200      200    200       200      200    200

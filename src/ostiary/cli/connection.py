@@ -2,7 +2,8 @@
 
 For each of the three the first of these that has it: the command line (`--organization`, the context that
 `--context` names), the environment, the context of OSTIARY_CONTEXT or of the profile's `defaultContext`, a default.
-A credential of the profile is sent to the URL of its own context and nowhere else.
+Where none of them has a credential, the login at that service is used. A credential of the profile, and a login, is
+sent to its own URL and nowhere else.
 """
 
 import os
@@ -10,10 +11,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from ostiary.cli import environment
+from ostiary.cli import environment, logins
 from ostiary.cli.invocation import Invocation
+from ostiary.cli.logins import plain
 from ostiary.cli.profile import Context, load, profile_path
-from ostiary.cli.proving import ClientSecret, Key, Proof, bearer
+from ostiary.cli.proving import ClientSecret, Key, Proof, StoredLogin, bearer
 from ostiary.cli.terminal import MisusedError
 from ostiary.client.api import TIMEOUT_SECONDS, Client
 
@@ -60,6 +62,10 @@ def connect(called: Invocation) -> Connection:
             f"The credential in use is that of the context {context.name}. Give it another:\n"
             f"ostiary context add {context.name} --replace --url {context.url}"
         )
+    elif logins.find(_address(url, context)[0]) is not None:
+        where = _address(url, context)[0]
+        proof, source = StoredLogin(), f"the login at {where} ({logins.path()})"
+        unknown = f"The credential in use is the login at {where}. Run `ostiary login --url {where}` again."
     elif passed_over is not None:
         raise MisusedError(
             f"No credential for OSTIARY_URL: that of the context {passed_over.name} goes to {passed_over.url} only.\n"
@@ -69,6 +75,7 @@ def connect(called: Invocation) -> Connection:
         raise MisusedError(
             "No credential: set OSTIARY_API_KEY, OSTIARY_TOKEN, OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with "
             "OSTIARY_CLIENT_SECRET.\n"
+            "Or sign in yourself: `ostiary login`.\n"
             "Or keep one for good: `ostiary context add NAME --url URL`."
         )
     called.connection = Connection(
@@ -125,7 +132,7 @@ def _context(called: Invocation, url: str | None, credential: bool) -> tuple[Con
         return None, None
     if context.url is None:
         raise MisusedError(f"{profile_path()}: contexts.{context.name}.url is missing.")
-    if url is None or called.context is not None or _same(url, context.url):
+    if url is None or called.context is not None or plain(url) == plain(context.url):
         return context, None
     if name is not None:
         raise MisusedError(
@@ -145,14 +152,3 @@ def _organization(called: Invocation, context: Context | None) -> tuple[str | No
         if value is not None:
             return checked_organization(value, source), source
     return None, ""
-
-
-def _same(left: str, right: str) -> bool:
-    """Whether two URLs are one service; in doubt not."""
-
-    def plain(url: str) -> str:
-        scheme, mark, rest = url.partition("://")
-        host, slash, path = rest.partition("/")
-        return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}".rstrip("/")
-
-    return plain(left) == plain(right)

@@ -29,6 +29,8 @@ COMMANDS: Final = {
     "keys": ("signing_keys", "See, rotate and revoke the keys that sign tokens."),
     "config": ("local", "Print the settings in effect, secrets hidden."),
     "doctor": ("local", "Check that the installation is sound."),
+    "login": ("login", "Sign in by a browser, here or elsewhere."),
+    "logout": ("login", "End the login, and forget it here."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
     "organization": ("organizations", "See your organization; the operator: manage all of them."),
     "policy": ("policies", "See and set an organization's limits."),
@@ -44,7 +46,7 @@ COMMANDS: Final = {
     "oauth-token": ("tokens", "Trade a credential for an access token."),
     "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
-    "session": ("sessions", "List and revoke what a login with a key file began."),
+    "session": ("sessions", "List and revoke what a sign-in or a login began."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "usage": ("usage", "How often credentials were accepted and refused."),
@@ -126,8 +128,8 @@ def ostiary(context: click.Context) -> None:
 
     Commands that ask a service take its address from OSTIARY_URL and one credential from OSTIARY_API_KEY,
     OSTIARY_TOKEN (or the file that each of them with _FILE names), OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with
-    OSTIARY_CLIENT_SECRET; else both from a context (`ostiary context add`). No credential is an argument, but the
-    token that `token revoke` ends.
+    OSTIARY_CLIENT_SECRET; else both from a context (`ostiary context add`), or the login of `ostiary login`. No
+    credential is an argument, but the token that `token revoke` ends.
     """
     called = context.ensure_object(Invocation)
     called.command = context.invoked_subcommand or ""
@@ -140,6 +142,8 @@ def ostiary(context: click.Context) -> None:
         raise click.UsageError(
             f"{called.command} takes no --organization: a token belongs to its credential's own organization."
         )
+    if called.organization is not None and COMMANDS[called.command][0] == "login":
+        raise click.UsageError(f"{called.command} takes no --organization: it is chosen in the browser.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -270,15 +270,15 @@ def _rewrite(change: Callable[[dict[str, Any]], None], edit: Callable[[str], str
         found = None
     if found is None or _filled(found) != _filled(wanted):
         raise ProfileError(f"{path} has a form that this command does not change; edit it by hand.")
-    _write(path, after)
+    write_private(path, after)
 
 
 def _filled(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if (name, value) != ("contexts", {})}
 
 
-def _write(path: Path, text: str) -> None:
-    """All or nothing, and for its owner's eyes only."""
+def write_private(path: Path, text: str) -> None:
+    """Replace a file, all or nothing, and for its owner's eyes only. A link is replaced, not followed. ProfileError."""
     part: str | None = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

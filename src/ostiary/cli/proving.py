@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ostiary.cli import profile
+from ostiary.cli import logins, profile
 from ostiary.cli.terminal import MisusedError
 from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, is_safe, same_address
 from ostiary.core.secret import Secret
@@ -45,13 +45,20 @@ class KeyFile:
     private_key: Secret
 
 
-Proof = Key | ClientSecret | KeyFile
+@dataclass(frozen=True, slots=True)
+class StoredLogin:
+    """What `ostiary login` got."""
+
+
+Proof = Key | ClientSecret | KeyFile | StoredLogin
 
 
 def bearer(url: str, proof: Proof, timeout: float = TIMEOUT_SECONDS) -> str:
     """What requests carry: the key itself, or a new token that may do all that its origin may."""
     if isinstance(proof, Key):
         return proof.text
+    if isinstance(proof, StoredLogin):
+        return logins.token(url, timeout)
     return str(trade(url, proof, None, (), timeout)["access_token"])
 
 
@@ -71,7 +78,8 @@ def trade(
         fields.append(("scope", scope))
     basic = None
     match proof:
-        case Key(text):
+        case Key() | StoredLogin():
+            text = bearer(url, proof, timeout)
             grant = "urn:ietf:params:oauth:grant-type:token-exchange"
             fields += [("subject_token", text), ("subject_token_type", _ACCESS_TOKEN)]
         case ClientSecret(client_id, secret):

@@ -195,6 +195,8 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "because",
         "service_account",
     ),
+    "device.denied": _kind("access", "Somebody let a device have no access.", "address"),
+    "device.refused": _kind("auth", "Somebody entered the code of a device, and it was not valid for them."),
     "signing_key.created": _kind(
         "access", "A key that signs tokens was made.", "purpose", "algorithm", "signs_from"
     ),

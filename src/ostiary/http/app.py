@@ -43,10 +43,11 @@ from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
 from ostiary.http.oauth.authentication import registered_keys
+from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import authorize, frame, links, own_account, signing_in
+from ostiary.http.pages import authorize, device, frame, links, own_account, signing_in
 from ostiary.http.pages.visiting import PageRoute, page
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
@@ -71,6 +72,7 @@ ROUTERS = tuple(room.router for room in ROOMS)
 PAGES = (
     *frame.ROUTES,
     *authorize.ROUTES,
+    *device.ROUTES,
     *(
         PageRoute(path, page(work), methods=list(methods))
         for path, work, methods in (*signing_in.PAGES, *own_account.PAGES, *links.PAGES)
@@ -129,7 +131,9 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     tokens = TokenEndpoint(hot, journal, store, registered_keys)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
-        for path, endpoint in endpoints(tokens, Revocation(hot, store, registered_keys)).items()
+        for path, endpoint in endpoints(
+            tokens, Revocation(hot, store, registered_keys), DeviceAuthorization(hot, store, registered_keys)
+        ).items()
     }
     for router in ROUTERS:
         app.router.routes += router.routes

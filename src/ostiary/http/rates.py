@@ -111,6 +111,14 @@ class Rates:
         for name, permit in taken:
             self._failures.give_back(name, permit, self._clock())
 
+    def attempt(self, name: str, limit: int) -> Permit:
+        """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
+        return self._failures.take(name, limit, self._clock())
+
+    def spare(self, name: str, permit: Permit) -> None:
+        """Let an attempt that was no failure cost nothing."""
+        self._failures.give_back(name, permit, self._clock())
+
 
 def limited(permit: Permit | None) -> Problem:
     """The refusal of what is over a limit: the credential's, or without a permit the address's."""

@@ -190,6 +190,14 @@ def find(tx: Tx, organization_id: str, session_id: str) -> Session | None:
     return None if row is None else Session(**row._mapping)
 
 
+def home_of(tx: Tx, session_id: str) -> str | None:
+    """The organization that a session belongs to; None for an id nobody has."""
+    home: str | None = tx.execute(
+        sa.select(sessions.c.organization_id).where(sessions.c.id == session_id)
+    ).scalar_one_or_none()
+    return home
+
+
 def is_live(tx: Tx, session_id: str) -> bool:
     """Whether the session was not revoked. Whether it expired is told by its token."""
     statement = sa.select(sessions.c.id).where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))

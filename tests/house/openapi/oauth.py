@@ -4,14 +4,14 @@ import base64
 from typing import Any, Final
 
 from ostiary.core.access_token import ALIAS
-from ostiary.core.oauth import CLIENT_CREDENTIALS
+from ostiary.core.oauth import CLI, CLIENT_CREDENTIALS
 from ostiary.http import messages
 from ostiary.http.oauth import errors
 from ostiary.http.oauth.clients import JWT_BEARER as CLIENT_ASSERTION
 from ostiary.http.oauth.endpoints import REVOCATION
 from ostiary.http.oauth.errors import CODES, OAuthError
 from ostiary.http.oauth.grants import ACCESS_TOKEN, GRANTS
-from ostiary.http.oauth.metadata import DOCUMENTS
+from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION, DOCUMENTS
 from ostiary.http.oauth.token import ALIAS_PATH, PATH
 from tests.house.openapi import words
 from tests.house.openapi.examples import Studio
@@ -47,6 +47,7 @@ BODIES: Final[dict[str, Json]] = {
         "scope": "m2m",
     },
     INTROSPECTION: {"token": "$token"},
+    DEVICE_AUTHORIZATION: {"client_id": CLI, "scope": "api offline_access"},
     **{path: {"token": "$token"} for path in REVOCATION},
 }
 
@@ -97,6 +98,7 @@ SCHEMAS: Final[dict[str, Json]] = {
         resource=_RESOURCE,
         **_CLIENT,
         **_ASSERTION,
+        device_code=_text("`device_code`: what the device was given (RFC 8628)."),
         assertion=_text("`jwt-bearer`: a JWT that a key file signed (RFC 7523); good once."),
         subject_token=_text("`token-exchange`: the API key or access token that is traded (RFC 8693)."),
         subject_token_type=_text("`token-exchange`: required.", const=ACCESS_TOKEN),
@@ -151,6 +153,32 @@ SCHEMAS: Final[dict[str, Json]] = {
         token_type_hint=_text("Passed over: the form of a token says what it is."),
         **_CLIENT,
     ),
+    "DeviceRequest": _object(
+        ("client_id",),
+        client_id=_text("The client: `ostiary-cli`, `app_…`, or the address of its metadata document."),
+        scope=_text(
+            "Scopes, separated by spaces. Without it what the client is registered for, or `api`. `offline_access` asks "
+            "for a refresh token."
+        ),
+        resource=_RESOURCE,
+        **_ASSERTION,
+    ),
+    "DeviceAnswer": _object(
+        (
+            "device_code",
+            "user_code",
+            "verification_uri",
+            "verification_uri_complete",
+            "expires_in",
+            "interval",
+        ),
+        device_code=_text("What the device asks the token endpoint with. It stays with the device."),
+        user_code=_text("What the person enters, as it is shown: `WDJB-MJHT`."),
+        verification_uri=_text("Where the person enters it."),
+        verification_uri_complete=_text("The same with the code filled in. The page asks all the same."),
+        expires_in={"type": "integer", "description": "Seconds for which both codes are good."},
+        interval={"type": "integer", "description": "Seconds to wait between two questions."},
+    ),
     "PublishedKeys": _object(
         ("keys",),
         keys={
@@ -177,6 +205,7 @@ SCHEMAS: Final[dict[str, Json]] = {
         jwks_uri=_text("Where the keys are that verify them."),
         introspection_endpoint=_text("Where to ask about a token."),
         revocation_endpoint=_text("Where a token is ended."),
+        device_authorization_endpoint=_text("Where a device asks for access. Of the service's own issuer."),
         **{
             name: {"type": "array", "items": {"type": "string"}, "description": about}
             for name, about in {
@@ -264,6 +293,17 @@ def paths(house: Studio) -> dict[str, dict[str, Json]]:
             "IntrospectionAnswer",
         ),
     }
+    found[DEVICE_AUTHORIZATION] = _post(
+        house,
+        DEVICE_AUTHORIZATION,
+        "authorize_device",
+        "Ask for access from a device without a browser (RFC 8628)",
+        "The device shows the address and `user_code` to its person, who decides in a browser. Meanwhile it asks the token "
+        "endpoint with `device_code`, once each `interval` seconds, five seconds more after each `slow_down`: "
+        "`authorization_pending`, then the tokens, `access_denied` or `expired_token`.",
+        ("DeviceRequest", BODIES[DEVICE_AUTHORIZATION], {}, []),
+        "DeviceAnswer",
+    )
     for path, name in zip(REVOCATION, ("revoke_token", "revoke_token_as_well"), strict=True):
         found[path] = _post(
             house,

@@ -1,4 +1,4 @@
-"""The addresses of OAuth that are not hot, as applications of their own: the token endpoint and revocation."""
+"""The addresses of OAuth that are not hot, as applications of their own: tokens, revocation, devices."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from starlette.types import Receive, Scope, Send
 from ostiary.core.access_token import ALIAS
 from ostiary.http import messages
 from ostiary.http.oauth import token
+from ostiary.http.oauth.device import DeviceAuthorization
+from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 
@@ -39,7 +41,10 @@ class Endpoint:
         await send({"type": "http.response.body", "body": told})
 
 
-def endpoints(tokens: TokenEndpoint, revocation: Revocation) -> dict[str, Endpoint]:
+def endpoints(
+    tokens: TokenEndpoint, revocation: Revocation, devices: DeviceAuthorization
+) -> dict[str, Endpoint]:
     """What stands at each address."""
-    found = {token.PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
+    found = {DEVICE_AUTHORIZATION: Endpoint(devices.answer, "")}
+    found |= {token.PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
     return found | {path: Endpoint(revocation.answer, "") for path in REVOCATION}

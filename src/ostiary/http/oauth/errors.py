@@ -24,6 +24,11 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid_scope": (400, "A scope is unknown, or is not held."),
     "invalid_target": (400, "The resource is unknown, or is no absolute URI without a fragment."),
     "unsupported_token_type": (400, "Tokens of this type are not handled here."),
+    # RFC 8628 §3.5
+    "authorization_pending": (400, "Nobody has decided yet. Ask again after the interval."),
+    "slow_down": (400, "Wait five seconds longer from now on."),
+    "access_denied": (400, "Access was denied."),
+    "expired_token": (400, "The device code has expired. Begin again."),
     "temporarily_unavailable": (503, "Nothing was issued. Try again."),
 }
 

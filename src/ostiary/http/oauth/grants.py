@@ -10,6 +10,7 @@ from ostiary.core.model import Standing
 from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
     CLIENT_CREDENTIALS,
+    DEVICE_CODE,
     JWT_BEARER,
     REFRESH_TOKEN,
     TOKEN_EXCHANGE,
@@ -17,6 +18,7 @@ from ostiary.core.oauth import (
 from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
 from ostiary.http.judging import SESSION
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
+from ostiary.http.oauth.device_grant import device_code
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.person_grants import authorization_code, refresh_token
 from ostiary.storage.journal import Used
@@ -114,4 +116,5 @@ GRANTS: Final[Mapping[str, Callable[[Asked, Client | None], Subject]]] = {
     TOKEN_EXCHANGE: token_exchange,
     AUTHORIZATION_CODE: authorization_code,
     REFRESH_TOKEN: refresh_token,
+    DEVICE_CODE: device_code,
 }

@@ -16,6 +16,7 @@ from ostiary.core.access_token import ALIAS
 from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
     CLIENT_CREDENTIALS,
+    DEVICE_CODE,
     JWT_BEARER,
     OFFLINE_ACCESS,
     REFRESH_TOKEN,
@@ -38,7 +39,15 @@ ASKING: Final = ("client_secret_basic", "client_secret_post", "Bearer")
 """Of introspection and revocation, which also take a key or token of the caller's own (RFC 8414 §2)."""
 ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519", "ES256")
 """What assertions may be signed with: the first three by key files, all by clients' own keys."""
-GRANTS: Final = (CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE, AUTHORIZATION_CODE, REFRESH_TOKEN)
+DEVICE_AUTHORIZATION: Final = "/oauth/device/authorize"
+GRANTS: Final = (
+    CLIENT_CREDENTIALS,
+    JWT_BEARER,
+    TOKEN_EXCHANGE,
+    AUTHORIZATION_CODE,
+    REFRESH_TOKEN,
+    DEVICE_CODE,
+)
 
 
 def routes(issuer: str, facts: Facts, clock: Clock) -> dict[str, Handler]:
@@ -83,6 +92,7 @@ def _for_people(issuer: str) -> dict[str, Any]:
     """What people's clients need, at the service's own issuer only."""
     return {
         "authorization_endpoint": f"{issuer}/oauth/authorize",
+        "device_authorization_endpoint": f"{issuer}{DEVICE_AUTHORIZATION}",
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,

@@ -1,0 +1,143 @@
+"""`ostiary login` and `ostiary logout`: a person lets the command line act for them (RFC 8628)."""
+
+import os
+import sys
+import time
+from typing import Any, Final
+
+import click
+
+from ostiary.cli import logins
+from ostiary.cli.connection import Connection, reach
+from ostiary.cli.invocation import context_option, invocation
+from ostiary.cli.logins import LoginEndedError
+from ostiary.cli.profile import is_credential
+from ostiary.cli.terminal import MisusedError, json_option, printable, reading, show_json
+from ostiary.client.api import Client, NotOstiaryError, NotReachableError, RefusedError
+from ostiary.core.oauth import CLI, DEVICE_CODE
+
+AUTHORIZE_PATH: Final = "/oauth/device/authorize"
+REVOKE_PATH: Final = "/oauth/revoke"
+SCOPE: Final = "api offline_access"
+SLOWER: Final = 5
+MOST_SECONDS: Final = 60
+"""Between two questions, however often the service did not answer."""
+
+url_option = click.option(
+    "--url", metavar="URL", help="The service, in place of the one in use (OSTIARY_URL)."
+)
+
+
+@click.command("login")
+@url_option
+@click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
+@click.option("--no-browser", is_flag=True, help="Open no browser, even if there is one.")
+@context_option
+def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) -> None:
+    """Sign in: somebody enters the code that is shown, in a browser anywhere, and lets this command line act for them.
+
+    The login is kept in ~/.ostiary/token.json, and is used where no other credential is given.
+    """
+    used = _service(url)
+    api = used.client()
+    scope = " ".join((*scopes, "offline_access")) if scopes else SCOPE
+    asked = api.form(AUTHORIZE_PATH, [("client_id", CLI), ("scope", scope)])
+    begun = time.monotonic()
+    with reading(used.url):
+        code, wait = str(asked["device_code"]), int(asked.get("interval", SLOWER))
+        ends = begun + int(asked["expires_in"])
+        click.echo(f"Please visit: {printable(str(asked['verification_uri']))}")
+        click.echo(f"Code: {printable(str(asked['user_code']))}")
+        link = printable(str(asked.get("verification_uri_complete") or asked["verification_uri"]))
+    click.echo(f"Or open {link} and compare the code.", err=True)
+    if not is_credential(code):
+        raise NotOstiaryError(f"{used.url} answers, but not as an Ostiary service does.")
+    if not no_browser and _has_browser() and link.startswith(("https://", "http://")):
+        import webbrowser
+
+        webbrowser.open(link)
+    answer = _wait(api, code, max(1, wait), ends)
+    login = logins.of_answer(answer, used.url)
+    logins.keep(used.url, login)
+    found = Client(used.url, login.access_token).request("GET", "/v1/capabilities")
+    with reading(used.url):
+        who, where = found["principal"]["display_name"], found["organization"]["name"]
+        click.echo(f"Signed in to {used.url} as {printable(str(who))}, in {printable(str(where))}.")
+
+
+@click.command("logout")
+@url_option
+@json_option
+@context_option
+def logout_command(url: str | None, as_json: bool) -> None:
+    """Sign out: end the login at the service, and forget it here."""
+    used = _service(url)
+    login = logins.find(used.url)
+    if login is None:
+        raise MisusedError(f"There is no login at {used.url}.")
+    text = login.refresh_token or login.access_token
+    failure: Exception | None = None
+    try:
+        used.client().form(REVOKE_PATH, [("token", text), ("client_id", CLI)])
+    except (NotReachableError, NotOstiaryError, RefusedError) as error:
+        failure = error
+    # Whatever the service says: who signs out wants no token left here.
+    logins.forget(used.url)
+    if as_json:
+        show_json({"url": used.url, "ended": failure is None})
+    elif failure is None:
+        click.echo(f"Signed out of {used.url}.")
+    if failure is not None:
+        click.echo(
+            f"The login is forgotten here, but did not end at {used.url}: end it there, at /account.",
+            err=True,
+        )
+        raise failure
+
+
+def _service(url: str | None) -> Connection:
+    """The service in use, or the one that was named."""
+    called = invocation()
+    if url is None:
+        return reach(called)
+    if called.context is not None:
+        raise MisusedError("--url and --context each name a service; choose one.")
+    called.connection = Connection(url, "--url", None, "", "")
+    return called.connection
+
+
+def _has_browser() -> bool:
+    """Whether a browser can show itself to whoever runs this."""
+    if sys.platform == "darwin":
+        return "SSH_CONNECTION" not in os.environ
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _wait(api: Client, code: str, interval: int, ends: float) -> Any:
+    """The answer, once somebody has decided. Raises LoginEndedError where that was no."""
+    fields = [("grant_type", DEVICE_CODE), ("device_code", code), ("client_id", CLI)]
+    terminal = sys.stderr.isatty()
+    if terminal:
+        click.echo("Waiting … (Ctrl-C gives up)", nl=False, err=True)
+    try:
+        while time.monotonic() < ends:
+            time.sleep(interval)
+            try:
+                return api.form(logins.TOKEN_PATH, fields)
+            except NotReachableError:
+                interval = min(2 * interval, MOST_SECONDS)  # RFC 8628 §3.5
+            except RefusedError as error:
+                if error.code == "slow_down":
+                    interval += SLOWER
+                elif error.status in (429, 502, 503, 504):
+                    interval = min(2 * interval, MOST_SECONDS)
+                elif error.code == "access_denied":
+                    raise LoginEndedError("Access was denied.") from None
+                elif error.code == "expired_token":
+                    break
+                elif error.code != "authorization_pending":
+                    raise
+    finally:
+        if terminal:
+            click.echo("\r\033[K", nl=False, err=True)
+    raise LoginEndedError("The code has expired.\nRun `ostiary login` again.")

@@ -1,0 +1,147 @@
+"""`POST /oauth/device/authorize`: a device without a browser asks for access (RFC 8628 §3.1, §3.2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
+from ostiary.core.address import neighbourhood
+from ostiary.core.client_keys import ClientKey
+from ostiary.core.instant import SECOND
+from ostiary.core.model import Client
+from ostiary.core.oauth import (
+    DEVICE_CODE,
+    DEVICE_CODE_LIFETIME,
+    OFFLINE_ACCESS,
+    POLLING_INTERVAL,
+    REFRESH_TOKEN,
+)
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED
+from ostiary.http import messages
+from ostiary.http.hotpath import HotPath
+from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.asking import Asked, Refused
+from ostiary.http.oauth.authentication import authenticated
+from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth.form import Form
+from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
+from ostiary.http.oauth.token import HEAD, PATH, THREADS, Request
+from ostiary.services import devices
+from ostiary.storage import journal
+from ostiary.storage.store import Store
+
+VERIFICATION: Final = "/oauth/device/verify"
+QUESTIONS: Final = 30
+"""How often a minute the devices of one address may ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAuthorization:
+    """The endpoint of one process."""
+
+    hot: HotPath
+    store: Store
+    keys_of: Callable[[Client], tuple[ClientKey, ...]]
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+
+    async def answer(self, request: Request) -> bytes:
+        """The whole answer; what it promises is committed."""
+        return await run_sync(self._answer, request, limiter=self._threads)
+
+    def _answer(self, request: Request) -> bytes:
+        hot = self.hot
+        try:
+            if not hot.facts.current():
+                hot.facts.catch_up()
+            return messages.wire(200, HEAD, orjson.dumps(self._begin(request)))
+        except Refused as refusal:
+            error, now = refusal.error, hot.judge.clock()
+            hot.note(refusal.verdict, request.origin.text, "device", now, refused=error.reason)
+            return errors.wire(error)
+        except OAuthError as error:
+            if error.status == 401:
+                hot.note(MALFORMED, request.origin.text, "device", hot.judge.clock(), refused=error.reason)
+            return errors.wire(error)
+        except Problem as problem:
+            return errors.wire(errors.of_problem(problem))
+
+    def _begin(self, request: Request) -> dict[str, object]:
+        form = forms.read(request.headers, request.query, request.body)
+        payer = f"devices of {neighbourhood(request.origin.address)}"
+        permit = self.hot.limits.attempt(payer, QUESTIONS)
+        if not permit.allowed:
+            raise errors.too_many(permit.wait)
+        client = self._client(request, form)
+        asked = devices.Request(
+            client.id,
+            self._scopes(form, client),
+            self._audiences(form),
+            request.origin.text,
+            request.user_agent,
+        )
+        begun = self.store.write_on((), devices.begin, asked)
+        address = f"{self.hot.judge.issuer}{VERIFICATION}"
+        return {
+            "device_code": begun.device_code.reveal(),
+            "user_code": begun.user_code,
+            "verification_uri": address,
+            "verification_uri_complete": f"{address}?user_code={begun.user_code}",
+            "expires_in": DEVICE_CODE_LIFETIME // SECOND,
+            "interval": POLLING_INTERVAL,
+        }
+
+    def _client(self, request: Request, form: Form) -> Client:
+        """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
+        judge = self.hot.judge
+        addressed = frozenset({judge.issuer, *(judge.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))})
+        asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
+        client = authenticated(clients.claimed(request.headers, form), asked)
+        if client is None:
+            raise (
+                invalid_client("unknown client")
+                if "client_id" in form
+                else invalid_request("client_id is missing.")
+            )
+        if client.used is not None and not self.store.write_on((), journal.use_up, [client.used]):
+            raise Refused(invalid_client("used before"), MALFORMED)
+        # What gets an account of its own needs projects to be chosen, for which there is /oauth/authorize.
+        facts = client.facts
+        if facts is None or DEVICE_CODE not in facts.grant_types or facts.access != "user":
+            raise OAuthError("unauthorized_client", reason="not a client of devices")
+        return facts
+
+    def _scopes(self, form: Form, client: Client) -> tuple[str, ...]:
+        """What is asked for, each once; of what exists, and what the client may ask for."""
+        text = form.get("scope")
+        if text is None:
+            if form.sent("scope"):
+                raise OAuthError("invalid_scope", "The scope is empty.", "empty")
+            usual = client.scopes or ("api",)
+            return (
+                tuple(dict.fromkeys((*usual, OFFLINE_ACCESS)))
+                if REFRESH_TOKEN in client.grant_types
+                else usual
+            )
+        catalogue = self.hot.facts.catalogue()
+        asked = tuple(dict.fromkeys(text.split(" ")))
+        for scope in asked:
+            known = catalogue is not None and catalogue.knows(scope)
+            if scope != OFFLINE_ACCESS and not (known and (not client.scopes or scope in client.scopes)):
+                raise OAuthError("invalid_scope", "A scope is unknown, or is not this client's.", "not held")
+        if not set(asked) - {OFFLINE_ACCESS}:
+            raise OAuthError("invalid_scope", "offline_access alone opens nothing.", "nothing but a refresh")
+        return asked
+
+    def _audiences(self, form: Form) -> tuple[str, ...]:
+        """RFC 8707 §2: each named resource must be known; without one the tokens are meant for us."""
+        known = self.hot.facts.audiences()
+        resources = form.all("resource")
+        for resource in resources:
+            if resource != self.hot.judge.issuer and resource not in known:
+                raise OAuthError("invalid_target", reason="unknown resource")
+        return tuple(dict.fromkeys(resources))

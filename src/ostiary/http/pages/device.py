@@ -1,0 +1,166 @@
+"""`/oauth/device/verify`: a person enters the code of a device, sees who asks for what, and decides (RFC 8628 §3.3).
+
+One sentence answers every code that is not valid for whoever entered it, and guesses are limited, so that codes of
+others are not found by trying.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from ostiary.core import user_code
+from ostiary.core.address import neighbourhood
+from ostiary.core.instant import DAY
+from ostiary.core.model import Client, Organization
+from ostiary.core.problem import Problem
+from ostiary.http.oauth.device import VERIFICATION
+from ostiary.http.pages import look
+from ostiary.http.pages.visiting import PageRoute, Visit, page
+from ostiary.services import consents, devices, organizations
+from ostiary.storage import clients, directory
+from ostiary.storage.codes import DeviceCode
+from ostiary.storage.store import Tx
+
+GUESSES: Final = 10
+"""Codes a minute that may be wrong, for a person and for an address."""
+NOT_VALID: Final = "This code is not valid. Check it, or let your device make a new one."
+
+T = TypeVar("T")
+
+
+def enter(visit: Visit) -> Response:
+    """GET: the form, with what the link brought. A link never does more than that."""
+    visit.signed_in()
+    if "decision" in visit.query:
+        said = ("Nothing was decided: that takes the form of the page itself.",)
+        response = look.message(look.Message("Not by a link", said), 405)
+        response.headers["allow"] = "POST"
+        return response
+    code = user_code.read(visit.query.get("user_code", ""))
+    return look.device_code(look.DeviceCode(visit.form_token, user_code.shown(code) if code else ""))
+
+
+def answer(visit: Visit) -> Response:
+    """POST: a code was entered, or something decided about it."""
+    visit.signed_in()
+    code = user_code.read(visit.fields.get("user_code"))
+    if code is None:  # so it is nobody's: that is told without a look
+        return _not_valid(visit)
+    match visit.fields.get("decision"):
+        case "":
+            return _confirm(visit, code)
+        case "deny":
+            store, caller = visit.wiring.store, visit.signed_in().caller
+            denied = _guessed(visit, lambda: store.write(devices.deny, caller, code) or None)
+            return look.device_done(False) if denied else _not_valid(visit)
+        case "allow":
+            return _allow(visit, code)
+        case _:
+            raise Problem("invalid-request", "Choose to allow or to deny.", reason="another decision")
+
+
+def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 200) -> Response:
+    """The question, to whoever may decide."""
+    visitor, store = visit.signed_in(), visit.wiring.store
+
+    def claim() -> DeviceCode | None:
+        found = store.write(devices.claim, visitor.caller, code)
+        return found if isinstance(found, DeviceCode) else None
+
+    found = _guessed(visit, claim)
+    client = None if found is None else clients.find(store, found.client_id)
+    if found is None or client is None or client.disabled_at is not None:
+        return _not_valid(visit)
+    offered, home, lifetime = store.read(_facts, visitor.user_id, client)
+    if not offered:
+        said = ("You are a member of no organization for which the device could get access.",)
+        return look.message(look.Message("There is nothing to give access to", said), 409)
+    return look.device_confirm(
+        look.DeviceConfirm(
+            form_token=visit.form_token,
+            user_code=user_code.shown(code),
+            application=_application(client, home),
+            scopes=found.scopes,
+            lifetime="1 day" if lifetime == DAY else f"{lifetime // DAY} days",
+            email=visitor.email,
+            organizations=tuple(look.Organization(each.id, each.name) for each in offered),
+            address=found.address or "unknown",
+            asked=found.created_at,
+            user_agent=found.user_agent,
+            error=error,
+        ),
+        status,
+    )
+
+
+def _allow(visit: Visit, code: str) -> Response:
+    visitor, store = visit.signed_in(), visit.wiring.store
+    chosen = visit.fields.get("organization")
+
+    def claimed() -> Client | None:
+        found = store.write(devices.claim, visitor.caller, code, claimed=True)
+        return clients.find(store, found.client_id) if isinstance(found, DeviceCode) else None
+
+    client = _guessed(visit, claimed)
+    if client is None or client.disabled_at is not None:
+        return _not_valid(visit)
+    offered = store.read(consents.organizations_for, visitor.user_id, client)
+    if chosen not in {each.id for each in offered}:
+        return _confirm(visit, code, "Choose an organization.", 422)
+    try:
+        approved = store.write_on((chosen,), devices.approve, visitor.caller, code, client, chosen)
+    except Problem as problem:
+        if problem.code != "wrong-state":
+            raise
+        approved = False
+    return look.device_done(True) if approved else _not_valid(visit)
+
+
+def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
+    """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
+    limits, user_id = visit.wiring.hot.limits, visit.signed_in().user_id
+    names = (f"user codes by {user_id}", f"user codes from {neighbourhood(visit.origin.address)}")
+    taken = [(name, limits.attempt(name, GUESSES)) for name in names]
+    allowed = all(permit.allowed for _, permit in taken)
+    found: T | None = None
+    wrong = False
+    try:
+        if not allowed:
+            wait = max(permit.wait for _, permit in taken if not permit.allowed)
+            raise Problem("rate-limited", "", members={"retry_after": wait}, reason="user codes")
+        found = look_up()
+        wrong = found is None
+        return found
+    finally:
+        for name, permit in taken:
+            if permit.allowed and not wrong:
+                limits.spare(name, permit)
+
+
+def _not_valid(visit: Visit) -> Response:
+    return look.device_code(look.DeviceCode(visit.form_token, error=NOT_VALID), 422)
+
+
+def _facts(tx: Tx, user_id: str, client: Client) -> tuple[list[Organization], Organization | None, int]:
+    """For which organizations a person may consent, whose the client is, and how long access lasts at most."""
+    offered = consents.organizations_for(tx, user_id, client)
+    home = None if client.organization_id is None else directory.find_organization(tx, client.organization_id)
+    lifetimes = [organizations.policy_of(tx, each.id).session_lifetime for each in offered]
+    return offered, home, max(lifetimes, default=0)
+
+
+def _application(client: Client, home: Organization | None) -> look.Application:
+    organization = None if home is None else home.name
+    if client.source == "built_in":
+        organization = "Ostiary itself"
+    host = urlsplit(client.id).hostname if client.source == "document" else None
+    return look.Application(client.name, client.id, organization, host, client.source == "registration")
+
+
+def _verify(visit: Visit) -> Response:
+    return answer(visit) if visit.request.method == "POST" else enter(visit)
+
+
+ROUTES: Final = (PageRoute(VERIFICATION, page(_verify), methods=["GET", "POST"]),)

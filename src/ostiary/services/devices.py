@@ -1,0 +1,220 @@
+"""Devices that have no browser (RFC 8628): they ask, a person decides elsewhere, they fetch what was decided.
+
+Whoever enters a code first is the only one who may decide. A refusal that has to be remembered is returned, not
+raised: what is raised undoes its transaction.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from ostiary.core import secret, user_code
+from ostiary.core.event import Target
+from ostiary.core.instant import SECOND
+from ostiary.core.model import Client
+from ostiary.core.oauth import DEVICE_CODE_LIFETIME, POLLING_INTERVAL
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.core.secret import DEVICE_CODE, Secret
+from ostiary.services import audit, consents, minting, sessions
+from ostiary.services.audit import change
+from ostiary.services.callers import SYSTEM_CALLER, refreshed
+from ostiary.storage import codes
+from ostiary.storage import sessions as rows
+from ostiary.storage.codes import DeviceCode
+from ostiary.storage.store import Tx
+
+SLOWER: Final = 5
+"""Seconds that a device which asks too early has to wait longer, for good (RFC 8628 §3.5)."""
+PREFIXES: Final = (DEVICE_CODE.encode(),)
+
+Refusal = Literal["unknown", "expired", "decided", "entered by somebody else"]
+"""Why a code is not taken: for the audit log. Whoever entered it reads the same of each."""
+Step = Literal[
+    "approved", "authorization_pending", "slow_down", "access_denied", "expired_token", "invalid_grant"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a device asks for."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    """Empty: this service."""
+    address: str | None
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the device is told, once."""
+
+    device_code: Secret
+    user_code: str
+    """As people read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a device learns. Of a code that was `approved`, what its tokens are for."""
+
+    step: Step
+    access_id: str = ""
+    session_id: str = ""
+    scopes: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def begin(tx: Tx, asked: Request) -> Begun:
+    """Take a device's question down. For a write that serializes on nothing."""
+    keyring = tx.installation.keyring
+    code = user_code.make(tx.entropy(user_code.ENTROPY))
+    while codes.find_device_by_user_code(tx, _digests(tx, code)) is not None:
+        code = user_code.make(tx.entropy(user_code.ENTROPY))
+    new = minting.new_secret(tx, DEVICE_CODE)
+    codes.insert_device(
+        tx,
+        DeviceCode(
+            access_id=new.access_id,
+            digest=new.digest,
+            pepper_id=new.pepper_id,
+            user_digest=user_code.digest(code, keyring.peppers[keyring.newest]),
+            client_id=asked.client_id,
+            scopes=asked.scopes,
+            audiences=asked.audiences,
+            interval=POLLING_INTERVAL,
+            polled_at=None,
+            address=asked.address,
+            user_agent=asked.user_agent,
+            created_at=tx.now,
+            expires_at=tx.now + DEVICE_CODE_LIFETIME,
+        ),
+    )
+    return Begun(new.secret, user_code.shown(code))
+
+
+def claim(tx: Tx, caller: Caller, code: str, claimed: bool = False) -> DeviceCode | Refusal:
+    """Let this person, and nobody after, decide about the device that shows this code (as `user_code.read` gives it).
+
+    `claimed`: only if they entered it before. A refusal is recorded.
+    """
+    found = _find(tx, caller, code, claimed)
+    if not isinstance(found, DeviceCode):
+        return _refused(tx, caller, found)
+    if not codes.claim_device(tx, found.access_id, str(caller.actor.id)):
+        return _refused(tx, caller, "entered by somebody else")
+    return found
+
+
+def deny(tx: Tx, caller: Caller, code: str) -> bool:
+    """Decide that the device gets nothing. Whether this person could; if not, that is recorded."""
+    found = _find(tx, caller, code, claimed=True)
+    if isinstance(found, DeviceCode) and not codes.decide_device(
+        tx, found.access_id, str(caller.actor.id), None
+    ):
+        found = "decided"
+    if not isinstance(found, DeviceCode):
+        _refused(tx, caller, found)
+        return False
+    target = Target("client", found.client_id, found.client_id)
+    change(tx, caller, "device.denied", target, address=found.address)
+    return True
+
+
+def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: str) -> bool:
+    """Consent to what the device asks for, in this organization. Whether this person could; if not, that is recorded.
+
+    For a write that serializes on the organization. Raises what `consents.give` raises, and wrong-state where the code
+    was decided about in this very moment.
+    """
+    found = _find(tx, caller, code, claimed=True)
+    if isinstance(found, DeviceCode) and found.client_id != client.id:
+        found = "unknown"
+    if not isinstance(found, DeviceCode):
+        _refused(tx, caller, found)
+        return False
+    given = consents.give(
+        tx,
+        refreshed(tx, caller),
+        consents.Asked(
+            client,
+            organization_id,
+            found.scopes,
+            kind="device",
+            address=found.address,
+            user_agent=found.user_agent,
+        ),
+    )
+    if not codes.decide_device(tx, found.access_id, str(caller.actor.id), given.session_id):
+        raise Problem("wrong-state", "The code is not valid any more.", reason="decided meanwhile")
+    return True
+
+
+def _find(tx: Tx, caller: Caller, code: str, claimed: bool = False) -> DeviceCode | Refusal:
+    """The code, if this person may decide about it: one that nobody else entered, or that they entered (`claimed`)."""
+    found = codes.find_device_by_user_code(tx, _digests(tx, code))
+    if found is None:
+        return "unknown"
+    if found.claimed_by != caller.actor.id and (claimed or found.claimed_by is not None):
+        return "entered by somebody else"
+    if found.expires_at <= tx.now:
+        return "expired"
+    if found.session_id is not None or found.denied_at is not None:
+        return "decided"
+    return found
+
+
+def _refused(tx: Tx, caller: Caller, because: Refusal) -> Refusal:
+    event = audit.event_of(caller, "device.refused", None, "refused", because)
+    tx.record(event, caller.organization_id)
+    return because
+
+
+def _digests(tx: Tx, code: str) -> list[bytes]:
+    return [user_code.digest(code, pepper) for pepper in tx.installation.keyring.peppers.values()]
+
+
+# What the device asks again and again
+
+
+def poll(tx: Tx, presented: bytes, client_id: str) -> Polled:
+    """What became of a device's question (RFC 8628 §3.5). For a write that serializes on nothing.
+
+    A code that is shown after it was used ends the session that came of it: somebody else has it (RFC 6749 §4.1.2).
+    """
+    found = _proven(tx, presented)
+    if found is None or found.client_id != client_id:
+        return Polled("invalid_grant", reason="unknown" if found is None else "of another client")
+    if found.used_at is not None:
+        _end(tx, str(found.session_id))
+        return Polled("invalid_grant", found.access_id, reason="used before")
+    if found.expires_at <= tx.now:
+        return Polled("expired_token", found.access_id)
+    if found.denied_at is not None:
+        return Polled("access_denied", found.access_id)
+    if found.session_id is not None:
+        return Polled("approved", found.access_id, found.session_id, found.scopes, found.audiences)
+    early = found.polled_at is not None and tx.now < found.polled_at + found.interval * SECOND
+    interval = found.interval + SLOWER if early else found.interval
+    codes.update_device(tx, found.access_id, {"polled_at": tx.now, "interval": interval})
+    return Polled("slow_down" if early else "authorization_pending", found.access_id)
+
+
+def _proven(tx: Tx, presented: bytes) -> DeviceCode | None:
+    """The code that was presented, if it is one: its access id is public, the rest is the proof."""
+    public = secret.parse(presented, PREFIXES)
+    found = None if public is None else codes.find_device(tx, public)
+    pepper = None if found is None else tx.installation.keyring.peppers.get(found.pepper_id)
+    if found is None or pepper is None or not secret.matches(secret.digest(presented, pepper), found.digest):
+        return None
+    return found
+
+
+def _end(tx: Tx, session_id: str) -> None:
+    """End the session that came of a code. Who shows the code again is not known."""
+    organization_id = rows.home_of(tx, session_id)
+    if organization_id is not None:
+        caller = replace(SYSTEM_CALLER, organization_id=organization_id)
+        sessions.end(tx, caller, session_id, "its code was used again")

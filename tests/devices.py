@@ -1,0 +1,38 @@
+"""A device without a browser, as the command line is one, and what is told of it."""
+
+from typing import Any
+
+from tests.browsers import Browser
+from tests.cast import Answer, Front
+from tests.machines import TOKEN, post
+
+AUTHORIZE = "/oauth/device/authorize"
+VERIFY = "/oauth/device/verify"
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+CLI = "ostiary-cli"
+
+
+def ask(front: Front, peer: str = "203.0.113.7", **form: str) -> Answer:
+    """A question of the command line's."""
+    return post(front, AUTHORIZE, {"client_id": CLI, **form}, peer=peer, user_agent="ostiary-cli/1")
+
+
+def begin(front: Front, **form: str) -> dict[str, Any]:
+    answer = ask(front, **form)
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def fetch(front: Front, code: str, client_id: str = CLI, **form: str) -> Answer:
+    """What the device asks again and again."""
+    return post(front, TOKEN, {"grant_type": GRANT, "device_code": code, "client_id": client_id, **form})
+
+
+def enter(browser: Browser, code: str) -> Answer:
+    return browser.post(VERIFY, {"user_code": code})
+
+
+def decide(browser: Browser, code: str, decision: str, organization: str = "") -> Answer:
+    fields = {"user_code": code, "decision": decision, "organization": organization}
+    return browser.post(VERIFY, fields)

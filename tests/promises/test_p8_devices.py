@@ -1,0 +1,93 @@
+"""P8: a device code is redeemed once, however many show it at once, over all processes and nodes; on both databases.
+
+What was lost to somebody else is told as such, and where a code was shown after it was used nothing is left of it.
+"""
+
+import socket
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from ostiary.config import Settings
+from ostiary.core import user_code
+from ostiary.core.event import Actor
+from ostiary.core.oauth import BUILT_IN, CLI
+from ostiary.core.permission import Caller
+from ostiary.http import installation
+from ostiary.services import devices
+from ostiary.storage.store import Store
+from tests.conftest import PROVE
+from tests.devices import GRANT
+from tests.promises.line import Line
+from tests.promises.test_p8_assertions import at_once, nodes
+from tests.servers import PATIENCE, Ostiary
+
+__all__ = ["nodes"]  # a fixture
+
+pytestmark = [pytest.mark.promise("P8"), pytest.mark.full]
+
+CODES = 300 if PROVE else 10
+AT_ONCE = 50
+
+
+def allowed(store: Store, person: Caller) -> str:
+    """A device code that somebody has allowed."""
+    asked = devices.Request(CLI, ("api", "offline_access"), (), "203.0.113.7", "")
+    begun = store.write_on((), devices.begin, asked)
+    code = user_code.read(begun.user_code)
+    assert code is not None
+    assert not isinstance(store.write(devices.claim, person, code), str)
+    home = person.organization_id
+    assert store.write_on((home,), devices.approve, person, code, BUILT_IN[CLI], home)
+    return begun.device_code.reveal()
+
+
+def store_of(node: Ostiary, stack: ExitStack) -> tuple[Store, Caller]:
+    """The database of a node, and its operator."""
+    named = {
+        name.removeprefix("OSTIARY_").lower(): value
+        for name, value in node.environment.items()
+        if name in {"OSTIARY_DATABASE_URL", "OSTIARY_MASTER_KEY", "OSTIARY_ISSUER"}
+    }
+    opened = installation.open_installation(Settings.model_validate({"data": node.data, **named}))
+    stack.callback(opened.close)
+    who = node.call("GET", "/v1/capabilities").json()
+    person = Caller(Actor("user", who["principal"]["id"], "alice"), who["organization"]["id"], frozenset())
+    return opened.store, person
+
+
+def test_one_of_all_who_show_a_device_code_at_once_wins(
+    nodes: list[Ostiary],
+    request: pytest.FixtureRequest,
+) -> None:
+    """P8 breaks: a device code is two logins."""
+    statuses: Counter[str] = Counter()
+    winners: Counter[int] = Counter()
+    alive: Counter[int] = Counter()
+    with ExitStack() as stack:
+        line = stack.enter_context(Line(nodes[0].port, nodes[0].key))
+        store, person = store_of(nodes[0], stack)
+        sockets = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", nodes[number % len(nodes)].port), timeout=PATIENCE)
+            )
+            for number in range(AT_ONCE)
+        ]
+        for _ in range(CODES):
+            form = {"grant_type": GRANT, "device_code": allowed(store, person), "client_id": CLI}
+            answers: list[tuple[int, Any]] = at_once(sockets, form)
+            statuses.update(
+                f"{status} {body['error']}" if status != 200 else "200" for status, body in answers
+            )
+            won = [body["access_token"] for status, body in answers if status == 200]
+            winners[len(won)] += 1
+            alive[sum(line.verify(text) == "valid" for text in won)] += 1
+    print(
+        f"{CODES} device codes, {AT_ONCE} at once, {len(nodes)} nodes: {dict(statuses)}; winners {dict(winners)}, "
+        f"of which good afterwards {dict(alive)}"
+    )
+    assert winners == {1: CODES}
+    assert set(statuses) == {"200", "400 invalid_grant"}
+    assert set(alive) <= {0, 1}
