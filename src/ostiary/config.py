@@ -23,6 +23,7 @@ from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
+from ostiary.core.url import read_url
 
 PREFIX: Final = "OSTIARY_"
 CLIENT_SETTINGS: Final = frozenset(
@@ -98,6 +99,27 @@ def _readers(value: Any) -> tuple[Network, ...]:
         return _networks(value, {"loopback": LOOPBACK})
     except ValueError as error:
         raise ValueError(f"{error} (or loopback, or none alone)") from None
+
+
+def _places(value: Any) -> tuple[str, ...]:
+    """Hosts, each with a port or 443, as `Url.place` writes them."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return ()
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("must be a list of hosts")
+    places: list[str] = []
+    for number, part in enumerate(parts):
+        try:
+            url = read_url(f"https://{part}")
+        except ValueError:
+            url = None
+        if url is None or url.path or url.query is not None:
+            raise ValueError(
+                f"entry {number + 1} is not a host such as idp.internal, idp.internal:8443, 10.0.0.7 or [fd00::7]:8443"
+            )
+        places.append(url.place)
+    return tuple(dict.fromkeys(places))
 
 
 def _issuer(value: str) -> str:
@@ -232,6 +254,11 @@ class Settings(BaseModel):
         (),
         description="Addresses and CIDR ranges of proxies whose forwarded headers are believed. None by default, "
         "loopback included.",
+    )
+    outbound_hosts: Annotated[tuple[str, ...], BeforeValidator(_places)] = Field(
+        (),
+        description="Hosts, `host` (port 443) or `host:port`, that may be asked for client documents and keys though they "
+        "are inside, and over http too. None by default: all else must be https on port 443 of public addresses.",
     )
     key_prefix: Annotated[str, AfterValidator(_key_prefix)] = Field(
         "ak", description="The prefix of new API keys. Every prefix ever used stays accepted."

@@ -29,6 +29,7 @@ THIRD_PARTIES = {
     "http": {
         "anyio",
         "fastapi",
+        "httpcore2",
         "orjson",
         "prometheus_client",
         "pydantic",

@@ -102,8 +102,9 @@ def sql(statement: str) -> Callable[[Path], None]:
     return spoil
 
 
-ISSUER, PROXIES, MASTER, DATABASE = (
-    f"OSTIARY_{name}" for name in ("ISSUER", "TRUSTED_PROXIES", "MASTER_KEY", "DATABASE_URL")
+ISSUER, PROXIES, OUTBOUND, MASTER, DATABASE = (
+    f"OSTIARY_{name}"
+    for name in ("ISSUER", "TRUSTED_PROXIES", "OUTBOUND_HOSTS", "MASTER_KEY", "DATABASE_URL")
 )
 
 CASES = [
@@ -135,6 +136,16 @@ CASES = [
     env("proxies leading zero", PROXIES, "010.0.0.1", "CIDR"),
     env("proxies a name", PROXIES, f"127.0.0.1, {PLANTED}", "entry 2"),
     toml("proxies a number", PROXIES, "trusted_proxies = 10", "addresses"),
+    # Whom it may ask inside
+    env("outbound a URL", OUTBOUND, f"https://idp.internal/{PLANTED}", "entry 1 is not a host"),
+    env("outbound a path", OUTBOUND, f"idp.internal, other.internal/{PLANTED}", "entry 2"),
+    env("outbound userinfo", OUTBOUND, f"alice:{PLANTED}@idp.internal", "entry 1"),
+    env("outbound a wildcard", OUTBOUND, "*.internal", "entry 1"),
+    env("outbound a range", OUTBOUND, "10.0.0.0/8", "entry 1"),
+    env("outbound another form", OUTBOUND, "127.1", "entry 1"),
+    env("outbound no brackets", OUTBOUND, "fd00::7", "[fd00::7]:8443"),
+    env("outbound port", OUTBOUND, "idp.internal:65536", "entry 1"),
+    toml("outbound a number", OUTBOUND, "outbound_hosts = 10", "list of hosts"),
     # Who may read its figures
     env("metrics a name", "OSTIARY_METRICS", f"loopback, {PLANTED}", "entry 2"),
     env("metrics none beside", "OSTIARY_METRICS", "loopback,none", "entry 2 is not an IP address or CIDR range (or "),
