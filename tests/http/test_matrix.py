@@ -5,8 +5,11 @@ import itertools
 import pytest
 
 from ostiary.core.model import RoleBinding
+from ostiary.core.oauth import BUILT_IN, CLI
 from ostiary.services import (
     authorization,
+    clients,
+    consents,
     credentials,
     imports,
     members,
@@ -15,6 +18,8 @@ from ostiary.services import (
     roles,
     rotation,
 )
+from ostiary.services.clients import ClientSpec
+from ostiary.services.consents import Asked
 from ostiary.services.minting import CredentialSpec
 from tests.cast import Front, House
 from tests.http.routes import methods_of
@@ -123,6 +128,16 @@ GET    /v1/sessions/{session}                          401    404      403    40
 DELETE /v1/sessions/{session}                          401    404      403    403       403      403    204
 POST   /identity/public/v1/api/login                   401    401      401    401       401      401    401
 GET    /identity/v1/whoami                             401    200      200    200       200      200    200
+GET    /v1/clients                                     401    200      403    403       403      403    200
+POST   /v1/clients                                     401    201      403    403       403      403    201
+GET    /v1/clients/{client}                            401    404      403    403       403      403    200
+PATCH  /v1/clients/{client}                            401    404      403    403       403      403    200
+DELETE /v1/clients/{client}                            401    404      403    403       403      403    204
+POST   /v1/clients/{client}/disable                    401    404      403    403       403      403    200
+POST   /v1/clients/{client}/enable                     401    404      403    403       403      403    200
+GET    /v1/grants                                      401    200      200    200       200      200    200
+GET    /v1/grants/{grant}                              401    404      403    403       403      200    200
+DELETE /v1/grants/{grant}                              401    404      403    403       403      204    204
 GET    /v1/audit-events                                401    200      403    403       403      403    200
 GET    /v1/usage                                       401    200      403    403       403      403    200
 GET    /v1/access-rules                                401    403      403    403       403      403    200
@@ -155,6 +170,8 @@ BODIES = {
     "POST /v1/credentials/{credential}/rotation": {"action": "complete"},
     "PUT /v1/access-rules/{name}": {"match": []},
     "POST /v1/sessions": {"token": "x"},
+    "POST /v1/clients": {"name": "New", "redirect_uris": ["https://app.acme.test/callback"]},
+    "PATCH /v1/clients/{client}": {"name": "Mine"},
     "POST /identity/public/v1/api/login": {"token": "x"},
 }
 NARROW = ("read:service-accounts", "write:credentials", "read:agents")
@@ -215,7 +232,14 @@ def acme(house: House) -> dict[str, str]:
     invited = house.store.write(members.invite, house.alice, f"mallory{number}@acme.test", [])
     role = house.store.write(roles.create_role, house.alice, f"reader-{number}", "", ("read:agents",))
     assert role.id is not None
+    client = house.store.write(
+        clients.create, house.alice, ClientSpec(f"Client {number}", ("https://app.acme.test/callback",))
+    )
+    asked = Asked(BUILT_IN[CLI], house.acme.id, ("read:agents",))
+    given = house.store.write(consents.give, house.alice, asked)
     return {
+        "client": client.id,
+        "grant": given.consent.id,
         "organization_id": house.acme.id,
         "member": member,
         "project": project.id,

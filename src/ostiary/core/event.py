@@ -165,6 +165,30 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "token.revoked": _kind("auth", "An access token was revoked before it expired.", "token", "expires_at"),
     "session.created": _kind("auth", "Somebody signed in: a session began.", "kind", "expires_at", "project"),
     "session.revoked": _kind("auth", "A session was ended before it expired.", "because"),
+    "client.created": _kind(
+        "directory",
+        "An application of the organization's was registered, so that it may ask people for access.",
+        "access",
+        "redirect_uris",
+        "grant_types",
+        "scopes",
+        "auth_method",
+        "project",
+    ),
+    "client.registered": _kind(
+        "directory",
+        "An application registered itself (RFC 7591). It stands in the operator's log.",
+        "redirect_uris",
+        "grant_types",
+        "scopes",
+        "auth_method",
+    ),
+    "client.updated": _kind("directory", "Fields of a client were changed.", "changed"),
+    "client.disabled": _kind(
+        "directory", "A client was disabled: what people let it do is refused from then on."
+    ),
+    "client.enabled": _kind("directory", "A disabled client was enabled again."),
+    "client.deleted": _kind("directory", "A client was deleted, and every consent to it ended.", "consents"),
     "consent.granted": _kind(
         "access",
         "Somebody let a client act for them, or gave another organization access.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ostiary.core import check
 from ostiary.core.event import Target
-from ostiary.core.model import Client, Consent, Organization, ServiceAccount, SessionKind
+from ostiary.core.model import Client, Consent, Organization, Project, ServiceAccount, SessionKind
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
@@ -60,6 +60,18 @@ class Listed:
     client_organization: Organization | None
     """Whose account has the access, if it was given to another organization."""
     user_email: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnBehalf:
+    """What a service account was made for: access to another organization, by its consent."""
+
+    consent: Consent
+    giver: Organization
+    projects: tuple[Project, ...]
+    """Those of the consent that exist, of the other organization."""
+    project_id: str | None
+    """The client's own project, if it has one."""
 
 
 def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization]:
@@ -245,15 +257,30 @@ def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool =
 
 def get(tx: Tx, caller: Caller, consent_id: str) -> Listed:
     """One consent, also one that has ended. One's own needs no scope."""
-    return _listed(tx, [_find(tx, caller, consent_id, "read:clients")])[0]
+    return _listed(tx, [_find(tx, caller, consent_id)])[0]
+
+
+def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | None:
+    """What an account of the caller's organization was made for; None for one that somebody made for themselves."""
+    consent = None if account.grant_id is None else rows.find(tx, account.grant_id)
+    giver = None if consent is None else directory.find_organization(tx, consent.organization_id)
+    if consent is None or giver is None or consent.client_organization_id != caller.organization_id:
+        return None
+    found = (directory.find_project(tx, giver.id, each) for each in consent.projects)
+    client = client_rows.find(tx, consent.client_id)
+    return OnBehalf(
+        consent, giver, tuple(each for each in found if each), None if client is None else client.project_id
+    )
 
 
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
-    """End a consent at once, with everything that came of it. One's own needs no scope. Idempotent.
+    """End a consent at once, with everything that came of it. Idempotent.
 
-    What another organization has been given, its admins may give up as well.
+    To take back what acts for oneself needs no scope. What another organization was given is the organization's to take
+    back, whoever consented for it; and that other organization's to give up.
     """
-    end(tx, caller, _find(tx, caller, consent_id, "write:clients"), "withdrawn")
+    found = _find(tx, caller, consent_id, writing=True)
+    end(tx, caller, found, "withdrawn")
 
 
 def end(tx: Tx, caller: Caller, consent: Consent, because: str) -> None:
@@ -324,16 +351,22 @@ def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: st
             end(tx, caller, consent, "its only project was deleted")
 
 
-def _find(tx: Tx, caller: Caller, consent_id: str, scope: str) -> Consent:
+def _find(tx: Tx, caller: Caller, consent_id: str, *, writing: bool = False) -> Consent:
     found = rows.find(tx, consent_id)
     if found is not None and caller.organization_id not in (
         found.organization_id,
         found.client_organization_id,
     ):
         found = None
-    own = found is not None and caller.granted is None and found.user_id == caller.actor.id
+    own = (
+        found is not None
+        and caller.granted is None
+        and found.user_id == caller.actor.id
+        and found.organization_id == caller.organization_id
+        and not (writing and found.service_account_id)
+    )
     if not own:
-        require(caller, scope)
+        require(caller, "write:clients" if writing else "read:clients")
     if found is None:
         raise not_found("grant")
     return found

@@ -40,6 +40,14 @@ def delete(tx: Tx, client_id: str) -> None:
     update(tx, client_id, {"deleted_at": tx.now})
 
 
+def count(tx: Tx, organization_id: str) -> int:
+    """Clients of the organization's own that were not deleted."""
+    statement = sa.select(sa.func.count()).where(
+        clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:
     """Clients of the organization's own, newest first, below the id `after`."""
     statement = sa.select(*_COLUMNS).where(

@@ -27,7 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
 from ostiary.core.instant import DAY, HOUR, MINUTE
 from ostiary.core.key_file import KeyPair
 from ostiary.core.secret import Secret, looks_like_secret
-from ostiary.services import authorization, credentials, imports, members, projects, roles, rotation
+from ostiary.services import authorization, clients, consents, credentials, imports, members, projects, roles, rotation
+from ostiary.services.clients import ClientSpec
+from ostiary.services.consents import Asked
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines
 from ostiary.storage.store import Store
@@ -189,6 +191,12 @@ def _furnish(house: House) -> dict[str, str]:
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
     file = house.key(bot, kind="key_file", name="partner login", key_pair=_pair())
     session = house.session(file, "shop")
+    spec = ClientSpec(
+        "Delivery tracker", ("https://tracker.acme.example/callback",), scopes=("read:agents", "offline_access")
+    )
+    app = house.store.write(clients.create, house.alice, spec)
+    asked = Asked(app, house.acme.id, ("read:agents",), (project.id,))
+    given = house.store.write(consents.give, house.alice, asked)
     house.clock.advance(HOUR)
     login = signers.login(
         file.secret.reveal(), file.listed.credential.access_id, house.clock.now + HOUR, jti="1"
@@ -208,6 +216,8 @@ def _furnish(house: House) -> dict[str, str]:
         "credential": key.listed.credential.id,
         "secret": key.secret.reveal(),
         "session": session.listed.session.id,
+        "client": app.id,
+        "grant": given.consent.id,
         "login": login,
         "client_id": bot.account.client_id,
         "client_secret": client.secret.reveal(),
