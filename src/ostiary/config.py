@@ -23,7 +23,7 @@ from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
-from ostiary.core.url import read_url
+from ostiary.core.url import read_place
 
 PREFIX: Final = "OSTIARY_"
 CLIENT_SETTINGS: Final = frozenset(
@@ -111,14 +111,9 @@ def _places(value: Any) -> tuple[str, ...]:
     places: list[str] = []
     for number, part in enumerate(parts):
         try:
-            url = read_url(f"https://{part}")
-        except ValueError:
-            url = None
-        if url is None or url.path or url.query is not None:
-            raise ValueError(
-                f"entry {number + 1} is not a host such as idp.internal, idp.internal:8443, 10.0.0.7 or [fd00::7]:8443"
-            )
-        places.append(url.place)
+            places.append(read_place(str(part)))
+        except ValueError as error:
+            raise ValueError(f"entry {number + 1} {error}") from None
     return tuple(dict.fromkeys(places))
 
 

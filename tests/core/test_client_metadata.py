@@ -316,6 +316,13 @@ def test_what_a_key_of_the_set_signed_is_believed(name: str) -> None:
         assert jws.verify(token, jws.read(token), key.algorithm, key.public_key) == {"iss": "me"}
 
 
+def test_keys_and_their_address_are_not_both_there() -> None:
+    """RFC 7591 §2 breaks: it is left open which keys count."""
+    members = {"redirect_uris": [BACK], "jwks": {"keys": [jwk("ES256")]}, "jwks_uri": f"{BACK}/keys"}
+    for read in ALL:
+        assert "both" in refused(read, members).description
+
+
 def test_several_keys_have_names_that_differ() -> None:
     """RFC 7517 §4.5 breaks: it is left open which key is meant."""
     several = [jwk("RS256"), jwk("ES256"), jwk("EdDSA", alg="Ed25519")]

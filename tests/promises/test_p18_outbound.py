@@ -174,6 +174,23 @@ def test_a_name_is_resolved_once(inside: FarSide, address: str) -> None:
     assert (places, inside.connections) == ([address], 0)
 
 
+@pytest.mark.parametrize(
+    "url, reason",
+    [
+        ("http://app.example.com/", "url"),
+        ("http://app.example.com:443/", "url"),
+        ("https://app.example.com:8443/", "port"),
+        ("https://8.8.8.8:22/", "port"),
+        ("https://intranet/", "inside"),
+    ],
+)
+def test_a_public_address_does_not_make_it_good(url: str, reason: str) -> None:
+    """P18 breaks: any port of any host can be tried, in clear too, or a name that the machine's domain completes."""
+    with dialled() as places:
+        assert refusal(url, Resolver(["8.8.8.8"])) == reason
+    assert places == []
+
+
 def test_public_addresses_are_not_inside() -> None:
     """Client documents break: hosts on the public Internet cannot be reached."""
     assert [each for each in PUBLIC if not is_public(parse_address(each))] == []

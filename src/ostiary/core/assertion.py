@@ -29,9 +29,10 @@ _LARGEST: Final = 2**43
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The key file that a JWT's `kid` (or, at `login`, `sub`) names, and the account whose it is."""
+    """The key file that a JWT's `kid` (or, at `login`, `sub`) names, and the account whose it is; or a key of a client."""
 
     key_id: str
+    """Empty: of a client whose only key has no name, or is not named."""
     algorithm: Algorithm
     public_key: bytes
     """SubjectPublicKeyInfo, DER."""
@@ -88,7 +89,7 @@ def _kind(shown: _Shown) -> None:
 
 
 def _key(shown: _Shown) -> None:
-    _require(shown.token.key_id == shown.signer.key_id, "kid")
+    _require((shown.token.key_id or "") == shown.signer.key_id, "kid")
 
 
 def _key_if_named(shown: _Shown) -> None:
@@ -246,8 +247,10 @@ def _time(claims: Mapping[str, Any], name: str) -> Instant:
 
 
 def _mark(door: Door, shown: _Shown) -> bytes:
-    """What no other JWT of this key has. Both doors of the token endpoint are one place: a JWT is good there once."""
+    """What no other JWT of this client and key has. Both doors of the token endpoint are one place: a JWT is good there once."""
     place = b"login" if door == "login" else b"token"
     value = shown.claims["jti"].encode() if "jti" in shown.claims else shown.token.signing_input
-    # Neither of the first two can hold the NUL between them.
-    return sha256(b"\0".join((place, shown.signer.key_id.encode(), value))).digest()
+    # None of the first three can hold the NUL between them. Keys of clients' own may have equal names.
+    return sha256(
+        b"\0".join((place, shown.signer.client_id.encode(), shown.signer.key_id.encode(), value))
+    ).digest()

@@ -74,6 +74,17 @@ def read_url(text: str) -> Url:
     return Url(scheme, read_host(match["host"]), port, match["path"], match["query"])
 
 
+def read_place(text: str) -> str:
+    """A host with a port or without, which is 443 then, as `Url.place` writes it. ValueError otherwise."""
+    try:
+        url = read_url(f"https://{text}")
+    except ValueError:
+        url = None
+    if url is None or url.path or url.query is not None:
+        raise ValueError("is not a host such as idp.internal, idp.internal:8443, 10.0.0.7 or [fd00::7]:8443")
+    return url.place
+
+
 def read_host(text: str) -> str:
     """A host as URLs write it: a DNS name, an IPv4 address, an IPv6 address in brackets. ValueError otherwise."""
     host = text.lower()

@@ -119,7 +119,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
-    tokens = TokenEndpoint(hot, journal, store.entropy)
+    tokens = TokenEndpoint(hot, journal, store)
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()

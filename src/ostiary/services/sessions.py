@@ -141,6 +141,15 @@ def ended(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
     change(tx, caller, "session.revoked", Target("session", session_id, session_id), because=because)
 
 
+def end_reused(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
+    """End the session of which a code or a refresh token was used twice: one of the two was not meant to have it."""
+    if rows.is_live(tx, session_id):
+        rows.revoke(tx, session_id)
+        ended(tx, caller, session_id, because)
+    else:
+        tx.confirm()
+
+
 def whoami(tx: Tx, caller: Caller) -> Whose:
     """Whose the presented credential, token or session is. It needs no scope."""
     _require_to_be_somebody(caller)

@@ -2,13 +2,13 @@
 
 Whoever records an entry waits until it is committed. While one transaction is being written the next entries gather,
 so a worker commits as often as its disk allows, however many requests there are. An entry may carry the mark of a
-thing that is used once: of all entries with one mark, on every node and for ever, one is written. Nothing is
-decided here but that.
+thing that is used once: of all entries with one mark, on every node and for ever, one is written; or a conditional
+update of its own. Nothing is decided here but that.
 """
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Final
@@ -43,6 +43,8 @@ class Entry:
     organization_id: str
     event: Event
     used: tuple[Used, ...] = ()
+    apply: Callable[[Tx], bool] | None = None
+    """What else has to be written with it: whether it could be. If not, nothing of the entry is."""
 
 
 Answer = bool | Exception
@@ -147,6 +149,7 @@ def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     new = use_up(tx, used)
     written = [
         all(first[each.digest] == number and each.digest in new for each in entry.used)
+        and (entry.apply is None or entry.apply(tx))
         for number, entry in enumerate(entries)
     ]
     tx.record_all(

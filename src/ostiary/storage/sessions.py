@@ -239,37 +239,22 @@ def revoke(tx: Tx, session_id: str) -> None:
 
 def find_family(tx: Tx, family: str) -> tuple[Session, Family] | None:
     """The session that refresh tokens of this family belong to, whether or not it may act."""
-    row = tx.execute(
-        _SESSION.add_columns(
-            sessions.c.seed, sessions.c.pepper_id, sessions.c.number, sessions.c.refreshed_at
-        ).where(sessions.c.family == family),
-        {"now": tx.now},
-    ).one_or_none()
+    return _with_family(tx, sessions.c.family == family)
+
+
+def find_with_family(tx: Tx, session_id: str) -> tuple[Session, Family] | None:
+    """The same by the session's id; None too for one that can have no refresh tokens."""
+    return _with_family(tx, sa.and_(sessions.c.id == session_id, sessions.c.family.is_not(None)))
+
+
+def _with_family(tx: Tx, which: sa.ColumnElement[bool]) -> tuple[Session, Family] | None:
+    columns = [sessions.c[name] for name in ("family", "seed", "pepper_id", "number", "refreshed_at")]
+    row = tx.execute(_SESSION.add_columns(*columns).where(which), {"now": tx.now}).one_or_none()
     if row is None:
         return None
     values = dict(row._mapping)
-    seed, pepper_id, number, refreshed_at = (
-        values.pop(name) for name in ("seed", "pepper_id", "number", "refreshed_at")
-    )
+    family, seed, pepper_id, number, refreshed_at = (values.pop(column.name) for column in columns)
     return Session(**values), Family(family, bytes(seed), pepper_id, number, refreshed_at)
-
-
-def family_of(tx: Tx, session_id: str) -> Family | None:
-    """What the refresh tokens of a session are made from; None where it can have none."""
-    row = tx.execute(
-        sa.select(
-            sessions.c.family,
-            sessions.c.seed,
-            sessions.c.pepper_id,
-            sessions.c.number,
-            sessions.c.refreshed_at,
-        ).where(sessions.c.id == session_id, sessions.c.family.is_not(None))
-    ).one_or_none()
-    return (
-        None
-        if row is None
-        else Family(row.family, bytes(row.seed), row.pepper_id, row.number, row.refreshed_at)
-    )
 
 
 def begin(tx: Tx, session_id: str, number: int) -> bool:

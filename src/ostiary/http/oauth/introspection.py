@@ -22,9 +22,10 @@ from ostiary.http.judging import Judge
 from ostiary.http.messages import MAX_TOKEN, NO_STORE, Headers, Origin
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.asking import Refused, refused
+from ostiary.http.oauth.authentication import CLIENT_SECRET
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
-from ostiary.http.oauth.grants import CLIENT_SECRET, Refused, refused
 from ostiary.http.question import Question
 
 MAY_VERIFY: Final = "verify:credentials"

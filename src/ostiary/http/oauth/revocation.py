@@ -18,8 +18,8 @@ from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.asking import Refused
 from ostiary.http.oauth.errors import OAuthError, invalid_request
-from ostiary.http.oauth.grants import Refused
 from ostiary.http.oauth.introspection import authenticate
 from ostiary.http.oauth.token import THREADS, Request
 from ostiary.http.question import Question

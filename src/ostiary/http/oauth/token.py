@@ -39,20 +39,13 @@ from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE, Headers, Origin
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth.asking import Asked, Refused, Subject
+from ostiary.http.oauth.authentication import authenticated
+from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
-from ostiary.http.oauth.grants import (
-    CLIENT_CREDENTIALS,
-    CLIENT_SECRET,
-    GRANTS,
-    Asked,
-    Client,
-    Refused,
-    Subject,
-    refused,
-)
-from ostiary.storage.journal import Entry, Journal, Used
-from ostiary.storage.store import Entropy
+from ostiary.http.oauth.grants import CLIENT_CREDENTIALS, GRANTS
+from ostiary.storage.journal import Entry, Journal
+from ostiary.storage.store import Store
 
 PATH: Final = "/oauth/token"
 ALIAS_PATH: Final = f"{ALIAS}/v1/token"
@@ -73,6 +66,8 @@ class Issued:
     """The error of whoever comes second with what was used up."""
     fields: Headers
     """What the answer tells of the credential: another secret in its place, what is left of its limit."""
+    again: bool = False
+    """Whether whoever comes second looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +97,29 @@ class TokenEndpoint:
 
     hot: HotPath
     journal: Journal
-    entropy: Entropy
+    store: Store
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; nothing leaves before it is recorded."""
         begun = self.begin(request)
         if begun is None:
-            try:
-                issued = await run_sync(self._issue_cold, request, limiter=self._threads)
-                begun = Pending(issued, self.journal.record(issued.entry))
-            except (Refused, OAuthError, Problem) as error:
-                return self._refusal(request, error)
+            begun = await self._begin_cold(request)
+            if isinstance(begun, Pending) and begun.issued.again:
+                await asyncio.wait((begun.recorded,))
+                if begun.recorded.exception() is None and not begun.recorded.result():
+                    begun = await self._begin_cold(request)
         if isinstance(begun, bytes):
             return begun
         await asyncio.wait((begun.recorded,))
         return self.finish(request, begun)
+
+    async def _begin_cold(self, request: Request) -> "bytes | Pending":
+        try:
+            issued = await run_sync(self._issue_cold, request, limiter=self._threads)
+            return Pending(issued, self.journal.record(issued.entry))
+        except (Refused, OAuthError, Problem) as error:
+            return self._refusal(request, error)
 
     def begin(self, request: Request) -> "bytes | Pending | None":
         """A refusal, or what is issued once it is recorded; None where something has to be read first.
@@ -167,61 +169,36 @@ class TokenEndpoint:
     def issue(self, request: Request, find: Find) -> Issued:
         """Steps 1 to 8. Raises OAuthError, Refused, Problem; Cold where a fact is not in memory."""
         form = forms.read(request.headers, request.query, request.body)
-        asked = Asked(form, request.origin, self.hot.judge, find, self._addressed(request.path))
-        claim = clients.claimed(request.headers, form)
-        client = self._client(claim, asked)
+        judge = self.hot.judge
+        asked = Asked(form, request.origin, judge, find, self._addressed(request.path), self.store)
+        client = authenticated(clients.claimed(request.headers, form), asked)
         try:
             grant_type = _grant_type(form, request.path)
             subject = GRANTS[grant_type](asked, client)
         except OAuthError as error:
-            if client is None:
+            if client is None or client.standing is None:
                 raise
             raise Refused(error, Verdict("valid", client.standing)) from None
         standing = subject.standing
-        if claim.client_id is not None and claim.client_id not in self.hot.judge.names_of(standing):
-            raise Refused(
-                OAuthError("invalid_grant", reason="of another client"), Verdict("unknown", standing)
-            )
         # It was judged valid from here; what it may do is asked below, of its scopes.
         verdict = Verdict("valid", standing, standing.allowed(standing.project_id))
         now = self.hot.judge.clock()
         fields = [*telling.superseded(standing), *rates.fields(self._charge(verdict, now))]
         try:
             scopes = granted(subject, form)
-            audiences = self._audiences(form)
+            audiences = self._audiences(form, subject)
         except OAuthError as error:
             raise Refused(error, verdict) from None
         body, event = self._sign(request, grant_type, subject, scopes, audiences, now)
         proofs = (client and client.used, subject.used)
-        entry = Entry(standing.organization.id, event, tuple(each for each in proofs if each))
-        lost = "invalid_client" if subject.used is None else "invalid_grant"
-        return Issued(body, entry, verdict, lost, fields)
+        used = tuple(each for each in proofs if each)
+        entry = Entry(standing.organization.id, event, used, subject.redeem)
+        lost = "invalid_client" if subject.used is None and subject.redeem is None else "invalid_grant"
+        return Issued(body, entry, verdict, lost, fields, subject.again)
 
     def _addressed(self, path: str) -> frozenset[str]:
         issuer = self.hot.judge.issuer
         return frozenset({issuer + path, issuer + (ALIAS_PATH if path else PATH)})
-
-    def _client(self, claim: clients.Claim, asked: Asked) -> Client | None:
-        """Step 2: who asks. None where nobody proves it."""
-        match claim:
-            case clients.Public():
-                return None
-            case clients.WithSecret(client_id, secret, _):
-                verdict = asked.judge.secret(
-                    secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find
-                )
-                used, reason = None, ""
-            case clients.WithAssertion(text, client_id):
-                verdict, checked, reason = asked.judge.assertion(
-                    "client", text.encode(), asked.question, asked.find, asked.audiences
-                )
-                used = None if checked is None else Used(checked.jti_digest, checked.expires_at)
-        standing = verdict.standing
-        if not verdict.valid or standing is None:
-            raise refused("invalid_client", verdict, reason)
-        if client_id is not None and client_id not in asked.judge.names_of(standing):
-            raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
-        return Client(access_token.client_id_of_principal(standing), standing, used)
 
     def _charge(self, verdict: Verdict, now: Instant) -> Permit | None:
         """Step 5."""
@@ -230,15 +207,20 @@ class TokenEndpoint:
             raise Refused(errors.too_many(permit.wait if permit else 1), charged)
         return permit
 
-    def _audiences(self, form: Form) -> tuple[str, ...]:
-        """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us."""
-        resources = form.all("resource")
+    def _audiences(self, form: Form, subject: Subject) -> tuple[str, ...]:
+        """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us.
+
+        What somebody consented to for some resources is for those, or for some of them (§2.2).
+        """
+        resources = form.all("resource") or subject.audiences
         if not resources:
             return (self.hot.judge.issuer,)
         known = self.hot.facts.audiences()
         for resource in resources:
             if resource != self.hot.judge.issuer and resource not in known:
                 raise OAuthError("invalid_target", reason="unknown resource")
+            if subject.audiences and resource not in subject.audiences:
+                raise OAuthError("invalid_target", reason="resource not consented to")
         return tuple(dict.fromkeys(resources))
 
     def _sign(
@@ -255,7 +237,7 @@ class TokenEndpoint:
         ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.expires_at]
         token = Token(
             kind="access_token",
-            id=identifier.make("tok", now, self.entropy(identifier.ENTROPY)),
+            id=identifier.make("tok", now, self.store.entropy(identifier.ENTROPY)),
             origin_id=standing.credential_id,
             scopes=scopes,
             audiences=audiences,
@@ -277,8 +259,7 @@ class TokenEndpoint:
             "expires_in": (token.expires_at - token.issued_at) // SECOND,
             "scope": claims["scope"],
         }
-        if subject.issued_type is not None:
-            body["issued_token_type"] = subject.issued_type
+        body |= subject.members
         return body, _event(request, grant_type, standing, token)
 
 
@@ -304,6 +285,14 @@ def granted(subject: Subject, form: Form) -> Scopes:
         text = "api" if subject.default is None else subject.default
     asked = frozenset(text.split(" "))
     held = subject.standing.allowed_anywhere() | EVERYTHING
+    if subject.consented:
+        if not asked <= subject.scopes:
+            raise OAuthError("invalid_scope", reason="not consented to")
+        # Of what was consented to, what is held now: nobody gets more than whoever consented has.
+        asked &= held
+        if not asked:
+            raise OAuthError("invalid_scope", reason="none of it held")
+        return asked
     if not subject.scopes & EVERYTHING:
         held &= subject.scopes
     if not asked <= held:

@@ -1,0 +1,102 @@
+"""Step 2 of the token endpoint: who the client is, once that was proven.
+
+A service account proves itself by a client secret or by an assertion of its key file. A client that people consent to
+has nothing to prove (`none`), or signs an assertion with a key that its metadata has (`private_key_jwt`).
+"""
+
+from typing import Final
+
+from ostiary.core import access_token, assertion, jws, model
+from ostiary.core.assertion import Signer
+from ostiary.core.client_metadata import is_document_url
+from ostiary.core.jws import InvalidTokenError
+from ostiary.core.oauth import BUILT_IN
+from ostiary.core.secret import CLIENT_SECRET as SECRET
+from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.http.oauth import clients
+from ostiary.http.oauth.asking import Asked, Client, Refused, refused
+from ostiary.http.oauth.errors import invalid_client
+from ostiary.storage import clients as rows
+from ostiary.storage.journal import Used
+
+CLIENT_SECRET: Final = (SECRET.encode(),)
+REGISTERED: Final = "app_"
+
+
+def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
+    """The client of a request; None where nobody proves one, nor names one that people consent to.
+
+    Raises Refused; Cold where it has to be looked up first.
+    """
+    match claim:
+        case clients.Public(client_id):
+            if client_id is None or not is_of_people(client_id):
+                return None
+            return Client(client_id, None, facts=_public(client_id, asked))
+        case clients.WithSecret(client_id, secret, _):
+            verdict = asked.judge.secret(
+                secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find
+            )
+            used, reason = None, ""
+        case clients.WithAssertion(text, client_id):
+            claimed = client_id or _issuer(text)
+            if claimed is not None and is_of_people(claimed):
+                return _with_keys(claimed, text, asked)
+            verdict, checked, reason = asked.judge.assertion(
+                "client", text.encode(), asked.question, asked.find, asked.audiences
+            )
+            used = None if checked is None else Used(checked.jti_digest, checked.expires_at)
+    standing = verdict.standing
+    if not verdict.valid or standing is None:
+        raise refused("invalid_client", verdict, reason)
+    if client_id is not None and client_id not in asked.judge.names_of(standing):
+        raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
+    return Client(access_token.client_id_of_principal(standing), standing, used)
+
+
+def is_of_people(client_id: str) -> bool:
+    """Whether an id has the form of a client that people consent to, and not of a service account's."""
+    return client_id in BUILT_IN or client_id.startswith(REGISTERED) or is_document_url(client_id)
+
+
+def _public(client_id: str, asked: Asked) -> model.Client:
+    client = _known(client_id, asked)
+    if client.auth_method != "none":
+        raise Refused(invalid_client("no assertion"), MALFORMED)
+    return client
+
+
+def _known(client_id: str, asked: Asked) -> model.Client:
+    client = rows.find(asked.database, client_id)
+    if client is None or client.disabled_at is not None:
+        raise Refused(invalid_client("unknown client" if client is None else "disabled client"), MALFORMED)
+    return client
+
+
+def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
+    """RFC 7523 §2.2 and §3, by the client's own keys."""
+    client = _known(client_id, asked)
+    try:
+        if client.auth_method != "private_key_jwt":
+            raise InvalidTokenError("a client without keys")
+        read = jws.read(text.encode())
+        keys = asked.keys_of(client, read.key_id)
+        key = next((each for each in keys if each.kid == read.key_id), None)
+        if key is None and read.key_id is None and len(keys) == 1:
+            key = keys[0]
+        if key is None:
+            raise InvalidTokenError("kid")
+        signer = Signer(read.key_id or "", key.algorithm, key.der, client.id, "", client.id)
+        checked = assertion.check("client", text.encode(), read, signer, asked.audiences, asked.judge.clock())
+    except InvalidTokenError as error:
+        raise Refused(invalid_client(str(error)), MALFORMED) from None
+    return Client(client.id, None, Used(checked.jti_digest, checked.expires_at), client)
+
+
+def _issuer(text: str) -> str | None:
+    """Whom an assertion claims to be from; None where it cannot be read."""
+    try:
+        issuer = jws.read(text.encode()).claims.get("iss")
+    except InvalidTokenError:
+        return None
+    return issuer if isinstance(issuer, str) else None
