@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ostiary.core.oauth import BUILT_IN, CLI
+from ostiary.core.oauth import CLI
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, consents, credentials, imports, service_accounts, sessions
+from ostiary.services import (
+    authorization,
+    clients,
+    consents,
+    credentials,
+    imports,
+    service_accounts,
+    sessions,
+)
+from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
@@ -55,7 +64,7 @@ OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project
 PLAIN = {"audience",
          "display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
          "session length", "signed", "redirects", "grant types", "auth method", "key set", "https address",
-         "web address", "access", "default project", "algorithm", "compat",
+         "web address", "access", "own project", "default project", "algorithm", "compat",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
@@ -123,11 +132,12 @@ class Tenants:
                 "invitation"
             ]["id"],
         }
-        asked = Asked(BUILT_IN[CLI], house.umbrella.id, ("read:agents",))
+        client = house.store.write(
+            clients.create, house.charlie, ClientSpec("Own", ("https://app.umbrella.test/callback",))
+        )
+        asked = Asked(client, house.umbrella.id, ("read:agents",))
         return made | {
-            "client": self._made(
-                "/v1/clients", {"name": "Own", "redirect_uris": ["https://app.umbrella.test/callback"]}
-            )["id"],
+            "client": client.id,
             "grant": house.store.write(consents.give, house.charlie, asked).consent.id,
             "organization_id": house.umbrella.id,
             "account": account.account.id,

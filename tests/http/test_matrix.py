@@ -5,7 +5,6 @@ import itertools
 import pytest
 
 from ostiary.core.model import RoleBinding
-from ostiary.core.oauth import BUILT_IN, CLI
 from ostiary.services import (
     authorization,
     clients,
@@ -55,6 +54,7 @@ GET    /                                               303    303      303    30
 GET    /docs                                           200    200      200    200       200      200    200
 GET    /docs/style.css                                 200    200      200    200       200      200    200
 GET    /docs/{page}                                    200    200      200    200       200      200    200
+GET    /pages/style.css                                200    200      200    200       200      200    200
 GET    /v1/capabilities                                401    200      200    200       200      200    200
 POST   /v1/verify                                      401    200      403    403       200      403    200
 GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
@@ -135,9 +135,9 @@ PATCH  /v1/clients/{client}                            401    404      403    40
 DELETE /v1/clients/{client}                            401    404      403    403       403      403    204
 POST   /v1/clients/{client}/disable                    401    404      403    403       403      403    200
 POST   /v1/clients/{client}/enable                     401    404      403    403       403      403    200
-GET    /v1/grants                                      401    200      200    200       200      200    200
-GET    /v1/grants/{grant}                              401    404      403    403       403      200    200
-DELETE /v1/grants/{grant}                              401    404      403    403       403      204    204
+GET    /v1/grants                                      401    200      200    200       200      403    200
+GET    /v1/grants/{grant}                              401    404      403    403       403      403    200
+DELETE /v1/grants/{grant}                              401    404      403    403       403      403    204
 GET    /v1/audit-events                                401    200      403    403       403      403    200
 GET    /v1/usage                                       401    200      403    403       403      403    200
 GET    /v1/access-rules                                401    403      403    403       403      403    200
@@ -232,10 +232,12 @@ def acme(house: House) -> dict[str, str]:
     invited = house.store.write(members.invite, house.alice, f"mallory{number}@acme.test", [])
     role = house.store.write(roles.create_role, house.alice, f"reader-{number}", "", ("read:agents",))
     assert role.id is not None
+    for old in house.store.read(clients.list_page, house.alice, None, 200)[50:]:  # not more than there may be
+        house.store.write(clients.delete, house.alice, old.id)
     client = house.store.write(
         clients.create, house.alice, ClientSpec(f"Client {number}", ("https://app.acme.test/callback",))
     )
-    asked = Asked(BUILT_IN[CLI], house.acme.id, ("read:agents",))
+    asked = Asked(client, house.acme.id, ("read:agents",))
     given = house.store.write(consents.give, house.alice, asked)
     return {
         "client": client.id,

@@ -63,7 +63,7 @@ DELETE /v1/import-prefixes/{prefix}                    import_prefix.deleted    
 DELETE /v1/sessions/{session}                          session.revoked                  session
 POST   /v1/clients                                     client.created                    made
 PATCH  /v1/clients/{client}                            client.updated                    client
-DELETE /v1/clients/{client}                            client.deleted                    client
+DELETE /v1/clients/{client}                            consent.withdrawn,client.deleted  client
 POST   /v1/clients/{client}/disable                    client.disabled                   client
 POST   /v1/clients/{client}/enable                     client.enabled                    client
 DELETE /v1/grants/{grant}                              consent.withdrawn                 grant

@@ -14,7 +14,7 @@ from ostiary.core.event import Target
 from ostiary.core.model import Client, ClientAccess
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import Caller, require
-from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
 from ostiary.services import consents
 from ostiary.services.audit import change
 from ostiary.storage import clients as rows
@@ -54,7 +54,7 @@ class ClientSpec:
 def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
     """Register a client of the organization's own."""
     require(caller, "write:clients")
-    project_id = _project(tx, caller, spec.project)
+    project_id = _project(tx, caller, spec)
     client = _checked(tx, caller, spec, tx.new_id("app"), tx.now, project_id)
     count = rows.count(tx, caller.organization_id)
     if count >= MAX_CLIENTS:
@@ -97,7 +97,7 @@ def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> C
     before = _find(tx, caller, client_id)
     spec = replace(_spec_of(before), **_settled(changes))
     # One that was deleted meanwhile may stay.
-    project_id = spec.project if spec.project == before.project_id else _project(tx, caller, spec.project)
+    project_id = spec.project if spec.project == before.project_id else _project(tx, caller, spec)
     after = _checked(tx, caller, spec, before.id, before.created_at, project_id)
     after = replace(after, disabled_at=before.disabled_at)
     if after == before:
@@ -158,10 +158,12 @@ def _settled(changes: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _project(tx: Tx, caller: Caller, name: str | None) -> str | None:
-    if name is None:
+def _project(tx: Tx, caller: Caller, spec: ClientSpec) -> str | None:
+    if spec.project is None:
         return None
-    found = directory.find_project(tx, caller.organization_id, name)
+    if spec.access == "user":
+        raise invalid("/project", "contradiction", "is for access organization only")
+    found = directory.find_project(tx, caller.organization_id, spec.project)
     if found is None:
         raise not_found("project")
     return found.id
@@ -175,8 +177,6 @@ def _checked(
     if spec.access == "organization" and not set(spec.grant_types) <= {AUTHORIZATION_CODE, REFRESH_TOKEN}:
         reason = "must be authorization_code and refresh_token where an organization gives access"
         errors.append(FieldError("/grant_types", "invalid", reason))
-    if spec.access == "user" and spec.project is not None:
-        errors.append(FieldError("/project", "contradiction", "is for access organization only"))
     if errors:
         raise invalid_fields(tuple(errors))
     metadata = _metadata(spec)
@@ -237,7 +237,7 @@ def _metadata(spec: ClientSpec) -> ClientMetadata:
         member, _, reason = error.description.partition(" ")
         member = member.rstrip(",")
         pointer = f"/{_MEMBERS.get(member, member)}"
-        raise invalid_fields((FieldError(pointer, "invalid", reason),)) from None
+        raise invalid(pointer, "invalid", reason) from None
 
 
 def _spec_of(client: Client) -> ClientSpec:

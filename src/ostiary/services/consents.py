@@ -105,6 +105,12 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     projects = set(directory.project_names(tx, asked.organization_id).values())
     if not projects >= set(asked.projects):
         raise not_found("project")
+    if client.scopes and not set(asked.scopes) - {OFFLINE_ACCESS} <= set(client.scopes):
+        raise Problem(
+            "wrong-state",
+            "The client did not say that it would ask for this.",
+            reason="beyond the client's scopes",
+        )
     caller = replace(caller, organization_id=asked.organization_id)
     lifetime = organizations.policy_of(tx, asked.organization_id).session_lifetime
     if client.access == "organization":
@@ -167,8 +173,10 @@ def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str
 def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> Consent:
     if not asked.projects:
         raise Problem("wrong-state", "Choose at least one project.", reason="no project chosen")
-    catalogue = role_rows.scopes_of_catalogue(tx)
-    if not set(asked.scopes) - {OFFLINE_ACCESS} <= catalogue:
+    opened = set(asked.scopes) - {OFFLINE_ACCESS}
+    if not opened:
+        raise Problem("wrong-state", "Choose at least one scope.", reason="no scope chosen")
+    if not opened <= role_rows.scopes_of_catalogue(tx):
         raise Problem("wrong-state", "Scopes of this service itself are not given away.", reason="API scopes")
     home = directory.find_organization(tx, str(client.organization_id))
     if home is None:
@@ -249,8 +257,8 @@ def _update(tx: Tx, before: Consent, scopes: tuple[str, ...], projects: tuple[st
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool = False) -> list[Listed]:
     """Consents in the organization that have not ended, newest first: without `read:clients` one's own."""
-    if caller.granted is not None or caller.actor.id is None:
-        require(caller, "read:clients")  # a token that was granted less owns nothing
+    if caller.granted is not None or caller.fine_grained or caller.actor.id is None:
+        require(caller, "read:clients")  # what was granted less than its person holds owns nothing
     user_id = caller.actor.id if own or not caller.may("read:clients") else None
     return _listed(tx, rows.list_page(tx, caller.organization_id, user_id, after, limit))
 
@@ -361,6 +369,7 @@ def _find(tx: Tx, caller: Caller, consent_id: str, *, writing: bool = False) -> 
     own = (
         found is not None
         and caller.granted is None
+        and not caller.fine_grained
         and found.user_id == caller.actor.id
         and found.organization_id == caller.organization_id
         and not (writing and found.service_account_id)

@@ -43,8 +43,8 @@ class Document(sa.TypeDecorator[dict[str, Any]]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> dict[str, Any] | None:
         return None if value is None else dict(json.loads(value))

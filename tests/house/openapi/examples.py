@@ -27,9 +27,18 @@ from cryptography.hazmat.primitives.serialization import (
 from ostiary.core.instant import DAY, HOUR, MINUTE
 from ostiary.core.key_file import KeyPair
 from ostiary.core.secret import Secret, looks_like_secret
-from ostiary.services import authorization, clients, consents, credentials, imports, members, projects, roles, rotation
+from ostiary.services import (
+    authorization,
+    clients,
+    consents,
+    credentials,
+    imports,
+    members,
+    projects,
+    roles,
+    rotation,
+)
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines
 from ostiary.storage.store import Store
@@ -192,10 +201,12 @@ def _furnish(house: House) -> dict[str, str]:
     file = house.key(bot, kind="key_file", name="partner login", key_pair=_pair())
     session = house.session(file, "shop")
     spec = ClientSpec(
-        "Delivery tracker", ("https://tracker.acme.example/callback",), scopes=("read:agents", "offline_access")
+        "Delivery tracker",
+        ("https://tracker.acme.example/callback",),
+        scopes=("read:agents", "offline_access"),
     )
     app = house.store.write(clients.create, house.alice, spec)
-    asked = Asked(app, house.acme.id, ("read:agents",), (project.id,))
+    asked = consents.Asked(app, house.acme.id, ("read:agents",), (project.id,))
     given = house.store.write(consents.give, house.alice, asked)
     house.clock.advance(HOUR)
     login = signers.login(
