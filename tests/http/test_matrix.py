@@ -120,6 +120,7 @@ GET    /v1/credentials/{credential}/rotation           401    404      403    40
 POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
 POST   /oauth/token                                    400    400      400    400       400      400    400
 POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
+POST   /oauth/register                                 400    400      400    400       400      400    400
 POST   /oauth/revoke                                   400    400      400    400       400      400    400
 POST   /oauth/token/revoke                             400    400      400    400       400      400    400
 POST   /v1/sessions                                    401    401      401    401       401      401    401

@@ -45,6 +45,7 @@ from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
 from ostiary.http.oauth.endpoints import endpoints
+from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.pages import frame
@@ -120,9 +121,10 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     )
     app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
     tokens = TokenEndpoint(hot, journal, store)
+    registering = Registration(store, limits) if settings.registration == "open" else None
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
-        for path, endpoint in endpoints(tokens, Revocation(hot, store)).items()
+        for path, endpoint in endpoints(tokens, Revocation(hot, store), registering).items()
     }
     for router in ROUTERS:
         app.include_router(router)
@@ -136,7 +138,9 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         _Plain("/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]),
         *(
             _Plain(path, handler, methods=["GET"])
-            for path, handler in metadata.routes(settings.public_url, facts, store.clock).items()
+            for path, handler in metadata.routes(
+                settings.public_url, facts, store.clock, registering is not None
+            ).items()
         ),
         *asked.values(),
         *manual.ROUTES,

@@ -20,7 +20,7 @@ from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes, engines, journal, sessions, tokens, usage
+from ostiary.storage import answers, changes, clients, engines, journal, sessions, tokens, usage
 from ostiary.storage import signing_keys as signing_key_rows
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
@@ -62,6 +62,7 @@ def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
         Duty("rotate signing keys", lambda: signing_keys.rotate_due(store, settings), ROTATE_EVERY),
         Duty("forget old marks", lambda: store.write_on((), journal.prune), PRUNE_EVERY),
         Duty("forget old sessions", lambda: store.write_on((), sessions.prune), PRUNE_EVERY),
+        Duty("forget unused clients", lambda: store.write_on((), clients.prune), PRUNE_EVERY),
         Duty("forget revoked tokens", lambda: store.write_on((), tokens.prune), PRUNE_EVERY),
     )
 

@@ -71,6 +71,10 @@ class Rates:
             if not failed:
                 self._failures.give_back(name, permit, self._clock())
 
+    def attempt(self, name: str, limit: int) -> Permit:
+        """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
+        return self._failures.take(name, limit, self._clock())
+
 
 def limited(permit: Permit | None) -> Problem:
     """The refusal of what is over a limit: the credential's, or without a permit the address's."""

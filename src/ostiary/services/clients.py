@@ -11,7 +11,8 @@ from typing import Any, Final
 from ostiary.core.client_keys import without_surplus
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
 from ostiary.core.event import Target
-from ostiary.core.model import Client, ClientAccess
+from ostiary.core.instant import Instant
+from ostiary.core.model import Client, ClientAccess, ClientSource
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
@@ -25,6 +26,8 @@ from ostiary.storage.store import Tx
 
 MAX_CLIENTS: Final = 100
 """Of an organization."""
+MAX_UNUSED: Final = 10_000
+"""Clients that registered themselves, and that nobody consented to."""
 
 _MEMBERS: Final[Mapping[str, str]] = {
     # What our API calls a member of RFC 7591's.
@@ -78,6 +81,55 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
         project=client.project_id,
     )
     return client
+
+
+def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
+    """Register a client by itself (RFC 7591). Whoever asks proves nothing, so it stands in the operator's log."""
+    operator = directory.find_operator(tx)
+    if operator is None or rows.count_unused(tx) >= MAX_UNUSED:
+        raise Problem(
+            "unavailable", "Too many clients have registered. Try again later.", reason="too many clients"
+        )
+    client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now)
+    rows.insert(tx, client)
+    change(
+        tx,
+        replace(caller, organization_id=operator.id),
+        "client.registered",
+        _target(client),
+        redirect_uris=list(client.redirect_uris),
+        grant_types=list(client.grant_types),
+        scopes=list(client.scopes),
+        auth_method=client.auth_method,
+    )
+    return client
+
+
+def of_metadata(
+    metadata: ClientMetadata,
+    jwks: dict[str, Any] | None,
+    client_id: str,
+    source: ClientSource,
+    created_at: Instant,
+) -> Client:
+    """The client that is nobody's own and described itself; it acts for people."""
+    return Client(
+        id=client_id,
+        source=source,
+        organization_id=None,
+        project_id=None,
+        access="user",
+        name=metadata.name,
+        redirect_uris=metadata.redirect_uris,
+        grant_types=metadata.grant_types,
+        scopes=metadata.scopes,
+        auth_method=metadata.auth_method,
+        jwks=None if jwks is None else without_surplus(jwks),
+        jwks_uri=metadata.jwks_uri,
+        client_uri=metadata.client_uri,
+        created_at=created_at,
+        disabled_at=None,
+    )
 
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Client]:
@@ -170,7 +222,7 @@ def _project(tx: Tx, caller: Caller, spec: ClientSpec) -> str | None:
 
 
 def _checked(
-    tx: Tx, caller: Caller, spec: ClientSpec, client_id: str, created_at: int, project_id: str | None
+    tx: Tx, caller: Caller, spec: ClientSpec, client_id: str, created_at: Instant, project_id: str | None
 ) -> Client:
     """The client that a specification makes. Raises validation-failed."""
     errors = _scope_errors(tx, caller, spec)
@@ -180,23 +232,8 @@ def _checked(
     if errors:
         raise invalid_fields(tuple(errors))
     metadata = _metadata(spec)
-    return Client(
-        id=client_id,
-        source="organization",
-        organization_id=caller.organization_id,
-        project_id=project_id,
-        access=spec.access,
-        name=metadata.name,
-        redirect_uris=metadata.redirect_uris,
-        grant_types=metadata.grant_types,
-        scopes=metadata.scopes,
-        auth_method=metadata.auth_method,
-        jwks=None if spec.jwks is None else without_surplus(spec.jwks),
-        jwks_uri=metadata.jwks_uri,
-        client_uri=metadata.client_uri,
-        created_at=created_at,
-        disabled_at=None,
-    )
+    client = of_metadata(metadata, spec.jwks, client_id, "organization", created_at)
+    return replace(client, organization_id=caller.organization_id, project_id=project_id, access=spec.access)
 
 
 def _scope_errors(tx: Tx, caller: Caller, spec: ClientSpec) -> list[FieldError]:

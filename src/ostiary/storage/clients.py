@@ -4,9 +4,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ostiary.core.instant import DAY
 from ostiary.core.model import Client
 from ostiary.core.oauth import BUILT_IN
-from ostiary.storage.authorization_tables import clients
+from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 
 _COLUMNS = [clients.c[name] for name in Client.__dataclass_fields__]
@@ -46,6 +47,23 @@ def count(tx: Tx, organization_id: str) -> int:
         clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
     )
     return int(tx.execute(statement).scalar_one())
+
+
+_UNUSED = sa.and_(
+    clients.c.source == "registration",
+    ~sa.exists().where(grants.c.client_id == clients.c.id),
+    ~sa.exists().where(sessions.c.client_id == clients.c.id),
+)
+
+
+def count_unused(tx: Tx) -> int:
+    """Clients that registered themselves, and that nobody ever consented to."""
+    return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(_UNUSED)).scalar_one())
+
+
+def prune(tx: Tx) -> None:
+    """Forget those of them that registered more than a day ago."""
+    tx.execute(clients.delete().where(_UNUSED, clients.c.created_at < tx.now - DAY))
 
 
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:

@@ -7,7 +7,8 @@ from starlette.types import Receive, Scope, Send
 
 from ostiary.core.access_token import ALIAS
 from ostiary.http import messages
-from ostiary.http.oauth import token
+from ostiary.http.oauth import registration, token
+from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 
@@ -39,7 +40,11 @@ class Endpoint:
         await send({"type": "http.response.body", "body": told})
 
 
-def endpoints(tokens: TokenEndpoint, revocation: Revocation) -> dict[str, Endpoint]:
+def endpoints(
+    tokens: TokenEndpoint, revocation: Revocation, registering: Registration | None
+) -> dict[str, Endpoint]:
     """What stands at each address."""
     found = {token.PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
+    if registering is not None:
+        found[registration.PATH] = Endpoint(registering.answer, "")
     return found | {path: Endpoint(revocation.answer, "") for path in REVOCATION}

@@ -24,6 +24,9 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid_scope": (400, "A scope is unknown, or is not held."),
     "invalid_target": (400, "The resource is unknown, or is no absolute URI without a fragment."),
     "unsupported_token_type": (400, "Tokens of this type are not handled here."),
+    # Of registration (RFC 7591 §3.2.2)
+    "invalid_redirect_uri": (400, "A redirect URI is not taken."),
+    "invalid_client_metadata": (400, "The metadata is not taken."),
     "temporarily_unavailable": (503, "Nothing was issued. Try again."),
 }
 
