@@ -54,7 +54,6 @@ def test_2_what_does_not_work_is_not_named(server: Front) -> None:
     assert not found.keys() & {
         "authorization_endpoint",
         "device_authorization_endpoint",
-        "registration_endpoint",
         "code_challenge_methods_supported",
     }
     assert "implicit" not in found["grant_types_supported"]

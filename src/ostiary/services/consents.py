@@ -95,6 +95,8 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     The caller acts in whichever organization: what counts is what they are in the one that is asked about. For a write
     that serializes on both organizations.
     """
+    if asked.client.source == "document":
+        client_rows.put_document(tx, asked.client)
     client, user_id = client_rows.find(tx, asked.client.id), caller.actor.id
     if client is None or client.disabled_at is not None:
         raise not_found("client", "client gone or disabled")

@@ -1,5 +1,6 @@
 """Rows of clients. Those of this program itself have none: they are `core.oauth`'s."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,18 @@ def insert(tx: Tx, client: Client) -> None:
 
 def update(tx: Tx, client_id: str, values: dict[str, Any]) -> None:
     tx.execute(clients.update().where(clients.c.id == client_id).values(**values))
+
+
+def put_document(tx: Tx, client: Client) -> None:
+    """Keep what a client's document says. Of one that was kept before, when that was stays, and whether it is disabled."""
+    before = find(tx, client.id)
+    if before is None:
+        insert(tx, client)
+        return
+    after = replace(client, created_at=before.created_at, disabled_at=before.disabled_at)
+    if after != before:
+        update(tx, client.id, {column.name: getattr(after, column.name) for column in _COLUMNS})
+        tx.changed("client", client.id)
 
 
 def delete(tx: Tx, client_id: str) -> None:

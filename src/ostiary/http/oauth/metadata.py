@@ -75,6 +75,7 @@ def document(issuer: str, path: str, scopes: Collection[str], registers: bool = 
         "revocation_endpoint_auth_methods_supported": ASKING,
         "service_documentation": f"{issuer}/docs",
         **registration,
+        **({} if path else {"client_id_metadata_document_supported": True}),
     }
 
 

@@ -1,4 +1,4 @@
-"""`POST /oauth/register`: an application registers itself (RFC 7591), such as an MCP client that meets us for the first time.
+"""`POST /oauth/register`: an application registers itself (RFC 7591), such as an MCP client that was never here.
 
 Anybody may, so it is worth nothing by itself: a person has to consent to each access. What nobody consents to within a
 day is forgotten.
