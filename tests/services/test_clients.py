@@ -63,7 +63,9 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no redirect": ({"redirect_uris": ()}, "/redirect_uris"),
     "bad redirect": ({"redirect_uris": ("http://app.test/",)}, "/redirect_uris"),
     "keys without": ({"auth_method": "private_key_jwt"}, "/auth_method"),
-    "two kinds of keys": ({"auth_method": "private_key_jwt", "jwks": {"keys": [KEY]}, "jwks_uri": "https://a.test/k"}, "/jwks"),
+    "two kinds of keys": (
+        {"auth_method": "private_key_jwt", "jwks": {"keys": [KEY]}, "jwks_uri": "https://a.test/k"}, "/jwks"
+    ),
     "long name": ({"name": "x" * 101}, "/name"),
 }  # fmt: skip
 
@@ -146,7 +148,7 @@ def test_what_ends_with_a_client(house: House) -> None:
     assert log == ["consent.withdrawn", "client.deleted"]
     for work in (clients.get, clients.delete):
         with refused("not-found"):
-            house.store.write(work, house.alice, client.id)  # type: ignore[arg-type] # either
+            house.store.write(work, house.alice, client.id)
     with refused("not-found"):
         house.store.write(consents.give, house.alice, asked[0])
     house.store.write(clients.set_disabled, house.alice, other.id, True)

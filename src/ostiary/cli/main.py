@@ -45,6 +45,8 @@ COMMANDS: Final = {
     "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
     "session": ("sessions", "List and revoke what a login with a key file began."),
+    "client": ("clients", "Manage applications that ask people for access."),
+    "grant": ("clients", "See and withdraw what people let clients do."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "usage": ("usage", "How often credentials were accepted and refused."),

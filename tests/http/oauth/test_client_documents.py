@@ -63,10 +63,9 @@ class Scene:
 
 @pytest.fixture
 def scene(house: House, tmp_path: Path) -> Iterator[Scene]:
-    permits = [
-        Permits(tmp_path / name, house.store.installation.keyring.permits, 4096) for name in ("u", "f")
-    ]
-    limits, net = Rates(*permits, house.clock), Net()
+    key = house.store.installation.keyring.permits
+    permits = Permits(tmp_path / "uses", key, 64), Permits(tmp_path / "failures", key, 4096)
+    limits, net = Rates(permits[0], permits[1], house.clock), Net()
     yield Scene(house, net, ClientDocuments(house.store, limits, frozenset(), net))
     for each in permits:
         each.close()
