@@ -256,9 +256,7 @@ class Settings(BaseModel):
         "are inside, and over http too. None by default: all else must be https on port 443 of public addresses.",
     )
     registration: Literal["open", "off"] = Field(
-        "open",
-        description="Whether applications may register themselves at `/oauth/register`: open or off. People consent to "
-        "each access all the same.",
+        "open", description="Whether applications may register themselves at `/oauth/register`: open or off."
     )
     key_prefix: Annotated[str, AfterValidator(_key_prefix)] = Field(
         "ak", description="The prefix of new API keys. Every prefix ever used stays accepted."

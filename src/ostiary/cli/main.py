@@ -340,6 +340,8 @@ _OPTIONS: Final = {
     "projects": "--project",
     "allowed_ips": "--ip",
     "expires_at": "--expires",
+    "redirect_uris": "--redirect-uri",
+    "grant_types": "--grant-type",
     "roles": "ROLE",
     "bindings": "ROLE",
     "email": "EMAIL",

@@ -45,7 +45,7 @@ RedirectUris = Annotated[
     Field(
         max_length=MAX_REDIRECTS,
         description="Where people may be sent back to. Compared character for character, but for the port of "
-        "`http://127.0.0.1`, `http://[::1]` and `http://localhost`.",
+        "loopback addresses.",
     ),
 ]
 GrantTypes = Annotated[
