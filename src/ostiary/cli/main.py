@@ -317,7 +317,7 @@ _ADVISED: Final = ("A session is not exchanged.", "An exchanged token is not exc
 
 _LISTED: Final = (
     "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",
-    "access-rule",
+    "client", "grant", "access-rule",
 )  # fmt: skip
 
 
