@@ -255,6 +255,9 @@ class Settings(BaseModel):
         description="Hosts, `host` (port 443) or `host:port`, that may be asked for client documents and keys though they "
         "are inside, and over http too. None by default: all else must be https on port 443 of public addresses.",
     )
+    registration: Literal["open", "off"] = Field(
+        "open", description="Whether applications may register themselves at `/oauth/register`: open or off."
+    )
     key_prefix: Annotated[str, AfterValidator(_key_prefix)] = Field(
         "ak", description="The prefix of new API keys. Every prefix ever used stays accepted."
     )

@@ -92,6 +92,18 @@ COMMANDS = {
     "credential rotation cancel": "--json --yes",
     "session list": "--json",
     "session revoke": "--all --json",
+    "client create": "--access --auth-method --client-uri --grant-type --json --jwks --jwks-uri --name --project"
+    " --redirect-uri --scope",
+    "client list": "--json",
+    "client show": "--json",
+    "client update": "--auth-method --client-uri --grant-type --json --jwks --jwks-uri --name --project"
+    " --redirect-uri --scope",
+    "client disable": "--json",
+    "client enable": "--json",
+    "client delete": "--json --yes",
+    "grant list": "--json",
+    "grant show": "--json",
+    "grant withdraw": "--json --yes",
     "access-rule put": "--json",
     "access-rule list": "--json",
     "access-rule show": "--json",

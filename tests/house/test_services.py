@@ -9,6 +9,7 @@ from tests.house.source import modules
 NOT_OPERATIONS = {
     # Public functions of services that are no operation, and why.
     "audit.event_of": "pure: an event from its parts",
+    "clients.of_metadata": "pure: a client from what it says of itself",
     "consents.end_sessions": "tells caches only, for operations that ended them",
     "consents.organizations_for": "a question that operations share, about a person and not a caller",
     "credentials.is_own": "pure: whether a direct key is the caller's",

@@ -54,7 +54,21 @@ def below(pointer: str, members: Mapping[str, str]) -> dict[str, str]:
 ROLE = {"/role": "role", "/on": "place"}
 LOGIN = {"/token": "signed", "/default_project_code": "default project"}
 
+CHANGED_CLIENT = {
+    "/name": "display name",
+    "/redirect_uris": "redirects",
+    "/grant_types": "grant types",
+    "/scopes": "scopes",
+    "/auth_method": "auth method",
+    "/jwks": "key set",
+    "/jwks_uri": "https address",
+    "/client_uri": "web address",
+    "/project": "own project",
+}
+
 MEMBERS: dict[str, dict[str, str]] = {
+    "POST /v1/clients": CHANGED_CLIENT | {"/access": "access"},
+    "PATCH /v1/clients/{client}": CHANGED_CLIENT,
     "POST /v1/organizations": {"/name": "display name", "/slug": "slug"},
     "PATCH /v1/organizations/{organization_id}": {"/name": "display name", "/suspended": "flag"},
     "PATCH /v1/organizations/{organization_id}/policies": LIMITS | below("/ceilings", CEILINGS),
@@ -117,6 +131,7 @@ GOOD: dict[str, object] = {
     "new prefix": "sk_test_",
     "digest": "ab" * 32,
     "signed": "x",
+    "redirects": ["https://app.acme.test/callback"],
 }
 """A good value of every kind that some body requires; `principal` and `owner` are the test's to say."""
 
@@ -176,6 +191,7 @@ _CHANGES: dict[str, dict[str, object]] = {
     "PATCH /v1/organizations/{organization_id}": {"name": "New"},
     "PATCH /v1/organizations/{organization_id}/policies": {"max_credentials_per_service_account": 9},
     "PATCH /v1/projects/{project}": {"name": "New"},
+    "PATCH /v1/clients/{client}": {"name": "New"},
     "PATCH /v1/roles/{role}": {"description": "New"},
     "PATCH /v1/service-accounts/{account}": {"display_name": "New"},
     "POST /v1/service-accounts/{account}/credentials": {"name": "New"},

@@ -311,6 +311,25 @@ WRONG: dict[str, Wrong] = {
     "no": faults({"yes": True}),
     "session length": faults({"word": "soon-enough", "none": "none", "number": 24, "short": "299s", "long": "366d"}),
     "signed": faults({"empty": "", "long": "x" * 8193}),
+    "redirects": faults({"http": ["http://app.test/cb"], "fragment": ["https://app.test/#x"], "wildcard": ["https://*.app.test/"],
+                         "userinfo": ["https://a@app.test/"], "script": ["javascript:alert(1)"], "empty": [""],
+                         "relative": ["/callback"], "backslash": ["https://app.test\\@evil.test/"]}, "/0")
+    | {"second": (["https://app.test/", "data:text/html,x"], "/1", "invalid"), "none": ([], "", "invalid"),
+       "over 10": ([f"https://app.test/{n}" for n in range(11)], "", "invalid"),
+       "text": ("https://app.test/", "", "wrong-type")},
+    "grant types": faults({"other": ["client_credentials"], "empty": [""]}, "/0")
+    | faults({"refresh alone": ["refresh_token"], "none": []}),
+    "auth method": faults({"secret": "client_secret_basic", "empty": ""}),
+    "key set": faults({"none": {"keys": []}, "no set": {"kty": "RSA"}, "private": {"keys": [{"kty": "OKP", "crv": "Ed25519",
+                       "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": "x"}]},
+                       "shared": {"keys": [{"kty": "oct", "k": "x"}]},
+                       "weak": {"keys": [{"kty": "RSA", "e": "AQAB", "n": "AQAB"}]}}),
+    "https address": faults({"http": "http://app.test/keys", "file": "file:///etc/passwd", "relative": "/jwks.json",
+                             "empty": "", "userinfo": "https://a:b@app.test/", "fragment": "https://app.test/#keys"}),
+    "web address": faults({"script": "javascript:alert(1)", "relative": "/jwks.json", "empty": "", "userinfo": "https://a:b@app.test/"}),
+    "own project": faults({"empty": "", "over 64": "x" * 65})
+    | faults({"for nobody else": "shop-of-ours"}, code="contradiction"),
+    "access": faults({"other": "everything", "empty": ""}),
     "default project": faults({"long": "x" * 65}),
 }  # fmt: skip
 """`^` is the object that the member stands in: lines of rules are judged as a whole."""

@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from ostiary.core.oauth import CLI
 from ostiary.http.question import VERIFY_FIELDS
-from ostiary.services import authorization, credentials, imports, service_accounts, sessions
+from ostiary.services import (
+    authorization,
+    clients,
+    consents,
+    credentials,
+    imports,
+    service_accounts,
+    sessions,
+)
+from ostiary.services.clients import ClientSpec
+from ostiary.services.consents import Asked
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
@@ -36,6 +47,8 @@ UNKNOWN = {
     "account": f"sa_{NOBODY}",
     "credential": f"cred_{NOBODY}",
     "session": f"ses_{NOBODY}",
+    "client": f"app_{NOBODY}",
+    "grant": f"gra_{NOBODY}",
 }
 """An id of the same form that nobody has, for each parameter of a path that names what a tenant owns."""
 INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
@@ -50,7 +63,8 @@ OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project
 """What only the operator may name, or what is the same for everyone."""
 PLAIN = {"audience",
          "display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
-         "session length", "signed", "default project", "algorithm", "compat",
+         "session length", "signed", "redirects", "grant types", "auth method", "key set", "https address",
+         "web address", "access", "own project", "default project", "algorithm", "compat",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
@@ -100,6 +114,8 @@ class Tenants:
             ],
             "invitation": [(self.acme["invitation"], UNKNOWN["invitation"])],
             "session": [(house.session(key).listed.session.id, UNKNOWN["session"])],
+            "client": [(self.acme["client"], UNKNOWN["client"]), (CLI, "nobodys-cli")],
+            "grant": [(self.acme["grant"], UNKNOWN["grant"])],
             "organization_id": [(house.acme.id, UNKNOWN["organization_id"]), ("acme", "nobody")],
         }
         self.own = self._umbrella()
@@ -116,7 +132,13 @@ class Tenants:
                 "invitation"
             ]["id"],
         }
+        client = house.store.write(
+            clients.create, house.charlie, ClientSpec("Own", ("https://app.umbrella.test/callback",))
+        )
+        asked = Asked(client, house.umbrella.id, ("read:agents",))
         return made | {
+            "client": client.id,
+            "grant": house.store.write(consents.give, house.charlie, asked).consent.id,
             "organization_id": house.umbrella.id,
             "account": account.account.id,
             "credential": key.listed.credential.id,

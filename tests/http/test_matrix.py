@@ -7,6 +7,8 @@ import pytest
 from ostiary.core.model import RoleBinding
 from ostiary.services import (
     authorization,
+    clients,
+    consents,
     credentials,
     imports,
     members,
@@ -15,6 +17,8 @@ from ostiary.services import (
     roles,
     rotation,
 )
+from ostiary.services.clients import ClientSpec
+from ostiary.services.consents import Asked
 from ostiary.services.minting import CredentialSpec
 from tests.cast import Front, House
 from tests.http.routes import methods_of
@@ -63,6 +67,7 @@ POST   /password/reset                                 400    400      400    40
 GET    /docs                                           200    200      200    200       200      200    200
 GET    /docs/style.css                                 200    200      200    200       200      200    200
 GET    /docs/{page}                                    200    200      200    200       200      200    200
+GET    /pages/style.css                                200    200      200    200       200      200    200
 GET    /v1/capabilities                                401    200      200    200       200      200    200
 POST   /v1/verify                                      401    200      403    403       200      403    200
 GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
@@ -129,6 +134,7 @@ GET    /v1/credentials/{credential}/rotation           401    404      403    40
 POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
 POST   /oauth/token                                    400    400      400    400       400      400    400
 POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
+POST   /oauth/register                                 400    400      400    400       400      400    400
 POST   /oauth/revoke                                   400    400      400    400       400      400    400
 POST   /oauth/device/authorize                         400    400      400    400       400      400    400
 GET    /oauth/device/verify                            303    303      303    303       303      303    303
@@ -141,6 +147,16 @@ DELETE /v1/sessions/{session}                          401    404      403    40
 POST   /v1/sessions/revoke-all                         401    200      200    200       200      403    200
 POST   /identity/public/v1/api/login                   401    401      401    401       401      401    401
 GET    /identity/v1/whoami                             401    200      200    200       200      200    200
+GET    /v1/clients                                     401    200      403    403       403      403    200
+POST   /v1/clients                                     401    201      403    403       403      403    201
+GET    /v1/clients/{client}                            401    404      403    403       403      403    200
+PATCH  /v1/clients/{client}                            401    404      403    403       403      403    200
+DELETE /v1/clients/{client}                            401    404      403    403       403      403    204
+POST   /v1/clients/{client}/disable                    401    404      403    403       403      403    200
+POST   /v1/clients/{client}/enable                     401    404      403    403       403      403    200
+GET    /v1/grants                                      401    200      200    200       200      403    200
+GET    /v1/grants/{grant}                              401    404      403    403       403      403    200
+DELETE /v1/grants/{grant}                              401    404      403    403       403      403    204
 GET    /v1/audit-events                                401    200      403    403       403      403    200
 GET    /v1/usage                                       401    200      403    403       403      403    200
 GET    /v1/access-rules                                401    403      403    403       403      403    200
@@ -173,6 +189,8 @@ BODIES = {
     "POST /v1/credentials/{credential}/rotation": {"action": "complete"},
     "PUT /v1/access-rules/{name}": {"match": []},
     "POST /v1/sessions": {"token": "x"},
+    "POST /v1/clients": {"name": "New", "redirect_uris": ["https://app.acme.test/callback"]},
+    "PATCH /v1/clients/{client}": {"name": "Mine"},
     "POST /identity/public/v1/api/login": {"token": "x"},
 }
 NARROW = ("read:service-accounts", "write:credentials", "read:agents")
@@ -233,7 +251,16 @@ def acme(house: House) -> dict[str, str]:
     invited = house.store.write(members.invite, house.alice, f"mallory{number}@acme.test", [])
     role = house.store.write(roles.create_role, house.alice, f"reader-{number}", "", ("read:agents",))
     assert role.id is not None
+    for old in house.store.read(clients.list_page, house.alice, None, 200)[50:]:  # not more than there may be
+        house.store.write(clients.delete, house.alice, old.id)
+    client = house.store.write(
+        clients.create, house.alice, ClientSpec(f"Client {number}", ("https://app.acme.test/callback",))
+    )
+    asked = Asked(client, house.acme.id, ("read:agents",))
+    given = house.store.write(consents.give, house.alice, asked)
     return {
+        "client": client.id,
+        "grant": given.consent.id,
         "organization_id": house.acme.id,
         "member": member,
         "project": project.id,

@@ -68,11 +68,18 @@ DELETE /v1/import-prefixes/{prefix}                    import_prefix.deleted    
 POST   /v1/members/{member}/password-reset             password_reset.created            member
 POST   /v1/sessions/revoke-all                         session.revoked                   own
 DELETE /v1/sessions/{session}                          session.revoked                  session
+POST   /v1/clients                                     client.created                    made
+PATCH  /v1/clients/{client}                            client.updated                    client
+DELETE /v1/clients/{client}                            consent.withdrawn,client.deleted  client
+POST   /v1/clients/{client}/disable                    client.disabled                   client
+POST   /v1/clients/{client}/enable                     client.enabled                    client
+DELETE /v1/grants/{grant}                              consent.withdrawn                 grant
 PUT    /v1/access-rules/{name}                         access_rule.written               name
 DELETE /v1/access-rules/{name}                         access_rule.deleted               name
 """
 
 BEFORE = {
+    "POST /v1/clients/{client}/enable": "POST /v1/clients/{client}/disable",
     "POST /v1/service-accounts/{account}/enable": "POST /v1/service-accounts/{account}/disable",
     "POST /v1/credentials/{credential}/activate": "POST /v1/credentials/{credential}/deactivate",
     "DELETE /v1/credentials/{credential}": "POST /v1/credentials/{credential}/revoke",

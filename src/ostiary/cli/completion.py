@@ -91,6 +91,16 @@ def sessions(
     )
 
 
+def clients(context: click.Context, _option: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    ask = _ask(context, "/v1/clients", {})
+    return _offered(lambda: [(each["id"], each["name"]) for each in ask()], incomplete)
+
+
+def grants(context: click.Context, _option: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
+    ask = _ask(context, "/v1/grants", {})
+    return _offered(lambda: [(each["id"], each["client"]["name"]) for each in ask()], incomplete)
+
+
 def roles(context: click.Context, _option: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
     """Roles: those that are built in, and the organization's own."""
     from ostiary.core.permission import BUILT_IN_ROLES

@@ -47,6 +47,8 @@ COMMANDS: Final = {
     "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
     "session": ("sessions", "List and revoke what a sign-in or a login began."),
+    "client": ("clients", "Manage applications that ask people for access."),
+    "grant": ("clients", "See and withdraw what people let clients do."),
     "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
     "usage": ("usage", "How often credentials were accepted and refused."),
@@ -319,7 +321,7 @@ _ADVISED: Final = ("A session is not exchanged.", "An exchanged token is not exc
 
 _LISTED: Final = (
     "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",
-    "access-rule",
+    "client", "grant", "access-rule",
 )  # fmt: skip
 
 
@@ -342,6 +344,8 @@ _OPTIONS: Final = {
     "projects": "--project",
     "allowed_ips": "--ip",
     "expires_at": "--expires",
+    "redirect_uris": "--redirect-uri",
+    "grant_types": "--grant-type",
     "roles": "ROLE",
     "bindings": "ROLE",
     "email": "EMAIL",

@@ -21,6 +21,7 @@ MAX_RSA_BITS: Final = 8_192
 _EXPONENTS: Final = range(65_537, 2**32)
 # RFC 7518 §6.2.2, §6.3.2 and §6.4.1. A key of which one of these was shown is nobody's any more.
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_KEPT: Final = ("kty", "crv", "kid", "use", "key_ops", "alg", "n", "e", "x", "y")
 _NAMES: Final[Mapping[Algorithm, frozenset[str]]] = {
     "ES256": frozenset({"ES256"}),
     "EdDSA": frozenset({"EdDSA", "Ed25519"}),
@@ -58,6 +59,11 @@ def read_keys(jwks: Any) -> tuple[ClientKey, ...]:
     if len(found) > 1 and (None in names or len(names) < len(found)):
         raise ValueError("must have a kid for each of several keys, all different")
     return found
+
+
+def without_surplus(jwks: Mapping[str, Any]) -> dict[str, Any]:
+    """The same JWK Set with what `read_keys` reads of it alone: what is kept. It was read before."""
+    return {"keys": [{name: each[name] for name in _KEPT if name in each} for each in jwks["keys"]]}
 
 
 def _key(members: Mapping[str, Any]) -> ClientKey:

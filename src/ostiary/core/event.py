@@ -176,6 +176,30 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "auth", "A new password was chosen by such a link, and all sessions of its person ended.", "ended"
     ),
     "session.revoked": _kind("auth", "A session was ended before it expired.", "because"),
+    "client.created": _kind(
+        "directory",
+        "An application of the organization's was registered, so that it may ask people for access.",
+        "access",
+        "redirect_uris",
+        "grant_types",
+        "scopes",
+        "auth_method",
+        "project",
+    ),
+    "client.registered": _kind(
+        "directory",
+        "An application registered itself (RFC 7591). It stands in the operator's log.",
+        "redirect_uris",
+        "grant_types",
+        "scopes",
+        "auth_method",
+    ),
+    "client.updated": _kind("directory", "Fields of a client were changed.", "changed"),
+    "client.disabled": _kind(
+        "directory", "A client was disabled: what people let it do is refused from then on."
+    ),
+    "client.enabled": _kind("directory", "A disabled client was enabled again."),
+    "client.deleted": _kind("directory", "A client was deleted, and every consent to it ended.", "consents"),
     "consent.granted": _kind(
         "access",
         "Somebody let a client act for them, or gave another organization access.",

@@ -23,7 +23,9 @@ from ostiary.http.api import (
     access_rules,
     agents,
     audit_events,
+    clients,
     credentials,
+    grants,
     imports,
     members,
     organizations,
@@ -42,9 +44,10 @@ from ostiary.http.manual import answers as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata
-from ostiary.http.oauth.authentication import registered_keys
+from ostiary.http.oauth.client_documents import ClientDocuments
 from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.endpoints import endpoints
+from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.pages import authorize, device, frame, links, own_account, signing_in
@@ -64,6 +67,8 @@ ROOMS = (
     credentials,
     access_rules,
     sessions,
+    clients,
+    grants,
     agents,
     audit_events,
     usage,
@@ -127,13 +132,15 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token")
-    tokens = TokenEndpoint(hot, journal, store, registered_keys)
+    documents = ClientDocuments(store, limits, frozenset(settings.outbound_hosts))
+    app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token", documents)
+    keys_of = documents.jwks_of
+    tokens = TokenEndpoint(hot, journal, store, keys_of)
+    revoking, devices = Revocation(hot, store, keys_of), DeviceAuthorization(hot, store, keys_of)
+    registering = Registration(store, limits) if settings.registration == "open" else None
     asked = {
         path: _Plain(path, endpoint, methods=["POST"])
-        for path, endpoint in endpoints(
-            tokens, Revocation(hot, store, registered_keys), DeviceAuthorization(hot, store, registered_keys)
-        ).items()
+        for path, endpoint in endpoints(tokens, revoking, devices, registering).items()
     }
     for router in ROUTERS:
         app.router.routes += router.routes
@@ -147,7 +154,9 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         _Plain("/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]),
         *(
             _Plain(path, handler, methods=["GET"])
-            for path, handler in metadata.routes(settings.public_url, facts, store.clock).items()
+            for path, handler in metadata.routes(
+                settings.public_url, facts, store.clock, registering is not None
+            ).items()
         ),
         *asked.values(),
         *manual.ROUTES,

@@ -20,7 +20,18 @@ from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import answers, changes, codes, engines, journal, people, sessions, tokens, usage
+from ostiary.storage import (
+    answers,
+    changes,
+    clients,
+    codes,
+    engines,
+    journal,
+    people,
+    sessions,
+    tokens,
+    usage,
+)
 from ostiary.storage import signing_keys as signing_key_rows
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
@@ -64,6 +75,7 @@ def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
         Duty("forget old links", lambda: store.write_on((), people.prune), PRUNE_EVERY),
         Duty("forget old sessions", lambda: store.write_on((), sessions.prune), PRUNE_EVERY),
         Duty("forget old codes", lambda: store.write_on((), codes.prune), PRUNE_EVERY),
+        Duty("forget unused clients", lambda: store.write_on((), clients.prune), PRUNE_EVERY),
         Duty("forget revoked tokens", lambda: store.write_on((), tokens.prune), PRUNE_EVERY),
     )
 

@@ -92,6 +92,7 @@ class Fetched:
     body: bytes
     content_type: str
     """The media type in lower case, without parameters; empty if there is none."""
+    cache_control: str = ""
 
 
 def system_resolve(host: str, port: int) -> Sequence[str]:
@@ -228,7 +229,8 @@ def _exchange(connection: httpcore2.HTTPConnection, place: Url, accept: str, max
         if len(body) > max_bytes:
             raise OutboundError("size")
     kind = fields.get(b"content-type", b"").decode("latin-1").partition(";")[0]
-    return Fetched(bytes(body), kind.strip().lower())
+    caching = fields.get(b"cache-control", b"").decode("latin-1")
+    return Fetched(bytes(body), kind.strip().lower(), caching)
 
 
 def _is_of_certificate(error: BaseException | None) -> bool:

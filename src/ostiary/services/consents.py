@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ostiary.core import check
 from ostiary.core.event import Target
-from ostiary.core.model import Client, Consent, Organization, ServiceAccount, SessionKind
+from ostiary.core.model import Client, Consent, Organization, Project, ServiceAccount, SessionKind
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
@@ -65,6 +65,18 @@ class Listed:
     user_email: str
 
 
+@dataclass(frozen=True, slots=True)
+class OnBehalf:
+    """What a service account was made for: access to another organization, by its consent."""
+
+    consent: Consent
+    giver: Organization
+    projects: tuple[Project, ...]
+    """Those of the consent that exist, of the other organization."""
+    project_id: str | None
+    """The client's own project, if it has one."""
+
+
 def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization]:
     """The organizations for which a person may consent to what the client asks for, by name.
 
@@ -86,6 +98,8 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     The caller acts in whichever organization: what counts is what they are in the one that is asked about. For a write
     that serializes on both organizations.
     """
+    if asked.client.source == "document":
+        client_rows.put_document(tx, asked.client)
     client, user_id = client_rows.find(tx, asked.client.id), caller.actor.id
     if client is None or client.disabled_at is not None:
         raise not_found("client", "client gone or disabled")
@@ -96,6 +110,12 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     projects = set(directory.project_names(tx, asked.organization_id).values())
     if not projects >= set(asked.projects):
         raise not_found("project")
+    if client.scopes and not set(asked.scopes) - {OFFLINE_ACCESS} <= set(client.scopes):
+        raise Problem(
+            "wrong-state",
+            "The client did not say that it would ask for this.",
+            reason="beyond the client's scopes",
+        )
     caller = replace(caller, organization_id=asked.organization_id)
     lifetime = organizations.policy_of(tx, asked.organization_id).session_lifetime
     if client.access == "organization":
@@ -161,8 +181,10 @@ def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str
 def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> Consent:
     if not asked.projects:
         raise Problem("wrong-state", "Choose at least one project.", reason="no project chosen")
-    catalogue = role_rows.scopes_of_catalogue(tx)
-    if not set(asked.scopes) - {OFFLINE_ACCESS} <= catalogue:
+    opened = set(asked.scopes) - {OFFLINE_ACCESS}
+    if not opened:
+        raise Problem("wrong-state", "Choose at least one scope.", reason="no scope chosen")
+    if not opened <= role_rows.scopes_of_catalogue(tx):
         raise Problem("wrong-state", "Scopes of this service itself are not given away.", reason="API scopes")
     home = directory.find_organization(tx, str(client.organization_id))
     if home is None:
@@ -243,23 +265,38 @@ def _update(tx: Tx, before: Consent, scopes: tuple[str, ...], projects: tuple[st
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool = False) -> list[Listed]:
     """Consents in the organization that have not ended, newest first: without `read:clients` one's own."""
-    if caller.granted is not None or caller.actor.id is None:
-        require(caller, "read:clients")  # a token that was granted less owns nothing
+    if caller.granted is not None or caller.fine_grained or caller.actor.id is None:
+        require(caller, "read:clients")  # what was granted less than its person holds owns nothing
     user_id = caller.actor.id if own or not caller.may("read:clients") else None
     return _listed(tx, rows.list_page(tx, caller.organization_id, user_id, after, limit))
 
 
 def get(tx: Tx, caller: Caller, consent_id: str) -> Listed:
     """One consent, also one that has ended. One's own needs no scope."""
-    return _listed(tx, [_find(tx, caller, consent_id, "read:clients")])[0]
+    return _listed(tx, [_find(tx, caller, consent_id)])[0]
+
+
+def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | None:
+    """What an account of the caller's organization was made for; None for one that somebody made for themselves."""
+    consent = None if account.grant_id is None else rows.find(tx, account.grant_id)
+    giver = None if consent is None else directory.find_organization(tx, consent.organization_id)
+    if consent is None or giver is None or consent.client_organization_id != caller.organization_id:
+        return None
+    found = (directory.find_project(tx, giver.id, each) for each in consent.projects)
+    client = client_rows.find(tx, consent.client_id)
+    return OnBehalf(
+        consent, giver, tuple(each for each in found if each), None if client is None else client.project_id
+    )
 
 
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
-    """End a consent at once, with everything that came of it. One's own needs no scope. Idempotent.
+    """End a consent at once, with everything that came of it. Idempotent.
 
-    What another organization has been given, its admins may give up as well.
+    To take back what acts for oneself needs no scope. What another organization was given is the organization's to take
+    back, whoever consented for it; and that other organization's to give up.
     """
-    end(tx, caller, _find(tx, caller, consent_id, "write:clients"), "withdrawn")
+    found = _find(tx, caller, consent_id, writing=True)
+    end(tx, caller, found, "withdrawn")
 
 
 def end(tx: Tx, caller: Caller, consent: Consent, because: str) -> None:
@@ -330,16 +367,23 @@ def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: st
             end(tx, caller, consent, "its only project was deleted")
 
 
-def _find(tx: Tx, caller: Caller, consent_id: str, scope: str) -> Consent:
+def _find(tx: Tx, caller: Caller, consent_id: str, *, writing: bool = False) -> Consent:
     found = rows.find(tx, consent_id)
     if found is not None and caller.organization_id not in (
         found.organization_id,
         found.client_organization_id,
     ):
         found = None
-    own = found is not None and caller.granted is None and found.user_id == caller.actor.id
+    own = (
+        found is not None
+        and caller.granted is None
+        and not caller.fine_grained
+        and found.user_id == caller.actor.id
+        and found.organization_id == caller.organization_id
+        and not (writing and found.service_account_id)
+    )
     if not own:
-        require(caller, scope)
+        require(caller, "write:clients" if writing else "read:clients")
     if found is None:
         raise not_found("grant")
     return found

@@ -11,6 +11,7 @@ from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narr
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services import audit, consents, organizations, roles
 from ostiary.services.audit import change
+from ostiary.services.consents import OnBehalf
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
@@ -45,6 +46,8 @@ class AccountView:
     bindings: tuple[RoleBinding, ...]
     channel_identifier: str
     credentials: int
+    on_behalf: OnBehalf | None = None
+    """What another organization consented to, of one that was made for that."""
 
 
 def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
@@ -91,7 +94,7 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
         projects=list(account.projects),
         roles=roles.names_of(bindings),
     )
-    return _view(tx, organization, account, bindings)
+    return _view(tx, caller, organization, account, bindings)
 
 
 def _project_ids(
@@ -112,14 +115,14 @@ def list_page(
     organization = organizations.own(tx, caller)
     accounts = rows.list_service_accounts(tx, organization.id, username, after, limit)
     bindings = role_rows.list_role_bindings(tx, organization.id, [account.id for account in accounts])
-    return [_view(tx, organization, account, bindings[account.id]) for account in accounts]
+    return [_view(tx, caller, organization, account, bindings[account.id]) for account in accounts]
 
 
 def get(tx: Tx, caller: Caller, name: str) -> AccountView:
     """One account by its id, client id or channel identifier."""
     require(caller, "read:service-accounts")
     account = find(tx, caller, name)
-    return _view(tx, organizations.own(tx, caller), account, _bindings_of(tx, account))
+    return _view(tx, caller, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
 def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
@@ -147,7 +150,7 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
         change(tx, caller, "service_account.updated", _target(after), changed=changed)
     else:
         tx.confirm()
-    return _view(tx, organizations.own(tx, caller), after, _bindings_of(tx, account))
+    return _view(tx, caller, organizations.own(tx, caller), after, _bindings_of(tx, account))
 
 
 def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountView:
@@ -166,7 +169,7 @@ def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountVi
         change(tx, caller, f"service_account.{'disabled' if disabled else 'enabled'}", _target(account))
     else:
         tx.confirm()
-    return _view(tx, organizations.own(tx, caller), account, _bindings_of(tx, account))
+    return _view(tx, caller, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
 def delete(tx: Tx, caller: Caller, name: str) -> None:
@@ -297,13 +300,18 @@ def _bindings_of(tx: Tx, account: ServiceAccount) -> list[RoleBinding]:
 
 
 def _view(
-    tx: Tx, organization: Organization, account: ServiceAccount, bindings: Sequence[RoleBinding]
+    tx: Tx,
+    caller: Caller,
+    organization: Organization,
+    account: ServiceAccount,
+    bindings: Sequence[RoleBinding],
 ) -> AccountView:
     return AccountView(
         account,
         tuple(bindings),
         _channel_identifier(tx, organization, account),
         credential_rows.count(tx, organization.id, account.id),
+        consents.on_behalf(tx, caller, account),
     )
 
 

@@ -1,12 +1,14 @@
 """Rows of clients. Those of this program itself have none: they are `core.oauth`'s."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from ostiary.core.instant import DAY
 from ostiary.core.model import Client
 from ostiary.core.oauth import BUILT_IN
-from ostiary.storage.authorization_tables import clients
+from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 
 _COLUMNS = [clients.c[name] for name in Client.__dataclass_fields__]
@@ -35,9 +37,46 @@ def update(tx: Tx, client_id: str, values: dict[str, Any]) -> None:
     tx.execute(clients.update().where(clients.c.id == client_id).values(**values))
 
 
+def put_document(tx: Tx, client: Client) -> None:
+    """Keep what a client's document says. Of one that was kept before, when that was stays, and whether it is disabled."""
+    before = find(tx, client.id)
+    if before is None:
+        insert(tx, client)
+        return
+    after = replace(client, created_at=before.created_at, disabled_at=before.disabled_at)
+    if after != before:
+        update(tx, client.id, {column.name: getattr(after, column.name) for column in _COLUMNS})
+        tx.changed("client", client.id)
+
+
 def delete(tx: Tx, client_id: str) -> None:
     """Keep the row, so that what it had stays refused, and nobody gets its id."""
     update(tx, client_id, {"deleted_at": tx.now})
+
+
+def count(tx: Tx, organization_id: str) -> int:
+    """Clients of the organization's own that were not deleted."""
+    statement = sa.select(sa.func.count()).where(
+        clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+_UNUSED = sa.and_(
+    clients.c.source == "registration",
+    ~sa.exists().where(grants.c.client_id == clients.c.id),
+    ~sa.exists().where(sessions.c.client_id == clients.c.id),
+)
+
+
+def count_unused(tx: Tx) -> int:
+    """Clients that registered themselves, and that nobody ever consented to."""
+    return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(_UNUSED)).scalar_one())
+
+
+def prune(tx: Tx) -> None:
+    """Forget those of them that registered more than a day ago."""
+    tx.execute(clients.delete().where(_UNUSED, clients.c.created_at < tx.now - DAY))
 
 
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:

@@ -12,6 +12,7 @@ from ostiary.http.oauth.endpoints import REVOCATION
 from ostiary.http.oauth.errors import CODES, OAuthError
 from ostiary.http.oauth.grants import ACCESS_TOKEN, GRANTS
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION, DOCUMENTS
+from ostiary.http.oauth.registration import PATH as REGISTRATION
 from ostiary.http.oauth.token import ALIAS_PATH, PATH
 from tests.house.openapi import words
 from tests.house.openapi.examples import Studio
@@ -82,6 +83,20 @@ _ISSUED: Final = {
     "token_type": {"const": "Bearer"},
     "expires_in": {"type": "integer", "description": "Seconds."},
     "scope": _text("What was granted, separated by spaces."),
+}
+_TEXTS: Final[Json] = {"type": "array", "items": {"type": "string"}}
+_METADATA: Final[dict[str, Json]] = {
+    "client_name": _text("What people read when it asks them."),
+    "redirect_uris": _TEXTS | {"description": "Where people may be sent back to: 10 at most."},
+    "grant_types": _TEXTS | {"description": "How it gets tokens. Without it `authorization_code`."},
+    "token_endpoint_auth_method": _text(
+        "`none` or `private_key_jwt`. There are no client secrets: where one is asked for, it becomes `none`."
+    ),
+    "scope": _text("What it may ask for, separated by spaces. Without it, anything the person holds."),
+    "jwks": {"type": "object", "description": "Its public keys, a JWK Set."},
+    "jwks_uri": _text("Where they are instead."),
+    "client_uri": _text("Its page, for people."),
+    "application_type": _text("", enum=["web", "native"]),
 }
 _SECONDS: Final = "In seconds since 1970"
 
@@ -179,6 +194,14 @@ SCHEMAS: Final[dict[str, Json]] = {
         expires_in={"type": "integer", "description": "Seconds for which both codes are good."},
         interval={"type": "integer", "description": "Seconds to wait between two questions."},
     ),
+    "ClientMetadata": _object((), **_METADATA),
+    "ClientRegistration": _object(
+        ("client_id", "client_id_issued_at", "redirect_uris", "grant_types", "token_endpoint_auth_method"),
+        client_id=_text("What it calls itself from then on."),
+        client_id_issued_at={"type": "integer", "description": f"{_SECONDS}."},
+        response_types=_TEXTS | {"description": "`code` with `authorization_code`."},
+        **_METADATA,
+    ),
     "PublishedKeys": _object(
         ("keys",),
         keys={
@@ -217,6 +240,13 @@ SCHEMAS: Final[dict[str, Json]] = {
                 "introspection_endpoint_auth_methods_supported": "How to authenticate there.",
                 "revocation_endpoint_auth_methods_supported": "How to authenticate there.",
             }.items()
+        },
+        registration_endpoint=_text(
+            "Where clients register themselves, unless the operator turned that off."
+        ),
+        client_id_metadata_document_supported={
+            "type": "boolean",
+            "description": "Whether a client id may be the address of a document about the client.",
         },
         service_documentation=_text("The documentation."),
     ),
@@ -336,6 +366,7 @@ def paths(house: Studio) -> dict[str, dict[str, Json]]:
     for path, name in zip(DOCUMENTS, ("server_metadata", "openid_configuration"), strict=True):
         summary = "Read what clients set themselves up by (RFC 8414)"
         found[path] = _get(house, path, name, summary, about, "ServerMetadata")
+    found[REGISTRATION] = _registration(house)
     return {path: {"get" if "requestBody" not in each else "post": each} for path, each in found.items()}
 
 
@@ -371,6 +402,29 @@ def _post(
         },
         "security": security,
         "responses": {"200": success, **REFUSALS},
+    }
+
+
+def _registration(house: Studio) -> Json:
+    body = {"client_name": "Delivery tracker", "redirect_uris": ["https://tracker.acme.example/callback"]}
+    sent, answer = house.send("register_client", "POST", REGISTRATION, body, {}, JSON)
+    refusals = {status: REFUSALS[status] for status in ("400", "413", "429", "503")}
+    content = {JSON: {"schema": _ref("ClientRegistration"), "example": answer}}
+    return {
+        "tags": ["OAuth"],
+        "summary": "Register a client without an account (RFC 7591)",
+        "operationId": "register_client",
+        "description": "Anybody may, unless the operator turned it off. It gets no secret and no access: people consent. "
+        "A registration that nobody consents to is forgotten after a day.",
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": _ref("ClientMetadata"), "example": sent}},
+        },
+        "security": [],
+        "responses": {
+            "201": {"description": "It is registered, as told.", "headers": _MARKED, "content": content},
+            **refusals,
+        },
     }
 
 

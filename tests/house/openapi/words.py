@@ -34,6 +34,7 @@ TAGS: Final = {
     "Credentials": "API keys: those of service accounts, and direct keys of users.",
     "Import": "Keys of other systems, of which only the SHA-256 is known here.",
     "Sessions": "What a login with a key file begins. It ends with that key, or by itself after some days.",
+    "Clients": "Applications that ask people for access, and what people let them do.",
     "OAuth": "Access tokens: how a program gets one, asks about it, ends it. Bodies are forms, or JSON objects of texts; "
     "members that are not known are passed over. Errors are OAuth's own (RFC 6749 §5.2).",
     "Access rules": "What a request behind a proxy needs. They belong to the operator's organization.",
@@ -54,6 +55,8 @@ PATH: Final = {
     "account": "The service account's id, client id or channel identifier.",
     "credential": "The credential's id.",
     "session": "The session's id.",
+    "client": "The client's id.",
+    "grant": "The consent's id.",
     "prefix": "How the keys begin.",
     "name": "The rule's name: lower-case letters, digits and hyphens, no hyphen first.",
     "rule": "The name of an access rule, or `-`, which asks for a valid credential and nothing more.",

@@ -24,6 +24,8 @@ from ostiary.http.api.forms import (
     sent,
 )
 from ostiary.http.api.route import StrictModel, example
+from ostiary.http.telling import HomeOrganizationJson
+from ostiary.services.consents import OnBehalf
 from ostiary.services.roles import MAX_ROLES, RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 
@@ -89,6 +91,30 @@ class AccountChanges(StrictModel):
 # Answers
 
 
+class SharedProjectJson(TypedDict):
+    """A project of another organization."""
+
+    id: str
+    """How it is named in a question: its code means nothing outside its organization."""
+    code: str
+    name: str
+
+
+class OnBehalfJson(TypedDict):
+    """Access that another organization gave. The account has it and nothing else there, and ends with it."""
+
+    grant: str
+    """The consent's id."""
+    client_id: str
+    """The application that asked."""
+    project: str | None
+    """The application's own project, if it has one."""
+    organization: HomeOrganizationJson
+    """Whose consent it is."""
+    projects: list[SharedProjectJson]
+    scopes: list[str]
+
+
 class ServiceAccountJson(TypedDict):
     """A service account. `id`, `client_id` and `channel_identifier` each name it wherever an address asks for it."""
 
@@ -107,6 +133,8 @@ class ServiceAccountJson(TypedDict):
     roles: list[RoleBindingJson]
     credentials: int
     """How many credentials it has that were not revoked: those that count toward limits."""
+    on_behalf: OnBehalfJson | None
+    """What another organization gave access to, of an account that was made for that."""
     organization: str
     created_at: Time
 
@@ -137,6 +165,18 @@ def account_json(view: AccountView) -> ServiceAccountJson:
         "status": "enabled" if account.disabled_at is None else "disabled",
         "roles": bindings_json(view.bindings, account.organization_id),
         "credentials": view.credentials,
+        "on_behalf": None if view.on_behalf is None else _on_behalf_json(view.on_behalf),
         "organization": account.organization_id,
         "created_at": to_text(account.created_at),
+    }
+
+
+def _on_behalf_json(found: OnBehalf) -> OnBehalfJson:
+    return {
+        "grant": found.consent.id,
+        "client_id": found.consent.client_id,
+        "project": found.project_id,
+        "organization": {"id": found.giver.id, "slug": found.giver.slug, "name": found.giver.name},
+        "projects": [{"id": each.id, "code": each.code, "name": each.name} for each in found.projects],
+        "scopes": list(found.consent.scopes),
     }

@@ -29,6 +29,7 @@ from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import cookies, messages, rates
 from ostiary.http.calling import caller_of
 from ostiary.http.hotpath import HotPath
+from ostiary.http.oauth.client_documents import ClientDocuments
 from ostiary.http.telling import superseded
 from ostiary.services import answers, audit, callers, organizations
 from ostiary.storage.store import Store, Tx
@@ -49,6 +50,8 @@ class Wiring:
     hot: HotPath
     token_uri: str
     """Where a key file says that it is traded."""
+    documents: ClientDocuments
+    """About clients that are not registered here, and the keys that clients publish."""
 
 
 class StrictModel(BaseModel):

@@ -23,6 +23,9 @@ from ostiary.http.rates import FAILURE_WAIT
 from ostiary.storage.journal import Used
 from ostiary.storage.store import Store, Tx
 
+KeysOf = Callable[[model.Client, str | None], tuple[ClientKey, ...]]
+"""The keys that a client signs with, and where they are published among them this one. Raises DocumentError."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -48,8 +51,7 @@ class Asked:
     audiences: frozenset[str]
     """Whom an assertion may be addressed to: this server, by its issuer or its token endpoint."""
     store: Store
-    keys_of: Callable[[model.Client], tuple[ClientKey, ...]]
-    """The keys that a client signs with, which may have to be fetched. Raises InvalidTokenError."""
+    keys_of: KeysOf
 
     @property
     def database(self) -> Store:

@@ -8,7 +8,6 @@ from typing import Final
 
 from ostiary.core import access_token, assertion, jws, model
 from ostiary.core.assertion import Signer
-from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.jws import InvalidTokenError
 from ostiary.core.oauth import BUILT_IN
@@ -16,6 +15,7 @@ from ostiary.core.secret import CLIENT_SECRET as SECRET
 from ostiary.core.verdict import MALFORMED, Verdict
 from ostiary.http.oauth import clients
 from ostiary.http.oauth.asking import Asked, Client, Refused, refused
+from ostiary.http.oauth.client_documents import DocumentError
 from ostiary.http.oauth.errors import invalid_client
 from ostiary.storage import clients as rows
 from ostiary.storage.journal import Used
@@ -86,7 +86,7 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
         if client.auth_method != "private_key_jwt":
             raise InvalidTokenError("a client without keys")
         read = jws.read(text.encode())
-        keys = asked.keys_of(client)
+        keys = asked.keys_of(client, read.key_id)
         key = next((each for each in keys if each.id == read.key_id), None)
         if key is None and read.key_id is None and len(keys) == 1:
             key = keys[0]
@@ -94,7 +94,7 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
             raise InvalidTokenError("kid")
         signer = Signer(read.key_id or "", key.algorithm, key.public_key, client.id, "", client.id)
         checked = assertion.check("client", text.encode(), read, signer, asked.audiences, asked.judge.clock())
-    except InvalidTokenError as error:
+    except (InvalidTokenError, DocumentError) as error:
         raise Refused(invalid_client(str(error)), MALFORMED) from None
     return Client(client.id, None, Used(checked.jti_digest, checked.expires_at), client)
 
@@ -106,11 +106,3 @@ def _issuer(text: str) -> str | None:
     except InvalidTokenError:
         return None
     return issuer if isinstance(issuer, str) else None
-
-
-def registered_keys(client: model.Client) -> tuple[ClientKey, ...]:
-    """The keys that stand in a client's own metadata. Raises InvalidTokenError."""
-    try:
-        return read_keys(client.jwks)
-    except ValueError:
-        raise InvalidTokenError("no keys") from None

@@ -1,6 +1,5 @@
 """`POST /oauth/device/authorize`: a device without a browser asks for access (RFC 8628 §3.1, §3.2)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +8,6 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from ostiary.core.address import neighbourhood
-from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.core.oauth import (
@@ -25,7 +23,7 @@ from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.asking import Asked, Refused
+from ostiary.http.oauth.asking import Asked, KeysOf, Refused
 from ostiary.http.oauth.authentication import authenticated
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
@@ -46,7 +44,7 @@ class DeviceAuthorization:
 
     hot: HotPath
     store: Store
-    keys_of: Callable[[Client], tuple[ClientKey, ...]]
+    keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:

@@ -7,9 +7,10 @@ from starlette.types import Receive, Scope, Send
 
 from ostiary.core.access_token import ALIAS
 from ostiary.http import messages
-from ostiary.http.oauth import token
+from ostiary.http.oauth import registration, token
 from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
+from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 
@@ -42,9 +43,14 @@ class Endpoint:
 
 
 def endpoints(
-    tokens: TokenEndpoint, revocation: Revocation, devices: DeviceAuthorization
+    tokens: TokenEndpoint,
+    revocation: Revocation,
+    devices: DeviceAuthorization,
+    registering: Registration | None,
 ) -> dict[str, Endpoint]:
     """What stands at each address."""
     found = {DEVICE_AUTHORIZATION: Endpoint(devices.answer, "")}
     found |= {token.PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
+    if registering is not None:
+        found[registration.PATH] = Endpoint(registering.answer, "")
     return found | {path: Endpoint(revocation.answer, "") for path in REVOCATION}

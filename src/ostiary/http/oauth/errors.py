@@ -29,6 +29,9 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "slow_down": (400, "Wait five seconds longer from now on."),
     "access_denied": (400, "Access was denied."),
     "expired_token": (400, "The device code has expired. Begin again."),
+    # Of registration (RFC 7591 §3.2.2)
+    "invalid_redirect_uri": (400, "A redirect URI is not taken."),
+    "invalid_client_metadata": (400, "The metadata is not taken."),
     "temporarily_unavailable": (503, "Nothing was issued. Try again."),
 }
 

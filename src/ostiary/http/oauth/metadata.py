@@ -50,7 +50,7 @@ GRANTS: Final = (
 )
 
 
-def routes(issuer: str, facts: Facts, clock: Clock) -> dict[str, Handler]:
+def routes(issuer: str, facts: Facts, clock: Clock, registers: bool = False) -> dict[str, Handler]:
     """What stands at each address, to be answered to GET and HEAD. `issuer` has no slash at its end."""
     machines: tuple[Purpose, ...] = ("m2m",)
     found = {
@@ -58,18 +58,20 @@ def routes(issuer: str, facts: Facts, clock: Clock) -> dict[str, Handler]:
         f"{ALIAS}/v1/keys": _keys(machines, facts, clock),
     }
     for path in ("", ALIAS):
-        shown = _metadata(issuer, path, facts)
+        shown = _metadata(issuer, path, facts, registers)
         # RFC 8414 §3.1 puts the issuer's path behind the well-known part, OpenID Connect puts it in front.
         found |= {f"{document}{path}": shown for document in DOCUMENTS}
         found |= {f"{path}{document}": shown for document in DOCUMENTS}
     return found
 
 
-def document(issuer: str, path: str, scopes: Collection[str]) -> dict[str, Any]:
+def document(issuer: str, path: str, scopes: Collection[str], registers: bool = False) -> dict[str, Any]:
     """The metadata of the issuer at this path (RFC 8414 §2): the service's own, or the alias."""
     token, keys = (
         (f"{path}/v1/token", f"{path}/v1/keys") if path else ("/oauth/token", "/.well-known/jwks.json")
     )
+    # Whoever registers asks people, which machines do not.
+    registration = {"registration_endpoint": f"{issuer}/oauth/register"} if registers and not path else {}
     return {
         "issuer": f"{issuer}{path}",
         "token_endpoint": f"{issuer}{token}",
@@ -85,7 +87,9 @@ def document(issuer: str, path: str, scopes: Collection[str]) -> dict[str, Any]:
         "introspection_endpoint_auth_methods_supported": ASKING,
         "revocation_endpoint_auth_methods_supported": ASKING,
         "service_documentation": f"{issuer}/docs",
-    } | ({} if path else _for_people(issuer))
+        **registration,
+        **({} if path else _for_people(issuer)),
+    }
 
 
 def _for_people(issuer: str) -> dict[str, Any]:
@@ -96,14 +100,15 @@ def _for_people(issuer: str) -> dict[str, Any]:
         "response_modes_supported": ["query"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": True,
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
     }
 
 
-def _metadata(issuer: str, path: str, facts: Facts) -> Handler:
+def _metadata(issuer: str, path: str, facts: Facts, registers: bool) -> Handler:
     def tell() -> dict[str, Any] | None:
         catalogue = facts.catalogue()
-        return None if catalogue is None else document(issuer, path, catalogue.names)
+        return None if catalogue is None else document(issuer, path, catalogue.names, registers)
 
     return partial(_show, facts, tell)
 

@@ -4,15 +4,13 @@ In form encoding the client that it was issued to authenticates. In the JSON for
 end what is no token, or somebody else's, is answered like success and ends nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from ostiary.core import model, secret
-from ostiary.core.client_keys import ClientKey
+from ostiary.core import secret
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
@@ -22,7 +20,7 @@ from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.asking import Asked, Client, Refused
+from ostiary.http.oauth.asking import Asked, Client, KeysOf, Refused
 from ostiary.http.oauth.authentication import authenticated, names_client_of_people
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
@@ -42,7 +40,7 @@ class Revocation:
 
     hot: HotPath
     store: Store
-    keys_of: Callable[[model.Client], tuple[ClientKey, ...]]
+    keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:

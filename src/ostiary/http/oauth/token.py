@@ -16,7 +16,6 @@ token is stored: it is judged with what it came from whenever it is used.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,10 +25,9 @@ from anyio.to_thread import run_sync
 
 from ostiary.core import access_token, identifier
 from ostiary.core.access_token import ALIAS
-from ostiary.core.client_keys import ClientKey
 from ostiary.core.event import Actor, Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
-from ostiary.core.model import Client, Standing, Token
+from ostiary.core.model import Standing, Token
 from ostiary.core.oauth import CLIENT_CREDENTIALS
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
@@ -42,7 +40,7 @@ from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE, Headers, Origin
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.asking import Asked, Refused, Subject
+from ostiary.http.oauth.asking import Asked, KeysOf, Refused, Subject
 from ostiary.http.oauth.authentication import authenticated
 from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
@@ -101,7 +99,7 @@ class TokenEndpoint:
     hot: HotPath
     journal: Journal
     store: Store
-    keys_of: Callable[[Client], tuple[ClientKey, ...]]
+    keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
+from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import Client, Organization
 from ostiary.core.permission import EVERYTHING
@@ -22,6 +23,7 @@ from ostiary.http.oauth.authorization import (
     answer,
     read,
 )
+from ostiary.http.oauth.client_documents import DocumentError
 from ostiary.http.pages import look
 from ostiary.http.pages.visiting import PageRoute, SignInNeeded, Visit, Visitor, page
 from ostiary.services import authorizations, consents, organizations
@@ -34,9 +36,16 @@ from ostiary.storage.store import Tx
 PATH: Final = "/oauth/authorize"
 
 
-def find_registered(visit: Visit, client_id: str) -> Client:
-    """A client that has a row, or is built in."""
-    client = client_rows.find(visit.wiring.store, client_id)
+def find_client(visit: Visit, client_id: str) -> Client:
+    """The client of an id: one that is known here, or whose document says who it is. Raises NotAnswerableError."""
+    client: Client | None
+    if is_document_url(client_id):
+        try:
+            client = visit.wiring.documents.resolve(client_id, visit.origin.address)
+        except DocumentError as error:
+            raise NotAnswerableError("invalid_client", str(error)) from None
+    else:
+        client = client_rows.find(visit.wiring.store, client_id)
     if client is None or client.disabled_at is not None:
         raise NotAnswerableError("invalid_client", "client_id is unknown, or the client was disabled.")
     return client
@@ -73,7 +82,7 @@ def _read(visit: Visit, query: str) -> Request:
     audiences = hot.facts.audiences()
     return read(
         query,
-        lambda client_id: find_registered(visit, client_id),
+        lambda client_id: find_client(visit, client_id),
         catalogue,
         lambda resource: resource == issuer or resource in audiences,
     )

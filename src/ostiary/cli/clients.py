@@ -1,0 +1,285 @@
+"""`ostiary client …`, applications that ask people for access, and `ostiary grant …`, what people let them do."""
+
+from typing import Any
+
+import click
+
+from ostiary.cli import completion
+from ostiary.cli.invocation import again
+from ostiary.cli.terminal import (
+    Column,
+    Group,
+    ago,
+    changes,
+    given,
+    json_option,
+    read_json,
+    remove,
+    segment,
+    show_list,
+    show_one,
+    tell,
+    when,
+    with_client,
+    yes_option,
+)
+from ostiary.client.api import Client
+
+client_argument = click.argument("client", shell_complete=completion.clients)
+grant_argument = click.argument("grant", shell_complete=completion.grants)
+redirect_option = click.option(
+    "--redirect-uri",
+    "redirect_uris",
+    multiple=True,
+    metavar="URI",
+    help="Where people may be sent back to, such as https://app.example/callback; may be given several times.",
+)
+grant_type_option = click.option(
+    "--grant-type",
+    "grant_types",
+    multiple=True,
+    metavar="TYPE",
+    help="authorization_code, refresh_token, urn:ietf:params:oauth:grant-type:device_code; without any, the first two.",
+)
+scope_option = click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="VERB:NOUN",
+    help="What it may ask for; may be given several times.",
+)
+method_option = click.option(
+    "--auth-method",
+    type=click.Choice(["none", "private_key_jwt"]),
+    help="How it proves who it is: not at all, or by signing. There are no client secrets for it.",
+)
+keys_option = click.option(
+    "--jwks",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Its public keys: a file with a JWK Set, or - for stdin.",
+)
+keys_at_option = click.option("--jwks-uri", metavar="URL", help="Where its public keys are instead.")
+page_option = click.option("--client-uri", metavar="URL", help="Its page, for people.")
+project_option = click.option(
+    "--project", help="The project that it belongs to, by id or code (access organization only)."
+)
+
+
+@click.group("client", cls=Group)
+def client_command() -> None:
+    """Manage applications that ask people for access (OAuth clients).
+
+    CLIENT is an id. A client has no secret, and no access until somebody consents.
+    """
+
+
+@client_command.command()
+@click.option("--name", required=True, help="What people read when it asks them, 1 to 100 characters.")
+@redirect_option
+@click.option(
+    "--access",
+    type=click.Choice(["user", "organization"]),
+    help="For whoever consents (user), or access to other organizations' projects for yours. It is fixed.",
+)
+@scope_option
+@grant_type_option
+@method_option
+@keys_option
+@keys_at_option
+@page_option
+@project_option
+@json_option
+@with_client
+def create(
+    api: Client, name: str, redirect_uris: tuple[str, ...], jwks: Any, as_json: bool, **more: Any
+) -> None:
+    """Register a client."""
+    body = given(name=name, jwks=_keys(jwks), **more) | {"redirect_uris": list(redirect_uris)}
+    made = api.request("POST", "/v1/clients", json=body)
+    tell(made, as_json, f"{made['name']} is registered. Client ID: {made['id']}")
+
+
+@client_command.command("list")
+@json_option
+@with_client
+def list_clients(api: Client, as_json: bool) -> None:
+    """List the organization's own clients, newest first."""
+    show_list(
+        api.pages("/v1/clients"),
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("NAME", "name"),
+            Column("ACCESS", "access", whole=True),
+            Column("STATUS", "status", whole=True),
+            Column("REDIRECTS TO", lambda each: " ".join(each["redirect_uris"]), spare=1),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+        ],
+        "No clients yet. Register one:\n  "
+        + again("client create --name Tracker --redirect-uri https://app.example/callback"),
+    )
+
+
+@client_command.command()
+@client_argument
+@json_option
+@with_client
+def show(api: Client, client: str, as_json: bool) -> None:
+    """Show one client."""
+    show_one(api.request("GET", _address(client)), as_json, _fields)
+
+
+@client_command.command()
+@client_argument
+@click.option("--name", help="What people read when it asks them, 1 to 100 characters.")
+@redirect_option
+@scope_option
+@grant_type_option
+@method_option
+@keys_option
+@keys_at_option
+@page_option
+@project_option
+@json_option
+@with_client
+def update(api: Client, client: str, jwks: Any, as_json: bool, **more: Any) -> None:
+    """Change a client. A list that is given takes the place of the one before; what was consented to stays."""
+    body = changes(jwks=_keys(jwks), **more)
+    changed = api.request("PATCH", _address(client), json=body)
+    tell(changed, as_json, f"{changed['name']} is changed: {', '.join(body)}.")
+
+
+@client_command.command()
+@client_argument
+@json_option
+@with_client
+def disable(api: Client, client: str, as_json: bool) -> None:
+    """Refuse a client and its sessions, until it is enabled again."""
+    changed = api.request("POST", f"{_address(client)}/disable")
+    tell(changed, as_json, f"{changed['name']} is disabled: it and its sessions are refused.")
+
+
+@client_command.command()
+@client_argument
+@json_option
+@with_client
+def enable(api: Client, client: str, as_json: bool) -> None:
+    """Enable a disabled client again."""
+    changed = api.request("POST", f"{_address(client)}/enable")
+    tell(changed, as_json, f"{changed['name']} is enabled.")
+
+
+@client_command.command()
+@client_argument
+@yes_option
+@json_option
+@with_client
+def delete(api: Client, client: str, yes: bool, as_json: bool) -> None:
+    """Delete a client and end every consent to it, for good."""
+
+    def question() -> str:
+        found = api.request("GET", _address(client))
+        return f"Delete {found['name']} ({found['id']}) and end every consent to it for good?"
+
+    done = f"{client} is deleted and every consent to it has ended."
+    remove(api, _address(client), client, as_json, yes, question, done)
+
+
+@click.group("grant", cls=Group)
+def grant_command() -> None:
+    """See and withdraw consents: what people let clients do. GRANT is an id."""
+
+
+@grant_command.command("list")
+@json_option
+@with_client
+def list_grants(api: Client, as_json: bool) -> None:
+    """List the consents that have not ended: your own, or with read:clients the organization's."""
+    show_list(
+        api.pages("/v1/grants"),
+        as_json,
+        [
+            Column("ID", "id", whole=True),
+            Column("CLIENT", lambda each: each["client"]["name"]),
+            Column("FOR", lambda each: each["client"]["organization"] or each["user"]["email"]),
+            Column("SCOPES", lambda each: " ".join(each["scopes"]), spare=1),
+            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+        ],
+        "No consents.",
+    )
+
+
+@grant_command.command("show")
+@grant_argument
+@json_option
+@with_client
+def show_grant(api: Client, grant: str, as_json: bool) -> None:
+    """Show one consent, also one that has ended."""
+    show_one(api.request("GET", _grant(grant)), as_json, _grant_fields)
+
+
+@grant_command.command()
+@grant_argument
+@yes_option
+@json_option
+@with_client
+def withdraw(api: Client, grant: str, yes: bool, as_json: bool) -> None:
+    """End a consent with everything that came of it, for good: sessions, tokens, the account that had access."""
+
+    def question() -> str:
+        found = api.request("GET", _grant(grant))
+        return f"End the consent to {found['client']['name']} and everything that came of it for good?"
+
+    done = f"{grant} is withdrawn, and what came of it has ended."
+    remove(api, _grant(grant), grant, as_json, yes, question, done)
+
+
+def _keys(file: Any) -> Any:
+    if file is None:
+        return None
+    try:
+        return read_json(file.read().decode())
+    except ValueError:
+        raise click.UsageError("--jwks: the file is not JSON that can be read in one way only.") from None
+
+
+def _fields(client: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        ("Name", client["name"]),
+        ("Client ID", client["id"]),
+        ("Status", client["status"]),
+        ("Access", client["access"]),
+        ("Redirects to", client["redirect_uris"]),
+        ("Grant types", client["grant_types"]),
+        ("May ask for", client["scopes"] or "whatever the person holds"),
+        ("Authentication", client["auth_method"]),
+        ("Keys at", client["jwks_uri"]),
+        ("Page", client["client_uri"]),
+        ("Project", client["project"]),
+        ("Created", when(client["created_at"])),
+    ]
+
+
+def _grant_fields(grant: dict[str, Any]) -> list[tuple[str, Any]]:
+    client = grant["client"]
+    return [
+        ("ID", grant["id"]),
+        ("Client", f"{client['name']} ({client['id']})"),
+        ("Consented", grant["user"]["email"]),
+        ("Organization", grant["organization"]),
+        ("Given to", client["organization"]),
+        ("Account", grant["service_account"]),
+        ("Scopes", grant["scopes"]),
+        ("Projects", grant["projects"] or "all"),
+        ("Created", when(grant["created_at"])),
+        ("Ended", when(grant["revoked_at"])),
+    ]
+
+
+def _address(client: str) -> str:
+    return f"/v1/clients/{segment(client)}"
+
+
+def _grant(grant: str) -> str:
+    return f"/v1/grants/{segment(grant)}"

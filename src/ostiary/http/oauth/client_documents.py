@@ -1,0 +1,189 @@
+"""Clients whose id is the URL of a document about them, and the keys that clients publish at a URL.
+
+(draft-ietf-oauth-client-id-metadata-document.) A stranger chose the address, so all of it goes through the guarded
+client, and is limited by who asks and by whom it is asked of. What was fetched is remembered for minutes, what failed
+is not. Nothing is written here: a document's client gets its row with its first consent.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any, Final, Generic, TypeVar
+
+from ostiary.core.address import Address, neighbourhood
+from ostiary.core.client_keys import ClientKey, read_keys
+from ostiary.core.client_metadata import MetadataError, is_document_url, read_document
+from ostiary.core.instant import HOUR, MINUTE, SECOND, Instant
+from ostiary.core.model import Client
+from ostiary.core.problem import Problem
+from ostiary.core.url import read_url
+from ostiary.http import messages, outbound
+from ostiary.http.outbound import Fetched, OutboundError
+from ostiary.http.rates import Rates
+from ostiary.services import clients
+from ostiary.storage import clients as rows
+from ostiary.storage.store import Store
+
+MAX_DOCUMENT: Final = 5 * 1024
+MAX_KEYS: Final = 32 * 1024
+MOST_KEPT: Final = 1_000
+FRESH: Final = 5 * MINUTE
+"""How long a document is believed that does not say, and keys always."""
+LONGEST: Final = HOUR
+KEYS_AGAIN: Final = MINUTE
+"""How often at most the keys are fetched again for one that is not among them."""
+FETCHES_FOR: Final = 10
+"""Documents a minute, for an address."""
+FETCHES_FROM: Final = 60
+"""Documents or key sets a minute, from a host."""
+
+T = TypeVar("T")
+Fetch = Callable[..., Fetched]
+
+
+class DocumentError(Exception):
+    """Why there is no client, or no key. The sentence is for people, and holds nothing that was fetched."""
+
+    def __init__(self, reason: str, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+        """Seconds, where it was asked for too often."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[T]):
+    value: T
+    fetched_at: Instant
+    until: Instant
+
+
+@dataclass(slots=True)
+class _Memory(Generic[T]):
+    """What was fetched, by URL, the newest so many."""
+
+    kept: dict[str, _Kept[T]] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def get(self, url: str, now: Instant) -> _Kept[T] | None:
+        found = self.kept.get(url)
+        return found if found is not None and now < found.until else None
+
+    def put(self, url: str, value: T, now: Instant, length: int) -> None:
+        with self.lock:
+            self.kept.pop(url, None)
+            while len(self.kept) >= MOST_KEPT:
+                del self.kept[next(iter(self.kept))]
+            if length > 0:
+                self.kept[url] = _Kept(value, now, now + length)
+
+
+class ClientDocuments:
+    """What one process knows of other people's documents. It blocks while it fetches: for threads."""
+
+    def __init__(
+        self, store: Store, limits: Rates, allowed: frozenset[str], fetch: Fetch = outbound.fetch
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._allowed = allowed
+        self._fetch = fetch
+        self._clients: _Memory[Client] = _Memory()
+        self._keys: _Memory[tuple[ClientKey, ...]] = _Memory()
+
+    def resolve(self, client_id: str, address: Address | None) -> Client:
+        """The client of this id, as its document says now. Raises DocumentError.
+
+        `address` is where the person is whom it sent here: fetching is limited by that.
+        """
+        if not is_document_url(client_id):
+            raise DocumentError("The client id is not the address of a document.")
+        now = self._store.clock()
+        kept = self._clients.get(client_id, now)
+        if kept is None:
+            self._pay(f"documents for {neighbourhood(address)}", FETCHES_FOR)
+            client, length = self._read(client_id, now)
+            self._clients.put(client_id, client, now, length)
+        else:
+            client = kept.value
+        before = rows.find(self._store, client_id)
+        return (
+            client
+            if before is None
+            else replace(client, created_at=before.created_at, disabled_at=before.disabled_at)
+        )
+
+    def jwks_of(self, client: Client, key_id: str | None = None) -> tuple[ClientKey, ...]:
+        """The public keys of a client that signs. Raises DocumentError.
+
+        Keys at a URL are fetched again where the one of this id is not among them, once a minute at most.
+        """
+        if client.jwks is not None:
+            return read_keys(client.jwks)
+        if client.jwks_uri is None:
+            raise DocumentError("The client has no keys.")
+        now = self._store.clock()
+        kept = self._keys.get(client.jwks_uri, now)
+        if kept is not None:
+            known = key_id is None or any(each.id == key_id for each in kept.value)
+            if known or now < kept.fetched_at + KEYS_AGAIN:
+                return kept.value
+        fetched = self._get(client.jwks_uri, MAX_KEYS)
+        try:
+            keys = read_keys(_json(fetched))
+        except ValueError as error:
+            raise DocumentError(f"The key set of the client {error}.") from None
+        self._keys.put(client.jwks_uri, keys, now, FRESH)
+        return keys
+
+    def _read(self, url: str, now: Instant) -> tuple[Client, int]:
+        """The client of a document, and for how long to believe it."""
+        fetched = self._get(url, MAX_DOCUMENT)
+        members = _json(fetched)
+        try:
+            metadata = read_document(url, members)
+        except MetadataError as error:
+            raise DocumentError(f"The document of the client is not taken: {error.description}.") from None
+        client = clients.of_metadata(metadata, members.get("jwks"), url, "document", now)
+        return client, _freshness(fetched.cache_control)
+
+    def _get(self, url: str, most: int) -> Fetched:
+        self._pay(f"documents from {read_url(url).host}", FETCHES_FROM)
+        try:
+            fetched = self._fetch(url, max_bytes=most, accept="application/json", allowed=self._allowed)
+        except OutboundError as error:
+            raise DocumentError(f"What the client published could not be read: {error}.") from None
+        if fetched.content_type != "application/json" and not fetched.content_type.endswith("+json"):
+            raise DocumentError("What the client published is not of the type application/json.")
+        return fetched
+
+    def _pay(self, name: str, limit: int) -> None:
+        permit = self._limits.attempt(name, limit)
+        if not permit.allowed:
+            raise DocumentError(
+                "Too many documents of clients were asked for. Try again in a minute.", permit.wait
+            )
+
+
+def _json(fetched: Fetched) -> Any:
+    try:
+        members = messages.strict_json(fetched.body)
+        messages.refuse_secrets(members)
+    except Problem:
+        raise DocumentError(
+            "What the client published is not JSON that can be read in one way only."
+        ) from None
+    return members
+
+
+_MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
+
+
+def _freshness(cache_control: str) -> int:
+    """For how long a document is believed (RFC 9111 §5.2.2), in microseconds; 0 where it asks not to be kept."""
+    directives = {each.strip() for each in cache_control.lower().split(",")}
+    if directives & {"no-store", "no-cache"}:
+        return 0
+    ages = [int(found[1]) * SECOND for each in directives if (found := _MAX_AGE.fullmatch(each))]
+    return min([*ages, LONGEST]) if ages else FRESH

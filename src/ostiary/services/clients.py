@@ -1,0 +1,296 @@
+"""Clients of an organization's own: applications that ask people for access. What they were given is `consents`' business.
+
+A client has no secret, and whoever registers one gets nothing by it: each access is somebody's consent, and no wider
+than what that person holds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from ostiary.core.client_keys import without_surplus
+from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
+from ostiary.core.event import Target
+from ostiary.core.instant import Instant
+from ostiary.core.model import Client, ClientAccess, ClientSource
+from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
+from ostiary.core.permission import Caller, require
+from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
+from ostiary.services import consents
+from ostiary.services.audit import change
+from ostiary.storage import clients as rows
+from ostiary.storage import consents as consent_rows
+from ostiary.storage import directory, sessions
+from ostiary.storage import roles as role_rows
+from ostiary.storage.store import Tx
+
+MAX_CLIENTS: Final = 100
+"""Of an organization."""
+MAX_UNUSED: Final = 10_000
+"""Clients that registered themselves, and that nobody consented to."""
+
+_MEMBERS: Final[Mapping[str, str]] = {
+    # What our API calls a member of RFC 7591's.
+    "client_name": "name",
+    "scope": "scopes",
+    "token_endpoint_auth_method": "auth_method",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSpec:
+    """A client to be registered. What it means is checked here."""
+
+    name: str
+    redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...] = (AUTHORIZATION_CODE, REFRESH_TOKEN)
+    scopes: tuple[str, ...] = ()
+    auth_method: str = "none"
+    jwks: dict[str, Any] | None = None
+    jwks_uri: str | None = None
+    client_uri: str | None = None
+    access: ClientAccess = "user"
+    project: str | None = None
+    """By id or code; of one that gets access for its organization."""
+
+
+def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
+    """Register a client of the organization's own."""
+    require(caller, "write:clients")
+    project_id = _project(tx, caller, spec)
+    client = _checked(tx, caller, spec, tx.new_id("app"), tx.now, project_id)
+    count = rows.count(tx, caller.organization_id)
+    if count >= MAX_CLIENTS:
+        raise Problem(
+            "limit-reached",
+            f"An organization has at most {MAX_CLIENTS} clients. Delete one that is no longer needed.",
+            members={"limit": "clients", "value": MAX_CLIENTS, "count": count},
+            reason="clients reached",
+        )
+    rows.insert(tx, client)
+    change(
+        tx,
+        caller,
+        "client.created",
+        _target(client),
+        access=client.access,
+        redirect_uris=list(client.redirect_uris),
+        grant_types=list(client.grant_types),
+        scopes=list(client.scopes),
+        auth_method=client.auth_method,
+        project=client.project_id,
+    )
+    return client
+
+
+def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
+    """Register a client by itself (RFC 7591). Whoever asks proves nothing, so it stands in the operator's log."""
+    operator = directory.find_operator(tx)
+    if operator is None or rows.count_unused(tx) >= MAX_UNUSED:
+        raise Problem(
+            "unavailable", "Too many clients have registered. Try again later.", reason="too many clients"
+        )
+    client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now)
+    rows.insert(tx, client)
+    change(
+        tx,
+        replace(caller, organization_id=operator.id),
+        "client.registered",
+        _target(client),
+        redirect_uris=list(client.redirect_uris),
+        grant_types=list(client.grant_types),
+        scopes=list(client.scopes),
+        auth_method=client.auth_method,
+    )
+    return client
+
+
+def of_metadata(
+    metadata: ClientMetadata,
+    jwks: dict[str, Any] | None,
+    client_id: str,
+    source: ClientSource,
+    created_at: Instant,
+) -> Client:
+    """The client that is nobody's own and described itself; it acts for people."""
+    return Client(
+        id=client_id,
+        source=source,
+        organization_id=None,
+        project_id=None,
+        access="user",
+        name=metadata.name,
+        redirect_uris=metadata.redirect_uris,
+        grant_types=metadata.grant_types,
+        scopes=metadata.scopes,
+        auth_method=metadata.auth_method,
+        jwks=None if jwks is None else without_surplus(jwks),
+        jwks_uri=metadata.jwks_uri,
+        client_uri=metadata.client_uri,
+        created_at=created_at,
+        disabled_at=None,
+    )
+
+
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Client]:
+    """Clients of the organization's own, newest first, below the id `after`."""
+    require(caller, "read:clients")
+    return rows.list_page(tx, caller.organization_id, after, limit)
+
+
+def get(tx: Tx, caller: Caller, client_id: str) -> Client:
+    require(caller, "read:clients")
+    return _find(tx, caller, client_id)
+
+
+def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> Client:
+    """Change anything but for whom it gets access. What was consented to before stays as it is."""
+    require(caller, "write:clients")
+    before = _find(tx, caller, client_id)
+    spec = replace(_spec_of(before), **_settled(changes))
+    # One that was deleted meanwhile may stay.
+    project_id = spec.project if spec.project == before.project_id else _project(tx, caller, spec)
+    after = _checked(tx, caller, spec, before.id, before.created_at, project_id)
+    after = replace(after, disabled_at=before.disabled_at)
+    if after == before:
+        tx.confirm()
+        return before
+    changed = [
+        each.name for each in fields(Client) if getattr(before, each.name) != getattr(after, each.name)
+    ]
+    rows.update(tx, before.id, {name: getattr(after, name) for name in changed})
+    tx.changed("client", before.id)
+    told = sorted("project" if name == "project_id" else name for name in changed)
+    change(tx, caller, "client.updated", _target(after), changed=told)
+    return after
+
+
+def set_disabled(tx: Tx, caller: Caller, client_id: str, disabled: bool) -> Client:
+    """Disable a client, and with it everything that people let it do; or enable it again. Idempotent."""
+    require(caller, "write:clients")
+    client = _find(tx, caller, client_id)
+    if (client.disabled_at is not None) == disabled:
+        tx.confirm()
+        return client
+    client = replace(client, disabled_at=tx.now if disabled else None)
+    rows.update(tx, client.id, {"disabled_at": client.disabled_at})
+    tx.changed("client", client.id)
+    change(tx, caller, f"client.{'disabled' if disabled else 'enabled'}", _target(client))
+    return client
+
+
+def delete(tx: Tx, caller: Caller, client_id: str) -> None:
+    """Delete a client. Every consent to it ends in the same transaction, with all that came of it."""
+    require(caller, "write:clients")
+    client = _find(tx, caller, client_id)
+    found = consent_rows.of_client(tx, client.id)
+    for consent in found:
+        consents.end(tx, caller, consent, "its client was deleted")
+    consents.end_sessions(tx, sessions.revoke_of_client(tx, client.id))
+    rows.delete(tx, client.id)
+    tx.changed("client", client.id)
+    change(tx, caller, "client.deleted", _target(client), consents=len(found))
+
+
+def _find(tx: Tx, caller: Caller, client_id: str) -> Client:
+    client = rows.find_own(tx, caller.organization_id, client_id)
+    if client is None:
+        raise not_found("client")
+    return client
+
+
+def _settled(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes in which the keys agree: one way to tell them replaces the other, and a public client has none."""
+    if changes.get("jwks") is not None and "jwks_uri" not in changes:
+        return changes | {"jwks_uri": None}
+    if changes.get("jwks_uri") is not None and "jwks" not in changes:
+        return changes | {"jwks": None}
+    if changes.get("auth_method") == "none":
+        return {"jwks": None, "jwks_uri": None} | changes
+    return changes
+
+
+def _project(tx: Tx, caller: Caller, spec: ClientSpec) -> str | None:
+    if spec.project is None:
+        return None
+    if spec.access == "user":
+        raise invalid("/project", "contradiction", "is for access organization only")
+    found = directory.find_project(tx, caller.organization_id, spec.project)
+    if found is None:
+        raise not_found("project")
+    return found.id
+
+
+def _checked(
+    tx: Tx, caller: Caller, spec: ClientSpec, client_id: str, created_at: Instant, project_id: str | None
+) -> Client:
+    """The client that a specification makes. Raises validation-failed."""
+    errors = _scope_errors(tx, caller, spec)
+    if spec.access == "organization" and not set(spec.grant_types) <= {AUTHORIZATION_CODE, REFRESH_TOKEN}:
+        reason = "must be authorization_code and refresh_token where an organization gives access"
+        errors.append(FieldError("/grant_types", "invalid", reason))
+    if errors:
+        raise invalid_fields(tuple(errors))
+    metadata = _metadata(spec)
+    client = of_metadata(metadata, spec.jwks, client_id, "organization", created_at)
+    return replace(client, organization_id=caller.organization_id, project_id=project_id, access=spec.access)
+
+
+def _scope_errors(tx: Tx, caller: Caller, spec: ClientSpec) -> list[FieldError]:
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    if spec.access == "user":
+        return [
+            FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of scopes")
+            for number, scope in enumerate(spec.scopes)
+            if not catalogue.knows(scope) and scope != OFFLINE_ACCESS
+        ]
+    # Another organization gives access to applications' resources, never to itself.
+    errors = [
+        FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of applications' scopes")
+        for number, scope in enumerate(spec.scopes)
+        if scope not in catalogue.names and scope != OFFLINE_ACCESS
+    ]
+    if not set(spec.scopes) - {OFFLINE_ACCESS}:
+        errors.append(FieldError("/scopes", "missing", "must name what an organization is asked for"))
+    return errors
+
+
+def _metadata(spec: ClientSpec) -> ClientMetadata:
+    try:
+        return read_managed(
+            {
+                "client_name": spec.name,
+                "redirect_uris": list(spec.redirect_uris),
+                "grant_types": list(spec.grant_types),
+                "scope": " ".join(spec.scopes),
+                "token_endpoint_auth_method": spec.auth_method,
+                "jwks": spec.jwks,
+                "jwks_uri": spec.jwks_uri,
+                "client_uri": spec.client_uri,
+            }
+        )
+    except MetadataError as error:
+        # A description begins with the member's name.
+        member, _, reason = error.description.partition(" ")
+        member = member.rstrip(",")
+        pointer = f"/{_MEMBERS.get(member, member)}"
+        raise invalid(pointer, "invalid", reason) from None
+
+
+def _spec_of(client: Client) -> ClientSpec:
+    return ClientSpec(
+        name=client.name,
+        redirect_uris=client.redirect_uris,
+        grant_types=client.grant_types,
+        scopes=client.scopes,
+        auth_method=client.auth_method,
+        jwks=client.jwks,
+        jwks_uri=client.jwks_uri,
+        client_uri=client.client_uri,
+        access=client.access,
+        project=client.project_id,
+    )
+
+
+def _target(client: Client) -> Target:
+    return Target("client", client.id, client.name)

@@ -1,0 +1,199 @@
+"""Clients by the document about them: fetched rarely, believed for minutes, and never on a stranger's word."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostiary.core.instant import MINUTE, SECOND
+from ostiary.core.model import Client
+from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
+from ostiary.http.outbound import Fetched, OutboundError
+from ostiary.http.rates import Rates
+from ostiary.services import consents
+from ostiary.services.consents import Asked
+from ostiary.storage import clients as rows
+from ostiary.storage.permits import Permits
+from tests.cast import House
+
+URL = "https://app.test/client.json"
+KEYS_AT = "https://app.test/keys.json"
+HERE = ip_address("192.0.2.1")
+KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+
+
+@dataclass
+class Net:
+    """The edge of the network: what stands where, and what was asked for."""
+
+    pages: dict[str, Fetched | OutboundError] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def put(self, url: str, value: Any, caching: str = "", kind: str = "application/json") -> None:
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.pages[url] = Fetched(body, kind, caching)
+
+    def __call__(self, url: str, **how: Any) -> Fetched:
+        assert how["accept"] == "application/json"
+        self.asked.append(url)
+        found = self.pages[url]
+        if isinstance(found, OutboundError):
+            raise found
+        return found
+
+
+@dataclass
+class Scene:
+    house: House
+    net: Net
+    documents: ClientDocuments
+
+    def resolve(self, url: str = URL, address: str = "192.0.2.1") -> Client:
+        return self.documents.resolve(url, ip_address(address))
+
+    def refused(self, url: str = URL, address: str = "192.0.2.1") -> DocumentError:
+        with pytest.raises(DocumentError) as caught:
+            self.resolve(url, address)
+        return caught.value
+
+
+@pytest.fixture
+def scene(house: House, tmp_path: Path) -> Iterator[Scene]:
+    key = house.store.installation.keyring.permits
+    permits = Permits(tmp_path / "uses", key, 64), Permits(tmp_path / "failures", key, 4096)
+    limits, net = Rates(permits[0], permits[1], house.clock), Net()
+    yield Scene(house, net, ClientDocuments(house.store, limits, frozenset(), net))
+    for each in permits:
+        each.close()
+
+
+def document(**more: Any) -> dict[str, Any]:
+    return {"client_id": URL, "client_name": "Agent", "redirect_uris": ["https://app.test/cb"]} | more
+
+
+def test_a_document_is_a_client(scene: Scene) -> None:
+    """System 5 breaks: a client that publishes what it is cannot ask anybody."""
+    scene.net.put(URL, document(scope="read:agents"))
+    client = scene.resolve()
+    assert (client.id, client.source, client.access, client.name) == (URL, "document", "user", "Agent")
+    assert (client.redirect_uris, client.scopes) == (("https://app.test/cb",), ("read:agents",))
+    assert scene.house.store.read(rows.find, URL) is None  # nobody consented
+
+
+@pytest.mark.parametrize(
+    ("caching", "seconds"),
+    [("", 300), ("max-age=60", 60), ("public, max-age=999999", 3600), ("max-age=0", 0), ("no-store", 0),
+     ("No-Cache, max-age=60", 0), ("max-age=x", 300), ("max-age=600, max-age=20", 20)],
+)  # fmt: skip
+def test_how_long_a_document_is_believed(scene: Scene, caching: str, seconds: int) -> None:
+    """§3.7 breaks: a redirect URI that was taken out of a document is believed for longer than it says, or than 1 h."""
+    scene.net.put(URL, document(), caching)
+    scene.resolve()
+    scene.net.put(URL, document(redirect_uris=["https://app.test/other"]), caching)
+    if seconds:
+        scene.house.clock.advance(seconds * SECOND - 1)
+        assert scene.resolve().redirect_uris == ("https://app.test/cb",)
+        scene.house.clock.advance(1)
+    assert scene.resolve().redirect_uris == ("https://app.test/other",)
+    assert len(scene.net.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OutboundError("inside"),
+        OutboundError("status"),
+        OutboundError("size"),
+        OutboundError("time"),
+        Fetched(b"{", "application/json"),
+        Fetched(b"[]", "application/json"),
+        Fetched(json.dumps(document()).encode(), "text/html"),
+        Fetched(json.dumps(document(client_id=URL + "x")).encode(), "application/json"),
+        Fetched(json.dumps(document(redirect_uris=["http://app.test/"])).encode(), "application/json"),
+        Fetched(json.dumps(document(client_secret="x")).encode(), "application/json"),
+    ],
+)  # fmt: skip
+def test_what_is_no_document(scene: Scene, answer: Fetched | OutboundError) -> None:
+    """§3.7 breaks: something else is taken for a client's document, or the failure is remembered."""
+    scene.net.pages[URL] = answer
+    assert scene.refused().retry_after is None
+    scene.net.put(URL, document())
+    assert scene.resolve().name == "Agent"
+
+
+@pytest.mark.parametrize("url", ["http://app.test/c", "https://app.test/", "https://app.test", "https://app.test/c?x=1",
+                                 "https://a@app.test/c", "https://app.test/c#x", "app_1", ""])  # fmt: skip
+def test_what_is_no_address_of_a_document(scene: Scene, url: str) -> None:
+    """§3.7, P18 break: something is fetched from where no document may be."""
+    scene.refused(url)
+    assert scene.net.asked == []
+
+
+def test_fetches_are_limited(scene: Scene) -> None:
+    """P20 breaks: one stranger has us fetch as often as they like, or many of them from one host."""
+    urls = [f"https://h{number}.test/c" for number in range(11)]
+    for url in urls:
+        scene.net.put(url, document(client_id=url))
+    for url in urls[:10]:
+        scene.resolve(url)
+    assert scene.refused(urls[10]).retry_after is not None
+    assert len(scene.net.asked) == 10
+    scene.resolve(urls[3])  # what is remembered costs nothing
+    assert scene.resolve(urls[10], "198.51.100.7").id == urls[10]
+    several = [f"https://app.test/{number}" for number in range(61)]
+    for number, url in enumerate(several):
+        scene.net.put(url, document(client_id=url))
+        if number < 60:
+            scene.resolve(url, f"203.0.113.{number}")
+    assert scene.refused(several[60], "203.0.113.99").retry_after is not None
+
+
+def test_a_consent_keeps_what_the_document_said(scene: Scene) -> None:
+    """System 5 breaks: nobody can consent to a document's client, or its row goes stale, or a disabled one wakes up."""
+    house = scene.house
+    scene.net.put(URL, document(), "no-store")
+    first = scene.resolve()
+    house.store.write(consents.give, house.alice, Asked(first, house.acme.id, ("read:agents",)))
+    assert house.store.read(rows.find, URL) == first
+    house.clock.advance(MINUTE)
+    scene.net.put(URL, document(client_name="Agent 2"), "no-store")
+    second = scene.resolve()
+    assert (second.name, second.created_at) == ("Agent 2", first.created_at)
+    house.store.write(consents.give, house.alice, Asked(second, house.acme.id, ("read:agents",)))
+    assert house.store.read(rows.find, URL) == second
+    house.store.write_on((), lambda tx: rows.update(tx, URL, {"disabled_at": tx.now}))
+    assert scene.resolve().disabled_at is not None
+
+
+def test_keys_by_their_address(scene: Scene) -> None:
+    """P14 breaks: keys are believed for too long, fetched for each token, or a new one is never seen."""
+    scene.net.put(URL, document(token_endpoint_auth_method="private_key_jwt", jwks_uri=KEYS_AT))
+    client = scene.resolve()
+    scene.net.put(KEYS_AT, {"keys": [KEY | {"kid": "1"}]})
+    asked = scene.net.asked
+    assert [each.id for each in scene.documents.jwks_of(client, "1")] == ["1"]
+    scene.net.put(KEYS_AT, {"keys": [KEY | {"kid": "2"}]})
+    house = scene.house
+    assert [each.id for each in scene.documents.jwks_of(client, "2")] == ["1"]
+    assert asked.count(KEYS_AT) == 1
+    house.clock.advance(MINUTE)
+    assert [each.id for each in scene.documents.jwks_of(client, "1")] == ["1"]
+    assert asked.count(KEYS_AT) == 1
+    assert [each.id for each in scene.documents.jwks_of(client, "2")] == ["2"]
+    house.clock.advance(5 * MINUTE)
+    assert asked.count(KEYS_AT) == 2
+    scene.net.pages[KEYS_AT] = OutboundError("status")
+    with pytest.raises(DocumentError):
+        scene.documents.jwks_of(client, "2")
+
+
+def test_keys_in_the_metadata(scene: Scene) -> None:
+    """P14 breaks: a client's own keys are not found, or are fetched from somewhere."""
+    scene.net.put(URL, document(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [KEY]}))
+    [key] = scene.documents.jwks_of(scene.resolve())
+    assert (key.algorithm, key.id) == ("EdDSA", None)
+    assert scene.net.asked == [URL]

@@ -1,0 +1,166 @@
+"""RFC 7591, clause by clause: what an application that registers itself has to be able to rely on."""
+
+from typing import Any
+
+import pytest
+
+from ostiary.core.instant import DAY, MINUTE, SECOND
+from ostiary.services import clients, consents
+from ostiary.services.consents import Asked
+from ostiary.storage import clients as rows
+from tests.cast import Answer, Front
+from tests.services.questions import all_rows, events
+
+LEAST = {"redirect_uris": ["https://app.test/callback"]}
+KEYS = {
+    "keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "foo": "y"}]
+}
+
+
+def register(front: Front, body: Any, **more: Any) -> Answer:
+    return front.ask("POST", "/oauth/register", body, **more)
+
+
+def test_3_2_1_everything_registered_is_told(front: Front) -> None:
+    """§3.2.1 breaks: a client does not learn its id, or what it was registered with in the end."""
+    answer = register(
+        front,
+        LEAST
+        | {
+            "client_name": "Agent",
+            "grant_types": ["authorization_code", "refresh_token", "implicit"],
+            "scope": "read:agents offline_access",
+            "token_endpoint_auth_method": "client_secret_post",
+            "client_uri": "https://app.test/",
+            "logo_uri": "https://app.test/logo.png",
+            "software_id": "whatever",
+        },
+    )
+    assert answer.status == 201, answer.body
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json()
+    client = front.house.store.read(rows.find, told["client_id"])
+    assert client is not None
+    assert told == {
+        "client_id": client.id,
+        "client_id_issued_at": front.house.clock() // SECOND,
+        "client_name": "Agent",
+        "redirect_uris": ["https://app.test/callback"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "scope": "read:agents offline_access",
+        "client_uri": "https://app.test/",
+    }
+    assert (client.source, client.access, client.organization_id) == ("registration", "user", None)
+    assert client.scopes == ("read:agents", "offline_access")
+    [event] = [each for each in events(front.house) if each.action == "client.registered"]
+    assert (event.actor_type, event.target_id, event.address) == ("unknown", client.id, "192.0.2.1")
+    assert front.ask("GET", f"/v1/clients/{client.id}", key=front.house.alice_key).status == 404
+
+
+def test_2_keys_are_kept_as_they_are_read(front: Front) -> None:
+    """§2 breaks: a client that signs is registered without its keys, or with what is no key."""
+    told = register(front, LEAST | {"token_endpoint_auth_method": "private_key_jwt", "jwks": KEYS}).json()
+    assert told["token_endpoint_auth_method"] == "private_key_jwt"
+    assert told["jwks"] == {"keys": [{name: KEYS["keys"][0][name] for name in ("kty", "crv", "x")}]}
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "http": ({"redirect_uris": ["http://app.test/cb"]}, "invalid_redirect_uri"),
+    "fragment": ({"redirect_uris": ["https://app.test/#x"]}, "invalid_redirect_uri"),
+    "wildcard": ({"redirect_uris": ["https://*.app.test/"]}, "invalid_redirect_uri"),
+    "userinfo": ({"redirect_uris": ["https://a@app.test/"]}, "invalid_redirect_uri"),
+    "script": ({"redirect_uris": ["JavaScript:alert(1)"]}, "invalid_redirect_uri"),
+    "eleven": ({"redirect_uris": [f"https://app.test/{n}" for n in range(11)]}, "invalid_redirect_uri"),
+    "none": ({}, "invalid_redirect_uri"),
+    "both keys": (
+        LEAST | {"jwks": KEYS, "jwks_uri": "https://app.test/keys"},
+        "invalid_client_metadata",
+    ),
+    "private": (LEAST | {"jwks": {"keys": [KEYS["keys"][0] | {"d": "x"}]}}, "invalid_client_metadata"),
+    "no keys": (LEAST | {"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
+    "contradiction": (LEAST | {"response_types": ["token"]}, "invalid_client_metadata"),
+    "name": (LEAST | {"client_name": "a\u202eb"}, "invalid_client_metadata"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_3_2_2_errors(front: Front, what: str) -> None:
+    """§3.2.2 breaks: metadata that is not taken is taken, or its sender is not told which kind of mistake it is."""
+    body, code = WRONG[what]
+    before = all_rows(front.house)
+    answer = register(front, body)
+    assert (answer.status, answer.json()["error"]) == (400, code)
+    assert answer.headers["cache-control"] == "no-store"
+    assert all_rows(front.house) == before
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type"),
+    [
+        (b"{", "application/json"),
+        (b"[]", "application/json"),
+        (b'{"redirect_uris":[],"redirect_uris":[]}', "application/json"),
+        (b"redirect_uris=https://app.test/", "application/x-www-form-urlencoded"),
+        (b"{}", "text/plain"),
+    ],
+)
+def test_3_1_metadata_is_one_json_object(front: Front, raw: bytes, content_type: str) -> None:
+    """§3.1 breaks: a body that two parsers read differently registers something."""
+    answer = register(front, None, raw=raw, headers={"content-type": content_type})
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+@pytest.mark.promise("P7")
+def test_a_secret_in_metadata_is_not_kept(front: Front) -> None:
+    """P7 breaks: a key that somebody put into a name is stored in clear and shown to people."""
+    answer = register(
+        front, LEAST | {"client_name": front.house.alice_key, "software_id": front.house.alice_key}
+    )
+    assert (answer.status, answer.json()["error"]) == (400, "invalid_client_metadata")
+    assert front.house.alice_key[35:] not in answer.body.decode()
+
+
+def test_5_registrations_are_limited(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """§5 breaks: one address fills the database with clients; or a neighbour cannot register for its sake."""
+    statuses = [register(front, LEAST).status for _ in range(11)]
+    assert statuses == [201] * 10 + [429]
+    last = register(front, LEAST)
+    assert (last.json()["error"], "retry-after" in last.headers) == ("temporarily_unavailable", True)
+    assert register(front, LEAST, peer="198.51.100.7").status == 201
+    front.house.clock.advance(MINUTE)
+    monkeypatch.setattr(clients, "MAX_UNUSED", 11)
+    full = register(front, LEAST)
+    assert (full.status, full.json()["error"]) == (503, "temporarily_unavailable")
+
+
+def test_what_nobody_consented_to_is_forgotten_after_a_day(front: Front) -> None:
+    """P20 breaks: registrations pile up; or a client that somebody uses is forgotten."""
+    house = front.house
+    used, unused = (register(front, LEAST).json()["client_id"] for _ in range(2))
+    client = house.store.read(rows.find, used)
+    assert client is not None
+    asked = Asked(client, house.acme.id, ("read:agents",))
+    given = house.store.write(consents.give, house.alice, asked)
+    house.clock.advance(DAY)
+    front.rounds.do("forget unused clients")
+    assert house.store.read(rows.find, unused) is not None
+    house.clock.advance(1)
+    house.store.write(consents.withdraw, house.alice, given.consent.id)
+    front.rounds.do("forget unused clients")
+    assert house.store.read(rows.find, unused) is None
+    assert house.store.read(rows.find, used) is not None
+
+
+def test_registration_can_be_off(front: Front, tmp_path: Any) -> None:
+    """P23 breaks: an operator who closed registration has it open, or the metadata names what does not answer."""
+    name = "registration_endpoint"
+    document = "/.well-known/oauth-authorization-server"
+    assert front.ask("GET", document).json()[name].endswith("/oauth/register")
+    closed = Front(front.house, tmp_path, registration="off")
+    try:
+        assert register(closed, LEAST).status == 404
+        assert name not in closed.ask("GET", document).json()
+    finally:
+        closed.close()
