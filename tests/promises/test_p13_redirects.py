@@ -28,7 +28,12 @@ QUERIED = "https://app.example.com/cb?tenant=1"
 REGISTERED = (WEB, LOOPBACK, PRIVATE, QUERIED)
 EVIL = "https://evil.example/callback"
 PATHS = {WEB: "/oauth/callback", LOOPBACK: "/callback", PRIVATE: "/oauth2redirect", QUERIED: "/cb"}
-HOSTS = {WEB: "app.example.com", LOOPBACK: "127.0.0.1:4711", PRIVATE: "com.example.app", QUERIED: "app.example.com"}
+HOSTS = {
+    WEB: "app.example.com",
+    LOOPBACK: "127.0.0.1:4711",
+    PRIVATE: "com.example.app",
+    QUERIED: "app.example.com",
+}
 OTHER_LOOPBACKS = (
     "http://localhost:4711/callback", "http://[::1]:4711/callback", "http://127.0.0.2:4711/callback",
     "http://127.1:4711/callback", "http://0x7f000001:4711/callback", "http://[::1%25lo]:4711/callback",
@@ -69,7 +74,9 @@ def front(sqlite_house: House, tmp_path: Path) -> Iterator[Front]:
 
 def forms() -> list[str]:
     """Whatever is almost a registered URI, and is not one."""
-    found = [form for uri in REGISTERED for form in beside(uri, HOSTS[uri], PATHS[uri])] + list(OTHER_LOOPBACKS)
+    found = [form for uri in REGISTERED for form in beside(uri, HOSTS[uri], PATHS[uri])] + list(
+        OTHER_LOOPBACKS
+    )
     return [
         form for form in dict.fromkeys(found) if not any(redirect_matches(uri, form) for uri in REGISTERED)
     ]
@@ -84,7 +91,7 @@ def arrives(page: Page) -> str:
     (location,) = fields
     assert location.isascii()
     assert location.isprintable()
-    assert not set(location) & set(" \\#<>\"")
+    assert not set(location) & set(' \\#<>"')
     address, _, query = location.partition("?")
     if address.startswith(("http:", "https:")):
         read_url(location)
@@ -122,7 +129,9 @@ def test_no_form_of_an_address_escapes(front: Front) -> None:
                 escapes.append((name, uri, page.status, page.location))
     FIGURES["forms that are almost registered"] = len(asked)
     FIGURES["escapes"] += len(escapes)
-    print(f"P13: {len(asked)} forms, {5 * len(asked)} requests, {redirected} redirects, {len(escapes)} escapes")
+    print(
+        f"P13: {len(asked)} forms, {5 * len(asked)} requests, {redirected} redirects, {len(escapes)} escapes"
+    )
     assert len(asked) >= 120
     assert not escapes
 
@@ -142,9 +151,18 @@ def test_no_spelling_of_a_query_escapes(front: Front) -> None:
             ):
                 FIGURES["requests"] += 1
                 address = arrives(page) if page.status == 303 else ""
-                if page.status not in (303, 400) or address not in ("", WEB) or "location" in page.text.lower():
+                if (
+                    page.status not in (303, 400)
+                    or address not in ("", WEB)
+                    or "location" in page.text.lower()
+                ):
                     escapes.append((query, page.status, page.location))
-                assert page.status == 400 or set(page.answer) <= {"error", "error_description", "state", "iss"}
+                assert page.status == 400 or set(page.answer) <= {
+                    "error",
+                    "error_description",
+                    "state",
+                    "iss",
+                }
                 assert page.status == 400 or page.answer["iss"] == "http://localhost:8080"
     FIGURES["spellings of a query"] = 2 * len(RAW)
     FIGURES["escapes"] += len(escapes)

@@ -173,14 +173,20 @@ def test_twice_the_state(front: Front) -> None:
 def test_without_a_state(front: Front) -> None:
     """RFC 6749 §4.1.2.1 breaks: a state is told that nobody sent."""
     client = application(front.house)
-    goes(browser(front).get(request(client, state=None, response_type="x")), "unsupported_response_type", None)
+    goes(
+        browser(front).get(request(client, state=None, response_type="x")), "unsupported_response_type", None
+    )
 
 
 @pytest.mark.parametrize("state", ["a b", "a+b&c=d", "ü", "\N{PILE OF POO}", "<script>", "%00", "x" * 2000])
 def test_the_state_comes_back_as_it_was(front: Front, state: str) -> None:
     """RFC 6749 §4.1.2 breaks: the client cannot find the request that an answer belongs to, or gets other parameters."""
     client = application(front.house)
-    goes(browser(front).get(request(client, state=state, response_type="x")), "unsupported_response_type", state)
+    goes(
+        browser(front).get(request(client, state=state, response_type="x")),
+        "unsupported_response_type",
+        state,
+    )
 
 
 def test_the_redirect_that_may_be_left_out(front: Front) -> None:
@@ -189,7 +195,11 @@ def test_the_redirect_that_may_be_left_out(front: Front) -> None:
     two = application(front.house, redirect_uris=(REDIRECT, SECOND_REDIRECT))
     none = application(front.house, redirect_uris=())
     goes(browser(front).get(request(one, redirect_uri=None, scope="")), "invalid_scope")
-    goes(browser(front).get(request(two, redirect_uri=SECOND_REDIRECT, scope="")), "invalid_scope", to=SECOND_REDIRECT)
+    goes(
+        browser(front).get(request(two, redirect_uri=SECOND_REDIRECT, scope="")),
+        "invalid_scope",
+        to=SECOND_REDIRECT,
+    )
     stays(browser(front).get(request(two, redirect_uri=None)))
     stays(browser(front).get(request(one, redirect_uri=None).replace(one.id, none.id)))
 
@@ -358,7 +368,14 @@ def test_what_is_asked_is_shown(front: Front) -> None:
     house = front.house
     client = application(house, name="<b>Reports</b> & \N{RIGHT-TO-LEFT OVERRIDE}co")
     page = at_home(house, front, house.alice).get(request(client))
-    for shown in ("app.example", "read:plugins", "offline_access", "30 days", client.id, "&lt;b&gt;Reports&lt;/b&gt;"):
+    for shown in (
+        "app.example",
+        "read:plugins",
+        "offline_access",
+        "30 days",
+        client.id,
+        "&lt;b&gt;Reports&lt;/b&gt;",
+    ):
         assert shown in page.text, shown
     assert "<b>Reports" not in page.text
     policy = page.header("content-security-policy")
@@ -443,14 +460,17 @@ def test_a_trade_by_somebody_else(front: Front) -> None:
     assert said(redeem(front, other, code, redirect_uri=REDIRECT)) == "400 invalid_grant"
     assert said(refresh(front, other, token)) == "400 invalid_grant"
     for form in (
-        {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT, "code_verifier": VERIFIER},
+        {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": REDIRECT,
+            "code_verifier": VERIFIER,
+        },
         {"grant_type": "refresh_token", "refresh_token": token},
     ):
         assert said(post(front, "/oauth/token", form, client=robo.client)) == "400 unauthorized_client"
     assert said(redeem(front, client, code, client_secret="word")) == "401 invalid_client"
-    twice = [("grant_type", "refresh_token"), ("client_id", client.id), ("refresh_token", token)] + [
-        ("refresh_token", token)
-    ]
+    twice = [("grant_type", "refresh_token"), ("client_id", client.id), *[("refresh_token", token)] * 2]
     assert said(post(front, "/oauth/token", twice)) == "400 invalid_request"
     assert front.ask("GET", "/oauth/token").status == 405
     assert redeem(front, client, code).status == 200
