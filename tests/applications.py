@@ -82,7 +82,7 @@ def trade(front: Front, **members: str | None) -> Answer:
     )
 
 
-def redeem(front: Front, client: Client, code: str, **members: str | None) -> Answer:
+def redeem(front: Front, client: Client, code: str | None, **members: str | None) -> Answer:
     """Trade a code for tokens."""
     usual: dict[str, str | None] = {
         "grant_type": "authorization_code",
@@ -94,7 +94,7 @@ def redeem(front: Front, client: Client, code: str, **members: str | None) -> An
     return trade(front, **usual | members)
 
 
-def refresh(front: Front, client: Client, token: str, **members: str | None) -> Answer:
+def refresh(front: Front, client: Client, token: str | None, **members: str | None) -> Answer:
     """Trade a refresh token."""
     usual: dict[str, str | None] = {
         "grant_type": "refresh_token",

@@ -2,8 +2,11 @@
 
 import pytest
 
+from ostiary.core.model import Client
+from tests.applications import application
 from tests.cast import Front
 from tests.machines import Machine, machine
+from tests.visitors import Browser, at_home
 
 
 @pytest.fixture
@@ -23,3 +26,16 @@ def other(front: Front) -> Machine:
 def stranger(front: Front) -> Machine:
     """A client of another organization."""
     return machine(front, "Stranger", front.house.charlie)
+
+
+@pytest.fixture
+def reports(front: Front) -> Client:
+    """A client that people consent to, with nothing to prove; every signing key signs."""
+    front.house.sign()
+    return application(front.house)
+
+
+@pytest.fixture
+def alice(front: Front) -> Browser:
+    """Alice at a browser in which she has signed in."""
+    return at_home(front.house, front, front.house.alice)

@@ -144,6 +144,20 @@ def test_of_one_batch_the_first_wins(house: House) -> None:
     assert written(house) == ["first", "other", "other"]
 
 
+@pytest.mark.promise("P9")
+def test_what_could_not_be_applied_uses_nothing_up(house: House) -> None:
+    """P9 breaks: a client that was second with its refresh token cannot look again, for its proof counts as used."""
+    second = replace(entry(house, "second", b"mark"), apply=lambda _: False)
+    assert house.store.write_on((), journal.write, [second, entry(house, "other", b"b")]) == [False, True]
+    assert marks(house) == {b"b"}
+    again = replace(entry(house, "again", b"mark"), apply=lambda _: True)
+    assert house.store.write_on((), journal.write, [again, second]) == [True, False]
+    assert marks(house) == {b"b", b"mark"}
+    assert house.store.write_on((), journal.write, [second]) == [False]
+    assert marks(house) == {b"b", b"mark"}
+    assert written(house) == ["other", "again"]
+
+
 @pytest.mark.promise("P5")
 def test_nothing_is_issued_unrecorded(house: House) -> None:
     """P5 breaks: where the log cannot be written something is issued, or its mark is used up."""

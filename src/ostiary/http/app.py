@@ -227,10 +227,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     }.get(error.status_code, "The request is not understood.")
     response = problem_response(request, Problem(code, detail))
     response.headers.update(error.headers or {})
-    allowed = _methods_at(request.url.path)
-    if error.status_code == 405 and allowed:
+    if error.status_code == 405:
         # Starlette names the methods of the first route that fits the path, and each of ours has one.
-        response.headers["allow"] = ", ".join(sorted(allowed))
+        response.headers["allow"] = ", ".join(sorted(_methods_at(request)))
     return response
 
 
@@ -246,12 +245,11 @@ async def _unhandled(request: Request, _error: Exception) -> Response:
     return problem_response(request, internal())
 
 
-def _methods_at(path: str) -> set[str]:
-    """Every method that some route of the API takes at this path."""
+def _methods_at(request: Request) -> set[str]:
+    """Every method that some route takes at the path of this request."""
     return {
         method
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for route in request.app.routes
+        if isinstance(route, Route) and route.path_regex.match(request.url.path)
         for method in route.methods or ()
     }

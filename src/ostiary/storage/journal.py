@@ -147,13 +147,25 @@ def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
                 first[each.digest] = number
                 used.append(each)
     new = use_up(tx, used)
-    written = [
+    won = [
         all(first[each.digest] == number and each.digest in new for each in entry.used)
-        and (entry.apply is None or entry.apply(tx))
         for number, entry in enumerate(entries)
     ]
+    written = [
+        first_with_it and (entry.apply is None or entry.apply(tx))
+        for entry, first_with_it in zip(entries, won, strict=True)
+    ]
+    # Whoever was not first with the rest may look again, with the same proof.
+    unused = [
+        each.digest
+        for entry, first_with_it, done in zip(entries, won, written, strict=True)
+        if first_with_it and not done
+        for each in entry.used
+    ]
+    if unused:
+        tx.execute(marks.delete().where(marks.c.digest.in_(unused)))
     tx.record_all(
-        [(entry.organization_id, entry.event) for entry, won in zip(entries, written, strict=True) if won]
+        [(entry.organization_id, entry.event) for entry, done in zip(entries, written, strict=True) if done]
     )
     return written
 

@@ -178,11 +178,12 @@ def _subject(
     redeem: Callable[[Tx], bool],
     again: bool = False,
 ) -> Subject:
-    scopes = frozenset(session.scopes) - {OFFLINE_ACCESS}
+    # A client may name again all that was consented to (RFC 6749 §6), `offline_access` too, which no token holds.
+    scopes = frozenset(session.scopes)
     return Subject(
         standing,
         scopes,
-        " ".join(sorted(scopes)),
+        " ".join(sorted(scopes - {OFFLINE_ACCESS})),
         session.expires_at,
         members=members,
         consented=True,

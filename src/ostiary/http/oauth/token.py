@@ -290,7 +290,9 @@ def granted(subject: Subject, form: Form) -> Scopes:
     asked = frozenset(text.split(" "))
     held = subject.standing.allowed_anywhere() | EVERYTHING
     if subject.consented:
-        if not asked <= subject.scopes:
+        # Whoever consented to everything consented to each part of it.
+        consented = subject.scopes | held if subject.scopes & EVERYTHING else subject.scopes
+        if not asked <= consented:
             raise OAuthError("invalid_scope", reason="not consented to")
         # Of what was consented to, what is held now: nobody gets more than whoever consented has.
         asked &= held

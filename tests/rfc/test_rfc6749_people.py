@@ -1,0 +1,139 @@
+"""RFC 6749, clause by clause: codes (§4.1), refresh tokens (§6) and what threatens both (§10)."""
+
+import base64
+
+from ostiary.core.instant import MINUTE
+from ostiary.core.model import Client
+from tests.applications import REDIRECT, VERIFIER, application, code_of, redeem, refresh, request, trade
+from tests.cast import Front
+from tests.machines import post, said
+from tests.visitors import Browser, at_home
+
+
+def test_3_1_both_methods_and_unknown_parameters(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §3.1 breaks: GET is not taken, an unknown parameter is an error, or one without a value counts."""
+    page = alice.get(f"{request(reports)}&x=1&prompt=&response_mode=&request=")
+    assert page.status == 200
+
+
+def test_3_1_2_3_one_address_need_not_be_named(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §3.1.2.3 and §4.1.3 break: a client with one address has to name it; or one that named it need not again."""
+    page = alice.submit(alice.get(request(reports, redirect_uri=None)), "/oauth/authorize", decision="allow")
+    assert page.location.startswith(f"{REDIRECT}?code=")
+    assert redeem(front, reports, page.answer["code"], redirect_uri=None).status == 200
+    named = code_of(alice, reports)
+    assert said(redeem(front, reports, named, redirect_uri=None)) == "400 invalid_grant"
+
+
+def test_3_1_2_the_query_of_an_address_is_kept(front: Front, alice: Browser) -> None:
+    """RFC 6749 §3.1.2 breaks: what stands in the query of a registered address is lost, or cuts off the answer."""
+    client = application(front.house, redirect_uris=(f"{REDIRECT}?tenant=1",))
+    for page in (
+        alice.submit(alice.get(request(client)), "/oauth/authorize", decision="allow"),
+        alice.get(request(client, scope="")),
+    ):
+        assert page.location.startswith(f"{REDIRECT}?tenant=1&")
+        assert page.answer["tenant"] == "1"
+        assert page.answer["state"] == "xyz"
+
+
+def test_4_1_2_a_code_lives_a_minute(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §4.1.2 breaks: a code outlives what is recommended at most."""
+    code = code_of(alice, reports)
+    front.house.clock.advance(MINUTE)
+    assert said(redeem(front, reports, code)) == "400 invalid_grant"
+
+
+def test_4_1_2_a_code_is_bound_to_client_and_address(front: Front, alice: Browser) -> None:
+    """RFC 6749 §4.1.2 breaks: a code is good for another client, or under another address of the same."""
+    both = (REDIRECT, "https://app.example/second")
+    ours, theirs = (application(front.house, redirect_uris=both) for _ in range(2))
+    front.house.sign()
+    code = code_of(alice, ours)
+    assert said(redeem(front, theirs, code)) == "400 invalid_grant"
+    assert said(redeem(front, ours, code, redirect_uri=both[1])) == "400 invalid_grant"
+    assert redeem(front, ours, code).status == 200
+
+
+def test_4_1_2_1_a_refusal_is_told(alice: Browser, reports: Client) -> None:
+    """RFC 6749 §4.1.2.1 breaks: the client waits for somebody who said no."""
+    page = alice.submit(alice.get(request(reports)), "/oauth/authorize", decision="deny")
+    assert (page.answer["error"], page.answer["state"]) == ("access_denied", "xyz")
+
+
+def test_4_1_4_what_is_answered(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §5.1 breaks: a member is missing, or a refresh token is given that nobody asked for."""
+    body = redeem(front, reports, code_of(alice, reports)).json()
+    assert body.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
+    assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 3600, "read:plugins")
+    online = redeem(front, reports, code_of(alice, reports, scope="read:plugins")).json()
+    assert "refresh_token" not in online
+
+
+def test_3_3_less_than_was_asked_is_said(front: Front, reports: Client) -> None:
+    """RFC 6749 §3.3 breaks: a client is given less than it asked for, and not told."""
+    bob = at_home(front.house, front, front.house.bob)
+    body = redeem(front, reports, code_of(bob, reports, scope="read:plugins write:plugins")).json()
+    assert body["scope"] == "read:plugins"
+    assert front.verify(body["access_token"])["scopes"] == ["read:plugins"]
+
+
+def test_3_2_1_a_public_client_names_itself(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §3.2.1 breaks: a code is good for whoever brings it; or a public client passes for one with a secret."""
+    code = code_of(alice, reports)
+    assert said(redeem(front, reports, code, client_id=None)) == "401 invalid_client"
+    word = base64.b64encode(f"{reports.id}:".encode()).decode()
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": REDIRECT,
+        "code_verifier": VERIFIER,
+    }
+    answer = post(front, "/oauth/token", form, authorization=f"Basic {word}")
+    assert said(answer) == "401 invalid_client"
+    assert "www-authenticate" in answer.headers
+
+
+def test_5_2_a_client_without_the_grant(front: Front, alice: Browser) -> None:
+    """RFC 6749 §5.2 breaks: a client refreshes that is not registered for it, or is given what to refresh with."""
+    client = application(front.house, grant_types=("authorization_code",))
+    front.house.sign()
+    body = redeem(front, client, code_of(alice, client)).json()
+    assert "refresh_token" not in body
+    assert said(refresh(front, client, "x")) == "400 unauthorized_client"
+
+
+def test_6_a_refresh_asks_for_no_more(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §6 breaks: a scope is refreshed that was not granted; or one that was is refused."""
+    scope = "read:plugins read:agents offline_access"
+    token = redeem(front, reports, code_of(alice, reports, scope=scope)).json()["refresh_token"]
+    assert refresh(front, reports, token).json()["scope"] == "read:agents read:plugins"
+    assert refresh(front, reports, token, scope="read:agents").json()["scope"] == "read:agents"
+    assert refresh(front, reports, token, scope=scope).json()["scope"] == "read:agents read:plugins"
+    assert said(refresh(front, reports, token, scope="write:agents")) == "400 invalid_scope"
+
+
+def test_10_3_and_10_4_tokens_cannot_be_guessed(front: Front, alice: Browser, reports: Client) -> None:
+    """RFC 6749 §10.10 breaks: codes or refresh tokens have fewer than 160 random bits, or share them."""
+    codes = [code_of(alice, reports) for _ in range(3)]
+    tokens = [redeem(front, reports, code).json()["refresh_token"] for code in codes]
+    for texts in (codes, tokens):
+        assert len({text[-44:-6] for text in texts}) == 3  # 38 of base64's characters: 228 bits
+    successors = [refresh(front, reports, token).json()["refresh_token"] for token in tokens]
+    assert not {text[-44:] for text in tokens} & {text[-44:] for text in successors}
+
+
+def test_10_12_state_is_not_ours_to_read(alice: Browser, reports: Client) -> None:
+    """RFC 6749 §10.12 and §10.14 break: a state is run or shown as part of a page."""
+    state = "<script>alert(1)</script>'\"&"
+    page = alice.get(request(reports, state=state))
+    assert "<script" not in page.text
+    assert alice.submit(page, "/oauth/authorize", decision="deny").answer["state"] == state
+
+
+def test_10_16_a_code_is_for_whom_it_was_asked(front: Front, reports: Client) -> None:
+    """RFC 6749 §10.16 breaks: what a person gave one client speaks for another person, or to another client."""
+    bob = at_home(front.house, front, front.house.bob)
+    told = front.verify(redeem(front, reports, code_of(bob, reports)).json()["access_token"])
+    assert told["principal"]["id"] == front.house.bob.actor.id
+    assert said(trade(front, grant_type="authorization_code", client_id=reports.id)) == "400 invalid_request"
