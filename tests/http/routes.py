@@ -27,6 +27,7 @@ NO_CALLER = frozenset(
         "POST /oauth/token",
         "POST /oauth/token/revoke",
         "POST /oauth/revoke",
+        "POST /oauth/device/authorize",
         "POST /oauth/register",
         "POST /oauth2/ostiary/v1/token",
         *(f"POST {route.path}" for route in PAGES if "POST" in (route.methods or ())),

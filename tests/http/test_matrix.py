@@ -51,7 +51,6 @@ GET    /.well-known/openid-configuration/oauth2/ostiary 200    200      200    2
 GET    /oauth2/ostiary/.well-known/oauth-authorization-server 200    200      200    200       200      200    200
 GET    /oauth2/ostiary/.well-known/openid-configuration 200    200      200    200       200      200    200
 GET    /                                               303    303      303    303       303      303    303
-GET    /pages/style.css                                200    200      200    200       200      200    200
 GET    /sign-in                                        200    200      200    200       200      200    200
 POST   /sign-in                                        400    400      400    400       400      400    400
 POST   /sign-out                                       400    400      400    400       400      400    400
@@ -136,6 +135,8 @@ POST   /oauth/token                                    400    400      400    40
 POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
 POST   /oauth/register                                 400    400      400    400       400      400    400
 POST   /oauth/revoke                                   400    400      400    400       400      400    400
+GET    /oauth/authorize                                400    400      400    400       400      400    400
+POST   /oauth/authorize                                400    400      400    400       400      400    400
 POST   /oauth/device/authorize                         400    400      400    400       400      400    400
 GET    /oauth/device/verify                            303    303      303    303       303      303    303
 POST   /oauth/device/verify                            400    400      400    400       400      400    400

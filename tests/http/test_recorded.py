@@ -106,6 +106,7 @@ def ready(front: Front, route: str) -> tuple[Scene, object]:
     scene = Scene(front, username=None)
     scene.names["scope"] = "write:plugins"
     if route == REVOKE_ALL:
+        scene.ask(REVOKE_ALL)  # what other routes began
         scene.names["own"] = _session(front.house)
     if (before := BEFORE.get(route)) is not None:
         assert scene.ask(before, least(before) if before in MEMBERS else None).status in (200, 201)
