@@ -54,4 +54,5 @@ def test_a_session_that_is_none(service: Ostiary) -> None:
     assert "`ostiary session list` shows" in done.stderr
     service.command("session", "revoke", code=2)
     service.command("session", "revoke", "ses_nothing", "--all", code=2)
-    assert service.command("session", "revoke", "--all").stdout == "0 sessions are revoked.\n"
+    service.command("session", "revoke", "--all")
+    assert service.command("session", "revoke", "--all").stdout == "No session was left to revoke.\n"

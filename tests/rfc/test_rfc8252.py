@@ -54,7 +54,7 @@ def test_7_3_any_port_of_the_loopback(front: Front, alice: Browser, host: str, r
 
 @pytest.mark.parametrize("registered", ["127.0.0.1", "[::1]", "localhost"])
 def test_7_3_and_8_3_one_loopback_is_not_another(front: Front, alice: Browser, registered: str) -> None:
-    """RFC 8252 §8.3 breaks: `localhost`, which may be somebody else's, stands for the address; or one address for another."""
+    """RFC 8252 §8.3 breaks: `localhost`, which may be somebody else's, stands for the address; or an address for another."""
     others = {"127.0.0.1", "[::1]", "localhost", "127.0.0.2", "127.1", "localhost.", "0.0.0.0"} - {registered}
     for other in sorted(others):
         assert not arrives(front, alice, f"http://{registered}:4711/cb", f"http://{other}:4711/cb")

@@ -25,25 +25,23 @@ POLLING_INTERVAL: Final = 5
 CLI: Final = "ostiary-cli"
 
 
-def _cli(client_id: str) -> Client:
-    return Client(
-        id=client_id,
-        source="built_in",
-        organization_id=None,
-        project_id=None,
-        access="user",
-        name="Ostiary command line",
-        redirect_uris=(),
-        grant_types=(DEVICE_CODE, REFRESH_TOKEN),
-        scopes=(),
-        auth_method="none",
-        jwks=None,
-        jwks_uri=None,
-        client_uri=None,
-        created_at=0,
-        disabled_at=None,
-    )
+_COMMAND_LINE: Final = Client(
+    id=CLI,
+    source="built_in",
+    organization_id=None,
+    project_id=None,
+    access="user",
+    name="Ostiary command line",
+    redirect_uris=(),
+    grant_types=(DEVICE_CODE, REFRESH_TOKEN),
+    scopes=(),
+    auth_method="none",
+    jwks=None,
+    jwks_uri=None,
+    client_uri=None,
+    created_at=0,
+    disabled_at=None,
+)
 
-
-BUILT_IN: Final[Mapping[str, Client]] = {name: _cli(name) for name in (CLI, "noorle-cli")}
-"""By each of the names that it is known by: the second is in the examples of another system's documentation."""
+BUILT_IN: Final[Mapping[str, Client]] = dict.fromkeys((CLI, "noorle-cli"), _COMMAND_LINE)
+"""One client, by each of the names that it is known by: the second is in the examples of another system's documentation."""

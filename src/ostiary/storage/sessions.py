@@ -334,6 +334,21 @@ def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
     return {row.id: row.organization_id for row in tx.execute(statement)}
 
 
+def reaches_of_grant(tx: Tx, grant_id: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """(scopes, projects) of a consent's newest sessions that have not ended: each as somebody agreed to it."""
+    statement = (
+        sa.select(sessions.c.scopes, sessions.c.projects)
+        .where(
+            sessions.c.grant_id == grant_id,
+            sessions.c.revoked_at.is_(None),
+            sessions.c.expires_at > tx.now,
+        )
+        .order_by(sessions.c.id.desc())
+        .limit(MOST_AT_ONCE)
+    )
+    return [(row.scopes, row.projects) for row in tx.execute(statement)]
+
+
 def revoke_of_grant(tx: Tx, grant_id: str) -> list[str]:
     """Revoke those of a consent; the ids of those that were not revoked before."""
     return _revoke_where(tx, sessions.c.grant_id == grant_id)

@@ -12,8 +12,19 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, MINUTE, SECOND
 from ostiary.core.model import Client
+from ostiary.services import projects
 from ostiary.storage.tables import metadata
-from tests.applications import CHALLENGE, REDIRECT, VERIFIER, application, code_of, redeem, refresh, request
+from tests.applications import (
+    CHALLENGE,
+    REDIRECT,
+    VERIFIER,
+    allow,
+    application,
+    code_of,
+    redeem,
+    refresh,
+    request,
+)
 from tests.cast import Answer, Front, House
 from tests.machines import ISSUER, machine, post, said
 from tests.visitors import Browser, Page, at_home, browser
@@ -260,8 +271,30 @@ def test_without_a_question_only_what_was_consented_to(front: Front) -> None:
     goes(alice.get(request(client, prompt="none", scope="read:agents")), "consent_required")
     goes(alice.get(request(client, prompt="none", scope="api")), "consent_required")
     goes(alice.get(request(application(house), prompt="none")), "consent_required")
+    whole = application(house)
+    allow(alice, request(whole, scope="api"))
+    assert alice.get(request(whole, prompt="none", scope="read:plugins")).answer["code"]
+    goes(
+        alice.get(request(whole, prompt="none")), "consent_required"
+    )  # offline_access is more than everything
     for uri in ("http://127.0.0.1:4711/cb", "com.example.app:/cb"):
         goes(alice.get(request(client, prompt="none", redirect_uri=uri)), "consent_required", to=uri)
+
+
+def test_without_a_question_never_two_consents_in_one(front: Front) -> None:
+    """P19 breaks: scopes that were consented to for one project are given, unasked, for another."""
+    house = front.house
+    client = application(house)
+    one, two = (house.store.write(projects.create, house.alice, name, None, "").id for name in ("One", "Two"))
+    alice = at_home(house, front, house.alice)
+    for scope, project in (("read:plugins", one), ("write:agents", two)):
+        allow(alice, request(client, scope=scope), reach="some", project=[project])
+    goes(alice.get(request(client, prompt="none", scope="read:plugins write:agents")), "consent_required")
+    for scope, project, other in (("read:plugins", one, two), ("write:agents", two, one)):
+        page = alice.get(request(client, prompt="none", scope=scope))
+        token = redeem(front, client, page.answer["code"]).json()["access_token"]
+        assert front.verify(token, project=project, scopes=[scope])["valid"]
+        assert not front.verify(token, project=other, scopes=[scope])["valid"]
 
 
 # Forms that are not ours

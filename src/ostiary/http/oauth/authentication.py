@@ -33,7 +33,8 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
         case clients.Public(client_id):
             if client_id is None or not is_of_people(client_id):
                 return None
-            return Client(client_id, None, facts=_public(client_id, asked))
+            client = _public(client_id, asked)
+            return Client(client.id, None, facts=client)
         case clients.WithSecret(client_id, secret, _):
             verdict = asked.judge.secret(
                 secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import Client, Organization
+from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import EVERYTHING
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.authorization import (
@@ -30,7 +31,7 @@ from ostiary.services import authorizations, consents, organizations
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as consent_rows
-from ostiary.storage import directory
+from ostiary.storage import directory, sessions
 from ostiary.storage.store import Tx
 
 PATH: Final = "/oauth/authorize"
@@ -229,16 +230,23 @@ def _silently(visit: Visit, asked: Request) -> Response:
     before = visit.wiring.store.read(
         consent_rows.find_live, visitor.caller.organization_id, client.id, visitor.user_id
     )
-    whole = before is not None and bool(EVERYTHING & set(before.scopes))
+    # What the consent is by now may come of several answers, on different projects: one of them has to cover this.
+    reaches = [] if before is None else visit.wiring.store.read(sessions.reaches_of_grant, before.id)
+    projects = next((over for scopes, over in reaches if _covers(scopes, asked.scopes)), None)
     if (
         before is None
+        or projects is None
         or client.access == "organization"
         # Who answers at a loopback or a scheme of an app's own is not known (RFC 8252 §8.6).
         or not target.redirect_uri.startswith("https:")
-        or not (whole or set(asked.scopes) <= set(before.scopes))
     ):
         raise RedirectError(target, "consent_required", "The person has to be asked.")
-    return _allow(visit, visitor, asked, before.organization_id, before.projects)
+    return _allow(visit, visitor, asked, before.organization_id, projects)
+
+
+def _covers(scopes: tuple[str, ...], asked: tuple[str, ...]) -> bool:
+    beyond = set(asked) - set(scopes)
+    return not beyond or (bool(EVERYTHING & set(scopes)) and OFFLINE_ACCESS not in beyond)
 
 
 def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:
