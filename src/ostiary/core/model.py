@@ -372,6 +372,11 @@ class Standing:
     _on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
+    def origin(self) -> Literal["credential", "session"]:
+        """What it is of, in the words of the audit log."""
+        return "session" if self.kind == "session" else "credential"
+
+    @property
     def label(self) -> str:
         """How it reads in a sentence."""
         return self.name if self.kind == "session" else label_of(self.name, self.last6)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
 from ostiary.core.instant import HOUR, to_text
-from ostiary.core.model import label_of
+from ostiary.core.model import is_session, label_of
 from ostiary.core.permission import Caller, require
 from ostiary.storage import audit as rows
 from ostiary.storage import directory, generations
@@ -122,7 +122,11 @@ def _counted(occasion: Occasion, count: Count) -> Event:
     target = (
         None
         if occasion.credential_id is None
-        else Target("credential", occasion.credential_id, occasion.credential)
+        else Target(
+            "session" if is_session(occasion.credential_id) else "credential",
+            occasion.credential_id,
+            occasion.credential,
+        )
     )
     action = "credential.used" if occasion.accepted else "credential.refused"
     reason = occasion.reason

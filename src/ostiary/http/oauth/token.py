@@ -320,7 +320,7 @@ def _event(request: Request, grant_type: str, standing: Standing, token: Token) 
     return Event(
         "token.issued",
         Actor(principal.kind, principal.id, telling.display_of(standing), standing.credential_id),
-        Target("credential", standing.credential_id, standing.label),
+        Target(standing.origin, standing.credential_id, standing.label),
         address=request.origin.text,
         user_agent=request.user_agent,
         request_id=request.request_id,
