@@ -11,7 +11,9 @@ import pytest
 
 from ostiary.core.address import parse_address
 from ostiary.http.outbound import OutboundError, fetch, is_public
+from tests.conftest import PROVE
 from tests.far_side import FarSide, dialled, far_side
+from tests.promises.line import prove
 
 pytestmark = pytest.mark.promise("P18")
 
@@ -119,6 +121,9 @@ def refusal(url: str, resolver: Resolver, *allowed: str) -> str:
     return caught.value.reason
 
 
+FIGURES: dict[str, object] = {}
+
+
 def bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
@@ -146,6 +151,8 @@ def test_no_form_of_an_inner_address_is_connected_to(inside: FarSide) -> None:
     print(
         f"{len(set(forms))} forms of URLs, {len(places)} connections, {inside.connections} arrived; {reasons}"
     )
+    FIGURES["forms of URLs"] = len(set(forms))
+    FIGURES["connections tried"] = len(places)
     assert len(WRITTEN) + len(INSIDE) >= 40
     assert (places, inside.connections) == ([], 0)
 
@@ -160,6 +167,10 @@ def test_a_name_with_an_inner_address_is_refused(inside: FarSide) -> None:
             resolver = Resolver(case)
             assert refusal("https://app.example.com/x", resolver) == "inside", case
             assert resolver.asked == ["app.example.com"]
+    FIGURES["answers of resolvers"] = len(cases)
+    FIGURES["connections tried after those"] = len(places)
+    if PROVE:
+        prove("P18", "no fetch reaches inside", 0, FIGURES)
     print(f"{len(cases)} answers of resolvers, {len(places)} connections, {inside.connections} arrived")
     assert (places, inside.connections) == ([], 0)
 

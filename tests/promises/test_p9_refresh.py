@@ -21,13 +21,27 @@ from ostiary.storage.authorization_tables import clients
 from ostiary.storage.store import Tx
 from tests.applications import application, code_of, redeem, refresh
 from tests.cast import Answer, Front, House
+from tests.conftest import PROVE
 from tests.machines import said
+from tests.promises.line import prove
 from tests.visitors import at_home
 
 pytestmark = pytest.mark.promise("P9")
 
 GRACE = 10 * SECOND
 REFUSED = "400 invalid_grant"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def proof(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test asserts all that it tried: where one failed, nothing is written."""
+    yield
+    if PROVE and not request.session.testsfailed:
+        figures = {
+            "ways in which a family ends": len(ENDS),
+            "tables away while it is refreshed": len(RENAMED),
+        }
+        prove("P9", "a spent refresh token ends its family, and nothing else does", 0, figures)
 
 
 @pytest.fixture
