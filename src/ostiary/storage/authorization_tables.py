@@ -68,6 +68,8 @@ sessions = sa.Table(
     sa.Column("client_id", Key),
     sa.Column("scopes", Names, nullable=False),
     sa.Column("projects", Names, nullable=False),
+    # Resources that its tokens are meant for (RFC 8707); empty: none was named.
+    sa.Column("audiences", Names, nullable=False),
     # The default target, if one was named.
     sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
     # What proves it, of a browser's or a key file's.

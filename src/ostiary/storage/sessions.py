@@ -45,6 +45,8 @@ class Session:
     scopes: tuple[str, ...] = ("api",)
     projects: tuple[str, ...] = ()
     """Ids of the only projects that it is good for; empty: all."""
+    audiences: tuple[str, ...] = ()
+    """The only resources that its tokens are for (RFC 8707); empty: none was named."""
     begun_at: Instant | None = None
     """None: its code was not redeemed yet, and nothing stands for it."""
     authenticated_at: Instant | None = None
@@ -332,6 +334,24 @@ def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
         sessions.c.owner_id == owner_id, sessions.c.revoked_at.is_(None)
     )
     return {row.id: row.organization_id for row in tx.execute(statement)}
+
+
+def covering(
+    tx: Tx, grant_id: str, scopes: tuple[str, ...], audiences: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """The projects of a consent's newest session that was not revoked and was given all of this; None without one.
+
+    What several of them were given together nobody consented to.
+    """
+    statement = sa.select(sessions.c.scopes, sessions.c.projects, sessions.c.audiences).where(
+        sessions.c.grant_id == grant_id, sessions.c.revoked_at.is_(None)
+    )
+    for row in tx.execute(statement.order_by(sessions.c.id.desc()).limit(MOST_AT_ONCE)):
+        whole = bool(EVERYTHING & frozenset(row.scopes))
+        meant = not row.audiences or (bool(audiences) and set(audiences) <= set(row.audiences))
+        if meant and (whole or set(scopes) <= set(row.scopes)):
+            return tuple(row.projects)
+    return None
 
 
 def revoke_of_grant(tx: Tx, grant_id: str) -> list[str]:

@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse, Response
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import Client, Organization
-from ostiary.core.permission import EVERYTHING
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.authorization import (
     NotAnswerableError,
@@ -30,7 +29,7 @@ from ostiary.services import authorizations, consents, organizations
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as consent_rows
-from ostiary.storage import directory
+from ostiary.storage import directory, sessions
 from ostiary.storage.store import Tx
 
 PATH: Final = "/oauth/authorize"
@@ -209,12 +208,11 @@ def _allow(
         organization_id,
         asked.scopes,
         projects,
+        asked.audiences,
         address=visit.origin.text,
         user_agent=visit.user_agent,
     )
-    bound = authorizations.Request(
-        target.redirect_uri, target.redirect_named, asked.challenge, asked.audiences
-    )
+    bound = authorizations.Request(target.redirect_uri, target.redirect_named, asked.challenge)
     home = client.organization_id if client.access == "organization" else None
     locked = sorted({organization_id, home or organization_id})
     code = visit.wiring.store.write_on(locked, authorizations.allow, visitor.caller, consent, bound)
@@ -229,16 +227,18 @@ def _silently(visit: Visit, asked: Request) -> Response:
     before = visit.wiring.store.read(
         consent_rows.find_live, visitor.caller.organization_id, client.id, visitor.user_id
     )
-    whole = before is not None and bool(EVERYTHING & set(before.scopes))
+    projects = None
+    if before is not None:
+        projects = visit.wiring.store.read(sessions.covering, before.id, asked.scopes, asked.audiences)
     if (
         before is None
+        or projects is None
         or client.access == "organization"
         # Who answers at a loopback or a scheme of an app's own is not known (RFC 8252 §8.6).
         or not target.redirect_uri.startswith("https:")
-        or not (whole or set(asked.scopes) <= set(before.scopes))
     ):
         raise RedirectError(target, "consent_required", "The person has to be asked.")
-    return _allow(visit, visitor, asked, before.organization_id, before.projects)
+    return _allow(visit, visitor, asked, before.organization_id, projects)
 
 
 def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:

@@ -1,0 +1,183 @@
+"""People attacked: what an application, a stale link, a stale session or a huge form gets beyond what somebody allowed."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ostiary.core.model import Client
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.http.pages.links import INVITATION, RESET
+from ostiary.services import authorizations, consents, members, password_resets, people, sessions
+from ostiary.services.authorizations import Request
+from ostiary.services.consents import Asked
+from ostiary.services.passwords import hash_password, verify_password
+from ostiary.services.roles import RoleSpec
+from ostiary.storage import people as people_rows
+from ostiary.storage.store import Tx
+from tests.applications import CHALLENGE, REDIRECT, allow, application, code_of, redeem, refresh, request
+from tests.cast import Answer, Front, House
+from tests.machines import exchange, name_resource
+from tests.visitors import at_home
+
+RESOURCE = "https://api.example.test/"
+
+
+@pytest.fixture
+def front(house: House, tmp_path: Path) -> Iterator[Front]:
+    house.sign()
+    found = Front(house, tmp_path)
+    yield found
+    found.close()
+
+
+def bearer(front: Front, method: str, target: str, token: str, body: object = None) -> Answer:
+    return front.ask(method, target, body, headers={"authorization": f"Bearer {token}"})
+
+
+def token_of(front: Front, person: Caller, client: Client, **asked: str | None) -> dict[str, str]:
+    code = code_of(at_home(front.house, front, person), client, **asked)
+    answer = redeem(front, client, code)
+    assert answer.status == 200, answer.body
+    found: dict[str, str] = answer.json()
+    return found
+
+
+# What an application may do that acts for somebody
+
+
+def test_an_application_takes_nobody_over(front: Front) -> None:
+    """P2 breaks: an application makes a link that outlives its consent: its maker becomes the person who consented."""
+    house = front.house
+    client = application(house, source="registration", organization_id=None)
+    given = token_of(front, house.alice, client, scope="api offline_access")
+    exchanged = exchange(front, given["access_token"]).json()["access_token"]
+    for token in (given["access_token"], exchanged):
+        for target, body in (
+            (f"/v1/members/{house.alice.actor.id}/password-reset", None),
+            (f"/v1/members/{house.bob.actor.id}/password-reset", None),
+            ("/v1/invitations", {"email": "eve@evil.test", "roles": [{"role": "organization-admin"}]}),
+            ("/v1/api-keys", {"name": "Eve's"}),
+        ):
+            answer = bearer(front, "POST", target, token, body)
+            assert answer.status == 403, (target, answer.body)
+            assert RESET not in answer.body.decode()
+            assert INVITATION not in answer.body.decode()
+
+
+def test_a_narrow_application_ends_no_membership(front: Front) -> None:
+    """P19 breaks: an application that may read plugins lets its person leave, and revokes their keys with it."""
+    house = front.house
+    client = application(house)
+    given = token_of(front, house.bob, client, scope="read:plugins offline_access")
+    answer = bearer(front, "DELETE", f"/v1/members/{house.bob.actor.id}", given["access_token"])
+    assert answer.status == 403, answer.body
+    assert house.store.read(members.get, house.alice, str(house.bob.actor.id))
+
+
+def test_a_refresh_keeps_to_the_resources_of_the_consent(front: Front) -> None:
+    """P14 breaks: a token for another API is refreshed into one for this one, or for a third (RFC 8707 §2.2)."""
+    house = front.house
+    name_resource(house, RESOURCE)
+    name_resource(house, "https://third.example.test/", "third")
+    client = application(house)
+    browser = at_home(house, front, house.alice)
+    code = code_of(browser, client, scope="api offline_access", resource=RESOURCE)
+    first = redeem(front, client, code).json()
+    assert bearer(front, "GET", "/v1/members", first["access_token"]).status == 401
+    third = refresh(front, client, first["refresh_token"], resource="https://third.example.test/")
+    assert (third.status, third.json()["error"]) == (400, "invalid_target")
+    ours = refresh(front, client, first["refresh_token"]).json()
+    assert bearer(front, "GET", "/v1/members", ours["access_token"]).status == 401
+    assert front.verify(ours["access_token"], audience=RESOURCE)["valid"]
+
+
+def test_two_narrow_consents_are_not_one_wide_one(front: Front) -> None:
+    """P19 breaks: reading everywhere and writing in one project become, unasked, writing everywhere."""
+    from ostiary.services import projects
+
+    house = front.house
+    shop = house.store.write(projects.create, house.alice, "Shop", "shop", "")
+    client = application(house)
+    browser = at_home(house, front, house.alice)
+    assert allow(browser, request(client, scope="read:plugins")).status == 303
+    narrow = allow(browser, request(client, scope="write:plugins"), reach="some", project=[shop.id])
+    assert narrow.status == 303
+    silent = browser.get(request(client, scope="write:plugins", prompt="none"))
+    if "code" in silent.answer:
+        token = redeem(front, client, silent.answer["code"]).json()["access_token"]
+        assert not front.verify(token, scopes=["write:plugins"])["valid"]
+        assert front.verify(token, scopes=["write:plugins"], project="shop")["valid"]
+    wide = browser.get(request(client, scope="read:plugins write:plugins", prompt="none"))
+    assert wide.answer.get("error") == "consent_required", wide.answer
+
+
+# What is stale
+
+
+def test_a_reset_link_does_not_reach_what_its_person_became(house: House) -> None:
+    """P19 breaks: an admin keeps a member's link until the member joins another organization, and enters that."""
+    frank = house.store.write(
+        members.insert, house.charlie, house.umbrella.id, "frank@umbrella.test", hash_password("p" * 12), []
+    )
+    link = house.store.write(password_resets.create, house.charlie, frank).token.reveal()
+    house.store.write(
+        members.insert, house.alice, house.acme.id, "frank@umbrella.test", None, [members.ADMIN]
+    )
+    with pytest.raises(Problem) as refused:
+        house.store.write(password_resets.use, house.charlie, link, hash_password("q" * 12))
+    assert refused.value.code == "not-found"
+
+
+def test_a_reset_link_does_not_reach_a_later_role(house: House) -> None:
+    """P19 breaks: whoever could reset a viewer has the account once that is an admin."""
+    house.store.write(password_resets.create, house.alice, str(house.bob.actor.id))
+    link = house.store.write(password_resets.create, house.alice, str(house.bob.actor.id)).token.reveal()
+    house.store.write(
+        members.set_roles, house.alice, str(house.bob.actor.id), [RoleSpec("organization-admin")]
+    )
+    with pytest.raises(Problem) as refused:
+        house.store.read(password_resets.look, house.alice, link)
+    assert refused.value.code == "not-found"
+
+
+def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
+    """P1 breaks: a session that was revoked while its request waited gives an application access after all."""
+
+    def begin(tx: Tx, caller: Caller) -> people.Begun:
+        found = people_rows.find(tx, str(caller.actor.id))
+        assert found is not None
+        return people.sign_in(tx, caller, people.Proven(str(found.password_hash)))
+
+    begun = house.store.write(begin, house.alice)
+    from dataclasses import replace
+
+    visitor = replace(
+        house.alice,
+        access_id=begun.session_id,
+        token_id=begun.session_id,
+        expires_at=begun.expires_at,
+    )
+    client = application(house)
+    asked = Asked(client, house.acme.id, ("read:plugins",))
+    bound = Request(REDIRECT, True, CHALLENGE)
+    house.store.write(authorizations.allow, visitor, asked, bound)
+    house.store.write(sessions.end_all, house.alice, str(house.alice.actor.id), "test")
+    with pytest.raises(Problem) as refused:
+        house.store.write(authorizations.allow, visitor, asked, bound)
+    assert refused.value.code == "invalid-credential"
+    assert house.store.read(consents.list_page, house.alice, None, 9)
+
+
+# What costs too much
+
+
+def test_a_password_of_marks_costs_no_more_than_another() -> None:
+    """P20 breaks: 64 kB of combining marks, sorted one by one, hold the process for a second and a half."""
+    kept = hash_password("p" * 12)
+    marks = "\u0315" * 16_000 + "\u0300" * 16_000
+    began = time.process_time()
+    assert not verify_password(kept, "p" * 12 + marks)
+    assert time.process_time() - began < 0.7
