@@ -2,20 +2,43 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from threading import Event, Semaphore
+from typing import Any
 
 import pytest
 
-from ostiary.core.model import Client
+from ostiary.core.model import Client, Consent, Project
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
+from ostiary.http.oauth.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
+from ostiary.http.oauth.token import THREADS
+from ostiary.http.outbound import Fetched, OutboundError
 from ostiary.http.pages.links import INVITATION, RESET
-from ostiary.services import authorizations, consents, members, password_resets, people, sessions
+from ostiary.http.rates import Rates
+from ostiary.services import (
+    authorizations,
+    clients,
+    consents,
+    credentials,
+    members,
+    own_account,
+    password_resets,
+    people,
+    projects,
+    sessions,
+)
 from ostiary.services.authorizations import Request
+from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
+from ostiary.services.minting import CredentialSpec
 from ostiary.services.passwords import hash_password, verify_password
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import people as people_rows
+from ostiary.storage.permits import Permits
 from ostiary.storage.store import Tx
 from tests.applications import CHALLENGE, REDIRECT, allow, application, code_of, redeem, refresh, request
 from tests.cast import Answer, Front, House
@@ -31,6 +54,13 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
     found = Front(house, tmp_path)
     yield found
     found.close()
+
+
+def as_completed_few(futures: list[Future[Any]], number: int) -> list[Future[Any]]:
+    """The first so many that are done."""
+    found = list(islice(as_completed(futures, timeout=10), number))
+    assert len(found) == number
+    return found
 
 
 def bearer(front: Front, method: str, target: str, token: str, body: object = None) -> Answer:
@@ -96,8 +126,6 @@ def test_a_refresh_keeps_to_the_resources_of_the_consent(front: Front) -> None:
 
 def test_two_narrow_consents_are_not_one_wide_one(front: Front) -> None:
     """P19 breaks: reading everywhere and writing in one project become, unasked, writing everywhere."""
-    from ostiary.services import projects
-
     house = front.house
     shop = house.store.write(projects.create, house.alice, "Shop", "shop", "")
     client = application(house)
@@ -152,8 +180,6 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
         return people.sign_in(tx, caller, people.Proven(str(found.password_hash)))
 
     begun = house.store.write(begin, house.alice)
-    from dataclasses import replace
-
     visitor = replace(
         house.alice,
         access_id=begun.session_id,
@@ -171,7 +197,86 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
     assert house.store.read(consents.list_page, house.alice, None, 9)
 
 
+def on_behalf(house: House) -> tuple[Project, Client, Consent]:
+    """A project of Umbrella's, and an application of Acme's that Charlie gave access to it."""
+    shop = house.store.write(projects.create, house.charlie, "Shop", "shop", "")
+    spec = ClientSpec("Tracker", (REDIRECT,), scopes=("read:agents",), access="organization")
+    client = house.store.write(clients.create, house.alice, spec)
+    asked = Asked(client, house.umbrella.id, ("read:agents",), (shop.id,))
+    given = house.store.write_on(
+        sorted((house.acme.id, house.umbrella.id)), consents.give, house.charlie, asked
+    )
+    return shop, client, given.consent
+
+
+def test_an_admin_elsewhere_withdraws_nothing_here(house: House) -> None:
+    """P19 breaks: what somebody may do in the organization of their session, they may do in another one."""
+    _, _, consent = on_behalf(house)
+    house.store.write(
+        members.insert, house.charlie, house.umbrella.id, "dora@umbrella.test", None, [members.ADMIN]
+    )
+    house.store.write(
+        members.insert, house.alice, house.acme.id, "charlie@umbrella.test", None, [members.ADMIN]
+    )
+    own = str(house.charlie.actor.id)
+    house.store.write(members.set_roles, house.charlie, own, [RoleSpec("viewer")])
+    elsewhere = replace(house.charlie, organization_id=house.acme.id)
+    both = sorted((house.acme.id, house.umbrella.id))
+    with pytest.raises(Problem) as refused:
+        house.store.write_on(both, own_account.withdraw, elsewhere, consent.id)
+    assert refused.value.code == "insufficient-permissions"
+    # And the other way round: an admin here may, wherever they signed in.
+    house.store.write(members.set_roles, house.alice, own, [])
+    house.store.write(members.set_roles, house.charlie, own, [RoleSpec("organization-admin")])
+    nobody = replace(elsewhere, scopes=frozenset())
+    house.store.write_on(both, own_account.withdraw, nobody, consent.id)
+    assert house.store.read(consents.get, house.charlie, consent.id).consent.revoked_at is not None
+
+
+def test_keys_of_a_disabled_client_open_nothing(front: Front) -> None:
+    """P2 breaks: a client is disabled, and the keys of the accounts that it was given go on."""
+    house = front.house
+    shop, client, consent = on_behalf(house)
+    account = str(consent.service_account_id)
+    key = house.store.write(credentials.create, house.alice, account, CredentialSpec()).secret.reveal()
+    opens = [front.verify(key, project=shop.id, scopes=["read:agents"])["valid"]]
+    for disabled in (True, False):
+        house.store.write(clients.set_disabled, house.alice, client.id, disabled)
+        opens.append(front.verify(key, project=shop.id, scopes=["read:agents"])["valid"])
+    assert opens == [True, False, True]
+
+
 # What costs too much
+
+
+def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
+    """P20 breaks: applications whose keys stand at hosts that never answer take every thread of the token endpoint."""
+    go, entered = Event(), Semaphore(0)
+
+    def fetch(url: str, **_: object) -> Fetched:
+        entered.release()
+        go.wait(10)
+        raise OutboundError("time")
+
+    permits = [Permits(tmp_path / name, b"k" * 32, 1024) for name in ("a", "b")]
+    limits = Rates(permits[0], permits[1], house.clock)
+    documents = ClientDocuments(house.store, limits, frozenset(), fetch)
+    slow = [
+        application(house, auth_method="private_key_jwt", jwks_uri=f"https://slow-{number}.test/keys")
+        for number in range(THREADS)
+    ]
+    with ThreadPoolExecutor(THREADS) as threads:
+        asked = [threads.submit(documents.jwks_of, each) for each in slow]
+        try:
+            for _ in range(KEYS_AT_ONCE):
+                assert entered.acquire(timeout=10)
+            told = {type(each.exception(10)) for each in as_completed_few(asked, THREADS - KEYS_AT_ONCE)}
+            assert told == {DocumentError}
+            assert threads.submit(int).result(10) == 0
+        finally:
+            go.set()
+    for each in permits:
+        each.close()
 
 
 def test_a_password_of_marks_costs_no_more_than_another() -> None:
