@@ -32,6 +32,7 @@ from ostiary.services import (
     sessions,
 )
 from ostiary.services.authorizations import Request
+from ostiary.services.callers import RECENTLY
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
 from ostiary.services.minting import CredentialSpec
@@ -42,6 +43,7 @@ from ostiary.storage.permits import Permits
 from ostiary.storage.store import Tx
 from tests.applications import CHALLENGE, REDIRECT, allow, application, code_of, redeem, refresh, request
 from tests.cast import Answer, Front, House
+from tests.devices import VERIFY, begin, fetch
 from tests.machines import exchange, name_resource
 from tests.visitors import at_home
 
@@ -286,3 +288,27 @@ def test_a_password_of_marks_costs_no_more_than_another() -> None:
     began = time.process_time()
     assert not verify_password(kept, "p" * 12 + marks)
     assert time.process_time() - began < 0.7
+
+
+# A screen that was left open
+
+
+def test_a_screen_that_was_left_open_gives_nobody_everything(front: Front) -> None:
+    """P19 breaks: who finds an open browser lets an application change everything, and is never asked for a password."""
+    house = front.house
+    client = application(house, source="registration", organization_id=None)
+    browser = at_home(house, front, house.alice)
+    shown = browser.get(request(client, scope="api"))
+    device = begin(front)
+    house.clock.advance(RECENTLY)
+    for asked in ("api", "write:members", "read:plugins m2m"):
+        assert browser.get(request(client, scope=asked)).target.startswith("/sign-in?next=")
+    assert browser.get(request(client, scope="read:plugins")).status == 200
+    assert browser.submit(shown, "/oauth/authorize", decision="allow").target.startswith("/sign-in?next=")
+    entered = browser.get("/oauth/device/verify")
+    assert browser.submit(entered, VERIFY, user_code=device["user_code"]).target.startswith("/sign-in?next=")
+    token = next(value for name, value in shown.form("/oauth/authorize").fields if name == "form_token")
+    fields = [("user_code", device["user_code"]), ("decision", "allow"), ("form_token", token)]
+    by_hand = browser.post(VERIFY, [*fields, ("organization", house.acme.id)])
+    assert by_hand.target.startswith("/sign-in?next=")
+    assert fetch(front, device["device_code"]).json()["error"] == "authorization_pending"

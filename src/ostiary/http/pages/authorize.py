@@ -95,14 +95,14 @@ def _ask(visit: Visit, query: str, asked: Request) -> Response:
 
 
 def _person(visit: Visit, query: str, asked: Request) -> Visitor:
-    """Who decides. What opens an organization to another one needs the password given just now."""
+    """Who decides. What is dangerous needs the password given just now."""
     target = f"{PATH}?{query}"
     visitor = visit.visitor
     if visitor is None:
         raise SignInNeeded(target=target)
     given = visitor.session.authenticated_at or 0
     again = "login" in asked.prompts and given <= visit.now - MINUTE
-    if again or (asked.client.access == "organization" and not visitor.recent(visit.now)):
+    if again or (consents.is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
         raise SignInNeeded(again=True, target=target)
     return visitor
 
