@@ -65,7 +65,7 @@ sessions = sa.Table(
     sa.Column("credential_id", Key, index=True),
     # By which consent and for which client, of a device's or an application's: it dies with them.
     sa.Column("grant_id", Key, sa.ForeignKey("grants.id"), index=True),
-    sa.Column("client_id", Key),
+    sa.Column("client_id", Key, index=True),
     sa.Column("scopes", Names, nullable=False),
     sa.Column("projects", Names, nullable=False),
     # Resources that its tokens are meant for (RFC 8707); empty: none was named.
