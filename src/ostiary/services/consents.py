@@ -12,7 +12,7 @@ from ostiary.core import check
 from ostiary.core.event import Target
 from ostiary.core.model import Client, Consent, Organization, Project, ServiceAccount, SessionKind
 from ostiary.core.oauth import OFFLINE_ACCESS
-from ostiary.core.permission import API_SCOPES, EVERYTHING, Caller, require
+from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.refresh import FAMILY_BYTES, SEED_BYTES
 from ostiary.services import audit, organizations
@@ -77,16 +77,6 @@ class OnBehalf:
     """Those of the consent that exist, of the other organization."""
     project_id: str | None
     """The client's own project, if it has one."""
-
-
-def is_dangerous(client: Client, scopes: Iterable[str]) -> bool:
-    """Whether whoever consents has to have given the password just now.
-
-    What a client may change of this service it changes without being asked again; and what opens an organization to
-    another one is not for a screen that was left open either.
-    """
-    changes = EVERYTHING | {scope for scope in API_SCOPES if scope.startswith("write:")}
-    return client.access == "organization" or not changes.isdisjoint(scopes)
 
 
 def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization]:

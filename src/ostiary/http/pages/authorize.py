@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import Client, Organization
+from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.authorization import (
     NotAnswerableError,
@@ -102,7 +103,7 @@ def _person(visit: Visit, query: str, asked: Request) -> Visitor:
         raise SignInNeeded(target=target)
     given = visitor.session.authenticated_at or 0
     again = "login" in asked.prompts and given <= visit.now - MINUTE
-    if again or (consents.is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
+    if again or (is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
         raise SignInNeeded(again=True, target=target)
     return visitor
 

@@ -14,6 +14,7 @@ from ostiary.core import user_code
 from ostiary.core.address import neighbourhood
 from ostiary.core.instant import DAY
 from ostiary.core.model import Client, Organization
+from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.device import VERIFICATION
 from ostiary.http.pages import look
@@ -123,7 +124,7 @@ def _allow(visit: Visit, code: str) -> Response:
 
 def _require_recent(visit: Visit, client: Client, found: DeviceCode, code: str) -> None:
     """Raise SignInNeeded where what the device asks for is dangerous, and the password was not given just now."""
-    if consents.is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
+    if is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
         raise SignInNeeded(again=True, target=f"{VERIFICATION}?user_code={user_code.shown(code)}")
 
 
