@@ -103,6 +103,18 @@ def test_an_application_takes_nobody_over(front: Front) -> None:
             assert INVITATION not in answer.body.decode()
 
 
+def test_an_application_stays_where_it_was_let_in(front: Front) -> None:
+    """P19 breaks: an operator's admin lets an application into one organization, and it is in all of them."""
+    house = front.house
+    client = application(house, source="registration", organization_id=None)
+    for scope in ("api", "read:members"):
+        token = token_of(front, house.alice, client, scope=scope)["access_token"]
+        for umbrella in (house.umbrella.id, house.umbrella.slug):
+            assert bearer(front, "GET", f"/v1/members?organization={umbrella}", token).status == 404
+        assert bearer(front, "GET", f"/v1/organizations/{house.umbrella.id}", token).status == 404
+        assert bearer(front, "GET", f"/v1/members?organization={house.acme.id}", token).status == 200
+
+
 def test_a_narrow_application_ends_no_membership(front: Front) -> None:
     """P19 breaks: an application that may read plugins lets its person leave, and revokes their keys with it."""
     house = front.house
