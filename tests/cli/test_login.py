@@ -173,6 +173,19 @@ def test_what_is_asked_and_shown(
     assert slept == [5, 5]
 
 
+@pytest.mark.parametrize("member", ["interval", "expires_in"])
+@pytest.mark.parametrize("value", ["1e999", "1000000000000000000000", "-1", '"\x1b"', "null"])
+def test_a_strangers_numbers_are_not_waited_for(
+    stranger: Stranger, capsys: pytest.CaptureFixture[str], slept: list[float], member: str, value: str
+) -> None:
+    """§3.9 breaks: a service that lies about seconds holds the command for good, or ends it with a traceback."""
+    body = json.dumps({**ASKED, member: "@"}).replace('"@"', value.replace("\x1b", "\\u001b"))
+    stranger.says((200, JSON, body.encode()))
+    assert run(["login", "--url", stranger.url]) == 1
+    assert "not as this version of Ostiary does" in capsys.readouterr().err
+    assert not slept
+
+
 def test_less_can_be_asked_for(stranger: Stranger) -> None:
     """§3 breaks: a login is always for everything."""
     stranger.says(ok(ASKED), ok(TOKENS), ok(WHO))

@@ -18,12 +18,12 @@ LINKS = 200 if PROVE else 10
 def test_a_second_person_with_a_first_ones_link_gets_nothing(front: Front) -> None:
     """P8 breaks: whoever opens somebody else's link decides about the device, or learns whose it is."""
     front.house.sign()
-    alice, bob = browser(front, front.house.alice), browser(front, front.house.bob)
-    charlie = browser(front, front.house.charlie)
+    bob, charlie = browser(front, front.house.bob), browser(front, front.house.charlie)
     tried = opened = 0
     for number in range(LINKS):
         asked = begin(front, peer=f"198.51.100.{number}")
         code = asked["user_code"]
+        alice = browser(front, front.house.alice)  # who gave her password just now
         assert enter(alice, code).status == 200
         for thief in (bob, charlie):
             link = thief.get(f"{VERIFY}?user_code={code}")

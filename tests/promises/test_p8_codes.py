@@ -124,7 +124,7 @@ def registered(scene: Scene, keyed: bool) -> Client:
 def new_code(scene: Scene, client: Client) -> str:
     """What Alice's consent gives."""
     asked = consents.Asked(client, scene.alice.organization_id, ("read:plugins", "offline_access"))
-    bound = authorizations.Request(REDIRECT, True, CHALLENGE, ())
+    bound = authorizations.Request(REDIRECT, True, CHALLENGE)
     return scene.opened.store.write(authorizations.allow, scene.alice, asked, bound).reveal()
 
 

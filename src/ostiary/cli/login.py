@@ -20,6 +20,7 @@ AUTHORIZE_PATH: Final = "/oauth/device/authorize"
 REVOKE_PATH: Final = "/oauth/revoke"
 SCOPE: Final = "api offline_access"
 SLOWER: Final = 5
+LONGEST_SECONDS: Final = 24 * 3600
 MOST_SECONDS: Final = 60
 """Between two questions, however often the service did not answer."""
 
@@ -44,8 +45,8 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
     asked = api.form(AUTHORIZE_PATH, [("client_id", CLI), ("scope", scope)])
     begun = time.monotonic()
     with reading(used.url):
-        code, wait = str(asked["device_code"]), int(asked.get("interval", SLOWER))
-        ends = begun + int(asked["expires_in"])
+        code, wait = str(asked["device_code"]), _seconds(asked.get("interval", SLOWER))
+        ends = begun + _seconds(asked["expires_in"])
         click.echo(f"Please visit: {printable(str(asked['verification_uri']))}")
         click.echo(f"Code: {printable(str(asked['user_code']))}")
         link = printable(str(asked.get("verification_uri_complete") or asked["verification_uri"]))
@@ -93,6 +94,13 @@ def logout_command(url: str | None, as_json: bool) -> None:
             err=True,
         )
         raise failure
+
+
+def _seconds(value: Any) -> int:
+    """A number of seconds that somebody would wait. ValueError for any other: the service may be anybody's."""
+    if not isinstance(value, int) or not 0 <= value <= LONGEST_SECONDS:
+        raise ValueError("not a number of seconds")
+    return value
 
 
 def _service(url: str | None) -> Connection:

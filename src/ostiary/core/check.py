@@ -29,6 +29,8 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 # Controls, surrogates, private use, unassigned, and format characters: the last hold the bidirectional overrides.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that are nothing to see: fillers, and a cell of Braille without a dot."""
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#]+|[^/?#])")
@@ -59,7 +61,7 @@ def key_name(text: str, digest: bytes) -> str:
 def display_name(text: str) -> str:
     """1 to 253 visible characters, white space around them removed."""
     text = text.strip()
-    if not text:
+    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in text):
         raise ValueError("must not be blank")
     if len(text) > MAX_DISPLAY_NAME:
         raise ValueError(f"must have at most {MAX_DISPLAY_NAME} characters")

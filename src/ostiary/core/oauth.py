@@ -1,10 +1,11 @@
 """Words of OAuth that several rooms need, and the clients that are this program's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.model import Client
+from ostiary.core.permission import API_SCOPES, EVERYTHING
 
 AUTHORIZATION_CODE: Final = "authorization_code"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - RFC 6749's name
@@ -45,3 +46,13 @@ _COMMAND_LINE: Final = Client(
 
 BUILT_IN: Final[Mapping[str, Client]] = dict.fromkeys((CLI, "noorle-cli"), _COMMAND_LINE)
 """One client, by each of the names that it is known by: the second is in the examples of another system's documentation."""
+
+
+def is_dangerous(client: Client, scopes: Iterable[str]) -> bool:
+    """Whether whoever consents has to have given the password just now.
+
+    What a client may change of this service it changes without being asked again; and what opens an organization to
+    another one is not for a screen that was left open either.
+    """
+    changes = EVERYTHING | {scope for scope in API_SCOPES if scope.startswith("write:")}
+    return client.access == "organization" or not changes.isdisjoint(scopes)

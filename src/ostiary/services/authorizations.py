@@ -9,6 +9,7 @@ from ostiary.core.permission import Caller
 from ostiary.core.secret import CODE, Secret
 from ostiary.services import consents, minting
 from ostiary.services.audit import change
+from ostiary.services.callers import refreshed
 from ostiary.storage import codes
 from ostiary.storage.codes import AuthorizationCode
 from ostiary.storage.store import Tx
@@ -22,13 +23,12 @@ class Request:
     redirect_named: bool
     challenge: str
     """RFC 7636, S256."""
-    audiences: tuple[str, ...]
-    """Resources (RFC 8707)."""
 
 
 def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Secret:
-    """Consent, and the code that the client redeems within a minute. Raises as `consents.give`."""
-    given = consents.give(tx, caller, asked)
+    """Consent, and the code that the client redeems within a minute. Raises as `consents.give`; invalid-credential
+    if the person's session ended while the request waited."""
+    given = consents.give(tx, refreshed(tx, caller), asked)
     new = minting.new_secret(tx, CODE)
     code = AuthorizationCode(
         new.access_id,
@@ -39,7 +39,7 @@ def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Se
         request.redirect_uri,
         request.redirect_named,
         request.challenge,
-        request.audiences,
+        asked.audiences,
         tx.now + CODE_LIFETIME,
     )
     codes.insert(tx, code)

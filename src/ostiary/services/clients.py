@@ -175,6 +175,7 @@ def set_disabled(tx: Tx, caller: Caller, client_id: str, disabled: bool) -> Clie
     client = replace(client, disabled_at=tx.now if disabled else None)
     rows.update(tx, client.id, {"disabled_at": client.disabled_at})
     tx.changed("client", client.id)
+    tx.changed("organization", caller.organization_id)  # of its accounts, whose keys are not the client's own
     change(tx, caller, f"client.{'disabled' if disabled else 'enabled'}", _target(client))
     return client
 

@@ -40,6 +40,8 @@ class Asked:
     scopes: tuple[str, ...]
     projects: tuple[str, ...] = ()
     """Ids; empty: all, which another organization never gets."""
+    audiences: tuple[str, ...] = ()
+    """Resources (RFC 8707) that alone it is for; empty: none was named."""
     kind: SessionKind = "application"
     address: str | None = None
     """Of the device, where the person's own is not the client's."""
@@ -145,6 +147,7 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
         client_id=client.id,
         scopes=asked.scopes,
         projects=() if client.access == "organization" else asked.projects,
+        audiences=asked.audiences,
     )
     keyring = tx.installation.keyring
     family = Family(tx.entropy(FAMILY_BYTES).hex(), tx.entropy(SEED_BYTES), keyring.newest)

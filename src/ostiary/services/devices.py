@@ -142,6 +142,7 @@ def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: 
             client,
             organization_id,
             found.scopes,
+            audiences=found.audiences,
             kind="device",
             address=found.address,
             user_agent=found.user_agent,

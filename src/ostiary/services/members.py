@@ -7,7 +7,7 @@ from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import DAY, to_text
 from ostiary.core.model import Invitation, Member, RoleBinding
-from ostiary.core.permission import Caller, require
+from ostiary.core.permission import Caller, require, require_no_application
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import audit, consents, minting, roles
@@ -16,6 +16,7 @@ from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as rows
+from ostiary.storage import people as people_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -51,6 +52,8 @@ def insert(
     if user_id is None:
         user_id = tx.new_id("usr")
         rows.insert_user(tx, user_id, email, password_hash)
+    else:
+        people_rows.end_resets(tx, user_id)  # whoever made them could not have made one for this member
     if rows.get_member(tx, organization_id, user_id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
     rows.insert_member(tx, organization_id, user_id)
@@ -91,6 +94,7 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
     if set(after) != set(before):
         if ADMIN not in after:
             _not_the_last_admin(tx, caller, user_id)
+        people_rows.end_resets(tx, user_id)
         role_rows.replace_role_bindings(tx, caller.organization_id, user_id, after)
         tx.changed("organization", caller.organization_id)
         change(
@@ -107,8 +111,11 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
 
 
 def remove(tx: Tx, caller: Caller, user_id: str) -> None:
-    """End a membership, and revoke the member's direct keys in the organization. Anyone may leave."""
-    if caller.actor.id != user_id:
+    """End a membership, and revoke the member's direct keys in the organization. Anyone may leave.
+
+    But not by what was given less than all that they may do: to read something is not to end everything.
+    """
+    if caller.actor.id != user_id or caller.fine_grained or caller.granted is not None:
         require(caller, "write:members")
     member = _find(tx, caller, user_id)
     if caller.actor.id != user_id:
@@ -127,6 +134,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
 def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Invited:
     """Invite somebody. Whoever holds the token within seven days becomes a member with these roles."""
     require(caller, "write:members")
+    require_no_application(caller)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     bindings = roles.read_roles(tx, caller, catalogue, asked, "/roles")
     roles.require_to_grant(caller, catalogue, bindings)

@@ -45,12 +45,13 @@ OWN: Final = "-"
 def enter(tx: Tx, caller: Caller, name: str) -> Caller:
     """The caller as it acts in this organization: its own, or any for an admin of the operator. Else not-found.
 
-    `name` is an id, a slug or `-`.
+    `name` is an id, a slug or `-`. An application stays in the organization that the consent to it is for.
     """
     if name in (OWN, caller.organization_id):
         return caller
     organization = rows.find_organization(tx, name)
-    if organization is None or not (caller.operator_admin or organization.id == caller.organization_id):
+    anywhere = caller.operator_admin and caller.application is None
+    if organization is None or not (anywhere or organization.id == caller.organization_id):
         raise not_found("organization")
     return replace(caller, organization_id=organization.id, operator=organization.operator)
 

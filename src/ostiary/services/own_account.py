@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ostiary.core.model import Organization, RoleBinding
-from ostiary.core.permission import Caller
+from ostiary.core.permission import Caller, Scopes
 from ostiary.core.problem import not_found
-from ostiary.services import callers, consents, sessions
+from ostiary.services import callers, consents, roles, sessions
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as consent_rows
 from ostiary.storage import directory
@@ -72,10 +72,18 @@ def concerned(tx: Tx, caller: Caller, consent_id: str) -> tuple[str, ...]:
 
 
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
-    """End a consent of the caller's own, in whichever organization."""
+    """End a consent of the caller's own, in whichever organization: with what they may do in that one."""
     caller = callers.refreshed(tx, caller)
     home = concerned(tx, caller, consent_id)[0]
-    consents.withdraw(tx, replace(caller, organization_id=home), consent_id)
+    consents.withdraw(
+        tx, replace(caller, organization_id=home, scopes=_scopes(tx, home, str(caller.actor.id))), consent_id
+    )
+
+
+def _scopes(tx: Tx, organization_id: str, user_id: str) -> Scopes:
+    """What a person may do on an organization, which need not be their session's."""
+    bindings = [each for each in _roles(tx, organization_id, user_id) if each.project_id is None]
+    return roles.scopes_of(role_rows.catalogue_of(tx, organization_id), bindings)
 
 
 def end_session(tx: Tx, caller: Caller, session_id: str) -> None:

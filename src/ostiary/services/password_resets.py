@@ -1,7 +1,8 @@
 """Links by which a person chooses a new password: made by whoever may, used once, within an hour.
 
 Whoever has the link becomes the person. So nobody makes one for somebody who may do more than they, or who belongs to
-another organization as well: that takes an admin of the operator's.
+another organization as well: that takes an admin of the operator's. For the same reason no link outlives a change of
+what its person is: a new membership, or other roles.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from ostiary.core import secret
 from ostiary.core.event import Actor, Target
 from ostiary.core.instant import HOUR, Instant, to_text
-from ostiary.core.permission import Caller, require
+from ostiary.core.permission import Caller, require, require_no_application
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import RESET, Secret
 from ostiary.services import minting, roles, sessions
@@ -44,6 +45,7 @@ class Opened:
 def create(tx: Tx, caller: Caller, user_id: str) -> Made:
     """A link for a member. Raises not-found, insufficient-permissions or scope-exceeds-grantor."""
     require(caller, "write:members")
+    require_no_application(caller)
     member = member_rows.get_member(tx, caller.organization_id, user_id)
     if member is None:
         raise not_found("member")

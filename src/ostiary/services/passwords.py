@@ -10,6 +10,9 @@ from functools import cache
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+LONGEST = 1_024
+"""Characters that are looked at. A password has fewer, however its letters are written (`check.MAX_PASSWORD`), and to
+put marks in order takes their number's square: a form full of them would hold the process for seconds."""
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 
 
@@ -19,12 +22,12 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(kept: str | None, password: str) -> bool:
-    """Whether the hash is this password's. Without a hash it is as much work, and never."""
+    """Whether the hash is this password's. Without a hash, or for a text too long, it is as much work, and never."""
     try:
-        right = _HASHER.verify(kept or nobodys_hash(), _same(password))
+        right = _HASHER.verify(kept or nobodys_hash(), _same(password[:LONGEST]))
     except (InvalidHashError, VerificationError):
         return False
-    return right and kept is not None
+    return right and kept is not None and len(password) <= LONGEST
 
 
 def is_outdated(kept: str) -> bool:

@@ -13,6 +13,7 @@ from ostiary.services.audit import change
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows
+from ostiary.storage import people as people_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage import sessions as session_rows
 from ostiary.storage.store import Tx
@@ -115,6 +116,8 @@ def set_role_bindings(
         role_rows.delete_bindings_of_project(tx, project.id)
         for principal_id, binding in after:
             role_rows.insert_role_binding(tx, project.organization_id, principal_id, binding)
+        for principal_id in {principal_id for principal_id, _ in changed}:
+            people_rows.end_resets(tx, principal_id)  # links to become them were made for less
         tx.changed("organization", project.organization_id)
         change(
             tx,

@@ -65,9 +65,11 @@ sessions = sa.Table(
     sa.Column("credential_id", Key, index=True),
     # By which consent and for which client, of a device's or an application's: it dies with them.
     sa.Column("grant_id", Key, sa.ForeignKey("grants.id"), index=True),
-    sa.Column("client_id", Key),
+    sa.Column("client_id", Key, index=True),
     sa.Column("scopes", Names, nullable=False),
     sa.Column("projects", Names, nullable=False),
+    # Resources that its tokens are meant for (RFC 8707); empty: none was named.
+    sa.Column("audiences", Names, nullable=False),
     # The default target, if one was named.
     sa.Column("project_id", Key, sa.ForeignKey("projects.id")),
     # What proves it, of a browser's or a key file's.

@@ -350,8 +350,12 @@ def insert_new(
 
 
 def may_retry(error: DBAPIError) -> bool:
-    """Whether the same transaction, not yet committed, may succeed if it is run again now."""
-    return error.connection_invalidated or _sqlstate(error) in {"40001", "40P01", "57P01"}
+    """Whether the same transaction, not yet committed, may succeed if it is run again now.
+
+    So may one that made what another had just made (23505): people and documents' clients belong to no organization
+    that it is the only writer of. It sees that now.
+    """
+    return error.connection_invalidated or _sqlstate(error) in {"23505", "40001", "40P01", "57P01"}
 
 
 def problem(error: DBAPIError | PoolTimeoutError) -> Problem:

@@ -31,6 +31,7 @@ from ostiary.storage.tables import (
 
 _GIVER = organizations.alias("giver")
 _OF_CONSENT = grants.alias("of_consent")
+_ITS_CLIENT = clients.alias("its_client")
 
 
 def _of_owner(base: sa.FromClause, of: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -68,13 +69,16 @@ def _of_owner(base: sa.FromClause, of: sa.Table, *columns: sa.ColumnElement[Any]
         .select_from(base)
         .join(organizations, organizations.c.id == of.c.organization_id)
         .outerjoin(service_accounts, service_accounts.c.id == of.c.owner_id)
-        # What another organization consented to, while neither it nor the consent has ended.
+        # What another organization consented to, while neither it, the consent nor the client has ended.
         .outerjoin(
-            _GIVER.join(_OF_CONSENT, _OF_CONSENT.c.organization_id == _GIVER.c.id),
+            _GIVER.join(_OF_CONSENT, _OF_CONSENT.c.organization_id == _GIVER.c.id).join(
+                _ITS_CLIENT, _ITS_CLIENT.c.id == _OF_CONSENT.c.client_id
+            ),
             sa.and_(
                 _OF_CONSENT.c.id == service_accounts.c.grant_id,
                 _OF_CONSENT.c.revoked_at.is_(None),
                 _GIVER.c.suspended_at.is_(None),
+                _ITS_CLIENT.c.disabled_at.is_(None),
             ),
         )
         .outerjoin(users, users.c.id == of.c.owner_id)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, Instant
 from ostiary.core.model import OwnerKind, SessionKind, Token
+from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import EVERYTHING
 from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
@@ -45,6 +46,8 @@ class Session:
     scopes: tuple[str, ...] = ("api",)
     projects: tuple[str, ...] = ()
     """Ids of the only projects that it is good for; empty: all."""
+    audiences: tuple[str, ...] = ()
+    """The only resources that its tokens are for (RFC 8707); empty: none was named."""
     begun_at: Instant | None = None
     """None: its code was not redeemed yet, and nothing stands for it."""
     authenticated_at: Instant | None = None
@@ -334,19 +337,23 @@ def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
     return {row.id: row.organization_id for row in tx.execute(statement)}
 
 
-def reaches_of_grant(tx: Tx, grant_id: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """(scopes, projects) of a consent's newest sessions that have not ended: each as somebody agreed to it."""
-    statement = (
-        sa.select(sessions.c.scopes, sessions.c.projects)
-        .where(
-            sessions.c.grant_id == grant_id,
-            sessions.c.revoked_at.is_(None),
-            sessions.c.expires_at > tx.now,
-        )
-        .order_by(sessions.c.id.desc())
-        .limit(MOST_AT_ONCE)
+def covering(
+    tx: Tx, grant_id: str, scopes: tuple[str, ...], audiences: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """The projects of a consent's newest session that has not ended and was given all of this; None without one.
+
+    What several of them were given together nobody consented to.
+    """
+    statement = sa.select(sessions.c.scopes, sessions.c.projects, sessions.c.audiences).where(
+        sessions.c.grant_id == grant_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > tx.now
     )
-    return [(row.scopes, row.projects) for row in tx.execute(statement)]
+    for row in tx.execute(statement.order_by(sessions.c.id.desc()).limit(MOST_AT_ONCE)):
+        beyond = set(scopes) - set(row.scopes)
+        whole = bool(EVERYTHING & frozenset(row.scopes)) and OFFLINE_ACCESS not in beyond
+        meant = not row.audiences or (bool(audiences) and set(audiences) <= set(row.audiences))
+        if meant and (whole or not beyond):
+            return tuple(row.projects)
+    return None
 
 
 def revoke_of_grant(tx: Tx, grant_id: str) -> list[str]:

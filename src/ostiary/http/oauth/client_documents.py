@@ -8,7 +8,7 @@ is not. Nothing is written here: a document's client gets its row with its first
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any, Final, Generic, TypeVar
 
 from ostiary.core.address import Address, neighbourhood
@@ -37,6 +37,10 @@ FETCHES_FOR: Final = 10
 """Documents a minute, for an address."""
 FETCHES_FROM: Final = 60
 """Documents or key sets a minute, from a host."""
+
+DOCUMENTS_AT_ONCE: Final = 8
+KEYS_AT_ONCE: Final = 2
+"""Fetches, so that hosts which answer slowly, or not at all, leave threads to everybody else."""
 
 T = TypeVar("T")
 Fetch = Callable[..., Fetched]
@@ -91,6 +95,10 @@ class ClientDocuments:
         self._fetch = fetch
         self._clients: _Memory[Client] = _Memory()
         self._keys: _Memory[tuple[ClientKey, ...]] = _Memory()
+        self._turns = {
+            MAX_DOCUMENT: BoundedSemaphore(DOCUMENTS_AT_ONCE),
+            MAX_KEYS: BoundedSemaphore(KEYS_AT_ONCE),
+        }
 
     def resolve(self, client_id: str, address: Address | None) -> Client:
         """The client of this id, as its document says now. Raises DocumentError.
@@ -150,10 +158,14 @@ class ClientDocuments:
 
     def _get(self, url: str, most: int) -> Fetched:
         self._pay(f"documents from {read_url(url).host}", FETCHES_FROM)
+        if not self._turns[most].acquire(blocking=False):
+            raise DocumentError("Too much of what clients publish is fetched just now. Try again.", 1)
         try:
             fetched = self._fetch(url, max_bytes=most, accept="application/json", allowed=self._allowed)
         except OutboundError as error:
             raise DocumentError(f"What the client published could not be read: {error}.") from None
+        finally:
+            self._turns[most].release()
         if fetched.content_type != "application/json" and not fetched.content_type.endswith("+json"):
             raise DocumentError("What the client published is not of the type application/json.")
         return fetched

@@ -133,9 +133,16 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
         raise Refused(OAuthError("invalid_grant", reason="refresh token used before"), verdict)
     members = {"refresh_token": token(claimed.number + 1)}
     if in_grace:
-        return _subject(standing, session, (), members, lambda tx: sessions.is_live(tx, session.id))
+        return _subject(
+            standing, session, session.audiences, members, lambda tx: sessions.is_live(tx, session.id)
+        )
     return _subject(
-        standing, session, (), members, lambda tx: sessions.rotate(tx, session.id, claimed.number), again=True
+        standing,
+        session,
+        session.audiences,
+        members,
+        lambda tx: sessions.rotate(tx, session.id, claimed.number),
+        again=True,
     )
 
 

@@ -13,8 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import Client, Organization
-from ostiary.core.oauth import OFFLINE_ACCESS
-from ostiary.core.permission import EVERYTHING
+from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.authorization import (
     NotAnswerableError,
@@ -97,14 +96,14 @@ def _ask(visit: Visit, query: str, asked: Request) -> Response:
 
 
 def _person(visit: Visit, query: str, asked: Request) -> Visitor:
-    """Who decides. What opens an organization to another one needs the password given just now."""
+    """Who decides. What is dangerous needs the password given just now."""
     target = f"{PATH}?{query}"
     visitor = visit.visitor
     if visitor is None:
         raise SignInNeeded(target=target)
     given = visitor.session.authenticated_at or 0
     again = "login" in asked.prompts and given <= visit.now - MINUTE
-    if again or (asked.client.access == "organization" and not visitor.recent(visit.now)):
+    if again or (is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
         raise SignInNeeded(again=True, target=target)
     return visitor
 
@@ -210,12 +209,11 @@ def _allow(
         organization_id,
         asked.scopes,
         projects,
+        asked.audiences,
         address=visit.origin.text,
         user_agent=visit.user_agent,
     )
-    bound = authorizations.Request(
-        target.redirect_uri, target.redirect_named, asked.challenge, asked.audiences
-    )
+    bound = authorizations.Request(target.redirect_uri, target.redirect_named, asked.challenge)
     home = client.organization_id if client.access == "organization" else None
     locked = sorted({organization_id, home or organization_id})
     code = visit.wiring.store.write_on(locked, authorizations.allow, visitor.caller, consent, bound)
@@ -230,9 +228,9 @@ def _silently(visit: Visit, asked: Request) -> Response:
     before = visit.wiring.store.read(
         consent_rows.find_live, visitor.caller.organization_id, client.id, visitor.user_id
     )
-    # What the consent is by now may come of several answers, on different projects: one of them has to cover this.
-    reaches = [] if before is None else visit.wiring.store.read(sessions.reaches_of_grant, before.id)
-    projects = next((over for scopes, over in reaches if _covers(scopes, asked.scopes)), None)
+    projects = None
+    if before is not None:
+        projects = visit.wiring.store.read(sessions.covering, before.id, asked.scopes, asked.audiences)
     if (
         before is None
         or projects is None
@@ -242,11 +240,6 @@ def _silently(visit: Visit, asked: Request) -> Response:
     ):
         raise RedirectError(target, "consent_required", "The person has to be asked.")
     return _allow(visit, visitor, asked, before.organization_id, projects)
-
-
-def _covers(scopes: tuple[str, ...], asked: tuple[str, ...]) -> bool:
-    beyond = set(asked) - set(scopes)
-    return not beyond or (bool(EVERYTHING & set(scopes)) and OFFLINE_ACCESS not in beyond)
 
 
 def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:

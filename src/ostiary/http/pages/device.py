@@ -14,10 +14,11 @@ from ostiary.core import user_code
 from ostiary.core.address import neighbourhood
 from ostiary.core.instant import DAY
 from ostiary.core.model import Client, Organization
+from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.device import VERIFICATION
 from ostiary.http.pages import look
-from ostiary.http.pages.visiting import PageRoute, Visit, page
+from ostiary.http.pages.visiting import PageRoute, SignInNeeded, Visit, page
 from ostiary.services import consents, devices, organizations
 from ostiary.storage import clients, directory
 from ostiary.storage.codes import DeviceCode
@@ -73,6 +74,7 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
     client = None if found is None else clients.find(store, found.client_id)
     if found is None or client is None or client.disabled_at is not None:
         return _not_valid(visit)
+    _require_recent(visit, client, found, code)
     offered, home, lifetime = store.read(_facts, visitor.user_id, client)
     if not offered:
         said = ("You are a member of no organization for which the device could get access.",)
@@ -99,13 +101,15 @@ def _allow(visit: Visit, code: str) -> Response:
     visitor, store = visit.signed_in(), visit.wiring.store
     chosen = visit.fields.get("organization")
 
-    def claimed() -> Client | None:
+    def claimed() -> DeviceCode | None:
         found = store.write(devices.claim, visitor.caller, code, claimed=True)
-        return clients.find(store, found.client_id) if isinstance(found, DeviceCode) else None
+        return found if isinstance(found, DeviceCode) else None
 
-    client = _guessed(visit, claimed)
-    if client is None or client.disabled_at is not None:
+    found = _guessed(visit, claimed)
+    client = None if found is None else clients.find(store, found.client_id)
+    if found is None or client is None or client.disabled_at is not None:
         return _not_valid(visit)
+    _require_recent(visit, client, found, code)
     offered = store.read(consents.organizations_for, visitor.user_id, client)
     if chosen not in {each.id for each in offered}:
         return _confirm(visit, code, "Choose an organization.", 422)
@@ -116,6 +120,12 @@ def _allow(visit: Visit, code: str) -> Response:
             raise
         approved = False
     return look.device_done(True) if approved else _not_valid(visit)
+
+
+def _require_recent(visit: Visit, client: Client, found: DeviceCode, code: str) -> None:
+    """Raise SignInNeeded where what the device asks for is dangerous, and the password was not given just now."""
+    if is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
+        raise SignInNeeded(again=True, target=f"{VERIFICATION}?user_code={user_code.shown(code)}")
 
 
 def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
