@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import node, servers
 from tests.conftest import unavailable
 from tests.house.source import ROOT
 from tests.servers import UnavailableError
@@ -76,6 +76,10 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
     # A partner's Python has a library that signs.
     (binary / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (binary / "python3").chmod(0o755)
+    try:
+        (binary / "node").symlink_to(node.program("node"))
+    except UnavailableError as error:
+        unavailable(error)
     with servers.ostiary(tmp_path / "data") as server:
         script = "".join(f"{step.commands}\necho '{END}'\n" for step in steps())
         done = subprocess.run(
@@ -88,6 +92,8 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
                 "HOME": str(tmp_path),
                 "OSTIARY_URL": server.url,
                 "OSTIARY_API_KEY": server.key,
+                "EMAIL": server.first["admin"]["email"],
+                "PASSWORD": server.first["admin"]["password"],
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

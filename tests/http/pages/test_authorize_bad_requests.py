@@ -520,3 +520,13 @@ def test_a_code_that_was_used_and_one_of_a_dead_client(front: Front) -> None:
     late = code_of(alice, client)
     front.house.clock.advance(MINUTE - 1)
     assert redeem(front, client, late).status == 200
+
+
+def test_who_has_nothing_to_give_is_led_to_their_account(front: Front) -> None:
+    """P13 breaks: a person without an organization to give access to is asked, or is left without a way on."""
+    client = application(front.house, access="organization")
+    bob = at_home(front.house, front, front.house.bob)
+    page = bob.get(request(client, scope="read:plugins"))
+    assert page.status == 200
+    assert "There is nothing to allow" in page.text
+    assert 'href="/account">Your account<' in page.text

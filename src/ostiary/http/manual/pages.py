@@ -20,7 +20,10 @@ REFERENCE: Final = "reference"
 
 GROUPS: Final = (
     ("Start", (INDEX, "quickstart", "concepts", "from")),
-    ("Integrate", ("api", REFERENCE, "tokens", "proxies", "divergences", "problems", "audit-events")),
+    (
+        "Integrate",
+        ("api", REFERENCE, "tokens", "applications", "proxies", "divergences", "problems", "audit-events"),
+    ),
     (
         "Operate",
         (

@@ -120,7 +120,7 @@ def _question(
             else "You are a member of no organization that is active."
         )
         return look.message(
-            look.Message("There is nothing to allow", (said,), link=("/account", "Your account"))
+            look.Message("There is nothing to allow", (said,), link=("Your account", "/account"))
         )
     chosen = visit.fields.get("organization") or visitor.caller.organization_id
     integrator = None

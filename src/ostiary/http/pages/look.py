@@ -80,7 +80,7 @@ def sign_in(page: SignIn, status: int = 200) -> Response:
 @dataclass(frozen=True, slots=True)
 class Message:
     """A page that only says something. `code` is an error code, shown small; `developer` is for the developer of an
-    application, under a heading of its own; `link` is an address of ours and its label, never one from a request."""
+    application, under a heading of its own; `link` is a label and an address of ours, never one from a request."""
 
     title: str
     sentences: tuple[str, ...]
