@@ -95,13 +95,13 @@ def require(caller: Caller, scope: str) -> None:
 def require_no_application(caller: Caller) -> None:
     """What would outlive a consent is not made by it: its withdrawal shall end all that came of it.
 
-    So are links, too: whoever has one becomes the person that it is for.
+    So it is with links: whoever has one becomes the person that it is for.
     """
     if caller.application is not None:
         raise Problem(
             "insufficient-permissions",
-            "An application that acts for somebody makes no credentials, invitations or links: they would outlive the "
-            "consent.",
+            "An application that acts for somebody gives no roles, credentials, invitations or links: they would outlive "
+            "the consent.",
             reason="an application acts",
         )
 

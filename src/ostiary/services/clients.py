@@ -11,7 +11,7 @@ from typing import Any, Final
 from ostiary.core.client_keys import without_surplus
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
 from ostiary.core.event import Target
-from ostiary.core.instant import Instant
+from ostiary.core.instant import HOUR, Instant
 from ostiary.core.model import Client, ClientAccess, ClientSource
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import Caller, require
@@ -86,7 +86,11 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
 def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
     """Register a client by itself (RFC 7591). Whoever asks proves nothing, so it stands in the operator's log."""
     operator = directory.find_operator(tx)
-    if operator is None or rows.count_unused(tx) >= MAX_UNUSED:
+    full = rows.count_unused(tx) >= MAX_UNUSED
+    if full:  # whoever registers by the thousand takes the place of what they registered before
+        rows.prune(tx, HOUR)
+        full = rows.count_unused(tx) >= MAX_UNUSED
+    if operator is None or full:
         raise Problem(
             "unavailable", "Too many clients have registered. Try again later.", reason="too many clients"
         )

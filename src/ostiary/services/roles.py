@@ -17,6 +17,7 @@ from ostiary.core.permission import (
     Scopes,
     is_scope,
     require,
+    require_no_application,
     require_operator,
 )
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
@@ -87,7 +88,9 @@ def require_to_grant(caller: Caller, catalogue: Catalogue, bindings: Iterable[Ro
 
 
 def require_to_hold(caller: Caller, scopes: Scopes) -> None:
-    """Raise scope-exceeds-grantor unless the caller holds all of these."""
+    """Raise scope-exceeds-grantor unless the caller holds all of these. What an application gives would outlive it."""
+    if scopes:
+        require_no_application(caller)
     beyond = sorted(scopes - caller.scopes)
     if beyond:
         raise Problem(

@@ -74,9 +74,9 @@ def count_unused(tx: Tx) -> int:
     return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(_UNUSED)).scalar_one())
 
 
-def prune(tx: Tx) -> None:
-    """Forget those of them that registered more than a day ago."""
-    tx.execute(clients.delete().where(_UNUSED, clients.c.created_at < tx.now - DAY))
+def prune(tx: Tx, age: int = DAY) -> None:
+    """Forget those of them that registered so long ago."""
+    tx.execute(clients.delete().where(_UNUSED, clients.c.created_at < tx.now - age))
 
 
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ostiary.core import model
+from ostiary.core.address import Address
 from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
@@ -23,8 +24,11 @@ from ostiary.http.rates import FAILURE_WAIT
 from ostiary.storage.journal import Used
 from ostiary.storage.store import Store, Tx
 
-KeysOf = Callable[[model.Client, str | None], tuple[ClientKey, ...]]
-"""The keys that a client signs with, and where they are published among them this one. Raises DocumentError."""
+KeysOf = Callable[[model.Client, str | None, Address | None], tuple[ClientKey, ...]]
+"""The keys that a client signs with, and where they are published among them this one; for whoever asks from there.
+
+Raises DocumentError.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
         if client.auth_method != "private_key_jwt":
             raise InvalidTokenError("a client without keys")
         read = jws.read(text.encode())
-        keys = asked.keys_of(client, read.key_id)
+        keys = asked.keys_of(client, read.key_id, asked.origin.address)
         key = next((each for each in keys if each.id == read.key_id), None)
         if key is None and read.key_id is None and len(keys) == 1:
             key = keys[0]

@@ -122,10 +122,13 @@ class ClientDocuments:
             else replace(client, created_at=before.created_at, disabled_at=before.disabled_at)
         )
 
-    def jwks_of(self, client: Client, key_id: str | None = None) -> tuple[ClientKey, ...]:
+    def jwks_of(
+        self, client: Client, key_id: str | None = None, address: Address | None = None
+    ) -> tuple[ClientKey, ...]:
         """The public keys of a client that signs. Raises DocumentError.
 
-        Keys at a URL are fetched again where the one of this id is not among them, once a minute at most.
+        Keys at a URL are fetched again where the one of this id is not among them, once a minute at most. `address`
+        is who shows what they signed: fetching is limited by that.
         """
         if client.jwks is not None:
             return read_keys(client.jwks)
@@ -137,6 +140,7 @@ class ClientDocuments:
             known = key_id is None or any(each.id == key_id for each in kept.value)
             if known or now < kept.fetched_at + KEYS_AGAIN:
                 return kept.value
+        self._pay(f"keys for {neighbourhood(address)}", FETCHES_FOR)
         fetched = self._get(client.jwks_uri, MAX_KEYS)
         try:
             keys = read_keys(_json(fetched))
