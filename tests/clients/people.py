@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 
@@ -38,6 +38,8 @@ class Alice:
         """She follows a client's link and decides: the address to which that sends her back."""
         assert address.startswith(f"{self.issuer}/"), address
         asked = self.browser.get(address.removeprefix(self.issuer))
+        if asked.location:  # she was not even asked
+            return asked.location
         page = self.browser.submit(asked, "/oauth/authorize", decision=decision)
         assert page.status == 303, page.text
         return page.location
@@ -78,7 +80,3 @@ def alice_at(service: Ostiary) -> Alice:
 def returned(address: str) -> dict[str, str]:
     """The parameters with which she was sent back."""
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
-
-
-def with_parameters(address: str, **members: str) -> str:
-    return f"{address}?{urlencode(members)}"

@@ -98,18 +98,6 @@ def test_a_person_is_asked_and_the_access_is_used_kept_and_given_back(alice: Ali
     assert refused.value.error == "invalid_grant"
 
 
-def test_it_is_told_that_a_person_said_no(alice: Alice) -> None:
-    """RFC 6749 §4.1.2.1 breaks: Authlib takes a denial for something else."""
-    session = public(alice)
-    address, state = session.create_authorization_url(
-        alice.metadata()["authorization_endpoint"], code_verifier=VERIFIER
-    )
-    back = alice.allows(address, decision="deny")
-    with pytest.raises(OAuthError) as refused:
-        session.fetch_token(authorization_response=back, state=state, code_verifier=VERIFIER)
-    assert refused.value.error == "access_denied"
-
-
 def test_a_key_that_is_not_the_clients_gets_nothing(alice: Alice) -> None:
     """RFC 7523 §3 breaks: a code is traded for whoever signs with any key."""
     session = registered(alice, OKPKey.generate_key("Ed25519"), "Ed25519")

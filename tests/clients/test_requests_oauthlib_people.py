@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from oauthlib.oauth2 import DeviceClient
-from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError
+from oauthlib.oauth2.rfc6749.errors import AccessDeniedError, CustomOAuth2Error, InvalidGrantError
 from requests_oauthlib import OAuth2Session
 
 from tests.clients.people import CALLBACK, Alice
@@ -43,6 +43,16 @@ def test_a_person_is_asked_and_the_access_is_renewed_by_itself(alice: Alice) -> 
     assert kept
     assert kept[0]["refresh_token"] != first["refresh_token"]
     _given_back(alice, session, client_id, kept[0])
+
+
+def test_it_is_told_that_a_person_said_no(alice: Alice) -> None:
+    """RFC 6749 §4.1.2.1 breaks: requests-oauthlib takes a denial for something else."""
+    told = alice.metadata()
+    session = OAuth2Session(alice.application(), redirect_uri=CALLBACK, scope=["read:agents"], pkce="S256")
+    address, _state = session.authorization_url(told["authorization_endpoint"])
+    back = alice.allows(address, decision="deny")
+    with pytest.raises(AccessDeniedError):
+        session.fetch_token(told["token_endpoint"], authorization_response=back, include_client_id=True)
 
 
 def test_a_device_waits_for_a_person(alice: Alice) -> None:
