@@ -4,11 +4,12 @@ The commands and events are those of the Chrome DevTools Protocol, a JSON object
 """
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,10 @@ OPTIONS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
     "--remote-debugging-pipe",
 )  # fmt: skip
-# The browser reads commands at 3 and writes at 4, which Python cannot say by itself without code after fork.
-_AS_3_AND_4 = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
+COMMANDS, ANSWERS = 3, 4
+"""Where the browser reads the ones and writes the others."""
+ABOVE = 10
+"""Of the descriptors that it gets those from, none is one of the two."""
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Chromium:
     def type(self, selector: str, text: str) -> None:
         """Into a field, in the place of what stood there."""
         self.call("DOM.focus", nodeId=self._node(selector))
-        self.value(f"document.activeElement.select()")
+        self.value("document.activeElement.select()")
         self.call("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
@@ -145,16 +148,21 @@ def chromium(script: bool = True) -> Iterator[Chromium]:
     home = Path(tempfile.mkdtemp(prefix="ostiary-chromium-"))
     commands_in, commands_out = os.pipe()
     answers_in, answers_out = os.pipe()
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", _AS_3_AND_4, "sh", str(commands_in), str(answers_out), program, *OPTIONS]
-        + [f"--user-data-dir={home}", "about:blank"],
-        pass_fds=(commands_in, answers_out),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"HOME": str(home)},
+    reads = fcntl.fcntl(commands_in, fcntl.F_DUPFD_CLOEXEC, ABOVE)
+    writes = fcntl.fcntl(answers_out, fcntl.F_DUPFD_CLOEXEC, ABOVE)
+    process = os.posix_spawn(
+        program,
+        [program, *OPTIONS, f"--user-data-dir={home}", "about:blank"],
+        os.environ | {"HOME": str(home)},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+            (os.POSIX_SPAWN_DUP2, reads, COMMANDS),
+            (os.POSIX_SPAWN_DUP2, writes, ANSWERS),
+        ],
     )
-    os.close(commands_in)
-    os.close(answers_out)
+    for each in (commands_in, answers_out, reads, writes):
+        os.close(each)
     try:
         browser = Chromium(answers_in, commands_out)
         page = browser.call("Target.createTarget", url="about:blank")["targetId"]
@@ -165,12 +173,8 @@ def chromium(script: bool = True) -> Iterator[Chromium]:
             browser.call("Emulation.setScriptExecutionDisabled", value=True)
         yield browser
     finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        os.kill(process, signal.SIGTERM)
+        os.waitpid(process, 0)
         os.close(commands_out)
         os.close(answers_in)
         shutil.rmtree(home, ignore_errors=True)
