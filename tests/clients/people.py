@@ -1,7 +1,7 @@
 """Alice at her browser, while programs ask her for access and use it."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +22,8 @@ class Alice:
 
     service: Ostiary
     browser: Browser
+    email: str
+    password: str = field(repr=False)
 
     @property
     def issuer(self) -> str:
@@ -71,10 +73,10 @@ class Alice:
 
 def alice_at(service: Ostiary) -> Alice:
     """She signs in by the page."""
-    admin = service.first["admin"]
+    email, password = (service.first["admin"][each] for each in ("email", "password"))
     browser = browser_at(f"http://localhost:{service.port}")
-    assert sign_in(browser, admin["email"], admin["password"]).status == 200
-    return Alice(service, browser)
+    assert sign_in(browser, email, password).status == 200
+    return Alice(service, browser, email, password)
 
 
 def returned(address: str) -> dict[str, str]:

@@ -78,9 +78,7 @@ def test_a_person_is_asked_and_the_access_is_used_kept_and_given_back(alice: Ali
     kept: list[str] = []
     session = CLIENTS[kind](alice)
     session.update_token = lambda token, **_old: kept.append(token["refresh_token"])
-    address, state = session.create_authorization_url(
-        told["authorization_endpoint"], code_verifier=VERIFIER
-    )
+    address, state = session.create_authorization_url(told["authorization_endpoint"], code_verifier=VERIFIER)
     back = alice.allows(address)
     first = session.fetch_token(authorization_response=back, state=state, code_verifier=VERIFIER)
     assert alice.capable(first["access_token"]) == ["read:agents"]

@@ -37,7 +37,9 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Chromium]:
 def listener() -> Iterator[FarSide]:
     """A program on this computer that waits for an answer."""
     with far_side() as found:
-        found.answer = answer(b"<!doctype html><title>Back</title>You may close this.", content_type="text/html")
+        found.answer = answer(
+            b"<!doctype html><title>Back</title>You may close this.", content_type="text/html"
+        )
         yield found
 
 
@@ -52,11 +54,10 @@ def picture(browser: Chromium, name: str) -> None:
     browser.shown_as(1280, False)
 
 
-def sign_in(browser: Chromium, alice: Alice) -> None:
-    admin = alice.service.first["admin"]
+def sign_in(browser: Chromium, email: str, password: str) -> None:
     picture(browser, "sign-in")
-    browser.type("[name=email]", admin["email"])
-    browser.type("[name=password]", admin["password"])
+    browser.type("[name=email]", email)
+    browser.type("[name=password]", password)
     browser.follow("form[action^='/sign-in'] button.main")
 
 
@@ -76,7 +77,7 @@ def test_a_person_is_sent_to_a_program_and_it_gets_tokens(
         "code_challenge_method": "S256",
     }
     browser.open(str(httpx2.URL(f"{alice.issuer}/oauth/authorize", params=asked)))
-    sign_in(browser, alice)
+    sign_in(browser, alice.email, alice.password)
     assert "Reports" in browser.text
     picture(browser, "consent")
     browser.follow("button[value=allow]")
@@ -107,7 +108,7 @@ def test_a_device_is_allowed_and_the_access_withdrawn(alice: Alice, browser: Chr
     """RFC 8628 §3.3 breaks: a person in a real browser cannot let a device in, or cannot end what they allowed."""
     shown = httpx2.post(f"{alice.issuer}/oauth/device/authorize", data={"client_id": CLI}).json()
     browser.open(shown["verification_uri"])
-    sign_in(browser, alice)
+    sign_in(browser, alice.email, alice.password)
     picture(browser, "device")
     browser.type("[name=user_code]", shown["user_code"].lower())
     browser.follow("form[action='/oauth/device/verify'] button.main")
@@ -129,7 +130,9 @@ def test_a_device_is_allowed_and_the_access_withdrawn(alice: Alice, browser: Chr
     assert alice.capable(token) is None
 
 
-def test_access_on_behalf_is_asked_with_the_password(alice: Alice, browser: Chromium, listener: FarSide) -> None:
+def test_access_on_behalf_is_asked_with_the_password(
+    alice: Alice, browser: Chromium, listener: FarSide
+) -> None:
     """The consent on behalf breaks: an admin of another organization cannot join, choose projects and allow it in a browser."""
     call = alice.service.call
     name = f"umbrella-{secrets.token_hex(4)}"
@@ -156,6 +159,7 @@ def test_access_on_behalf_is_asked_with_the_password(alice: Alice, browser: Chro
         "code_challenge_method": "S256",
     }
     browser.open(str(httpx2.URL(f"{alice.issuer}/oauth/authorize", params=asked)))
+    sign_in(browser, charlie, password)
     picture(browser, "behalf")
     browser.click("input[name=project]")
     browser.follow("button[value=allow]")

@@ -33,9 +33,7 @@ def test_a_person_is_asked_and_the_access_is_renewed_by_itself(alice: Alice) -> 
     )
     address, _state = session.authorization_url(told["authorization_endpoint"])
     back = alice.allows(address)
-    first = session.fetch_token(
-        told["token_endpoint"], authorization_response=back, include_client_id=True
-    )
+    first = session.fetch_token(told["token_endpoint"], authorization_response=back, include_client_id=True)
     assert alice.capable(first["access_token"]) == ["read:agents"]
     session.token = {**first, "expires_in": -1, "expires_at": 1}
     shown = session.get(f"{alice.issuer}/v1/capabilities")
