@@ -1,4 +1,4 @@
-"""Chromium itself, driven over its pipe for developers' tools as a person would: it types, clicks, and tells what it complained of.
+"""Chromium itself, driven over its pipe for developers' tools: it types and clicks as a person does, and tells its complaints.
 
 The commands and events are those of the Chrome DevTools Protocol, a JSON object each, ended by a zero byte.
 """
@@ -81,11 +81,12 @@ class Chromium:
         return found["result"].get("value")
 
     def shown_as(self, width: int, dark: bool) -> None:
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        preferred = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce"}
+        features = [{"name": f"prefers-{name}", "value": value} for name, value in preferred.items()]
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False
         )
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", features=features)
 
     def picture(self) -> bytes:
         """The whole page as PNG."""

@@ -125,15 +125,20 @@ def test_a_device_is_allowed_and_the_access_withdrawn(alice: Alice, browser: Chr
     assert alice.capable(token)
     browser.open(f"{alice.issuer}/account")
     picture(browser, "account")
-    browser.click("li:last-child summary")
-    browser.follow("details[open] button")
+    (consent,) = (
+        each["id"]
+        for each in alice.service.call("GET", "/v1/grants").json()["data"]
+        if each["client"]["id"] == CLI
+    )
+    browser.click(f"details:has([value={consent}]) summary")
+    browser.follow(f"details:has([value={consent}]) button")
     assert alice.capable(token) is None
 
 
 def test_access_on_behalf_is_asked_with_the_password(
     alice: Alice, browser: Chromium, listener: FarSide
 ) -> None:
-    """The consent on behalf breaks: an admin of another organization cannot join, choose projects and allow it in a browser."""
+    """Access on behalf breaks: in a browser an admin of another organization cannot join, choose projects and allow it."""
     call = alice.service.call
     name = f"umbrella-{secrets.token_hex(4)}"
     umbrella = call("POST", "/v1/organizations", {"name": "Umbrella", "slug": name}).json()["id"]

@@ -167,7 +167,7 @@ def walk(alice: Alice, found: Tools, document: str | None = None) -> Kept:
 
 
 def test_a_client_that_was_never_here_gets_to_its_tools(alice: Alice) -> None:
-    """RFC 9728, RFC 8414, RFC 7591, RFC 8707 break: an MCP client cannot register, get a token for its server, or keep it."""
+    """RFC 9728, RFC 7591, RFC 8707 break: an MCP client cannot register, get a token for its server, or keep access."""
     with tools(alice.service, alice.issuer) as found:
         kept = walk(alice, found)
         assert kept.client is not None
