@@ -1,4 +1,4 @@
-"""Chromium itself, driven over its pipe for developers' tools: it types and clicks as a person does, and tells its complaints.
+"""Chromium itself, driven over its pipe for developers' tools: it types and clicks as people do, and tells its complaints.
 
 The commands and events are those of the Chrome DevTools Protocol, a JSON object each, ended by a zero byte.
 """
