@@ -40,10 +40,6 @@ await run({
     });
     const back = new URL(await ask({ allow: address.href }));
     const checks = { pkceCodeVerifier: verifier, expectedState: state };
-    if (told.mixed_up) {
-      back.searchParams.set("iss", "https://else.example");
-      return client.authorizationCodeGrant(config, back, checks).then(() => null, (error) => error.code);
-    }
     return used(config, await client.authorizationCodeGrant(config, back, checks));
   },
 

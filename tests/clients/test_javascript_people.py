@@ -79,12 +79,6 @@ def test_openid_client_registers_itself_asks_and_keeps_access(converse: Converse
     assert set(found["scope"].split(" ")) == set(SCOPE.split(" "))
 
 
-def test_openid_client_believes_no_other_issuer(converse: Converse) -> None:
-    """RFC 9207 §2.4 breaks: our metadata does not promise `iss`, so a client does not check it."""
-    refused = converse("openid-client.mjs", task="code", mixed_up=True)
-    assert refused == "OAUTH_INVALID_RESPONSE"
-
-
 @pytest.mark.parametrize("algorithm", [None, "Ed25519", "ES256"])
 def test_oauth4webapi_checks_what_it_gets(alice: Alice, converse: Converse, algorithm: str | None) -> None:
     """RFC 9068, RFC 9207, RFC 7591, RFC 7523 §2.2 break: a strict client refuses our answer, token or registration."""
