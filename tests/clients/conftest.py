@@ -1,4 +1,4 @@
-"""A service account with a secret and a key file, of one service for all clients."""
+"""A service account with a secret and a key file, and a person at her browser, of one service for all clients."""
 
 import os
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.clients.people import Alice, alice_at
 from tests.servers import Ostiary
 
 
@@ -64,6 +65,11 @@ def robo(service: Ostiary) -> Robo:
     return Robo(
         service, account, account["client_id"], made.json()["secret"], robo.credential(kind="key_file")
     )
+
+
+@pytest.fixture(scope="session")
+def alice(service: Ostiary) -> Alice:
+    return alice_at(service)
 
 
 @pytest.fixture(autouse=True)

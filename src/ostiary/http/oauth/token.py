@@ -28,7 +28,7 @@ from ostiary.core.access_token import ALIAS
 from ostiary.core.event import Actor, Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
 from ostiary.core.model import Standing, Token
-from ostiary.core.oauth import CLIENT_CREDENTIALS
+from ostiary.core.oauth import CLIENT_CREDENTIALS, OFFLINE_ACCESS
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
@@ -194,6 +194,7 @@ class TokenEndpoint:
         except OAuthError as error:
             raise Refused(error, verdict) from None
         body, event = self._sign(request, grant_type, subject, scopes, audiences, now)
+        body["scope"] = told(subject, form, body["scope"])
         proofs = (client and client.used, subject.used)
         used = tuple(each for each in proofs if each)
         entry = Entry(standing.organization.id, event, used, subject.redeem)
@@ -304,6 +305,16 @@ def granted(subject: Subject, form: Form) -> Scopes:
     if not asked <= held:
         raise OAuthError("invalid_scope", reason="not held")
     return asked
+
+
+def told(subject: Subject, form: Form, scope: str) -> str:
+    """The scope of the answer (RFC 6749 §5.1), which clients compare with what they asked for: the token's, and
+    `offline_access` where a refresh token is what came of it.
+    """
+    asked = (form.get("scope") or " ".join(subject.scopes)).split(" ")
+    if OFFLINE_ACCESS in asked and "refresh_token" in subject.members:
+        return " ".join(sorted([*scope.split(" "), OFFLINE_ACCESS]))
+    return scope
 
 
 def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:

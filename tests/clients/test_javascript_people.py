@@ -1,0 +1,95 @@
+"""openid-client and oauth4webapi: applications in JavaScript that ask people, and believe no answer unchecked."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import node
+from tests.clients.people import CALLBACK, Alice
+from tests.conftest import unavailable
+from tests.servers import UnavailableError
+
+pytestmark = pytest.mark.full
+
+HERE = Path(__file__).parent
+SCOPE = "read:agents offline_access"
+Converse = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def converse(alice: Alice) -> Converse:
+    """One task of a program: what it found, while Alice does what it asks of her."""
+    try:
+        program, home = node.program("node"), node.installed(HERE / "package.json")
+    except UnavailableError as error:
+        unavailable(error)
+
+    def with_alice(name: str, **told: Any) -> Any:
+        given = {"issuer": alice.issuer, "redirect_uri": CALLBACK, "scope": SCOPE} | told
+        process = subprocess.Popen(
+            [program, str(HERE / name), str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            try:
+                answer: Any = given
+                while True:
+                    process.stdin.write(json.dumps(answer) + "\n")
+                    process.stdin.flush()
+                    line = process.stdout.readline()
+                    assert line, process.stderr.read()
+                    question = json.loads(line)
+                    if "done" in question:
+                        return question["done"]
+                    answer = _answer(alice, question)
+            finally:
+                process.kill()
+
+    return with_alice
+
+
+def _answer(alice: Alice, question: dict[str, str]) -> Any:
+    match question:
+        case {"allow": address}:
+            return alice.allows(address)
+        case {"approve": address, "user_code": code}:
+            alice.approves(address, code)
+            return True
+        case {"capable": token}:
+            return alice.capable(token)
+    raise AssertionError(question)
+
+
+@pytest.mark.parametrize("task", ["code", "device"])
+def test_openid_client_registers_itself_asks_and_keeps_access(converse: Converse, task: str) -> None:
+    """RFC 7591, RFC 6749 §4.1, RFC 8628, RFC 9207 break: openid-client gets no access, or cannot keep or end it."""
+    found = converse("openid-client.mjs", task=task)
+    assert (found["before"], found["kept"], found["after"]) == (["read:agents"], ["read:agents"], None)
+    assert (found["refused"], found["rotated"]) == ("invalid_grant", True)
+    assert set(found["scope"].split(" ")) == set(SCOPE.split(" "))
+
+
+@pytest.mark.parametrize("algorithm", [None, "Ed25519", "ES256"])
+def test_oauth4webapi_checks_what_it_gets(alice: Alice, converse: Converse, algorithm: str | None) -> None:
+    """RFC 9068, RFC 9207, RFC 7591, RFC 7523 §2.2 break: a strict client refuses our answer, token or registration."""
+    told = {} if algorithm is None else {"algorithm": algorithm}
+    found = converse("oauth4webapi-people.mjs", task="code", **told)
+    claims = found["claims"]
+    assert (claims["iss"], claims["aud"], claims["client_id"]) == (
+        alice.issuer,
+        alice.issuer,
+        found["client_id"],
+    )
+    assert (claims["sub"], claims["scope"]) == (alice.service.first["admin"]["id"], "read:agents")
+    assert (found["before"], found["kept"], found["after"]) == (["read:agents"], ["read:agents"], None)
+    assert found["refused"] == "invalid_grant"
