@@ -26,7 +26,7 @@ from ostiary.http.oauth.authorization import (
 )
 from ostiary.http.oauth.client_documents import DocumentError
 from ostiary.http.pages import look
-from ostiary.http.pages.visiting import PageRoute, SignInNeeded, Visit, Visitor, page
+from ostiary.http.pages.visiting import SignInNeeded, Visit, Visitor, page
 from ostiary.services import authorizations, consents, organizations
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as client_rows
@@ -255,6 +255,6 @@ def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:
 
 
 ROUTES: Final = (
-    PageRoute(PATH, page(show), methods=["GET"]),
-    PageRoute(PATH, page(decide), methods=["POST"]),
+    page("GET", PATH, show),
+    page("POST", PATH, decide),
 )

@@ -17,7 +17,7 @@ from ostiary.core.model import Client, Organization
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.device import VERIFICATION
 from ostiary.http.pages import look
-from ostiary.http.pages.visiting import PageRoute, Visit, page
+from ostiary.http.pages.visiting import Visit, page
 from ostiary.services import consents, devices, organizations
 from ostiary.storage import clients, directory
 from ostiary.storage.codes import DeviceCode
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def enter(visit: Visit) -> Response:
-    """GET: the form, with what the link brought. A link never does more than that."""
+    """The form, with what the link brought. A link never does more than that."""
     visit.signed_in()
     if "decision" in visit.query:
         said = ("Nothing was decided: that takes the form of the page itself.",)
@@ -43,7 +43,7 @@ def enter(visit: Visit) -> Response:
 
 
 def answer(visit: Visit) -> Response:
-    """POST: a code was entered, or something decided about it."""
+    """A code was entered, or something decided about it."""
     visit.signed_in()
     code = user_code.read(visit.fields.get("user_code"))
     if code is None:  # so it is nobody's: that is told without a look
@@ -159,8 +159,7 @@ def _application(client: Client, home: Organization | None) -> look.Application:
     return look.Application(client.name, client.id, organization, host, client.source == "registration")
 
 
-def _verify(visit: Visit) -> Response:
-    return answer(visit) if visit.request.method == "POST" else enter(visit)
-
-
-ROUTES: Final = (PageRoute(VERIFICATION, page(_verify), methods=["GET", "POST"]),)
+ROUTES: Final = (
+    page("GET", VERIFICATION, enter),
+    page("POST", VERIFICATION, answer),
+)
