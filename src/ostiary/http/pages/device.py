@@ -120,23 +120,9 @@ def _allow(visit: Visit, code: str) -> Response:
 
 def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
     """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
-    limits, user_id = visit.wiring.hot.limits, visit.signed_in().user_id
-    names = (f"user codes by {user_id}", f"user codes from {neighbourhood(visit.origin.address)}")
-    taken = [(name, limits.attempt(name, GUESSES)) for name in names]
-    allowed = all(permit.allowed for _, permit in taken)
-    found: T | None = None
-    wrong = False
-    try:
-        if not allowed:
-            wait = max(permit.wait for _, permit in taken if not permit.allowed)
-            raise Problem("rate-limited", "", members={"retry_after": wait}, reason="user codes")
-        found = look_up()
-        wrong = found is None
-        return found
-    finally:
-        for name, permit in taken:
-            if permit.allowed and not wrong:
-                limits.spare(name, permit)
+    user_id, where = visit.signed_in().user_id, neighbourhood(visit.origin.address)
+    names = (f"user codes by {user_id}", f"user codes from {where}")
+    return visit.wiring.hot.limits.guessed(dict.fromkeys(names, GUESSES), look_up)
 
 
 def _not_valid(visit: Visit) -> Response:
