@@ -16,7 +16,10 @@ OPENED = {
     ("core/key_file.py", "document", "reveal"): (1, "the same, of a key file"),
     ("http/oauth/device.py", "_begin", "reveal"): (1, "the one answer that carries it"),
     ("http/api/sessions.py", "_begin", "reveal"): (1, "the one answer that carries it, in body and cookie"),
-    ("http/oauth/person_grants.py", "first_tokens", "reveal"): (1, "the answer that carries a refresh token"),
+    ("http/oauth/person_grants.py", "_first_tokens", "reveal"): (
+        1,
+        "the answer that carries a refresh token",
+    ),
     ("http/oauth/person_grants.py", "refresh_token", "reveal"): (1, "its successor, or to compare with it"),
     ("services/sessions.py", "find_by_refresh_token", "reveal"): (1, "to compare with what was presented"),
     ("http/pages/authorize.py", "_allow", "reveal"): (1, "a code, in the redirect that carries it"),
