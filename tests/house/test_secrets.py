@@ -26,7 +26,7 @@ OPENED = {
     ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
     ("http/pages/links.py", "invitation_link", "reveal"): (1, "the same, as a link"),
     ("http/pages/links.py", "reset_link", "reveal"): (1, "the one answer that carries it"),
-    ("http/pages/signing_in.py", "_signed_in", "reveal"): (1, "the one answer that carries it, as a cookie"),
+    ("http/pages/signing_in.py", "sign_in", "reveal"): (1, "the one answer that carries it, as a cookie"),
     ("cli/proving.py", "assertion", "reveal"): (1, "the private half of a key file signs"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
     ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
