@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from ostiary.core import user_code
 from ostiary.core.address import neighbourhood
-from ostiary.core.instant import DAY
 from ostiary.core.model import Client, Organization
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.device import VERIFICATION
 from ostiary.http.pages import look
 from ostiary.http.pages.visiting import Visit, page
+from ostiary.http.pages.words import describe_span
 from ostiary.services import consents, devices, organizations
 from ostiary.storage import clients, directory
 from ostiary.storage.codes import DeviceCode
@@ -83,7 +83,7 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
             user_code=user_code.shown(code),
             application=_application(client, home),
             scopes=found.scopes,
-            lifetime="1 day" if lifetime == DAY else f"{lifetime // DAY} days",
+            lifetime=describe_span(lifetime),
             email=visitor.email,
             organizations=tuple(look.Organization(each.id, each.name) for each in offered),
             address=found.address or "unknown",

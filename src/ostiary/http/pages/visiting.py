@@ -209,8 +209,7 @@ def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tupl
     if len(value) == 32 and value.isascii() and value.isalnum():
         return value, None
     value = secrets.token_hex(16)
-    secure = " Secure;" if name.startswith(b"__Host-") else ""
-    return value, f"{name.decode()}={value}; Path=/;{secure} HttpOnly; SameSite=Lax"
+    return value, cookies.setting(name, value, None, "Lax")
 
 
 def _forged(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
