@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tests.browsers import Browser
 from tests.cast import Answer, Front
 from tests.machines import TOKEN, post
+from tests.visitors import Browser, Page
 
 AUTHORIZE = "/oauth/device/authorize"
 VERIFY = "/oauth/device/verify"
@@ -29,10 +29,10 @@ def fetch(front: Front, code: str, client_id: str = CLI, **form: str) -> Answer:
     return post(front, TOKEN, {"grant_type": GRANT, "device_code": code, "client_id": client_id, **form})
 
 
-def enter(browser: Browser, code: str) -> Answer:
-    return browser.post(VERIFY, {"user_code": code})
+def enter(browser: Browser, code: str) -> Page:
+    return browser.enter(VERIFY, {"user_code": code})
 
 
-def decide(browser: Browser, code: str, decision: str, organization: str = "") -> Answer:
+def decide(browser: Browser, code: str, decision: str, organization: str = "") -> Page:
     fields = {"user_code": code, "decision": decision, "organization": organization}
-    return browser.post(VERIFY, fields)
+    return browser.enter(VERIFY, fields)

@@ -7,7 +7,7 @@ import http.client
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from urllib.parse import parse_qs, parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from ostiary.core import secret
 from ostiary.core.instant import DAY
@@ -17,6 +17,7 @@ from ostiary.storage import sessions
 from ostiary.storage.sessions import Proof, Session
 from ostiary.storage.store import Tx
 from tests.cast import Front, House
+from tests.servers import PATIENCE
 
 FORM = "application/x-www-form-urlencoded"
 ISSUER = "http://localhost:8080"
@@ -80,6 +81,14 @@ class Page:
     fields: tuple[tuple[str, str], ...]
     text: str
 
+    @property
+    def body(self) -> bytes:
+        return self.text.encode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return dict(self.fields)
+
     def header(self, name: str) -> str:
         return next((value for key, value in self.fields if key == name), "")
 
@@ -114,6 +123,7 @@ class Browser:
         self._send = send
         self.issuer = issuer
         self.cookies: dict[str, str] = {}
+        self.peer = "192.0.2.1"
 
     def get(self, target: str, **fields: str) -> Page:
         return self._go("GET", target, None, fields)
@@ -124,6 +134,16 @@ class Browser:
             name.replace("_", "-"): value for name, value in fields.items()
         }
         return self._go("POST", target, urlencode(pairs).encode(), said)
+
+    def enter(self, target: str, fields: Mapping[str, str], token: str | None = None) -> Page:
+        """Send these fields to an address with the token of the form there, or with another one."""
+        return self.post(
+            target, [*fields.items(), ("form_token", self.token(target) if token is None else token)]
+        )
+
+    def token(self, target: str) -> str:
+        """That of the first form at this address."""
+        return dict(self.get(target).forms[0].fields)["form_token"]
 
     def submit(self, page: Page, action: str, **values: str | list[str] | None) -> Page:
         """Fill in the form of a page and send it."""
@@ -162,20 +182,21 @@ def browser(front: Front) -> Browser:
     def send(
         method: str, target: str, fields: Mapping[str, str], body: bytes | None
     ) -> tuple[int, list[tuple[str, str]], str]:
-        answer = front.ask(method, target, headers=list(fields.items()), raw=body)
+        answer = front.ask(method, target, headers=list(fields.items()), raw=body, peer=found.peer)
         return answer.status, list(answer.fields), answer.body.decode()
 
-    return Browser(send)
+    found = Browser(send)
+    return found
 
 
 def browser_at(url: str) -> Browser:
-    """At a real service."""
+    """At a real service on this machine, which knows itself as localhost."""
     parts = urlsplit(url)
 
     def send(
         method: str, target: str, fields: Mapping[str, str], body: bytes | None
     ) -> tuple[int, list[tuple[str, str]], str]:
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
         try:
             connection.request(method, target, body, dict(fields))
             answer = connection.getresponse()
@@ -184,7 +205,7 @@ def browser_at(url: str) -> Browser:
         finally:
             connection.close()
 
-    return Browser(send, url)
+    return Browser(send, f"http://localhost:{parts.port}")
 
 
 def sign_in(browser: Browser, email: str, password: str, target: str = "/account") -> Page:
@@ -227,8 +248,3 @@ def session_of(house: House, person: Caller) -> str:
         return minted.secret.reveal()
 
     return house.store.write(insert, person)
-
-
-def parameters(address: str) -> dict[str, list[str]]:
-    """Of an address that somebody was sent to."""
-    return parse_qs(urlsplit(address).query)

@@ -20,12 +20,11 @@ from ostiary.config import Settings
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
 from ostiary.http import installation
-from tests.browsers import Browser, Wire
 from tests.cast import House
 from tests.cli.edge import Stranger
 from tests.devices import decide, enter
 from tests.servers import Ostiary, free_port
-from tests.visitors import session_of
+from tests.visitors import Browser, browser_at, session_of
 
 JSON = "application/json"
 ASKED: dict[str, Any] = {
@@ -83,7 +82,9 @@ def alice(service: Ostiary) -> Iterator[Browser]:
     person = Caller(Actor("user", who["principal"]["id"], "alice"), who["organization"]["id"], frozenset())
     opened = installation.open_installation(Settings.model_validate({"data": service.data}))
     try:
-        yield Browser(Wire(service.url), session_of(cast(House, opened), person))
+        found = browser_at(service.url)
+        found.cookies["ostiary_session"] = session_of(cast(House, opened), person)
+        yield found
     finally:
         opened.close()
 

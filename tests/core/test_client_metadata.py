@@ -15,7 +15,6 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from ostiary.core import jws
 from ostiary.core.client_metadata import (
-    DEVICE_CODE,
     ClientMetadata,
     MetadataError,
     is_document_url,
@@ -23,6 +22,7 @@ from ostiary.core.client_metadata import (
     read_managed,
     read_registration,
 )
+from ostiary.core.oauth import DEVICE_CODE
 
 URL = "https://app.example.com/client.json"
 BACK = "https://app.example.com/cb"

@@ -4,11 +4,11 @@ import pytest
 
 from ostiary.core.instant import MINUTE
 from ostiary.storage import codes
-from tests.browsers import browser
 from tests.cast import Front
 from tests.conftest import PROVE
 from tests.devices import VERIFY, begin, decide, enter, fetch
 from tests.machines import said, token_of
+from tests.visitors import at_home
 
 pytestmark = pytest.mark.promise("P8")
 
@@ -18,12 +18,13 @@ LINKS = 200 if PROVE else 10
 def test_a_second_person_with_a_first_ones_link_gets_nothing(front: Front) -> None:
     """P8 breaks: whoever opens somebody else's link decides about the device, or learns whose it is."""
     front.house.sign()
-    bob, charlie = browser(front, front.house.bob), browser(front, front.house.charlie)
+    bob = at_home(front.house, front, front.house.bob)
+    charlie = at_home(front.house, front, front.house.charlie)
     tried = opened = 0
     for number in range(LINKS):
         asked = begin(front, peer=f"198.51.100.{number}")
         code = asked["user_code"]
-        alice = browser(front, front.house.alice)  # who gave her password just now
+        alice = at_home(front.house, front, front.house.alice)  # who gave her password just now
         assert enter(alice, code).status == 200
         for thief in (bob, charlie):
             link = thief.get(f"{VERIFY}?user_code={code}")

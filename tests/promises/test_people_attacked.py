@@ -16,8 +16,8 @@ from ostiary.core import check
 from ostiary.core.model import Client, Consent, Project
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
+from ostiary.http.oauth.answering import THREADS
 from ostiary.http.oauth.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
-from ostiary.http.oauth.token import THREADS
 from ostiary.http.outbound import Fetched, OutboundError
 from ostiary.http.pages.links import INVITATION, RESET
 from ostiary.http.rates import Rates

@@ -8,11 +8,11 @@ from ostiary.core import secret
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.services import consents
 from ostiary.storage import codes
-from tests.browsers import Browser, browser
 from tests.cast import Answer, Front
 from tests.devices import AUTHORIZE, CLI, GRANT, VERIFY, ask, begin, decide, enter, fetch
 from tests.http.pages.test_device import client, insert
 from tests.machines import ISSUER, RESOURCE, TOKEN, Machine, name_resource, post, said, token_of
+from tests.visitors import Browser, at_home
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _signing(front: Front) -> None:
 
 @pytest.fixture
 def alice(front: Front) -> Browser:
-    return browser(front, front.house.alice)
+    return at_home(front.house, front, front.house.alice)
 
 
 def allow(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
@@ -276,7 +276,7 @@ def test_3_5_a_consent_that_was_withdrawn_gives_nothing(front: Front, alice: Bro
 def test_5_1_guesses_of_a_user_code_are_few(front: Front, alice: Browser) -> None:
     """RFC 8628 §5.1 breaks: a code has 34 bits, which whoever may try without end finds."""
     token = alice.token(VERIFY)
-    tries = [alice.post(VERIFY, {"user_code": "BBBBBBBB"}, token).status for _ in range(12)]
+    tries = [alice.enter(VERIFY, {"user_code": "BBBBBBBB"}, token).status for _ in range(12)]
     assert tries == [422] * 10 + [429] * 2
 
 

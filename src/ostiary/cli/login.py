@@ -14,11 +14,11 @@ from ostiary.cli.logins import LoginEndedError
 from ostiary.cli.profile import is_credential
 from ostiary.cli.terminal import MisusedError, json_option, printable, reading, show_json
 from ostiary.client.api import Client, NotOstiaryError, NotReachableError, RefusedError
-from ostiary.core.oauth import CLI, DEVICE_CODE
+from ostiary.core.oauth import CLI, DEVICE_CODE, OFFLINE_ACCESS
 
 AUTHORIZE_PATH: Final = "/oauth/device/authorize"
 REVOKE_PATH: Final = "/oauth/revoke"
-SCOPE: Final = "api offline_access"
+SCOPE: Final = f"api {OFFLINE_ACCESS}"
 SLOWER: Final = 5
 LONGEST_SECONDS: Final = 24 * 3600
 MOST_SECONDS: Final = 60
@@ -41,7 +41,7 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
     """
     used = _service(url)
     api = used.client()
-    scope = " ".join((*scopes, "offline_access")) if scopes else SCOPE
+    scope = " ".join((*scopes, OFFLINE_ACCESS)) if scopes else SCOPE
     asked = api.form(AUTHORIZE_PATH, [("client_id", CLI), ("scope", scope)])
     begun = time.monotonic()
     with reading(used.url):

@@ -19,7 +19,7 @@ import click
 
 from ostiary.cli.profile import ProfileError, is_credential, read_private, write_private
 from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, RefusedError
-from ostiary.core.oauth import CLI
+from ostiary.core.oauth import CLI, REFRESH_TOKEN
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
 EARLY_SECONDS: Final = 60
@@ -115,7 +115,7 @@ def _refreshed(url: str, login: Login, timeout: float) -> Login:
     if login.refresh_token is None:
         raise ended(url)
     fields = [
-        ("grant_type", "refresh_token"),
+        ("grant_type", REFRESH_TOKEN),
         ("refresh_token", login.refresh_token),
         ("client_id", CLI),
     ]

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ostiary.cli import logins, profile
 from ostiary.cli.terminal import MisusedError
 from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, is_safe, same_address
+from ostiary.core.oauth import JWT_BEARER, TOKEN_EXCHANGE
 from ostiary.core.secret import Secret
 
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
@@ -80,12 +81,12 @@ def trade(
     match proof:
         case Key() | StoredLogin():
             text = bearer(url, proof, timeout)
-            grant = "urn:ietf:params:oauth:grant-type:token-exchange"
+            grant = TOKEN_EXCHANGE
             fields += [("subject_token", text), ("subject_token_type", _ACCESS_TOKEN)]
         case ClientSecret(client_id, secret):
             grant, basic = "client_credentials", (client_id, secret)
         case KeyFile():
-            grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+            grant = JWT_BEARER
             fields.append(("assertion", assertion(url, proof)))
     client = Client(url, timeout=timeout)
     answer = client.form(TOKEN_PATH, [("grant_type", grant), *fields], basic)

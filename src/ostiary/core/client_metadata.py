@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, cast
 
 from ostiary.core import check
 from ostiary.core.client_keys import ClientKey, read_keys
+from ostiary.core.model import AuthMethod
+from ostiary.core.oauth import AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN
 from ostiary.core.redirect import MAX_REDIRECTS, host_of, redirect_uri
 from ostiary.core.secret import looks_like_secret
 from ostiary.core.url import read_url
@@ -19,11 +21,9 @@ from ostiary.core.url import read_url
 Source = Literal["registration", "document", "management"]
 Code = Literal["invalid_redirect_uri", "invalid_client_metadata"]
 GrantType = Literal["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
-AuthMethod = Literal["none", "private_key_jwt"]
 ApplicationType = Literal["web", "native"]
 
-DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
-GRANT_TYPES: Final[tuple[GrantType, ...]] = ("authorization_code", "refresh_token", DEVICE_CODE)
+GRANT_TYPES: Final[tuple[GrantType, ...]] = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE)
 UNNAMED: Final = "Unnamed client"
 MAX_NAME: Final = 100
 MAX_SCOPE: Final = 2_048
@@ -104,7 +104,7 @@ def is_document_url(client_id: str) -> bool:
 def _read(members: Any, source: Source) -> ClientMetadata:
     found = _object(members)
     grant_types = _grant_types(found, source)
-    redirect_uris = _redirect_uris(found, required="authorization_code" in grant_types)
+    redirect_uris = _redirect_uris(found, required=AUTHORIZATION_CODE in grant_types)
     auth_method = _auth_method(found, source)
     jwks, jwks_uri = _keys(found, auth_method)
     return ClientMetadata(
@@ -149,11 +149,11 @@ def _redirect_uris(members: Mapping[str, Any], *, required: bool) -> tuple[str, 
 def _grant_types(members: Mapping[str, Any], source: Source) -> tuple[GrantType, ...]:
     given = _texts(members, "grant_types")
     if given is None:
-        return ("authorization_code",)
+        return (AUTHORIZATION_CODE,)
     known = tuple(each for each in GRANT_TYPES if each in given)
     if source == "management" and len(known) < len(given):
         raise _wrong("grant_types", f"must be of {', '.join(GRANT_TYPES)}")
-    if not set(known) - {"refresh_token"}:
+    if not set(known) - {REFRESH_TOKEN}:
         raise _wrong("grant_types", f"must have authorization_code or {DEVICE_CODE}")
     return known
 
@@ -162,7 +162,7 @@ def _response_types(
     members: Mapping[str, Any], grant_types: tuple[GrantType, ...], source: Source
 ) -> tuple[Literal["code"], ...]:
     """`code` goes with authorization_code, and the other way round (RFC 7591 §2.1)."""
-    codes = "authorization_code" in grant_types
+    codes = AUTHORIZATION_CODE in grant_types
     given = _texts(members, "response_types")
     if given is None:
         return ("code",) if codes else ()

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ostiary.core.problem import Problem, internal, invalid_fields
@@ -34,7 +34,7 @@ from ostiary.http.api import (
     sessions,
     usage,
 )
-from ostiary.http.api.route import Wiring, answer, field_error, problem_response
+from ostiary.http.api.route import PlainRoute, Wiring, answer, field_error, problem_response
 from ostiary.http.door import Application, Door
 from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
@@ -50,7 +50,6 @@ from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.pages import authorize, device, frame, links, own_account, signing_in
-from ostiary.http.pages.visiting import PageRoute, page
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -75,12 +74,11 @@ ROOMS = (
 ROUTERS = tuple(room.router for room in ROOMS)
 PAGES = (
     *frame.ROUTES,
+    *signing_in.ROUTES,
+    *own_account.ROUTES,
+    *links.ROUTES,
     *authorize.ROUTES,
     *device.ROUTES,
-    *(
-        PageRoute(path, page(work), methods=list(methods))
-        for path, work, methods in (*signing_in.PAGES, *own_account.PAGES, *links.PAGES)
-    ),
 )
 """For people: no part of the API."""
 HANDLER_THREADS = 4
@@ -136,9 +134,9 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     keys_of = documents.jwks_of
     tokens = TokenEndpoint(hot, journal, store, keys_of)
     revoking, devices = Revocation(hot, store, keys_of), DeviceAuthorization(hot, store, keys_of)
-    registering = Registration(store, limits) if settings.registration == "open" else None
+    registering = Registration(hot, store) if settings.registration == "open" else None
     asked = {
-        path: _Plain(path, endpoint, methods=["POST"])
+        path: PlainRoute(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(tokens, revoking, devices, registering).items()
     }
     for router in ROUTERS:
@@ -147,12 +145,14 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(Exception, _unhandled)
     app.router.routes += (
-        _Plain("/openapi.json", openapi.document, methods=["GET"]),
-        _Plain("/healthz", _healthz, methods=["GET"]),
-        _Plain("/readyz", _readiness(opened, facts), methods=["GET"]),
-        _Plain("/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]),
+        PlainRoute("/openapi.json", openapi.document, methods=["GET"]),
+        PlainRoute("/healthz", _healthz, methods=["GET"]),
+        PlainRoute("/readyz", _readiness(opened, facts), methods=["GET"]),
+        PlainRoute(
+            "/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]
+        ),
         *(
-            _Plain(path, handler, methods=["GET"])
+            PlainRoute(path, handler, methods=["GET"])
             for path, handler in metadata.routes(
                 settings.public_url, facts, store.clock, registering is not None
             ).items()
@@ -190,14 +190,6 @@ class _First:
         else:
             scope["route"] = route
             await route.handle(scope, receive, send)
-
-
-class _Plain(Route):
-    """A route that the log and the figures know by its template, as they know those of the API."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, found = super().matches(scope)
-        return match, {**found, "route": self}
 
 
 async def _healthz(_request: Request) -> Response:

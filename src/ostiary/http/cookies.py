@@ -64,10 +64,11 @@ def values(headers: Headers, wanted: bytes) -> set[bytes]:
     }
 
 
-def setting(name: bytes, text: str, seconds: int, same_site: Literal["Lax", "Strict"]) -> str:
-    """A Set-Cookie field for this host alone, which no script reads."""
+def setting(name: bytes, text: str, seconds: int | None, same_site: Literal["Lax", "Strict"]) -> str:
+    """A Set-Cookie field for this host alone, which no script reads. None: until the browser is closed."""
     secure = " Secure;" if name.startswith(b"__Host-") else ""
-    return f"{name.decode()}={text}; Path=/;{secure} HttpOnly; SameSite={same_site}; Max-Age={seconds}"
+    lasting = "" if seconds is None else f"; Max-Age={seconds}"
+    return f"{name.decode()}={text}; Path=/;{secure} HttpOnly; SameSite={same_site}{lasting}"
 
 
 def clearing(name: bytes) -> str:

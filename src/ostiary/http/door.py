@@ -20,6 +20,7 @@ from ostiary.http import hotpath, messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import Headers, printable
 from ostiary.http.oauth import token
+from ostiary.http.oauth.answering import Request
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.logs import where
 from ostiary.storage.store import Clock, Entropy
@@ -117,7 +118,7 @@ class Door:
         started = time.perf_counter()
         request_id = self._request_id()
         agent = printable(messages.header(headers, b"user-agent") or b"")
-        request = token.Request(headers, b"", body, self._hot.origin(peer, headers), "", request_id, agent)
+        request = Request(headers, b"", body, self._hot.origin(peer, headers), "", request_id, agent)
         try:
             begun = self._tokens.begin(request)
         except Exception:

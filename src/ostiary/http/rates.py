@@ -4,7 +4,7 @@ A use is charged once its secret was proven and it may act at all, whether or no
 403 is a loop. A refusal as 401 is never a credential's; if the database had to be asked for it, it is the address's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from typing_extensions import TypedDict
@@ -21,12 +21,6 @@ T = TypeVar("T")
 
 FAILURES: Final = 50
 """Look-ups in the database that may fail a minute, for an address."""
-SIGN_IN_FROM: Final = 20
-SIGN_IN_FROM_AS: Final = 5
-SIGN_IN_AS: Final = 100
-"""Wrong passwords a minute: from an address, from it for one email, and for one email from everywhere.
-
-None is leased (`core.rate`), so each can be given back."""
 FAILURE_WAIT: Final = 2
 """Seconds after which an address that has used them up may have one more."""
 
@@ -79,20 +73,20 @@ class Rates:
             if not failed:
                 self._failures.give_back(name, permit, self._clock())
 
-    def attempted(self, email: str, address: Address | None, attempt: Callable[[], T | None]) -> T | None:
-        """What comes of an attempt to prove a password, which costs if it is None. Raises rate-limited.
+    def attempt(self, name: str, limit: int) -> Permit:
+        """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
+        return self._failures.take(name, limit, self._clock())
 
-        It is paid for before it is made, so any number of attempts at once are within the limits as well; and an email
-        that nobody has is paid for like the others.
+    def guessed(self, limits: Mapping[str, int], look: Callable[[], T | None]) -> T | None:
+        """What `look` finds for whoever guesses a secret of people, which costs if it is None. Raises rate-limited.
+
+        `limits` are wrong guesses a minute, by a name that says of what, and whose; each is below what is leased
+        (`core.rate`), so it can be given back. They are paid before the look, so that any number of guesses at once
+        are within them as well. A look that raises has cost: what it would have said may be told from that.
         """
-        where = neighbourhood(address)
         taken: list[tuple[str, Permit]] = []
-        for name, limit in (
-            (f"sign-in from {where}", SIGN_IN_FROM),
-            (f"sign-in from {where} as {email}", SIGN_IN_FROM_AS),
-            (f"sign-in as {email}", SIGN_IN_AS),
-        ):
-            permit = self._failures.take(name, limit, self._clock())
+        for name, limit in limits.items():
+            permit = self.attempt(name, limit)
             if not permit.allowed:
                 self._give_back(taken)
                 raise Problem(
@@ -102,22 +96,14 @@ class Rates:
                     reason="rate_limited",
                 )
             taken.append((name, permit))
-        done = attempt()
-        if done is not None:
+        found = look()
+        if found is not None:
             self._give_back(taken)
-        return done
+        return found
 
     def _give_back(self, taken: list[tuple[str, Permit]]) -> None:
         for name, permit in taken:
             self._failures.give_back(name, permit, self._clock())
-
-    def attempt(self, name: str, limit: int) -> Permit:
-        """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
-        return self._failures.take(name, limit, self._clock())
-
-    def spare(self, name: str, permit: Permit) -> None:
-        """Let an attempt that was no failure cost nothing."""
-        self._failures.give_back(name, permit, self._clock())
 
 
 def limited(permit: Permit | None) -> Problem:

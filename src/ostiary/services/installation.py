@@ -50,7 +50,7 @@ def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
     if organization is None or admin is None:
         raise Problem("wrong-state", "There is nothing to recover: run `ostiary init`.", reason="empty")
     user_id, email = admin
-    member_rows.set_password(tx, user_id, password_hash)
+    people.set_password(tx, user_id, password_hash)
     caller = replace(caller, organization_id=organization.id)
     people.end_resets(tx, user_id)
     sessions.end_all(tx, caller, user_id, "the password was recovered")

@@ -16,7 +16,7 @@ from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as rows
-from ostiary.storage import people as people_rows
+from ostiary.storage import people
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -48,12 +48,12 @@ def insert(
     bindings: Sequence[RoleBinding],
 ) -> str:
     """Make somebody a member without asking who asks, and a user if there is none of this address. The user's id."""
-    user_id = rows.find_user(tx, email)
-    if user_id is None:
-        user_id = tx.new_id("usr")
-        rows.insert_user(tx, user_id, email, password_hash)
+    person = people.find_by_email(tx, email)
+    user_id = tx.new_id("usr") if person is None else person.id
+    if person is None:
+        people.insert_user(tx, user_id, email, password_hash)
     else:
-        people_rows.end_resets(tx, user_id)  # whoever made them could not have made one for this member
+        people.end_resets(tx, user_id)  # whoever made them could not have made one for this member
     if rows.get_member(tx, organization_id, user_id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
     rows.insert_member(tx, organization_id, user_id)
@@ -94,7 +94,7 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
     if set(after) != set(before):
         if ADMIN not in after:
             _not_the_last_admin(tx, caller, user_id)
-        people_rows.end_resets(tx, user_id)
+        people.end_resets(tx, user_id)
         role_rows.replace_role_bindings(tx, caller.organization_id, user_id, after)
         tx.changed("organization", caller.organization_id)
         change(
@@ -138,8 +138,8 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     bindings = roles.read_roles(tx, caller, catalogue, asked, "/roles")
     roles.require_to_grant(caller, catalogue, bindings)
-    user_id = rows.find_user(tx, email)
-    if user_id is not None and rows.get_member(tx, caller.organization_id, user_id) is not None:
+    person = people.find_by_email(tx, email)
+    if person is not None and rows.get_member(tx, caller.organization_id, person.id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
     new = minting.new_secret(tx, INVITATION_PREFIX)
     invitation = Invitation(

@@ -1,4 +1,4 @@
-"""Rows of users, members and invitations."""
+"""Rows of members and invitations. Users are in `people`."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,6 @@ import sqlalchemy as sa
 from ostiary.core.model import Invitation, Member, Organization, RoleBinding
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import invitations, members, organizations, role_bindings, users
-
-
-def find_user(tx: Tx, email: str) -> str | None:
-    """The id of the user with this address, in whatever organization."""
-    return tx.execute(sa.select(users.c.id).where(users.c.email == email)).scalar_one_or_none()
-
-
-def insert_user(tx: Tx, user_id: str, email: str, password_hash: str | None) -> None:
-    tx.execute(
-        users.insert(),
-        {"id": user_id, "email": email, "password_hash": password_hash, "created_at": tx.now},
-    )
-
-
-def set_password(tx: Tx, user_id: str, password_hash: str) -> None:
-    tx.execute(users.update().where(users.c.id == user_id).values(password_hash=password_hash))
 
 
 def insert_member(tx: Tx, organization_id: str, user_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Rows of people: what proves them, and the links by which they choose a new password."""
+"""Rows of users: who they are, what proves them, and the links by which they choose a new password."""
 
 from dataclasses import dataclass, field
 
@@ -54,6 +54,17 @@ def lock(tx: Tx, user_id: str) -> Person | None:
 def _one(tx: Tx, statement: sa.Select[tuple[object, ...]]) -> Person | None:
     row = tx.execute(statement).one_or_none()
     return None if row is None else Person(**row._mapping)
+
+
+def insert_user(tx: Tx, user_id: str, email: str, password_hash: str | None) -> None:
+    tx.execute(
+        users.insert(),
+        {"id": user_id, "email": email, "password_hash": password_hash, "created_at": tx.now},
+    )
+
+
+def set_password(tx: Tx, user_id: str, password_hash: str) -> None:
+    tx.execute(users.update().where(users.c.id == user_id).values(password_hash=password_hash))
 
 
 def replace_password(tx: Tx, user_id: str, password_hash: str, before: str | None) -> bool:

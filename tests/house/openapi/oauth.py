@@ -4,10 +4,9 @@ import base64
 from typing import Any, Final
 
 from ostiary.core.access_token import ALIAS
-from ostiary.core.oauth import CLI, CLIENT_CREDENTIALS
+from ostiary.core.oauth import CLI, CLIENT_ASSERTION, CLIENT_CREDENTIALS
 from ostiary.http import messages
 from ostiary.http.oauth import errors
-from ostiary.http.oauth.clients import JWT_BEARER as CLIENT_ASSERTION
 from ostiary.http.oauth.endpoints import REVOCATION
 from ostiary.http.oauth.errors import CODES, OAuthError
 from ostiary.http.oauth.grants import ACCESS_TOKEN, GRANTS

@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
+from ostiary.core.oauth import CLIENT_ASSERTION
 from ostiary.http.messages import Headers
-from ostiary.http.oauth.clients import JWT_BEARER, Claim, Public, WithAssertion, WithSecret, claimed
+from ostiary.http.oauth.clients import Claim, Public, WithAssertion, WithSecret, claimed
 from ostiary.http.oauth.errors import OAuthError
 from ostiary.http.oauth.form import Form
 
@@ -19,7 +20,7 @@ def claim(headers: Headers = (), /, **fields: str) -> Claim:
     return claimed(headers, Form(fields.items()))
 
 
-ASSERTED = {"client_assertion": "a.b.c", "client_assertion_type": JWT_BEARER}
+ASSERTED = {"client_assertion": "a.b.c", "client_assertion_type": CLIENT_ASSERTION}
 
 
 def refused(headers: Headers = (), /, **fields: str) -> str:
@@ -102,16 +103,16 @@ def test_other_schemes_are_left_alone(scheme: str) -> None:
         ([basic("a:b")], {"client_secret": "b"}),
         ([basic("a:b")], {"client_id": "a", "client_secret": "b"}),
         ([basic("a:b")], ASSERTED),
-        ([basic("a:b")], {"client_assertion_type": JWT_BEARER}),
+        ([basic("a:b")], {"client_assertion_type": CLIENT_ASSERTION}),
         ([], {"client_id": "a", "client_secret": "b", **ASSERTED}),
         ([basic("a:b")], {"client_id": "c"}),
         ([basic("a:b"), basic("a:b")], {}),
         ([basic("a:b"), (b"authorization", b"Bearer x")], {}),
         ([], {"client_secret": "b"}),
         ([], {"client_assertion": "a.b.c"}),
-        ([], {"client_assertion_type": JWT_BEARER}),
+        ([], {"client_assertion_type": CLIENT_ASSERTION}),
         ([], {"client_assertion": "a.b.c", "client_assertion_type": "urn:x"}),
-        ([], {"client_assertion": "a.b.c", "client_assertion_type": JWT_BEARER.upper()}),
+        ([], {"client_assertion": "a.b.c", "client_assertion_type": CLIENT_ASSERTION.upper()}),
     ],
 )
 def test_an_unclear_claim_is_refused(headers: Headers, fields: dict[str, str]) -> None:
@@ -123,4 +124,4 @@ def test_an_unclear_claim_is_refused(headers: Headers, fields: dict[str, str]) -
 def test_a_claim_does_not_print_what_it_shows() -> None:
     """P7 breaks: a client's secret stands in a traceback."""
     assert "hidden" not in repr(claim([basic("a:hidden")]))
-    assert "hidden" not in repr(claim(client_assertion="hidden", client_assertion_type=JWT_BEARER))
+    assert "hidden" not in repr(claim(client_assertion="hidden", client_assertion_type=CLIENT_ASSERTION))

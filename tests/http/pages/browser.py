@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from ostiary.core.permission import Caller
 from ostiary.services.passwords import hash_password
-from ostiary.storage import members
+from ostiary.storage import people
 from tests.cast import Answer, Front, House
 
 OWN = "http://localhost:8080"
@@ -25,7 +25,7 @@ def hashed(password: str) -> str:
 
 def give_password(house: House, who: Caller, password: str = PASSWORD) -> None:
     """Let one of the cast have a password."""
-    house.store.write_on((), members.set_password, str(who.actor.id), hashed(password))
+    house.store.write_on((), people.set_password, str(who.actor.id), hashed(password))
 
 
 @dataclass(slots=True)

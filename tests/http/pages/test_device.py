@@ -15,9 +15,9 @@ from ostiary.storage import clients, codes, sessions
 from ostiary.storage.codes import DeviceCode
 from ostiary.storage.sessions import Session
 from ostiary.storage.store import Store, Tx
-from tests.browsers import Browser, browser
-from tests.cast import MASTER_KEY, Answer, Front
+from tests.cast import MASTER_KEY, Front
 from tests.devices import VERIFY, ask, begin, decide, enter
+from tests.visitors import Browser, Page, at_home, browser
 
 BAD = (
     "AEIO-AEIO",
@@ -35,7 +35,7 @@ WELL_FORMED = "BBBB-BBBB"
 
 @pytest.fixture
 def alice(front: Front) -> Browser:
-    return browser(front, front.house.alice)
+    return at_home(front.house, front, front.house.alice)
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def events(front: Front, action: str) -> list[Any]:
     return found
 
 
-def says(answer: Answer, sentence: str) -> bool:
+def says(answer: Page, sentence: str) -> bool:
     return sentence in answer.body.decode()
 
 
-def refused(answer: Answer) -> bool:
+def refused(answer: Page) -> bool:
     """Whether it is the one answer to every code that is not valid for whoever entered it."""
     return answer.status == 422 and says(answer, NOT_VALID)
 
@@ -82,10 +82,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_nobody_decides_before_they_sign_in(front: Front, asked: dict[str, Any]) -> None:
     """P13 breaks: a device gets the account of nobody, or the code is lost on the way to the sign-in page."""
-    answer = browser(front, None).get(f"{VERIFY}?user_code={asked['user_code']}")
-    assert answer.status == 303
+    answer = browser(front).get(f"{VERIFY}?user_code={asked['user_code']}")
     code = asked["user_code"]
-    assert answer.headers["location"] == f"/sign-in?next=%2Foauth%2Fdevice%2Fverify%3Fuser_code%3D{code}"
+    assert answer.target == f"/sign-in?next=%2Foauth%2Fdevice%2Fverify%3Fuser_code%3D{code}"
     key = front.ask("GET", VERIFY, key=front.house.alice_key)
     assert key.status == 303
 
@@ -146,7 +145,7 @@ def test_what_is_no_code_is_refused_without_a_look(
     """§3.5 breaks: any text at all costs the database a look."""
     token = alice.token(VERIFY)
     with looks(monkeypatch) as seen:
-        assert refused(alice.post(VERIFY, {"user_code": code}, token))
+        assert refused(alice.enter(VERIFY, {"user_code": code}, token))
     assert seen == []
 
 
@@ -228,7 +227,7 @@ def test_a_decision_is_one_of_two_words(alice: Browser, asked: dict[str, Any], d
 
 def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
     """§3.5 breaks: the page tells a code of somebody else from one that nobody has."""
-    bob = browser(front, front.house.bob)
+    bob = at_home(front.house, front, front.house.bob)
     theirs, used, expired = begin(front), begin(front), begin(front)
     enter(bob, theirs["user_code"])
     enter(bob, used["user_code"])
@@ -237,12 +236,12 @@ def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
 
     def answers() -> list[tuple[int, bytes]]:
         typed = (WELL_FORMED, theirs["user_code"], used["user_code"], "nonsense")
-        found = [alice.post(VERIFY, {"user_code": code}, token) for code in typed]
+        found = [alice.enter(VERIFY, {"user_code": code}, token) for code in typed]
         return [(each.status, each.body) for each in found]
 
     before = answers()
     front.house.clock.advance(31 * MINUTE)
-    late = alice.post(VERIFY, {"user_code": expired["user_code"]}, token)
+    late = alice.enter(VERIFY, {"user_code": expired["user_code"]}, token)
     assert len({*before, (late.status, late.body)}) == 1
     assert before[0][0] == 422
     reasons = [event["reason"] for event in events(front, "device.refused")]
@@ -251,7 +250,7 @@ def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
 
 def test_who_entered_it_first_decides(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
     """§3.5 breaks: somebody decides about another one's device."""
-    bob = browser(front, front.house.bob)
+    bob = at_home(front.house, front, front.house.bob)
     assert enter(alice, asked["user_code"]).status == 200
     assert refused(enter(bob, asked["user_code"]))
     assert refused(decide(bob, asked["user_code"], "allow", front.house.acme.id))
@@ -272,11 +271,11 @@ def test_a_get_decides_nothing(front: Front, alice: Browser, asked: dict[str, An
 def test_a_form_of_somebody_else_is_refused(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
     """§3.5 breaks: a page elsewhere, or another person's form, decides in somebody's name."""
     enter(alice, asked["user_code"])
-    bobs = browser(front, front.house.bob).token(VERIFY)
-    again = browser(front, front.house.alice).token(VERIFY)
+    bobs = at_home(front.house, front, front.house.bob).token(VERIFY)
+    again = at_home(front.house, front, front.house.alice).token(VERIFY)
     fields = {"user_code": asked["user_code"], "decision": "allow", "organization": front.house.acme.id}
     for token in ("", "x", bobs, again):
-        assert alice.post(VERIFY, fields, token).status == 403
+        assert alice.enter(VERIFY, fields, token).status == 403
     assert device(front, asked).session_id is None
 
 
@@ -287,8 +286,8 @@ def test_guesses_are_limited(front: Front, alice: Browser, by: str) -> None:
     for number in range(GUESSES):
         if by == "person":
             alice.peer = f"198.51.100.{number}"
-        assert refused(alice.post(VERIFY, {"user_code": WELL_FORMED}, token))
-    other = alice if by == "person" else browser(front, front.house.bob)
+        assert refused(alice.enter(VERIFY, {"user_code": WELL_FORMED}, token))
+    other = alice if by == "person" else at_home(front.house, front, front.house.bob)
     other.peer = "198.51.100.99" if by == "person" else alice.peer
     asked = begin(front)
     answer = enter(other, asked["user_code"])

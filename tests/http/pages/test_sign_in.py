@@ -11,7 +11,6 @@ from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import RoleBinding
 from ostiary.core.oauth import BUILT_IN
 from ostiary.services import consents, members
-from ostiary.storage import members as member_rows
 from ostiary.storage import people, tables
 from ostiary.storage import sessions as session_rows
 from ostiary.storage.store import Tx
@@ -78,7 +77,7 @@ def test_an_old_hash_is_made_again(browser: Browser) -> None:
     """§3 breaks: passwords stay hashed by what was enough years ago."""
     house = browser.front.house
     old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-    house.store.write_on((), member_rows.set_password, str(house.alice.actor.id), old)
+    house.store.write_on((), people.set_password, str(house.alice.actor.id), old)
     assert browser.sign_in(ALICE).status == 303
     person = house.store.read(people.find_by_email, ALICE)
     assert person is not None
@@ -96,7 +95,7 @@ def test_each_refusal_stands_in_the_log_with_its_reason(browser: Browser) -> Non
     house = browser.front.house
     store = house.store
     lonely = store.write(members.insert, house.charlie, house.umbrella.id, "eve@umbrella.test", None, [])
-    store.write_on((), member_rows.set_password, lonely, PasswordHasher().hash(PASSWORD))
+    store.write_on((), people.set_password, lonely, PasswordHasher().hash(PASSWORD))
     store.write(members.remove, house.charlie, lonely)
     gone = store.write(members.insert, house.alice, house.acme.id, "gone@acme.test", None, [])
     store.write_on((), disable, gone)

@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from ostiary.core.permission import Caller
@@ -80,6 +82,14 @@ class Listing(TypedDict, Generic[Told]):
     data: list[Told]
     next_cursor: str | None
     """What `cursor` has to be for the next page; null on the last one."""
+
+
+class PlainRoute(Route):
+    """A route that is none of the API's, but that the log and the figures know by its template as well."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
 
 
 class ApiRoute(APIRoute):

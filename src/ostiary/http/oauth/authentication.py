@@ -18,6 +18,7 @@ from ostiary.http.oauth.asking import Asked, Client, Refused, refused
 from ostiary.http.oauth.client_documents import DocumentError
 from ostiary.http.oauth.errors import invalid_client
 from ostiary.storage import clients as rows
+from ostiary.storage import journal
 from ostiary.storage.journal import Used
 
 CLIENT_SECRET: Final = (SECRET.encode(),)
@@ -53,6 +54,15 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
     if client_id is not None and client_id not in asked.judge.names_of(standing):
         raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
     return Client(access_token.client_id_of_principal(standing), standing, used)
+
+
+def authenticated_once(claim: clients.Claim, asked: Asked) -> Client | None:
+    """The same where no record of a token uses up what proves the client: that is done at once."""
+    client = authenticated(claim, asked)
+    used = None if client is None else client.used
+    if used is not None and not asked.database.write_on((), journal.use_up, [used]):
+        raise Refused(invalid_client("used before"), MALFORMED)
+    return client
 
 
 def names_client_of_people(claim: clients.WithAssertion) -> bool:

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
+from ostiary.core.oauth import CLIENT_ASSERTION
 from ostiary.http.messages import Headers
 from ostiary.http.oauth.errors import invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
-
-JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _BAD_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -57,9 +56,9 @@ def claimed(headers: Headers, form: Form) -> Claim:
             raise invalid_request("The body names another client than the Authorization field.", "client_id")
         return basic
     if assertion is not None or kind is not None:
-        if kind != JWT_BEARER or assertion is None:
+        if kind != CLIENT_ASSERTION or assertion is None:
             raise invalid_request(
-                f"client_assertion and client_assertion_type={JWT_BEARER} belong together.",
+                f"client_assertion and client_assertion_type={CLIENT_ASSERTION} belong together.",
                 "client_assertion_type",
             )
         return WithAssertion(assertion, client_id)

@@ -17,20 +17,18 @@ from ostiary.core.oauth import (
     POLLING_INTERVAL,
     REFRESH_TOKEN,
 )
-from ostiary.core.problem import Problem
-from ostiary.core.verdict import MALFORMED
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.asking import Asked, KeysOf, Refused
-from ostiary.http.oauth.authentication import authenticated
+from ostiary.http.oauth.answering import HEAD, THREADS, Request, answered
+from ostiary.http.oauth.asking import Asked, KeysOf
+from ostiary.http.oauth.authentication import authenticated_once
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
-from ostiary.http.oauth.token import HEAD, PATH, THREADS, Request
+from ostiary.http.oauth.token import PATH
 from ostiary.services import devices
-from ostiary.storage import journal
 from ostiary.storage.store import Store
 
 VERIFICATION: Final = "/oauth/device/verify"
@@ -49,26 +47,9 @@ class DeviceAuthorization:
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; what it promises is committed."""
-        return await run_sync(self._answer, request, limiter=self._threads)
+        return await run_sync(answered, self.hot, "device", request, self._begin, limiter=self._threads)
 
-    def _answer(self, request: Request) -> bytes:
-        hot = self.hot
-        try:
-            if not hot.facts.current():
-                hot.facts.catch_up()
-            return messages.wire(200, HEAD, orjson.dumps(self._begin(request)))
-        except Refused as refusal:
-            error, now = refusal.error, hot.judge.clock()
-            hot.note(refusal.verdict, request.origin.text, "device", now, refused=error.reason)
-            return errors.wire(error)
-        except OAuthError as error:
-            if error.status == 401:
-                hot.note(MALFORMED, request.origin.text, "device", hot.judge.clock(), refused=error.reason)
-            return errors.wire(error)
-        except Problem as problem:
-            return errors.wire(errors.of_problem(problem))
-
-    def _begin(self, request: Request) -> dict[str, object]:
+    def _begin(self, request: Request) -> bytes:
         form = forms.read(request.headers, request.query, request.body)
         payer = f"devices of {neighbourhood(request.origin.address)}"
         permit = self.hot.limits.attempt(payer, QUESTIONS)
@@ -84,7 +65,7 @@ class DeviceAuthorization:
         )
         begun = self.store.write_on((), devices.begin, asked)
         address = f"{self.hot.judge.issuer}{VERIFICATION}"
-        return {
+        told = {
             "device_code": begun.device_code.reveal(),
             "user_code": begun.user_code,
             "verification_uri": address,
@@ -92,21 +73,20 @@ class DeviceAuthorization:
             "expires_in": DEVICE_CODE_LIFETIME // SECOND,
             "interval": POLLING_INTERVAL,
         }
+        return messages.wire(200, HEAD, orjson.dumps(told))
 
     def _client(self, request: Request, form: Form) -> Client:
         """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
         judge = self.hot.judge
         addressed = frozenset({judge.issuer, *(judge.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))})
         asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
-        client = authenticated(clients.claimed(request.headers, form), asked)
+        client = authenticated_once(clients.claimed(request.headers, form), asked)
         if client is None:
             raise (
                 invalid_client("unknown client")
                 if "client_id" in form
                 else invalid_request("client_id is missing.")
             )
-        if client.used is not None and not self.store.write_on((), journal.use_up, [client.used]):
-            raise Refused(invalid_client("used before"), MALFORMED)
         # What gets an account of its own needs projects to be chosen, for which there is /oauth/authorize.
         facts = client.facts
         if facts is None or DEVICE_CODE not in facts.grant_types or facts.access != "user":

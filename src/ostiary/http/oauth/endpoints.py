@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 from ostiary.core.access_token import ALIAS
 from ostiary.http import messages
 from ostiary.http.oauth import registration, token
+from ostiary.http.oauth.answering import Request
 from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
 from ostiary.http.oauth.registration import Registration
@@ -21,14 +22,14 @@ REVOCATION: tuple[str, ...] = ("/oauth/token/revoke", "/oauth/revoke")
 class Endpoint:
     """What answers POST at one address. The door has read the whole body."""
 
-    answer: Callable[[token.Request], Awaitable[bytes]]
+    answer: Callable[[Request], Awaitable[bytes]]
     path: str
     """What the issuer of that address has behind ours."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, state = scope["headers"], scope["state"]
         body: bytes = (await receive())["body"]
-        asked = token.Request(
+        asked = Request(
             headers,
             scope["query_string"],
             body,

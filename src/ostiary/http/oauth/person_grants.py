@@ -1,4 +1,5 @@
-"""The grants that begin with a person's consent: a code is redeemed for a session's first tokens, which are refreshed.
+"""The grants that begin with a person's consent: a code, of a browser or of a device, is redeemed for a session's
+first tokens, which are refreshed.
 
 What was presented is looked up and proven here. It is used up in the transaction that records the token, so that of
 many who present it at once one comes first, and a database that fails has used up nothing.
@@ -14,12 +15,13 @@ from typing import Any, Final
 
 from ostiary.core import model, refresh, secret
 from ostiary.core.model import Standing, Token
-from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
+from ostiary.core.oauth import AUTHORIZATION_CODE, DEVICE_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import EVERYTHING
 from ostiary.core.secret import CODE
 from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.services import devices
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.sessions import end
 from ostiary.storage import codes, sessions
@@ -32,14 +34,14 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 def authorization_code(asked: Asked, client: Client | None) -> Subject:
     """RFC 6749 §4.1.3 and RFC 7636 §4.5: a code, by the client that it was given to, with its verifier."""
-    facts, form = of_people(client, AUTHORIZATION_CODE), asked.form
+    facts, form = _of_people(client, AUTHORIZATION_CODE), asked.form
     text = form.get("code")
     if text is None:
         raise invalid_request("code is missing.")
     code = _find_code(asked, text)
     if code is None or code.client_id != facts.id:
         raise _invalid("unknown code" if code is None else "code of another client")
-    verdict = standing_of(asked, code.session_id)
+    verdict = _standing_of(asked, code.session_id)
     if code.used_at is not None:
         # Somebody else has it as well, and who came first is not known (RFC 6749 §4.1.2).
         _end(asked, verdict, code.session_id, "its code was used again")
@@ -58,10 +60,10 @@ def authorization_code(asked: Asked, client: Client | None) -> Subject:
     def redeem(tx: Tx, number: int) -> bool:
         return codes.use(tx, code.access_id) and sessions.begin(tx, code.session_id, number)
 
-    return first_tokens(asked, facts, verdict, code.session_id, code.audiences, redeem)
+    return _first_tokens(asked, facts, verdict, code.session_id, code.audiences, redeem)
 
 
-def first_tokens(
+def _first_tokens(
     asked: Asked,
     client: model.Client,
     verdict: Verdict,
@@ -70,7 +72,7 @@ def first_tokens(
     redeem: Callable[[Tx, int], bool],
 ) -> Subject:
     """What a session begins with that somebody consented to: redeem(tx, number) lets it, once."""
-    standing = proven(verdict)
+    standing = _proven(verdict)
     found = asked.database.read(sessions.find_with_family, session_id)
     if found is None:
         raise _invalid("session gone")
@@ -93,13 +95,35 @@ def first_tokens(
     return _subject(standing, session, audiences, members, lambda tx: redeem(tx, number))
 
 
+def device_code(asked: Asked, client: Client | None) -> Subject:
+    """RFC 8628 §3.4 and §3.5: a device code, by the client that it was given to.
+
+    What the question itself changes is committed first.
+    """
+    facts = _of_people(client, DEVICE_CODE)
+    text = asked.form.get("device_code")
+    if text is None:
+        raise invalid_request("device_code is missing.")
+    polled = asked.database.write_on((), devices.poll, text.encode(), facts.id)
+    if polled.step == "invalid_grant":
+        raise Refused(OAuthError("invalid_grant", reason=polled.reason), UNKNOWN)
+    if polled.step != "approved":
+        raise OAuthError(polled.step)
+
+    def redeem(tx: Tx, number: int) -> bool:
+        return codes.use_device(tx, polled.access_id) and sessions.begin(tx, polled.session_id, number)
+
+    verdict = _standing_of(asked, polled.session_id)
+    return _first_tokens(asked, facts, verdict, polled.session_id, polled.audiences, redeem)
+
+
 def refresh_token(asked: Asked, client: Client | None) -> Subject:
     """RFC 6749 §6: the good token of a family is traded for its successor and an access token.
 
     For some seconds the one before it gets the same successor again, for the answer may have been lost. An older one
     is in a second pair of hands, and ends the family.
     """
-    facts = of_people(client, REFRESH_TOKEN)
+    facts = _of_people(client, REFRESH_TOKEN)
     text = asked.form.get("refresh_token")
     if text is None:
         raise invalid_request("refresh_token is missing.")
@@ -117,10 +141,10 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
         token(claimed.number).encode(), text.encode()
     ):
         raise _invalid("forged refresh token")
-    verdict = standing_of(asked, session.id)
+    verdict = _standing_of(asked, session.id)
     if session.client_id != facts.id:
         raise Refused(OAuthError("invalid_grant", reason="refresh token of another client"), verdict)
-    standing = proven(verdict)
+    standing = _proven(verdict)
     now = asked.judge.clock()
     current = claimed.number == family.number
     in_grace = (
@@ -146,7 +170,7 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
     )
 
 
-def of_people(client: Client | None, grant_type: str) -> model.Client:
+def _of_people(client: Client | None, grant_type: str) -> model.Client:
     """The facts of a client that people consent to, if it may use this grant. Raises OAuthError and Refused."""
     if client is None:
         raise Refused(invalid_client("no client"), UNKNOWN)
@@ -160,7 +184,7 @@ def challenge_of(verifier: str) -> str:
     return urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def standing_of(asked: Asked, session_id: str) -> Verdict:
+def _standing_of(asked: Asked, session_id: str) -> Verdict:
     """The verdict on a session that is to begin or to go on: it, its consent, its client and its owner."""
     standing = asked.find.standing(session_id)
     if standing is None or standing.expires_at is None:
@@ -170,7 +194,7 @@ def standing_of(asked: Asked, session_id: str) -> Verdict:
     return asked.judge.rule(standing, b"", asked.question, asked.find, token)
 
 
-def proven(verdict: Verdict) -> Standing:
+def _proven(verdict: Verdict) -> Standing:
     """The standing of a good verdict. Raises Refused."""
     if not verdict.valid or verdict.standing is None:
         raise refused("invalid_grant", verdict)

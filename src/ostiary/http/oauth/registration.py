@@ -19,11 +19,10 @@ from ostiary.core.model import Client
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http import messages
-from ostiary.http.messages import NO_STORE
+from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth import errors
+from ostiary.http.oauth.answering import HEAD, Request, answered
 from ostiary.http.oauth.errors import OAuthError
-from ostiary.http.oauth.token import Request
-from ostiary.http.rates import Rates
 from ostiary.services import clients
 from ostiary.storage.store import Store
 
@@ -37,24 +36,18 @@ THREADS: Final = 1
 class Registration:
     """The endpoint of one process."""
 
+    hot: HotPath
     store: Store
-    limits: Rates
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; what it says is committed."""
-        return await run_sync(self._answer, request, limiter=self._threads)
-
-    def _answer(self, request: Request) -> bytes:
-        try:
-            return self._register(request)
-        except OAuthError as error:
-            return errors.wire(error)
-        except Problem as problem:
-            return errors.wire(errors.of_problem(problem))
+        return await run_sync(
+            answered, self.hot, "registration", request, self._register, limiter=self._threads
+        )
 
     def _register(self, request: Request) -> bytes:
-        permit = self.limits.attempt(f"register {neighbourhood(request.origin.address)}", REGISTRATIONS)
+        permit = self.hot.limits.attempt(f"register {neighbourhood(request.origin.address)}", REGISTRATIONS)
         if not permit.allowed:
             raise errors.too_many(permit.wait)
         members = _members(request)
@@ -71,8 +64,7 @@ class Registration:
             request_id=request.request_id,
         )
         client = self.store.write_on((), clients.register, caller, metadata, members.get("jwks"))
-        fields = [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")]
-        return messages.wire(201, fields, orjson.dumps(_told(client, metadata)))
+        return messages.wire(201, HEAD, orjson.dumps(_told(client, metadata)))
 
 
 def _members(request: Request) -> dict[str, Any]:

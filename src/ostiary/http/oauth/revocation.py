@@ -13,22 +13,21 @@ from anyio.to_thread import run_sync
 from ostiary.core import secret
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
-from ostiary.core.problem import Problem
-from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.core.verdict import Verdict
 from ostiary.http import calling, messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.answering import THREADS, Request, answered
 from ostiary.http.oauth.asking import Asked, Client, KeysOf, Refused
-from ostiary.http.oauth.authentication import authenticated, names_client_of_people
-from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth.authentication import authenticated_once, names_client_of_people
+from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.introspection import authenticate
-from ostiary.http.oauth.token import THREADS, Request
+from ostiary.http.oauth.token import PATH
 from ostiary.http.question import Question
 from ostiary.services import sessions, tokens
-from ostiary.storage import journal
 from ostiary.storage.store import Store
 
 _DONE: Final = messages.wire(200, [NO_STORE, (b"pragma", b"no-cache")])
@@ -45,27 +44,10 @@ class Revocation:
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; what it says is committed."""
-        return await run_sync(self._answer, request, limiter=self._threads)
+        return await run_sync(answered, self.hot, "revoke", request, self._done, limiter=self._threads)
 
-    def _answer(self, request: Request) -> bytes:
-        hot = self.hot
-        try:
-            if not hot.facts.current():
-                hot.facts.catch_up()
-            self._revoke(request)
-        except Refused as refusal:
-            hot.note(
-                refusal.verdict,
-                request.origin.text,
-                "revoke",
-                hot.judge.clock(),
-                refused=refusal.error.reason,
-            )
-            return errors.wire(refusal.error)
-        except OAuthError as error:
-            return errors.wire(error)
-        except Problem as problem:
-            return errors.wire(errors.of_problem(problem))
+    def _done(self, request: Request) -> bytes:
+        self._revoke(request)
         return _DONE
 
     def _revoke(self, request: Request) -> None:
@@ -109,15 +91,11 @@ class Revocation:
         if isinstance(claim, clients.WithSecret):
             return None
         judge = self.hot.judge
-        addressed = frozenset({judge.issuer, f"{judge.issuer}/oauth/token"})
+        addressed = frozenset({judge.issuer, judge.issuer + PATH})
         asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
         if isinstance(claim, clients.WithAssertion) and not names_client_of_people(claim):
             return None
-        client = authenticated(claim, asked)
-        used = None if client is None else client.used
-        if used is not None and not self.store.write_on((), journal.use_up, [used]):
-            raise Refused(invalid_client("used before"), MALFORMED)
-        return client
+        return authenticated_once(claim, asked)
 
     def _end_family(self, request: Request, text: str, people: Client | None, client: Verdict | None) -> None:
         """RFC 7009 §2.1: with a refresh token the session ends that it stands for, and all that came of it."""

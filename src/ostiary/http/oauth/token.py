@@ -33,13 +33,14 @@ from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
-from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.core.verdict import Verdict
 from ostiary.http import messages, rates, telling
 from ostiary.http.finding import Cold, Find
 from ostiary.http.hotpath import HotPath
-from ostiary.http.messages import NO_STORE, Headers, Origin
+from ostiary.http.messages import Headers
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
+from ostiary.http.oauth.answering import HEAD, THREADS, Request, refusal
 from ostiary.http.oauth.asking import Asked, KeysOf, Refused, Subject
 from ostiary.http.oauth.authentication import authenticated
 from ostiary.http.oauth.errors import OAuthError, invalid_request
@@ -52,8 +53,6 @@ PATH: Final = "/oauth/token"
 ALIAS_PATH: Final = f"{ALIAS}/v1/token"
 LIFETIMES: Final = {"service_account": LONGEST_TOKEN, "user": HOUR}
 """How long a token lives at most, by whose it is."""
-THREADS: Final = 4
-HEAD: Final = ((b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +76,6 @@ class Pending:
 
     issued: Issued
     recorded: asyncio.Future[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What arrived, and where: `path` is what the issuer of that address has behind ours."""
-
-    headers: Headers
-    query: bytes
-    body: bytes
-    origin: Origin
-    path: str
-    request_id: str
-    user_agent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +107,7 @@ class TokenEndpoint:
             issued = await run_sync(self._issue_cold, request, limiter=self._threads)
             return Pending(issued, self.journal.record(issued.entry))
         except (Refused, OAuthError, Problem) as error:
-            return self._refusal(request, error)
+            return refusal(self.hot, "token", request, error)
 
     def begin(self, request: Request) -> "bytes | Pending | None":
         """A refusal, or what is issued once it is recorded; None where something has to be read first.
@@ -136,7 +122,7 @@ class TokenEndpoint:
         except Cold:
             return None
         except (Refused, OAuthError, Problem) as error:
-            return self._refusal(request, error)
+            return refusal(self.hot, "token", request, error)
 
     def finish(self, request: Request, pending: "Pending") -> bytes:
         """The answer, now that its record is written or cannot be."""
@@ -144,24 +130,12 @@ class TokenEndpoint:
         try:
             if not pending.recorded.result():
                 # Whoever came first had the same proof; nobody else could have made it.
-                error = OAuthError(issued.lost, reason="used before")
-                raise Refused(error, Verdict("unknown", issued.verdict.standing))
-        except (Refused, Problem) as refusal:
-            return self._refusal(request, refusal)
+                used = OAuthError(issued.lost, reason="used before")
+                raise Refused(used, Verdict("unknown", issued.verdict.standing))
+        except (Refused, Problem) as error:
+            return refusal(self.hot, "token", request, error)
         self.hot.note(issued.verdict, request.origin.text, "token", self.hot.judge.clock())
         return messages.wire(200, [*HEAD, *issued.fields], orjson.dumps(issued.body))
-
-    def _refusal(self, request: Request, error: Refused | OAuthError | Problem) -> bytes:
-        """What is told of a refusal. Those of a credential that was presented are counted."""
-        note, now = self.hot.note, self.hot.judge.clock()
-        if isinstance(error, Refused):
-            note(error.verdict, request.origin.text, "token", now, refused=error.error.reason)
-            error = error.error
-        elif isinstance(error, Problem):
-            error = errors.of_problem(error)
-        elif error.status == 401:
-            note(MALFORMED, request.origin.text, "token", now, refused=error.reason)
-        return errors.wire(error)
 
     def _issue_cold(self, request: Request) -> Issued:
         if not self.hot.facts.current():

@@ -11,7 +11,7 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from ostiary.core.client_metadata import is_document_url
-from ostiary.core.instant import DAY, MINUTE
+from ostiary.core.instant import MINUTE
 from ostiary.core.model import Client, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
@@ -25,7 +25,8 @@ from ostiary.http.oauth.authorization import (
 )
 from ostiary.http.oauth.client_documents import DocumentError
 from ostiary.http.pages import look
-from ostiary.http.pages.visiting import PageRoute, SignInNeeded, Visit, Visitor, page
+from ostiary.http.pages.visiting import SignInNeeded, Visit, Visitor, page
+from ostiary.http.pages.words import describe_span
 from ostiary.services import authorizations, consents, organizations
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as client_rows
@@ -169,10 +170,7 @@ def _choice(tx: Tx, organization: Organization) -> look.Organization:
 
 
 def _lifetime(tx: Tx, organization_id: str) -> str:
-    days, rest = divmod(organizations.policy_of(tx, organization_id).session_lifetime, DAY)
-    if rest or not days:
-        return f"{(days * DAY + rest) // MINUTE} minutes"
-    return f"{days} days" if days > 1 else "1 day"
+    return describe_span(organizations.policy_of(tx, organization_id).session_lifetime)
 
 
 def _decided(visit: Visit, query: str, asked: Request) -> Response:
@@ -248,6 +246,6 @@ def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:
 
 
 ROUTES: Final = (
-    PageRoute(PATH, page(show), methods=["GET"]),
-    PageRoute(PATH, page(decide), methods=["POST"]),
+    page("GET", PATH, show),
+    page("POST", PATH, decide),
 )

@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from ostiary.core import user_code
 from ostiary.core.address import neighbourhood
-from ostiary.core.instant import DAY
 from ostiary.core.model import Client, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.http.oauth.device import VERIFICATION
 from ostiary.http.pages import look
-from ostiary.http.pages.visiting import PageRoute, SignInNeeded, Visit, page
+from ostiary.http.pages.visiting import SignInNeeded, Visit, page
+from ostiary.http.pages.words import describe_span
 from ostiary.services import consents, devices, organizations
 from ostiary.storage import clients, directory
 from ostiary.storage.codes import DeviceCode
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def enter(visit: Visit) -> Response:
-    """GET: the form, with what the link brought. A link never does more than that."""
+    """The form, with what the link brought. A link never does more than that."""
     visit.signed_in()
     if "decision" in visit.query:
         said = ("Nothing was decided: that takes the form of the page itself.",)
@@ -44,7 +44,7 @@ def enter(visit: Visit) -> Response:
 
 
 def answer(visit: Visit) -> Response:
-    """POST: a code was entered, or something decided about it."""
+    """A code was entered, or something decided about it."""
     visit.signed_in()
     code = user_code.read(visit.fields.get("user_code"))
     if code is None:  # so it is nobody's: that is told without a look
@@ -85,7 +85,7 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
             user_code=user_code.shown(code),
             application=_application(client, home),
             scopes=found.scopes,
-            lifetime="1 day" if lifetime == DAY else f"{lifetime // DAY} days",
+            lifetime=describe_span(lifetime),
             email=visitor.email,
             organizations=tuple(look.Organization(each.id, each.name) for each in offered),
             address=found.address or "unknown",
@@ -130,23 +130,9 @@ def _require_recent(visit: Visit, client: Client, found: DeviceCode, code: str) 
 
 def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
     """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
-    limits, user_id = visit.wiring.hot.limits, visit.signed_in().user_id
-    names = (f"user codes by {user_id}", f"user codes from {neighbourhood(visit.origin.address)}")
-    taken = [(name, limits.attempt(name, GUESSES)) for name in names]
-    allowed = all(permit.allowed for _, permit in taken)
-    found: T | None = None
-    wrong = False
-    try:
-        if not allowed:
-            wait = max(permit.wait for _, permit in taken if not permit.allowed)
-            raise Problem("rate-limited", "", members={"retry_after": wait}, reason="user codes")
-        found = look_up()
-        wrong = found is None
-        return found
-    finally:
-        for name, permit in taken:
-            if permit.allowed and not wrong:
-                limits.spare(name, permit)
+    user_id, where = visit.signed_in().user_id, neighbourhood(visit.origin.address)
+    names = (f"user codes by {user_id}", f"user codes from {where}")
+    return visit.wiring.hot.limits.guessed(dict.fromkeys(names, GUESSES), look_up)
 
 
 def _not_valid(visit: Visit) -> Response:
@@ -169,8 +155,7 @@ def _application(client: Client, home: Organization | None) -> look.Application:
     return look.Application(client.name, client.id, organization, host, client.source == "registration")
 
 
-def _verify(visit: Visit) -> Response:
-    return answer(visit) if visit.request.method == "POST" else enter(visit)
-
-
-ROUTES: Final = (PageRoute(VERIFICATION, page(_verify), methods=["GET", "POST"]),)
+ROUTES: Final = (
+    page("GET", VERIFICATION, enter),
+    page("POST", VERIFICATION, answer),
+)

@@ -13,7 +13,7 @@ from ostiary.http.pages import look
 from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import somebody
 from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out
-from ostiary.http.pages.visiting import SIGN_IN, Visit, Work
+from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import joining, password_resets
 from ostiary.services.joining import Opened
 
@@ -66,7 +66,7 @@ def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
 
 def _invitation(visit: Visit, opened: Opened, token: str, error: str | None = None) -> Response:
     invitation = opened.invitation
-    page = look.Invitation(
+    shown = look.Invitation(
         visit.form_token,
         token,
         opened.organization.name,
@@ -76,7 +76,7 @@ def _invitation(visit: Visit, opened: Opened, token: str, error: str | None = No
         check.MIN_PASSWORD,
         error,
     )
-    return look.invitation(page, 422 if error else 200)
+    return look.invitation(shown, 422 if error else 200)
 
 
 def _is_invited(visit: Visit, opened: Opened) -> bool:
@@ -116,15 +116,17 @@ def reset(visit: Visit) -> Response:
         else:
             store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, chosen)
             return signed_out(visit, f"{SIGN_IN}?notice=password")
-    page = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
-    return look.reset(page, 422 if error else 200)
+    shown = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
+    return look.reset(shown, 422 if error else 200)
 
 
 def _caller(visit: Visit) -> Caller:
     return somebody(visit) if visit.visitor is None else visit.visitor.caller
 
 
-PAGES: Final[tuple[tuple[str, Work, tuple[str, ...]], ...]] = (
-    (INVITATION, accept, ("GET", "POST")),
-    (RESET, reset, ("GET", "POST")),
+ROUTES: Final = (
+    page("GET", INVITATION, accept),
+    page("POST", INVITATION, accept),
+    page("GET", RESET, reset),
+    page("POST", RESET, reset),
 )

@@ -10,7 +10,7 @@ from ostiary.core.problem import Problem
 from ostiary.http.pages import hashing, look
 from ostiary.http.pages.proving import Wrong, as_visitor, proven
 from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out, with_wait
-from ostiary.http.pages.visiting import SIGN_IN, Visit, Work
+from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import own_account, people
 from ostiary.services.own_account import Account
 from ostiary.services.people import Proven
@@ -123,10 +123,10 @@ def new_password(visit: Visit, email: str) -> str:
     return hashing.hash_password(text)
 
 
-PAGES: Final[tuple[tuple[str, Work, tuple[str, ...]], ...]] = (
-    (ACCOUNT, account, ("GET",)),
-    (f"{ACCOUNT}/sessions/revoke", revoke_session, ("POST",)),
-    (f"{ACCOUNT}/sign-out-everywhere", sign_out_everywhere, ("POST",)),
-    (f"{ACCOUNT}/grants/withdraw", withdraw, ("POST",)),
-    (f"{ACCOUNT}/password", change_password, ("POST",)),
+ROUTES: Final = (
+    page("GET", ACCOUNT, account),
+    page("POST", f"{ACCOUNT}/sessions/revoke", revoke_session),
+    page("POST", f"{ACCOUNT}/sign-out-everywhere", sign_out_everywhere),
+    page("POST", f"{ACCOUNT}/grants/withdraw", withdraw),
+    page("POST", f"{ACCOUNT}/password", change_password),
 )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from ostiary.core import check
+from ostiary.core.address import neighbourhood
 from ostiary.core.event import UNKNOWN, Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
@@ -20,6 +21,10 @@ from ostiary.storage.people import Person
 
 T = TypeVar("T")
 
+FROM: Final = 20
+FROM_AS: Final = 5
+AS: Final = 100
+"""Wrong passwords a minute: from an address, from it for one email, and for one email from everywhere."""
 WRONG: Final = "Email or password is not right."
 LIMIT: Final = "Too many attempts. Wait for a minute, then try again."
 
@@ -65,8 +70,14 @@ def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable
     def attempt() -> T | None:
         return _attempt(visit, email, password, purpose, then)
 
+    where = neighbourhood(visit.origin.address)
+    limits = {
+        f"sign-in from {where}": FROM,
+        f"sign-in from {where} as {email}": FROM_AS,
+        f"sign-in as {email}": AS,
+    }
     try:
-        done = visit.wiring.hot.limits.attempted(email, visit.origin.address, attempt)
+        done = visit.wiring.hot.limits.guessed(limits, attempt)
     except Problem as problem:
         if problem.code != "rate-limited":
             raise

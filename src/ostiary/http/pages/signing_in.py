@@ -11,7 +11,7 @@ from ostiary.http import cookies
 from ostiary.http.pages import look
 from ostiary.http.pages.onward import local
 from ostiary.http.pages.proving import Wrong, as_visitor, proven
-from ostiary.http.pages.visiting import SIGN_IN, Visit, Work
+from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import people, sessions
 from ostiary.services.people import Begun, Proven
 
@@ -25,17 +25,16 @@ NOTICES: Final[Mapping[str, str]] = {
 CONFIRM: Final = "What comes next needs your password again."
 
 
-def sign_in(visit: Visit) -> Response:
-    """The form, and what becomes of it."""
-    if visit.request.method == "POST":
-        return _signed_in(visit)
+def show(visit: Visit) -> Response:
+    """The form; whoever has signed in goes on, unless they are asked again."""
     onward = local(visit.query.get("next", ""), ACCOUNT)
     if visit.visitor is not None and visit.query.get("again") != "1":
         return onto(onward)
     return look.sign_in(_page(visit, onward, notice=NOTICES.get(visit.query.get("notice", ""))))
 
 
-def _signed_in(visit: Visit) -> Response:
+def sign_in(visit: Visit) -> Response:
+    """Begin a session with the password, or confirm it in the one that there is."""
     onward = local(visit.fields.get("next"), ACCOUNT)
     visitor, password = visit.visitor, visit.fields.get("password")
     email = visit.fields.get("email") if visitor is None else visitor.email
@@ -94,7 +93,8 @@ def with_wait(response: Response, wrong: Wrong) -> Response:
     return response
 
 
-PAGES: Final[tuple[tuple[str, Work, tuple[str, ...]], ...]] = (
-    (SIGN_IN, sign_in, ("GET", "POST")),
-    ("/sign-out", sign_out, ("POST",)),
+ROUTES: Final = (
+    page("GET", SIGN_IN, show),
+    page("POST", SIGN_IN, sign_in),
+    page("POST", "/sign-out", sign_out),
 )

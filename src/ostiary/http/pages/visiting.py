@@ -8,7 +8,7 @@ Handlers are plain functions from a `Visit` to an answer, and run in a thread.
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -17,15 +17,13 @@ from urllib.parse import parse_qsl, quote
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import SESSION
 from ostiary.http import cookies, messages
-from ostiary.http.api.route import Wiring
+from ostiary.http.api.route import PlainRoute, Wiring
 from ostiary.http.api.route import wiring as wiring_of
 from ostiary.http.calling import caller_of
 from ostiary.http.messages import Headers, Origin
@@ -119,22 +117,14 @@ class Visit:
 Work = Callable[[Visit], Response]
 
 
-def page(work: Work) -> Callable[[Request], Awaitable[Response]]:
-    """A handler for a route: reads the body, finds the visitor, checks a form, and tells problems as pages."""
+def page(method: str, path: str, work: Work) -> PlainRoute:
+    """A page's route: it reads the body, finds the visitor, checks a form, and tells problems as pages."""
 
     async def endpoint(request: Request) -> Response:
         body = await request.body()
         return await run_in_threadpool(_answer, work, request, body)
 
-    return endpoint
-
-
-class PageRoute(Route):
-    """A route that the log and the figures know by its template."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, found = super().matches(scope)
-        return match, {**found, "route": self}
+    return PlainRoute(path, endpoint, methods=[method])
 
 
 def _answer(work: Work, request: Request, body: bytes) -> Response:
@@ -219,8 +209,7 @@ def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tupl
     if len(value) == 32 and value.isascii() and value.isalnum():
         return value, None
     value = secrets.token_hex(16)
-    secure = " Secure;" if name.startswith(b"__Host-") else ""
-    return value, f"{name.decode()}={value}; Path=/;{secure} HttpOnly; SameSite=Lax"
+    return value, cookies.setting(name, value, None, "Lax")
 
 
 def _forged(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from ostiary.core.instant import Instant
+from ostiary.core.instant import DAY, MINUTE, Instant
 
 SCOPES: Final = {
     "api": "Everything that you may do yourself",
@@ -66,6 +66,14 @@ def describe_time(instant: Instant) -> str:
 def describe_day(instant: Instant) -> str:
     """A day in UTC: "22 Nov 2026"."""
     return describe_time(instant).partition(",")[0]
+
+
+def describe_span(span: Instant) -> str:
+    """How long something lasts, in microseconds: "30 days", "90 minutes"."""
+    days, rest = divmod(span, DAY)
+    if rest or not days:
+        return f"{span // MINUTE} minutes"
+    return f"{days} days" if days > 1 else "1 day"
 
 
 def describe_browser(user_agent: str) -> str:
