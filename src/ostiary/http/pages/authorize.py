@@ -130,13 +130,7 @@ def _question(
     facts = look.Consent(
         form_token=visit.form_token,
         request=query,
-        application=look.Application(
-            client.name,
-            client.id,
-            None if integrator is None else integrator.name,
-            _document_host(client),
-            unverified=client.source in ("registration", "document"),
-        ),
+        application=look.application_of(client, None if integrator is None else integrator.name),
         redirect_uri=asked.target.redirect_uri,
         scopes=asked.scopes,
         lifetime=visit.wiring.store.read(_lifetime, visitor.caller.organization_id),
@@ -150,10 +144,6 @@ def _question(
         error=error,
     )
     return look.consent(facts, 200 if error is None else 422)
-
-
-def _document_host(client: Client) -> str | None:
-    return client.id.split("/")[2] if client.source == "document" else None
 
 
 def _choices(tx: Tx, user_id: str, client: Client) -> list[look.Organization]:

@@ -6,7 +6,6 @@ others are not found by trying.
 
 from collections.abc import Callable
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
@@ -83,7 +82,7 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
         look.DeviceConfirm(
             form_token=visit.form_token,
             user_code=user_code.shown(code),
-            application=_application(client, home),
+            application=look.application_of(client, None if home is None else home.name),
             scopes=found.scopes,
             lifetime=describe_span(lifetime),
             email=visitor.email,
@@ -145,14 +144,6 @@ def _facts(tx: Tx, user_id: str, client: Client) -> tuple[list[Organization], Or
     home = None if client.organization_id is None else directory.find_organization(tx, client.organization_id)
     lifetimes = [organizations.policy_of(tx, each.id).session_lifetime for each in offered]
     return offered, home, max(lifetimes, default=0)
-
-
-def _application(client: Client, home: Organization | None) -> look.Application:
-    organization = None if home is None else home.name
-    if client.source == "built_in":
-        organization = "Ostiary itself"
-    host = urlsplit(client.id).hostname if client.source == "document" else None
-    return look.Application(client.name, client.id, organization, host, client.source == "registration")
 
 
 ROUTES: Final = (

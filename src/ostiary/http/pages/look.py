@@ -18,10 +18,12 @@ An `error` is one sentence, shown at the top of the form and read aloud; a `noti
 """
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from ostiary.core.instant import Instant
+from ostiary.core.model import Client
 from ostiary.http.pages.frame import show
 from ostiary.http.pages.words import destination
 
@@ -57,6 +59,15 @@ class Application:
     organization: str | None = None
     document_host: str | None = None
     unverified: bool = False
+
+
+def application_of(client: Client, owner: str | None) -> Application:
+    """A client as it is shown; `owner` is the name of the organization that it is of, if it is one's own."""
+    unverified = client.source in ("registration", "document")
+    host = urlsplit(client.id).hostname if client.source == "document" else None
+    return Application(
+        client.name, client.id, "Ostiary itself" if client.source == "built_in" else owner, host, unverified
+    )
 
 
 @dataclass(frozen=True, slots=True)
