@@ -386,5 +386,14 @@ def _fields(account: dict[str, Any], roles: str) -> list[tuple[str, Any]]:
         ("Resources", account["resources"]),
         ("Projects", account["projects"]),
         ("Credentials", str(account["credentials"])),
+        ("On behalf of", _on_behalf(account["on_behalf"])),
         ("Created", when(account["created_at"])),
     ]
+
+
+def _on_behalf(found: dict[str, Any] | None) -> str | None:
+    """Whose projects it was let into, and how far."""
+    if found is None:
+        return None
+    projects = ", ".join(f"{each['name']} ({each['id']})" for each in found["projects"])
+    return f"{found['organization']['name']}: {' '.join(found['scopes'])} on {projects} (consent {found['grant']})"

@@ -117,6 +117,9 @@ def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
         begun_at=tx.now,
         authenticated_at=tx.now,
     )
+    for oldest in session_rows.beyond(tx, sessions.MOST_SESSIONS - 1, owner_id=person.id, kind=BROWSER):
+        session_rows.revoke(tx, oldest)
+        sessions.ended(tx, caller, oldest, "too many")
     session_rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
     change(
         tx,

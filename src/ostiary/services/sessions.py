@@ -22,7 +22,7 @@ from ostiary.storage.store import Tx
 
 KEY_FILE: Final = "key_file"
 MOST_SESSIONS = 100
-"""Of one key file at a time: a script that logs in each time it runs ends its oldest."""
+"""Of one key file, or of one person's browsers, at a time: a script that logs in each time it runs ends its oldest."""
 
 
 @dataclass(frozen=True, slots=True)

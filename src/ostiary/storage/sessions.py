@@ -228,14 +228,12 @@ def list_page(
     return [Session(**row._mapping) for row in rows]
 
 
-def beyond(tx: Tx, newest: int, credential_id: str | None = None, grant_id: str | None = None) -> list[str]:
-    """Ids of a credential's or a consent's sessions that have not ended, but for the newest so many."""
+def beyond(tx: Tx, newest: int, **which: str) -> list[str]:
+    """Ids of the sessions with these values that have not ended, but for the newest so many."""
     statement = (
         sa.select(sessions.c.id)
         .where(
-            sessions.c.credential_id == credential_id
-            if grant_id is None
-            else sessions.c.grant_id == grant_id,
+            *(sessions.c[name] == value for name, value in which.items()),
             sessions.c.revoked_at.is_(None),
             sessions.c.expires_at > tx.now,
         )

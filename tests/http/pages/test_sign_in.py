@@ -17,6 +17,7 @@ from ostiary.storage.store import Tx
 from tests.cast import Front, House
 from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events
+from tests.visitors import session_of
 
 ALICE = "alice@acme.test"
 WHOAMI = "/identity/v1/whoami"
@@ -317,3 +318,17 @@ def test_old_links_are_forgotten(house: House) -> None:
     house.clock.advance(2 * MINUTE)
     house.store.write_on((), people.prune)
     assert house.store.read(people.find_reset, "a" * 32) is None
+
+
+def test_a_person_has_a_hundred_browsers_at_most(browser: Browser) -> None:
+    """P20 breaks: a script that signs in each time it runs fills the table of sessions."""
+    house = browser.front.house
+    made = []
+    for _ in range(100):
+        made.append(session_of(house, house.alice))
+        house.clock.advance(MINUTE)
+    oldest, second = made[:2]
+    assert whoami(browser.front, oldest) == whoami(browser.front, second) == 200
+    assert browser.sign_in(ALICE).status == 303
+    assert (whoami(browser.front, oldest), whoami(browser.front, second)) == (401, 200)
+    assert whoami(browser.front, browser.session) == 200
