@@ -381,6 +381,8 @@ def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
 def test_access_on_behalf_says_so_and_offers_no_everything() -> None:
     """Issue 6, access on behalf, breaks: an admin gives an integrator more than the projects that they chose."""
     page = Read(look.consent(replace(CONSENT, on_behalf="Globex")))
+    assert "Until you withdraw it" in page.text
+    assert CONSENT.lifetime not in page.text, "the account has no end of its own"
     text = " ".join(page.text.split())
     assert "Globex ’s Deploy Bot wants access to projects of your organization" in text
     assert "A service account of Globex gets exactly this access." in text
