@@ -54,8 +54,8 @@ EXAMPLES: Final = 100 if PROVE else 3
 LOGIN: Final = {"token": "$login"}
 PROOFS: Final = oauth.BODIES | {"/v1/sessions": LOGIN, "/identity/public/v1/api/login": LOGIN}
 """Bodies that prove something: the document's examples have no whole secrets."""
-CHAINS: Final = 500 if PROVE else 40
-ID: Final = re.compile(r"\b(?:org|prj|usr|inv|role|sa|cred|evt)_[0-9a-z]{26}\b")
+CHAINS: Final = 500 if PROVE else 50
+ID: Final = re.compile(r"\b(?:org|prj|usr|inv|role|sa|cred|app|gra|ses|evt)_[0-9a-z]{26}\b")
 
 
 class Entrance:

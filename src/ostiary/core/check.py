@@ -61,11 +61,11 @@ def key_name(text: str, digest: bytes) -> str:
 def display_name(text: str) -> str:
     """1 to 253 visible characters, white space around them removed."""
     text = text.strip()
-    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in text):
-        raise ValueError("must not be blank")
     if len(text) > MAX_DISPLAY_NAME:
         raise ValueError(f"must have at most {MAX_DISPLAY_NAME} characters")
     _printable(text, "")
+    if not any(unicodedata.category(c)[0] in "LNPS" and c not in _BLANK for c in text):
+        raise ValueError("must not be blank")
     return text
 
 
