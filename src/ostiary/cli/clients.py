@@ -98,6 +98,8 @@ def create(
     body = given(name=name, jwks=_keys(jwks), **more) | {"redirect_uris": list(redirect_uris)}
     made = api.request("POST", "/v1/clients", json=body)
     tell(made, as_json, f"{made['name']} is registered. Client ID: {made['id']}")
+    if not made["scopes"]:
+        click.echo("It may ask people for all that they may do themselves; --scope would limit it.", err=True)
 
 
 @client_command.command("list")
@@ -202,7 +204,8 @@ def list_grants(api: Client, as_json: bool) -> None:
         [
             Column("ID", "id", whole=True),
             Column("CLIENT", lambda each: each["client"]["name"]),
-            Column("FOR", lambda each: each["client"]["organization"] or each["user"]["email"]),
+            Column("FOR", lambda each: each["service_account"] or each["user"]["email"]),
+            Column("PROJECTS", lambda each: " ".join(each["projects"]) or "all", spare=3),
             Column("SCOPES", lambda each: " ".join(each["scopes"]), spare=1),
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
         ],

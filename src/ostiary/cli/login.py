@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ostiary.cli import logins
+from ostiary.cli import environment, logins
 from ostiary.cli.connection import Connection, reach
 from ostiary.cli.invocation import context_option, invocation
 from ostiary.cli.logins import LoginEndedError
@@ -64,6 +64,11 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
     with reading(used.url):
         who, where = found["principal"]["display_name"], found["organization"]["name"]
         click.echo(f"Signed in to {used.url} as {printable(str(who))}, in {printable(str(where))}.")
+    before = [name for name in environment.NAMES if os.environ.get(name)]
+    if before:
+        click.echo(
+            f"Note: {' and '.join(before)} comes before the login; unset it to use this one.", err=True
+        )
 
 
 @click.command("logout")

@@ -55,10 +55,16 @@ def revoke(tx: Tx, consent_id: str) -> bool:
 def list_page(
     tx: Tx, organization_id: str, user_id: str | None, after: str | None, limit: int
 ) -> list[Consent]:
-    """Consents in an organization that have not ended, of all its members or of one, newest first."""
-    statement = _CONSENT.where(grants.c.organization_id == organization_id, grants.c.revoked_at.is_(None))
-    if user_id is not None:
-        statement = statement.where(grants.c.user_id == user_id)
+    """Consents in an organization that have not ended, newest first: of one of its members, or of all of them.
+
+    With all of them, those as well by which it was given access to others.
+    """
+    where = grants.c.organization_id == organization_id
+    if user_id is None:
+        where = sa.or_(where, grants.c.client_organization_id == organization_id)
+    else:
+        where = sa.and_(where, grants.c.user_id == user_id)
+    statement = _CONSENT.where(where, grants.c.revoked_at.is_(None))
     if after is not None:
         statement = statement.where(grants.c.id < after)
     return [

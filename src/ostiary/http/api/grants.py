@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/grants", route_class=ApiRoute, tags=["Clients"])
 def list_grants(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[GrantJson]]:
     """List the consents that have not ended, newest first.
 
-    With `read:clients` those of the organization, without it one's own.
+    With `read:clients` those of the organization, and those by which it was given access to others; without it one's own.
     """
     found = wiring(request).store.read(consents.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, grant_json, lambda each: each.consent.id)

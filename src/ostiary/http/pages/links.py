@@ -1,5 +1,6 @@
 """`/invitations/accept` and `/password/reset`: pages that a link leads to. To open one changes nothing."""
 
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
@@ -32,6 +33,28 @@ def reset_link(issuer: str, token: Secret) -> str:
 
 
 def accept(visit: Visit) -> Response:
+    return _open(visit, _accept)
+
+
+def reset(visit: Visit) -> Response:
+    return _open(visit, _reset)
+
+
+def _open(visit: Visit, work: Callable[[Visit], Response]) -> Response:
+    """What a link leads to. People open them twice, or late, and are told how to go on."""
+    try:
+        return work(visit)
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        said = (
+            "It was used already, withdrawn, or is too old.",
+            "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",
+        )
+        return look.message(look.Message("This link is not valid any more", said, ("Sign in", SIGN_IN)), 404)
+
+
+def _accept(visit: Visit) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("invitation") if posted else visit.query.get("invitation", "")
     opened = visit.wiring.store.read(joining.look, _caller(visit), token)
@@ -100,7 +123,7 @@ def _sign_in_first(visit: Visit, opened: Opened, token: str) -> Response:
     return look.message(look.Message("Sign in first", said, ("Sign in", f"{SIGN_IN}?next={onward}")))
 
 
-def reset(visit: Visit) -> Response:
+def _reset(visit: Visit) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("reset") if posted else visit.query.get("reset", "")
     store, caller = visit.wiring.store, somebody(visit)
