@@ -152,9 +152,12 @@ def _become(arguments: list[str], environment: dict[str, str], place: str, strea
         os.environ.update(environment)
         for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
             was = getattr(sys, name)
-            stream = io.open(number, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115, UP020
+            raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
             made = io.TextIOWrapper(
-                stream, encoding=was.encoding, errors=was.errors, line_buffering=number == 2
+                io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw),
+                encoding=was.encoding,
+                errors=was.errors,
+                line_buffering=number == 2,
             )
             setattr(sys, name, made)
             setattr(sys, f"__{name}__", made)

@@ -134,7 +134,7 @@ def _wait(api: Client, code: str, interval: int, ends: float) -> Any:
         click.echo("Waiting … (Ctrl-C gives up)", nl=False, err=True)
     try:
         while time.monotonic() < ends:
-            time.sleep(interval)
+            time.sleep(interval)  # what the service asked for between two questions (RFC 8628 §3.5)
             try:
                 return api.form(logins.TOKEN_PATH, fields)
             except NotReachableError:

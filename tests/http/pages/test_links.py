@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -218,8 +219,8 @@ def test_a_link_is_told_once(front: Front) -> None:
         assert first.json()["link"].partition("=")[2] not in str(all_rows(house))
 
 
-def key(house: House, who: Caller, **spec: object) -> str:
-    made = house.store.write(credentials.create_direct, who, CredentialSpec(**spec))  # type: ignore[arg-type]
+def key(house: House, who: Caller, **spec: Any) -> str:
+    made = house.store.write(credentials.create_direct, who, CredentialSpec(**spec))
     return made.secret.reveal()
 
 
@@ -280,3 +281,14 @@ def test_scopes_from_several_roles_do_not_make_an_admins_link(front: Front) -> N
     )
     assert answer.status == 403
     assert "admin of the operator" in answer.json()["detail"]
+
+
+def test_a_link_that_is_not_valid_is_in_the_log_of_whoever_opened_it(front: Front) -> None:
+    """P5 breaks: a person is refused a link, and nobody can see that."""
+    browser = Browser(front)
+    browser.sign_in(ALICE)
+    answer = browser.get("/password/reset?reset=reset_nothing")
+    assert (answer.status, "Sign in" in text_of(answer)) == (404, True)
+    found = [each for each in events(front.house) if each.action == "request.refused"]
+    assert [each.details["status"] for each in found] == [404]
+    assert "reset_nothing" not in str(found)

@@ -8,7 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from ostiary.core.instant import DAY, MINUTE
-from ostiary.core.model import RoleBinding
+from ostiary.core.model import RoleBinding, SessionKind
 from ostiary.core.oauth import BUILT_IN
 from ostiary.services import consents, members
 from ostiary.storage import people, tables
@@ -41,10 +41,10 @@ def whoami(front: Front, secret: str) -> int:
     return front.ask("GET", WHOAMI, headers={"cookie": f"ostiary_session={secret}"}).status
 
 
-def begin(front: Front, client_id: str = "ostiary-cli", kind: str = "device") -> str:
+def begin(front: Front, client_id: str = "ostiary-cli", kind: SessionKind = "device") -> str:
     """A session of a client for Alice. Its id."""
     house = front.house
-    asked = consents.Asked(BUILT_IN[client_id], house.acme.id, ("api",), kind=kind)  # type: ignore[arg-type]
+    asked = consents.Asked(BUILT_IN[client_id], house.acme.id, ("api",), kind=kind)
     given = house.store.write(consents.give, house.alice, asked)
     house.store.write_on((), session_rows.begin, given.session_id, 1)
     return given.session_id
@@ -216,7 +216,7 @@ def test_everywhere_is_every_organization_and_kind(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("kind", ["browser", "device", "application"])
-def test_a_session_of_each_kind_is_revoked_by_api(browser: Browser, kind: str) -> None:
+def test_a_session_of_each_kind_is_revoked_by_api(browser: Browser, kind: SessionKind) -> None:
     """P1 breaks: one kind of session cannot be ended."""
     front, house = browser.front, browser.front.house
     if kind == "browser":

@@ -15,7 +15,7 @@ from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import somebody
 from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
-from ostiary.services import joining, password_resets
+from ostiary.services import audit, joining, password_resets
 from ostiary.services.joining import Opened
 
 INVITATION: Final = "/invitations/accept"
@@ -47,6 +47,11 @@ def _open(visit: Visit, work: Callable[[Visit], Response]) -> Response:
     except Problem as problem:
         if problem.status != 404:
             raise
+        if visit.visitor is not None:  # whom the log can name
+            reason = problem.reason or problem.code
+            path = visit.request.url.path
+            refusal = (visit.request.method, path, problem.status, problem.code, reason)
+            visit.wiring.store.write(audit.refuse, visit.visitor.caller, *refusal)
         said = (
             "It was used already, withdrawn, or is too old.",
             "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",
