@@ -6,24 +6,48 @@ Sources, first wins: command line, environment (`OSTIARY_…`), TOML file. A sec
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticUndefined
 
-from ostiary.core.address import Network, is_loopback_host, parse_address, parse_network
-from ostiary.core.instant import DAY, duration_from_text, duration_to_text
-from ostiary.core.keyring import read_master_keys
-from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES, Policy
-from ostiary.core.rate import rate_of
-from ostiary.core.secret import prefix_of
-from ostiary.core.url import read_place
+from ostiary.core.address import Network, parse_network
+from ostiary.core.check import given_text, refuse_controls
+from ostiary.core.instant import duration_to_text
+from ostiary.core.permission import Policy
+from ostiary.setting_values import (
+    LOOPBACK,
+    DeletionDelay,
+    Duration,
+    Lifetime,
+    MaybeNumber,
+    Number,
+    SessionLifetime,
+    SigningKeyLifetime,
+    Uses,
+    read_bind_host,
+    read_database_url,
+    read_issuer,
+    read_key_prefix,
+    read_master_key,
+    read_networks,
+    read_places,
+    read_readers,
+)
 
 PREFIX: Final = "OSTIARY_"
 CLIENT_SETTINGS: Final = frozenset(
@@ -36,7 +60,6 @@ CLIENT_SETTINGS: Final = frozenset(
 
 DEFAULT_PORT: Final = 8080
 MAX_WORKERS: Final = 64
-LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,163 +79,8 @@ class ConfigurationError(Exception):
         self.wrong = wrong
 
 
-def _none_or(read: Any) -> Any:
-    def parse(value: Any) -> Any:
-        if value is None or (isinstance(value, str) and value.lower() in {"", "none"}):
-            return None
-        return read(value)
-
-    return parse
-
-
-def _length(value: Any) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    return timedelta(microseconds=duration_from_text(str(value)))
-
-
-def _number(value: Any) -> int:
-    if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit() or len(str(value)) > 9:
-        raise ValueError("must be a whole number, not negative")
-    return int(value)
-
-
-def _networks(value: Any, words: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> tuple[Network, ...]:
-    """The networks of a list; an entry that is one of the words stands for several."""
-    parts = value.replace(",", " ").split() if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("must be a list of addresses and CIDR ranges")
-    networks: list[Network] = []
-    for number, part in enumerate(parts):
-        try:
-            networks += map(parse_network, words.get(str(part), (str(part),)))
-        except ValueError as error:
-            raise ValueError(f"entry {number + 1} {error}") from None
-    return tuple(networks)
-
-
-def _readers(value: Any) -> tuple[Network, ...]:
-    """Networks likewise, `loopback` being this machine's own addresses, and `none` alone nobody."""
-    if isinstance(value, str) and value.strip().lower() == "none":
-        return ()
-    try:
-        return _networks(value, {"loopback": LOOPBACK})
-    except ValueError as error:
-        raise ValueError(f"{error} (or loopback, or none alone)") from None
-
-
-def _places(value: Any) -> tuple[str, ...]:
-    """Hosts, each with a port or 443, as `Url.place` writes them."""
-    if isinstance(value, str) and value.strip().lower() == "none":
-        return ()
-    parts = value.replace(",", " ").split() if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("must be a list of hosts")
-    places: list[str] = []
-    for number, part in enumerate(parts):
-        try:
-            places.append(read_place(str(part)))
-        except ValueError as error:
-            raise ValueError(f"entry {number + 1} {error}") from None
-    return tuple(dict.fromkeys(places))
-
-
-def _issuer(value: str) -> str:
-    """An https origin, or an http one on loopback: anything else would send credentials in clear."""
-    parts = _split(value, "https://keys.example.com")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
-        raise ValueError("must be a URL such as https://keys.example.com")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("must be an origin: no path, query or fragment")
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
-        raise ValueError("must begin with https:// (http is for loopback only)")
-    return value.rstrip("/")
-
-
-def _split(url: str, form: str) -> SplitResult:
-    """The parts of a URL. The errors of urlsplit quote user and password, so its words are not repeated."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError(f"must be a URL such as {form}") from None
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("has a port that is not a number from 1 to 65535") from None
-    return parts
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    parts = _split(url, "postgresql://user:password@host/database")
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")
-    if not parts.path.strip("/"):
-        raise ValueError("names no database")
-    return SecretStr(url.replace("postgres://", "postgresql://", 1))
-
-
-def _master_key(value: SecretStr) -> SecretStr:
-    read_master_keys(value.get_secret_value())
-    return value
-
-
-def _key_prefix(value: str) -> str:
-    return prefix_of(value).removesuffix("-")
-
-
-def _host(value: str) -> str:
-    if value != "localhost":
-        try:
-            parse_address(value)
-        except ValueError:
-            raise ValueError(
-                "must be an IP address to bind, or localhost for both loopback addresses"
-            ) from None
-    return value
-
-
-def _at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
-    """A check of lengths of time: beyond this many microseconds they are a typing error."""
-
-    def check(value: timedelta | None) -> timedelta | None:
-        if value is not None and value > timedelta(microseconds=longest):
-            raise ValueError(f"must not be longer than {duration_to_text(longest)}")
-        return value
-
-    return check
-
-
-def _at_least(shortest: int) -> Callable[[timedelta], timedelta]:
-    """A check likewise: below this many microseconds they would help nobody."""
-
-    def check(value: timedelta) -> timedelta:
-        if value < timedelta(microseconds=shortest):
-            raise ValueError(f"must not be shorter than {duration_to_text(shortest)}")
-        return value
-
-    return check
-
-
-def _rate(value: int | None) -> int | None:
-    if value is not None:
-        rate_of(value)
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_length)]
-MaybeDuration = Annotated[timedelta | None, BeforeValidator(_none_or(_length))]
-Lifetime = Annotated[MaybeDuration, AfterValidator(_at_most(MAX_LIFETIME))]
-DeletionDelay = Annotated[Duration, AfterValidator(_at_most(MAX_DELETION_DELAY))]
-SigningKeyLifetime = Annotated[
-    Duration, AfterValidator(_at_most(MAX_LIFETIME)), AfterValidator(_at_least(DAY))
-]
-SessionLifetime = Annotated[
-    Duration, AfterValidator(_at_least(SESSION_LIFETIMES[0])), AfterValidator(_at_most(SESSION_LIFETIMES[1]))
-]
-Number = Annotated[int, BeforeValidator(_number)]
-MaybeNumber = Annotated[int | None, BeforeValidator(_none_or(_number))]
-Uses = Annotated[MaybeNumber, AfterValidator(_rate)]
+LISTS: Final = frozenset({"trusted_proxies", "outbound_hosts", "metrics", "master_key"})
+"""Settings whose entries may stand on lines of their own."""
 
 
 class Settings(BaseModel):
@@ -225,32 +93,32 @@ class Settings(BaseModel):
         description="The data directory: the embedded database, the master key, what processes share of changes, rate "
         "limits and figures. Mode 0700.",
     )
-    host: Annotated[str, AfterValidator(_host)] = Field(
+    host: Annotated[str, AfterValidator(read_bind_host)] = Field(
         "localhost",
         description="The address to bind (command line and file only). `localhost` is 127.0.0.1 and, if there is one, ::1.",
     )
     port: Annotated[Number, Field(ge=1, le=65535)] = Field(
         DEFAULT_PORT, description="The port to bind (command line and file only)."
     )
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+    database_url: Annotated[SecretStr, AfterValidator(read_database_url)] | None = Field(
         None,
         description="`postgresql://user:password@host/database`; none means SQLite in the data directory.",
     )
-    issuer: Annotated[str, AfterValidator(_issuer)] | None = Field(
+    issuer: Annotated[str, AfterValidator(read_issuer)] | None = Field(
         None,
         description="The public URL of this service, https or loopback. Default: http://localhost and the port.",
     )
-    master_key: Annotated[SecretStr, AfterValidator(_master_key)] | None = Field(
+    master_key: Annotated[SecretStr, AfterValidator(read_master_key)] | None = Field(
         None,
         description="32 bytes in base64; several, newest first, separated by commas. Everything secret is derived from "
         "it, and it is in no backup. With the embedded database it is made in the data directory when absent.",
     )
-    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(read_networks)] = Field(
         (),
         description="Addresses and CIDR ranges of proxies whose forwarded headers are believed. None by default, "
         "loopback included.",
     )
-    outbound_hosts: Annotated[tuple[str, ...], BeforeValidator(_places)] = Field(
+    outbound_hosts: Annotated[tuple[str, ...], BeforeValidator(read_places)] = Field(
         (),
         description="Hosts, `host` (port 443) or `host:port`, that may be asked for client documents and keys though they "
         "are inside, and over http too. None by default: all else must be https on port 443 of public addresses.",
@@ -258,7 +126,7 @@ class Settings(BaseModel):
     registration: Literal["open", "off"] = Field(
         "open", description="Whether applications may register themselves at `/oauth/register`: open or off."
     )
-    key_prefix: Annotated[str, AfterValidator(_key_prefix)] = Field(
+    key_prefix: Annotated[str, AfterValidator(read_key_prefix)] = Field(
         "ak", description="The prefix of new API keys. Every prefix ever used stays accepted."
     )
     log_format: Literal["console", "json"] = Field(
@@ -269,7 +137,7 @@ class Settings(BaseModel):
         description="Processes that answer requests, at most one a processor core. With SQLite, more than 1 needs "
         "version 3.51.3 or later of its library.",
     )
-    metrics: Annotated[tuple[Network, ...], BeforeValidator(_readers)] = Field(
+    metrics: Annotated[tuple[Network, ...], BeforeValidator(read_readers)] = Field(
         tuple(parse_network(each) for each in LOOPBACK),
         description="Who may read `/metrics`: addresses and CIDR ranges, `loopback` (this machine, the default) or `none`. "
         "The connection's own address counts, and a request that a proxy passed on is refused.",
@@ -293,7 +161,7 @@ class Settings(BaseModel):
     default_max_credentials_per_organization: MaybeNumber = Field(
         100, description="Policy: credentials that an organization may have, inactive ones included."
     )
-    default_default_credential_lifetime: Lifetime = Field(
+    default_credential_lifetime: Lifetime = Field(
         None, description="Policy: the expiry of a new credential that names none, such as `90d`."
     )
     default_max_credential_lifetime: Lifetime = Field(
@@ -311,6 +179,17 @@ class Settings(BaseModel):
         description="Policy: how long the session of a login with a key file lasts at most, 5m to 365d.",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_given(cls, value: Any, field: ValidationInfo) -> Any:
+        """The value without the marks around it that editors and shells leave."""
+        if not isinstance(value, str):
+            return value
+        value = given_text(value)
+        if field.field_name not in LISTS:
+            refuse_controls(value)
+        return value
+
     @property
     def public_url(self) -> str:
         return self.issuer or f"http://localhost{'' if self.port == 80 else f':{self.port}'}"
@@ -319,7 +198,7 @@ class Settings(BaseModel):
         return Policy(
             max_credentials_per_service_account=self.default_max_credentials_per_service_account,
             max_credentials_per_organization=self.default_max_credentials_per_organization,
-            default_credential_lifetime=_micro(self.default_default_credential_lifetime),
+            default_credential_lifetime=_micro(self.default_credential_lifetime),
             max_credential_lifetime=_micro(self.default_max_credential_lifetime),
             deletion_delay=_micro(self.default_deletion_delay) or 0,
             rate_limit=self.default_rate_limit,
@@ -368,13 +247,13 @@ def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: 
     if settings is not None:
         longest, default = (
             settings.default_max_credential_lifetime,
-            settings.default_default_credential_lifetime,
+            settings.default_credential_lifetime,
         )
         if longest is not None and default is not None and default > longest:
             wrong.append(
                 Wrong(
-                    setting_name("default_default_credential_lifetime"),
-                    sources.get("default_default_credential_lifetime", "default"),
+                    setting_name("default_credential_lifetime"),
+                    sources.get("default_credential_lifetime", "default"),
                     "is longer than the longest lifetime that policy allows",
                 )
             )
@@ -395,7 +274,7 @@ def default_text(name: str) -> str:
 
 def _from_file(file: Path, wrong: list[Wrong]) -> dict[str, Any]:
     try:
-        values = tomllib.loads(file.read_text("utf-8"))
+        values = tomllib.loads(file.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         wrong.append(Wrong("--config", str(file), f"cannot be read: {os_reason(error)}"))
         return {}
@@ -422,12 +301,13 @@ def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> lis
             continue
         variable = PREFIX + name.upper()
         plain, file = environment.get(variable), environment.get(f"{variable}_FILE")
+        file = None if file is None else given_text(file)
         if name in SECRETS and file is not None:
             if plain is not None:
                 wrong.append(Wrong(variable, "environment", f"is set, and so is {variable}_FILE; choose one"))
                 continue
             try:
-                found.append((name, Path(file).read_text("utf-8").strip(), f"{variable}_FILE"))
+                found.append((name, Path(file).read_text("utf-8-sig"), f"{variable}_FILE"))
             except (OSError, UnicodeDecodeError) as error:
                 wrong.append(Wrong(f"{variable}_FILE", "environment", f"cannot be read: {os_reason(error)}"))
         elif plain is not None:

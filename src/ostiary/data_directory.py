@@ -116,7 +116,7 @@ def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
                 os.fsync(fd)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(fd, "r") as file:
+        with os.fdopen(fd, "r", encoding="utf-8-sig") as file:
             mode = os.fstat(fd).st_mode
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:

@@ -44,6 +44,32 @@ def test_a_name_is_visible_text(spoiler: str) -> None:
             check.description(f"Ro{spoiler}bo")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "می\u200cخواهم",  # Persian: "I want", of two parts
+        "ශ්\u200dරී ලංකා",  # Sinhala: "Sri Lanka"
+        "क्\u200dष",  # Devanagari: a half form
+        "Team 👩\u200d💻",
+        "👨🏽\u200d🚀",
+        "🏳️\u200d🌈",
+    ],
+)
+def test_a_joiner_stands_where_a_script_needs_it(text: str) -> None:
+    """§3.8 breaks the other way: people cannot write their names in Persian or Sinhala."""
+    assert check.display_name(text) == text
+
+
+@pytest.mark.parametrize("joiner", ["\u200c", "\u200d"], ids=ascii)
+@pytest.mark.parametrize(
+    "form", ["Ro{}bo", "{}Robo", "می{}", "می{} خواهم", "می{}{}خواهم", "👩{}A", "1{}2", "Robo {}👩"], ids=ascii
+)
+def test_a_joiner_elsewhere_is_invisible_and_refused(joiner: str, form: str) -> None:
+    """§3.8 breaks: two names look the same."""
+    with pytest.raises(ValueError, match="invisible"):
+        check.display_name(form.replace("{}", joiner))
+
+
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0\u2003\u3000"], ids=repr)
 def test_a_name_is_not_blank(text: str) -> None:
     """§3.8 breaks: an account without a visible name."""

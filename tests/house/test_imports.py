@@ -14,7 +14,8 @@ ROOMS = {
     "http": {"core", "storage", "services", "http", "config", "logs"},
     "client": {"core", "client"},
     "cli": {"core", "client", "config", "http", "logs", "cli"},
-    "config": {"core"},
+    "setting_values": {"core"},
+    "config": {"core", "setting_values"},
     "data_directory": {"core", "config"},
     "logs": {"core"},
 }
@@ -41,6 +42,7 @@ THIRD_PARTIES = {
     | {"jinja2", "markdown_it", "markupsafe", "pygments", "typing_extensions"},
     "client": {"httpx2"},
     "cli": {"click", "platformdirs", "rich"},
+    "setting_values": {"pydantic"},
     "config": {"pydantic", "pydantic_core"},
     "data_directory": set(),
     "logs": {"structlog"},

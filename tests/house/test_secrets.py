@@ -29,8 +29,8 @@ OPENED = {
     ("http/pages/signing_in.py", "sign_in", "reveal"): (1, "the one answer that carries it, as a cookie"),
     ("cli/proving.py", "assertion", "reveal"): (1, "the private half of a key file signs"),
     ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
-    ("config.py", "_database_url", "get_secret_value"): (1, "its form is checked"),
-    ("config.py", "_master_key", "get_secret_value"): (1, "its form is checked"),
+    ("setting_values.py", "read_database_url", "get_secret_value"): (1, "its form is checked"),
+    ("setting_values.py", "read_master_key", "get_secret_value"): (1, "its form is checked"),
     ("data_directory.py", "master_keys", "get_secret_value"): (1, "keys are derived from it"),
     ("http/installation.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
 }

@@ -19,7 +19,8 @@ ENGINE_NAME = re.compile(r"\b(sqlite|postgres(ql)?|psycopg)\b|_(sqlite|postgresq
 NAMES_ENGINES = {
     "storage/engines.py": "what differs, side by side",
     "storage/tables.py": "the schema, where only DDL knows the difference",
-    "config.py": "the forms of a database's URL",
+    "config.py": "how a database is named in the documentation of its setting",
+    "setting_values.py": "the forms of a database's URL",
 }
 
 

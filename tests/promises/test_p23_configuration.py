@@ -126,7 +126,7 @@ CASES = [
     env("issuer path", ISSUER, "https://keys.example.com/ostiary", "origin"),
     env("issuer query", ISSUER, f"https://keys.example.com?k={PLANTED}", "origin"),
     env("issuer userinfo", ISSUER, f"https://alice:{PLANTED}@keys.example.com", "URL"),
-    env("issuer userinfo, odd host", ISSUER, f"https://alice:{PLANTED}@ke℀ys.example.com", "URL"),
+    env("issuer userinfo, odd host", ISSUER, f"https://alice:{PLANTED}@ke℀ys.example.com", "Punycode"),
     env("issuer no URL", ISSUER, "keys.example.com", "URL"),
     env("issuer half a bracket", ISSUER, "https://[::1", "URL"),
     env("issuer port", ISSUER, "https://keys.example.com:http", "port"),
@@ -203,9 +203,9 @@ CASES = [
     env("limit absurd", "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION", "9" * 20, "number"),
     env("lifetime negative", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "-1d", "length of time"),
     env("lifetime a fraction", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "1.5d", "length of time"),
-    env("lifetime absurd", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "9" * 12 + "d", "length of time"),
+    env("lifetime absurd", "OSTIARY_DEFAULT_CREDENTIAL_LIFETIME", "9" * 12 + "d", "length of time"),
     env("lifetime over 100 years", "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "36501d", "36500d"),
-    env("default lifetime over 100 years", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "9999999d", "36500d"),
+    env("default lifetime over 100 years", "OSTIARY_DEFAULT_CREDENTIAL_LIFETIME", "9999999d", "36500d"),
     env("deletion delay over 30 days", "OSTIARY_DEFAULT_DELETION_DELAY", "31d", "30d"),
     env("signing by a shared secret", "OSTIARY_SIGNING_ALGORITHM", "HS256", "'ES256', 'EdDSA' or 'RS256'"),
     env("signing by nothing", "OSTIARY_SIGNING_ALGORITHM", "none", "'ES256', 'EdDSA' or 'RS256'"),
@@ -213,7 +213,7 @@ CASES = [
     env("signing keys for good", "OSTIARY_SIGNING_KEY_LIFETIME", "none", "length of time"),
     env("staleness none", "OSTIARY_MAX_STALENESS", "none", "length of time"),
     env(
-        "lifetime beyond the longest", "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME", "91d", "longer",
+        "lifetime beyond the longest", "OSTIARY_DEFAULT_CREDENTIAL_LIFETIME", "91d", "longer",
         OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME="90d",
     ),
 ]  # fmt: skip
@@ -336,7 +336,7 @@ GOOD: dict[str, dict[str, str]] = {
     "proxies": {PROXIES: "127.0.0.1, 10.0.0.0/8 ::1 fd00::/8"},
     "limits": {
         "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
-        "OSTIARY_DEFAULT_DEFAULT_CREDENTIAL_LIFETIME": "90d",
+        "OSTIARY_DEFAULT_CREDENTIAL_LIFETIME": "90d",
         "OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME": "90d",
         "OSTIARY_DEFAULT_DELETION_DELAY": "0",
         "OSTIARY_MAX_STALENESS": "0",

@@ -6,7 +6,6 @@ Where none of them has a credential, the login at that service is used. A creden
 sent to its own URL and nowhere else.
 """
 
-import os
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -47,7 +46,7 @@ class Connection:
 
 def connect(called: Invocation) -> Connection:
     """Settle the three, and let `called` know. Raises MisusedError, ProfileError."""
-    url = os.environ.get("OSTIARY_URL") or None
+    url = environment.text_of("OSTIARY_URL")
     sources = environment.sources()
     context, passed_over = _context(called, url, bool(sources))
     organization, organization_from = _organization(called, context)
@@ -92,7 +91,7 @@ def connect(called: Invocation) -> Connection:
 
 def reach(called: Invocation) -> Connection:
     """The same without a credential, for what needs none. Raises MisusedError, ProfileError."""
-    url = os.environ.get("OSTIARY_URL") or None
+    url = environment.text_of("OSTIARY_URL")
     context, _ = _context(called, url, True)
     called.connection = Connection(*_address(url, context), None, "", "", *_organization(called, context))
     return called.connection
@@ -108,7 +107,7 @@ def _address(url: str | None, context: Context | None) -> tuple[str, str]:
 
 def chosen_name(called: Invocation) -> str | None:
     """The context that this command or its environment names, if one does."""
-    return called.context if called.context is not None else os.environ.get("OSTIARY_CONTEXT") or None
+    return called.context if called.context is not None else environment.text_of("OSTIARY_CONTEXT")
 
 
 def checked_organization(text: str, source: str) -> str:
@@ -143,7 +142,7 @@ def _context(called: Invocation, url: str | None, credential: bool) -> tuple[Con
 
 
 def _organization(called: Invocation, context: Context | None) -> tuple[str | None, str]:
-    variable = os.environ.get("OSTIARY_ORGANIZATION") or None
+    variable = environment.text_of("OSTIARY_ORGANIZATION")
     layers = [(called.organization, "--organization"), (variable, "OSTIARY_ORGANIZATION")]
     if context is not None:
         source = f"contexts.{context.name}.organization in {profile_path()}"

@@ -25,6 +25,7 @@ from ostiary.cli.terminal import (
     yes_option,
 )
 from ostiary.client.api import NotOstiaryError, UrlError, check_url, is_safe
+from ostiary.core.check import given_text
 from ostiary.core.secret import ACCESS_ID_LENGTH, SECRET_LENGTH, parse, redact
 
 name_argument = click.argument("name", metavar="NAME", shell_complete=completion.contexts)
@@ -200,7 +201,7 @@ def _asked_key() -> str:
         key: str = click.prompt("API key (not shown)", hide_input=True, err=True)
     else:
         key = sys.stdin.read()
-    key = key.strip()
+    key = given_text(key)
     if not profile.is_credential(key):
         raise MisusedError(
             "Standard input holds no key.\nPipe the key in, or name a file that holds it: --api-key-file FILE."

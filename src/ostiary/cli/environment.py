@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from ostiary.cli.profile import is_credential
 from ostiary.cli.proving import KEY_FILE, ClientSecret, Key, Proof, read_key_file
 from ostiary.cli.terminal import MisusedError
+from ostiary.core.check import given_text, refuse_controls
 from ostiary.core.secret import CLIENT_SECRET as CLIENT_SECRET_PREFIX
 from ostiary.core.secret import SESSION, looks_like_secret
 
@@ -44,6 +45,16 @@ class Source(NamedTuple):
     renew: str
 
 
+def text_of(name: str) -> str | None:
+    """The value of a variable, without the white space around it; None if it is unset or empty. MisusedError."""
+    text = given_text(os.environ.get(name, ""))
+    try:
+        refuse_controls(text)
+    except ValueError as error:
+        raise MisusedError(f"{name} {error}.") from None
+    return text or None
+
+
 def sources() -> list[Source]:
     """Those that are set; nothing is read yet."""
     found = []
@@ -51,7 +62,7 @@ def sources() -> list[Source]:
         found += [
             Source(variable, partial(_key, name), _RENEW[name].format(variable)) for variable in _set(name)
         ]
-    if file := os.environ.get(KEY_FILE):
+    if file := text_of(KEY_FILE):
         found.append(Source(KEY_FILE, lambda: read_key_file(file), _RENEW[KEY_FILE]))
     secrets = _set(CLIENT_SECRET)
     if secrets[1:]:
@@ -77,9 +88,9 @@ def token() -> str | None:
 
 def _set(name: str) -> list[str]:
     """Of a variable and the one that names a file for it, those that are set."""
-    found = [name] if os.environ.get(name, "").strip() else []
+    found = [name] if given_text(os.environ.get(name, "")) else []
     # A client's id is no secret, so it has no file.
-    if name != CLIENT_ID and os.environ.get(f"{name}_FILE"):
+    if name != CLIENT_ID and text_of(f"{name}_FILE"):
         found.append(f"{name}_FILE")
     return found
 
@@ -104,12 +115,12 @@ def _held(name: str) -> str:
     text = os.environ.get(name, "")
     if variables == [f"{name}_FILE"]:
         try:
-            text = Path(os.environ[f"{name}_FILE"]).read_text("utf-8")
+            text = Path(text_of(f"{name}_FILE") or "").read_text("utf-8-sig")
         except (FileNotFoundError, NotADirectoryError):
             raise MisusedError(f"{name}_FILE names a file that does not exist.") from None
         except (OSError, UnicodeDecodeError):
             raise MisusedError(f"{name}_FILE names a file that cannot be read.") from None
-    text = text.strip()
+    text = given_text(text)
     if not is_credential(text):
         raise MisusedError(f"{name} is no credential: it is empty, or holds white space or odd characters.")
     kind, right = _told_by_its_form(text) or ("", name)

@@ -164,7 +164,7 @@ def read_private(path: Path, what: str, shown: str | None = None) -> str | None:
         if stat.S_IMODE(mode) & 0o077:
             raise ProfileError(f"{what} can be read by others.\nchmod 600 {shown or path}")
         with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read().decode("utf-8")
+            return file.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ProfileError(f"{what} is not UTF-8 text.") from None
     finally:

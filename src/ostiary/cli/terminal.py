@@ -67,7 +67,11 @@ def read_json(text: str) -> Any:
     """A document that somebody wrote, as strictly as the service reads it. ValueError says what is wrong."""
     try:
         return json.loads(
-            text, object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite, parse_int=_short
+            text.removeprefix("\ufeff"),
+            object_pairs_hook=_members,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            parse_int=_short,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -24,6 +24,7 @@ from ostiary.cli.terminal import (
     tell,
     when,
 )
+from ostiary.core.check import given_text
 from ostiary.core.secret import SESSION, looks_like_secret, parse
 
 REVOKE_PATH: Final = "/oauth/token/revoke"
@@ -157,7 +158,7 @@ def _asked() -> str:
         text: str = click.prompt("Token (not shown)", hide_input=True, err=True)
     else:
         text = sys.stdin.read()
-    return _checked(text.strip(), "Standard input")
+    return _checked(given_text(text), "Standard input")
 
 
 def _checked(text: str, source: str) -> str:

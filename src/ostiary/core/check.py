@@ -33,6 +33,25 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and symbols that are nothing to see: fillers, and a cell of Braille without a dot."""
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
 
+BYTE_ORDER_MARK = "\ufeff"
+_CONTROLS = {
+    "\r": "a carriage return",
+    "\n": "a line feed",
+    "\t": "a tab",
+    BYTE_ORDER_MARK: "a byte order mark",
+}
+
+ZERO_WIDTH_JOINER = "\u200d"
+_JOINERS = ("\u200c", ZERO_WIDTH_JOINER)
+# Scripts whose letters take another shape beside a joiner: Arabic, Syriac, N'Ko, Mandaic, Mongolian.
+_SHAPED = re.compile(
+    "[\u0620-\u065f\u066e-\u06d3\u06d5\u06fa-\u06ff\u0710-\u077f\u07ca-\u07ea\u0840-\u0858\u08a0-\u08c7"
+    "\u1820-\u18aa]"
+)
+_VIRAMA = 9
+"""The combining class of the sign that takes an Indic consonant's vowel away; a joiner behind it chooses a form."""
+_EMOJI_MODIFIERS = frozenset("\ufe0f♀♂\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#]+|[^/?#])")
 
 
@@ -101,6 +120,19 @@ def email(text: str) -> str:
     return text.lower()
 
 
+def given_text(text: str) -> str:
+    """The text of a variable or a file, without a byte order mark and without the white space around it."""
+    return text.removeprefix(BYTE_ORDER_MARK).strip()
+
+
+def refuse_controls(text: str) -> None:
+    """Raise a ValueError that names the first control character of the text."""
+    for character in text:
+        if character == BYTE_ORDER_MARK or unicodedata.category(character) in {"Cc", "Zl", "Zp"}:
+            name = _CONTROLS.get(character) or unicodedata.name(character, "a control character").lower()
+            raise ValueError(f"holds {name} (U+{ord(character):04X})")
+
+
 def password(text: str, email: str) -> str:
     """12 to 256 characters, which are neither blank nor the person's address. Nothing else makes one better."""
     if len(text) < MIN_PASSWORD:
@@ -131,8 +163,31 @@ def free_slug(slug: str, taken: Callable[[str], bool]) -> str:
 
 
 def _printable(text: str, welcome: str) -> None:
-    if any(unicodedata.category(c) in _UNPRINTABLE and c not in welcome for c in text):
+    if any(
+        unicodedata.category(c) in _UNPRINTABLE and c not in welcome and not _joins(text, place)
+        for place, c in enumerate(text)
+    ):
         raise ValueError("must not hold control, invisible or bidirectional characters")
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether the character here is a joiner that its neighbours need (UAX #31 §2.3; emoji sequences of UTS #51).
+
+    A joiner between other characters shows nothing, and makes two names that look the same.
+    """
+    if text[place] not in _JOINERS or place == 0 or place + 1 == len(text):
+        return False
+    before, after = text[place - 1], text[place + 1]
+    if _SHAPED.match(before) and _SHAPED.match(after):
+        return True
+    if unicodedata.combining(before) == _VIRAMA:
+        return True
+    return text[place] == ZERO_WIDTH_JOINER and _is_pictograph(before) and _is_pictograph(after)
+
+
+def _is_pictograph(character: str) -> bool:
+    """Whether the character may stand on one side of a joiner in an emoji sequence: a symbol, or its modifier."""
+    return unicodedata.category(character) == "So" or character in _EMOJI_MODIFIERS
 
 
 def audience(text: str) -> str:

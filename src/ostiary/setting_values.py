@@ -1,0 +1,185 @@
+"""How the value of a setting is read from text: one function for each form. ValueError says what is wrong.
+
+The sentence of each error reads after the setting's name, and never holds the value.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from ostiary.core.address import Network, is_loopback_host, parse_address, parse_network
+from ostiary.core.instant import DAY, duration_from_text, duration_to_text
+from ostiary.core.keyring import read_master_keys
+from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES
+from ostiary.core.rate import rate_of
+from ostiary.core.secret import prefix_of
+from ostiary.core.url import read_place, read_url
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+
+
+def none_or(read: Any) -> Any:
+    def parse(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value.lower() in {"", "none"}):
+            return None
+        return read(value)
+
+    return parse
+
+
+def read_length(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    return timedelta(microseconds=duration_from_text(str(value)))
+
+
+def read_number(value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit() or len(str(value)) > 9:
+        raise ValueError("must be a whole number, not negative")
+    return int(value)
+
+
+def read_networks(
+    value: Any, words: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+) -> tuple[Network, ...]:
+    """The networks of a list; an entry that is one of the words stands for several."""
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("must be a list of addresses and CIDR ranges")
+    networks: list[Network] = []
+    for number, part in enumerate(parts):
+        try:
+            networks += map(parse_network, words.get(str(part), (str(part),)))
+        except ValueError as error:
+            raise ValueError(f"entry {number + 1} {error}") from None
+    return tuple(networks)
+
+
+def read_readers(value: Any) -> tuple[Network, ...]:
+    """Networks likewise, `loopback` being this machine's own addresses, and `none` alone nobody."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return ()
+    try:
+        return read_networks(value, {"loopback": LOOPBACK})
+    except ValueError as error:
+        raise ValueError(f"{error} (or loopback, or none alone)") from None
+
+
+def read_places(value: Any) -> tuple[str, ...]:
+    """Hosts, each with a port or 443, as `Url.place` writes them."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return ()
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("must be a list of hosts")
+    places: list[str] = []
+    for number, part in enumerate(parts):
+        try:
+            places.append(read_place(str(part)))
+        except ValueError as error:
+            raise ValueError(f"entry {number + 1} {error}") from None
+    return tuple(dict.fromkeys(places))
+
+
+def read_issuer(value: str) -> str:
+    """An https origin, or an http one on loopback: anything else would send credentials in clear."""
+    if not value.isascii():
+        raise ValueError("has letters beyond ASCII; write its host as browsers send it, in Punycode (xn--…)")
+    _split(value, "https://keys.example.com")
+    try:
+        url = read_url(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, such as https://keys.example.com") from None
+    if url.path not in {"", "/"} or url.query is not None:
+        raise ValueError("must be an origin: no path, query or fragment")
+    if url.scheme == "http" and not is_loopback_host(url.host):
+        raise ValueError("must begin with https:// (http is for loopback only)")
+    return f"{url.scheme}://{url.authority}"
+
+
+def _split(url: str, form: str) -> SplitResult:
+    """The parts of a URL. The errors of urlsplit quote user and password, so its words are not repeated."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"must be a URL such as {form}") from None
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 1 to 65535") from None
+    return parts
+
+
+def read_database_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    parts = _split(url, "postgresql://user:password@host/database")
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")
+    if not parts.path.strip("/"):
+        raise ValueError("names no database")
+    return SecretStr(url.replace("postgres://", "postgresql://", 1))
+
+
+def read_master_key(value: SecretStr) -> SecretStr:
+    read_master_keys(value.get_secret_value())
+    return value
+
+
+def read_key_prefix(value: str) -> str:
+    return prefix_of(value).removesuffix("-")
+
+
+def read_bind_host(value: str) -> str:
+    if value != "localhost":
+        try:
+            parse_address(value)
+        except ValueError:
+            raise ValueError(
+                "must be an IP address to bind, or localhost for both loopback addresses"
+            ) from None
+    return value
+
+
+def at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
+    """A check of lengths of time: beyond this many microseconds they are a typing error."""
+
+    def check(value: timedelta | None) -> timedelta | None:
+        if value is not None and value > timedelta(microseconds=longest):
+            raise ValueError(f"must not be longer than {duration_to_text(longest)}")
+        return value
+
+    return check
+
+
+def at_least(shortest: int) -> Callable[[timedelta], timedelta]:
+    """A check likewise: below this many microseconds they would help nobody."""
+
+    def check(value: timedelta) -> timedelta:
+        if value < timedelta(microseconds=shortest):
+            raise ValueError(f"must not be shorter than {duration_to_text(shortest)}")
+        return value
+
+    return check
+
+
+def read_rate(value: int | None) -> int | None:
+    if value is not None:
+        rate_of(value)
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(read_length)]
+MaybeDuration = Annotated[timedelta | None, BeforeValidator(none_or(read_length))]
+Lifetime = Annotated[MaybeDuration, AfterValidator(at_most(MAX_LIFETIME))]
+DeletionDelay = Annotated[Duration, AfterValidator(at_most(MAX_DELETION_DELAY))]
+SigningKeyLifetime = Annotated[Duration, AfterValidator(at_most(MAX_LIFETIME)), AfterValidator(at_least(DAY))]
+SessionLifetime = Annotated[
+    Duration, AfterValidator(at_least(SESSION_LIFETIMES[0])), AfterValidator(at_most(SESSION_LIFETIMES[1]))
+]
+Number = Annotated[int, BeforeValidator(read_number)]
+MaybeNumber = Annotated[int | None, BeforeValidator(none_or(read_number))]
+Uses = Annotated[MaybeNumber, AfterValidator(read_rate)]
