@@ -54,6 +54,21 @@ def test_an_issuer_is_an_origin_as_browsers_write_it(issuer: str, public_url: st
     assert settings(ISSUER=issuer).public_url == public_url
 
 
+@pytest.mark.parametrize(
+    "host, issuer, warns",
+    [
+        ("0.0.0.0", "", True),
+        ("192.0.2.7", "http://localhost:80", True),
+        ("0.0.0.0", URL, False),
+        ("::1", "", False),
+    ],
+)
+def test_an_address_that_nobody_can_sign_in_at_is_warned_of(host: str, issuer: str, warns: bool) -> None:
+    """§4 of the console breaks: the service listens for other machines, where no form is believed, and says nothing."""
+    found = load({"host": host}, {"OSTIARY_ISSUER": issuer} if issuer else {}, None).settings.out_of_reach
+    assert ("ssh -L" in found) is warns
+
+
 def test_an_issuer_beyond_ascii_is_refused_with_its_remedy() -> None:
     """P23 breaks: the service starts, and no browser can sign in, for it sends the host in Punycode."""
     with pytest.raises(ConfigurationError, match=r"OSTIARY_ISSUER .* Punycode"):

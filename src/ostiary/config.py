@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticUndefined
 
-from ostiary.core.address import Network, parse_network
+from ostiary.core.address import Network, is_loopback_host, parse_network
 from ostiary.core.check import given_text, refuse_controls
 from ostiary.core.instant import duration_to_text
 from ostiary.core.permission import Policy
@@ -193,6 +193,18 @@ class Settings(BaseModel):
     @property
     def public_url(self) -> str:
         return self.issuer or f"http://localhost{'' if self.port == 80 else f':{self.port}'}"
+
+    @property
+    def out_of_reach(self) -> str:
+        """Advice for a service that other machines reach while its issuer is a loopback address; else empty."""
+        if is_loopback_host(self.host) or self.public_url.startswith("https:"):
+            return ""
+        return (
+            f"--host {self.host} lets other machines connect, but people sign in at {self.public_url} only, and "
+            "credentials would travel in clear. Put a proxy with TLS in front, and set OSTIARY_ISSUER to its https:// "
+            "address. To try it without TLS, leave --host out and forward the port on the other machine: "
+            f"ssh -L {self.port}:localhost:{self.port} USER@THIS-MACHINE"
+        )
 
     def policy(self) -> Policy:
         return Policy(

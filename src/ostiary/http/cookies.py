@@ -44,6 +44,16 @@ def of_another_site(headers: Headers, cookie: SessionCookie) -> bool:
     )
 
 
+def of_other_address(headers: Headers, cookie: SessionCookie) -> bool:
+    """Whether the page was opened at another name of this service: its origin is the host that was asked, and not ours.
+
+    A page of another site has its own origin, but the request then has our Host.
+    """
+    fields = dict(headers)
+    origin, host = fields.get(b"origin", b""), fields.get(b"host", b"")
+    return origin != cookie.origin and bool(host) and origin.partition(b"://")[2] == host
+
+
 def of_our_page(headers: Headers, cookie: SessionCookie) -> bool:
     """Whether the browser says that a page of ours made the request."""
     return not of_another_site(headers, cookie) and any(

@@ -83,6 +83,8 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)
     if trusted:
         structlog.get_logger().info("trusted proxies", detail=trusted)
+    if settings.out_of_reach:
+        structlog.get_logger().warning("other machines cannot sign in", detail=settings.out_of_reach)
     if not seam_holds():
         structlog.get_logger().warning(
             "slow", detail=f"uvicorn {uvicorn.__version__} is not the one that the direct adapter knows"

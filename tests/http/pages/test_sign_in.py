@@ -68,6 +68,25 @@ def test_a_person_signs_in(browser: Browser) -> None:
     assert (again.status, again.headers["location"]) == (303, "/account/x")
 
 
+@pytest.mark.parametrize(
+    "headers, told",
+    [
+        ({"host": "127.0.0.1:8080", "origin": "http://127.0.0.1:8080"}, True),
+        ({"host": "localhost:8080", "origin": "https://evil.example"}, False),
+        ({"host": "evil.example", "origin": "null"}, False),
+    ],
+)
+def test_a_page_at_another_address_names_its_own(
+    browser: Browser, headers: dict[str, str], told: bool
+) -> None:
+    """§4 of the console breaks: signing in at another name of the service is a dead end."""
+    browser.headers = headers
+    answer = browser.sign_in(ALICE)
+    assert answer.status == 403
+    assert ("http://localhost:8080" in text_of(answer)) is told
+    assert browser.session == ""
+
+
 def test_a_password_may_be_typed_on_another_keyboard(browser: Browser) -> None:
     """§3 breaks: a letter with an accent is another one on another system."""
     give_password(browser.front.house, browser.front.house.alice, "cafe\u0301 cafe\u0301 cafe\u0301")

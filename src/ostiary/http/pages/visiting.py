@@ -140,6 +140,8 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
         if request.method == "POST":
             fields = _fields(headers, body)
             reason = _forged(wiring, headers, fields, known)
+            if reason and cookies.of_other_address(headers, wiring.hot.cookie):
+                return _other_address(wiring, request.url.path)
             if reason:
                 raise Problem(
                     "insufficient-permissions",
@@ -254,6 +256,18 @@ def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
     target = needed.target or request.url.path + (f"?{request.url.query}" if request.url.query else "")
     address = f"{SIGN_IN}?next={quote(target, safe='')}" + ("&again=1" if needed.again else "")
     return RedirectResponse(address, 303, {"cache-control": "no-store"})
+
+
+def _other_address(wiring: Wiring, path: str) -> Response:
+    """The page was opened at another address of this service, where no form is believed."""
+    own = wiring.hot.cookie.origin.decode()
+    sentences = (
+        f"These pages work at {own} only. Nothing was done with what you entered.",
+        "Operators set this address with OSTIARY_ISSUER.",
+    )
+    return look.message(
+        look.Message("Open this page at its own address", sentences, (f"Go to {own}", own + path)), 403
+    )
 
 
 _TITLES: Final[Mapping[int, tuple[str, str]]] = {
