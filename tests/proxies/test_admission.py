@@ -114,6 +114,46 @@ def test_a_proxy_that_is_not_trusted_describes_nothing(name: str, stranger: Osti
         unavailable(error)
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ostiary, str]]:
+    """An Ostiary whose catalogue is as large as can be, and a key with all of it."""
+    with servers.ostiary(
+        tmp_path_factory.mktemp("wide") / "data", OSTIARY_TRUSTED_PROXIES="127.0.0.1"
+    ) as found:
+        assert found.call("PUT", "/v1/access-rules/agents", RULE).is_success
+        number = 0
+        while found.call("POST", "/v1/scopes", {"scope": f"read:{'x' * 60}{number:03}"}).status_code == 201:
+            number += 1
+        assert number > 50
+        made = found.call(
+            "POST",
+            "/v1/service-accounts",
+            {
+                "display_name": "Robo with all scopes",
+                "roles": [{"role": "developer"}],
+                "credential": {"kind": "api_key"},
+            },
+        )
+        assert made.status_code == 201, made.text
+        yield found, made.json()["secret"]
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_caller_with_every_scope_and_large_cookies_is_let_in(name: str, wide: tuple[Ostiary, str]) -> None:
+    """A shipped configuration breaks: a good key gets 500 for its scopes, or 403 for the cookies beside it."""
+    ostiary, key = wide
+    cookies = [f"Cookie: c{number}={'c' * 5_700}" for number in range(3)]
+    try:
+        with stage.player(stage.serve) as service, stage.proxy(name, ostiary.port, service.port) as port:
+            assert stage.exchange(port, stage.request("/v1/agents", key)).status == 200
+            assert len(service.seen[-1].value("x-auth-scopes")) > 4_000
+            answer = stage.exchange(port, stage.request("/v1/agents", key, "GET", *cookies))
+            # HAProxy takes 15 kB of header by itself.
+            assert answer.status == (400 if name == "haproxy" else 200)
+    except UnavailableError as error:
+        unavailable(error)
+
+
 # Traefik was not run: only the request that its ForwardAuth sends, as its documentation describes it.
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ostiary.core.instant import DAY, HOUR
 from ostiary.core.model import RoleBinding
-from ostiary.core.permission import Caller
+from ostiary.core.permission import MAX_CATALOGUE, Caller
 from ostiary.core.problem import Problem
 from ostiary.services import credentials, members, organizations, projects, roles, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
@@ -113,6 +113,18 @@ def test_the_catalogue_is_the_operators(house: House) -> None:
     key = house.key(house.account(roles=()))
     write(house, roles.delete_scope, "read:invoices")
     assert "read:invoices" not in verdict(house, key).scopes
+
+
+def test_the_catalogue_has_room_for_what_fits_into_a_token(house: House) -> None:
+    """P20 breaks: a token with every scope is larger than any endpoint takes, and proxies answer 500."""
+    written = len(" ".join(house.store.read(roles.list_scopes, house.alice)))
+    number = 0
+    while written + 69 <= MAX_CATALOGUE:
+        write(house, roles.create_scope, f"read:{number:063}".replace("read:0", "read:x"))
+        number, written = number + 1, written + 69
+    problem = refused(house, roles.create_scope, house.alice, f"read:{'y' * 63}")
+    assert problem.code == "limit-reached"
+    assert problem.members == {"limit": "catalogue_characters", "value": MAX_CATALOGUE, "count": written}
 
 
 def test_the_last_admin_stays(house: House) -> None:

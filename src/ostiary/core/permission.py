@@ -40,6 +40,10 @@ EVERYTHING: Final[Scopes] = frozenset({"api", "m2m"})
 
 FIRST_CATALOGUE: Final = ("read:agents", "read:plugins", "write:agents", "write:plugins")
 
+MAX_CATALOGUE: Final = 4_096
+"""Characters of all scopes of the catalogue, with a space between two: so that a token with all of them has at most
+8 KiB, and so that proxies take the header that lists them."""
+
 BUILT_IN_ROLES: Final = ("organization-admin", "developer", "viewer", "resource-server")
 
 _SCOPE = re.compile(r"[a-z]{1,32}:[a-z][a-z0-9-]{0,62}")

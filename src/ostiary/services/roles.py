@@ -11,6 +11,7 @@ from ostiary.core.event import Target
 from ostiary.core.model import Role, RoleBinding
 from ostiary.core.permission import (
     BUILT_IN_ROLES,
+    MAX_CATALOGUE,
     RESERVED_NOUNS,
     Caller,
     Catalogue,
@@ -237,8 +238,18 @@ def create_scope(tx: Tx, caller: Caller, scope: str) -> str:
         )
     if scope.partition(":")[2] in (*RESERVED_NOUNS, "audit"):
         raise invalid("/scope", "reserved", "names a noun of this API")
-    if scope in rows.scopes_of_catalogue(tx):
+    catalogue = rows.scopes_of_catalogue(tx)
+    if scope in catalogue:
         raise Problem("name-taken", "The scope is in the catalogue already.", reason="scope taken")
+    length = len(" ".join(catalogue))
+    if length + 1 + len(scope) > MAX_CATALOGUE:
+        raise Problem(
+            "limit-reached",
+            f"The scopes of the catalogue may have {MAX_CATALOGUE} characters in all, and have {length}: a token or a "
+            "header that lists them all must fit. Delete scopes that are no longer needed, or use shorter names.",
+            members={"limit": "catalogue_characters", "value": MAX_CATALOGUE, "count": length},
+            reason="catalogue_characters reached",
+        )
     rows.insert_scopes(tx, [scope])
     tx.changed("installation", "catalogue")
     change(tx, caller, "scope.created", Target("scope", scope, scope))
