@@ -1,5 +1,6 @@
 """§3.9: a file of keys to import, in both forms, and what is wrong with one."""
 
+from base64 import b64encode, urlsafe_b64encode
 from hashlib import sha256
 
 import pytest
@@ -20,6 +21,14 @@ FORMS = {
     "CSV in another order": "\ufeffname,expires_at,sha256\r\n"
     f'"CI, bot",{EXPIRES},{ONE.hexdigest()}\r\n ,,{TWO.hexdigest()}\r\n',
 }
+
+
+def test_digests_in_base64_and_dates_alone_are_read() -> None:
+    """product.md (Import) breaks: the export of another system has to be rewritten first."""
+    digest = b"\xfb\xff" + bytes(30)  # has both characters in which the alphabets differ
+    texts = [b64encode(digest), urlsafe_b64encode(digest), urlsafe_b64encode(digest).rstrip(b"=")]
+    lines = ["sha256,expires_at\n", *(f"{text.decode()},2030-01-31\n" for text in texts)]
+    assert list(read_keys(lines)) == [ImportedKey(digest, None, from_text(EXPIRES))] * 3
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -45,6 +54,7 @@ OURS = mint("ak-", bytes(MINT_ENTROPY)).secret.reveal()
         ("sha256,colour\n", 1, "columns"),
         ("name\n", 1, "columns"),
         (f"sha256\n{SECRET}\n", 2, "sha256 must be"),
+        (f"sha256\n{'A' * 42}B\n", 2, "sha256 must be"),  # bits that no encoder leaves
         (f"sha256,name\n{ONE.hexdigest()}\n", 2, "1 columns"),
         (f"sha256,name\n\n{ONE.hexdigest()},\u202e\n", 3, "name"),
         (f"sha256,expires_at\n{ONE.hexdigest()},tomorrow\n", 2, "expires_at"),

@@ -95,17 +95,39 @@ def test_the_policy_holds_for_imported_keys(house: House) -> None:
     with refused("insufficient-permissions"):
         bring(strict, robo, foreign("d"), replace(house.alice, operator_admin=False), exceed=True)
     assert bring(strict, robo, foreign("d", "e"), exceed=True).count == 2
-    wrong = [
-        *foreign("f"),
-        replace(foreign("g")[0], expires_at=NOON),
-        replace(foreign("h")[0], expires_at=NOON + 91 * DAY),
+
+
+def test_a_dry_run_foretells_what_becomes_of_each_key(house: House) -> None:
+    """product.md (Import) breaks: an import stops at a row, or does another thing than its dry run said."""
+    robo = begin(house)
+    strict = house.with_policy(max_credential_lifetime=90 * DAY, default_credential_lifetime=30 * DAY)
+    bring(strict, robo, foreign("there"))
+    late, over = foreign("late")[0], foreign("over")[0]
+    keys = [
+        *foreign("there", "new", "new"),
+        replace(late, expires_at=NOON + 91 * DAY),
+        replace(over, expires_at=NOON),
+        replace(foreign("good")[0], expires_at=NOON + 90 * DAY),
     ]
-    with refused("validation-failed") as caught:
-        bring(strict, robo, wrong, exceed=True)
-    assert [(each.pointer, each.code) for each in caught.value.errors] == [
-        ("/keys/1/expires_at", "past"),
-        ("/keys/2/expires_at", "beyond-policy"),
-    ]
+    foreseen = strict.store.read(imports.dry_run, house.alice, robo.account.id, PREFIX, keys)
+    assert foreseen.outcomes == ("exists", "imported", "repeated", "beyond_policy", "expired", "imported")
+    assert set(foreseen.credential_ids) == {None}
+    done = bring(strict, robo, keys)
+    assert done.outcomes == foreseen.outcomes
+    assert [each is not None for each in done.credential_ids] == [False, True, False, False, False, True]
+    # Sent again much later, it does no harm: what was imported is there, and the rest has expired.
+    house.clock.advance(200 * DAY)
+    assert set(bring(strict, robo, keys).outcomes) == {"exists", "expired"}
+
+
+def test_a_dry_run_finds_the_limit_that_the_import_would_reach(house: House) -> None:
+    """product.md (Import) breaks: the dry run says that all is well, and the import stops."""
+    robo = begin(house)
+    strict = house.with_policy(max_credentials_per_service_account=1)
+    for work in (strict.store.read, strict.store.write):
+        with refused("limit-reached"):
+            work(imports.dry_run, house.alice, robo.account.id, PREFIX, foreign("a", "b"))
+    assert bring(strict, robo, foreign("a")).count == 1
 
 
 @pytest.mark.promise("P19")

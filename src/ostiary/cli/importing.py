@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,11 +17,18 @@ from ostiary.core.model import ImportedKey
 
 if TYPE_CHECKING:
     from ostiary.http.importing import Import
+    from ostiary.services.imports import Outcome
 
 BATCH: Final = 5_000
 HINTS: Final = {
     "limit-reached": "Add --exceed-limits to import them all the same.",
     "validation-failed": "A prefix is registered with --register.",
+}
+SKIPPED: Final[dict["Outcome", str]] = {
+    "exists": "they exist already",
+    "repeated": "they stand more than once in the file",
+    "expired": "they have expired",
+    "beyond_policy": "the policy does not allow their lifetime",
 }
 TELL_EVERY: Final = 0.5
 """Seconds between two progress lines on a terminal; elsewhere one line each tenth of the way."""
@@ -40,7 +48,7 @@ TELL_EVERY: Final = 0.5
 )
 @click.option("--register", is_flag=True, help="Register the prefix first.")
 @click.option("--exceed-limits", is_flag=True, help="Import more than the organization's policy allows.")
-@click.option("--dry-run", is_flag=True, help="Check the file and say what is in it; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be imported and what skipped; change nothing.")
 @json_option
 def import_command(
     source: Path,
@@ -53,12 +61,14 @@ def import_command(
     exceed_limits: bool,
     dry_run: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Import keys of another system, of which only the SHA-256 is known.
 
     FILE has a JSON object a line, or is CSV with the columns sha256, name, expires_at; all but sha256 may be absent.
-    The whole file is checked before anything is changed. An import that was interrupted goes on if the same command
-    is run again: keys that are there already are skipped.
+    The whole file is checked before anything is changed. Keys that are there already are skipped, so an import that was
+    interrupted goes on when the same command is run again. Keys that have expired are skipped, too.
+
+    Exits with 1 if keys were skipped because the policy does not allow their lifetime.
     """
     from ostiary.core.problem import Problem
     from ostiary.http.importing import importing
@@ -67,15 +77,14 @@ def import_command(
     settings = load(file, data=data).settings
     progress = Progress(total)
     try:
-        with importing(
-            settings, organization, account, prefix, register and not dry_run, exceed_limits
-        ) as job:
-            if dry_run:
-                _tell_plan(job, total, register, as_json)
-                return
-            keys = _keys(source)
-            while batch := list(islice(keys, BATCH)):
-                progress.add(*job.add(batch))
+        with importing(settings, organization, account, prefix, register, exceed_limits) as job:
+            found = job.foresee(_batches(source))
+            if not dry_run:
+                if register:
+                    job.register()
+                for batch in _batches(source):
+                    progress.add(job.add(batch))
+                found = progress.found
     except BaseException as error:
         if progress.done:
             progress.end()
@@ -88,24 +97,37 @@ def import_command(
             raise click.ClickException(f"{error.title}: {error.detail}\n{HINTS[error.code]}") from None
         raise
     progress.end()
-    if as_json:
-        show_json({"keys": total, "imported": progress.imported, "skipped": progress.skipped})
-        return
-    skipped = f", {progress.skipped:,} skipped: they exist already" if progress.skipped else ""
-    click.echo(f"{progress.imported:,} keys imported for {printable(job.account)}{skipped}.")
+    _tell(job, total, found, dry_run, as_json)
+    return 1 if found["beyond_policy"] else 0
 
 
-def _tell_plan(job: "Import", total: int, register: bool, as_json: bool) -> None:
-    """What an import would do, as far as it can be known without doing it."""
-    known = register or job.registered
+def _tell(job: "Import", total: int, found: "Counter[Outcome]", dry_run: bool, as_json: bool) -> None:
+    """What became of the keys, or what would."""
+    skipped = {outcome: found[outcome] for outcome in SKIPPED}
     if as_json:
-        show_json({"keys": total, "imported": 0, "skipped": 0, "prefix_registered": job.registered})
-        return
-    click.echo(
-        f"{total:,} keys for {printable(job.account)}, and nothing wrong with the file. Nothing was changed."
-    )
-    if not known:
-        click.echo(f"The prefix {job.prefix} is not registered: add --register.", err=True)
+        show_json(
+            {
+                "keys": total,
+                "imported": found["imported"],
+                "skipped": sum(skipped.values()),
+                "reasons": skipped,
+            }
+            | {"dry_run": dry_run}
+        )
+    else:
+        would = "would be imported" if dry_run else "imported"
+        click.echo(f"{found['imported']:,} keys {would} for {printable(job.account)}.")
+        for outcome, number in skipped.items():
+            if number:
+                click.echo(f"{number:,} skipped: {SKIPPED[outcome]}.")
+        if dry_run:
+            click.echo("This was a dry run: nothing was changed.")
+    if found["beyond_policy"]:
+        click.echo(
+            "Give those keys an earlier expires_at, or raise max_credential_lifetime (`ostiary policy set`), and run the "
+            "command again.",
+            err=True,
+        )
 
 
 def _check(source: Path) -> int:
@@ -114,6 +136,12 @@ def _check(source: Path) -> int:
     if not total:
         raise MisusedError(f"{source} holds no keys.")
     return total
+
+
+def _batches(source: Path) -> Iterator[list[ImportedKey]]:
+    keys = _keys(source)
+    while batch := list(islice(keys, BATCH)):
+        yield batch
 
 
 def _keys(source: Path) -> Iterator[ImportedKey]:
@@ -131,7 +159,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.imported = self.skipped = 0
+        self.found: Counter[Outcome] = Counter()
         self._terminal = sys.stderr.isatty()
         self._begun = time.monotonic()
         self._told_at = self._begun
@@ -139,11 +167,10 @@ class Progress:
 
     @property
     def done(self) -> int:
-        return self.imported + self.skipped
+        return self.found.total()
 
-    def add(self, imported: int, skipped: int) -> None:
-        self.imported += imported
-        self.skipped += skipped
+    def add(self, outcomes: "Counter[Outcome]") -> None:
+        self.found += outcomes
         now = time.monotonic()
         if self._terminal and now - self._told_at >= TELL_EVERY:
             click.echo(f"\r{self._line(now)}", err=True, nl=False)
@@ -159,7 +186,8 @@ class Progress:
 
     def _line(self, now: float) -> str:
         speed = round(self.done / max(now - self._begun, 0.001))
+        imported = self.found["imported"]
         return (
-            f"{self.done:,} of {self.total:,} keys: {self.imported:,} imported, {self.skipped:,} skipped, "
+            f"{self.done:,} of {self.total:,} keys: {imported:,} imported, {self.done - imported:,} skipped, "
             f"{speed:,} a second"
         )

@@ -3,6 +3,7 @@
 The sentence of each error reads after the field's name, and never holds the value.
 """
 
+import base64
 import hashlib
 import re
 import unicodedata
@@ -19,11 +20,13 @@ MAX_PASSWORD = 256
 
 SLUG = "^[a-z0-9][a-z0-9-]{1,62}$"
 IMPORT_PREFIX = "^[A-Za-z0-9][A-Za-z0-9._-]{2,15}$"
-SHA256 = "^[0-9A-Fa-f]{64}$"
+SHA256 = "^([0-9A-Fa-f]{64}|[A-Za-z0-9+/_-]{43}=?)$"
+HEX_SHA256 = 64
 
 _SLUG = re.compile(SLUG)
 _IMPORT_PREFIX = re.compile(IMPORT_PREFIX)
 _SHA256 = re.compile(SHA256)
+_URL_SAFE = str.maketrans("+/", "-_")
 _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -63,10 +66,16 @@ def import_prefix(text: str) -> str:
 
 
 def sha256(text: str) -> bytes:
-    """A SHA-256 in hexadecimal."""
+    """A SHA-256 in 64 hexadecimal digits, or in base64 of either alphabet, with its padding or without."""
     if _SHA256.fullmatch(text) is None:
-        raise ValueError("must be a SHA-256 in 64 hexadecimal digits")
-    return bytes.fromhex(text)
+        raise ValueError("must be a SHA-256: 64 hexadecimal digits, or base64 of 43 or 44 characters")
+    if len(text) == HEX_SHA256:
+        return bytes.fromhex(text)
+    # The last character has bits beyond the 32 bytes: only one spelling is read, so no two texts are one digest.
+    digest = base64.urlsafe_b64decode(text.rstrip("=").translate(_URL_SAFE) + "=")
+    if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != text.rstrip("=").translate(_URL_SAFE):
+        raise ValueError("must be a SHA-256 in base64 as encoders write it")
+    return digest
 
 
 def key_name(text: str, digest: bytes) -> str:

@@ -1,7 +1,7 @@
 """The form of a file of keys to import: JSON lines, or CSV with a first line of names. Text in, keys out.
 
-A key is `sha256` (the SHA-256 of the whole string in hexadecimal), and if known `name` and `expires_at`. Errors
-name the line and the field, and never hold a value: somebody may have put the keys themselves there.
+A key is `sha256` (the SHA-256 of the whole string, in hexadecimal or base64), and if known `name` and `expires_at`.
+Errors name the line and the field, and never hold a value: somebody may have put the keys themselves there.
 """
 
 import csv
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from ostiary.core import check
-from ostiary.core.instant import from_text
+from ostiary.core.instant import expiry_from_text
 from ostiary.core.model import ImportedKey
 
 FIELDS: Final = ("sha256", "name", "expires_at")
@@ -82,7 +82,9 @@ def _key(number: int, value: dict[str, Any]) -> ImportedKey:
         field = "name"
         name = None if value.get("name") is None else check.key_name(value["name"], digest)
         field = "expires_at"
-        expires_at = None if value.get("expires_at") is None else from_text(value["expires_at"].strip())
+        expires_at = (
+            None if value.get("expires_at") is None else expiry_from_text(value["expires_at"].strip())
+        )
     except ValueError as error:
         raise FileError(number, f"{field} {error}") from None
     return ImportedKey(digest, name, expires_at)

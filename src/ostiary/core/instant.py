@@ -18,6 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DURATION = re.compile(r"([0-9]{1,7})(s|m|h|d)?")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
@@ -53,6 +54,18 @@ def from_text(text: str) -> Instant:
         return from_datetime(moment.astimezone(UTC))
     except (ValueError, OverflowError) as error:
         raise ValueError("is not a time that exists") from error
+
+
+def expiry_from_text(text: str) -> Instant:
+    """Read an RFC 3339 time, or a date alone, which is its first moment in UTC. ValueError says what is wrong."""
+    if _DATE.fullmatch(text):
+        text += "T00:00:00Z"
+    try:
+        return from_text(text)
+    except ValueError:
+        raise ValueError(
+            "must be a time such as 2027-01-31T00:00:00Z, or a date such as 2027-01-31"
+        ) from None
 
 
 def from_datetime(moment: datetime) -> Instant:

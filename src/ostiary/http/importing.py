@@ -1,6 +1,7 @@
 """Importing keys on the data directory, without the service: what `ostiary import` does."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from ostiary.core.permission import Caller
 from ostiary.http.installation import open_installation, remember
 from ostiary.services import imports, installation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.imports import Outcome
 from ostiary.storage.store import Store
 
 
@@ -19,18 +21,38 @@ class Import:
 
     store: Store
     caller: Caller
+    operator: Caller
     account_id: str
     account: str
     prefix: str
     exceed_limits: bool
-    registered: bool
 
-    def add(self, keys: Sequence[ImportedKey]) -> tuple[int, int]:
-        """One batch, wholly or not at all: how many were imported, and how many skipped."""
+    def register(self) -> None:
+        """Register the prefix, if it is not yet."""
+        self.store.write(imports.register_prefix, self.operator, self.prefix)
+
+    def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[Outcome]:
+        """What would become of the keys of all batches. Raises the Problem that would stop the import."""
+        found: Counter[Outcome] = Counter()
+        fresh: set[bytes] = set()
+        for batch in batches:
+            new = [each for each in batch if each.sha256 not in fresh]
+            found["repeated"] += len(batch) - len(new)
+            outcomes = self.store.read(imports.foresee, self.caller, self.account_id, new, self.exceed_limits)
+            found.update(outcomes)
+            fresh.update(
+                each.sha256 for each, outcome in zip(new, outcomes, strict=True) if outcome == "imported"
+            )
+        if not self.exceed_limits:
+            self.store.read(imports.require_room, self.caller, self.account_id, found["imported"])
+        return found
+
+    def add(self, keys: Sequence[ImportedKey]) -> Counter[Outcome]:
+        """Import one batch, wholly or not at all; what became of its keys."""
         done = self.store.write(
             imports.import_keys, self.caller, self.account_id, self.prefix, keys, self.exceed_limits
         )
-        return done.count, len(keys) - done.count
+        return Counter(done.outcomes)
 
 
 @contextmanager
@@ -51,10 +73,11 @@ def importing(
         caller = opened.store.read(installation.custodian, SYSTEM_CALLER, organization)
         named = opened.store.read(service_accounts.list_page, caller, account, None, 1)
         found = (named or [opened.store.read(service_accounts.get, caller, account)])[0].account
+        operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
         if register:
-            operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
-            opened.store.write(imports.register_prefix, operator, prefix)
-        known = prefix in opened.store.read(imports.list_prefixes, caller)
-        yield Import(opened.store, caller, found.id, found.display_name, prefix, exceed_limits, known)
+            opened.store.read(imports.require_registrable, operator, prefix)
+        else:
+            opened.store.read(imports.require_registered, prefix)
+        yield Import(opened.store, caller, operator, found.id, found.display_name, prefix, exceed_limits)
     finally:
         opened.close()

@@ -6,14 +6,14 @@ exists already is told, where it exists is not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey
-from ostiary.core.permission import Caller, require, require_no_application, require_operator
-from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
+from ostiary.core.permission import Caller, Policy, require, require_no_application, require_operator
+from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import OTHER_PREFIXES
 from ostiary.services import minting, organizations, service_accounts
 from ostiary.services.audit import change
@@ -25,20 +25,35 @@ from ostiary.storage.store import Tx
 MAX_KEYS: Final = 5_000
 """Keys in one transaction."""
 MAX_PREFIXES: Final = 50
-MAX_ERRORS: Final = 100
 RESERVED: Final = (*OTHER_PREFIXES, "invite-", "eyJ")
 """Forms of ours beside the installation's own prefixes: client secrets, sessions, invitations, tokens."""
 
 
+Outcome = Literal["imported", "exists", "repeated", "expired", "beyond_policy"]
+"""What becomes of a key. It is skipped because a secret with its digest exists, because it stands earlier in the same
+batch, because it has expired, or because its lifetime is not what the policy allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of each key, in the order given: the id of its credential, or None where it was skipped."""
+    """What became of each key, in the order given."""
 
+    outcomes: tuple[Outcome, ...]
     credential_ids: tuple[str | None, ...]
+    """The id of each key's credential; None where the key was skipped, or where nothing was to be changed."""
 
     @property
     def count(self) -> int:
-        return sum(each is not None for each in self.credential_ids)
+        return self.outcomes.count("imported")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to become of one key."""
+
+    outcome: Outcome
+    digest: bytes
+    expires_at: Instant | None
 
 
 def list_prefixes(tx: Tx, caller: Caller) -> tuple[str, ...]:
@@ -49,11 +64,7 @@ def list_prefixes(tx: Tx, caller: Caller) -> tuple[str, ...]:
 
 def register_prefix(tx: Tx, caller: Caller, prefix: str) -> str:
     """Register how keys of another system begin. Idempotent. A form of ours is refused, and what overlaps one."""
-    require_operator(caller, "write:organization")
-    for ours in (*tx.installation.key_prefixes, *RESERVED):
-        if prefix.startswith(ours) or ours.startswith(prefix):
-            raise invalid("/prefix", "reserved", f"is not told apart from {ours}, which is a prefix of ours")
-    known = rows.prefixes(tx)
+    known = require_registrable(tx, caller, prefix)
     if prefix in known:
         tx.confirm()
         return prefix
@@ -67,6 +78,17 @@ def register_prefix(tx: Tx, caller: Caller, prefix: str) -> str:
     tx.changed("installation", prefix)
     change(tx, caller, "import_prefix.created", Target("import_prefix", prefix, prefix))
     return prefix
+
+
+def require_registrable(tx: Tx, caller: Caller, prefix: str) -> tuple[str, ...]:
+    """The registered prefixes. Raises insufficient-permissions, or invalid-fields for a prefix that is not told apart
+    from one of ours.
+    """
+    require_operator(caller, "write:organization")
+    for ours in (*tx.installation.key_prefixes, *RESERVED):
+        if prefix.startswith(ours) or ours.startswith(prefix):
+            raise invalid("/prefix", "reserved", f"is not told apart from {ours}, which is a prefix of ours")
+    return rows.prefixes(tx)
 
 
 def unregister_prefix(tx: Tx, caller: Caller, prefix: str) -> None:
@@ -89,9 +111,86 @@ def import_keys(
 ) -> Imported:
     """Make credentials of a service account (named as `service_accounts.find` takes it) from digests, with one event.
 
-    A digest that exists anywhere, or stands twice, is skipped: a batch can be sent again. Only the operator's
+    A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only the operator's
     admins may exceed limits of number.
     """
+    require_registered(tx, prefix)
+    owner, plans = _planned(tx, caller, account, keys, exceed_limits)
+    fresh = [number for number, each in enumerate(plans) if each.outcome == "imported"]
+    if not exceed_limits:
+        _require_room(tx, caller, owner, len(fresh))
+    made = {
+        number: _credential(tx, caller, owner, prefix, keys[number], plans[number].expires_at)
+        for number in fresh
+    }
+    digests = [plans[number].digest for number in fresh]
+    kept = (
+        rows.insert_many(tx, list(made.values()), digests, tx.installation.keyring.newest) if fresh else set()
+    )
+    # Another transaction may have inserted the same digest first.
+    ids = {number: each.id for number, each in made.items() if each.id in kept}
+    outcomes = [
+        "exists" if each.outcome == "imported" and number not in ids else each.outcome
+        for number, each in enumerate(plans)
+    ]
+    imported = list(ids.values())
+    if imported:
+        # A request for one of them may have left in the cache that it is unknown.
+        tx.changed("import", owner.id)
+        change(
+            tx,
+            caller,
+            "credentials.imported",
+            Target("service_account", owner.id, owner.name),
+            owner=owner.id,
+            prefix=prefix,
+            imported=len(imported),
+            skipped=len(keys) - len(imported),
+            first=imported[0],
+            last=imported[-1],
+            limits_exceeded=exceed_limits,
+        )
+    return Imported(tuple(outcomes), tuple(ids.get(number) for number in range(len(keys))))
+
+
+def dry_run(
+    tx: Tx,
+    caller: Caller,
+    account: str,
+    prefix: str,
+    keys: Sequence[ImportedKey],
+    exceed_limits: bool = False,
+) -> Imported:
+    """What `import_keys` would do now, with the errors that it would raise. Changes nothing."""
+    require_registered(tx, prefix)
+    outcomes = foresee(tx, caller, account, keys, exceed_limits)
+    if not exceed_limits:
+        require_room(tx, caller, account, outcomes.count("imported"))
+    return Imported(tuple(outcomes), (None,) * len(keys))
+
+
+def foresee(
+    tx: Tx, caller: Caller, account: str, keys: Sequence[ImportedKey], exceed_limits: bool = False
+) -> list[Outcome]:
+    """What would become of each key, for a part of a file: the prefix and limits of number are not looked at."""
+    return [each.outcome for each in _planned(tx, caller, account, keys, exceed_limits)[1]]
+
+
+def require_room(tx: Tx, caller: Caller, account: str, more: int) -> None:
+    """Raise limit-reached if the account, or its organization, may not have so many credentials more."""
+    _require_room(tx, caller, minting.as_owner(service_accounts.find(tx, caller, account)), more)
+
+
+def require_registered(tx: Tx, prefix: str) -> None:
+    """Raise invalid-fields unless keys may begin so."""
+    if prefix not in rows.prefixes(tx):
+        raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
+
+
+def _planned(
+    tx: Tx, caller: Caller, account: str, keys: Sequence[ImportedKey], exceed_limits: bool
+) -> tuple[Owner, list[_Plan]]:
+    """Whose the keys become, and the plan for each. Raises what refuses the import as a whole."""
     require(caller, "write:credentials")
     require_no_application(caller)
     if exceed_limits and not caller.operator_admin:
@@ -100,97 +199,50 @@ def import_keys(
             "Limits of number may be exceeded where the operator says so, and by nobody else.",
             reason="not the operator's admin",
         )
-    if prefix not in rows.prefixes(tx):
-        raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
-    found = service_accounts.find(tx, caller, account)
-    owner = minting.as_owner(found)
+    owner = minting.as_owner(service_accounts.find(tx, caller, account))
     minting.require_enabled(owner)
     # Nothing of a key narrows what its account may do, so one check is every key's.
     minting.check(tx, caller, owner, CredentialSpec(access_level="full"), direct=False)
-    expiries = _expiries(tx, caller, keys)
-    digests = _digests(tx, keys)
-    fresh = {digest: number for number, digest in reversed(list(enumerate(digests))) if digest is not None}
-    if not fresh:
-        return Imported((None,) * len(keys))
-    if not exceed_limits:
-        _require_room(tx, caller, owner, len(fresh))
-    made = {
-        digest: _credential(tx, caller, owner, prefix, keys[number], expiries[number])
-        for digest, number in fresh.items()
-    }
-    keyring = tx.installation.keyring
-    kept = rows.insert_many(tx, list(made.values()), list(made), keyring.newest)
-    ids: list[str | None] = [None] * len(keys)
-    for digest, number in fresh.items():
-        if made[digest].id in kept:
-            ids[number] = made[digest].id
-    imported = [each for each in ids if each is not None]
-    if imported:
-        # Whoever asked for one of them before may have kept that nobody has it.
-        tx.changed("import", found.id)
-        change(
-            tx,
-            caller,
-            "credentials.imported",
-            Target("service_account", found.id, found.display_name),
-            owner=found.id,
-            prefix=prefix,
-            imported=len(imported),
-            skipped=len(keys) - len(imported),
-            first=imported[0],
-            last=imported[-1],
-            limits_exceeded=exceed_limits,
-        )
-    return Imported(tuple(ids))
-
-
-def _expiries(tx: Tx, caller: Caller, keys: Sequence[ImportedKey]) -> list[Instant | None]:
-    """When each key expires, by what it says or by the policy for new credentials; all errors at once."""
     policy = organizations.policy_of(tx, caller.organization_id)
-    default = policy.default_credential_lifetime
-    errors: list[FieldError] = []
-    expiries: list[Instant | None] = []
-    for number, key in enumerate(keys):
-        expires_at = key.expires_at
-        if expires_at is None and default is not None:
-            expires_at = tx.now + default
-        if expires_at is not None and expires_at <= tx.now:
-            errors.append(FieldError(f"/keys/{number}/expires_at", "past", "must lie in the future"))
-        else:
-            try:
-                minting.check_lifetime(policy, expires_at, tx.now)
-            except Problem as problem:
-                errors += [
-                    FieldError(f"/keys/{number}{each.pointer}", each.code, each.detail)
-                    for each in problem.errors
-                ]
-        if len(errors) >= MAX_ERRORS:
-            break
-        expiries.append(expires_at)
-    if errors:
-        raise invalid_fields(tuple(errors))
-    return expiries
-
-
-def _digests(tx: Tx, keys: Sequence[ImportedKey]) -> list[bytes | None]:
-    """What each key is stored as, None where one of any pepper exists or stands before it."""
     keyring = tx.installation.keyring
     by_pepper = {
         pepper_id: [secret.digest_of_sha256(key.sha256, pepper) for key in keys]
         for pepper_id, pepper in keyring.peppers.items()
     }
     known = rows.existing(tx, [digest for digests in by_pepper.values() for digest in digests])
-    ours = by_pepper[keyring.newest]
-    digests: list[bytes | None] = list(ours)
-    seen: set[bytes] = set()
-    for number, digest in enumerate(ours):
-        if digest in seen or any(each[number] in known for each in by_pepper.values()):
-            digests[number] = None
-        seen.add(digest)
-    return digests
+    plans: list[_Plan] = []
+    fresh: set[bytes] = set()
+    for number, key in enumerate(keys):
+        digest = by_pepper[keyring.newest][number]
+        expires_at = key.expires_at
+        if expires_at is None and policy.default_credential_lifetime is not None:
+            expires_at = tx.now + policy.default_credential_lifetime
+        if any(digests[number] in known for digests in by_pepper.values()):
+            outcome: Outcome = "exists"
+        elif digest in fresh:
+            outcome = "repeated"
+        elif expires_at is not None and expires_at <= tx.now:
+            outcome = "expired"
+        elif not _is_allowed(policy, expires_at, tx.now):
+            outcome = "beyond_policy"
+        else:
+            outcome = "imported"
+            fresh.add(digest)
+        plans.append(_Plan(outcome, digest, expires_at))
+    return owner, plans
+
+
+def _is_allowed(policy: Policy, expires_at: Instant | None, now: Instant) -> bool:
+    try:
+        minting.check_lifetime(policy, expires_at, now)
+    except Problem:
+        return False
+    return True
 
 
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
+    if not more:
+        return  # a limit that was exceeded before keeps nothing out
     policy = organizations.policy_of(tx, caller.organization_id)
     of_owner = credential_rows.count(tx, caller.organization_id, owner.id)
     policy.check("max_credentials_per_service_account", of_owner, more)

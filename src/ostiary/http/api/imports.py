@@ -9,15 +9,16 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from ostiary.core import check
-from ostiary.core.instant import from_text
+from ostiary.core.instant import expiry_from_text
 from ostiary.core.model import ImportedKey
-from ostiary.http.api.forms import DisplayName, Expiry
+from ostiary.http.api.forms import DisplayName
 from ostiary.http.api.route import (
     Answer,
     ApiRoute,
     CallerOf,
     Listing,
     StrictModel,
+    answer,
     answer_all,
     body_of,
     conflict,
@@ -27,7 +28,7 @@ from ostiary.http.api.route import (
     wiring,
 )
 from ostiary.services import imports
-from ostiary.services.imports import MAX_KEYS, Imported
+from ostiary.services.imports import MAX_KEYS, Imported, Outcome
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Import"])
 
@@ -44,21 +45,36 @@ ImportPrefix = Annotated[
 ]
 
 
+def _expiry(text: str) -> str:
+    expiry_from_text(text)
+    return text
+
+
 class KeyBody(StrictModel):
-    """A key of another system: the SHA-256 of the whole string, in hexadecimal."""
+    """A key of another system: the SHA-256 of the whole string, in hexadecimal or base64."""
 
     sha256: Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": check.SHA256})]
     name: DisplayName | None = None
-    expires_at: Expiry | None = None
+    expires_at: (
+        Annotated[
+            str,
+            AfterValidator(_expiry),
+            Field(
+                description="From then on it is refused: RFC 3339 with a zone, or a date, which is its first moment in "
+                "UTC. A key that has expired is skipped. Without it, what the policy says."
+            ),
+        ]
+        | None
+    ) = None
 
     @field_validator("name")
     @classmethod
     def _not_the_key(cls, name: str | None, info: ValidationInfo) -> str | None:
         digest = info.data.get("sha256")
-        return name if name is None or digest is None else check.key_name(name, bytes.fromhex(digest))
+        return name if name is None or digest is None else check.key_name(name, check.sha256(digest))
 
     def key(self) -> ImportedKey:
-        expires_at = None if self.expires_at is None else from_text(self.expires_at)
+        expires_at = None if self.expires_at is None else expiry_from_text(self.expires_at)
         return ImportedKey(check.sha256(self.sha256), self.name, expires_at)
 
 
@@ -91,6 +107,9 @@ class ImportBody(StrictModel):
     exceed_limits: Annotated[
         bool, Field(description="Beyond the limits of number. An admin of the operator's organization may.")
     ] = False
+    dry_run: Annotated[bool, Field(description="Say what would become of each key, and change nothing.")] = (
+        False
+    )
 
 
 class PrefixBody(StrictModel):
@@ -106,9 +125,12 @@ class ImportedJson(TypedDict):
 
     imported: int
     skipped: int
-    """Those that exist already, or stood twice."""
+    """All others."""
     credentials: list[str | None]
-    """The credential's id for each key, in order; null where it was skipped."""
+    """The credential's id for each key, in order; null where it was skipped, and in a dry run."""
+    outcomes: list[Outcome]
+    """What became of each key, in order. It was skipped because its digest exists, because it stood earlier in the
+    batch, because it has expired, or because the policy does not allow its lifetime."""
 
 
 class PrefixJson(TypedDict):
@@ -123,13 +145,13 @@ def import_keys(
 ) -> Answer[ImportedJson]:
     """Import keys of another system by their SHA-256.
 
-    They are verified from then on as they are. A key that exists already is skipped, so a batch can be sent again. The
-    body may have 2 MiB. Needs `write:credentials`, and every scope that the account may use.
+    They are verified from then on as they are. A key that cannot be imported is skipped, so a batch can be sent again at
+    any time. The body may have 2 MiB. Needs `write:credentials`, and every scope that the account may use.
     """
-    keys = [each.key() for each in body.keys]
-    return perform(
-        request, caller, _told, imports.import_keys, body.owner, body.prefix, keys, body.exceed_limits
-    )
+    given = body.owner, body.prefix, [each.key() for each in body.keys], body.exceed_limits
+    if body.dry_run:
+        return answer(_told(wiring(request).store.read(imports.dry_run, caller, *given)))
+    return perform(request, caller, _told, imports.import_keys, *given)
 
 
 def _told(imported: Imported) -> ImportedJson:
@@ -137,6 +159,7 @@ def _told(imported: Imported) -> ImportedJson:
         "imported": imported.count,
         "skipped": len(imported.credential_ids) - imported.count,
         "credentials": list(imported.credential_ids),
+        "outcomes": list(imported.outcomes),
     }
 
 
