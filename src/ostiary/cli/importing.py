@@ -13,18 +13,17 @@ import click
 from ostiary.cli.local import load, settings_options
 from ostiary.cli.terminal import MisusedError, json_option, printable, show_json
 from ostiary.core.import_file import FileError, read_keys
-from ostiary.core.model import ImportedKey
+from ostiary.core.model import ImportedKey, ImportOutcome
 
 if TYPE_CHECKING:
     from ostiary.http.importing import Import
-    from ostiary.services.imports import Outcome
 
 BATCH: Final = 5_000
 HINTS: Final = {
     "limit-reached": "Add --exceed-limits to import them all the same.",
     "validation-failed": "A prefix is registered with --register.",
 }
-SKIPPED: Final[dict["Outcome", str]] = {
+SKIPPED: Final[dict[ImportOutcome, str]] = {
     "exists": "they exist already",
     "repeated": "they stand more than once in the file",
     "expired": "they have expired",
@@ -101,7 +100,7 @@ def import_command(
     return 1 if found["beyond_policy"] else 0
 
 
-def _tell(job: "Import", total: int, found: "Counter[Outcome]", dry_run: bool, as_json: bool) -> None:
+def _tell(job: "Import", total: int, found: "Counter[ImportOutcome]", dry_run: bool, as_json: bool) -> None:
     """What became of the keys, or what would."""
     skipped = {outcome: found[outcome] for outcome in SKIPPED}
     if as_json:
@@ -159,7 +158,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.found: Counter[Outcome] = Counter()
+        self.found: Counter[ImportOutcome] = Counter()
         self._terminal = sys.stderr.isatty()
         self._begun = time.monotonic()
         self._told_at = self._begun
@@ -169,7 +168,7 @@ class Progress:
     def done(self) -> int:
         return self.found.total()
 
-    def add(self, outcomes: "Counter[Outcome]") -> None:
+    def add(self, outcomes: "Counter[ImportOutcome]") -> None:
         self.found += outcomes
         now = time.monotonic()
         if self._terminal and now - self._told_at >= TELL_EVERY:

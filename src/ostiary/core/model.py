@@ -187,6 +187,11 @@ class Generation:
         return _not_over(self.ends_at, self.ended_at, now)
 
 
+ImportOutcome = Literal["imported", "exists", "repeated", "expired", "beyond_policy"]
+"""What becomes of a key in an import. It is skipped because a secret with its digest exists, because it stands earlier in
+the same batch, because it has expired, or because its lifetime is not what the policy allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImportedKey:
     """A key of another system, of which nobody here has seen more than its SHA-256 (32 bytes)."""

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ostiary.config import Settings
-from ostiary.core.model import ImportedKey
+from ostiary.core.model import ImportedKey, ImportOutcome
 from ostiary.core.permission import Caller
 from ostiary.http.installation import open_installation, remember
 from ostiary.services import imports, installation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.imports import Outcome
 from ostiary.storage.store import Store
 
 
@@ -31,9 +30,9 @@ class Import:
         """Register the prefix, if it is not yet."""
         self.store.write(imports.register_prefix, self.operator, self.prefix)
 
-    def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[Outcome]:
+    def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[ImportOutcome]:
         """What would become of the keys of all batches. Raises the Problem that would stop the import."""
-        found: Counter[Outcome] = Counter()
+        found: Counter[ImportOutcome] = Counter()
         fresh: set[bytes] = set()
         for batch in batches:
             new = [each for each in batch if each.sha256 not in fresh]
@@ -47,7 +46,7 @@ class Import:
             self.store.read(imports.require_room, self.caller, self.account_id, found["imported"])
         return found
 
-    def add(self, keys: Sequence[ImportedKey]) -> Counter[Outcome]:
+    def add(self, keys: Sequence[ImportedKey]) -> Counter[ImportOutcome]:
         """Import one batch, wholly or not at all; what became of its keys."""
         done = self.store.write(
             imports.import_keys, self.caller, self.account_id, self.prefix, keys, self.exceed_limits
@@ -77,7 +76,7 @@ def importing(
         if register:
             opened.store.read(imports.require_registrable, operator, prefix)
         else:
-            opened.store.read(imports.require_registered, prefix)
+            opened.store.read(imports.require_registered, caller, prefix)
         yield Import(opened.store, caller, operator, found.id, found.display_name, prefix, exceed_limits)
     finally:
         opened.close()

@@ -6,12 +6,12 @@ exists already is told, where it exists is not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
-from ostiary.core.model import KIND_NAMES, Credential, ImportedKey
+from ostiary.core.model import KIND_NAMES, Credential, ImportedKey, ImportOutcome
 from ostiary.core.permission import Caller, Policy, require, require_no_application, require_operator
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import OTHER_PREFIXES
@@ -29,16 +29,11 @@ RESERVED: Final = (*OTHER_PREFIXES, "invite-", "eyJ")
 """Forms of ours beside the installation's own prefixes: client secrets, sessions, invitations, tokens."""
 
 
-Outcome = Literal["imported", "exists", "repeated", "expired", "beyond_policy"]
-"""What becomes of a key. It is skipped because a secret with its digest exists, because it stands earlier in the same
-batch, because it has expired, or because its lifetime is not what the policy allows."""
-
-
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What became of each key, in the order given."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ImportOutcome, ...]
     credential_ids: tuple[str | None, ...]
     """The id of each key's credential; None where the key was skipped, or where nothing was to be changed."""
 
@@ -51,7 +46,7 @@ class Imported:
 class _Plan:
     """What is to become of one key."""
 
-    outcome: Outcome
+    outcome: ImportOutcome
     digest: bytes
     expires_at: Instant | None
 
@@ -114,7 +109,7 @@ def import_keys(
     A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only the operator's
     admins may exceed limits of number.
     """
-    require_registered(tx, prefix)
+    require_registered(tx, caller, prefix)
     owner, plans = _planned(tx, caller, account, keys, exceed_limits)
     fresh = [number for number, each in enumerate(plans) if each.outcome == "imported"]
     if not exceed_limits:
@@ -162,7 +157,7 @@ def dry_run(
     exceed_limits: bool = False,
 ) -> Imported:
     """What `import_keys` would do now, with the errors that it would raise. Changes nothing."""
-    require_registered(tx, prefix)
+    require_registered(tx, caller, prefix)
     outcomes = foresee(tx, caller, account, keys, exceed_limits)
     if not exceed_limits:
         require_room(tx, caller, account, outcomes.count("imported"))
@@ -171,7 +166,7 @@ def dry_run(
 
 def foresee(
     tx: Tx, caller: Caller, account: str, keys: Sequence[ImportedKey], exceed_limits: bool = False
-) -> list[Outcome]:
+) -> list[ImportOutcome]:
     """What would become of each key, for a part of a file: the prefix and limits of number are not looked at."""
     return [each.outcome for each in _planned(tx, caller, account, keys, exceed_limits)[1]]
 
@@ -181,7 +176,7 @@ def require_room(tx: Tx, caller: Caller, account: str, more: int) -> None:
     _require_room(tx, caller, minting.as_owner(service_accounts.find(tx, caller, account)), more)
 
 
-def require_registered(tx: Tx, prefix: str) -> None:
+def require_registered(tx: Tx, _caller: Caller, prefix: str) -> None:
     """Raise invalid-fields unless keys may begin so."""
     if prefix not in rows.prefixes(tx):
         raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
@@ -218,7 +213,7 @@ def _planned(
         if expires_at is None and policy.default_credential_lifetime is not None:
             expires_at = tx.now + policy.default_credential_lifetime
         if any(digests[number] in known for digests in by_pepper.values()):
-            outcome: Outcome = "exists"
+            outcome: ImportOutcome = "exists"
         elif digest in fresh:
             outcome = "repeated"
         elif expires_at is not None and expires_at <= tx.now:

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core import check
 from ostiary.core.instant import expiry_from_text
-from ostiary.core.model import ImportedKey
+from ostiary.core.model import ImportedKey, ImportOutcome
 from ostiary.http.api.forms import DisplayName
 from ostiary.http.api.route import (
     Answer,
@@ -28,7 +28,7 @@ from ostiary.http.api.route import (
     wiring,
 )
 from ostiary.services import imports
-from ostiary.services.imports import MAX_KEYS, Imported, Outcome
+from ostiary.services.imports import MAX_KEYS, Imported
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Import"])
 
@@ -128,7 +128,7 @@ class ImportedJson(TypedDict):
     """All others."""
     credentials: list[str | None]
     """The credential's id for each key, in order; null where it was skipped, and in a dry run."""
-    outcomes: list[Outcome]
+    outcomes: list[ImportOutcome]
     """What became of each key, in order. It was skipped because its digest exists, because it stood earlier in the
     batch, because it has expired, or because the policy does not allow its lifetime."""
 
