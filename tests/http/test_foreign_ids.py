@@ -72,7 +72,10 @@ PLAIN = {"audience",
 FILTERS = {"actor", "target", "username", "email", "organization"}
 NAMED = {"credential", "service_account"}
 """Members of a query that name one thing: there is no such thing, rather than nothing to list."""
-PLAIN_QUERY = {"limit", "dry_run", "order", "filter", "action", "since", "until", "interval", "kind"}
+PLAIN_QUERY = {
+    "limit", "dry_run", "order", "filter", "action", "since", "until", "interval", "kind", "status", "search",
+    "expires_before", "unused_since",
+}  # fmt: skip
 """And `cursor`, which has a test of its own."""
 
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from ostiary.core.instant import DAY, HOUR, SECOND, to_text
-from ostiary.services import credentials
+from ostiary.core.model import CredentialFilter
+from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
+from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
+from ostiary.storage.tables import generation_uses
 from tests.cast import NOON, House
 from tests.services.questions import events, refused, verdict
 
@@ -314,3 +318,47 @@ def test_pages_show_every_credential_once_newest_first(house: House) -> None:
     ):
         found += [each.credential.id for each in page]
     assert found == made[::-1]
+
+
+def test_a_list_has_what_its_filter_asks_for(house: House) -> None:
+    """§4 of the console breaks: whoever looks for the key that nobody uses, or the one that leaks, does not find it."""
+    account = house.account()
+    charlies = house.store.write(service_accounts.create, house.charlie, AccountSpec("Robo"))
+    house.store.write(
+        credentials.create, house.charlie, charlies.account.id, CredentialSpec(name="100% hers")
+    )
+    made = {
+        "live": house.key(account, name="100% live"),
+        "used": house.key(account, name="used", expires_at=NOON + 30 * DAY),
+        "off": house.key(account, name="off"),
+        "over": house.key(account, name="over", expires_at=NOON + DAY),
+        "dead": house.key(account, name="dead"),
+    }
+    ids = {name: id_of(each) for name, each in made.items()}
+    house.clock.advance(2 * DAY)
+    house.store.write(credentials.deactivate, house.alice, ids["off"])
+    house.store.write(credentials.revoke, house.alice, ids["dead"])
+    use = {"access_id": made["used"].listed.credential.access_id, "credential_id": ids["used"]}
+    house.store.write_on(
+        (), lambda tx: tx.execute(generation_uses.insert(), use | {"last_used_at": tx.now, "uses": 1})
+    )
+
+    def found(**wanted: Any) -> set[str]:
+        page = house.store.read(
+            credentials.list_page, house.alice, account.account.id, None, 50, CredentialFilter(**wanted)
+        )
+        return {name for name, each in ids.items() if each in {one.credential.id for one in page}}
+
+    assert found(status="active") == {"live", "used"}
+    assert found(status="deactivated") == {"off"}
+    assert found(status="expired") == {"over"}
+    assert found(status="revoked") == {"dead"}
+    assert found(expires_before=NOON + 2 * DAY) == {"over"}
+    assert found(unused_since=NOON + DAY) == {"live", "off", "over", "dead"}
+    assert found(unused_since=NOON) == set()  # all were made later
+    assert found(search="LIVE") == {"live"}
+    assert found(search="%") == {"live"}  # a letter like any other
+    assert found(search=made["off"].secret.reveal()[-6:]) == {"off"}
+    assert found(search=ids["dead"]) == {"dead"}
+    assert found(search=account.account.username) == set(ids)
+    assert found(search="live", status="revoked") == set()

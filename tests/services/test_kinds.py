@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from ostiary.core import key_file, secret
 from ostiary.core.instant import DAY, HOUR
 from ostiary.core.key_file import KeyPair
-from ostiary.core.model import CredentialKind, shown
+from ostiary.core.model import CredentialFilter, CredentialKind, shown
 from ostiary.services import credentials, projects, rotation, service_accounts
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
@@ -202,7 +202,7 @@ def test_each_kind_is_listed_by_itself_and_counts(house: House) -> None:
     for kind in KINDS:
         house.store.write(credentials.create, house.alice, name, spec(kind))
     for kind in ("api_key", *KINDS):
-        page = house.store.read(credentials.list_page, house.alice, name, None, 50, kind)
+        page = house.store.read(credentials.list_page, house.alice, name, None, 50, CredentialFilter(kind))
         assert [each.credential.kind for each in page] == [kind]
     assert len(house.store.read(credentials.list_page, house.alice, name, None, 50)) == 3
     assert house.store.read(service_accounts.get, house.alice, name).credentials == 3

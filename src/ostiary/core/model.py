@@ -160,6 +160,22 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialFilter:
+    """Which credentials of a list are wanted: those that meet every condition that is given."""
+
+    kind: CredentialKind | None = None
+    status: CredentialStatus | None = None
+    search: str | None = None
+    """A part of the name or of the owner's name in any case, an id, or the last six characters."""
+    expires_before: Instant | None = None
+    unused_since: Instant | None = None
+    """Not used from then on, and made before."""
+
+
+EVERY_CREDENTIAL = CredentialFilter()
+
+
+@dataclass(frozen=True, slots=True)
 class Overlap:
     """While a rotation is under way: the old secret, which is accepted until `ends_at` or, None, until completed."""
 

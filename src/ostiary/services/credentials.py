@@ -6,7 +6,14 @@ from typing import Any
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant, text_or_none, to_text
 from ostiary.core.key_file import KeyFile
-from ostiary.core.model import KIND_NAMES, AccessLevel, Credential, CredentialKind, label_of
+from ostiary.core.model import (
+    EVERY_CREDENTIAL,
+    KIND_NAMES,
+    AccessLevel,
+    Credential,
+    CredentialFilter,
+    label_of,
+)
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
@@ -97,9 +104,9 @@ def list_page(
     account: str | None,
     after: str | None,
     limit: int,
-    kind: CredentialKind | None = None,
+    wanted: CredentialFilter = EVERY_CREDENTIAL,
 ) -> list[Listed]:
-    """Credentials newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
+    """The wanted credentials, newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
     owner_id = None
     if account is not None:
         require(caller, "read:credentials")
@@ -108,7 +115,7 @@ def list_page(
         if caller.actor.type != "user" or caller.fine_grained:
             require(caller, "read:credentials")
         owner_id = caller.actor.id
-    found = rows.list_page(tx, caller.organization_id, owner_id, after, limit, kind)
+    found = rows.list_page(tx, caller.organization_id, owner_id, after, limit, wanted)
     return listed(tx, caller, found)
 
 

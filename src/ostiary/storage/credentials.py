@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.core.model import Credential, CredentialKind, Overlap
+from ostiary.core.model import EVERY_CREDENTIAL, Credential, CredentialFilter, CredentialStatus, Overlap
 from ostiary.storage import generations as generation_rows
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import credentials, generation_uses, generations, service_accounts, users
@@ -77,18 +77,66 @@ def list_page(
     owner_id: str | None,
     after: str | None,
     limit: int,
-    kind: CredentialKind | None = None,
+    wanted: CredentialFilter = EVERY_CREDENTIAL,
 ) -> list[Credential]:
-    """Credentials of the organization, or of one owner, or of one kind, newest first, below the id `after`."""
+    """Those wanted of the organization's credentials, or of one owner's, newest first, below the id `after`."""
     statement = _CREDENTIAL.where(credentials.c.organization_id == organization_id)
     if owner_id is not None:
         statement = statement.where(credentials.c.owner_id == owner_id)
-    if kind is not None:
-        statement = statement.where(credentials.c.kind == kind)
+    statement = statement.where(*_conditions(tx, wanted))
     if after is not None:
         statement = statement.where(credentials.c.id < after)
     rows = tx.execute(statement.order_by(credentials.c.id.desc()).limit(limit), {"now": tx.now})
     return [_credential(row) for row in rows]
+
+
+def _conditions(tx: Tx, wanted: CredentialFilter) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.kind is not None:
+        found.append(credentials.c.kind == wanted.kind)
+    if wanted.status is not None:
+        found.append(_has_status(tx, wanted.status))
+    if wanted.search is not None:
+        found.append(_matches(wanted.search))
+    if wanted.expires_before is not None:
+        found.append(credentials.c.expires_at < wanted.expires_before)
+    if wanted.unused_since is not None:
+        found.append(credentials.c.created_at < wanted.unused_since)
+        found.append(sa.func.coalesce(_LAST_USED, 0) < wanted.unused_since)
+    return found
+
+
+def _has_status(tx: Tx, status: CredentialStatus) -> sa.ColumnElement[bool]:
+    """The same as `model.credential_status`, in SQL."""
+    revoked = credentials.c.revoked_at.is_not(None)
+    expired = sa.func.coalesce(credentials.c.expires_at, tx.now + 1) <= tx.now
+    deactivated = credentials.c.deactivated_at.is_not(None)
+    match status:
+        case "revoked":
+            return revoked
+        case "expired":
+            return sa.and_(~revoked, expired)
+        case "deactivated":
+            return sa.and_(~revoked, ~expired, deactivated)
+        case "active":
+            return sa.and_(~revoked, ~expired, ~deactivated)
+
+
+def _matches(search: str) -> sa.ColumnElement[bool]:
+    """Whether the text is in the name or the owner's name, or is the id or the last six characters."""
+    accounts = sa.select(service_accounts.c.id).where(
+        sa.or_(
+            service_accounts.c.display_name.icontains(search, autoescape=True),
+            service_accounts.c.username.icontains(search, autoescape=True),
+        )
+    )
+    people = sa.select(users.c.id).where(users.c.email.icontains(search, autoescape=True))
+    return sa.or_(
+        credentials.c.name.icontains(search, autoescape=True),
+        credentials.c.id == search,
+        generations.c.last6 == search,
+        credentials.c.owner_id.in_(accounts.union_all(people)),
+    )
 
 
 def owner_names(tx: Tx, organization_id: str, owner_ids: Sequence[str]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Request bodies and answers of credentials, whatever their kind."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
-from fastapi import Query
+from fastapi import Depends, Query
 from pydantic import Field
 from typing_extensions import TypedDict
 
@@ -12,6 +12,7 @@ from ostiary.core.instant import from_text, text_or_none, to_text
 from ostiary.core.key_file import KeyAlgorithm, document
 from ostiary.core.model import (
     AccessLevel,
+    CredentialFilter,
     CredentialKind,
     CredentialStatus,
     OwnerKind,
@@ -19,7 +20,9 @@ from ostiary.core.model import (
     shown,
 )
 from ostiary.core.permission import Caller
+from ostiary.core.problem import FieldError, invalid_fields
 from ostiary.http.api.forms import (
+    INSTANT,
     Description,
     DisplayName,
     Expiry,
@@ -30,13 +33,60 @@ from ostiary.http.api.forms import (
     Resources,
     Scopes,
     Time,
+    instant,
     sent,
 )
 from ostiary.http.api.route import StrictModel, example
 from ostiary.services.credentials import Created, Listed
 from ostiary.services.minting import CredentialSpec
 
-KindOf = Annotated[CredentialKind | None, Query(description="Only credentials of this kind.")]
+MAX_SEARCH: Final = 253
+
+
+def _narrowed(
+    status: Annotated[CredentialStatus | None, Query(description="Only credentials in this state.")] = None,
+    search: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=MAX_SEARCH,
+            description="Only credentials with this in their name or their owner's, in any case; or with this id, or these "
+            "last six characters.",
+        ),
+    ] = None,
+    expires_before: Annotated[
+        str | None,
+        Query(description="Only credentials that expire before this instant: RFC 3339 with a zone."),
+        INSTANT,
+    ] = None,
+    unused_since: Annotated[
+        str | None,
+        Query(
+            description="Only credentials that were made before this instant and not used since: RFC 3339 with a zone."
+        ),
+        INSTANT,
+    ] = None,
+) -> CredentialFilter:
+    errors: list[FieldError] = []
+    before = instant("/expires_before", expires_before, errors)
+    since = instant("/unused_since", unused_since, errors)
+    if errors:
+        raise invalid_fields(tuple(errors))
+    return CredentialFilter(None, status, search, before, since)
+
+
+NarrowedOf = Annotated[CredentialFilter, Depends(_narrowed)]
+
+
+def _wanted(
+    narrowed: NarrowedOf,
+    kind: Annotated[CredentialKind | None, Query(description="Only credentials of this kind.")] = None,
+) -> CredentialFilter:
+    return replace(narrowed, kind=kind)
+
+
+WantedOf = Annotated[CredentialFilter, Depends(_wanted)]
+"""Which credentials a list is asked for."""
 
 
 class CredentialBody(StrictModel):

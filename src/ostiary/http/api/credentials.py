@@ -1,5 +1,6 @@
 """`/v1/credentials` and `/v1/api-keys`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -8,7 +9,7 @@ from starlette.responses import Response
 
 from ostiary.core import key_file
 from ostiary.core.key_file import KeyPair
-from ostiary.core.model import CredentialKind
+from ostiary.core.model import CredentialFilter
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http.api.credential_forms import (
@@ -16,7 +17,8 @@ from ostiary.http.api.credential_forms import (
     CredentialBody,
     CredentialChanges,
     CredentialJson,
-    KindOf,
+    NarrowedOf,
+    WantedOf,
     created_json,
     credential_json,
 )
@@ -67,23 +69,25 @@ def create_api_key(
 
 
 @router.get("/api-keys")
-def list_api_keys(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[CredentialJson]]:
+def list_api_keys(
+    request: Request, caller: CallerOf, page: PageOf, wanted: NarrowedOf
+) -> Answer[Listing[CredentialJson]]:
     """List API keys, newest first.
 
     They are the credentials of that kind. Needs `read:credentials`; without it a user sees their own direct keys.
     """
-    return _list(request, caller, page, "api_key")
+    return _list(request, caller, page, replace(wanted, kind="api_key"))
 
 
 @router.get("/credentials")
 def list_credentials(
-    request: Request, caller: CallerOf, page: PageOf, kind: KindOf = None
+    request: Request, caller: CallerOf, page: PageOf, wanted: WantedOf
 ) -> Answer[Listing[CredentialJson]]:
     """List the organization's credentials, newest first.
 
     Needs `read:credentials`; without it a user sees their own direct keys.
     """
-    return _list(request, caller, page, kind)
+    return _list(request, caller, page, wanted)
 
 
 @router.get("/credentials/{credential}")
@@ -246,9 +250,11 @@ def _key_pair(request: Request, caller: Caller, credential: str) -> KeyPair | No
 
 
 def _list(
-    request: Request, caller: Caller, page: PageOf, kind: CredentialKind | None
+    request: Request, caller: Caller, page: PageOf, wanted: CredentialFilter
 ) -> Answer[Listing[CredentialJson]]:
-    found = wiring(request).store.read(credentials.list_page, caller, None, page.after, page.limit + 1, kind)
+    found = wiring(request).store.read(
+        credentials.list_page, caller, None, page.after, page.limit + 1, wanted
+    )
     return page.answer(found, credential_json, lambda each: each.credential.id)
 
 

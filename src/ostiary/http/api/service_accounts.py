@@ -17,8 +17,8 @@ from ostiary.http.api.audit_events import AuditEventJson, event_json
 from ostiary.http.api.credential_forms import (
     CreatedJson,
     CredentialJson,
-    KindOf,
     OwnedCredentialBody,
+    WantedOf,
     created_json,
     credential_json,
 )
@@ -224,14 +224,14 @@ def create_credential(
 
 @router.get("/{account}/credentials")
 def list_account_credentials(
-    request: Request, caller: CallerOf, account: str, page: PageOf, kind: KindOf = None
+    request: Request, caller: CallerOf, account: str, page: PageOf, wanted: WantedOf
 ) -> Answer[Listing[CredentialJson]]:
     """List the credentials of a service account, newest first.
 
     Needs `read:credentials`.
     """
     found = wiring(request).store.read(
-        credentials.list_page, caller, account, page.after, page.limit + 1, kind
+        credentials.list_page, caller, account, page.after, page.limit + 1, wanted
     )
     return page.answer(found, credential_json, lambda each: each.credential.id)
 
