@@ -12,7 +12,13 @@ from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey
-from ostiary.core.permission import Caller, require, require_no_application, require_operator
+from ostiary.core.permission import (
+    Caller,
+    require,
+    require_no_application,
+    require_operator,
+    require_operator_admin,
+)
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import OTHER_PREFIXES
 from ostiary.services import minting, organizations, service_accounts
@@ -89,17 +95,13 @@ def import_keys(
 ) -> Imported:
     """Make credentials of a service account (named as `service_accounts.find` takes it) from digests, with one event.
 
-    A digest that exists anywhere, or stands twice, is skipped: a batch can be sent again. Only the operator's
+    A digest that exists anywhere, or stands twice, is skipped: a batch can be sent again. Only operator
     admins may exceed limits of number.
     """
     require(caller, "write:credentials")
     require_no_application(caller)
-    if exceed_limits and not caller.operator_admin:
-        raise Problem(
-            "insufficient-permissions",
-            "Limits of number may be exceeded where the operator says so, and by nobody else.",
-            reason="not the operator's admin",
-        )
+    if exceed_limits:
+        require_operator_admin(caller, "exceed limits of number")
     if prefix not in rows.prefixes(tx):
         raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
     found = service_accounts.find(tx, caller, account)
