@@ -7,6 +7,7 @@ import pytest
 
 from ostiary.core.permission import Caller
 from ostiary.services import (
+    callers,
     credentials,
     imports,
     members,
@@ -20,8 +21,10 @@ from ostiary.services.minting import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec
+from tests.applications import application, code_of, redeem
 from tests.cast import Front, House
 from tests.services.questions import refused
+from tests.visitors import at_home
 
 pytestmark = pytest.mark.promise("P19")
 
@@ -65,6 +68,34 @@ def test_the_reach_goes_with_the_role(front: Front) -> None:
         service_accounts.set_role_bindings, house.alice, account.account.id, [RoleSpec("organization-admin")]
     )
     assert front.ask("GET", "/v1/members?organization=umbrella", key=key).status == 404
+
+
+@pytest.mark.promise("P1")
+def test_the_reach_is_judged_again_inside_the_transaction(house: House) -> None:
+    """P1 breaks: whoever loses the role while a request waits acts in another organization all the same."""
+    account = house.account("Operations", roles=("organization-admin", "operator-admin"))
+    key = house.key(account).listed.credential
+    caller = replace(house.alice, access_id=key.access_id)
+    assert house.store.read(callers.refreshed, caller).operator_admin
+    asked = [RoleSpec("organization-admin")]
+    house.store.write(service_accounts.set_role_bindings, house.alice, account.account.id, asked)
+    assert not house.store.read(callers.refreshed, caller).operator_admin
+
+
+def test_an_application_of_an_operator_admin_does_not_reach(front: Front) -> None:
+    """Tenancy breaks: an application that an operator admin allowed sees, or acts in, other organizations."""
+    house = front.house
+    house.sign()
+    client = application(house)
+    told = redeem(front, client, code_of(at_home(house, front, house.alice), client, scope="api")).json()
+    bearer = {"authorization": f"Bearer {told['access_token']}"}
+    listed = front.ask("GET", "/v1/organizations", headers=bearer).json()["data"]
+    assert [each["id"] for each in listed] == [house.acme.id]
+    assert front.ask("GET", "/v1/members?organization=umbrella", headers=bearer).status == 404
+    suspended = front.ask("PATCH", "/v1/organizations/umbrella", {"suspended": True}, headers=bearer)
+    assert suspended.status == 404
+    body = {"name": "New", "slug": "new"}
+    assert front.ask("POST", "/v1/organizations", body, headers=bearer).status == 403
 
 
 def test_only_an_operator_admin_gives_or_takes_the_role(house: House) -> None:
