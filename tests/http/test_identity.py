@@ -133,7 +133,7 @@ def test_actors_are_found_by_whatever_names_them(front: Front) -> None:
     """§3.9 breaks: `--actor` with the name that a person knows finds nothing, or somebody else."""
     house = front.house
     bot = machine(front, "CI bot", roles=("organization-admin",))
-    other = machine(front, "Other", roles=("organization-admin",))
+    other = machine(front, "Other", roles=("organization-admin",), username="ostiary-sa-other")
     for each in (bot, other):
         assert (
             front.ask("POST", "/v1/projects", {"name": each.view.account.username}, key=each.api_key).status
@@ -157,6 +157,7 @@ def test_actors_are_found_by_whatever_names_them(front: Front) -> None:
     ]
     for name in (*names, "CI%20bot", "CI%20bot%20(API%20key)"):
         assert found(name) == ["ci-bot"], name
+    assert found("ostiary-sa-other") == ["ostiary-sa-other"]
     assert found("alice@acme.test") == found(str(house.alice.actor.id)) == []
     # As it was called then, and when it is gone.
     house.store.write(service_accounts.update, house.alice, account.id, {"display_name": "Builder"})

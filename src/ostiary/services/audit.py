@@ -131,11 +131,10 @@ def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ..
     What is unique comes first: an id, a client id, an email or a channel identifier, a username. Only what is none of
     them is a display name, as the actor has it now or had it then.
     """
-    if text.startswith("ostiary-sa-"):
-        text = f"sa_{text.removeprefix('ostiary-sa-')}"
-    find = _FINDERS.get(text.partition("_")[0])
-    if find is not None:
-        return (text,), find(tx, organization_id, text) is not None
+    actor_id = f"sa_{text.removeprefix('ostiary-sa-')}" if text.startswith("ostiary-sa-") else text
+    kind, underscore, _ = actor_id.partition("_")
+    if underscore and kind in _FINDERS and _FINDERS[kind](tx, organization_id, actor_id) is not None:
+        return (actor_id,), True
     username, at, host = text.partition("@")
     if at:
         person = people.find_by_email(tx, text.lower())
@@ -148,7 +147,8 @@ def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ..
             if found:
                 return tuple(found), True
     found = directory.account_ids(tx, organization_id, called=text)
-    return (*found, text, *(actor_display(text, kind) for kind in SUFFIXES)), bool(found)
+    displays = (actor_display(text, each) for each in SUFFIXES)
+    return (*found, actor_id, text, *displays), bool(found)
 
 
 def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:

@@ -106,8 +106,7 @@ class Revocation:
         if found is None or client is not None or (people is not None and found.client_id != people.id):
             return
         standing = self.hot.judge.in_database.standing(found.id)
-        if standing is None:
-            return
+        assert standing is not None  # what a refresh token belongs to is there for as long as the token
         caller = Caller(
             telling.actor_of(standing),
             found.organization_id,
