@@ -28,6 +28,37 @@ def test_events_of_a_target_newest_last(service: Ostiary, robo: dict[str, Any], 
 
 
 @pytest.mark.full
+def test_an_actor_goes_by_a_name_and_nobody_is_told(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3.9 breaks: `--actor` with a known name finds nothing, or a mistyped one looks like one without events."""
+    about = ("audit", "logs", "--target", robo["id"])
+    assert "service_account.created" in service.command(*about, "--actor", "alice@acme.test").stdout
+    for name in (robo["display_name"], robo["username"]):
+        done = service.command(*about, "--actor", name)
+        assert (done.stdout, done.stderr) == ("", "No events match.\n"), name
+    note, rest = service.command(*about, "--actor", "robbo").stderr.splitlines()
+    assert note == "Note: robbo names nobody who is in the organization, or in its audit log."
+    assert rest == "No events match."
+    assert json.loads(service.command(*about, "--actor", "robbo", "--json").stdout) == []
+
+
+@pytest.mark.full
+def test_an_update_reads_as_from_what_to_what(service: Ostiary, robo: dict[str, Any]) -> None:
+    """P5 breaks: a person cannot read what an update changed."""
+    service.command(
+        "service-account", "update", robo["username"], "--email", "ops@acme.test", "--scope", "api"
+    )
+    shown = service.command(
+        "audit", "logs", "--target", robo["id"], "--action", "service_account.updated"
+    ).stdout
+    for words in (
+        "access_level full -> fine_grained",
+        "contact_email none -> ops@acme.test",
+        "scopes none -> api",
+    ):
+        assert words in shown
+
+
+@pytest.mark.full
 @pytest.mark.promise("P7")
 def test_no_secret_stands_in_the_log(service: Ostiary, key: tuple[str, str]) -> None:
     """P7 breaks: the audit log that a person reads holds a key."""

@@ -194,7 +194,7 @@ def test_the_list_shows_ids_whole_and_json_all_of_it(service: Ostiary, robo: dic
     """§3 breaks: the list cuts an id, or `--json` differs from the API."""
     listed = service.command("service-account", "list").stdout
     assert listed.splitlines()[0].split() == [
-        "ID", "USERNAME", "STATUS", "NAME", "ROLES", "CREDENTIALS", "CREATED",
+        "ID", "USERNAME", "STATUS", "NAME", "CONTACT", "ROLES", "CREDENTIALS", "CREATED",
     ]  # fmt: skip
     assert any(line.split()[:3] == [robo["id"], robo["username"], "enabled"] for line in listed.splitlines())
     assert robo in json.loads(service.command("service-account", "list", "--json").stdout)

@@ -32,6 +32,7 @@ SCOPES = st.frozensets(st.sampled_from([*FIRST_CATALOGUE, "read:audit", "api", "
 
 ROLES = {
     "organization-admin": CATALOGUE | API_SCOPES,
+    "operator-admin": CATALOGUE | API_SCOPES,
     "developer": CATALOGUE | {"read:service-accounts"},
     "viewer": {"read:agents", "read:plugins", "read:service-accounts"},
     "resource-server": {"verify:credentials"},

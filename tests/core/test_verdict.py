@@ -25,7 +25,7 @@ from tests.cast import NOON
 DIGEST, OTHER_DIGEST = b"\x01" * 32, b"\x02" * 32
 ACME = Organization("org_acme", "acme", "Acme", True, NOON, None)
 READ, WRITE = "read:agents", "write:agents"
-ROBO = Principal("service_account", "sa_robo", "Robo", "robo", barred=False)
+ROBO = Principal("service_account", "sa_robo", "Robo", "robo@acme.localhost", barred=False)
 
 
 def standing(**changed: Any) -> Standing:

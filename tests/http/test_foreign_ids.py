@@ -445,6 +445,8 @@ def test_ids_in_filters(tenants: Tenants) -> None:
             answer = tenants.both(requests, (target, name, foreign))
             if name in NAMED:
                 assert (answer.status, answer.json()["code"]) == (404, "not-found"), (name, foreign)
+            elif name == "actor":
+                assert [each["code"] for each in answer.json()["errors"]] == ["unknown-actor"], foreign
             elif (name, foreign) != ("target", house.umbrella.id):
                 assert (answer.status, answer.json()) == (200, empty), (name, foreign)
 

@@ -33,137 +33,138 @@ pytestmark = pytest.mark.promise("P19")
 # developer   Robo: a service account with the role developer
 # resource    a service account with the role resource-server
 # narrow      Alice's direct key with read:service-accounts, write:credentials and read:agents only
-# admin       Alice: organization-admin of the operator's organization
-WHO = ("nobody", "stranger", "viewer", "developer", "resource", "narrow", "admin")
+# partner     a service account with the role organization-admin of the operator's organization
+# admin       Alice: organization-admin and operator-admin of the operator's organization
+WHO = ("nobody", "stranger", "viewer", "developer", "resource", "narrow", "partner", "admin")
 
 REVIEWED = """
-                                                      nobody stranger viewer developer resource narrow admin
-GET    /healthz                                        200    200      200    200       200      200    200
-GET    /readyz                                         200    200      200    200       200      200    200
-GET    /metrics                                        404    404      404    404       404      404    404
-GET    /openapi.json                                   200    200      200    200       200      200    200
-GET    /.well-known/jwks.json                         200    200      200    200       200      200    200
-GET    /oauth2/ostiary/v1/keys                        200    200      200    200       200      200    200
-GET    /.well-known/oauth-authorization-server        200    200      200    200       200      200    200
-GET    /.well-known/openid-configuration              200    200      200    200       200      200    200
-GET    /.well-known/oauth-authorization-server/oauth2/ostiary 200    200      200    200       200      200    200
-GET    /.well-known/openid-configuration/oauth2/ostiary 200    200      200    200       200      200    200
-GET    /oauth2/ostiary/.well-known/oauth-authorization-server 200    200      200    200       200      200    200
-GET    /oauth2/ostiary/.well-known/openid-configuration 200    200      200    200       200      200    200
-GET    /                                               303    303      303    303       303      303    303
-GET    /sign-in                                        200    200      200    200       200      200    200
-POST   /sign-in                                        400    400      400    400       400      400    400
-POST   /sign-out                                       400    400      400    400       400      400    400
-GET    /account                                        303    303      303    303       303      303    303
-POST   /account/sessions/revoke                        400    400      400    400       400      400    400
-POST   /account/sign-out-everywhere                    400    400      400    400       400      400    400
-POST   /account/grants/withdraw                        400    400      400    400       400      400    400
-POST   /account/password                               400    400      400    400       400      400    400
-GET    /invitations/accept                             404    404      404    404       404      404    404
-POST   /invitations/accept                             400    400      400    400       400      400    400
-GET    /password/reset                                 404    404      404    404       404      404    404
-POST   /password/reset                                 400    400      400    400       400      400    400
-GET    /docs                                           200    200      200    200       200      200    200
-GET    /docs/style.css                                 200    200      200    200       200      200    200
-GET    /docs/{page}                                    200    200      200    200       200      200    200
-GET    /pages/style.css                                200    200      200    200       200      200    200
-GET    /v1/capabilities                                401    200      200    200       200      200    200
-POST   /v1/verify                                      401    200      403    403       200      403    200
-GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200
-GET    /v1/authorize/{rule}/{path}                     401    200      200    200       403      200    200
-GET    /v1/authorize-nginx/{rule}                      401    200      200    200       200      200    200
-GET    /v1/agents                                      401    200      200    200       200      200    200
-GET    /v1/organizations                               401    200      403    403       403      403    200
-POST   /v1/organizations                               401    403      403    403       403      403    201
-GET    /v1/organizations/{organization_id}             401    404      403    403       403      403    200
-PATCH  /v1/organizations/{organization_id}             401    404      403    403       403      403    200
-GET    /v1/organizations/{organization_id}/policies    401    404      403    403       403      403    200
-PATCH  /v1/organizations/{organization_id}/policies    401    404      403    403       403      403    200
-GET    /v1/projects                                    401    200      403    403       403      403    200
-POST   /v1/projects                                    401    201      403    403       403      403    201
-GET    /v1/projects/{project}                          401    404      403    403       403      403    200
-PATCH  /v1/projects/{project}                          401    404      403    403       403      403    200
-DELETE /v1/projects/{project}                          401    404      403    403       403      403    204
-GET    /v1/projects/{project}/role-bindings            401    404      403    403       403      403    200
-PUT    /v1/projects/{project}/role-bindings            401    404      403    403       403      403    200
-GET    /v1/members                                     401    200      403    403       403      403    200
-GET    /v1/members/{member}                            401    404      403    403       403      403    200
-PATCH  /v1/members/{member}                            401    404      403    403       403      403    200
-DELETE /v1/members/{member}                            401    404      403    403       403      403    204
-POST   /v1/members/{member}/password-reset             401    404      403    403       403      403    201
-GET    /v1/invitations                                 401    200      403    403       403      403    200
-POST   /v1/invitations                                 401    201      403    403       403      403    201
-GET    /v1/invitations/{invitation}                    401    404      403    403       403      403    200
-DELETE /v1/invitations/{invitation}                    401    404      403    403       403      403    204
-GET    /v1/roles                                       401    200      403    403       403      403    200
-POST   /v1/roles                                       401    201      403    403       403      403    201
-GET    /v1/roles/{role}                                401    404      403    403       403      403    200
-PATCH  /v1/roles/{role}                                401    404      403    403       403      403    200
-DELETE /v1/roles/{role}                                401    404      403    403       403      403    204
-GET    /v1/scopes                                      401    200      200    200       200      200    200
-POST   /v1/scopes                                      401    403      403    403       403      403    201
-DELETE /v1/scopes/{scope}                              401    403      403    403       403      403    204
-GET    /v1/service-accounts                            401    200      200    200       403      200    200
-POST   /v1/service-accounts                            401    201      403    403       403      403    201
-GET    /v1/service-accounts/{account}                  401    404      200    200       403      200    200
-PATCH  /v1/service-accounts/{account}                  401    404      403    403       403      403    200
-DELETE /v1/service-accounts/{account}                  401    404      403    403       403      403    204
-POST   /v1/service-accounts/{account}/disable          401    404      403    403       403      403    200
-POST   /v1/service-accounts/{account}/enable           401    404      403    403       403      403    200
-GET    /v1/service-accounts/{account}/role-bindings    401    404      200    200       403      200    200
-PUT    /v1/service-accounts/{account}/role-bindings    401    404      403    403       403      403    200
-GET    /v1/service-accounts/{account}/activity         401    404      403    403       403      403    200
-GET    /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    200
-POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      201    201
-POST   /v1/credentials/import                          401    404      403    403       403      200    200
-GET    /v1/import-prefixes                             401    200      403    403       403      403    200
-POST   /v1/import-prefixes                             401    403      403    403       403      403    201
-DELETE /v1/import-prefixes/{prefix}                    401    403      403    403       403      403    204
-GET    /v1/api-keys                                    401    200      200    403       403      403    200
-POST   /v1/api-keys                                    401    201      201    403       403      403    201
-GET    /v1/credentials                                 401    200      200    403       403      403    200
-GET    /v1/credentials/{credential}                    401    404      403    403       403      403    200
-PATCH  /v1/credentials/{credential}                    401    404      403    403       403      200    200
-DELETE /v1/credentials/{credential}                    401    404      403    403       403      409    409
-POST   /v1/credentials/{credential}/deactivate         401    404      403    403       403      200    200
-POST   /v1/credentials/{credential}/activate           401    404      403    403       403      200    200
-POST   /v1/credentials/{credential}/revoke             401    404      403    403       403      200    200
-POST   /v1/credentials/{credential}/rotate             401    404      403    403       403      201    201
-GET    /v1/credentials/{credential}/rotation           401    404      403    403       403      403    200
-POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200
-POST   /oauth/token                                    400    400      400    400       400      400    400
-POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400
-POST   /oauth/register                                 400    400      400    400       400      400    400
-POST   /oauth/revoke                                   400    400      400    400       400      400    400
-GET    /oauth/authorize                                400    400      400    400       400      400    400
-POST   /oauth/authorize                                400    400      400    400       400      400    400
-POST   /oauth/device/authorize                         400    400      400    400       400      400    400
-GET    /oauth/device/verify                            303    303      303    303       303      303    303
-POST   /oauth/device/verify                            400    400      400    400       400      400    400
-POST   /oauth/token/revoke                             400    400      400    400       400      400    400
-POST   /v1/sessions                                    401    401      401    401       401      401    401
-GET    /v1/sessions                                    401    200      200    200       200      200    200
-GET    /v1/sessions/{session}                          401    404      403    403       403      403    200
-DELETE /v1/sessions/{session}                          401    404      403    403       403      403    204
-POST   /v1/sessions/revoke-all                         401    200      200    200       200      403    200
-POST   /identity/public/v1/api/login                   401    401      401    401       401      401    401
-GET    /identity/v1/whoami                             401    200      200    200       200      200    200
-GET    /v1/clients                                     401    200      403    403       403      403    200
-POST   /v1/clients                                     401    201      403    403       403      403    201
-GET    /v1/clients/{client}                            401    404      403    403       403      403    200
-PATCH  /v1/clients/{client}                            401    404      403    403       403      403    200
-DELETE /v1/clients/{client}                            401    404      403    403       403      403    204
-POST   /v1/clients/{client}/disable                    401    404      403    403       403      403    200
-POST   /v1/clients/{client}/enable                     401    404      403    403       403      403    200
-GET    /v1/grants                                      401    200      200    200       200      403    200
-GET    /v1/grants/{grant}                              401    404      403    403       403      403    200
-DELETE /v1/grants/{grant}                              401    404      403    403       403      403    204
-GET    /v1/audit-events                                401    200      403    403       403      403    200
-GET    /v1/usage                                       401    200      403    403       403      403    200
-GET    /v1/access-rules                                401    403      403    403       403      403    200
-GET    /v1/access-rules/{name}                         401    403      403    403       403      403    200
-PUT    /v1/access-rules/{name}                         401    403      403    403       403      403    200
-DELETE /v1/access-rules/{name}                         401    403      403    403       403      403    204
+                                                      nobody stranger viewer developer resource narrow partner admin
+GET    /healthz                                        200    200      200    200       200      200    200     200
+GET    /readyz                                         200    200      200    200       200      200    200     200
+GET    /metrics                                        404    404      404    404       404      404    404     404
+GET    /openapi.json                                   200    200      200    200       200      200    200     200
+GET    /.well-known/jwks.json                         200    200      200    200       200      200    200     200
+GET    /oauth2/ostiary/v1/keys                        200    200      200    200       200      200    200     200
+GET    /.well-known/oauth-authorization-server        200    200      200    200       200      200    200     200
+GET    /.well-known/openid-configuration              200    200      200    200       200      200    200     200
+GET    /.well-known/oauth-authorization-server/oauth2/ostiary 200    200      200    200       200      200    200     200
+GET    /.well-known/openid-configuration/oauth2/ostiary 200    200      200    200       200      200    200     200
+GET    /oauth2/ostiary/.well-known/oauth-authorization-server 200    200      200    200       200      200    200     200
+GET    /oauth2/ostiary/.well-known/openid-configuration 200    200      200    200       200      200    200     200
+GET    /                                               303    303      303    303       303      303    303     303
+GET    /sign-in                                        200    200      200    200       200      200    200     200
+POST   /sign-in                                        400    400      400    400       400      400    400     400
+POST   /sign-out                                       400    400      400    400       400      400    400     400
+GET    /account                                        303    303      303    303       303      303    303     303
+POST   /account/sessions/revoke                        400    400      400    400       400      400    400     400
+POST   /account/sign-out-everywhere                    400    400      400    400       400      400    400     400
+POST   /account/grants/withdraw                        400    400      400    400       400      400    400     400
+POST   /account/password                               400    400      400    400       400      400    400     400
+GET    /invitations/accept                             404    404      404    404       404      404    404     404
+POST   /invitations/accept                             400    400      400    400       400      400    400     400
+GET    /password/reset                                 404    404      404    404       404      404    404     404
+POST   /password/reset                                 400    400      400    400       400      400    400     400
+GET    /docs                                           200    200      200    200       200      200    200     200
+GET    /docs/style.css                                 200    200      200    200       200      200    200     200
+GET    /docs/{page}                                    200    200      200    200       200      200    200     200
+GET    /pages/style.css                                200    200      200    200       200      200    200     200
+GET    /v1/capabilities                                401    200      200    200       200      200    200     200
+POST   /v1/verify                                      401    200      403    403       200      403    200     200
+GET    /v1/authorize/{rule}                            401    200      200    200       200      200    200     200
+GET    /v1/authorize/{rule}/{path}                     401    200      200    200       403      200    200     200
+GET    /v1/authorize-nginx/{rule}                      401    200      200    200       200      200    200     200
+GET    /v1/agents                                      401    200      200    200       200      200    200     200
+GET    /v1/organizations                               401    200      403    403       403      403    200     200
+POST   /v1/organizations                               401    403      403    403       403      403    403     201
+GET    /v1/organizations/{organization_id}             401    404      403    403       403      403    200     200
+PATCH  /v1/organizations/{organization_id}             401    404      403    403       403      403    200     200
+GET    /v1/organizations/{organization_id}/policies    401    404      403    403       403      403    200     200
+PATCH  /v1/organizations/{organization_id}/policies    401    404      403    403       403      403    200     200
+GET    /v1/projects                                    401    200      403    403       403      403    200     200
+POST   /v1/projects                                    401    201      403    403       403      403    201     201
+GET    /v1/projects/{project}                          401    404      403    403       403      403    200     200
+PATCH  /v1/projects/{project}                          401    404      403    403       403      403    200     200
+DELETE /v1/projects/{project}                          401    404      403    403       403      403    204     204
+GET    /v1/projects/{project}/role-bindings            401    404      403    403       403      403    200     200
+PUT    /v1/projects/{project}/role-bindings            401    404      403    403       403      403    200     200
+GET    /v1/members                                     401    200      403    403       403      403    200     200
+GET    /v1/members/{member}                            401    404      403    403       403      403    200     200
+PATCH  /v1/members/{member}                            401    404      403    403       403      403    200     200
+DELETE /v1/members/{member}                            401    404      403    403       403      403    204     204
+POST   /v1/members/{member}/password-reset             401    404      403    403       403      403    201     201
+GET    /v1/invitations                                 401    200      403    403       403      403    200     200
+POST   /v1/invitations                                 401    201      403    403       403      403    201     201
+GET    /v1/invitations/{invitation}                    401    404      403    403       403      403    200     200
+DELETE /v1/invitations/{invitation}                    401    404      403    403       403      403    204     204
+GET    /v1/roles                                       401    200      403    403       403      403    200     200
+POST   /v1/roles                                       401    201      403    403       403      403    201     201
+GET    /v1/roles/{role}                                401    404      403    403       403      403    200     200
+PATCH  /v1/roles/{role}                                401    404      403    403       403      403    200     200
+DELETE /v1/roles/{role}                                401    404      403    403       403      403    204     204
+GET    /v1/scopes                                      401    200      200    200       200      200    200     200
+POST   /v1/scopes                                      401    403      403    403       403      403    201     201
+DELETE /v1/scopes/{scope}                              401    403      403    403       403      403    204     204
+GET    /v1/service-accounts                            401    200      200    200       403      200    200     200
+POST   /v1/service-accounts                            401    201      403    403       403      403    201     201
+GET    /v1/service-accounts/{account}                  401    404      200    200       403      200    200     200
+PATCH  /v1/service-accounts/{account}                  401    404      403    403       403      403    200     200
+DELETE /v1/service-accounts/{account}                  401    404      403    403       403      403    204     204
+POST   /v1/service-accounts/{account}/disable          401    404      403    403       403      403    200     200
+POST   /v1/service-accounts/{account}/enable           401    404      403    403       403      403    200     200
+GET    /v1/service-accounts/{account}/role-bindings    401    404      200    200       403      200    200     200
+PUT    /v1/service-accounts/{account}/role-bindings    401    404      403    403       403      403    200     200
+GET    /v1/service-accounts/{account}/activity         401    404      403    403       403      403    200     200
+GET    /v1/service-accounts/{account}/credentials      401    404      403    403       403      403    200     200
+POST   /v1/service-accounts/{account}/credentials      401    404      403    403       403      201    201     201
+POST   /v1/credentials/import                          401    404      403    403       403      200    200     200
+GET    /v1/import-prefixes                             401    200      403    403       403      403    200     200
+POST   /v1/import-prefixes                             401    403      403    403       403      403    201     201
+DELETE /v1/import-prefixes/{prefix}                    401    403      403    403       403      403    204     204
+GET    /v1/api-keys                                    401    200      200    403       403      403    200     200
+POST   /v1/api-keys                                    401    201      201    403       403      403    403     201
+GET    /v1/credentials                                 401    200      200    403       403      403    200     200
+GET    /v1/credentials/{credential}                    401    404      403    403       403      403    200     200
+PATCH  /v1/credentials/{credential}                    401    404      403    403       403      200    200     200
+DELETE /v1/credentials/{credential}                    401    404      403    403       403      409    409     409
+POST   /v1/credentials/{credential}/deactivate         401    404      403    403       403      200    200     200
+POST   /v1/credentials/{credential}/activate           401    404      403    403       403      200    200     200
+POST   /v1/credentials/{credential}/revoke             401    404      403    403       403      200    200     200
+POST   /v1/credentials/{credential}/rotate             401    404      403    403       403      201    201     201
+GET    /v1/credentials/{credential}/rotation           401    404      403    403       403      403    200     200
+POST   /v1/credentials/{credential}/rotation           401    404      403    403       403      200    200     200
+POST   /oauth/token                                    400    400      400    400       400      400    400     400
+POST   /oauth2/ostiary/v1/token                        400    400      400    400       400      400    400     400
+POST   /oauth/register                                 400    400      400    400       400      400    400     400
+POST   /oauth/revoke                                   400    400      400    400       400      400    400     400
+GET    /oauth/authorize                                400    400      400    400       400      400    400     400
+POST   /oauth/authorize                                400    400      400    400       400      400    400     400
+POST   /oauth/device/authorize                         400    400      400    400       400      400    400     400
+GET    /oauth/device/verify                            303    303      303    303       303      303    303     303
+POST   /oauth/device/verify                            400    400      400    400       400      400    400     400
+POST   /oauth/token/revoke                             400    400      400    400       400      400    400     400
+POST   /v1/sessions                                    401    401      401    401       401      401    401     401
+GET    /v1/sessions                                    401    200      200    200       200      200    200     200
+GET    /v1/sessions/{session}                          401    404      403    403       403      403    200     200
+DELETE /v1/sessions/{session}                          401    404      403    403       403      403    204     204
+POST   /v1/sessions/revoke-all                         401    200      200    200       200      403    200     200
+POST   /identity/public/v1/api/login                   401    401      401    401       401      401    401     401
+GET    /identity/v1/whoami                             401    200      200    200       200      200    200     200
+GET    /v1/clients                                     401    200      403    403       403      403    200     200
+POST   /v1/clients                                     401    201      403    403       403      403    201     201
+GET    /v1/clients/{client}                            401    404      403    403       403      403    200     200
+PATCH  /v1/clients/{client}                            401    404      403    403       403      403    200     200
+DELETE /v1/clients/{client}                            401    404      403    403       403      403    204     204
+POST   /v1/clients/{client}/disable                    401    404      403    403       403      403    200     200
+POST   /v1/clients/{client}/enable                     401    404      403    403       403      403    200     200
+GET    /v1/grants                                      401    200      200    200       200      403    200     200
+GET    /v1/grants/{grant}                              401    404      403    403       403      403    200     200
+DELETE /v1/grants/{grant}                              401    404      403    403       403      403    204     204
+GET    /v1/audit-events                                401    200      403    403       403      403    200     200
+GET    /v1/usage                                       401    200      403    403       403      403    200     200
+GET    /v1/access-rules                                401    403      403    403       403      403    200     200
+GET    /v1/access-rules/{name}                         401    403      403    403       403      403    200     200
+PUT    /v1/access-rules/{name}                         401    403      403    403       403      403    200     200
+DELETE /v1/access-rules/{name}                         401    403      403    403       403      403    204     204
 """
 
 BODIES = {
@@ -222,6 +223,7 @@ def keys(front: Front) -> dict[str, str | None]:
         "developer": house.key(house.account()).secret.reveal(),
         "resource": house.key(house.account(roles=("resource-server",))).secret.reveal(),
         "narrow": direct(house.alice, access_level="fine_grained", scopes=NARROW),
+        "partner": house.key(house.account(roles=("organization-admin",))).secret.reveal(),
         "admin": house.alice_key,
     }
 

@@ -81,7 +81,7 @@ def test_the_script_logs_in_and_asks_who_it_is(service: Ostiary, robo: Any, file
     with log_in(service, file) as session:
         whoami = session.get(f"{service.url}/identity/v1/whoami", timeout=30).json()
         assert whoami["user_code"] == robo["id"]
-        assert whoami["username"] == robo["username"]
+        assert whoami["sub"] == robo["id"]
         assert whoami["channel_identifier"] == json.loads(file.read_text())["channel_identifier"]
         assert status(service, session, "/v1/service-accounts") == 200
         listed = session.get(f"{service.url}/v1/sessions", timeout=30).json()["data"]

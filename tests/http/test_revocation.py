@@ -100,13 +100,13 @@ ACTS: list[
     ),
     (
         "account narrowed",
-        api("PATCH", "/v1/service-accounts/{account}", {"access_level": "fine_grained"}),
+        api("PATCH", "/v1/service-accounts/{account}", {"scopes": ["read:audit"]}),
         api("PATCH", "/v1/service-accounts/{account}", {"access_level": "full"}),
         ("valid", 200, 200, 200, 403),
     ),
     (
         "key narrowed",
-        api("PATCH", "/v1/credentials/{key}", {"access_level": "fine_grained"}),
+        api("PATCH", "/v1/credentials/{key}", {"scopes": ["read:audit"]}),
         api("PATCH", "/v1/credentials/{key}", {"access_level": "full"}),
         ("valid", 200, 200, 200, 403),
     ),

@@ -94,7 +94,7 @@ def test_a_session_may_do_what_its_key_may(front: Front) -> None:
         told = front.ask("GET", WHOAMI, headers=fields).json()
         assert (told["user_code"], told["username"], told["type"]) == (
             robo.account.id,
-            robo.account.username,
+            robo.channel_identifier,
             "service_account",
         )
         assert told["channel_identifier"] == robo.channel_identifier
@@ -118,7 +118,7 @@ def test_whoami_of_what_is_no_session(front: Front) -> None:
         "user",
         "alice@acme.test",
     )
-    assert (told["username"], told["channel_identifier"], told["session"]) == (None, None, None)
+    assert (told["channel_identifier"], told["session"]) == (None, None)
     assert front.ask("GET", WHOAMI).status == 401
 
 

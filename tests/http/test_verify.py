@@ -153,7 +153,7 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
             "type": "service_account",
             "id": robo.account.id,
             "display_name": "Robo",
-            "username": "robo",
+            "username": "robo@acme.localhost",
         },
         "organization": front.house.acme.id,
         "project": None,
@@ -319,7 +319,7 @@ def test_capabilities_say_who_the_credential_is(front: Front) -> None:
             "type": "service_account",
             "id": robo.account.id,
             "display_name": "Robo",
-            "username": "robo",
+            "username": "robo@acme.localhost",
         },
         "credential": {
             "id": key.listed.credential.id,

@@ -38,7 +38,10 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
     assert server.call("GET", "/readyz").json() == {"status": "ready"}
     with Line(server.port, server.key) as line:
         assert line.verify(key) == "valid"
-        assert line.ask("GET", "/v1/capabilities", key=key).json()["principal"]["username"] == "ci-bot"
+        assert (
+            line.ask("GET", "/v1/capabilities", key=key).json()["principal"]["username"]
+            == "ci-bot@acme.localhost"
+        )
         credential = next(
             each for each in line.ask("GET", "/v1/credentials").json()["data"] if key.endswith(each["last6"])
         )

@@ -7,7 +7,7 @@ import pytest
 from ostiary.core.installation import Installation
 from ostiary.core.keyring import derive
 from ostiary.core.permission import FIRST_CATALOGUE
-from ostiary.services import installation
+from ostiary.services import installation, members
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as directory_rows
@@ -15,7 +15,7 @@ from ostiary.storage import members as member_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
-from tests.cast import MASTER_KEY, Clock, Entropy, move_in
+from tests.cast import MASTER_KEY, Clock, Entropy, House, move_in
 from tests.services.questions import events, refused
 
 
@@ -41,7 +41,10 @@ def test_an_installation_begins_once(store: Store) -> None:
     found = store.read(directory_rows.find_operator)
     assert found is not None
     assert found.id == begun.organization.id
-    assert store.read(member_rows.first_admin, found.id) == (begun.user_id, "alice@acme.test")
+    assert store.read(member_rows.first_holder, found.id, "operator-admin") == (
+        begun.user_id,
+        "alice@acme.test",
+    )
     assert store.read(credential_rows.count, found.id) == 1
 
 
@@ -64,6 +67,19 @@ def test_recovery_gives_the_first_admin_a_new_key(database: Engines, tmp_path: P
         ("member.recovered", "system", begun.user_id),
         ("credential.created", "system", begun.key_id),
     ]
+
+
+def test_recovery_gives_back_both_roles(house: House) -> None:
+    """Recovery breaks: who owns the data directory gets a key that reaches no organization."""
+    alice = str(house.alice.actor.id)
+    only = (house.acme.id, alice, [members.ADMIN])
+    house.store.write_on((house.acme.id,), role_rows.replace_role_bindings, *only)
+    house.store.write_on((), installation.recover, SYSTEM_CALLER, "new hash")
+    assert set(house.store.read(members.get, house.alice, alice).bindings) == {
+        members.ADMIN,
+        members.OPERATOR,
+    }
+    assert "member.roles_changed" in [each.action for each in events(house)]
 
 
 def test_forms_of_secrets_are_remembered_for_good(database: Engines, tmp_path: Path) -> None:

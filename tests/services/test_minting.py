@@ -20,7 +20,7 @@ DEVELOPER = ("read:agents", "read:plugins", "write:agents", "write:plugins", "re
 FULL = CredentialSpec()
 READS_AGENTS = CredentialSpec(access_level="fine_grained", scopes=("read:agents",))
 EVERYTHING = CredentialSpec(access_level="fine_grained", scopes=("api",))
-NOTHING = CredentialSpec(access_level="fine_grained")
+UNHELD = CredentialSpec(scopes=("read:audit",))
 
 Act = Callable[[House, Caller], object]
 
@@ -72,7 +72,7 @@ CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
     ("a narrow key", on_account(credentials.create, READS_AGENTS), (KEYS,), [READS]),
     ("a narrow key, held", on_account(credentials.create, READS_AGENTS), (KEYS, READS), None),
     ("a narrow key that lists api", on_account(credentials.create, EVERYTHING), (KEYS, READS), DEVELOPER[1:]),
-    ("a key of nothing", on_account(credentials.create, NOTHING), (KEYS,), None),
+    ("a key of what its account lacks", on_account(credentials.create, UNHELD), (KEYS,), None),
     ("a full key of an account without role", on_account(credentials.create, FULL, roles=()), (KEYS,), None),
     (
         "a full key under a narrow ceiling",
@@ -189,7 +189,7 @@ def test_what_a_fine_grained_caller_may_grant(
 
 @pytest.mark.parametrize(
     "act",
-    [on_account(credentials.create, NOTHING), on_key(credentials.revoke, FULL), new_account()],
+    [on_account(credentials.create, UNHELD), on_key(credentials.revoke, FULL), new_account()],
     ids=["a key", "a revocation", "an account"],
 )
 def test_holding_the_scopes_is_not_enough(sqlite_house: House, act: Act) -> None:
@@ -204,11 +204,11 @@ LISTED = CredentialSpec(access_level="fine_grained", scopes=KEEPER)
 
 
 @pytest.mark.parametrize("act", ["create", "rotate", "widen", "activate", "import"])
-def test_only_an_operators_admin_gives_an_operators_admin_a_credential(house: House, act: str) -> None:
+def test_only_an_operator_admin_gives_an_operator_admin_a_credential(house: House, act: str) -> None:
     """P19 breaks: whoever keeps the operator's keys gets one that reaches into every organization."""
     keeper = replace(house.alice, actor=house.bob.actor, operator_admin=False)
     admin = house.alice
-    operations = house.account("Operations", roles=("organization-admin",))
+    operations = house.account("Operations", roles=("operator-admin",))
     key = house.store.write(credentials.create, admin, operations.account.id, LISTED).listed.credential.id
     own = house.store.write(credentials.create_direct, admin, LISTED).listed.credential.id
     if act == "activate":

@@ -132,7 +132,7 @@ def test_the_last_admin_stays(house: House) -> None:
     alice, bob = str(house.alice.actor.id), str(house.bob.actor.id)
     assert refused(house, members.set_roles, house.alice, alice, [RoleSpec("viewer")]).code == "last-admin"
     assert refused(house, members.remove, house.alice, alice).code == "last-admin"
-    write(house, members.set_roles, bob, [RoleSpec("organization-admin")])
+    write(house, members.set_roles, bob, [RoleSpec("organization-admin"), RoleSpec("operator-admin")])
     write(house, members.set_roles, alice, [RoleSpec("viewer")])
 
 

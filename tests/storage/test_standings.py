@@ -38,7 +38,9 @@ def standing(credential: int, secret: int, organization: int, role: str = READ) 
         resources=(),
         project_id=None,
         rate_limit=None,
-        principal=Principal("service_account", f"sa_{credential % 2}", "Robo", "robo", barred=False),
+        principal=Principal(
+            "service_account", f"sa_{credential % 2}", "Robo", "robo@acme.localhost", barred=False
+        ),
         grants=(Grant(frozenset({role}), None),),
         organization=Organization(home, home, "Acme", False, NOON, None),
     )

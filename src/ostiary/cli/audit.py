@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ostiary.cli.terminal import (
     show_table,
     with_client,
 )
-from ostiary.client.api import Client
+from ostiary.client.api import Client, RefusedError
 
 FOLLOW_SECONDS = 2.0
 OVERLAP_SECONDS = 10.0
@@ -37,7 +38,11 @@ def audit_command() -> None:
     type=click.Choice(["auth", "credentials", "directory", "access"]),
     help="Only events of this kind.",
 )
-@click.option("--actor", help="Who did it: an id, a credential's id or a display name.")
+@click.option(
+    "--actor",
+    metavar="NAME",
+    help="Who did it: an email, a username, a display name, a channel identifier, a client id or an id.",
+)
 @click.option("--target", metavar="ID", help="What it was done to.")
 @click.option("--action", help="Such as credential.revoked.")
 @click.option("--since", metavar="WHEN", help="A time, a date (UTC), or how long ago: 24h.")
@@ -91,7 +96,7 @@ def logs(
             click.echo(f"{number} event{'' if number == 1 else 's'} in {printable(str(export))}.", err=True)
         return
     found: list[dict[str, Any]] = []
-    for event in api.pages("/v1/audit-events", asked | {"limit": str(min(limit, 200))}):
+    for event in _matching(api, asked | {"limit": str(min(limit, 200))}, strict=follow):
         found.append(event)
         if len(found) >= limit:
             break
@@ -103,6 +108,19 @@ def logs(
         show_events(found, "No events match.")
         return
     _follow(api, asked, found, as_json)
+
+
+def _matching(api: Client, asked: dict[str, str], strict: bool = False) -> Iterator[dict[str, Any]]:
+    """Matching events. An actor that names nobody matches nothing, which a note says; or, `strict`, is an error."""
+    try:
+        yield from api.pages("/v1/audit-events", asked)
+    except RefusedError as refused:
+        if strict or [pointer for pointer, _ in refused.field_errors] != ["/actor"]:
+            raise
+        click.echo(
+            f"Note: {printable(asked['actor'])} names nobody who is in the organization, or in its audit log.",
+            err=True,
+        )
 
 
 def show_events(found: list[dict[str, Any]], empty: str) -> None:
@@ -142,7 +160,7 @@ def _export(api: Client, asked: dict[str, str], path: Path) -> int:
     """Write the events into a new file; their number."""
     number = 0
     with new_file(path) as file:
-        for event in api.pages("/v1/audit-events", asked | {"order": "oldest"}):
+        for event in _matching(api, asked | {"order": "oldest"}):
             file.write(json.dumps(event) + "\n")
             number += 1
     return number
@@ -172,6 +190,11 @@ def _row(event: dict[str, Any]) -> list[str]:
         }
     if event["action"] == "request.refused":
         what = f"{details.pop('method', '')} {details.pop('route', '')}"
+    if isinstance(details.get("before"), dict):
+        before, after = details.pop("before"), details.pop("after")
+        details = {
+            name: f"{_short(before[name])} -> {_short(after[name])}" for name in details.pop("changed")
+        } | details
     words += [
         f"{name} {_short(value)}"
         for name, value in details.items()
@@ -198,4 +221,8 @@ _USUAL = (("access_level", "full"), ("kind", "api_key"))
 def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value in (None, "", []):
+        return "none"
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
+        return json.dumps(value)
     return " ".join(str(each) for each in value) if isinstance(value, list) else str(value)

@@ -114,9 +114,7 @@ def use(name: str, as_json: bool) -> None:
 @context_command.command()
 @click.argument("name", metavar="NAME")
 @click.option("--url", required=True, help="The service, such as https://keys.example.com.")
-@click.option(
-    "--organization", metavar="ORG", help="Act in this organization, by id; for the operator's admins."
-)
+@click.option("--organization", metavar="ORG", help="Act in this organization, by id; for operator admins.")
 @click.option(
     "--api-key-file",
     "file",

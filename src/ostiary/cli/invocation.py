@@ -63,7 +63,7 @@ _organization_option = click.option(
     metavar="ORG",
     expose_value=False,
     callback=_keep,
-    help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION); the operator's admins may, in any.",
+    help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION); operator admins may, in any.",
 )
 
 

@@ -106,6 +106,8 @@ def init_command(
         except Problem as problem:
             if problem.code == "wrong-state":
                 raise ConfigurationError(_already(settings)) from None
+            if problem.errors:
+                raise click.UsageError(f"--email {problem.errors[0].detail}.") from None
             raise
     key = beginning.key.reveal()
     if as_json:

@@ -41,7 +41,7 @@ def organization_command() -> None:
 @json_option
 @with_client
 def list_organizations(api: Client, as_json: bool) -> None:
-    """List your organization; the operator's admins: all of them, newest first."""
+    """List your organization; operator admins: all of them, newest first."""
     show_list(
         api.pages("/v1/organizations"),
         as_json,

@@ -175,6 +175,7 @@ def list_accounts(api: Client, as_json: bool) -> None:
             Column("USERNAME", "username"),
             Column("STATUS", "status", whole=True),
             Column("NAME", "display_name", spare=1),
+            Column("CONTACT", "contact_email", spare=4),
             Column("ROLES", lambda each: role_names(each["roles"], codes)),
             Column("CREDENTIALS", "credentials", whole=True, spare=2),
             Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=3),

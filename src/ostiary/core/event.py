@@ -4,9 +4,14 @@ An event keeps its actor's and target's names as they were. Details are chosen f
 hold a secret, a whole header or a body.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from ostiary.core.model import OriginKind
 
 Category = Literal["auth", "credentials", "directory", "access"]
 Outcome = Literal["success", "refused"]
@@ -25,23 +30,20 @@ def _kind(category: Category, doc: str, *details: str) -> EventKind:
 
 
 _COUNTED = ("count", "first", "last", "via")
+_UPDATED = ("changed", "before", "after")
 
 EVENTS: Final[Mapping[str, EventKind]] = {
     "organization.created": _kind("directory", "An organization was made.", "slug", "operator"),
-    "organization.updated": _kind("directory", "Name or state of an organization were changed.", "changed"),
-    "policies.updated": _kind(
-        "access", "Limits of the organization were changed.", "before", "after", "ceilings"
-    ),
+    "organization.updated": _kind("directory", "Name or state of an organization were changed.", *_UPDATED),
+    "policies.updated": _kind("access", "Limits of the organization were changed.", *_UPDATED),
     "project.created": _kind("directory", "A project was made.", "code"),
-    "project.updated": _kind("directory", "Fields of a project were changed.", "changed"),
+    "project.updated": _kind("directory", "Fields of a project were changed.", *_UPDATED),
     "project.deleted": _kind("directory", "A project was deleted and its credentials revoked.", "revoked"),
     "project.roles_changed": _kind(
         "access", "The role bindings on a project were replaced.", "before", "after"
     ),
     "role.created": _kind("access", "A role of the organization's own was made.", "scopes"),
-    "role.updated": _kind(
-        "access", "A role of the organization's own was changed.", "before", "after", "changed"
-    ),
+    "role.updated": _kind("access", "A role of the organization's own was changed.", *_UPDATED),
     "role.deleted": _kind(
         "access", "A role of the organization's own was deleted, and its bindings.", "bindings"
     ),
@@ -65,6 +67,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "directory",
         "A service account was made.",
         "username",
+        "contact_email",
         "access_level",
         "scopes",
         "resources",
@@ -72,7 +75,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "roles",
         "grant",
     ),
-    "service_account.updated": _kind("directory", "Fields of a service account were changed.", "changed"),
+    "service_account.updated": _kind("directory", "Fields of a service account were changed.", *_UPDATED),
     "service_account.roles_changed": _kind(
         "access", "The role bindings of a service account were replaced.", "before", "after"
     ),
@@ -98,7 +101,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "rate_limit",
         "compat",
     ),
-    "credential.updated": _kind("credentials", "Fields of a credential were changed.", "changed"),
+    "credential.updated": _kind("credentials", "Fields of a credential were changed.", *_UPDATED),
     "credential.deactivated": _kind(
         "credentials", "A credential was deactivated; it can be activated again."
     ),
@@ -194,7 +197,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "scopes",
         "auth_method",
     ),
-    "client.updated": _kind("directory", "Fields of a client were changed.", "changed"),
+    "client.updated": _kind("directory", "Fields of a client were changed.", *_UPDATED),
     "client.disabled": _kind(
         "directory", "A client was disabled: what people let it do is refused from then on."
     ),
@@ -230,7 +233,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "request.refused": _kind(
         "auth", "A request to the management API was refused.", "method", "route", "status", "code"
     ),
-    "access_rule.written": _kind("access", "An access rule for proxies was made or replaced.", "matches"),
+    "access_rule.written": _kind("access", "An access rule for proxies was made or replaced.", *_UPDATED),
     "access_rule.deleted": _kind("access", "An access rule for proxies was deleted."),
 }
 
@@ -250,6 +253,8 @@ class Actor:
     id: str | None
     display: str
     credential_id: str | None = None
+    credential_kind: OriginKind | None = None
+    """Of the credential or session that it acted by, itself or by a token of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
-from ostiary.core.permission import API_SCOPES, Scopes, narrow
+from ostiary.core.permission import Scopes, narrow
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
@@ -28,6 +28,13 @@ KIND_NAMES = {
     "session": "session",
 }
 """How the kind of what was presented reads in a sentence."""
+SUFFIXES: dict[OriginKind, str] = {
+    "api_key": "API key",
+    "client_secret": "API key",
+    "key_file": "key file",
+    "session": "session",
+}
+"""How the audit log says by what somebody acted: by a credential, or by tokens that it was traded for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,16 @@ def client_id_of(account_id: str) -> str:
 def channel_identifier(username: str, slug: str, host: str) -> str:
     """`<username>@<organization slug>.<host>`: how an account is named outside, and in its key files."""
     return f"{username}@{slug}.{host}"
+
+
+def may_be_channel_identifier(email: str, host: str) -> bool:
+    """Whether an email address could be some account's channel identifier, now or later: one below the host."""
+    return email.rpartition("@")[2].endswith(f".{host.lower()}")
+
+
+def actor_display(name: str, kind: OriginKind) -> str:
+    """How an actor reads in the audit log: `ci-bot (API key)`."""
+    return f"{name} ({SUFFIXES[kind]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +350,9 @@ class Principal:
     kind: OwnerKind
     id: str
     display: str
-    username: str | None
+    """A user's email; of a service account the display name, which anyone may choose."""
+    identifier: str
+    """Unique in the installation: a user's email, a service account's channel identifier."""
     barred: bool
     """Disabled, deleted, or (a user) no longer a member of the organization."""
     access_level: AccessLevel = "full"
@@ -387,6 +406,8 @@ class Standing:
     """Of a session that a client has."""
     foreign: tuple[str, ...] = ()
     """Ids of projects of another organization, which consented. What it may do at home it may not do there."""
+    operator_admin: bool = False
+    """Whether its owner holds operator-admin, however little this credential may do."""
     # What `allowed` worked out from the facts above, for the organization and for its projects. Most standings are
     # asked about one of both at most, so there is no dict (232 bytes) before it is needed.
     _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
@@ -434,10 +455,6 @@ class Standing:
     def lasts_until(self) -> Instant | None:
         """When this secret ends by itself: with its credential, or with the overlap of a rotation."""
         return min((each for each in (self.expires_at, self.ends_at) if each is not None), default=None)
-
-    def is_admin(self) -> bool:
-        """Whether its owner is an admin of the organization, however little this credential may do."""
-        return any(grant.project_id is None and grant.scopes >= API_SCOPES for grant in self.grants)
 
     def allowed(self, project_id: str | None) -> Scopes:
         """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""

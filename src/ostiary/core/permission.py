@@ -44,7 +44,12 @@ MAX_CATALOGUE: Final = 4_096
 """Characters of all scopes of the catalogue, with a space between two: so that a token with all of them has at most
 8 KiB, and so that proxies take the header that lists them."""
 
-BUILT_IN_ROLES: Final = ("organization-admin", "developer", "viewer", "resource-server")
+OPERATOR_ADMIN: Final = "operator-admin"
+"""The role that reaches into every organization. Only the operator's organization has it, and only a caller who holds
+it gives it: nothing that hands on the roles of its creator hands on this one.
+"""
+
+BUILT_IN_ROLES: Final = ("organization-admin", OPERATOR_ADMIN, "developer", "viewer", "resource-server")
 
 _SCOPE = re.compile(r"[a-z]{1,32}:[a-z][a-z0-9-]{0,62}")
 _PATTERN = re.compile(r"[A-Za-z0-9._~@:-]+(/[A-Za-z0-9._~@:-]+)*(/\*)?")
@@ -60,7 +65,7 @@ class Caller:
     operator: bool = False
     """Whether the organization it acts in is the operator's."""
     operator_admin: bool = False
-    """Whether it is an organization admin of the operator, wherever it acts: it may act in any organization."""
+    """Whether it holds the role operator-admin, wherever it acts: it may act in any organization. No application does."""
     access_id: str | None = None
     """Of the secret that was presented; None for callers without one, such as the duties."""
     fine_grained: bool = False
@@ -121,6 +126,16 @@ def require_operator(caller: Caller, scope: str) -> None:
         )
 
 
+def require_operator_admin(caller: Caller, what: str) -> None:
+    """Raise insufficient-permissions unless the caller may act on every organization. `what` ends "may …"."""
+    if not caller.operator_admin:
+        raise Problem(
+            "insufficient-permissions",
+            f"Only a holder of the role {OPERATOR_ADMIN} in the operator's organization may {what}.",
+            reason=f"lacks {OPERATOR_ADMIN}",
+        )
+
+
 def is_scope(text: str) -> bool:
     """Whether the text has the form `verb:noun`, or is one of the scopes that mean everything."""
     return text in EVERYTHING or _SCOPE.fullmatch(text) is not None
@@ -128,7 +143,7 @@ def is_scope(text: str) -> bool:
 
 def role_scopes(role: str, catalogue: Scopes) -> Scopes:
     """What a built-in role grants, given the installation's catalogue. An unknown role grants nothing."""
-    if role == "organization-admin":
+    if role in ("organization-admin", OPERATOR_ADMIN):
         return API_SCOPES | catalogue
     if role == "developer":
         return _verbs(catalogue, "read", "write") | {"read:service-accounts"}

@@ -379,7 +379,7 @@ class HotPath:
         used = used_of(standing, verdict.token)
         mark = (reason, at, via, used, standing.credential_id, standing.rotated)
         if not self.counts.again(mark, now):
-            self.counts.add(_occasion(standing, verdict.token, used, reason, at, via), now, mark)
+            self.counts.add(_occasion(standing, used, reason, at, via), now, mark)
 
     # What is told of a good credential, kept as it is sent
 
@@ -428,9 +428,7 @@ def used_of(standing: Standing, token: Token | None) -> str:
     return token.id if token is not None and token.kind == "session" else standing.access_id
 
 
-def _occasion(
-    standing: Standing, token: Token | None, used: str, reason: str, at: str | None, via: str
-) -> Occasion:
+def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> Occasion:
     return Occasion(
         reason == "valid",
         reason,
@@ -441,7 +439,8 @@ def _occasion(
         access_id=used,
         rotated=standing.rotated,
         credential=standing.label,
-        display=telling.display_of(standing, token),
+        display=telling.display_of(standing),
+        credential_kind=standing.kind,
         actor_type=standing.principal.kind,
         actor_id=standing.principal.id,
     )

@@ -14,7 +14,7 @@ from ostiary.core.assertion import Checked, Door, Signer
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.jws import InvalidTokenError
-from ostiary.core.model import Standing, Token, channel_identifier, client_id_of
+from ostiary.core.model import Standing, Token, client_id_of
 from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, Access, Verdict, judge
 from ostiary.http.finding import Find, InDatabase, InMemory
 from ostiary.http.question import Question
@@ -50,7 +50,6 @@ class Judge:
         self.clock = clock
         self.issuer = installation.issuer
         self._limits = limits
-        self._host = installation.channel_host
         self._peppers = installation.keyring.peppers
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
         self.in_memory = InMemory(facts)
@@ -219,10 +218,8 @@ class Judge:
 
     def channel_of(self, standing: Standing) -> str:
         """The channel identifier of a service account, empty for a user."""
-        username = standing.principal.username
-        return (
-            "" if username is None else channel_identifier(username, standing.organization.slug, self._host)
-        )
+        principal = standing.principal
+        return principal.identifier if principal.kind == "service_account" else ""
 
     def names_of(self, standing: Standing) -> tuple[str, ...]:
         """What a service account is called where a client is named."""

@@ -460,7 +460,8 @@ def unauthorized(reason: str) -> Problem:
         return Problem("invalid-credential", "Send an API key in the X-API-Key header.", reason="missing")
     return Problem(
         "invalid-credential",
-        "The presented credential is not valid. Check that the whole key was sent, and that it was not revoked.",
+        "The presented credential is not valid. Check that the whole key was sent, and that it was not revoked and has "
+        "not expired.",
         reason=reason,
     )
 

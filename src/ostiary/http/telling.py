@@ -1,11 +1,13 @@
 """Verdicts as they are told: the JSON of `/v1/verify` and `/v1/capabilities`, the fields for proxies, refusals."""
 
+import unicodedata
 from typing import Final
 
 from typing_extensions import TypedDict
 
+from ostiary.core.event import Actor
 from ostiary.core.instant import Instant, text_or_none, to_text
-from ostiary.core.model import KIND_NAMES, AccessLevel, CredentialKind, OwnerKind, Standing, Token, TokenKind
+from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, Standing, TokenKind, actor_display
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Code, Verdict
 from ostiary.http import messages
@@ -57,9 +59,10 @@ class PrincipalJson(TypedDict):
 
     type: OwnerKind
     id: str
+    username: str
+    """Unique in the installation: a user's email, a service account's channel identifier."""
     display_name: str
-    username: str | None
-    """Null for a user."""
+    """For people to read. It identifies nobody: whoever makes an account chooses it."""
 
 
 class SupersededJson(TypedDict):
@@ -206,8 +209,8 @@ def _principal(standing: Standing) -> PrincipalJson:
     return {
         "type": principal.kind,
         "id": principal.id,
+        "username": principal.identifier,
         "display_name": principal.display,
-        "username": principal.username,
     }
 
 
@@ -257,6 +260,25 @@ def with_assertion(answer: bytes, text: str) -> bytes:
     return answer.replace(b"x-auth-assertion: \r\n", b"x-auth-assertion: %s\r\n" % text.encode(), 1)
 
 
-def display_of(standing: Standing, token: Token | None = None) -> str:
-    """How an actor reads in the audit log: `ci-bot (API key)`."""
-    return f"{standing.principal.display} ({KIND_NAMES[standing.kind if token is None else token.kind]})"
+def actor_of(standing: Standing) -> Actor:
+    """The actor that events name: the principal, by the credential or session that it acts by, itself or by a token."""
+    principal = standing.principal
+    return Actor(
+        principal.kind,
+        principal.id,
+        display_of(standing),
+        standing.credential_id,
+        credential_kind=standing.kind,
+    )
+
+
+def display_of(standing: Standing) -> str:
+    """How an actor reads in the audit log: `ci-bot (API key)`.
+
+    An account's name that could be taken for somebody's email address is told with the account's identifier.
+    """
+    principal = standing.principal
+    name = principal.display
+    if principal.kind == "service_account" and "@" in unicodedata.normalize("NFKC", name):
+        name = f"{name} [{principal.identifier}]"
+    return actor_display(name, standing.kind)

@@ -1,13 +1,16 @@
 """The audit log: recording a caller's act, writing counted uses and refusals, reading pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Final
 
 from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
 from ostiary.core.instant import HOUR, to_text
-from ostiary.core.model import is_session, label_of
+from ostiary.core.model import SUFFIXES, actor_display, is_session, label_of
 from ostiary.core.permission import Caller, require
+from ostiary.core.problem import invalid
 from ostiary.storage import audit as rows
-from ostiary.storage import directory, generations
+from ostiary.storage import credentials, directory, generations, members, people, sessions
 from ostiary.storage import usage as usage_rows
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.counts import Count, Occasion
@@ -41,6 +44,39 @@ def change(tx: Tx, caller: Caller, action: str, target: Target, **details: objec
     tx.record(event_of(caller, action, target, details=details), caller.organization_id)
 
 
+def updated(tx: Tx, caller: Caller, action: str, target: Target, before: object, after: object) -> None:
+    """Record an update: which members it changed, and their values before and after. Neither holds a secret.
+
+    `before` and `after` are two states of one thing: records of the same class, or mappings. An absent member is null.
+    """
+    old, new = _members(before), _members(after)
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    change(
+        tx,
+        caller,
+        action,
+        target,
+        changed=changed,
+        before={name: old.get(name) for name in changed},
+        after={name: new.get(name) for name in changed},
+    )
+
+
+def _members(state: object) -> dict[str, object]:
+    """The members of a state as the log tells them: times as text, tuples as lists, ids under the API's names."""
+    if isinstance(state, Mapping):
+        return dict(state)
+    assert is_dataclass(state)
+    found = {each.name: getattr(state, each.name) for each in fields(state)}
+    return {"project" if name == "project_id" else name: _told(name, value) for name, value in found.items()}
+
+
+def _told(name: str, value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return to_text(value) if name.endswith("_at") and isinstance(value, int) else value
+
+
 def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], because: str) -> None:
     """Record that credentials (id, name, last 6) were revoked with what they belonged to."""
     for credential_id, name, last6 in found:
@@ -66,9 +102,53 @@ def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: s
 def page(
     tx: Tx, caller: Caller, wanted: Filter, before: int | None, limit: int, oldest_first: bool = False
 ) -> list[Recorded]:
-    """Events of the caller's organization."""
+    """Events of the caller's organization. Raises validation-failed for an actor that names nobody."""
     require(caller, "read:audit")
-    return rows.page(tx, caller.organization_id, wanted, before, limit, oldest_first)
+    if wanted.actor is None:
+        return rows.page(tx, caller.organization_id, wanted, before, limit, oldest_first)
+    names, known = _actor_names(tx, caller.organization_id, wanted.actor)
+    wanted = replace(wanted, actor_names=names)
+    found = rows.page(tx, caller.organization_id, wanted, before, limit, oldest_first)
+    if not found and not known and not rows.has_actor(tx, caller.organization_id, names):
+        raise invalid(
+            "/actor", "unknown-actor", "names nobody who is in the organization, or in its audit log"
+        )
+    return found
+
+
+_FINDERS: Final[Mapping[str, Callable[[Tx, str, str], object]]] = {
+    "sa": directory.find_service_account,
+    "usr": members.get_member,
+    "cred": credentials.find,
+    "ses": sessions.find,
+}
+"""What an id in an event may be of, by its prefix."""
+
+
+def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ...], bool]:
+    """What stands in events for the actor that a text names, and whether the organization has such an actor.
+
+    What is unique comes first: an id, a client id, an email or a channel identifier, a username. Only what is none of
+    them is a display name, as the actor has it now or had it then.
+    """
+    actor_id = f"sa_{text.removeprefix('ostiary-sa-')}" if text.startswith("ostiary-sa-") else text
+    kind, underscore, _ = actor_id.partition("_")
+    if underscore and kind in _FINDERS and _FINDERS[kind](tx, organization_id, actor_id) is not None:
+        return (actor_id,), True
+    username, at, host = text.partition("@")
+    if at:
+        person = people.find_by_email(tx, text.lower())
+        if person is not None:
+            known = members.get_member(tx, organization_id, person.id) is not None
+            return (person.id, person.email), known
+        organization = directory.find_organization(tx, organization_id)
+        if organization is not None and host.partition(".")[0] == organization.slug:
+            found = directory.account_ids(tx, organization_id, called=username)
+            if found:
+                return tuple(found), True
+    found = directory.account_ids(tx, organization_id, called=text)
+    displays = (actor_display(text, each) for each in SUFFIXES)
+    return (*found, actor_id, text, *displays), bool(found)
 
 
 def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:
@@ -117,6 +197,7 @@ def _counted(occasion: Occasion, count: Count) -> Event:
             occasion.actor_id,
             occasion.display,
             occasion.credential_id,
+            occasion.credential_kind,
         )
     )
     target = (

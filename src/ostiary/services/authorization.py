@@ -6,6 +6,7 @@ from ostiary.core import access_rule
 from ostiary.core.event import Target
 from ostiary.core.permission import Caller, require_operator
 from ostiary.core.problem import FieldError, invalid, invalid_fields, not_found
+from ostiary.services import audit
 from ostiary.services.audit import change
 from ostiary.storage import access_rules as rows
 from ostiary.storage import roles as role_rows
@@ -29,10 +30,11 @@ def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dic
     ]
     if unknown:
         raise invalid_fields(tuple(unknown))
+    before = rows.find(tx, name)
     rows.put(tx, name, document)
     tx.changed("installation", "access_rules")
-    change(
-        tx, caller, "access_rule.written", Target("access_rule", name, name), matches=len(document["match"])
+    audit.updated(
+        tx, caller, "access_rule.written", Target("access_rule", name, name), before or {}, document
     )
     return document
 

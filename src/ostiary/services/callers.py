@@ -40,7 +40,7 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
     return replace(
         caller,
         scopes=scopes if caller.granted is None else scopes & caller.granted,
-        operator_admin=caller.operator_admin and standing.is_admin(),
+        operator_admin=caller.operator_admin and standing.operator_admin,
         fine_grained=standing.access_level == "fine_grained" or caller.granted is not None,
         expires_at=ends,
         networks=standing.networks,

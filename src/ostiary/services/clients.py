@@ -16,7 +16,7 @@ from ostiary.core.model import Client, ClientAccess, ClientSource
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
-from ostiary.services import consents
+from ostiary.services import audit, consents
 from ostiary.services.audit import change
 from ostiary.storage import clients as rows
 from ostiary.storage import consents as consent_rows
@@ -164,8 +164,7 @@ def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> C
     ]
     rows.update(tx, before.id, {name: getattr(after, name) for name in changed})
     tx.changed("client", before.id)
-    told = sorted("project" if name == "project_id" else name for name in changed)
-    change(tx, caller, "client.updated", _target(after), changed=told)
+    audit.updated(tx, caller, "client.updated", _target(after), before, after)
     return after
 
 

@@ -225,6 +225,7 @@ def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> C
         "service_account.created",
         Target("service_account", account.id, account.display_name),
         username=account.username,
+        contact_email=account.contact_email,
         access_level=account.access_level,
         grant=consent_id,
         roles=[],

@@ -17,7 +17,7 @@ from ostiary.core.model import (
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import minting, organizations, service_accounts
+from ostiary.services import audit, minting, organizations, service_accounts
 from ostiary.services.audit import change
 from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.services.service_accounts import AccountSpec, AccountView
@@ -150,8 +150,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     if after != before:
         rows.update(tx, before.id, changes)
         tx.changed("credential", before.id)
-        changed = sorted(name for name in changes if getattr(after, name) != getattr(before, name))
-        change(tx, caller, "credential.updated", target_of(after), changed=changed)
+        audit.updated(tx, caller, "credential.updated", target_of(after), before, after)
     else:
         tx.confirm()
     return listed(tx, caller, [after])[0]

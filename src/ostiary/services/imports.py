@@ -12,7 +12,14 @@ from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey, ImportOutcome
-from ostiary.core.permission import Caller, Policy, require, require_no_application, require_operator
+from ostiary.core.permission import (
+    Caller,
+    Policy,
+    require,
+    require_no_application,
+    require_operator,
+    require_operator_admin,
+)
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import OTHER_PREFIXES
 from ostiary.services import minting, organizations, service_accounts
@@ -106,7 +113,7 @@ def import_keys(
 ) -> Imported:
     """Make credentials of a service account (named as `service_accounts.find` takes it) from digests, with one event.
 
-    A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only the operator's
+    A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only operator
     admins may exceed limits of number.
     """
     require_registered(tx, caller, prefix)
@@ -188,12 +195,8 @@ def _planned(
     """Whose the keys become, and the plan for each. Raises what refuses the import as a whole."""
     require(caller, "write:credentials")
     require_no_application(caller)
-    if exceed_limits and not caller.operator_admin:
-        raise Problem(
-            "insufficient-permissions",
-            "Limits of number may be exceeded where the operator says so, and by nobody else.",
-            reason="not the operator's admin",
-        )
+    if exceed_limits:
+        require_operator_admin(caller, "exceed limits of number")
     owner = minting.as_owner(service_accounts.find(tx, caller, account))
     minting.require_enabled(owner)
     # Nothing of a key narrows what its account may do, so one check is every key's.

@@ -8,7 +8,7 @@ from ostiary.core.model import Organization
 from ostiary.core.permission import FIRST_CATALOGUE, Caller
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import credentials, members, organizations, sessions
+from ostiary.services import credentials, members, organizations, roles, sessions
 from ostiary.services.audit import change
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.minting import CredentialSpec
@@ -39,14 +39,22 @@ def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> 
     rows.insert_installation_facts(tx, facts | _unknown_forms(tx, {}))
     role_rows.insert_scopes(tx, FIRST_CATALOGUE)
     organization = organizations.insert(tx, caller, name, check.slug_of(name, "organization"), operator=True)
-    user_id = members.insert(tx, caller, organization.id, email, password_hash, [members.ADMIN])
+    user_id = members.insert(
+        tx, caller, organization.id, email, password_hash, [members.ADMIN, members.OPERATOR]
+    )
     return _with_key(tx, caller, organization, user_id, email)
 
 
 def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
-    """A new password and a new operator key for the first admin, whose sessions end; the old keys stay as they are."""
+    """A new password and a new operator key for the first admin, whose sessions end; the old keys stay as they are.
+
+    That is the first operator admin, else the first admin of the operator's organization; afterwards it has both roles.
+    """
     organization = rows.find_operator(tx)
-    admin = None if organization is None else member_rows.first_admin(tx, organization.id)
+    admin = None
+    if organization is not None:
+        admin = member_rows.first_holder(tx, organization.id, members.OPERATOR.role)
+        admin = admin or member_rows.first_holder(tx, organization.id, members.ADMIN.role)
     if organization is None or admin is None:
         raise Problem("wrong-state", "There is nothing to recover: run `ostiary init`.", reason="empty")
     user_id, email = admin
@@ -54,8 +62,27 @@ def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
     caller = replace(caller, organization_id=organization.id)
     people.end_resets(tx, user_id)
     sessions.end_all(tx, caller, user_id, "the password was recovered")
+    _give_both_roles(tx, caller, user_id, email)
     change(tx, caller, "member.recovered", Target("user", user_id, email))
     return _with_key(tx, caller, organization, user_id, email)
+
+
+def _give_both_roles(tx: Tx, caller: Caller, user_id: str, email: str) -> None:
+    before = role_rows.list_role_bindings(tx, caller.organization_id, [user_id])[user_id]
+    missing = [each for each in (members.ADMIN, members.OPERATOR) if each not in before]
+    if not missing:
+        return
+    for binding in missing:
+        role_rows.insert_role_binding(tx, caller.organization_id, user_id, binding)
+    tx.changed("organization", caller.organization_id)
+    change(
+        tx,
+        caller,
+        "member.roles_changed",
+        Target("user", user_id, email),
+        before=roles.names_of(before),
+        after=roles.names_of([*before, *missing]),
+    )
 
 
 def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import DAY, to_text
-from ostiary.core.model import Invitation, Member, RoleBinding
-from ostiary.core.permission import Caller, require, require_no_application
-from ostiary.core.problem import Problem, not_found
+from ostiary.core.model import Invitation, Member, RoleBinding, may_be_channel_identifier
+from ostiary.core.permission import OPERATOR_ADMIN, Caller, require, require_no_application
+from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import Secret
 from ostiary.services import audit, consents, minting, roles
 from ostiary.services.audit import change
@@ -23,6 +23,12 @@ from ostiary.storage.store import Tx
 INVITATION_LIFETIME = 7 * DAY
 INVITATION_PREFIX = "invite-"
 ADMIN = RoleBinding("organization-admin", None)
+OPERATOR = RoleBinding(OPERATOR_ADMIN, None)
+NEVER_UNHELD = {
+    ADMIN: "This is the organization's last admin. Make another member an organization-admin first.",
+    OPERATOR: "This is the last operator admin. Give another member the role operator-admin first.",
+}
+"""Roles that some member has to keep where one has them, and what the last one is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ def insert(
     person = people.find_by_email(tx, email)
     user_id = tx.new_id("usr") if person is None else person.id
     if person is None:
+        _not_an_accounts(tx, email)
         people.insert_user(tx, user_id, email, password_hash)
     else:
         people.end_resets(tx, user_id)  # whoever made them could not have made one for this member
@@ -84,7 +91,7 @@ def get(tx: Tx, caller: Caller, user_id: str) -> MemberView:
 
 
 def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -> MemberView:
-    """Replace a member's roles. The organization keeps at least one admin."""
+    """Replace a member's roles. The organization keeps an admin, and the operator's an operator admin."""
     require(caller, "write:members")
     member = _find(tx, caller, user_id)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -92,8 +99,7 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
     before = _bindings(tx, caller, user_id)
     roles.require_to_change(caller, catalogue, before, after)
     if set(after) != set(before):
-        if ADMIN not in after:
-            _not_the_last_admin(tx, caller, user_id)
+        _not_the_last(tx, caller, user_id, after)
         people.end_resets(tx, user_id)
         role_rows.replace_role_bindings(tx, caller.organization_id, user_id, after)
         tx.changed("organization", caller.organization_id)
@@ -121,7 +127,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
     if caller.actor.id != user_id:
         catalogue = role_rows.catalogue_of(tx, caller.organization_id)
         roles.require_to_grant(caller, catalogue, _bindings(tx, caller, user_id))
-    _not_the_last_admin(tx, caller, user_id)
+    _not_the_last(tx, caller, user_id, ())
     revoked = credential_rows.revoke_all_of(tx, caller.organization_id, user_id)
     audit.revoked(tx, caller, revoked, "its owner is no longer a member")
     role_rows.replace_role_bindings(tx, caller.organization_id, user_id, [])
@@ -135,6 +141,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
     """Invite somebody. Whoever holds the token within seven days becomes a member with these roles."""
     require(caller, "write:members")
     require_no_application(caller)
+    _not_an_accounts(tx, email)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     bindings = roles.read_roles(tx, caller, catalogue, asked, "/roles")
     roles.require_to_grant(caller, catalogue, bindings)
@@ -214,6 +221,14 @@ def invitation_of(tx: Tx, token: str) -> Invitation:
     return invitation
 
 
+def _not_an_accounts(tx: Tx, email: str) -> None:
+    """Raise validation-failed for an address that is, or could become, a service account's channel identifier."""
+    host = tx.installation.channel_host
+    if may_be_channel_identifier(email, host):
+        reason = f"must not lie below {host}: such addresses identify service accounts"
+        raise invalid("/email", "reserved", reason)
+
+
 def _find(tx: Tx, caller: Caller, user_id: str) -> Member:
     member = rows.get_member(tx, caller.organization_id, user_id)
     if member is None:
@@ -236,13 +251,11 @@ def _view(tx: Tx, caller: Caller, member: Member) -> MemberView:
     return MemberView(member, tuple(_bindings(tx, caller, member.id)))
 
 
-def _not_the_last_admin(tx: Tx, caller: Caller, user_id: str) -> None:
-    if rows.admins(tx, caller.organization_id) == {user_id}:
-        raise Problem(
-            "last-admin",
-            "This is the organization's last admin. Make another member an organization-admin first.",
-            reason="last admin",
-        )
+def _not_the_last(tx: Tx, caller: Caller, user_id: str, after: Sequence[RoleBinding]) -> None:
+    """Raise last-admin if nobody would hold a role that only this member holds, and holds no more."""
+    for binding, told in NEVER_UNHELD.items():
+        if binding not in after and rows.holders(tx, caller.organization_id, binding.role) == {user_id}:
+            raise Problem("last-admin", told, reason=f"last {binding.role}")
 
 
 def _target(member: Member) -> Target:

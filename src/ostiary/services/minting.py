@@ -4,7 +4,6 @@ Whoever makes, rotates, imports, activates or widens a credential holds `write:c
 and every scope that the credential would have there.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ostiary.core import key_file, secret
@@ -16,14 +15,11 @@ from ostiary.core.model import (
     Credential,
     CredentialKind,
     OwnerKind,
-    RoleBinding,
     ServiceAccount,
 )
 from ostiary.core.permission import (
-    API_SCOPES,
     MAX_LIFETIME,
     Caller,
-    Catalogue,
     Policy,
     narrow,
     require,
@@ -101,8 +97,7 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
         # Self-service: what a limited key makes for its own user is limited like it.
         _require_within(caller, spec, organizations.policy_of(tx, caller.organization_id))
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
-    if not direct and caller.operator and not caller.operator_admin:
-        require_no_admin(catalogue, bindings)
+    roles.require_reach(caller, bindings)
     held = roles.scopes_of(catalogue, bindings)
     held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
     roles.require_to_hold(caller, narrow(held, level == "fine_grained", spec.scopes))
@@ -123,17 +118,6 @@ def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
             FieldError("/compat", "contradiction", "is for key files with the algorithm RS256 only")
         )
     return errors
-
-
-def require_no_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
-    """Every credential of an operator's admin reaches into all organizations, however little it lists."""
-    if any(each.project_id is None and catalogue.role(each.role) >= API_SCOPES for each in bindings):
-        raise Problem(
-            "scope-exceeds-grantor",
-            "The owner is an admin of the operator's organization, and whatever it presents may act in any other: "
-            "only such an admin gives it a credential.",
-            reason="beyond its own: any organization",
-        )
 
 
 def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> None:

@@ -5,8 +5,16 @@ from typing import Any, Final
 
 from ostiary.core.event import Target
 from ostiary.core.model import Organization
-from ostiary.core.permission import MAX_DELETION_DELAY, Caller, Policy, require, require_operator
+from ostiary.core.permission import (
+    MAX_DELETION_DELAY,
+    Caller,
+    Policy,
+    require,
+    require_operator,
+    require_operator_admin,
+)
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
+from ostiary.services import audit
 from ostiary.services.audit import change
 from ostiary.storage import consents, policies
 from ostiary.storage import credentials as credential_rows
@@ -43,22 +51,22 @@ OWN: Final = "-"
 
 
 def enter(tx: Tx, caller: Caller, name: str) -> Caller:
-    """The caller as it acts in this organization: its own, or any for an admin of the operator. Else not-found.
+    """The caller as it acts in this organization: its own, or any for an operator admin. Else not-found.
 
     `name` is an id, a slug or `-`. An application stays in the organization that the consent to it is for.
     """
     if name in (OWN, caller.organization_id):
         return caller
     organization = rows.find_organization(tx, name)
-    anywhere = caller.operator_admin and caller.application is None
-    if organization is None or not (anywhere or organization.id == caller.organization_id):
+    if organization is None or not (caller.operator_admin or organization.id == caller.organization_id):
         raise not_found("organization")
     return replace(caller, organization_id=organization.id, operator=organization.operator)
 
 
 def create(tx: Tx, caller: Caller, name: str, slug: str) -> Organization:
-    """Make a customer's organization. The operator's admins do."""
+    """Make a customer's organization. Operator admins do: nobody else could act in it."""
     require_operator(caller, "write:organization")
+    require_operator_admin(caller, "make an organization")
     return insert(tx, caller, name, slug, operator=False)
 
 
@@ -81,7 +89,7 @@ def insert(tx: Tx, caller: Caller, name: str, slug: str, *, operator: bool) -> O
 
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Organization]:
-    """The caller's organization; for an admin of the operator all of them, newest first."""
+    """The caller's organization; for an operator admin all of them, newest first."""
     require(caller, "read:organization")
     only = None if caller.operator and caller.operator_admin else caller.organization_id
     return rows.list_organizations(tx, only, after, limit)
@@ -102,17 +110,12 @@ def own(tx: Tx, caller: Caller) -> Organization:
 
 
 def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> Organization:
-    """Change the name; or, the operator only, suspend the organization and with it everything it has."""
+    """Change the name; or, operator admins only, suspend the organization and with it everything it has."""
     require(caller, "write:organization")
     before = own(tx, caller)
     after = before if name is None else replace(before, name=name)
     if suspended is not None:
-        if not caller.operator_admin:
-            raise Problem(
-                "insufficient-permissions",
-                "Only the operator suspends an organization.",
-                reason="not the operator's organization",
-            )
+        require_operator_admin(caller, "suspend or resume an organization")
         if before.operator:
             raise Problem(
                 "wrong-state", "The operator's own organization cannot be suspended.", reason="operator's own"
@@ -124,8 +127,7 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
         tx.changed("organization", after.id)
         if after.suspended_at != before.suspended_at:
             _tell_those_with_access(tx, after.id)
-        changed = [each for each in ("name", "suspended_at") if getattr(after, each) != getattr(before, each)]
-        change(tx, caller, "organization.updated", _target(after), changed=changed)
+        audit.updated(tx, caller, "organization.updated", _target(after), before, after)
     else:
         tx.confirm()
     return after
@@ -171,17 +173,13 @@ def update_policies(
 ) -> PolicyView:
     """Choose limits, or go back to the installation's (`reset`). A lowered limit never removes what exists.
 
-    An organization chooses up to its ceilings, which are the installation's defaults unless the operator has set
-    others; the operator is not bound by them. Where nothing was chosen, a ceiling below the default holds. A dry run
+    An organization chooses up to its ceilings, which are the installation's defaults unless an operator admin has
+    set others; operator admins are not bound by them. Where nothing was chosen, a ceiling below the default holds. A dry run
     checks and tells the same, and changes nothing.
     """
     require(caller, "write:policies")
-    if (ceilings or reset_ceilings) and not caller.operator_admin:
-        raise Problem(
-            "insufficient-permissions",
-            "Only the operator sets ceilings.",
-            reason="not the operator's organization",
-        )
+    if ceilings or reset_ceilings:
+        require_operator_admin(caller, "set ceilings")
     before, old_ceilings = policies.find(tx, caller.organization_id)
     after = {name: value for name, value in (before | changes).items() if name not in reset}
     new_ceilings = {
@@ -196,14 +194,13 @@ def update_policies(
         policies.put(tx, caller.organization_id, after, new_ceilings)
         if in_force.rate_limit != default.chosen_within(before, old_ceilings).rate_limit:
             tx.changed("organization", caller.organization_id)
-        change(
+        audit.updated(
             tx,
             caller,
             "policies.updated",
             _target(own(tx, caller)),
-            before=before,
-            after=after,
-            ceilings=new_ceilings,
+            {**before, "ceilings": old_ceilings},
+            {**after, "ceilings": new_ceilings},
         )
     return _policies(tx, caller, after, new_ceilings)
 

@@ -1,7 +1,7 @@
 """Links by which a person chooses a new password: made by whoever may, used once, within an hour.
 
 Whoever has the link becomes the person. So nobody makes one for somebody who may do more than they, or who belongs to
-another organization as well: that takes an admin of the operator's. For the same reason no link outlives a change of
+another organization as well: that takes an operator admin. For the same reason no link outlives a change of
 what its person is: a new membership, or other roles.
 """
 
@@ -52,16 +52,12 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [user_id])[user_id]
     roles.require_to_grant(caller, catalogue, bindings)
-    if not caller.operator_admin:
-        if caller.operator:
-            minting.require_no_admin(catalogue, bindings)
-        if member_rows.is_member_elsewhere(tx, caller.organization_id, user_id):
-            raise Problem(
-                "scope-exceeds-grantor",
-                "This person is a member of another organization as well. An admin of the operator's organization can "
-                "make the link.",
-                reason="member of another organization",
-            )
+    if not caller.operator_admin and member_rows.is_member_elsewhere(tx, caller.organization_id, user_id):
+        raise Problem(
+            "scope-exceeds-grantor",
+            "This person is a member of another organization as well. An operator admin can make the link.",
+            reason="member of another organization",
+        )
     new = minting.new_secret(tx, RESET)
     made = Reset(new.access_id, user_id, new.digest, new.pepper_id, tx.now, tx.now + LIFETIME)
     rows.insert_reset(tx, made)

@@ -61,8 +61,7 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Projec
     after = replace(before, **changes)
     if after != before:
         rows.update_project(tx, before.id, changes)
-        changed = sorted(name for name in changes if getattr(after, name) != getattr(before, name))
-        change(tx, caller, "project.updated", _target(after), changed=changed)
+        audit.updated(tx, caller, "project.updated", _target(after), before, after)
     return after
 
 
@@ -97,11 +96,10 @@ def set_role_bindings(
     require(caller, "write:projects")
     project = _find(tx, caller, name)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
-    errors = [
-        FieldError(f"/bindings/{number}/role", "unknown-role", "is no role of this organization")
-        for number, each in enumerate(asked)
-        if not catalogue.has_role(each.role)
-    ]
+    errors: list[FieldError] = []
+    for number, each in enumerate(asked):
+        binding = RoleBinding(each.role, project.id)
+        roles.check_role(caller, catalogue, binding, f"/bindings/{number}/role", errors)
     if errors:
         raise invalid_fields(tuple(errors))
     after = list(

@@ -12,6 +12,7 @@ from ostiary.core.model import Role, RoleBinding
 from ostiary.core.permission import (
     BUILT_IN_ROLES,
     MAX_CATALOGUE,
+    OPERATOR_ADMIN,
     RESERVED_NOUNS,
     Caller,
     Catalogue,
@@ -22,6 +23,7 @@ from ostiary.core.permission import (
     require_operator,
 )
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
+from ostiary.services import audit
 from ostiary.services.audit import change
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import roles as rows
@@ -33,6 +35,7 @@ MAX_OWN_ROLES = 200
 
 BUILT_IN_DESCRIPTIONS = {
     "organization-admin": "Everything in the organization.",
+    OPERATOR_ADMIN: "Everything in every organization of the installation.",
     "developer": "Reads and writes the application's resources.",
     "viewer": "Reads the application's resources.",
     "resource-server": "Asks about credentials that it is shown.",
@@ -60,16 +63,13 @@ def read_roles(
         directory_rows.project_names(tx, caller.organization_id) if any(spec.on for spec in roles) else {}
     )
     for number, spec in enumerate(roles):
-        if not catalogue.has_role(spec.role):
-            errors.append(
-                FieldError(f"{pointer}/{number}/role", "unknown-role", "is no role of this organization")
-            )
         project_id = None
         if spec.on is not None and spec.on != caller.organization_id:
             project_id = projects.get(spec.on)
             if project_id is None:
                 raise not_found("project or organization")
         binding = RoleBinding(spec.role, project_id)
+        check_role(caller, catalogue, binding, f"{pointer}/{number}/role", errors)
         if binding not in bindings:
             bindings.append(binding)
     if errors:
@@ -77,15 +77,42 @@ def read_roles(
     return bindings
 
 
+def check_role(
+    caller: Caller, catalogue: Catalogue, binding: RoleBinding, pointer: str, errors: list[FieldError]
+) -> None:
+    """Add an error unless the organization has the role, and it may be held where the binding says."""
+    if not catalogue.has_role(binding.role) or (binding.role == OPERATOR_ADMIN and not caller.operator):
+        errors.append(FieldError(pointer, "unknown-role", "is no role of this organization"))
+    elif binding.role == OPERATOR_ADMIN and binding.project_id is not None:
+        errors.append(FieldError(pointer, "contradiction", "is held on the organization, never on a project"))
+
+
 def require_to_change(
     caller: Caller, catalogue: Catalogue, before: Iterable[RoleBinding], after: Iterable[RoleBinding]
 ) -> None:
-    """Whoever gives or takes a role holds every scope of it."""
-    require_to_hold(caller, scopes_of(catalogue, set(before) ^ set(after)))
+    """Whoever gives or takes a role holds it, as `require_to_grant` says."""
+    require_to_grant(caller, catalogue, set(before) ^ set(after))
 
 
 def require_to_grant(caller: Caller, catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
+    """Raise scope-exceeds-grantor unless the caller holds every scope of these roles, and their reach."""
+    bindings = tuple(bindings)
+    require_reach(caller, bindings)
     require_to_hold(caller, scopes_of(catalogue, bindings))
+
+
+def require_reach(caller: Caller, bindings: Iterable[RoleBinding]) -> None:
+    """Raise scope-exceeds-grantor if these roles reach into every organization and the caller does not.
+
+    The reach is no scope: a credential of such an owner has it, however few scopes the credential lists.
+    """
+    if not caller.operator_admin and any(each.role == OPERATOR_ADMIN for each in bindings):
+        raise Problem(
+            "scope-exceeds-grantor",
+            f"This gives or takes the role {OPERATOR_ADMIN}, or concerns a principal that holds it and may act in "
+            "every organization. It needs a caller that holds the role.",
+            reason=f"lacks {OPERATOR_ADMIN}",
+        )
 
 
 def require_to_hold(caller: Caller, scopes: Scopes) -> None:
@@ -121,6 +148,7 @@ def list_roles(tx: Tx, caller: Caller) -> list[Role]:
     built_in = [
         Role(None, name, BUILT_IN_DESCRIPTIONS[name], tuple(sorted(catalogue.role(name))))
         for name in BUILT_IN_ROLES
+        if name != OPERATOR_ADMIN or caller.operator
     ]
     return built_in + rows.list_roles(tx, caller.organization_id)
 
@@ -165,15 +193,7 @@ def update_role(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> R
     if after != before:
         rows.update_role(tx, before.id, changes)
         tx.changed("organization", caller.organization_id)
-        change(
-            tx,
-            caller,
-            "role.updated",
-            _target(after),
-            changed=sorted(changes),
-            before=list(before.scopes),
-            after=list(after.scopes),
-        )
+        audit.updated(tx, caller, "role.updated", _target(after), before, after)
     else:
         tx.confirm()
     return after

@@ -88,6 +88,7 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
         "service_account.created",
         _target(account),
         username=account.username,
+        contact_email=account.contact_email,
         access_level=access_level,
         scopes=list(spec.scopes),
         resources=list(spec.resources),
@@ -141,13 +142,14 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
         raise invalid_fields(tuple(errors))
     if {"access_level", "scopes", "resources", "projects"} & changes.keys():
         # A wider ceiling gives its keys more: nobody grants more than they hold.
-        held = roles.scopes_of(catalogue, _bindings_of(tx, account))
+        bindings = _bindings_of(tx, account)
+        roles.require_reach(caller, bindings)
+        held = roles.scopes_of(catalogue, bindings)
         roles.require_to_hold(caller, narrow(held, after.access_level == "fine_grained", after.scopes))
     if after != account:
         rows.update_service_account(tx, account.id, changes)
         tx.changed("organization", account.organization_id)
-        changed = sorted(name for name in changes if getattr(after, name) != getattr(account, name))
-        change(tx, caller, "service_account.updated", _target(after), changed=changed)
+        audit.updated(tx, caller, "service_account.updated", _target(after), account, after)
     else:
         tx.confirm()
     return _view(tx, caller, organizations.own(tx, caller), after, _bindings_of(tx, account))
@@ -246,7 +248,14 @@ def find(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
 
 
 def level_of(asked: AccessLevel | None, scopes: tuple[str, ...], errors: list[FieldError]) -> AccessLevel:
-    """The access level: as asked, else fine-grained where scopes are listed. Full with a list contradicts itself."""
+    """The access level: as asked, else fine-grained where scopes are listed.
+
+    Full with a list contradicts itself, and fine-grained lists at least one scope.
+    """
+    if asked == "fine_grained" and not scopes:
+        errors.append(
+            FieldError("/scopes", "missing", "must list at least one at the access level fine_grained")
+        )
     if asked == "full" and scopes:
         errors.append(
             FieldError("/scopes", "contradiction", "may be listed at the access level fine_grained only")

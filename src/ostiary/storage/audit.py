@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ostiary.core.event import ActorType, Event, Outcome
 from ostiary.core.instant import Instant
+from ostiary.core.model import OriginKind
 from ostiary.storage.tables import audit_events as table
 from ostiary.storage.tables import credentials
 
@@ -30,6 +31,7 @@ class Recorded:
     actor_id: str | None
     actor_display: str
     actor_credential_id: str | None
+    actor_credential_kind: OriginKind | None
     target_type: str | None
     target_id: str | None
     target_display: str | None
@@ -47,12 +49,14 @@ class Filter:
 
     actions: tuple[str, ...] = ()
     actor: str | None = None
-    """An actor's or its credential's id, or the exact display name."""
+    """Whatever names an actor. `services.audit` works out what it may stand for."""
     target: str | None = None
     since: Instant | None = None
     until: Instant | None = None
     about: str | None = None
     """An account: what it did, and what was done to it or to its credentials."""
+    actor_names: tuple[str, ...] = ()
+    """Ids of actors, ids of what they acted by, and displays."""
 
 
 def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
@@ -69,6 +73,7 @@ def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
                 "actor_id": event.actor.id,
                 "actor_display": event.actor.display,
                 "actor_credential_id": event.actor.credential_id,
+                "actor_credential_kind": event.actor.credential_kind,
                 "target_type": event.target.type if event.target else None,
                 "target_id": event.target.id if event.target else None,
                 "target_display": event.target.display if event.target else None,
@@ -91,14 +96,8 @@ def page(
     statement = sa.select(table).where(table.c.organization_id == organization_id)
     if wanted.actions:
         statement = statement.where(table.c.action.in_(wanted.actions))
-    if wanted.actor is not None:
-        statement = statement.where(
-            sa.or_(
-                table.c.actor_id == wanted.actor,
-                table.c.actor_credential_id == wanted.actor,
-                table.c.actor_display == wanted.actor,
-            )
-        )
+    if wanted.actor_names:
+        statement = statement.where(_by(wanted.actor_names))
     if wanted.target is not None:
         statement = statement.where(table.c.target_id == wanted.target)
     if wanted.about is not None:
@@ -119,3 +118,14 @@ def page(
     order = table.c.seq.asc() if oldest_first else table.c.seq.desc()
     rows = tx.execute(statement.order_by(order).limit(limit))
     return [Recorded(**row._mapping) for row in rows]
+
+
+def has_actor(tx: Tx, organization_id: str, names: Sequence[str]) -> bool:
+    """Whether any event of the organization has such an actor."""
+    statement = sa.select(table.c.seq).where(table.c.organization_id == organization_id, _by(names)).limit(1)
+    return tx.execute(statement).first() is not None
+
+
+def _by(names: Sequence[str]) -> sa.ColumnElement[bool]:
+    columns = table.c.actor_id, table.c.actor_credential_id, table.c.actor_display
+    return sa.or_(*(column.in_(names) for column in columns))

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from ostiary.core.address import neighbourhood, parse_address
 from ostiary.core.instant import Instant
+from ostiary.core.model import OriginKind
 
 ADDRESSES_OF_REFUSALS: Final = 300
 """How many refused occasions of one organization are told with an address, between two writings."""
@@ -51,6 +52,7 @@ class Occasion:
     """Whether another secret has taken the place of the one that was presented."""
     credential: str = ""
     """How the credential reads: name and last six characters."""
+    credential_kind: OriginKind | None = None
     display: str = "unknown"
     """How its owner reads."""
     actor_type: str = "unknown"

@@ -170,6 +170,16 @@ def _one_account(tx: Tx, organization_id: str, condition: sa.ColumnElement[bool]
     return None if row is None else ServiceAccount(**row._mapping)
 
 
+def account_ids(tx: Tx, organization_id: str, *, called: str) -> list[str]:
+    """Ids of the accounts that have this username or, if none has, this display name; deleted ones included."""
+    own = sa.select(service_accounts.c.id).where(service_accounts.c.organization_id == organization_id)
+    for column in (service_accounts.c.username, service_accounts.c.display_name):
+        found = list(tx.execute(own.where(column == called)).scalars())
+        if found:
+            return found
+    return []
+
+
 def username_exists(tx: Tx, organization_id: str, username: str) -> bool:
     """Whether the username was ever given out in the organization, deleted accounts included."""
     statement = sa.select(service_accounts.c.id).where(

@@ -64,8 +64,8 @@ def emails(tx: Tx, user_ids: Sequence[str]) -> dict[str, str]:
     return {row.id: row.email for row in found}
 
 
-def first_admin(tx: Tx, organization_id: str) -> tuple[str, str] | None:
-    """Id and email of the organization's longest-standing admin."""
+def first_holder(tx: Tx, organization_id: str, role: str) -> tuple[str, str] | None:
+    """Id and email of the member who has held this role on the organization for longest."""
     row = tx.execute(
         sa.select(users.c.id, users.c.email)
         .join(members, members.c.user_id == users.c.id)
@@ -73,7 +73,7 @@ def first_admin(tx: Tx, organization_id: str) -> tuple[str, str] | None:
         .where(
             members.c.organization_id == organization_id,
             role_bindings.c.organization_id == organization_id,
-            role_bindings.c.role == "organization-admin",
+            role_bindings.c.role == role,
             role_bindings.c.project_id.is_(None),
         )
         .order_by(role_bindings.c.id)
@@ -108,6 +108,11 @@ def list_members(
 
 def admins(tx: Tx, organization_id: str) -> set[str]:
     """Ids of the members who hold organization-admin on the organization and are not disabled."""
+    return holders(tx, organization_id, "organization-admin")
+
+
+def holders(tx: Tx, organization_id: str, role: str) -> set[str]:
+    """Ids of the members who hold this role on the organization and are not disabled."""
     rows = tx.execute(
         sa.select(users.c.id)
         .join(members, members.c.user_id == users.c.id)
@@ -115,7 +120,7 @@ def admins(tx: Tx, organization_id: str) -> set[str]:
         .where(
             members.c.organization_id == organization_id,
             role_bindings.c.organization_id == organization_id,
-            role_bindings.c.role == "organization-admin",
+            role_bindings.c.role == role,
             role_bindings.c.project_id.is_(None),
             users.c.disabled_at.is_(None),
         )

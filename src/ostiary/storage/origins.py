@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.address import parse_network
-from ostiary.core.model import Grant, Organization, Principal, Standing, is_session
-from ostiary.core.permission import EVERYTHING, Catalogue, Policy
+from ostiary.core.installation import Installation
+from ostiary.core.model import Grant, Organization, Principal, Standing, channel_identifier, is_session
+from ostiary.core.permission import EVERYTHING, OPERATOR_ADMIN, Catalogue, Policy
 from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
@@ -165,7 +166,7 @@ def find_standing(database: Tx | Store, access_id: str, catalogue: Catalogue) ->
     Asked in a transaction, or of the store: faster, and by itself as much of one moment.
     """
     rows = database.select(_BY_ACCESS_ID, access_id=access_id)
-    return _of_credential(rows, catalogue, database.installation.policy)
+    return _of_credential(rows, catalogue, database.installation)
 
 
 def find_standing_by_digest(
@@ -174,7 +175,7 @@ def find_standing_by_digest(
     """The same for an imported key, by what its text digests to under each pepper."""
     named = {f"digest_{number}": digest for number, digest in enumerate(digests)}
     rows = database.select(_by_digest(len(digests)), **named)
-    return _of_credential(rows, catalogue, database.installation.policy)
+    return _of_credential(rows, catalogue, database.installation)
 
 
 def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> Standing | None:
@@ -182,11 +183,11 @@ def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> S
 
     No secret proves it, and what is used by a token counts as no secret's use.
     """
-    policy = database.installation.policy
+    installation = database.installation
     if is_session(origin_id):
-        return _of_session(database.select(_OF_SESSION, session_id=origin_id), catalogue, policy)
+        return _of_session(database.select(_OF_SESSION, session_id=origin_id), catalogue, installation)
     rows = database.select(_OF_CREDENTIAL, credential_id=origin_id)
-    found = _of_credential(rows, catalogue, policy)
+    found = _of_credential(rows, catalogue, installation)
     return found and replace(found, access_id=found.credential_id, digest=b"")
 
 
@@ -194,7 +195,7 @@ def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> S
 _shared: Callable[[Any], Any] = sys.intern
 
 
-def _of_credential(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Standing | None:
+def _of_credential(rows: Sequence[Any], catalogue: Catalogue, installation: Installation) -> Standing | None:
     if not rows:
         return None
     row = rows[0]
@@ -218,22 +219,23 @@ def _of_credential(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) ->
         scopes=row.scopes,
         resources=row.resources,
         project_id=row.project_id,
-        rate_limit=_policy(row, policy).rate_of(row.rate_limit),
-        principal=_principal(row),
+        rate_limit=_policy(row, installation.policy).rate_of(row.rate_limit),
+        principal=_principal(row, installation),
         grants=_grants(rows, catalogue),
         organization=_organization(row),
         public_key=None if row.public_key is None else bytes(row.public_key),
         compat=row.compat,
         generation=row.number,
         foreign=row.consented_projects or (),
+        operator_admin=_reaches(rows),
     )
 
 
-def _of_session(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> Standing | None:
+def _of_session(rows: Sequence[Any], catalogue: Catalogue, installation: Installation) -> Standing | None:
     if not rows:
         return None
     row = rows[0]
-    principal = _principal(row)
+    principal = _principal(row, installation)
     if row.client_disabled_at is not None:
         principal = replace(principal, barred=True)
     if row.projects:
@@ -259,12 +261,13 @@ def _of_session(rows: Sequence[Any], catalogue: Catalogue, policy: Policy) -> St
         scopes=() if whole else row.scopes,
         resources=(),
         project_id=None,
-        rate_limit=_policy(row, policy).rate_of(None),
+        rate_limit=_policy(row, installation.policy).rate_of(None),
         principal=principal,
         grants=_grants(rows, catalogue),
         organization=_organization(row),
         client_id=row.client_id,
         foreign=row.consented_projects or (),
+        operator_admin=_reaches(rows),
     )
 
 
@@ -272,13 +275,13 @@ def _policy(row: Any, policy: Policy) -> Policy:
     return policy if row.policy is None else policy.chosen_within(row.policy, row.ceilings)
 
 
-def _principal(row: Any) -> Principal:
+def _principal(row: Any, installation: Installation) -> Principal:
     if row.owner_kind == "service_account":
         return Principal(
             kind="service_account",
             id=row.owner_id,
             display=row.display_name,
-            username=row.username,
+            identifier=channel_identifier(row.username, row.slug, installation.channel_host),
             barred=row.account_disabled_at is not None or row.account_deleted_at is not None,
             access_level=_shared(row.account_access_level),
             scopes=row.account_scopes,
@@ -289,7 +292,7 @@ def _principal(row: Any) -> Principal:
         kind="user",
         id=row.owner_id,
         display=row.email,
-        username=None,
+        identifier=row.email,
         barred=row.member_id is None or row.user_disabled_at is not None,
     )
 
@@ -309,6 +312,13 @@ def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[Grant, ...]:
         consented = catalogue.granted(row.consented_scopes) & catalogue.names
         found += [Grant(consented, project_id) for project_id in row.consented_projects]
     return tuple(found)
+
+
+def _reaches(rows: Sequence[Any]) -> bool:
+    """Whether the owner holds operator-admin on the operator's organization."""
+    return any(
+        each.operator and each.role == OPERATOR_ADMIN and each.role_project_id is None for each in rows
+    )
 
 
 def _organization(row: Any) -> Organization:

@@ -51,7 +51,7 @@ def test_a_token_that_is_revoked_is_dead(front: Front) -> None:
     assert post(front, "/oauth/revoke", {"token": told["access_token"]}, basic=client).status == 200
     assert front.verify(told["access_token"])["code"] == "revoked"
     front.write_counts()
-    assert ("credential.refused", "revoked", "Robo (access token)") in {
+    assert ("credential.refused", "revoked", "Robo (API key)") in {
         (each.action, each.reason, each.actor_display) for each in events(house)
     }
 
@@ -111,7 +111,7 @@ def test_what_is_issued_and_refused_is_recorded(front: Front) -> None:
     client = robo.account.client_id, made.secret.reveal()
     post(front, "/oauth/token", {"grant_type": "client_credentials", "scope": "read:agents"}, basic=client)
     issued = [each for each in events(house) if each.action == "token.issued"]
-    assert [each.actor_display for each in issued] == ["Robo (client secret)"]
+    assert [each.actor_display for each in issued] == ["Robo (API key)"]
     assert issued[0].details["scope"] == "read:agents"
     assert issued[0].details["grant_type"] == "client_credentials"
     post(front, "/oauth/token", {"grant_type": "client_credentials", "scope": "read:audit"}, basic=client)

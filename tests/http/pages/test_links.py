@@ -280,7 +280,7 @@ def test_scopes_from_several_roles_do_not_make_an_admins_link(front: Front) -> N
         headers={"cookie": f"ostiary_session={eve.session}", "origin": "http://localhost:8080"},
     )
     assert answer.status == 403
-    assert "admin of the operator" in answer.json()["detail"]
+    assert "operator-admin" in answer.json()["detail"]
 
 
 def test_a_link_that_is_not_valid_is_in_the_log_of_whoever_opened_it(front: Front) -> None:

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core.event import CATEGORIES, EVENTS, ActorType, Outcome, actions_in
 from ostiary.core.instant import to_text
+from ostiary.core.model import OriginKind
 from ostiary.core.problem import FieldError, invalid, invalid_fields
 from ostiary.http.api.forms import INSTANT, Time, instant
 from ostiary.http.api.route import Answer, ApiRoute, CallerOf, Listing, PageOf, wiring
@@ -25,6 +26,9 @@ class EventActorJson(TypedDict):
     id: str | None
     display: str
     credential_id: str | None
+    """What it acted by: a credential or a session. A token is told as what it was traded for."""
+    credential_kind: OriginKind | None
+    """The kind of that: `api_key`, `client_secret`, `key_file` or `session`."""
 
 
 class EventTargetJson(TypedDict):
@@ -62,6 +66,7 @@ def event_json(event: Recorded) -> AuditEventJson:
             "id": event.actor_id,
             "display": event.actor_display,
             "credential_id": event.actor_credential_id,
+            "credential_kind": event.actor_credential_kind,
         },
         "target": _target(event),
         "outcome": event.outcome,
@@ -91,7 +96,10 @@ def list_audit_events(
     ] = None,
     actor: Annotated[
         str | None,
-        Query(description="Only what this one did: its id, a credential's id, or the exact display."),
+        Query(
+            description="Only what this one did: an id, an email, a username, a channel identifier, a client id, a "
+            "credential's id or a display name. 422 if it names nobody."
+        ),
     ] = None,
     target: Annotated[str | None, Query(description="Only what was done to this: an id.")] = None,
     action: Annotated[

@@ -105,7 +105,7 @@ class ImportBody(StrictModel):
     ]
     keys: Annotated[list[KeyBody], Field(min_length=1, max_length=MAX_KEYS)]
     exceed_limits: Annotated[
-        bool, Field(description="Beyond the limits of number. An admin of the operator's organization may.")
+        bool, Field(description="Beyond the limits of number. An operator admin may.")
     ] = False
     dry_run: Annotated[bool, Field(description="Say what would become of each key, and change nothing.")] = (
         False

@@ -104,7 +104,7 @@ def reset_password(request: Request, caller: CallerOf, member: str) -> Answer[Re
     """Make a link by which a member chooses a new password.
 
     It is good once, for an hour, and ends all sessions of the member. Nobody makes one for a member that holds more
-    than they do, and only an admin of the operator's organization for one who belongs to another organization, too.
+    than they do, and only an operator admin for one who belongs to another organization, too.
     Needs `write:members`.
     """
     issuer = wiring(request).store.installation.issuer

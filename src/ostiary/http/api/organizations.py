@@ -1,4 +1,4 @@
-"""`/v1/organizations` and their policies. An admin of the operator reaches every one, others their own.
+"""`/v1/organizations` and their policies. An operator admin reaches every one, others their own.
 
 `{organization_id}` is an id, a slug, or `-` for the one that the caller acts in.
 """
@@ -47,7 +47,7 @@ def create_organization(
 ) -> Answer[OrganizationJson]:
     """Make an organization.
 
-    Its slug is fixed for good. Needs `write:organization` in the operator's organization.
+    Its slug is fixed for good. Needs `write:organization` and the role operator-admin in the operator's organization.
     """
     return perform(request, caller, organization_json, organizations.create, body.name, body.slug, status=201)
 
@@ -56,7 +56,7 @@ def create_organization(
 def list_organizations(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[OrganizationJson]]:
     """List organizations.
 
-    The caller's own; for an admin of the operator's organization all of them, newest first. Needs `read:organization`.
+    The caller's own; for an operator admin all of them, newest first. Needs `read:organization`.
     """
     found = wiring(request).store.read(organizations.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, organization_json, lambda each: each.id)
@@ -83,7 +83,7 @@ def update_organization(
 ) -> Answer[OrganizationJson]:
     """Change an organization's name, or suspend it.
 
-    Suspending is the operator's to do: every credential of a suspended organization is refused at once. Needs
+    Suspending needs the role operator-admin: every credential of a suspended organization is refused at once. Needs
     `write:organization`.
     """
     return perform(
@@ -118,7 +118,7 @@ def update_policies(
 ) -> Answer[PoliciesJson]:
     """Change an organization's limits.
 
-    An organization chooses up to its ceilings, which are the operator's to set. A lowered limit removes nothing that
+    An organization chooses up to its ceilings, which an operator admin sets. A lowered limit removes nothing that
     exists, and a default lifetime is for new credentials only. Needs `write:policies`.
     """
     return perform(

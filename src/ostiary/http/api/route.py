@@ -189,7 +189,7 @@ def _caller(
         str | None,
         Query(
             description="Act in this organization instead of the credential's own. "
-            "An admin of the operator's organization may, in any."
+            "A holder of the role operator-admin may, in any."
         ),
     ] = None,
 ) -> Caller:

@@ -126,13 +126,21 @@ class WhoseProjectJson(TypedDict):
 class WhoamiJson(TypedDict):
     """Whose the presented credential, token or session is."""
 
+    sub: str
+    """The id of the service account, or of the user: the `sub` of its tokens. It never changes and is never given to
+    another.
+    """
     user_code: str
-    """The id of the service account, or of the user."""
+    """The same."""
     type: Literal["service_account", "user"]
-    display_name: str
-    username: str | None
+    username: str
+    """Unique in the installation: a user's email, a service account's channel identifier."""
+    email: str | None
+    """A user's. Null for a service account."""
     channel_identifier: str | None
-    """Null for a user, like `username`."""
+    """A service account's. Null for a user."""
+    display_name: str
+    """For people to read. It identifies nobody."""
     organization: HomeOrganizationJson
     project: WhoseProjectJson | None
     """What is meant where no project is named."""
@@ -170,11 +178,13 @@ def revoked_json(number: int) -> RevokedJson:
 def whoami_json(whose: Whose) -> WhoamiJson:
     account, project = whose.account, whose.project
     return {
+        "sub": whose.id,
         "user_code": whose.id,
         "type": "user" if account is None else "service_account",
-        "display_name": whose.name,
-        "username": None if account is None else account.username,
+        "username": whose.channel_identifier or whose.name,
+        "email": whose.name if account is None else None,
         "channel_identifier": whose.channel_identifier or None,
+        "display_name": whose.name,
         "organization": {
             "id": whose.organization.id,
             "slug": whose.organization.slug,
@@ -211,9 +221,9 @@ def log_in(request: Request, body: Annotated[LoginBody, Depends(body_of(LoginBod
 
 @router.get(WHOAMI)
 def whoami(request: Request, caller: AnyoneOf) -> Answer[WhoamiJson]:
-    """See whose the presented session is.
+    """See whose the presented credential, token or session is.
 
-    Any valid credential, token or session may ask.
+    Any valid one may ask. An application learns here who signed in.
     """
     return answer(whoami_json(wiring(request).store.read(sessions.whoami, caller)))
 

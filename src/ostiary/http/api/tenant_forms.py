@@ -120,7 +120,9 @@ class OrganizationChanges(StrictModel):
     name: DisplayName | None = None
     suspended: Annotated[
         bool | None,
-        Field(description="The operator's to say: every credential of a suspended organization is refused."),
+        Field(
+            description="An operator admin's to say: every credential of a suspended organization is refused."
+        ),
     ] = None
 
 
@@ -163,7 +165,7 @@ class PoliciesBody(CeilingsBody):
     deletion_delay: Delay = None
     ceilings: Annotated[
         CeilingsBody | None,
-        Field(description="The operator's to set: what the organization may choose up to."),
+        Field(description="An operator admin's to set: what the organization may choose up to."),
     ] = None
 
 

@@ -133,7 +133,8 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
         "sub": standing.principal.id,
         "iss": judge.issuer,
         "account_id": standing.organization.id,
-        "username": standing.principal.display,
+        "username": standing.principal.identifier,
+        "display_name": standing.principal.display,
         "credential_id": standing.credential_id,
     }
     if at_large is not verdict:

@@ -11,10 +11,9 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from ostiary.core import secret
-from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
 from ostiary.core.verdict import Verdict
-from ostiary.http import calling, messages
+from ostiary.http import calling, messages, telling
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth import clients, errors
@@ -30,7 +29,11 @@ from ostiary.http.question import Question
 from ostiary.services import sessions, tokens
 from ostiary.storage.store import Store
 
-_DONE: Final = messages.wire(200, [NO_STORE, (b"pragma", b"no-cache")])
+_BODY: Final = b"{}"
+"""RFC 7009 §2.2 ignores it; clients that parse every body need one."""
+_DONE: Final = messages.wire(
+    200, [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")], _BODY
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,10 @@ class Revocation:
         found = self.store.read(sessions.find_by_refresh_token, text.encode())
         if found is None or client is not None or (people is not None and found.client_id != people.id):
             return
-        actor = Actor(found.owner_kind, found.owner_id, found.client_id or found.kind, found.id)
+        standing = self.hot.judge.in_database.standing(found.id)
+        assert standing is not None  # what a refresh token belongs to is there for as long as the token
         caller = Caller(
-            actor,
+            telling.actor_of(standing),
             found.organization_id,
             frozenset(),
             address=request.origin.address,

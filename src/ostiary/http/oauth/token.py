@@ -25,7 +25,7 @@ from anyio.to_thread import run_sync
 
 from ostiary.core import access_token, identifier
 from ostiary.core.access_token import ALIAS
-from ostiary.core.event import Actor, Event, Target
+from ostiary.core.event import Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
 from ostiary.core.model import Standing, Token
 from ostiary.core.oauth import CLIENT_CREDENTIALS, OFFLINE_ACCESS
@@ -301,10 +301,9 @@ def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:
 
 
 def _event(request: Request, grant_type: str, standing: Standing, token: Token) -> Event:
-    principal = standing.principal
     return Event(
         "token.issued",
-        Actor(principal.kind, principal.id, telling.display_of(standing), standing.credential_id),
+        telling.actor_of(standing),
         Target(standing.origin, standing.credential_id, standing.label),
         address=request.origin.text,
         user_agent=request.user_agent,
