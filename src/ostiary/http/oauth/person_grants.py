@@ -166,7 +166,6 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
         session.audiences,
         members,
         lambda tx: sessions.rotate(tx, session.id, claimed.number),
-        again=True,
     )
 
 
@@ -207,7 +206,6 @@ def _subject(
     audiences: tuple[str, ...],
     members: dict[str, Any],
     redeem: Callable[[Tx], bool],
-    again: bool = False,
 ) -> Subject:
     # A client may name again all that was consented to (RFC 6749 §6), `offline_access` too, which no token holds.
     scopes = frozenset(session.scopes)
@@ -220,7 +218,6 @@ def _subject(
         consented=True,
         audiences=audiences,
         redeem=redeem,
-        again=again,
     )
 
 
