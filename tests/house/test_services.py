@@ -12,6 +12,7 @@ NOT_OPERATIONS = {
     "clients.of_metadata": "pure: a client from what it says of itself",
     "consents.end_sessions": "tells caches only, for operations that ended them",
     "consents.why_not_begin": "a question about a code's session, whoever redeems it",
+    "consents.may_begin": "the same, in the transaction that begins the session",
     "consents.organizations_for": "a question that operations share, about a person and not a caller",
     "credentials.is_own": "pure: whether a direct key is the caller's",
     "credentials.not_final": "pure: what has ended stays ended",

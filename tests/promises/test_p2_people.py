@@ -5,6 +5,7 @@ What came from it: access tokens, what was exchanged for them, refresh tokens, a
 about what a person made and nobody has used yet: links and codes, whose parents are the person, their roles and session.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from ostiary.services.roles import RoleSpec
 from ostiary.storage import consents as consent_rows
 from ostiary.storage import sessions as session_rows
 from ostiary.storage.authorization_tables import clients
+from ostiary.storage.journal import Entry
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import users
 from tests import devices
@@ -420,3 +422,19 @@ def test_what_nobody_has_used_yet_dies_with_its_maker(front: Front, parent: str)
     FIGURES["links and codes accepted of a maker who may not make them"] += len(dying - dead)
     FIGURES["links and codes refused of a maker who may"] += len(dead - dying)
     assert dead == dying
+
+
+def test_a_code_is_judged_in_the_transaction_that_begins_its_session(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2 breaks: a session that was ended while its code waited for the database begins another one, for 30 days."""
+    there, record = waiting(front), front.journal.record
+    code = code_of(there.browser, there.client, scope=SCOPE)
+
+    def too_late(entry: Entry) -> asyncio.Future[bool]:
+        _end_session(there)
+        return record(entry)
+
+    monkeypatch.setattr(front.journal, "record", too_late)
+    assert redeem(front, there.client, code).status == 400
+    assert not front.house.store.read(session_rows.list_of_owner, str(there.dora.actor.id), 2)

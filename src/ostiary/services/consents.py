@@ -190,6 +190,13 @@ def why_not_begin(tx: Tx, session: Session) -> str | None:
     return None
 
 
+def may_begin(tx: Tx, session: Session) -> bool:
+    """The same in the transaction that begins the session: what it depends on does not end meanwhile."""
+    if session.made_with is not None:
+        sessions.hold(tx, session.made_with)
+    return why_not_begin(tx, session) is None
+
+
 def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str) -> Consent:
     before = rows.find_live(tx, asked.organization_id, client.id, user_id)
     if before is None:

@@ -8,7 +8,8 @@ from ostiary.storage.authorization_tables import password_resets
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import invitations
 
-_LINKS = (invitations, password_resets)
+_LINKS = ((invitations, invitations.c.accepted_at), (password_resets, password_resets.c.used_at))
+"""The tables of links, and when a link was used."""
 
 
 def columns_of(maker: Maker | None) -> dict[str, str | None]:
@@ -31,13 +32,13 @@ def of_row(row: Mapping[Any, Any]) -> Maker | None:
 
 def end_links_of_sessions(tx: Tx, user_id: str, session_id: str | None = None) -> None:
     """End the invitations and reset links that a person made in this session, or (None) in any session."""
-    for table in _LINKS:
+    for table, used_at in _LINKS:
         made_with = table.c.made_with
         which = (
             made_with.startswith("ses_", autoescape=True) if session_id is None else made_with == session_id
         )
         tx.execute(
             table.update()
-            .where(table.c.made_by == user_id, which, table.c.expires_at > tx.now)
+            .where(table.c.made_by == user_id, which, used_at.is_(None), table.c.expires_at > tx.now)
             .values(expires_at=tx.now)
         )

@@ -293,6 +293,11 @@ def rotate(tx: Tx, session_id: str, number: int) -> bool:
     return row is not None
 
 
+def hold(tx: Tx, session_id: str) -> None:
+    """Let nobody end a session before this transaction is over. For a write."""
+    tx.execute(sa.select(sessions.c.id).where(sessions.c.id == session_id).with_for_update(read=True))
+
+
 def authenticated(tx: Tx, session_id: str) -> None:
     """Note that its person gave the password just now."""
     tx.execute(sessions.update().where(sessions.c.id == session_id).values(authenticated_at=tx.now))

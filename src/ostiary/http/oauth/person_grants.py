@@ -97,7 +97,7 @@ def _first_tokens(
         }
 
     def begin(tx: Tx) -> bool:
-        return consents.why_not_begin(tx, session) is None and redeem(tx, number)
+        return consents.may_begin(tx, session) and redeem(tx, number)
 
     return _subject(standing, session, audiences, members, begin)
 

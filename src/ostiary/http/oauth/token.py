@@ -63,7 +63,7 @@ class Issued:
     entry: Entry
     verdict: Verdict
     lost: str
-    """The error of whoever comes second with what was used up."""
+    """OAuth error code for an assertion that was used before."""
     fields: Headers
     """What the answer tells of the credential: another secret in its place, what is left of its limit."""
 
