@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ostiary.storage.engines import sqlite_module
 from tests.cast import Answer
-from tests.servers import PATIENCE, Ostiary
+from tests.servers import PATIENCE, Ostiary, wait_until
 
 PROOFS = Path(__file__).parents[2] / "docs" / "proof"
 
@@ -72,6 +72,13 @@ class Line:
         reply = self.ask("POST", "/v1/verify", {"credential": credential})
         assert reply.status == 200, reply.body
         return str(reply.json()["code"])
+
+
+def assert_ended(line: Line, token: str, nodes: int) -> None:
+    """Fail unless the token is revoked: at once on the only node, and on one of several as soon as it was told (P1)."""
+    if nodes > 1:
+        wait_until("the end of a token", lambda: line.verify(token) != "valid")
+    assert line.verify(token) == "revoked"
 
 
 def lines_to_each(server: Ostiary, stack: ExitStack, of_each: int) -> dict[int, list[Line]]:

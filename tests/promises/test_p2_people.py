@@ -1,9 +1,11 @@
 """P2: what people let applications do dies with what it came from, at every door, from the next request on.
 
 A parent is a consent, a client, a session, a membership, an organization, a project, the account that a consent made.
-What came from it: access tokens, what was exchanged for them, refresh tokens, and keys of that account.
+What came from it: access tokens, what was exchanged for them, refresh tokens, and keys of that account. The last part is
+about what a person made and nobody has used yet: links and codes, whose parents are the person, their roles and session.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ostiary.core.model import Client
+from ostiary.core.model import Client, RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.services import (
     consents,
@@ -24,16 +26,21 @@ from ostiary.services import (
     sessions,
 )
 from ostiary.services.minting import CredentialSpec
+from ostiary.services.roles import RoleSpec
 from ostiary.storage import consents as consent_rows
+from ostiary.storage import sessions as session_rows
 from ostiary.storage.authorization_tables import clients
+from ostiary.storage.journal import Entry
 from ostiary.storage.store import Tx
-from tests.applications import allow, application, redeem, refresh, request
+from ostiary.storage.tables import users
+from tests import devices
+from tests.applications import allow, application, code_of, redeem, refresh, request
 from tests.cast import SEED, Front, House
 from tests.conftest import PROVE
 from tests.machines import exchange, post
 from tests.promises.line import prove
 from tests.promises.test_p2_parents import DOORS, peers
-from tests.visitors import at_home
+from tests.visitors import ISSUER, Browser, at_home, browser
 
 pytestmark = pytest.mark.promise("P2")
 
@@ -253,3 +260,181 @@ def test_what_came_of_a_consent_dies_with_its_parent(front: Front, parent: str) 
     FIGURES["refused of what lives on"] += len(refused)
     print(f"{parent}: {len(accepted)} accepted of what is dead, {len(refused)} refused of what lives on")
     assert (accepted, refused) == ({}, {})
+
+
+# What waits: links and codes that a person made and nobody has used yet
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Dora administers Umbrella, as Charlie does. Frank is a viewer there."""
+
+    front: Front
+    dora: Caller
+    frank: str
+    browser: Browser
+    session_id: str
+    client: Client
+    integration: Client
+    project: str
+
+    def made(self, path: str, body: Any = None) -> str:
+        """The path of a link that Dora makes in her browser by the management API."""
+        cookie = f"{self.front.cookie_name}={self.browser.cookies[self.front.cookie_name]}"
+        answer = self.front.ask("POST", path, body, headers={"cookie": cookie, "origin": ISSUER})
+        assert answer.status == 201, answer.body
+        return str(answer.json()["link"]).removeprefix(ISSUER)
+
+    def opens(self, link: str) -> bool:
+        status = browser(self.front).get(link).status
+        assert status in (200, 404)
+        return status == 200
+
+
+def waiting(front: Front) -> Waiting:
+    house = front.house
+    project = house.store.write(projects.create, house.charlie, "One", None, "")
+    dora_id, frank = (
+        house.store.write(members.insert, house.charlie, house.umbrella.id, email, None, [binding])
+        for email, binding in (
+            ("dora@umbrella.test", members.ADMIN),
+            ("frank@umbrella.test", RoleBinding("viewer", None)),
+        )
+    )
+    dora = replace(
+        house.charlie, actor=replace(house.charlie.actor, id=dora_id, display="dora@umbrella.test")
+    )
+    at_browser = at_home(house, front, dora)
+    [session] = house.store.read(session_rows.list_of_owner, dora_id, 2)
+    client, integration = (
+        application(house),
+        application(house, access="organization", name="Connector"),
+    )
+    return Waiting(front, dora, frank, at_browser, session.id, client, integration, project.id)
+
+
+def _invitation(there: Waiting) -> Callable[[], bool]:
+    body = {"email": "mallory@umbrella.test", "roles": [{"role": "organization-admin"}]}
+    link = there.made("/v1/invitations", body)
+    return lambda: there.opens(link)
+
+
+def _reset(there: Waiting) -> Callable[[], bool]:
+    link = there.made(f"/v1/members/{there.frank}/password-reset")
+    return lambda: there.opens(link)
+
+
+def _code(there: Waiting) -> Callable[[], bool]:
+    code = code_of(there.browser, there.client, scope=SCOPE)
+    return lambda: redeem(there.front, there.client, code).status == 200
+
+
+def _code_on_behalf(there: Waiting) -> Callable[[], bool]:
+    page = allow(
+        there.browser,
+        request(there.integration, scope=SCOPE),
+        organization=there.front.house.umbrella.id,
+        project=[there.project],
+    )
+    return lambda: redeem(there.front, there.integration, page.answer["code"]).status == 200
+
+
+def _device_code(there: Waiting) -> Callable[[], bool]:
+    asked = devices.begin(there.front)
+    devices.enter(there.browser, asked["user_code"])
+    devices.decide(there.browser, asked["user_code"], "allow", there.front.house.umbrella.id)
+    return lambda: devices.fetch(there.front, asked["device_code"]).status == 200
+
+
+WAITS: Mapping[str, Callable[[Waiting], Callable[[], bool]]] = {
+    "invitation": _invitation,
+    "reset link": _reset,
+    "code": _code,
+    "code on behalf": _code_on_behalf,
+    "device code": _device_code,
+}
+LINKS, ALL = {"invitation", "reset link"}, set(WAITS)
+
+
+def _remove(there: Waiting) -> None:
+    house = there.front.house
+    house.store.write(members.remove, house.charlie, there.dora.actor.id)
+
+
+def _demote(there: Waiting) -> None:
+    house = there.front.house
+    house.store.write(members.set_roles, house.charlie, there.dora.actor.id, [RoleSpec("viewer")])
+
+
+def _disable(there: Waiting) -> None:
+    """No service does it yet to a person."""
+
+    def act(tx: Tx, caller: Caller) -> None:
+        tx.execute(users.update().where(users.c.id == there.dora.actor.id).values(disabled_at=tx.now))
+        tx.changed("organization", caller.organization_id)
+
+    there.front.house.store.write(act, there.front.house.charlie)
+
+
+def _end_session(there: Waiting) -> None:
+    there.front.house.store.write(sessions.revoke, there.front.house.charlie, there.session_id)
+
+
+def _sign_out(there: Waiting) -> None:
+    signed_in = replace(there.dora, token_id=there.session_id)
+    there.front.house.store.write(sessions.revoke, signed_in, there.session_id)
+
+
+def _sign_out_everywhere(there: Waiting) -> None:
+    there.front.house.store.write(sessions.revoke_all, there.dora)
+
+
+def _nothing(there: Waiting) -> None:
+    """What others lose is not hers."""
+    house = there.front.house
+    other = house.store.write(
+        members.insert, house.charlie, house.umbrella.id, "gina@umbrella.test", None, [members.ADMIN]
+    )
+    house.store.write(members.remove, house.charlie, other)
+
+
+MAKERS: Mapping[str, tuple[Callable[[Waiting], None], set[str]]] = {
+    "removed": (_remove, ALL),
+    "demoted": (_demote, LINKS | {"code on behalf"}),
+    "disabled": (_disable, ALL),
+    "session ended from elsewhere": (_end_session, ALL),
+    # People sign out and go home: what they sent stays good. A code that nobody came for is for this session only.
+    "signed out": (_sign_out, ALL - LINKS),
+    "signed out everywhere": (_sign_out_everywhere, ALL),
+    "another admin removed": (_nothing, set()),
+}
+
+
+@pytest.mark.parametrize("parent", MAKERS)
+def test_what_nobody_has_used_yet_dies_with_its_maker(front: Front, parent: str) -> None:
+    """P2 breaks: an admin who was removed comes back by a link made before, or an application by a code."""
+    end, dying = MAKERS[parent]
+    there = waiting(front)
+    uses = {name: make(there) for name, make in WAITS.items()}
+    end(there)
+    dead = {name for name, use in uses.items() if not use()}
+    FIGURES["makers ended"] += 1
+    FIGURES["links and codes accepted of a maker who may not make them"] += len(dying - dead)
+    FIGURES["links and codes refused of a maker who may"] += len(dead - dying)
+    assert dead == dying
+
+
+def test_a_code_is_judged_in_the_transaction_that_begins_its_session(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2 breaks: a session that was ended while its code waited for the database begins another one, for 30 days."""
+    there, record = waiting(front), front.journal.record
+    code = code_of(there.browser, there.client, scope=SCOPE)
+
+    def too_late(entry: Entry) -> asyncio.Future[bool]:
+        _end_session(there)
+        return record(entry)
+
+    monkeypatch.setattr(front.journal, "record", too_late)
+    assert redeem(front, there.client, code).status == 400
+    assert not front.house.store.read(session_rows.list_of_owner, str(there.dora.actor.id), 2)

@@ -86,6 +86,19 @@ class Invitation:
     created_at: Instant
     expires_at: Instant
     accepted_at: Instant | None
+    maker: "Maker | None" = None
+    """None: a local command on the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Who made a row that gives something later. The row is worth what its maker may still give when it is used."""
+
+    principal_id: str
+    organization_id: str
+    """The maker's own organization: an operator admin makes rows in other organizations as well."""
+    origin_id: str | None
+    """Id of the credential that was presented, or of the person's session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import callers
 from ostiary.storage import answers as rows
+from ostiary.storage.answers import Kept
 from ostiary.storage.store import Tx
 
 SECRETS = ("secret", "link")
@@ -25,7 +26,8 @@ def once(
     """Do the work, or give its first answer again without the secret: status, body, whether it is a repeat.
 
     The answer is kept in the transaction of the work, so neither is there without the other. `request` is
-    everything that makes it the same request. Raises idempotency-mismatch for another one.
+    everything that makes it the same request. Raises idempotency-mismatch for another one, and insufficient-permissions
+    if the caller may do less than it might then: what the answer tells may be beyond it.
     """
     # A credential's own answers only: another key of the same user may be allowed to read less.
     caller = callers.refreshed(tx, caller)
@@ -37,15 +39,21 @@ def once(
     key = blake2b(key.encode(), digest_size=16).hexdigest()
     found = rows.find(tx, caller_id, key)
     if found is not None:
-        first, kept_status, body = found
-        if first != digest:
+        if found.request != digest:
             raise Problem(
                 "idempotency-mismatch",
                 "This Idempotency-Key was used for another request. Take a new one.",
                 reason="idempotency key reused",
             )
-        return kept_status, body, True
+        if not caller.scopes >= frozenset(found.scopes):
+            raise Problem(
+                "insufficient-permissions",
+                "This request was carried out before, and the presented credential may do less since. "
+                "Its answer is not told again.",
+                reason="may do less than when the request was carried out",
+            )
+        return found.status, found.body, True
     first_body = work(tx, caller)
-    kept = {**first_body, **{name: None for name in SECRETS if name in first_body}}
-    rows.keep(tx, caller_id, key, digest, status, kept)
+    told = {**first_body, **{name: None for name in SECRETS if name in first_body}}
+    rows.keep(tx, caller_id, key, Kept(digest, tuple(sorted(caller.scopes)), status, told))
     return status, first_body, False

@@ -20,7 +20,7 @@ from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as rows
 from ostiary.storage import credentials as credential_rows
-from ostiary.storage import directory, sessions
+from ostiary.storage import directory, origins, sessions
 from ostiary.storage import members as member_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.sessions import Family, Session
@@ -148,6 +148,8 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
         scopes=asked.scopes,
         projects=() if client.access == "organization" else asked.projects,
         audiences=asked.audiences,
+        made_by=user_id,
+        made_with=caller.actor.credential_id,
     )
     keyring = tx.installation.keyring
     family = Family(tx.entropy(FAMILY_BYTES).hex(), tx.entropy(SEED_BYTES), keyring.newest)
@@ -167,6 +169,32 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
         session=session.id,
     )
     return Given(consent, session.id)
+
+
+def why_not_begin(tx: Tx, session: Session) -> str | None:
+    """Why the code of a session is worth nothing: its giver's own session ended, or they may not consent any more.
+
+    None if the code is good. A session that has begun is judged by its consent instead.
+    """
+    if session.made_with is not None:
+        catalogue = role_rows.catalogue_of(tx, session.organization_id)
+        origin = origins.find_origin(tx, session.made_with, catalogue)
+        if origin is None or not origin.may_act(tx.now):
+            return "session of the consent ended"
+    consent = None if session.grant_id is None else rows.find(tx, session.grant_id)
+    client = client_rows.find(tx, session.client_id or "")
+    if consent is None or client is None or session.made_by is None:
+        return "consent gone"
+    if consent.organization_id not in {each.id for each in organizations_for(tx, session.made_by, client)}:
+        return "giver may not consent any more"
+    return None
+
+
+def may_begin(tx: Tx, session: Session) -> bool:
+    """The same in the transaction that begins the session: what it depends on does not end meanwhile."""
+    if session.made_with is not None:
+        sessions.hold(tx, session.made_with)
+    return why_not_begin(tx, session) is None
 
 
 def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str) -> Consent:

@@ -35,6 +35,7 @@ def look(tx: Tx, _caller: Caller, token: str) -> Opened:
     organization = directory.find_organization(tx, invitation.organization_id)
     if invitation.accepted_at is not None or invitation.expires_at <= tx.now or organization is None:
         raise not_found("invitation", "used or expired")
+    members.what_it_gives(tx, invitation)
     person = rows.find_by_email(tx, invitation.email)
     if person is not None and person.disabled_at is not None:
         raise not_found("invitation", "person disabled")

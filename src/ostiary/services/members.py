@@ -7,10 +7,10 @@ from ostiary.core import secret
 from ostiary.core.event import Target
 from ostiary.core.instant import DAY, to_text
 from ostiary.core.model import Invitation, Member, RoleBinding, may_be_channel_identifier
-from ostiary.core.permission import OPERATOR_ADMIN, Caller, require, require_no_application
+from ostiary.core.permission import OPERATOR_ADMIN, Caller, Catalogue, require, require_no_application
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import audit, consents, minting, roles
+from ostiary.services import audit, consents, makers, minting, roles
 from ostiary.services.audit import change
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
@@ -140,11 +140,10 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
 def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Invited:
     """Invite somebody. Whoever holds the token within seven days becomes a member with these roles."""
     require(caller, "write:members")
-    require_no_application(caller)
     _not_an_accounts(tx, email)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     bindings = roles.read_roles(tx, caller, catalogue, asked, "/roles")
-    roles.require_to_grant(caller, catalogue, bindings)
+    _require_to_invite(caller, catalogue, bindings)
     person = people.find_by_email(tx, email)
     if person is not None and rows.get_member(tx, caller.organization_id, person.id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
@@ -157,6 +156,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
         tx.now,
         tx.now + INVITATION_LIFETIME,
         None,
+        makers.of(tx, caller),
     )
     rows.insert_invitation(tx, invitation, new.access_id, new.digest, new.pepper_id)
     change(
@@ -168,6 +168,12 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
         expires_at=to_text(invitation.expires_at),
     )
     return Invited(invitation, new.secret)
+
+
+def _require_to_invite(caller: Caller, catalogue: Catalogue, bindings: Sequence[RoleBinding]) -> None:
+    require(caller, "write:members")
+    require_no_application(caller)
+    roles.require_to_grant(caller, catalogue, bindings)
 
 
 def list_invitations(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Invitation]:
@@ -189,22 +195,35 @@ def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
 
 
 def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | None) -> str:
-    """Become a member by a token, once. The user's id; one neutral not-found for every token that is not good.
-
-    Roles and projects that are gone since are left out.
-    """
+    """Become a member by a token, once. The user's id; one neutral not-found for every token that is not good."""
     invitation = invitation_of(tx, token)
+    bindings = what_it_gives(tx, invitation)
     if not rows.accept_invitation(tx, invitation.id):
         raise not_found("invitation", "used or expired")
+    caller = replace(caller, organization_id=invitation.organization_id)
+    user_id = insert(tx, caller, invitation.organization_id, invitation.email, password_hash, bindings)
+    change(tx, caller, "invitation.accepted", _invited(invitation))
+    return user_id
+
+
+def what_it_gives(tx: Tx, invitation: Invitation) -> list[RoleBinding]:
+    """The roles that an invitation gives, without roles and projects that were deleted since.
+
+    Raises not-found if its maker may not give them any more.
+    """
     catalogue = role_rows.catalogue_of(tx, invitation.organization_id)
     projects = {None, *directory_rows.project_names(tx, invitation.organization_id).values()}
     bindings = [
         each for each in invitation.roles if catalogue.has_role(each.role) and each.project_id in projects
     ]
-    caller = replace(caller, organization_id=invitation.organization_id)
-    user_id = insert(tx, caller, invitation.organization_id, invitation.email, password_hash, bindings)
-    change(tx, caller, "invitation.accepted", _invited(invitation))
-    return user_id
+    makers.require_still(
+        tx,
+        invitation.maker,
+        invitation.organization_id,
+        "invitation",
+        lambda maker: _require_to_invite(maker, catalogue, bindings),
+    )
+    return bindings
 
 
 def invitation_of(tx: Tx, token: str) -> Invitation:
@@ -227,6 +246,14 @@ def _not_an_accounts(tx: Tx, email: str) -> None:
     if may_be_channel_identifier(email, host):
         reason = f"must not lie below {host}: such addresses identify service accounts"
         raise invalid("/email", "reserved", reason)
+
+
+def log_of_invitation(tx: Tx, _caller: Caller, token: str) -> str | None:
+    """Id of the organization that a token is of, also when it is not good any more; None for a token that is of none."""
+    try:
+        return invitation_of(tx, token).organization_id
+    except Problem:
+        return None
 
 
 def _find(tx: Tx, caller: Caller, user_id: str) -> Member:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from ostiary.core import secret
 from ostiary.core.event import Actor, Target
 from ostiary.core.instant import HOUR, Instant, to_text
+from ostiary.core.model import Member
 from ostiary.core.permission import Caller, require, require_no_application
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import RESET, Secret
-from ostiary.services import minting, roles, sessions
+from ostiary.services import makers, minting, roles, sessions
 from ostiary.services.audit import change
 from ostiary.storage import directory
 from ostiary.storage import members as member_rows
@@ -44,6 +45,31 @@ class Opened:
 
 def create(tx: Tx, caller: Caller, user_id: str) -> Made:
     """A link for a member. Raises not-found, insufficient-permissions or scope-exceeds-grantor."""
+    member = _require_to_make(tx, caller, user_id)
+    new = minting.new_secret(tx, RESET)
+    made = Reset(
+        new.access_id,
+        caller.organization_id,
+        user_id,
+        new.digest,
+        new.pepper_id,
+        tx.now,
+        tx.now + LIFETIME,
+        maker=makers.of(tx, caller),
+    )
+    rows.insert_reset(tx, made)
+    change(
+        tx,
+        caller,
+        "password_reset.created",
+        Target("user", user_id, member.email),
+        expires_at=to_text(made.expires_at),
+    )
+    return Made(new.secret, made.expires_at)
+
+
+def _require_to_make(tx: Tx, caller: Caller, user_id: str) -> Member:
+    """The member for whom the caller may make a link. Raises like `create`."""
     require(caller, "write:members")
     require_no_application(caller)
     member = member_rows.get_member(tx, caller.organization_id, user_id)
@@ -58,17 +84,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
             "This person is a member of another organization as well. An operator admin can make the link.",
             reason="member of another organization",
         )
-    new = minting.new_secret(tx, RESET)
-    made = Reset(new.access_id, user_id, new.digest, new.pepper_id, tx.now, tx.now + LIFETIME)
-    rows.insert_reset(tx, made)
-    change(
-        tx,
-        caller,
-        "password_reset.created",
-        Target("user", user_id, member.email),
-        expires_at=to_text(made.expires_at),
-    )
-    return Made(new.secret, made.expires_at)
+    return member
 
 
 def look(tx: Tx, _caller: Caller, token: str) -> Opened:
@@ -94,7 +110,16 @@ def use(tx: Tx, caller: Caller, token: str, password_hash: str) -> str:
     return person.id
 
 
-def _open(tx: Tx, token: str) -> tuple[Reset, Opened]:
+def log_of(tx: Tx, _caller: Caller, token: str) -> str | None:
+    """Id of the organization that a link is of, also when it is not good any more; None for no link."""
+    try:
+        return _find(tx, token).organization_id
+    except Problem:
+        return None
+
+
+def _find(tx: Tx, token: str) -> Reset:
+    """The link of a token, used or not. Raises not-found."""
     text = token.encode()
     access_id = secret.parse(text, (RESET.encode(),))
     reset = None if access_id is None else rows.find_reset(tx, access_id)
@@ -103,11 +128,23 @@ def _open(tx: Tx, token: str) -> tuple[Reset, Opened]:
     pepper = tx.installation.keyring.peppers.get(reset.pepper_id)
     if pepper is None or not secret.matches(reset.digest, secret.digest(text, pepper)):
         raise not_found("link", "wrong link")
+    return reset
+
+
+def _open(tx: Tx, token: str) -> tuple[Reset, Opened]:
+    reset = _find(tx, token)
     if reset.used_at is not None or reset.expires_at <= tx.now:
         raise not_found("link", "used or expired")
     person = rows.find(tx, reset.user_id)
     if person is None or person.disabled_at is not None:
         raise not_found("link", "person disabled")
+    makers.require_still(
+        tx,
+        reset.maker,
+        reset.organization_id,
+        "link",
+        lambda maker: _require_to_make(tx, maker, reset.user_id),
+    )
     found = [each.id for each in member_rows.organizations_of(tx, person.id)]
     operator = directory.find_operator(tx)
     if not found and operator is not None:

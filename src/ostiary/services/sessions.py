@@ -14,7 +14,7 @@ from ostiary.services import callers, minting, organizations, service_accounts
 from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import credentials as credential_rows
-from ostiary.storage import directory, journal
+from ostiary.storage import directory, journal, makers
 from ostiary.storage import sessions as rows
 from ostiary.storage.journal import Used
 from ostiary.storage.sessions import Proof, Session
@@ -138,6 +138,9 @@ def revoke(tx: Tx, caller: Caller, session_id: str) -> None:
         tx.confirm()
         return
     rows.revoke(tx, session.id)
+    if session.id != caller.token_id and session.owner_kind == "user":
+        # Not a sign-out: the session may be in other hands, and so may the links that were made in it.
+        makers.end_links_of_sessions(tx, session.owner_id, session.id)
     ended(tx, caller, session.id, "asked for")
 
 
@@ -158,8 +161,10 @@ def revoke_all(tx: Tx, caller: Caller) -> int:
 def end_all(tx: Tx, caller: Caller, owner_id: str, because: str, kept: str | None = None) -> int:
     """End all sessions of a person or an account, in every organization, but for the one to be kept. How many.
 
-    Without asking who asks. What was consented to stays: a client has to ask again.
+    Without asking who asks. What was consented to stays: a client has to ask again. Invitations and reset links that the
+    person made in any session end, also in one that was signed out before.
     """
+    makers.end_links_of_sessions(tx, owner_id)
     places = rows.places_of_owner(tx, owner_id)
     found = rows.revoke_of_owner(tx, owner_id, kept=kept)
     for session_id in found:

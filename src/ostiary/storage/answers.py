@@ -1,6 +1,7 @@
 """Rows of first answers to requests that carry an Idempotency-Key."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,8 +13,18 @@ from ostiary.storage.tables import answers as table
 KEPT = DAY
 
 
-def find(tx: Tx, caller_id: str, key: str) -> tuple[bytes, int, dict[str, Any]] | None:
-    """The request's hash, and the status and body of its first answer; None after a day."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A first answer, the hash of its request, and what its caller might do then."""
+
+    request: bytes
+    scopes: tuple[str, ...]
+    status: int
+    body: Mapping[str, Any]
+
+
+def find(tx: Tx, caller_id: str, key: str) -> Kept | None:
+    """The first answer to a request; None after a day."""
     row = tx.execute(
         sa.select(table).where(
             table.c.caller_id == caller_id,
@@ -21,10 +32,10 @@ def find(tx: Tx, caller_id: str, key: str) -> tuple[bytes, int, dict[str, Any]] 
             table.c.created_at > tx.now - KEPT,
         )
     ).one_or_none()
-    return None if row is None else (bytes(row.request), row.status, row.body)
+    return None if row is None else Kept(bytes(row.request), row.scopes, row.status, row.body)
 
 
-def keep(tx: Tx, caller_id: str, key: str, request: bytes, status: int, body: Mapping[str, Any]) -> None:
+def keep(tx: Tx, caller_id: str, key: str, kept: Kept) -> None:
     """Keep an answer, in place of one that is too old to be given again."""
     tx.execute(table.delete().where(table.c.caller_id == caller_id, table.c.idempotency_key == key))
     tx.execute(
@@ -32,9 +43,10 @@ def keep(tx: Tx, caller_id: str, key: str, request: bytes, status: int, body: Ma
         {
             "caller_id": caller_id,
             "idempotency_key": key,
-            "request": request,
-            "status": status,
-            "body": body,
+            "request": kept.request,
+            "scopes": kept.scopes,
+            "status": kept.status,
+            "body": kept.body,
             "created_at": tx.now,
         },
     )

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from ostiary.storage.tables import Document, Instant, Key, Names, own_id, own_organization
+from ostiary.storage.tables import Document, Instant, Key, Names, maker, own_id, own_organization
 from ostiary.storage.tables import metadata as metadata
 
 clients = sa.Table(
@@ -84,6 +84,9 @@ sessions = sa.Table(
     sa.Column("refreshed_at", Instant),
     # When its code was redeemed; before that nothing stands for it.
     sa.Column("begun_at", Instant),
+    # Who consented, of a device's or an application's, and in which session: judged again when the code is redeemed.
+    sa.Column("made_by", Key),
+    sa.Column("made_with", Key),
     # Of a browser's: when its person last gave the password.
     sa.Column("authenticated_at", Instant),
     sa.Column("address", sa.Text),
@@ -141,10 +144,14 @@ password_resets = sa.Table(
     "password_resets",
     metadata,
     own_id("access_id"),
+    # Where it was made: there its maker must still be allowed to make it.
+    own_organization(),
     sa.Column("user_id", Key, sa.ForeignKey("users.id"), nullable=False, index=True),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("pepper_id", Key, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("expires_at", Instant, nullable=False, index=True),
     sa.Column("used_at", Instant),
+    *maker(),
+    sa.Index(None, "made_by"),
 )

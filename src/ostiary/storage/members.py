@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from ostiary.core.model import Invitation, Member, Organization, RoleBinding
+from ostiary.storage import makers
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import invitations, members, organizations, role_bindings, users
 
@@ -141,7 +142,8 @@ def insert_invitation(tx: Tx, invitation: Invitation, access_id: str, digest: by
             "pepper_id": pepper_id,
             "created_at": invitation.created_at,
             "expires_at": invitation.expires_at,
-        },
+        }
+        | makers.columns_of(invitation.maker),
     )
 
 
@@ -154,6 +156,7 @@ def _invitation(row: sa.RowMapping) -> Invitation:
         row["created_at"],
         row["expires_at"],
         row["accepted_at"],
+        makers.of_row(row),
     )
 
 

@@ -35,7 +35,7 @@ _OF_CONSENT = grants.alias("of_consent")
 _ITS_CLIENT = clients.alias("its_client")
 
 
-def _of_owner(base: sa.FromClause, of: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def _of_owner(base: sa.FromClause, of: sa.FromClause, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """These columns with every fact on the owner of a row of `of`, in its organization; a row for each role."""
     return (
         sa.select(
@@ -152,6 +152,18 @@ _OF_SESSION = _of_owner(
     clients.c.disabled_at.label("client_disabled_at"),
 ).where(sessions.c.id == sa.bindparam("session_id"), sessions.c.credential_id.is_(None))
 
+# A membership as if it were a session: what a person may do, whatever they presented.
+_MEMBERSHIP = sa.select(
+    members.c.user_id.label("id"),
+    sa.literal("user").label("owner_kind"),
+    members.c.user_id.label("owner_id"),
+    members.c.organization_id,
+).subquery("membership")
+_OF_PERSON = _of_owner(_MEMBERSHIP, _MEMBERSHIP, _MEMBERSHIP.c.id).where(
+    _MEMBERSHIP.c.owner_id == sa.bindparam("user_id"),
+    _MEMBERSHIP.c.organization_id == sa.bindparam("organization_id"),
+)
+
 
 @functools.cache
 def _by_digest(number: int) -> sa.Select[Any]:
@@ -189,6 +201,14 @@ def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> S
     rows = database.select(_OF_CREDENTIAL, credential_id=origin_id)
     found = _of_credential(rows, catalogue, installation)
     return found and replace(found, access_id=found.credential_id, digest=b"")
+
+
+def find_member(
+    database: Tx | Store, organization_id: str, user_id: str, catalogue: Catalogue
+) -> Standing | None:
+    """What a member may do in an organization by their roles there, whatever they presented; None for a stranger."""
+    rows = database.select(_OF_PERSON, organization_id=organization_id, user_id=user_id)
+    return _of_nothing(rows, catalogue, database.installation) if rows else None
 
 
 # Of each there are a few texts in all; every standing in memory would have its own.
@@ -235,16 +255,32 @@ def _of_session(rows: Sequence[Any], catalogue: Catalogue, installation: Install
     if not rows:
         return None
     row = rows[0]
-    principal = _principal(row, installation)
+    found = _of_nothing(rows, catalogue, installation)
+    principal = found.principal
     if row.client_disabled_at is not None:
         principal = replace(principal, barred=True)
     if row.projects:
         principal = replace(principal, projects=row.projects)
     whole = bool(EVERYTHING & frozenset(row.scopes))
+    return replace(
+        found,
+        name=row.client_name or row.client_id or row.kind,
+        revoked_at=row.revoked_at,
+        expires_at=row.expires_at,
+        access_level="full" if whole else "fine_grained",
+        scopes=() if whole else row.scopes,
+        principal=principal,
+        client_id=row.client_id,
+    )
+
+
+def _of_nothing(rows: Sequence[Any], catalogue: Catalogue, installation: Installation) -> Standing:
+    """What the owner of a row may do by itself, with nothing that was presented to narrow or to end it."""
+    row = rows[0]
     return Standing(
         credential_id=row.id,
         kind="session",
-        name=row.client_name or row.client_id or row.kind,
+        name="",
         access_id=row.id,
         last6="",
         digest=b"",
@@ -254,18 +290,17 @@ def _of_session(rows: Sequence[Any], catalogue: Catalogue, installation: Install
         ended_at=None,
         replaced_at=None,
         deactivated_at=None,
-        revoked_at=row.revoked_at,
-        expires_at=row.expires_at,
+        revoked_at=None,
+        expires_at=None,
         networks=(),
-        access_level="full" if whole else "fine_grained",
-        scopes=() if whole else row.scopes,
+        access_level="full",
+        scopes=(),
         resources=(),
         project_id=None,
         rate_limit=_policy(row, installation.policy).rate_of(None),
-        principal=principal,
+        principal=_principal(row, installation),
         grants=_grants(rows, catalogue),
         organization=_organization(row),
-        client_id=row.client_id,
         foreign=row.consented_projects or (),
         operator_admin=_reaches(rows),
     )

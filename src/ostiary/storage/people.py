@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, Instant
+from ostiary.core.model import Maker
+from ostiary.storage import makers
 from ostiary.storage.authorization_tables import password_resets
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import users
@@ -26,14 +28,18 @@ class Reset:
     """A link by which a person chooses a new password. Of its secret there is a digest only."""
 
     access_id: str
+    organization_id: str
+    """Where it was made."""
     user_id: str
     digest: bytes
     pepper_id: str
     created_at: Instant
     expires_at: Instant
     used_at: Instant | None = None
+    maker: Maker | None = None
 
 
+_RESET = [name for name in Reset.__dataclass_fields__ if name != "maker"]
 _PERSON = sa.select(*(users.c[name] for name in Person.__dataclass_fields__))
 
 
@@ -79,13 +85,15 @@ def replace_password(tx: Tx, user_id: str, password_hash: str, before: str | Non
 
 
 def insert_reset(tx: Tx, reset: Reset) -> None:
-    tx.execute(password_resets.insert(), {name: getattr(reset, name) for name in Reset.__dataclass_fields__})
+    values = {name: getattr(reset, name) for name in _RESET}
+    tx.execute(password_resets.insert(), values | makers.columns_of(reset.maker))
 
 
 def find_reset(tx: Tx, access_id: str) -> Reset | None:
-    columns = (password_resets.c[name] for name in Reset.__dataclass_fields__)
-    row = tx.execute(sa.select(*columns).where(password_resets.c.access_id == access_id)).one_or_none()
-    return None if row is None else Reset(**row._mapping)
+    row = tx.execute(sa.select(password_resets).where(password_resets.c.access_id == access_id)).one_or_none()
+    if row is None:
+        return None
+    return Reset(**{name: row._mapping[name] for name in _RESET}, maker=makers.of_row(row._mapping))
 
 
 def use_reset(tx: Tx, access_id: str) -> bool:

@@ -52,6 +52,9 @@ class Session:
     """None: its code was not redeemed yet, and nothing stands for it."""
     authenticated_at: Instant | None = None
     """Of a browser's: when its person last gave the password."""
+    made_by: str | None = None
+    """Of a device's or an application's: id of the person who consented, and of the session in which they did."""
+    made_with: str | None = None
     last_used_at: Instant | None = None
     live: bool = True
     """Whether it may act: neither it nor what it stands for has ended, been disabled, or been deactivated."""
@@ -288,6 +291,11 @@ def rotate(tx: Tx, session_id: str, number: int) -> bool:
         .returning(sessions.c.id)
     ).first()
     return row is not None
+
+
+def hold(tx: Tx, session_id: str) -> None:
+    """Let nobody end a session before this transaction is over. For a write."""
+    tx.execute(sa.select(sessions.c.id).where(sessions.c.id == session_id).with_for_update(read=True))
 
 
 def authenticated(tx: Tx, session_id: str) -> None:

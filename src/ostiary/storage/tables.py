@@ -58,6 +58,13 @@ def own_organization() -> sa.Column[str]:
     return sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), nullable=False)
 
 
+def maker() -> list[sa.Column[str]]:
+    """Who made a row that gives something later, where that principal belongs, and the credential or session that it
+    presented. All are null for a local command. No foreign keys: the row outlives them, and is then worth nothing.
+    """
+    return [sa.Column(name, Key) for name in ("made_by", "made_in", "made_with")]
+
+
 installation = sa.Table(
     "installation",
     metadata,
@@ -187,7 +194,9 @@ invitations = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("expires_at", Instant, nullable=False),
     sa.Column("accepted_at", Instant),
+    *maker(),
     sa.Index(None, "organization_id", "id"),
+    sa.Index(None, "made_by"),
 )
 
 answers = sa.Table(
@@ -196,6 +205,8 @@ answers = sa.Table(
     sa.Column("caller_id", Key, primary_key=True),
     sa.Column("idempotency_key", Key, primary_key=True),
     sa.Column("request", sa.LargeBinary, nullable=False),
+    # What the caller might do then: with less it is not told the answer again.
+    sa.Column("scopes", Names, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("body", Document, nullable=False),
     sa.Column("created_at", Instant, nullable=False, index=True),

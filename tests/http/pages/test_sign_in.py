@@ -329,7 +329,9 @@ def test_anothers_session_is_not_ended_without_the_password(browser: Browser) ->
 
 def test_old_links_are_forgotten(house: House) -> None:
     """§6 breaks: rows of links that are over stay for good."""
-    row = people.Reset("a" * 32, str(house.alice.actor.id), b"x", "p", house.clock(), house.clock() + MINUTE)
+    row = people.Reset(
+        "a" * 32, house.acme.id, str(house.alice.actor.id), b"x", "p", house.clock(), house.clock() + MINUTE
+    )
     house.store.write_on((), people.insert_reset, row)
     house.clock.advance(DAY)
     house.store.write_on((), people.prune)

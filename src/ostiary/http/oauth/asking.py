@@ -88,9 +88,8 @@ class Subject:
     audiences: tuple[str, ...] = ()
     """Resources that were named before; those that are named now are among them."""
     redeem: Callable[[Tx], bool] | None = None
-    """Use up, in the transaction of the record, what was presented: whether nobody had before."""
-    again: bool = False
-    """Whether to look again where somebody had: the answer may be theirs, too."""
+    """Use up, in the transaction of the record, what was presented. Returns False if a concurrent request did so first:
+    then the request is judged once more, as one that came later."""
 
 
 class Refused(Exception):  # noqa: N818 - it carries the error, and what is known of whom it refuses

@@ -21,7 +21,7 @@ from ostiary.core.secret import CODE
 from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
-from ostiary.services import devices
+from ostiary.services import consents, devices
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.sessions import end
 from ostiary.storage import codes, sessions
@@ -77,6 +77,9 @@ def _first_tokens(
     if found is None:
         raise _invalid("session gone")
     session, family = found
+    reason = asked.database.read(consents.why_not_begin, session)
+    if reason is not None:
+        raise Refused(OAuthError("invalid_grant", reason=reason), verdict)
     members: dict[str, Any] = {}
     number = 0
     if REFRESH_TOKEN in client.grant_types and (
@@ -92,7 +95,11 @@ def _first_tokens(
             "client_id": model.client_id_of(principal.id),
             "channel_identifier": asked.judge.channel_of(standing),
         }
-    return _subject(standing, session, audiences, members, lambda tx: redeem(tx, number))
+
+    def begin(tx: Tx) -> bool:
+        return consents.may_begin(tx, session) and redeem(tx, number)
+
+    return _subject(standing, session, audiences, members, begin)
 
 
 def device_code(asked: Asked, client: Client | None) -> Subject:
@@ -166,7 +173,6 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
         session.audiences,
         members,
         lambda tx: sessions.rotate(tx, session.id, claimed.number),
-        again=True,
     )
 
 
@@ -207,7 +213,6 @@ def _subject(
     audiences: tuple[str, ...],
     members: dict[str, Any],
     redeem: Callable[[Tx], bool],
-    again: bool = False,
 ) -> Subject:
     # A client may name again all that was consented to (RFC 6749 §6), `offline_access` too, which no token holds.
     scopes = frozenset(session.scopes)
@@ -220,7 +225,6 @@ def _subject(
         consented=True,
         audiences=audiences,
         redeem=redeem,
-        again=again,
     )
 
 

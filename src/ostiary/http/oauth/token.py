@@ -63,11 +63,9 @@ class Issued:
     entry: Entry
     verdict: Verdict
     lost: str
-    """The error of whoever comes second with what was used up."""
+    """OAuth error code for an assertion that was used before."""
     fields: Headers
     """What the answer tells of the credential: another secret in its place, what is left of its limit."""
-    again: bool = False
-    """Whether whoever comes second looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +91,11 @@ class TokenEndpoint:
         begun = self.begin(request)
         if begun is None:
             begun = await self._begin_cold(request)
-            if isinstance(begun, Pending) and begun.issued.again:
+            if isinstance(begun, Pending) and begun.issued.entry.apply is not None:
                 await asyncio.wait((begun.recorded,))
                 if begun.recorded.exception() is None and not begun.recorded.result():
+                    # A concurrent request redeemed it first. This one now is what it would be if it came later: a
+                    # reuse, which ends the session of a code; or a refresh within the grace period.
                     begun = await self._begin_cold(request)
         if isinstance(begun, bytes):
             return begun
@@ -129,7 +129,8 @@ class TokenEndpoint:
         issued = pending.issued
         try:
             if not pending.recorded.result():
-                # Whoever came first had the same proof; nobody else could have made it.
+                # An assertion that was used before, by its client: nobody else could have made it. It ends nothing, for
+                # what came of it is judged with the credential that signed it.
                 used = OAuthError(issued.lost, reason="used before")
                 raise Refused(used, Verdict("unknown", issued.verdict.standing))
         except (Refused, Problem) as error:
@@ -173,7 +174,7 @@ class TokenEndpoint:
         used = tuple(each for each in proofs if each)
         entry = Entry(standing.organization.id, event, used, subject.redeem)
         lost = "invalid_client" if subject.used is None and subject.redeem is None else "invalid_grant"
-        return Issued(body, entry, verdict, lost, fields, subject.again)
+        return Issued(body, entry, verdict, lost, fields)
 
     def _addressed(self, path: str) -> frozenset[str]:
         issuer = self.hot.judge.issuer

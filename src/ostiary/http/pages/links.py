@@ -1,6 +1,7 @@
 """`/invitations/accept` and `/password/reset`: pages that a link leads to. To open one changes nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -15,8 +16,9 @@ from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import somebody
 from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
-from ostiary.services import audit, joining, password_resets
+from ostiary.services import audit, joining, members, password_resets
 from ostiary.services.joining import Opened
+from ostiary.storage.store import Tx
 
 INVITATION: Final = "/invitations/accept"
 RESET: Final = "/password/reset"
@@ -33,25 +35,36 @@ def reset_link(issuer: str, token: Secret) -> str:
 
 
 def accept(visit: Visit) -> Response:
-    return _open(visit, _accept)
+    return _open(visit, _accept, "invitation", members.log_of_invitation)
 
 
 def reset(visit: Visit) -> Response:
-    return _open(visit, _reset)
+    return _open(visit, _reset, "reset", password_resets.log_of)
 
 
-def _open(visit: Visit, work: Callable[[Visit], Response]) -> Response:
-    """What a link leads to. People open them twice, or late, and are told how to go on."""
+def _open(
+    visit: Visit,
+    work: Callable[[Visit], Response],
+    field: str,
+    log_of: Callable[[Tx, Caller, str], str | None],
+) -> Response:
+    """What a link leads to. People open them twice, or late, and are told how to go on.
+
+    The refusal of a link that was good once is in the log of the organization that it is of.
+    """
     try:
         return work(visit)
     except Problem as problem:
         if problem.status != 404:
             raise
-        if visit.visitor is not None:  # whom the log can name
+        caller = _caller(visit)
+        token = visit.fields.get(field) if visit.request.method == "POST" else visit.query.get(field, "")
+        home = visit.wiring.store.read(log_of, caller, token) or caller.organization_id
+        if home:
             reason = problem.reason or problem.code
             path = visit.request.url.path
             refusal = (visit.request.method, path, problem.status, problem.code, reason)
-            visit.wiring.store.write(audit.refuse, visit.visitor.caller, *refusal)
+            visit.wiring.store.write(audit.refuse, replace(caller, organization_id=home), *refusal)
         said = (
             "It was used already, withdrawn, or is too old.",
             "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",

@@ -1,0 +1,74 @@
+"""Who made a row that gives something later, and whether that principal may still give it.
+
+An invitation, a reset link and a code are used when their maker is not there. So each row names its maker, and the rule
+by which it was made is asked again, of the maker as it is now, when the row is used. Decision 24 lists all such rows.
+"""
+
+from collections.abc import Callable
+
+from ostiary.core.event import Actor
+from ostiary.core.model import Maker, Standing, is_session
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem, not_found
+from ostiary.services import organizations
+from ostiary.storage import directory, origins
+from ostiary.storage import roles as role_rows
+from ostiary.storage.store import Tx
+
+
+def of(tx: Tx, caller: Caller) -> Maker | None:
+    """The caller as the maker of a row; None for a local command, which whoever owns the data directory ran."""
+    if caller.actor.id is None:
+        return None
+    home = caller.organization_id
+    if caller.operator_admin and not caller.operator:  # acts in another organization
+        operator = directory.find_operator(tx)
+        home = home if operator is None else operator.id
+    return Maker(caller.actor.id, home, caller.actor.credential_id)
+
+
+def require_still(
+    tx: Tx, maker: Maker | None, organization_id: str, what: str, rule: Callable[[Caller], object]
+) -> None:
+    """Raise the neutral not-found for `what` unless its maker may make it now, in this organization.
+
+    `rule` is what was required of the caller who made it; it raises a Problem, whose reason goes to the audit log.
+    """
+    if maker is None:
+        return
+    try:
+        rule(_as_now(tx, maker, organization_id))
+    except Problem as problem:
+        raise not_found(what, f"its maker may not make it any more: {problem.reason}") from None
+
+
+def _as_now(tx: Tx, maker: Maker, organization_id: str) -> Caller:
+    """The maker as a caller in an organization, with what it may do now.
+
+    A credential has to be good still. A session need not: people sign out.
+    """
+    catalogue = role_rows.catalogue_of(tx, maker.organization_id)
+    if maker.origin_id is None or is_session(maker.origin_id):
+        standing = origins.find_member(tx, maker.organization_id, maker.principal_id, catalogue)
+    else:
+        standing = origins.find_origin(tx, maker.origin_id, catalogue)
+    if standing is None or not standing.may_act(tx.now):
+        raise Problem("invalid-credential", "It may not act any more.", reason=_why(tx, standing))
+    caller = Caller(
+        Actor(standing.principal.kind, standing.principal.id, standing.principal.display, maker.origin_id),
+        standing.organization.id,
+        standing.allowed(None),
+        operator=standing.organization.operator,
+        operator_admin=standing.operator_admin,
+    )
+    return organizations.enter(tx, caller, organization_id)
+
+
+def _why(tx: Tx, standing: Standing | None) -> str:
+    if standing is None:
+        return "it or its credential is gone"
+    if standing.principal.barred:
+        return "it is disabled, deleted or no member"
+    if standing.organization.suspended_at is not None:
+        return "its organization is suspended"
+    return f"its credential is {standing.status(tx.now)}"

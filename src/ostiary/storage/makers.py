@@ -1,0 +1,44 @@
+"""The columns that say who made a row that gives something later, and the end of links by their maker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ostiary.core.model import Maker
+from ostiary.storage.authorization_tables import password_resets
+from ostiary.storage.store import Tx
+from ostiary.storage.tables import invitations
+
+_LINKS = ((invitations, invitations.c.accepted_at), (password_resets, password_resets.c.used_at))
+"""The tables of links, and when a link was used."""
+
+
+def columns_of(maker: Maker | None) -> dict[str, str | None]:
+    """The values of `tables.maker()`."""
+    if maker is None:
+        return {"made_by": None, "made_in": None, "made_with": None}
+    return {
+        "made_by": maker.principal_id,
+        "made_in": maker.organization_id,
+        "made_with": maker.origin_id,
+    }
+
+
+def of_row(row: Mapping[Any, Any]) -> Maker | None:
+    """The maker that these columns name; None for a local command."""
+    if row["made_by"] is None:
+        return None
+    return Maker(row["made_by"], row["made_in"], row["made_with"])
+
+
+def end_links_of_sessions(tx: Tx, user_id: str, session_id: str | None = None) -> None:
+    """End the invitations and reset links that a person made in this session, or (None) in any session."""
+    for table, used_at in _LINKS:
+        made_with = table.c.made_with
+        which = (
+            made_with.startswith("ses_", autoescape=True) if session_id is None else made_with == session_id
+        )
+        tx.execute(
+            table.update()
+            .where(table.c.made_by == user_id, which, used_at.is_(None), table.c.expires_at > tx.now)
+            .values(expires_at=tx.now)
+        )
