@@ -38,7 +38,3 @@ def keep(tx: Tx, caller_id: str, key: str, request: bytes, status: int, body: Ma
             "created_at": tx.now,
         },
     )
-
-
-def prune(tx: Tx) -> None:
-    tx.execute(table.delete().where(table.c.created_at <= tx.now - KEPT))

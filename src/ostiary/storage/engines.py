@@ -401,13 +401,20 @@ def linked_version(engines: Engines) -> str:
         return str(connection.execute(sa.text("SHOW server_version")).scalar_one())
 
 
+def clock(connection: sa.Connection, now: int) -> sa.ColumnElement[int]:
+    """The time in microseconds, as SQL: by the database's clock, or `now` where it has none of its own (SQLite)."""
+    if connection.dialect.name == "sqlite":
+        return sa.literal(now, sa.BigInteger)
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+
+
 def clock_difference(engines: Engines, now: int) -> float:
     """Seconds by which this node's clock is ahead of the database's. SQLite has no clock of its own: 0."""
     if engines.name == "sqlite":
         return 0.0
     with engines.reader.begin() as connection:
-        theirs = connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
-    return now / 1_000_000 - float(theirs)
+        theirs = connection.execute(sa.select(clock(connection, now))).scalar_one()
+    return (now - theirs) / 1_000_000
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
