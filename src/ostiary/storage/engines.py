@@ -349,6 +349,31 @@ def insert_new(
     return set(connection.execute(statement, ordered).scalars())
 
 
+def delete_first(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    order: sa.Column[Any],
+    limit: int,
+    returning: sa.Column[Any],
+) -> list[Any]:
+    """Delete the first rows by `order`, at most `limit`, for which the condition holds; what `returning` was in those.
+
+    Rows are found by where they lie: with a long list of values of a key, PostgreSQL reads the whole table. Rows that
+    another transaction has locked are passed over.
+    """
+    table = order.table
+    sqlite = connection.dialect.name == "sqlite"
+    place: sa.ColumnElement[Any] = sa.literal_column("rowid" if sqlite else "ctid")
+    first = sa.select(place).select_from(table).where(which).order_by(order).limit(limit).correlate(None)
+    chosen: sa.ColumnElement[bool]
+    if sqlite:
+        chosen = place.in_(first)
+    else:
+        found = first.with_for_update(of=table, skip_locked=True).scalar_subquery()
+        chosen = place == sa.any_(sa.func.array(found))
+    return list(connection.execute(table.delete().where(chosen).returning(returning)).scalars())
+
+
 def may_retry(error: DBAPIError) -> bool:
     """Whether the same transaction, not yet committed, may succeed if it is run again now.
 

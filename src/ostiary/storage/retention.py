@@ -68,19 +68,15 @@ def delete_some(tx: Tx, rule: Rule, now: Instant, kept: int | None = None) -> in
 
     Rows that another transaction has locked are left to it.
     """
-    key = list(rule.table.primary_key)
     old = rule.since < now - (rule.kept if kept is None else kept)
     if rule.only is not None:
         old = sa.and_(old, rule.only)
-    oldest = sa.select(*key).where(old).order_by(rule.since).limit(AT_ONCE)
-    found = [tuple(row) for row in tx.execute(oldest.with_for_update(of=rule.table, skip_locked=True))]
-    if not found:
-        return 0
-    if rule.used:
+    key = next(iter(rule.table.primary_key))
+    deleted = engines.delete_first(tx.connection, old, rule.since, AT_ONCE, key)
+    if rule.used and deleted:
         uses = tables.generation_uses
-        tx.execute(uses.delete().where(uses.c.access_id.in_([row[0] for row in found])))
-    tx.execute(rule.table.delete().where(sa.tuple_(*key).in_(found), old))
-    return len(found)
+        tx.execute(uses.delete().where(uses.c.access_id.in_(deleted)))
+    return len(deleted)
 
 
 def database_time(tx: Tx) -> Instant:
