@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from ostiary.core.instant import HOUR, MINUTE, SECOND, Instant, duration_to_text
+from ostiary.core.instant import DAY, HOUR, MINUTE, Instant, duration_to_text
 from ostiary.storage import engines, retention
 from ostiary.storage.store import Store
 
@@ -76,8 +76,8 @@ class ClockWatch:
             if self._jump is None or abs(ahead - self._jump[0]) > TOLERANCE:
                 self._jump = (ahead, uptime)
             if uptime - self._jump[1] < STEADY:
-                length = duration_to_text(abs(ahead) // SECOND * SECOND)
-                return f"the clock is {length} {'ahead of' if ahead > 0 else 'behind'} what was expected"
+                direction = "ahead of" if ahead > 0 else "behind"
+                return f"the clock is {_roughly(abs(ahead))} {direction} what was expected"
         self._known, self._jump = (now, uptime), None
         return None
 
@@ -95,3 +95,9 @@ class ClockWatch:
                 detail=f"Nothing is deleted and no signing key is made until it is right, or has run steadily for "
                 f"{duration_to_text(STEADY)}. If it is wrong, set it; use NTP.",
             )
+
+
+def _roughly(length: int) -> str:
+    """The length in days, hours or minutes, rounded down: `400d`."""
+    unit = next((unit for unit in (DAY, HOUR) if length >= unit), MINUTE)
+    return duration_to_text(length // unit * unit)

@@ -29,6 +29,7 @@ from ostiary.storage.volatile import Facts
 
 ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
+WATCH_EVERY: Final = 10
 NOTE_EVERY: Final = 60
 DELETE_EVERY: Final = 3600
 DELETE_SECONDS: Final = 1.0
@@ -43,7 +44,7 @@ class Duty:
     """Something to do in the first round and each so many rounds, and once more at the end where it says so."""
 
     name: str
-    do: Callable[[], None]
+    do: Callable[[], object]
     every: int = 1
     at_end: bool = False
 
@@ -66,6 +67,7 @@ def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
 
     return (
         Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
+        Duty("watch the clock", watch.believed, WATCH_EVERY),
         Duty("note the time", watch.note, NOTE_EVERY),
         Duty("begin to delete what is old", deletion.begin, DELETE_EVERY),
         Duty("delete what is old", deletion.go_on),
