@@ -57,8 +57,7 @@ def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> t
     )
 
 
-def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
-    watch = ClockWatch(store)
+def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Duty, ...]:
     deletion = Deletion(store, watch)
 
     def rotate() -> None:
@@ -137,7 +136,7 @@ def attend(settings: Settings, ready: Callable[[], object]) -> int:
     """The duties process, until SIGTERM; its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     opened = open_installation(settings)
-    rounds = Rounds(of_the_node(opened.store, settings))
+    rounds = Rounds(of_the_node(opened.store, settings, ClockWatch(opened.store)))
     rounds.start()
     ready()
     signal.sigwait([signal.SIGTERM])

@@ -17,12 +17,11 @@ from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.store import Store
 
 
-def ensure(opened: Opened) -> Opened:
+def ensure(store: Store, settings: Settings) -> None:
     """See to it that a key of each purpose signs, with the configured algorithm.
 
     A node whose clock is not the database's makes none: it would be dated wrongly for all nodes.
     """
-    store, settings = opened.store, opened.settings
     caller = custodian(store)
     algorithms = {purpose: algorithm_for(purpose, settings.signing_algorithm) for purpose in PURPOSES}
     wanted = store.read(signing.missing, caller, algorithms)
@@ -31,7 +30,6 @@ def ensure(opened: Opened) -> Opened:
         structlog.get_logger().warning("no signing keys made", reason=why)
     elif wanted:
         store.write(signing.ensure, caller, pairs(settings, wanted))
-    return opened
 
 
 def rotate_due(store: Store, settings: Settings) -> None:
