@@ -3,7 +3,7 @@
 import base64
 from urllib.parse import urlencode
 
-from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND
+from ostiary.core.instant import DAY, HOUR, SECOND
 from tests.cast import Answer, Front
 from tests.services.questions import events
 
@@ -43,18 +43,19 @@ def test_a_secret_is_traded(front: Front) -> None:
 def test_a_clock_set_back_stops_no_token_and_readiness_tells_when_something_does(front: Front) -> None:
     """§5 breaks: tokens are refused with 503 because of the clock, or because of a key, while `/readyz` is well."""
     house = front.house
-    robo = house.account()
-    client = robo.account.client_id, house.key(robo, kind="client_secret").secret.reveal()
-    form = {"grant_type": "client_credentials"}
-    assert post(front, "/oauth/token", form, basic=client).status == 503
+
+    def issued() -> Answer:
+        # Another client each time: a limit that was used before a clock is set back counts as used up for a minute.
+        robo = house.account()
+        client = robo.account.client_id, house.key(robo, kind="client_secret").secret.reveal()
+        return post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client)
+
+    assert issued().status == 503
     told = front.ask("GET", "/readyz")
     assert (told.status, told.json()["reasons"][0]) == (503, "no signing key for access_token can be used")
     house.sign()
     house.clock.advance(-400 * DAY)
-    house.clock.advance(2 * MINUTE)  # until then a rate limit that was used counts as used up
-    answer = post(front, "/oauth/token", form, basic=client)
-    assert answer.status == 200
-    assert front.verify(answer.json()["access_token"])["valid"]
+    assert issued().status == 200
     assert front.ask("GET", "/readyz").status == 200
 
 
