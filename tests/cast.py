@@ -44,7 +44,7 @@ from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.services.sessions import Begun
-from ostiary.storage import migrations, signing_keys
+from ostiary.storage import migrations, retention, signing_keys
 from ostiary.storage.engines import Engines
 from ostiary.storage.journal import Used
 from ostiary.storage.permits import Permits
@@ -145,6 +145,12 @@ class House:
         made = {purpose: pair(algorithms[purpose], purpose) for purpose in PURPOSES}
         self.store.write(signing.ensure, self.alice, made)
         return self.store.read(signing_keys.key_set)
+
+    def delete_old(self) -> None:
+        """Delete all that is old by the house's clock, as the periodic tasks do."""
+        for rule in retention.RULES:
+            while self.store.write_on((), retention.delete_some, rule, self.clock()) == retention.AT_ONCE:
+                pass
 
     def with_policy(self, **policy: Any) -> "House":
         """The same house under another policy."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ostiary.core import jws
-from ostiary.core.instant import HOUR, SECOND
+from ostiary.core.instant import DAY, HOUR, SECOND
 from ostiary.core.jws import Algorithm
 from ostiary.core.secret import Secret
 from ostiary.core.signing import (
@@ -69,7 +69,7 @@ def test_no_private_member_is_published_or_printed(algorithm: Algorithm) -> None
 
 
 def test_the_newest_that_may_signs() -> None:
-    """P14 breaks: a key signs before its time, after its end, once revoked, or for another purpose."""
+    """P14 breaks: a key signs before another's end, after its own, once revoked, or for another purpose."""
     old, new = key("old", believed_until=NOON + BELIEF), key("new", NOON + LEAD)
     keys = key_set(new, old, key("machine", purpose="m2m"))
 
@@ -77,7 +77,6 @@ def test_the_newest_that_may_signs() -> None:
         found = keys.signer("access_token", now)
         return None if found is None else found.key.kid
 
-    assert signs(keys, NOON - 1) is None
     assert signs(keys, NOON) == "old"
     assert signs(keys, NOON + LEAD - 1) == "old"
     assert signs(keys, NOON + LEAD) == "new"
@@ -85,6 +84,32 @@ def test_the_newest_that_may_signs() -> None:
     assert signs(key_set(old, replace(new, believed_until=NOON)), NOON + LEAD) == "old"
     assert signs(key_set(old, new, without="new"), NOON + LEAD) == "old"
     assert signs(key_set(old, without="old"), NOON) is None
+
+
+def test_a_clock_that_is_behind_the_keys_stops_nothing() -> None:
+    """§5 breaks: after a clock was set back, or was ahead when keys were made, no token is issued for days."""
+    retired, last = key("retired", believed_until=NOON + BELIEF), key("last", NOON + LEAD)
+    for now in (NOON - 400 * DAY, NOON - 1):
+        found = key_set(retired, last).signer("access_token", now)
+        assert found is not None
+        assert found.key.kid == "last"
+        assert key_set(replace(last, revoked_at=NOON)).signer("access_token", now) is None
+        assert key_set(replace(last, purpose="m2m")).signer("access_token", now) is None
+        assert key_set(last, without="last").signer("access_token", now) is None
+
+
+def test_a_key_from_the_future_is_withdrawn_by_the_next_rotation() -> None:
+    """P14 breaks: a key that a wrong clock made signs after all, or the one before it is believed for as long."""
+    future = NOON + 400 * DAY
+    old, new = key("old", believed_until=future + BELIEF), key("new", future)
+    changed = succeeded(key_set(old, new), "access_token", NOON + LEAD, NOON)
+    assert {each.kid: each.believed_until for each in changed} == {"old": NOON + LEAD + BELIEF, "new": NOON}
+    # Where it is all there is, it has signed, and goes on until its successor is known.
+    changed = succeeded(key_set(new), "access_token", NOON + LEAD, NOON)
+    assert {each.kid: each.believed_until for each in changed} == {"new": NOON + LEAD + BELIEF}
+    after = key_set(*changed, key("made", NOON + LEAD))
+    signs = [after.signer("access_token", now) for now in (NOON, NOON + LEAD)]
+    assert [each and each.key.kid for each in signs] == ["new", "made"]
 
 
 def test_what_is_believed_is_what_is_published() -> None:

@@ -84,6 +84,7 @@ def test_what_was_revoked_before_the_outage_stays_refused(front: Front) -> None:
 def test_everything_else_is_refused_at_once_and_works_again(front: Front) -> None:
     """P11 breaks: a management call waits, fails as a fault of ours, or is half done; or needs a restart after."""
     house = front.house
+    house.sign()
     key = house.alice_key
     assert front.ask("GET", "/v1/service-accounts", key=key).status == 200
     calls = [

@@ -144,11 +144,11 @@ def test_what_nobody_consented_to_is_forgotten_after_a_day(front: Front) -> None
     asked = Asked(client, house.acme.id, ("read:agents",))
     given = house.store.write(consents.give, house.alice, asked)
     house.clock.advance(DAY)
-    front.rounds.do("forget unused clients")
+    house.delete_old()
     assert house.store.read(rows.find, unused) is not None
     house.clock.advance(1)
     house.store.write(consents.withdraw, house.alice, given.consent.id)
-    front.rounds.do("forget unused clients")
+    house.delete_old()
     assert house.store.read(rows.find, unused) is None
     assert house.store.read(rows.find, used) is not None
 

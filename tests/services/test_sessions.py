@@ -14,7 +14,6 @@ from ostiary.services import credentials, members, organizations, projects, serv
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.service_accounts import AccountView
-from ostiary.storage import sessions as rows
 from ostiary.storage import tables, tokens
 from ostiary.storage.audit import Recorded
 from ostiary.storage.journal import Used
@@ -251,6 +250,5 @@ def test_what_ended_long_ago_is_forgotten(house: House) -> None:
     assert left() == [1, 1, 1]
     for advance, expected in ((session.expires_at - house.clock() + DAY, [1, 1, 1]), (1, [0, 0, 0])):
         house.clock.advance(advance)
-        house.store.write_on((), rows.prune)
-        house.store.write_on((), tokens.prune)
+        house.delete_old()
         assert left() == expected

@@ -142,6 +142,41 @@ def test_a_key_that_is_due_gets_a_successor_once(house: House) -> None:
     assert rounds() == [0, 0]
 
 
+def test_keys_that_a_clock_ahead_made_are_replaced_by_the_first_rotation(house: House) -> None:
+    """P14 breaks: after a clock was wrong nothing is rotated for a year, or what is signed meanwhile is refused."""
+    house.sign()
+    token = signed(house)
+    made = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "ahead") for purpose in PURPOSES}
+    house.clock.advance(400 * DAY)
+    house.store.write(signing.rotate_due, house.alice, made, 90 * DAY)
+    house.clock.advance(-400 * DAY)
+    assert accepted(house, token)
+    assert jws.read(signed(house)).key_id == jws.read(token).key_id
+    assert house.store.read(signing.due, house.alice, 90 * DAY) == PURPOSES
+    right = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "right") for purpose in PURPOSES}
+    assert len(house.store.write(signing.rotate_due, house.alice, right, 90 * DAY)) == len(PURPOSES)
+    assert house.store.read(signing.due, house.alice, 90 * DAY) == ()
+    house.clock.advance(LEAD + LONGEST_TOKEN)
+    assert accepted(house, token)
+    house.clock.advance(HOUR)
+    assert not accepted(house, token)
+    assert states(house) == ["expired", "signing", "expired"]
+
+
+def test_keys_that_began_in_the_future_sign_until_their_successors_do(house: House) -> None:
+    """§5 breaks: where the first start had a clock ahead, no token is issued once it is right."""
+    house.clock.advance(400 * DAY)
+    house.sign()
+    house.clock.advance(-400 * DAY)
+    token = signed(house)
+    assert house.sign().keys == keys_of(house).keys
+    house.store.write(signing.rotate_due, house.alice, {"access_token": pair("ES256", 1)}, 90 * DAY)
+    assert jws.read(signed(house)).key_id == jws.read(token).key_id, "verifiers know this one"
+    house.clock.advance(LEAD)
+    assert jws.read(signed(house)).key_id != jws.read(token).key_id
+    assert accepted(house, token)
+
+
 def test_another_algorithm_makes_a_key_at_once(house: House) -> None:
     """P14 breaks: a changed setting changes nothing, or refuses what was signed before."""
     house.sign()
@@ -264,7 +299,7 @@ def test_keys_are_forgotten_long_after_they_ended(house: House) -> None:
     house.store.write(signing.revoke, house.alice, revoked.key.kid, None)
 
     def left() -> int:
-        house.store.write_on((), rows.prune)
+        house.delete_old()
         return len(keys_of(house).keys)
 
     assert left() == 4

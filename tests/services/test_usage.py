@@ -229,7 +229,7 @@ def test_what_is_old_is_forgotten(house: House) -> None:
     write(house, {occasion(key): (1, NOON)})
 
     def left() -> int:
-        house.store.write_on((), rows.prune)
+        house.delete_old()
 
         def count(tx: Tx) -> int:
             return len(tx.execute(tables.usage.select()).all())

@@ -9,11 +9,9 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from ostiary.config import Settings
 from ostiary.core.event import SYSTEM, Event
-from ostiary.core.instant import MINUTE, SECOND
+from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.problem import Problem
-from ostiary.http.duties import of_the_node
 from ostiary.storage import engines, journal, tables
 from ostiary.storage.journal import MOST_WAITING, Entry, Journal, Used
 from ostiary.storage.store import Store
@@ -277,18 +275,13 @@ def test_a_loop_that_ended_holds_up_nobody(house: House) -> None:
 @pytest.mark.promise("P8")
 def test_a_mark_outlives_what_it_guards(house: House) -> None:
     """P8 breaks: a mark is forgotten while its assertion is still good on a node whose clock is behind."""
-    forget = next(
-        duty
-        for duty in of_the_node(house.store, Settings.model_validate({}))
-        if duty.name == "forget old marks"
-    )
     with writing(house.store) as found:
         assert found.record_now(entry(house, "once", b"mark"))
-        house.clock.advance(2 * MINUTE)
-        forget.do()
+        house.clock.advance(MINUTE + DAY)
+        house.delete_old()
         assert not found.record_now(entry(house, "twice", b"mark"))
-    house.clock.advance(SECOND)
-    forget.do()
+    house.clock.advance(1)
+    house.delete_old()
     assert marks(house) == set()
 
 

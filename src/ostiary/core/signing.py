@@ -97,13 +97,19 @@ class KeySet:
         self._private: Final = MappingProxyType(dict(private))
 
     def signer(self, purpose: Purpose, now: Instant) -> Signer | None:
-        """The newest key of this purpose that may sign by now and that can be used here, if there is one."""
+        """The newest key of this purpose that may sign by now and that can be used here, if there is one.
+
+        If the time of none has come, the newest signs before its time: a clock that is or was wrong, here or
+        where the key was made, never stops the issuing of tokens.
+        """
+        waiting = None
         for key in reversed(self.keys):
-            if key.purpose == purpose and key.signs_from <= now and key.believed(now):
-                private = self._private.get(key.kid)
-                if private is not None:
-                    return Signer(key, private)
-        return None
+            if key.purpose != purpose or not key.believed(now) or not self.usable(key):
+                continue
+            if key.signs_from <= now:
+                return Signer(key, self._private[key.kid])
+            waiting = waiting or key
+        return None if waiting is None else Signer(waiting, self._private[waiting.kid])
 
     def find(self, kid: str, now: Instant) -> SigningKey | None:
         """The key of this id, if what it signed is believed now."""
@@ -154,16 +160,17 @@ def succeeded(keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant)
     """The keys whose life another changes that signs from then on, as they are afterwards.
 
     What signs until then is believed until its last token has expired; what has not signed yet is withdrawn.
+    So a key that a wrong clock dated in the future goes with the first rotation by a right one.
     """
     live = [key for key in keys.keys if key.purpose == purpose and key.believed(now)]
     signing = keys.signer(purpose, now)
     changed = []
     for key in live:
-        if key.signs_from > now:
+        signs = signing is not None and key.kid == signing.key.kid
+        if key.signs_from > now and not signs:
             changed.append(replace(key, believed_until=now))
-        elif key.believed_until is None or (signing is not None and key.kid == signing.key.kid):
-            until = max(key.believed_until or 0, signs_from + BELIEF)
-            changed.append(replace(key, believed_until=until))
+        elif signs or key.believed_until is None:
+            changed.append(replace(key, believed_until=signs_from + BELIEF))
     return tuple(changed)
 
 

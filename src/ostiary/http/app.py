@@ -35,6 +35,7 @@ from ostiary.http.api import (
     usage,
 )
 from ostiary.http.api.route import PlainRoute, Wiring, answer, field_error, problem_response
+from ostiary.http.clock_watch import ClockWatch
 from ostiary.http.door import Application, Door
 from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
@@ -109,7 +110,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies, limits)
     metrics = Metrics(store, facts, counts)
     duties = of_worker(store, facts, counts, metrics)
-    rounds = Rounds(duties + of_the_node(store, settings) if alone else duties)
+    rounds = Rounds(duties + of_the_node(store, settings, ClockWatch(store)) if alone else duties)
     journal = Journal(store)
 
     @asynccontextmanager

@@ -1,11 +1,12 @@
 """What is done beside the requests, each second or more rarely: in every worker, and in the one duties process.
 
 A worker looks for changes and writes what it counted. What is needed once however many workers there are,
-forgetting what is old and moving SQLite's log into the database, is the duties process's.
+deleting what is old, rotating signing keys and moving SQLite's log into the database, is the duties process's.
 """
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,32 +16,25 @@ import structlog
 from ostiary.config import Settings
 from ostiary.core.problem import Problem
 from ostiary.http import signing_keys
+from ostiary.http.clock_watch import ClockWatch
 from ostiary.http.installation import open_installation
 from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import (
-    answers,
-    changes,
-    clients,
-    codes,
-    engines,
-    journal,
-    people,
-    sessions,
-    tokens,
-    usage,
-)
-from ostiary.storage import signing_keys as signing_key_rows
+from ostiary.storage import engines, retention
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Facts
 
 ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
-PRUNE_EVERY: Final = 3600
-ROTATE_EVERY: Final = 3600
+WATCH_EVERY: Final = 10
+NOTE_EVERY: Final = 60
+DELETE_EVERY: Final = 3600
+DELETE_SECONDS: Final = 1.0
+"""How long one round deletes at most: the other duties wait for it."""
+ROTATE_EVERY: Final = 60
 BATCH: Final = 500
 """Occasions in one transaction: on SQLite it holds the one writing connection."""
 
@@ -50,7 +44,7 @@ class Duty:
     """Something to do in the first round and each so many rounds, and once more at the end where it says so."""
 
     name: str
-    do: Callable[[], None]
+    do: Callable[[], object]
     every: int = 1
     at_end: bool = False
 
@@ -63,21 +57,48 @@ def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> t
     )
 
 
-def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
+def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Duty, ...]:
+    deletion = Deletion(store, watch)
+
+    def rotate() -> None:
+        if watch.believed() is not None:
+            signing_keys.rotate_due(store, settings)
+
     return (
         Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
-        Duty("forget old changes", lambda: store.write_on((), changes.prune), PRUNE_EVERY),
-        Duty("forget old answers", lambda: store.write_on((), answers.prune), PRUNE_EVERY),
-        Duty("forget old usage", lambda: store.write_on((), usage.prune), PRUNE_EVERY),
-        Duty("forget old signing keys", lambda: store.write_on((), signing_key_rows.prune), PRUNE_EVERY),
-        Duty("rotate signing keys", lambda: signing_keys.rotate_due(store, settings), ROTATE_EVERY),
-        Duty("forget old marks", lambda: store.write_on((), journal.prune), PRUNE_EVERY),
-        Duty("forget old links", lambda: store.write_on((), people.prune), PRUNE_EVERY),
-        Duty("forget old sessions", lambda: store.write_on((), sessions.prune), PRUNE_EVERY),
-        Duty("forget old codes", lambda: store.write_on((), codes.prune), PRUNE_EVERY),
-        Duty("forget unused clients", lambda: store.write_on((), clients.prune), PRUNE_EVERY),
-        Duty("forget revoked tokens", lambda: store.write_on((), tokens.prune), PRUNE_EVERY),
+        Duty("watch the clock", watch.believed, WATCH_EVERY),
+        Duty("note the time", watch.note, NOTE_EVERY),
+        Duty("begin to delete what is old", deletion.begin, DELETE_EVERY),
+        Duty("delete what is old", deletion.go_on),
+        Duty("rotate signing keys", rotate, ROTATE_EVERY),
     )
+
+
+class Deletion:
+    """Deletes what is old (`storage.retention`), in transactions of some rows each, over as many rounds as it takes.
+
+    Between two transactions those who wait to write have their turn. What was not deleted in an hour goes on.
+    """
+
+    def __init__(self, store: Store, watch: ClockWatch) -> None:
+        self._store = store
+        self._watch = watch
+        self._left: list[retention.Rule] = []
+
+    def begin(self) -> None:
+        self._left = self._left or list(retention.RULES)
+
+    def go_on(self) -> None:
+        """Delete for a part of a round. Nothing goes by a clock that is not believed; then the next hour tries again."""
+        now = self._watch.believed() if self._left else None
+        if now is None:
+            self._left = []
+        until = time.monotonic() + DELETE_SECONDS
+        while self._left and now is not None and time.monotonic() < until:
+            # If it fails, the other rules have their turn, and this one again in an hour.
+            rule = self._left.pop(0)
+            if self._store.write_on((), retention.delete_some, rule, now) == retention.AT_ONCE:
+                self._left.append(rule)
 
 
 class Rounds:
@@ -115,7 +136,7 @@ def attend(settings: Settings, ready: Callable[[], object]) -> int:
     """The duties process, until SIGTERM; its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     opened = open_installation(settings)
-    rounds = Rounds(of_the_node(opened.store, settings))
+    rounds = Rounds(of_the_node(opened.store, settings, ClockWatch(opened.store)))
     rounds.start()
     ready()
     signal.sigwait([signal.SIGTERM])

@@ -5,7 +5,7 @@ import stat
 from typing import Final
 
 from ostiary.config import ConfigurationError, Settings
-from ostiary.http import installation
+from ostiary.http import clock_watch, installation
 from ostiary.storage import engines
 
 LOW_DISK: Final = 256 * 1024 * 1024
@@ -40,7 +40,7 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
             state = "ok" if free > LOW_DISK else "warning"
             findings.append(("Disk", state, f"{free // 1024**2} MiB free in {settings.data}"))
         ahead = engines.clock_difference(database, opened.store.clock())
-        state = "ok" if abs(ahead) <= installation.MAX_CLOCK_DIFFERENCE else "wrong"
+        state = "ok" if abs(ahead) <= clock_watch.MAX_DIFFERENCE else "wrong"
         findings.append(("Clock", state, f"{abs(ahead):.1f} s from the database's"))
         findings.append(("Master key", "ok", "is the one that this database was made with"))
         https = settings.public_url.startswith("https:")

@@ -20,6 +20,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
 from ostiary.core.problem import Problem
 from ostiary.core.secret import prefix_of
+from ostiary.core.signing import PURPOSES
 from ostiary.data_directory import (
     CHANGES_FILE,
     DATABASE_FILE,
@@ -30,6 +31,7 @@ from ostiary.data_directory import (
     master_keys,
     prepare_data,
 )
+from ostiary.http.clock_watch import disagreement
 from ostiary.services import installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.installation import Beginning
@@ -41,9 +43,6 @@ from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.volatile import ChangeNumber, Facts
 
 Mapped = TypeVar("Mapped")
-
-MAX_CLOCK_DIFFERENCE = 1.0
-"""Seconds that our clock may be from the database's."""
 
 
 class NotReachableError(Exception):
@@ -248,9 +247,13 @@ def not_ready(opened: Opened, facts: Facts) -> list[str]:
         facts.sync()
         if opened.store.read(directory.find_operator) is None:
             reasons.append("not initialised")
-        ahead = engines.clock_difference(opened.store.engines, opened.store.clock())
-        if abs(ahead) > MAX_CLOCK_DIFFERENCE:
-            reasons.append(f"the clock is {ahead:+.1f} s from the database's")
+        reasons += filter(None, [disagreement(opened.store)])
+        keys, now = facts.keys(), opened.store.clock()
+        reasons += [
+            f"no signing key for {purpose} can be used"
+            for purpose in PURPOSES
+            if keys is None or keys.signer(purpose, now) is None
+        ]
     except (Problem, DBAPIError):
         reasons.append("the database does not answer")
     return reasons

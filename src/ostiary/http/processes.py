@@ -77,7 +77,8 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     try:
         hold(settings)
         sockets = server.bind(settings.host, settings.port)
-        build(signing_keys.ensure(remember(opened))).facts.sync()
+        signing_keys.ensure(remember(opened).store, settings)
+        build(opened).facts.sync()
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)

@@ -4,24 +4,32 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import structlog
+
 from ostiary.config import Settings
 from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Pair, Purpose, SigningKey, algorithm_for, generate
+from ostiary.http.clock_watch import disagreement
 from ostiary.http.installation import Opened, open_installation, remember
 from ostiary.services import installation, signing
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.store import Store
 
 
-def ensure(opened: Opened) -> Opened:
-    """See to it that a key of each purpose signs, with the configured algorithm."""
-    store, settings = opened.store, opened.settings
+def ensure(store: Store, settings: Settings) -> None:
+    """See to it that a key of each purpose signs, with the configured algorithm.
+
+    A node whose clock is not the database's makes none: it would be dated wrongly for all nodes.
+    """
     caller = custodian(store)
     algorithms = {purpose: algorithm_for(purpose, settings.signing_algorithm) for purpose in PURPOSES}
     wanted = store.read(signing.missing, caller, algorithms)
-    if wanted:
+    why = disagreement(store) if wanted else None
+    if why is not None:
+        structlog.get_logger().warning("no signing keys made", reason=why)
+    elif wanted:
         store.write(signing.ensure, caller, pairs(settings, wanted))
-    return opened
 
 
 def rotate_due(store: Store, settings: Settings) -> None:
@@ -61,7 +69,12 @@ class Keys:
         return next((key for key, _ in self.list_all() if key.kid == kid), None)
 
     def rotate(self, purposes: Collection[Purpose], at_once: bool) -> tuple[SigningKey, ...]:
-        """Put a new key in the place of each."""
+        """Put a new key in the place of each. Raises unavailable where the clock is not the database's."""
+        why = disagreement(self._store)
+        if why is not None:
+            raise Problem(
+                "unavailable", f"No key was made: {why}. Set the clock of this machine right.", reason=why
+            )
         return self._store.write(
             signing.rotate, self._caller, pairs(self._settings, purposes), at_once=at_once
         )

@@ -20,7 +20,7 @@ from ostiary.services import audit, consents
 from ostiary.services.audit import change
 from ostiary.storage import clients as rows
 from ostiary.storage import consents as consent_rows
-from ostiary.storage import directory, sessions
+from ostiary.storage import directory, retention, sessions
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -88,7 +88,7 @@ def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, A
     operator = directory.find_operator(tx)
     full = rows.count_unused(tx) >= MAX_UNUSED
     if full:  # whoever registers by the thousand takes the place of what they registered before
-        rows.prune(tx, HOUR)
+        retention.delete_some(tx, retention.UNUSED_CLIENTS, retention.database_time(tx), kept=HOUR)
         full = rows.count_unused(tx) >= MAX_UNUSED
     if operator is None or full:
         raise Problem(

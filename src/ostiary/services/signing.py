@@ -39,7 +39,7 @@ def ensure(tx: Tx, caller: Caller, made: Mapping[Purpose, Pair]) -> tuple[Signin
 
 
 def due(tx: Tx, caller: Caller, lifetime: int) -> tuple[Purpose, ...]:
-    """The purposes whose newest key is older than this (microseconds), or that have none."""
+    """The purposes whose newest key is older than this (microseconds), or dated in the future, or that have none."""
     require_operator(caller, SCOPE)
     keys = rows.key_set(tx)
     return tuple(purpose for purpose in PURPOSES if _is_due(keys, purpose, lifetime, tx.now))
@@ -104,7 +104,10 @@ def _signs(keys: KeySet, purpose: Purpose, algorithm: Algorithm, now: Instant) -
 
 def _is_due(keys: KeySet, purpose: Purpose, lifetime: int, now: Instant) -> bool:
     staying = _staying(keys, purpose)
-    return staying is None or not keys.usable(staying) or staying.signs_from <= now - lifetime
+    if staying is None or not keys.usable(staying):
+        return True
+    # No rotation by a right clock makes a key that begins so late.
+    return not now - lifetime < staying.signs_from <= now + LEAD
 
 
 def _staying(keys: KeySet, purpose: Purpose) -> SigningKey | None:

@@ -50,7 +50,3 @@ def keep(tx: Tx, caller_id: str, key: str, kept: Kept) -> None:
             "created_at": tx.now,
         },
     )
-
-
-def prune(tx: Tx) -> None:
-    tx.execute(table.delete().where(table.c.created_at <= tx.now - KEPT))

@@ -96,6 +96,7 @@ sessions = sa.Table(
     sa.Column("revoked_at", Instant),
     sa.Index(None, "organization_id", "id"),
     sa.Index(None, "owner_id"),
+    sa.Index(None, "begun_at", "created_at"),
 )
 
 authorization_codes = sa.Table(

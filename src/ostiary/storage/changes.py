@@ -2,12 +2,9 @@
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import SECOND
 from ostiary.storage import engines
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import changes as table
-
-KEPT = 24 * 3600 * SECOND
 
 
 def begin(tx: Tx) -> tuple[int, int]:
@@ -30,8 +27,3 @@ def since(tx: Tx, seq: int, horizon: int) -> tuple[list[tuple[int, str, str]], i
         .order_by(table.c.seq)
     )
     return [(row.seq, row.kind, row.id) for row in rows], now
-
-
-def prune(tx: Tx) -> None:
-    """Forget changes that no cache can still be waiting for: a cache that was away longer starts empty."""
-    tx.execute(table.delete().where(table.c.at < tx.now - KEPT))

@@ -1,11 +1,10 @@
 """Rows of clients. Those of this program itself have none: they are `core.oauth`'s."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import DAY
 from ostiary.core.model import Client
 from ostiary.core.oauth import BUILT_IN
 from ostiary.storage.authorization_tables import clients, grants, sessions
@@ -62,7 +61,7 @@ def count(tx: Tx, organization_id: str) -> int:
     return int(tx.execute(statement).scalar_one())
 
 
-_UNUSED = sa.and_(
+UNUSED: Final = sa.and_(
     clients.c.source == "registration",
     ~sa.exists().where(grants.c.client_id == clients.c.id),
     ~sa.exists().where(sessions.c.client_id == clients.c.id),
@@ -71,12 +70,7 @@ _UNUSED = sa.and_(
 
 def count_unused(tx: Tx) -> int:
     """Clients that registered themselves, and that nobody ever consented to."""
-    return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(_UNUSED)).scalar_one())
-
-
-def prune(tx: Tx, age: int = DAY) -> None:
-    """Forget those of them that registered so long ago."""
-    tx.execute(clients.delete().where(_UNUSED, clients.c.created_at < tx.now - age))
+    return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(UNUSED)).scalar_one())
 
 
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import HOUR, Instant
+from ostiary.core.instant import Instant
 from ostiary.storage.authorization_tables import authorization_codes, device_codes
 from ostiary.storage.store import Store, Tx
 
@@ -157,9 +157,3 @@ def _once(
     tx: Tx, table: sa.Table, which: sa.ColumnElement[bool], key: sa.Column[str], values: dict[str, Any]
 ) -> bool:
     return tx.execute(table.update().where(which).values(**values).returning(key)).first() is not None
-
-
-def prune(tx: Tx) -> None:
-    """Forget what expired an hour ago: until then a code that is used again ends what came of it."""
-    for table in (authorization_codes, device_codes):
-        tx.execute(table.delete().where(table.c.expires_at < tx.now - HOUR))

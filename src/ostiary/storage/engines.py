@@ -349,6 +349,31 @@ def insert_new(
     return set(connection.execute(statement, ordered).scalars())
 
 
+def delete_first(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    order: sa.Column[Any],
+    limit: int,
+    returning: sa.Column[Any],
+) -> list[Any]:
+    """Delete the first rows by `order`, at most `limit`, for which the condition holds; what `returning` was in those.
+
+    Rows are found by where they lie: with a long list of values of a key, PostgreSQL reads the whole table. Rows that
+    another transaction has locked are passed over.
+    """
+    table = order.table
+    sqlite = connection.dialect.name == "sqlite"
+    place: sa.ColumnElement[Any] = sa.literal_column("rowid" if sqlite else "ctid")
+    first = sa.select(place).select_from(table).where(which).order_by(order).limit(limit).correlate(None)
+    chosen: sa.ColumnElement[bool]
+    if sqlite:
+        chosen = place.in_(first)
+    else:
+        found = first.with_for_update(of=table, skip_locked=True).scalar_subquery()
+        chosen = place == sa.any_(sa.func.array(found))
+    return list(connection.execute(table.delete().where(chosen).returning(returning)).scalars())
+
+
 def may_retry(error: DBAPIError) -> bool:
     """Whether the same transaction, not yet committed, may succeed if it is run again now.
 
@@ -401,13 +426,20 @@ def linked_version(engines: Engines) -> str:
         return str(connection.execute(sa.text("SHOW server_version")).scalar_one())
 
 
+def clock(connection: sa.Connection, now: int) -> sa.ColumnElement[int]:
+    """The time in microseconds, as SQL: by the database's clock, or `now` where it has none of its own (SQLite)."""
+    if connection.dialect.name == "sqlite":
+        return sa.literal(now, sa.BigInteger)
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+
+
 def clock_difference(engines: Engines, now: int) -> float:
     """Seconds by which this node's clock is ahead of the database's. SQLite has no clock of its own: 0."""
     if engines.name == "sqlite":
         return 0.0
     with engines.reader.begin() as connection:
-        theirs = connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
-    return now / 1_000_000 - float(theirs)
+        theirs = connection.execute(sa.select(clock(connection, now))).scalar_one()
+    return (now - theirs) / 1_000_000
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -14,15 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ostiary.core.event import Event
-from ostiary.core.instant import MINUTE, Instant
+from ostiary.core.instant import Instant
 from ostiary.core.problem import Problem
 from ostiary.storage import engines
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import used_assertions as marks
 
 MOST_WAITING: Final = 1_000
-KEPT_AFTER_EXPIRY: Final = MINUTE
-"""For nodes whose clocks differ."""
 STOP_SECONDS: Final = 10
 _FOR_ALL: Final = frozenset({"unavailable", "storage-full"})
 """Failures that no entry is the cause of."""
@@ -174,11 +172,6 @@ def use_up(tx: Tx, used: Sequence[Used]) -> set[bytes]:
     """Set these marks, each of another digest; the digests of those that nobody had set before."""
     rows = [{"digest": each.digest, "expires_at": each.expires_at} for each in used]
     return engines.insert_new(tx.connection, marks, rows, marks.c.digest, marks.c.digest) if rows else set()
-
-
-def prune(tx: Tx) -> None:
-    """Forget the marks of what has expired: nobody accepts that again."""
-    tx.execute(marks.delete().where(marks.c.expires_at < tx.now - KEPT_AFTER_EXPIRY))
 
 
 def _concerns_all(failure: Exception) -> bool:

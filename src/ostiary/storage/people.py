@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import DAY, Instant
+from ostiary.core.instant import Instant
 from ostiary.core.model import Maker
 from ostiary.storage import makers
 from ostiary.storage.authorization_tables import password_resets
@@ -118,8 +118,3 @@ def end_resets(tx: Tx, user_id: str) -> None:
         .where(password_resets.c.user_id == user_id, password_resets.c.used_at.is_(None))
         .values(used_at=tx.now)
     )
-
-
-def prune(tx: Tx) -> None:
-    """Remove links that expired a day ago."""
-    tx.execute(password_resets.delete().where(password_resets.c.expires_at < tx.now - DAY))

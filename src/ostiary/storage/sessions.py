@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import DAY, Instant
+from ostiary.core.instant import Instant
 from ostiary.core.model import OwnerKind, SessionKind, Token
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import EVERYTHING
@@ -393,15 +393,3 @@ def _revoke_where(tx: Tx, which: sa.ColumnElement[bool]) -> list[str]:
     if found:
         tx.execute(sessions.update().where(*condition).values(revoked_at=tx.now))
     return found
-
-
-def prune(tx: Tx) -> None:
-    """Remove those that expired a day ago, with what is known of their use, and those that never began."""
-    ended = sa.or_(
-        sessions.c.expires_at < tx.now - DAY,
-        sa.and_(sessions.c.begun_at.is_(None), sessions.c.created_at < tx.now - DAY),
-    )
-    tx.execute(
-        generation_uses.delete().where(generation_uses.c.access_id.in_(sa.select(sessions.c.id).where(ended)))
-    )
-    tx.execute(sessions.delete().where(ended))

@@ -44,12 +44,6 @@ def update(tx: Tx, kid: str, **values: int | None) -> None:
     tx.execute(table.update().where(table.c.kid == kid).values(**values))
 
 
-def prune(tx: Tx) -> None:
-    """Forget keys that have long not been believed."""
-    before = tx.now - KEPT
-    tx.execute(table.delete().where(sa.or_(table.c.believed_until < before, table.c.revoked_at < before)))
-
-
 def _place(kid: str) -> str:
     """What a sealed private half is bound to: table, id, version of the form."""
     return f"signing_keys/{kid}/1"

@@ -100,7 +100,9 @@ class Tx:
     ) -> None:
         """Note that what verdicts read has changed."""
         self.changed_anything = True
-        self.execute(tables.changes.insert(), {"kind": kind, "id": subject_id, "at": self.now})
+        # By the database's clock: `retention` goes by it, and a row dated in the past would go before caches saw it.
+        at = engines.clock(self._connection, self.now)
+        self.execute(tables.changes.insert().values(kind=kind, id=subject_id, at=at))
 
     def confirm(self) -> None:
         """What was asked for holds already: no cache may say otherwise after this is acknowledged.

@@ -73,6 +73,14 @@ installation = sa.Table(
     comment="Facts fixed at init or added to for good: channel_host, key_prefix:<prefix>, pepper:<id>",
 )
 
+heartbeat = sa.Table(
+    "heartbeat",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seen_at", Instant, nullable=False),
+    comment="One row: when the service last ran with a clock that was believed.",
+)
+
 catalogue = sa.Table(
     "catalogue",
     metadata,

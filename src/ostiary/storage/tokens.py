@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from ostiary.core.instant import DAY, Instant
+from ostiary.core.instant import Instant
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import revoked_tokens
 
@@ -22,8 +22,3 @@ def revoke(tx: Tx, organization_id: str, token_id: str, expires_at: Instant) -> 
         revoked_tokens.insert(),
         {"id": token_id, "organization_id": organization_id, "expires_at": expires_at, "revoked_at": tx.now},
     )
-
-
-def prune(tx: Tx) -> None:
-    """Forget those that expired a day ago."""
-    tx.execute(revoked_tokens.delete().where(revoked_tokens.c.expires_at < tx.now - DAY))

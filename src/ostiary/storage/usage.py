@@ -50,10 +50,6 @@ def by_via(
     return [(row.via, int(row.number)) for row in tx.execute(found)]
 
 
-def prune(tx: Tx) -> None:
-    tx.execute(table.delete().where(table.c.hour < tx.now - KEPT))
-
-
 def _within(
     statement: "sa.Select[tuple[object, ...]]",
     organization_id: str,

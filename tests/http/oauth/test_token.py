@@ -3,7 +3,7 @@
 import base64
 from urllib.parse import urlencode
 
-from ostiary.core.instant import HOUR, SECOND
+from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND
 from tests.cast import Answer, Front
 from tests.services.questions import events
 
@@ -38,6 +38,26 @@ def test_a_secret_is_traded(front: Front) -> None:
     assert front.ask("GET", "/v1/authorize/-", headers=bearer).headers["x-auth-kind"] == "access_token"
     told = front.ask("POST", "/oauth/introspect", {"token": told["access_token"]}).json()
     assert told == {"active": True, "scope": "api", "expires_at": house.clock.now // SECOND + 86400}
+
+
+def test_a_clock_set_back_stops_no_token_and_readiness_tells_when_something_does(front: Front) -> None:
+    """§5 breaks: tokens are refused with 503 because of the clock, or because of a key, while `/readyz` is well."""
+    house = front.house
+
+    def issued() -> Answer:
+        robo = house.account()
+        client = robo.account.client_id, house.key(robo, kind="client_secret").secret.reveal()
+        return post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client)
+
+    assert issued().status == 503
+    told = front.ask("GET", "/readyz")
+    assert (told.status, told.json()["reasons"][0]) == (503, "no signing key for access_token can be used")
+    house.sign()
+    house.clock.advance(-400 * DAY)
+    assert issued().status == 429, "a limit that was used by a later clock counts as used up, for a minute"
+    house.clock.advance(2 * MINUTE)
+    assert issued().status == 200
+    assert front.ask("GET", "/readyz").status == 200
 
 
 def test_a_token_that_is_revoked_is_dead(front: Front) -> None:

@@ -334,10 +334,10 @@ def test_old_links_are_forgotten(house: House) -> None:
     )
     house.store.write_on((), people.insert_reset, row)
     house.clock.advance(DAY)
-    house.store.write_on((), people.prune)
+    house.delete_old()
     assert house.store.read(people.find_reset, "a" * 32) is not None
     house.clock.advance(2 * MINUTE)
-    house.store.write_on((), people.prune)
+    house.delete_old()
     assert house.store.read(people.find_reset, "a" * 32) is None
 
 

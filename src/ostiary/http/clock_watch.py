@@ -1,0 +1,103 @@
+"""Whether the time can be relied on for what cannot be undone: deleting what is old, and dating signing keys.
+
+Requests are judged by the node's clock, whatever it says. The periodic tasks go by the database's clock where it has
+one of its own, on a node that agrees with it; and by no clock that has just jumped. A jump is measured against a clock
+that only counts, and across a restart against the time that the database remembers (`storage.retention`).
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ostiary.core.instant import DAY, HOUR, MINUTE, Instant, duration_to_text
+from ostiary.storage import engines, retention
+from ostiary.storage.store import Store
+
+MAX_DIFFERENCE: Final = 1.0
+"""Seconds that our clock may be from the database's."""
+TOLERANCE: Final = MINUTE
+"""How far a clock may be set without being noticed: much less than the margins of `storage.retention`."""
+LONGEST_STOP: Final = retention.MARGIN
+"""How long a service may have been stopped without its clock being suspected: what is deleted is older than that."""
+STEADY: Final = 12 * HOUR
+"""How long a clock that jumped must run steadily before it is believed: a night, for a person to notice."""
+
+
+def disagreement(store: Store) -> str | None:
+    """Says by how much this node's clock is off from the database's, if it is too much."""
+    ahead = engines.clock_difference(store.engines, store.clock())
+    return f"the clock is {ahead:+.1f} s from the database's" if abs(ahead) > MAX_DIFFERENCE else None
+
+
+def uptime() -> Instant:
+    """Microseconds on a clock that nobody sets, and that runs while the machine sleeps, where the system has it."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
+
+
+class ClockWatch:
+    """What one process knows of the clock. Each look compares it with the last one at which it was believed."""
+
+    def __init__(self, store: Store, uptime: Callable[[], Instant] = uptime) -> None:
+        self._store = store
+        self._uptime = uptime
+        self._known: tuple[Instant, Instant] | None = None
+        """A time that was believed, and the uptime then."""
+        self._jump: tuple[int, Instant] | None = None
+        """By how much the clock is off from what was expected, and the uptime when that was noticed."""
+        self._told: Instant | None = None
+
+    def believed(self) -> Instant | None:
+        """The database's time; None while it is not believed, which is logged at once and then each hour."""
+        why = disagreement(self._store)
+        now = self._store.read(retention.database_time)
+        if why is None:
+            why = self._suspicion(now)
+        self._tell(why)
+        return now if why is None else None
+
+    def note(self) -> None:
+        """Let the database remember the time, if it is believed."""
+        now = self.believed()
+        if now is not None:
+            self._store.write_on((), retention.note_time, now)
+
+    def _suspicion(self, now: Instant) -> str | None:
+        uptime = self._uptime()
+        if self._known is None:
+            seen_at = self._store.read(retention.seen_at)
+            if seen_at is None or -TOLERANCE <= now - seen_at <= LONGEST_STOP:
+                seen_at = now
+            self._known = (seen_at, uptime)
+        known, then = self._known
+        ahead = now - known - (uptime - then)
+        if abs(ahead) > TOLERANCE:
+            if self._jump is None or abs(ahead - self._jump[0]) > TOLERANCE:
+                self._jump = (ahead, uptime)
+            if uptime - self._jump[1] < STEADY:
+                direction = "ahead of" if ahead > 0 else "behind"
+                return f"the clock is {_roughly(abs(ahead))} {direction} what was expected"
+        self._known, self._jump = (now, uptime), None
+        return None
+
+    def _tell(self, why: str | None) -> None:
+        uptime = self._uptime()
+        if why is None:
+            if self._told is not None:
+                structlog.get_logger().info("clock believed again")
+            self._told = None
+        elif self._told is None or uptime - self._told >= HOUR:
+            self._told = uptime
+            structlog.get_logger().warning(
+                "clock not believed",
+                reason=why,
+                detail=f"Nothing is deleted and no signing key is made until it is right, or has run steadily for "
+                f"{duration_to_text(STEADY)}. If it is wrong, set it; use NTP.",
+            )
+
+
+def _roughly(length: int) -> str:
+    """The length in days, hours or minutes, rounded down: `400d`."""
+    unit = next((unit for unit in (DAY, HOUR) if length >= unit), MINUTE)
+    return duration_to_text(length // unit * unit)

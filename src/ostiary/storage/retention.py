@@ -1,0 +1,95 @@
+"""How long rows are kept, as one list of rules, and how they are deleted: some at a time.
+
+A rule never deletes a row that could still matter to anyone, and leaves a margin of at least a day beyond that, for
+clocks that are wrong. Whose clock counts, and whether it is believed, is decided by the caller
+(`http.clock_watch`); the last time at which it was believed is kept here.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+from ostiary.core.instant import DAY, Instant
+from ostiary.storage import answers, clients, engines, signing_keys, tables, usage
+from ostiary.storage import authorization_tables as authorization
+from ostiary.storage.store import Tx
+
+MARGIN: Final = DAY
+AT_ONCE: Final = 500
+"""Rows of one transaction. SQLite's only writer is busy with them for some 40 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Rows are deleted when the time in `since` is longer ago than `kept`, if `only` holds as well."""
+
+    since: sa.Column[int]
+    kept: int
+    """Microseconds."""
+    only: sa.ColumnElement[bool] | None = None
+    used: bool = False
+    """Whether uses are counted under the row's id (`generation_uses`); they are deleted with it."""
+
+    @property
+    def table(self) -> sa.Table:
+        return self.since.table
+
+
+UNUSED_CLIENTS: Final = Rule(authorization.clients.c.created_at, DAY, only=clients.UNUSED)
+
+RULES: Final = (
+    # A cache that did not look for an hour starts empty (`volatile.MAX_AWAY`).
+    Rule(tables.changes.c.at, MARGIN),
+    Rule(tables.answers.c.created_at, answers.KEPT + MARGIN),
+    Rule(tables.used_assertions.c.expires_at, MARGIN),
+    Rule(tables.revoked_tokens.c.expires_at, MARGIN),
+    Rule(authorization.sessions.c.expires_at, MARGIN, used=True),
+    # Its code or device code is good for minutes.
+    Rule(
+        authorization.sessions.c.created_at,
+        MARGIN,
+        only=authorization.sessions.c.begun_at.is_(None),
+        used=True,
+    ),
+    # Until it is deleted, a code that is used again ends the session that came of it.
+    Rule(authorization.authorization_codes.c.expires_at, MARGIN),
+    Rule(authorization.device_codes.c.expires_at, MARGIN),
+    Rule(authorization.password_resets.c.expires_at, MARGIN),
+    UNUSED_CLIENTS,
+    Rule(tables.usage.c.hour, usage.KEPT),
+    Rule(tables.signing_keys.c.believed_until, signing_keys.KEPT),
+    Rule(tables.signing_keys.c.revoked_at, signing_keys.KEPT),
+)
+
+
+def delete_some(tx: Tx, rule: Rule, now: Instant, kept: int | None = None) -> int:
+    """Delete the oldest rows that the rule, or `kept` in place of its own, keeps no longer. How many: AT_ONCE at most.
+
+    Rows that another transaction has locked are left to it.
+    """
+    old = rule.since < now - (rule.kept if kept is None else kept)
+    if rule.only is not None:
+        old = sa.and_(old, rule.only)
+    key = next(iter(rule.table.primary_key))
+    deleted = engines.delete_first(tx.connection, old, rule.since, AT_ONCE, key)
+    if rule.used and deleted:
+        uses = tables.generation_uses
+        tx.execute(uses.delete().where(uses.c.access_id.in_(deleted)))
+    return len(deleted)
+
+
+def database_time(tx: Tx) -> Instant:
+    """The time by the database's clock; by this node's where it has none of its own."""
+    return int(tx.execute(sa.select(engines.clock(tx.connection, tx.now))).scalar_one())
+
+
+def seen_at(tx: Tx) -> Instant | None:
+    """The last time that `note_time` noted; None if it never did."""
+    found: Instant | None = tx.execute(sa.select(tables.heartbeat.c.seen_at)).scalar_one_or_none()
+    return found
+
+
+def note_time(tx: Tx, now: Instant) -> None:
+    """Remember a time at which the service ran with a clock that is believed."""
+    engines.upsert(tx.connection, tables.heartbeat, [{"id": 1, "seen_at": now}])
