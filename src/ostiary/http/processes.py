@@ -73,7 +73,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
                 "OSTIARY_WORKERS", str(settings.workers), f"{engines.NEEDS}, and {linked} is linked; or set 1"
             )
         )
-    opened = open_installation(settings)
+    opened = open_installation(settings, serving=True)
     try:
         hold(settings)
         sockets = server.bind(settings.host, settings.port)
