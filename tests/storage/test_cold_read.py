@@ -152,6 +152,7 @@ BOUNDS: dict[str, list[tuple[sa.Select[Any], object]]] = {
         (setting("transaction_read_only"), "on"),
         (setting("lock_timeout"), "2s"),
         (setting("statement_timeout"), "2500ms"),
+        (setting("tcp_keepalives_idle"), "30"),
     ],
 }
 

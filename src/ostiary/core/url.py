@@ -114,3 +114,16 @@ def _default_port(scheme: str) -> int:
 def _segment(text: str) -> str:
     """A path segment as browsers compare it with the two that move."""
     return text.lower().replace("%2e", ".")
+
+
+def unencoded(url: str) -> str | None:
+    """A character in the user or password of a database's URL that would end it there, if it has one.
+
+    What stands behind it would be taken for host, port, path or query: it must be percent-encoded.
+    """
+    rest = url.partition("://")[2].partition("?")[0]
+    userinfo, at, _ = rest.rpartition("@")
+    if at:
+        return next((character for character in "@/#[]" if character in userinfo), None)
+    _, colon, port = rest.partition("/")[0].rpartition(":")
+    return "?" if "@" in url and colon and not port.isdecimal() else None

@@ -119,7 +119,7 @@ def open_installation(
             _check_prefix(settings, prefix, Store(database, Installation(keyring), clock, entropy))
     except (DBAPIError, Problem) as error:
         database.dispose()
-        raise _not_reachable(settings, error) from None
+        raise not_reachable(settings, error) from None
     except BaseException:
         database.dispose()
         raise
@@ -175,7 +175,7 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Begi
         store = Store(database, installed, wall_clock, secrets.token_bytes, number.renew)
         return store.write_on((), installation.begin, SYSTEM_CALLER, name, email, hash_password(password))
     except DBAPIError as error:
-        raise _not_reachable(settings, error) from None
+        raise not_reachable(settings, error) from None
     finally:
         database.dispose()
         number.close()
@@ -199,12 +199,12 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
         migrations.upgrade(database)
         return before, migrations.head()
     except DBAPIError as error:
-        raise _not_reachable(settings, error) from None
+        raise not_reachable(settings, error) from None
     finally:
         database.dispose()
 
 
-def _not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
+def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
     """The cause of a database error where it is known, without anything of its text."""
     return NotReachableError(
         engines.advice(error)

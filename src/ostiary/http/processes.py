@@ -26,10 +26,17 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
+from ostiary.core.problem import Problem
 from ostiary.http import duties, metrics, server, signing_keys
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
-from ostiary.http.installation import hold, metrics_directory, open_installation, remember
+from ostiary.http.installation import (
+    hold,
+    metrics_directory,
+    not_reachable,
+    open_installation,
+    remember,
+)
 from ostiary.logs import where
 from ostiary.storage import engines
 
@@ -78,6 +85,8 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
         hold(settings)
         sockets = server.bind(settings.host, settings.port)
         build(signing_keys.ensure(remember(opened))).facts.sync()
+    except Problem as error:
+        raise not_reachable(settings, error) from None
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)

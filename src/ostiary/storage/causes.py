@@ -56,8 +56,7 @@ _CAUSES: Final = (
         Cause(
             "unsupported start-up parameter",
             "What stands between Ostiary and the database, such as PgBouncer, refuses the start-up parameter `options`. "
-            "Connect to the database itself, or set ignore_startup_parameters = options and the time-outs "
-            "on the database's user.",
+            "Connect to the database itself.",
         ),
     ),
     ("failed to resolve host", _NOT_FOUND),
@@ -79,6 +78,16 @@ _CAUSES: Final = (
     (
         "permission denied",
         Cause("permission denied", "The database's user may not read or write Ostiary's tables."),
+    ),
+    (
+        "read-only transaction",
+        Cause("read-only", "The database takes no writes: it is a standby. Connect to the primary."),
+    ),
+    (
+        "readonly database",
+        Cause(
+            "read-only", "The database file cannot be written: check its owner, its mode and its file system."
+        ),
     ),
     (
         "invalid connection option",

@@ -83,7 +83,9 @@ def connect(url: str, checkpoints: bool = True, patient: bool = False) -> Engine
         "connect_timeout": 2,
         "application_name": "ostiary",
         "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={statement_ms} "
-        f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC",
+        f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC "
+        # The other end of a connection that was given up: by default the server keeps it for two hours.
+        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
     }
     read_only = f"{options['options']} -c default_transaction_read_only=on"
     pool: dict[str, Any] = {"pool_timeout": patience.WAIT, "pool_recycle": 1800, "hide_parameters": True}
