@@ -23,7 +23,7 @@ from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
-from ostiary.core.url import read_place, unencoded
+from ostiary.core.url import check_userinfo, read_place
 
 PREFIX: Final = "OSTIARY_"
 CLIENT_SETTINGS: Final = frozenset(
@@ -143,12 +143,7 @@ def _split(url: str, form: str) -> SplitResult:
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    found = unencoded(url)
-    if found is not None:
-        raise ValueError(
-            f"has a {found} in its user or password; percent-encode it there, as %{ord(found):02X}"
-        )
+    check_userinfo(url := value.get_secret_value())
     parts = _split(url, "postgresql://user:password@host/database")
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
+from ostiary.data_directory import DATABASE_FILE
+from ostiary.storage.engines import sqlite_module
 from tests import servers
 from tests.cast import SEED, Answer
 from tests.conftest import PROVE, unavailable
@@ -26,7 +28,7 @@ from tests.hanging import Network, frozen
 from tests.machines import CLIENT_CREDENTIALS, FORM, TOKEN, basic
 from tests.promises.line import Line, lines_to_each, prove
 from tests.promises.test_p12_postgresql_service import MASTER_KEY
-from tests.servers import Postgres, UnavailableError, wait_until
+from tests.servers import Ostiary, Postgres, UnavailableError, wait_until
 
 pytestmark = [pytest.mark.promise("P11"), pytest.mark.promise("P3"), pytest.mark.full]
 
@@ -37,8 +39,17 @@ HANGS = 30.0 if PROVE else 0.0
 ENOUGH = 10
 """Answers of each kind before the database hangs, and after it is back."""
 PACE = 0.01
-NEVER_COLD = "verify cached"
-MAY_BE_STALE = (NEVER_COLD, "authorize cached")
+RESERVE = 4
+"""Keys that are left to be asked about and revoked while the database hangs."""
+MAY_BE_STALE = ("verify cached", "authorize cached")
+WRITES = ("token", "create", "revoke")
+ENVIRONMENT = {
+    "OSTIARY_WORKERS": "2",
+    "OSTIARY_MAX_STALENESS": f"{STALENESS:.0f}s",
+    "OSTIARY_DEFAULT_RATE_LIMIT": "none",
+    "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
+    "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT": "none",
+}
 
 
 @dataclass(slots=True)
@@ -49,6 +60,10 @@ class Told:
     at: float
     seconds: float
     status: int
+
+    @property
+    def answered(self) -> float:
+        return self.at + self.seconds
 
 
 @dataclass(slots=True)
@@ -69,11 +84,16 @@ class Work:
     known: deque[Key] = field(default_factory=deque)
     created: list[Key] = field(default_factory=list)
     revoked: list[Key] = field(default_factory=list)
+    reserve: int = RESERVE
     tokens: int = 0
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
-def create(work: Work) -> Callable[[Line], Answer]:
+Program = Callable[[Line], Answer | None]
+"""Asks one question; None where there is nothing to ask about now."""
+
+
+def create(work: Work) -> Program:
     """Create keys. What was not answered with success is asked for again, as the same request."""
     asked: list[Key] = []
 
@@ -98,9 +118,11 @@ def create(work: Work) -> Callable[[Line], Answer]:
     return ask
 
 
-def verify_cold(work: Work) -> Callable[[Line], Answer]:
-    def ask(line: Line) -> Answer:
-        key = taken(work.fresh)
+def verify_cold(work: Work) -> Program:
+    def ask(line: Line) -> Answer | None:
+        key = taken(work, work.fresh)
+        if key is None:
+            return None
         answer = line.ask("POST", "/v1/verify", {"credential": key.secret})
         if answer.status == 200:
             assert answer.json()["code"] == "valid"
@@ -112,9 +134,11 @@ def verify_cold(work: Work) -> Callable[[Line], Answer]:
     return ask
 
 
-def revoke(work: Work) -> Callable[[Line], Answer]:
-    def ask(line: Line) -> Answer:
-        key = taken(work.known)
+def revoke(work: Work) -> Program:
+    def ask(line: Line) -> Answer | None:
+        key = taken(work, work.known)
+        if key is None:
+            return None
         answer = line.ask("POST", f"/v1/credentials/{key.id}/revoke")
         (work.revoked if answer.status == 200 else work.known).append(key)
         return answer
@@ -122,7 +146,7 @@ def revoke(work: Work) -> Callable[[Line], Answer]:
     return ask
 
 
-def token(work: Work) -> Callable[[Line], Answer]:
+def token(work: Work) -> Program:
     content = urlencode({"grant_type": CLIENT_CREDENTIALS}).encode()
     fields = {"authorization": basic(*work.client), "content-type": FORM}
 
@@ -134,16 +158,16 @@ def token(work: Work) -> Callable[[Line], Answer]:
     return ask
 
 
-def plain(method: str, path: str, body: Any = None, cached: bool = False) -> Callable[[Work], Any]:
+def plain(method: str, path: str, body: Any = None, cached: bool = False) -> Callable[[Work], Program]:
     return lambda work: lambda line: line.ask(method, path, body, key=work.cached if cached else None)
 
 
-def verify_cached(work: Work) -> Callable[[Line], Answer]:
+def verify_cached(work: Work) -> Program:
     return lambda line: line.ask("POST", "/v1/verify", {"credential": work.cached})
 
 
-KINDS: dict[str, Callable[[Work], Callable[[Line], Answer]]] = {
-    NEVER_COLD: verify_cached,
+KINDS: dict[str, Callable[[Work], Program]] = {
+    "verify cached": verify_cached,
     "authorize cached": plain("GET", "/v1/authorize/-", cached=True),
     "verify cold": verify_cold,
     "token": token,
@@ -154,10 +178,15 @@ KINDS: dict[str, Callable[[Work], Callable[[Line], Answer]]] = {
 }
 
 
-def taken(keys: deque[Key]) -> Key:
-    """The next key, when there is one."""
-    wait_until("a key", lambda: bool(keys))
-    return keys.popleft()
+NEEDY = tuple(kind for kind in KINDS if kind not in MAY_BE_STALE)
+
+
+def taken(work: Work, keys: deque[Key]) -> Key | None:
+    """The next key, if there are more than are kept for the time when none are made."""
+    try:
+        return keys.popleft() if len(keys) > work.reserve else None
+    except IndexError:  # the other worker's program was faster
+        return None
 
 
 class Programs:
@@ -206,22 +235,26 @@ class Programs:
         wait_until(f"{number} times {statuses}", there)
         assert self.failed == []
 
-    def _run(self, kind: str, ask: Callable[[Line], Answer], line: Line) -> None:
+    def _run(self, kind: str, ask: Program, line: Line) -> None:
         try:
             while not self._ended:
                 begun = time.monotonic()
                 answer = ask(line)
-                self.told.append(Told(kind, begun, time.monotonic() - begun, answer.status))
-                if answer.status == 503 and kind != "readyz" and "retry-after" not in answer.headers:
-                    self.failed.append(f"{kind}: no Retry-After")
-                if answer.status not in (200, 201, 503):
-                    self.failed.append(f"{kind}: {answer.status} {answer.body[:200]!r}")
+                if answer is not None:
+                    self._note(Told(kind, begun, time.monotonic() - begun, answer.status), answer)
                 threading.Event().wait(PACE)
                 if not self._go.is_set():
                     self._idle.release()
                     self._go.wait()
         except Exception as error:  # told by the assertion of whoever waits
             self.failed.append(f"{kind}: {error!r}")
+
+    def _note(self, told: Told, answer: Answer) -> None:
+        self.told.append(told)
+        if told.status not in (200, 201, 503):
+            self.failed.append(f"{told.kind}: {told.status} {answer.body[:200]!r}")
+        if told.status == 503 and told.kind != "readyz" and "retry-after" not in answer.headers:
+            self.failed.append(f"{told.kind}: no Retry-After")
 
 
 @pytest.fixture
@@ -252,8 +285,12 @@ def hung(
     work: Work,
     hang: AbstractContextManager[None],
     quiet: bool,
+    needy: tuple[str, ...] = NEEDY,
 ) -> tuple[float, float]:
-    """Let the database hang, suddenly or while nothing is asked, and come back; from when and until when it hung."""
+    """Let the database hang, suddenly or while nothing is asked, and come back; from when and until when it hung.
+
+    What is `needy` has to be refused meanwhile.
+    """
     programs.wait_for((200, 201), ENOUGH)
     with ExitStack() as stack:
         if quiet:
@@ -266,10 +303,11 @@ def hung(
         else:
             began = time.monotonic()
             stack.enter_context(hang)
-        needy = tuple(kind for kind in KINDS if kind not in MAY_BE_STALE)
+        work.reserve = 0
         programs.wait_for((503,), 3, needy)
         threading.Event().wait(max(0.0, HANGS - (time.monotonic() - began)))
         ended = time.monotonic()
+    work.reserve = RESERVE
     programs.wait_for((200, 201), ENOUGH)
     return began, ended
 
@@ -288,13 +326,11 @@ def test_the_database_may_hang(database: Postgres, tmp_path: Path) -> None:
         server = stack.enter_context(
             servers.ostiary(
                 tmp_path / "data",
+                None,
+                None,
                 OSTIARY_DATABASE_URL=url,
                 OSTIARY_MASTER_KEY=MASTER_KEY,
-                OSTIARY_WORKERS="2",
-                OSTIARY_MAX_STALENESS=f"{STALENESS:.0f}s",
-                OSTIARY_DEFAULT_RATE_LIMIT="none",
-                OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION="none",
-                OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT="none",
+                **ENVIRONMENT,
             )
         )
         lines = lines_to_each(server, stack, len(KINDS))
@@ -322,13 +358,7 @@ def test_the_database_may_hang(database: Postgres, tmp_path: Path) -> None:
             programs.end()
         assert programs.failed == []
         assert server.workers() == workers, "a worker was started again"
-        with Line(server.port, server.key) as line:
-            ended_keys = {key.id for key in work.revoked}
-            wrong = [
-                key.name
-                for key in work.created
-                if line.verify(key.secret) != ("revoked" if key.id in ended_keys else "valid")
-            ]
+        wrong = lost(server, work)
     late = sum(each.seconds > BOUND for each in programs.told)
     twice = counted(
         database,
@@ -356,16 +386,67 @@ def test_the_database_may_hang(database: Postgres, tmp_path: Path) -> None:
         prove("P11", "the database may hang", SEED, figures)
 
 
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Another program has begun to write to SQLite's file, and does not end."""
+    with closing(sqlite_module.connect(data / DATABASE_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_the_embedded_database_may_be_locked(tmp_path: Path) -> None:
+    """P11 breaks: a program that keeps SQLite's file locked holds requests, or the service needs a restart after it."""
+    with ExitStack() as stack:
+        server = stack.enter_context(servers.ostiary(tmp_path / "data", None, None, **ENVIRONMENT))
+        lines = lines_to_each(server, stack, len(KINDS))
+        work = begun(next(iter(lines.values()))[0])
+        programs = Programs(lines, work)
+        try:
+            began, ended = hung(programs, lines, work, locked(server.data), False, WRITES)
+        finally:
+            programs.end()
+        assert programs.failed == []
+        meanwhile = [each for each in programs.told if began < each.at < each.answered < ended]
+        assert {each.status for each in meanwhile if each.kind not in WRITES} == {200}
+        wrong = lost(server, work)
+    late = sum(each.seconds > BOUND for each in programs.told)
+    figures: dict[str, object] = {
+        "seconds locked": round(ended - began),
+        "writes asked for meanwhile": sum(each.kind in WRITES for each in meanwhile),
+        "other answers meanwhile, all of success": sum(each.kind not in WRITES for each in meanwhile),
+        "answers after more than 5 s": late,
+        "the slowest answer": f"{max(each.seconds for each in programs.told):.1f} s",
+        "keys and revocations acknowledged": len(work.created) + len(work.revoked),
+        "of them lost": len(wrong),
+    }
+    print(f"seed {SEED}: {figures}")
+    assert wrong == []
+    if PROVE:
+        assert late == 0
+        prove("P11-locked", "the embedded database may be locked by another program", SEED, figures)
+
+
+def lost(server: Ostiary, work: Work) -> list[str]:
+    """Keys whose verdict is not what was acknowledged."""
+    revoked = {key.id for key in work.revoked}
+    with Line(server.port, server.key) as line:
+        return [
+            key.name
+            for key in work.created
+            if line.verify(key.secret) != ("revoked" if key.id in revoked else "valid")
+        ]
+
+
 def told_of(told: list[Told], name: str, began: float, ended: float, quiet: bool) -> dict[str, object]:
     """What was answered while the database hung."""
     meanwhile = [each for each in told if began <= each.at < ended]
     stale = [each for each in meanwhile if each.kind in MAY_BE_STALE]
     fresh_enough = [each for each in stale if each.at < began + STALENESS - 2]
-    too_old = [each for each in stale if each.at > began + STALENESS + 1]
+    too_old = [each for each in stale if began + STALENESS + 1 < each.at < each.answered < ended]
     if quiet:
         assert {each.status for each in fresh_enough} == {200}, f"{name}: what is cached was refused"
     assert {each.status for each in too_old} <= {503}, f"{name}: what is too old was believed"
-    slowest = max(each.seconds for each in told if each.at + each.seconds > began and each.at < ended)
+    slowest = max(each.seconds for each in told if each.answered > began and each.at < ended)
     found = Counter(each.status == 503 for each in meanwhile)
     return {
         f"{name}: answers, of them 503": f"{sum(found.values()):,}, {found[True]:,}",

@@ -116,14 +116,18 @@ def _segment(text: str) -> str:
     return text.lower().replace("%2e", ".")
 
 
-def unencoded(url: str) -> str | None:
-    """A character in the user or password of a database's URL that would end it there, if it has one.
+def check_userinfo(url: str) -> None:
+    """Raise ValueError if the user or password in a database's URL has a character that ends it there.
 
-    What stands behind it would be taken for host, port, path or query: it must be percent-encoded.
+    What stands behind that would be taken for host, port, path or query: it must be percent-encoded.
     """
     rest = url.partition("://")[2].partition("?")[0]
     userinfo, at, _ = rest.rpartition("@")
-    if at:
-        return next((character for character in "@/#[]" if character in userinfo), None)
     _, colon, port = rest.partition("/")[0].rpartition(":")
-    return "?" if "@" in url and colon and not port.isdecimal() else None
+    found = next((character for character in "@/#[]" if at and character in userinfo), None)
+    if not at and "@" in url and colon and not port.isdecimal():
+        found = "?"
+    if found is not None:
+        raise ValueError(
+            f"has a {found} in its user or password; percent-encode it there, as %{ord(found):02X}"
+        )
