@@ -17,7 +17,7 @@ from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES
 from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
-from ostiary.core.url import read_place, read_url
+from ostiary.core.url import check_userinfo, read_place, read_url
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
@@ -115,7 +115,7 @@ def _split(url: str, form: str) -> SplitResult:
 
 
 def read_database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
+    check_userinfo(url := value.get_secret_value())
     parts = _split(url, "postgresql://user:password@host/database")
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")

@@ -46,11 +46,22 @@ class Line:
         self._connection.close()
 
     def ask(
-        self, method: str, path: str, body: Any = None, key: str | None = None, raw: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        key: str | None = None,
+        raw: bytes | None = None,
+        repeat: str | None = None,
     ) -> Answer:
-        """Ask with the operator key, or another one; `body` as JSON, or `raw` bytes as they are."""
+        """Ask with the operator key, or another one; `body` as JSON, or `raw` bytes as they are.
+
+        `repeat` is the `Idempotency-Key` of a request that may be sent again.
+        """
         content = raw if body is None else json.dumps(body).encode()
         headers = {"x-api-key": key or self.key}
+        if repeat is not None:
+            headers["idempotency-key"] = repeat
         if content is not None:
             headers["content-type"] = "application/json"
         return self.send(method, path, content, headers)

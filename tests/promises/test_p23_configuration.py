@@ -167,6 +167,9 @@ CASES = [
     data("master.key a link", "cannot be read", link_master_key, MASTER),
     # The database
     env("database scheme", DATABASE, f"mysql://alice:{PLANTED}@db/ostiary", "postgresql://"),
+    env("database password @", DATABASE, f"postgresql://alice:{PLANTED}@{PLANTED}@db/ostiary", "as %40"),
+    env("database password /", DATABASE, f"postgresql://alice:{PLANTED}/{PLANTED}@db/ostiary", "as %2F"),
+    env("database password ?", DATABASE, f"postgresql://alice:{PLANTED}?{PLANTED}@db/ostiary", "as %3F"),
     env("database no name", DATABASE, f"postgresql://alice:{PLANTED}@db", "no database"),
     env("database port", DATABASE, f"postgresql://alice:{PLANTED}@db:five/ostiary", "port", OSTIARY_MASTER_KEY=KEY),
     env(

@@ -151,7 +151,8 @@ BOUNDS: dict[str, list[tuple[sa.Select[Any], object]]] = {
     "postgresql": [
         (setting("transaction_read_only"), "on"),
         (setting("lock_timeout"), "2s"),
-        (setting("statement_timeout"), "4s"),
+        (setting("statement_timeout"), "2500ms"),
+        (setting("tcp_keepalives_idle"), "30"),
     ],
 }
 

@@ -49,10 +49,10 @@ class Flight:
         self._still = threading.Semaphore(0)
         self._waiting = waiting
 
-    def acquire(self, blocking: bool = True) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if blocking:
             self._still.release()
-        return self._lock.acquire(blocking)
+        return self._lock.acquire(blocking, timeout)
 
     def release(self) -> None:
         self._lock.release()

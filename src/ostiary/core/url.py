@@ -114,3 +114,20 @@ def _default_port(scheme: str) -> int:
 def _segment(text: str) -> str:
     """A path segment as browsers compare it with the two that move."""
     return text.lower().replace("%2e", ".")
+
+
+def check_userinfo(url: str) -> None:
+    """Raise ValueError if the user or password in a database's URL has a character that ends it there.
+
+    What stands behind that would be taken for host, port, path or query: it must be percent-encoded.
+    """
+    rest = url.partition("://")[2].partition("?")[0]
+    userinfo, at, _ = rest.rpartition("@")
+    _, colon, port = rest.partition("/")[0].rpartition(":")
+    found = next((character for character in "@/#[]" if at and character in userinfo), None)
+    if not at and "@" in url and colon and not port.isdecimal():
+        found = "?"
+    if found is not None:
+        raise ValueError(
+            f"has a {found} in its user or password; percent-encode it there, as %{ord(found):02X}"
+        )

@@ -23,6 +23,7 @@ from ostiary.http.oauth import token
 from ostiary.http.oauth.answering import Request
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.logs import where
+from ostiary.storage import patience
 from ostiary.storage.store import Clock, Entropy
 
 Scope = MutableMapping[str, Any]
@@ -145,9 +146,10 @@ class Door:
             body = await _read(receive, messages.MAX_BODY) if path in hotpath.WITH_BODY else b""
             answer = self._hot.answer(method, target, headers, body, peer)
             if answer is None:
-                answer = await run_sync(
-                    self._hot.answer_cold, method, target, headers, body, peer, limiter=self._threads
-                )
+                with patience.within(patience.REQUEST):
+                    answer = await run_sync(
+                        self._hot.answer_cold, method, target, headers, body, peer, limiter=self._threads
+                    )
         except Problem as problem:
             await self._refuse(problem, send)
             return
@@ -190,6 +192,7 @@ class Door:
                     body = await _read(receive, messages.MAX_IMPORT, take)
                 else:
                     body = await _read(receive, messages.MAX_BODY)
+                    held.enter_context(patience.within(patience.REQUEST))
                 await self._application(scope, _replay(body, receive), send_marked)
         except Problem as problem:
             status = problem.status

@@ -135,7 +135,7 @@ class Rounds:
 def attend(settings: Settings, ready: Callable[[], object]) -> int:
     """The duties process, until SIGTERM; its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    opened = open_installation(settings)
+    opened = open_installation(settings, serving=True)
     rounds = Rounds(of_the_node(opened.store, settings, ClockWatch(opened.store)))
     rounds.start()
     ready()

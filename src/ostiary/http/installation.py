@@ -80,10 +80,13 @@ def metrics_directory(settings: Settings) -> Path:
     return settings.data / METRICS_DIRECTORY
 
 
-def connect(settings: Settings, checkpoints: bool = True) -> Engines:
-    """The engines of the configured database; files of the embedded one are made for their owner only."""
+def connect(settings: Settings, checkpoints: bool = True, serving: bool = False) -> Engines:
+    """The engines of the configured database; files of the embedded one are made for their owner only.
+
+    Local commands wait longer for it than what is `serving`: no request stands behind them.
+    """
     if settings.database_url is not None:
-        return engines.connect(settings.database_url.get_secret_value())
+        return engines.connect(settings.database_url.get_secret_value(), patient=not serving)
     os.umask(0o077)
     return engines.connect(engines.sqlite_url(settings.data / DATABASE_FILE), checkpoints)
 
@@ -93,10 +96,11 @@ def open_installation(
     clock: Clock = wall_clock,
     entropy: Entropy = secrets.token_bytes,
     checkpoints: bool = True,
+    serving: bool = False,
 ) -> Opened:
     """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
 
-    Without `checkpoints` another process must do them (`engines.checkpoint`).
+    Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`.
     """
     prepare_data(settings, create=settings.database_url is not None)
     path = settings.data / DATABASE_FILE
@@ -105,20 +109,16 @@ def open_installation(
             Wrong("OSTIARY_DATA", str(settings.data), f"is not initialised; run `{init_line(settings.data)}`")
         )
     keyring = derive(master_keys(settings, create=False))
-    database = connect(settings, checkpoints)
+    database = connect(settings, checkpoints, serving)
     try:
         facts = _check_schema(settings, database, keyring)
         prefix = prefix_of(settings.key_prefix)
         known = [name.removeprefix("key_prefix:") for name in facts if name.startswith("key_prefix:")]
         if prefix not in known:
             _check_prefix(settings, prefix, Store(database, Installation(keyring), clock, entropy))
-    except (DBAPIError, Problem):
+    except (DBAPIError, Problem) as error:
         database.dispose()
-        raise NotReachableError(
-            "The database does not answer. Check OSTIARY_DATABASE_URL and that it runs."
-            if settings.database_url
-            else f"{path} cannot be read as a database."
-        ) from None
+        raise not_reachable(settings, error) from None
     except BaseException:
         database.dispose()
         raise
@@ -174,7 +174,7 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Begi
         store = Store(database, installed, wall_clock, secrets.token_bytes, number.renew)
         return store.write_on((), installation.begin, SYSTEM_CALLER, name, email, hash_password(password))
     except DBAPIError as error:
-        raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
+        raise not_reachable(settings, error) from None
     finally:
         database.dispose()
         number.close()
@@ -198,9 +198,21 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
         migrations.upgrade(database)
         return before, migrations.head()
     except DBAPIError as error:
-        raise NotReachableError(f"The database does not answer ({type(error.orig).__name__}).") from None
+        raise not_reachable(settings, error) from None
     finally:
         database.dispose()
+
+
+def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
+    """The cause of a database error where it is known, without anything of its text."""
+    return NotReachableError(
+        engines.advice(error)
+        or (
+            "The database does not answer. Check OSTIARY_DATABASE_URL and that it runs."
+            if settings.database_url
+            else f"{settings.data / DATABASE_FILE} cannot be read as a database."
+        )
+    )
 
 
 def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:

@@ -26,10 +26,17 @@ import structlog
 import uvicorn
 
 from ostiary.config import ConfigurationError, Settings, Wrong
+from ostiary.core.problem import Problem
 from ostiary.http import duties, metrics, server, signing_keys
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
-from ostiary.http.installation import hold, metrics_directory, open_installation, remember
+from ostiary.http.installation import (
+    hold,
+    metrics_directory,
+    not_reachable,
+    open_installation,
+    remember,
+)
 from ostiary.logs import where
 from ostiary.storage import engines
 
@@ -73,12 +80,14 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
                 "OSTIARY_WORKERS", str(settings.workers), f"{engines.NEEDS}, and {linked} is linked; or set 1"
             )
         )
-    opened = open_installation(settings)
+    opened = open_installation(settings, serving=True)
     try:
         hold(settings)
         sockets = server.bind(settings.host, settings.port)
         signing_keys.ensure(remember(opened).store, settings)
         build(opened).facts.sync()
+    except Problem as error:
+        raise not_reachable(settings, error) from None
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)

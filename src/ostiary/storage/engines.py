@@ -8,7 +8,7 @@ single statement outside of any.
 import contextlib
 import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ostiary.core.problem import Problem
-from ostiary.storage import tables
+from ostiary.storage import causes, patience, tables, wire
+from ostiary.storage.patience import Gate
 from ostiary.storage.turns import Turns, attempts, next_in_line
 
 try:
@@ -31,8 +32,8 @@ except ImportError:
     _sqlite = sqlite3
 sqlite_module: ModuleType = _sqlite
 
-WAIT_MS = 2_000
-"""Every wait for the database is bounded by this."""
+WAIT_MS = int(patience.WAIT * 1000)
+"""Every wait for a lock, a turn or a pool is bounded by this."""
 READERS = 6
 WRITERS = 6
 """Connections of one process: its handler threads, its duties, and one to spare."""
@@ -55,6 +56,8 @@ class Engines:
     writer: sa.Engine
     writing: Turns
     """Who writes next, in this process."""
+    reads: Gate = field(default_factory=Gate, compare=False, repr=False)
+    writes: Gate = field(default_factory=Gate, compare=False, repr=False)
     _selects: "dict[sa.Select[Any], _Select]" = field(default_factory=dict, compare=False, repr=False)
 
     def dispose(self) -> None:
@@ -66,22 +69,26 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def connect(url: str, checkpoints: bool = True) -> Engines:
+def connect(url: str, checkpoints: bool = True, patient: bool = False) -> Engines:
     """Open (not yet connect to) the database of a `sqlite:///` or `postgresql://` URL.
 
-    Without `checkpoints` SQLite's log is left to another process, which calls `checkpoint`.
+    Without `checkpoints` SQLite's log is left to another process, which calls `checkpoint`. `patient` is for local
+    commands: a statement on PostgreSQL may take a minute, and its answer is waited for as long as TCP does.
     """
     if url.startswith("sqlite:///"):
         return _sqlite_engines(url, checkpoints)
     parts = sa.make_url(url).set(drivername="postgresql+psycopg")
-    options = {
+    statement_ms = int((patience.COMMAND if patient else patience.STATEMENT) * 1000)
+    options = wire.TCP | {
         "connect_timeout": 2,
         "application_name": "ostiary",
-        "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={WAIT_MS * 2} "
-        f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC",
+        "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={statement_ms} "
+        f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC "
+        # The other end of a connection that was given up: by default the server keeps it for two hours.
+        "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
     }
     read_only = f"{options['options']} -c default_transaction_read_only=on"
-    pool: dict[str, Any] = {"pool_timeout": WAIT_MS / 1000, "pool_recycle": 1800, "hide_parameters": True}
+    pool: dict[str, Any] = {"pool_timeout": patience.WAIT, "pool_recycle": 1800, "hide_parameters": True}
     # As on SQLite: no transactions of the driver's, so that `select` needs none; the others begin by our BEGIN.
     reader = sa.create_engine(
         parts,
@@ -101,6 +108,12 @@ def connect(url: str, checkpoints: bool = True) -> Engines:
         max_overflow=0,
         **pool,
     )
+    for engine in (reader, writer):
+        sa.event.listen(
+            engine,
+            "do_connect",
+            lambda _dialect, _record, arguments, options: wire.connect(patient, *arguments, **options),
+        )
     return Engines("postgresql", reader, writer, Turns(WRITERS, WAIT_MS))
 
 
@@ -109,9 +122,9 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         "module": sqlite_module,
         "poolclass": sa.QueuePool,
         "max_overflow": 0,
-        "pool_timeout": WAIT_MS / 1000,
+        "pool_timeout": patience.WAIT,
         "hide_parameters": True,
-        "connect_args": {"check_same_thread": False, "timeout": WAIT_MS / 1000},
+        "connect_args": {"check_same_thread": False, "timeout": patience.WAIT},
     }
     writer = sa.create_engine(url, pool_size=1, **common)
     reader = sa.create_engine(url, pool_size=READERS, **common)
@@ -151,10 +164,55 @@ def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 return
             except OperationalError as error:
-                if "locked" not in str(error.orig):
+                if not _is_locked(error):
                     raise
                 busy = error
     raise busy
+
+
+@contextlib.contextmanager
+def writing(engines: Engines) -> Iterator[tuple[sa.Connection, sa.Transaction]]:
+    """The writer's connection in a transaction, when it is this thread's turn. It is rolled back unless committed.
+
+    On SQLite the turn in this process, the place among the processes and the lock together take `patience.WAIT` at
+    most. On PostgreSQL there is a turn for each thread, and only the connection is waited for.
+    """
+    with contextlib.ExitStack() as stack:
+        with patience.within(patience.WAIT if engines.name == "sqlite" else patience.REQUEST):
+            stack.enter_context(engines.writing.turn())
+            connection = stack.enter_context(engines.writer.connect())
+            transaction = stack.enter_context(connection.begin())
+        yield connection, transaction
+
+
+@contextlib.contextmanager
+def asking(gate: Gate) -> Iterator[None]:
+    """Around what asks the database for one reading or writing: refused at once while the database hangs."""
+    gate.enter()
+    try:
+        yield
+    except DBAPIError as error:
+        if _hangs(error):
+            gate.shut()
+        else:
+            gate.open()
+        raise
+    except PoolTimeoutError:
+        raise  # the database was not asked
+    except BaseException:
+        gate.open()
+        raise
+    else:
+        gate.open()
+
+
+def _hangs(error: DBAPIError) -> bool:
+    """Whether others would wait in vain too: the server is silent, or another process keeps SQLite's lock."""
+    return (isinstance(error.orig, wire.SilentError) and error.orig.hangs) or _is_locked(error)
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    return "database is locked" in str(error.orig)
 
 
 def checkpoints_safely() -> bool:
@@ -375,11 +433,13 @@ def delete_first(
 
 
 def may_retry(error: DBAPIError) -> bool:
-    """Whether the same transaction, not yet committed, may succeed if it is run again now.
+    """Whether the same transaction, not yet committed, may succeed if it is run again now. Not if the server is silent.
 
     So may one that made what another had just made (23505): people and documents' clients belong to no organization
     that it is the only writer of. It sees that now.
     """
+    if isinstance(error.orig, wire.SilentError):
+        return False
     return error.connection_invalidated or _sqlstate(error) in {"23505", "40001", "40P01", "57P01"}
 
 
@@ -401,7 +461,18 @@ def reason(error: DBAPIError | PoolTimeoutError) -> str:
         return "pool time-out"
     if is_full(error):
         return "disk full"
+    cause = causes.find(error.orig)
+    if cause is not None:
+        return cause.words
     return f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip()
+
+
+def advice(error: BaseException | None) -> str | None:
+    """What an operator should know of a database error, or of the Problem that was made of one; None if no more is known."""
+    if isinstance(error, Problem):
+        error = error.__cause__
+    cause = causes.find(error.orig) if isinstance(error, DBAPIError) else None
+    return None if cause is None else cause.advice
 
 
 def is_full(error: DBAPIError) -> bool:

@@ -16,7 +16,7 @@ from typing import Final
 from ostiary.core.event import Event
 from ostiary.core.instant import Instant
 from ostiary.core.problem import Problem
-from ostiary.storage import engines
+from ostiary.storage import engines, patience
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import used_assertions as marks
 
@@ -121,7 +121,8 @@ class Journal:
     def _answers(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         """What became of each. Where one that cannot be written made all fail, each is tried by itself, once."""
         try:
-            return self._store.write_on((), write, entries)
+            with patience.within(patience.REQUEST):
+                return self._store.write_on((), write, entries)
         except Exception as error:  # whoever waits is told, and the thread must live
             failure = error
         if len(entries) == 1 or _concerns_all(failure):

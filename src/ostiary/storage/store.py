@@ -85,7 +85,7 @@ class Tx:
         try:
             audit.insert(self, events)
         except DBAPIError as error:
-            if engines.may_retry(error) or engines.is_full(error):
+            if error.connection_invalidated or engines.may_retry(error) or engines.is_full(error):
                 raise
             raise Problem(
                 "audit-unavailable",
@@ -151,7 +151,8 @@ class Store:
     def _tried(self, read: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
-                return read()
+                with engines.asking(self.engines.reads):
+                    return read()
             except (DBAPIError, PoolTimeoutError) as error:
                 reason = engines.reason(error)
                 self.errors[reason] = self.errors.get(reason, 0) + 1
@@ -178,9 +179,8 @@ class Store:
             committing = False
             try:
                 with (
-                    self.engines.writing.turn(),
-                    self.engines.writer.connect() as connection,
-                    connection.begin() as transaction,
+                    engines.asking(self.engines.writes),
+                    engines.writing(self.engines) as (connection, transaction),
                 ):
                     engines.serialize(connection, organization_ids)
                     tx = self._tx(connection)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from ostiary.storage import patience
+
 POLL = 0.001
 """Seconds between two attempts at what nobody hands over."""
 
@@ -50,7 +52,9 @@ class Turns:
             mine = threading.Lock()
             mine.acquire()
             self._queue.append(mine)
-        if mine.acquire(timeout=self._wait):
+        with patience.waiting(self._wait) as most:
+            given = mine.acquire(timeout=most)
+        if given:
             return
         with self._lock:
             if mine in self._queue:
@@ -94,9 +98,10 @@ def next_in_line(path: Path, wait_ms: int) -> Iterator[None]:
 
 
 def attempts(wait_ms: int) -> Iterator[None]:
-    """Once at once, then again and again for that long."""
-    end = time.monotonic() + wait_ms / 1000
-    yield
-    while time.monotonic() < end:
-        time.sleep(POLL)
+    """Once at once, then again and again for that long, or as long as there is patience left."""
+    with patience.waiting(wait_ms / 1000) as most:
+        end = time.monotonic() + most
         yield
+        while time.monotonic() < end:
+            time.sleep(POLL)
+            yield

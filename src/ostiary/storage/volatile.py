@@ -27,6 +27,7 @@ from ostiary.storage import (
     directory,
     imports,
     origins,
+    patience,
     roles,
     sessions,
     signing_keys,
@@ -192,7 +193,8 @@ class Facts:
     def catch_up(self) -> None:
         """Make what is cached current, by one look that all who wait share. Raises what that look raised."""
         looks = self._looks
-        with self._syncing:
+        self._store.engines.reads.check()
+        with patience.held(self._syncing):
             if self.current():
                 return
             if self._looks != looks and self._failed is not None:
@@ -208,7 +210,8 @@ class Facts:
 
     def sync(self) -> None:
         """Look at what changed and forget what became stale. Raises Problem when the database does not answer."""
-        with self._syncing:
+        self._store.engines.reads.check()
+        with patience.held(self._syncing):
             self._look()
 
     def _look(self) -> None:
@@ -260,8 +263,8 @@ class Facts:
             if not first:
                 # Somebody reads it. Only what was kept may be used here: the rest is good for their request alone,
                 # which may have begun before a change that this one must see.
-                flight.acquire()
-                flight.release()
+                with patience.held(flight):
+                    pass
             try:
                 found = self.standing(handle) or self._read_standing(handle)
             finally:

@@ -1,0 +1,133 @@
+"""Why a database could not be used, in words for the operator.
+
+The text of a driver's error may hold user names, parts of a URL or values, so none of it is repeated: it is only
+searched for what is known.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ostiary.storage.wire import SilentError
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A cause in few words, for logs and metrics, and a sentence that says what to do."""
+
+    words: str
+    advice: str
+
+
+NO_ANSWER: Final = Cause(
+    "no answer",
+    "The database does not answer: its address takes no connection, or it takes one and says nothing. "
+    "Check host and port in OSTIARY_DATABASE_URL, firewalls, and that the server is not stopped.",
+)
+_REFUSED: Final = Cause(
+    "wrong user or password",
+    "The database refuses the user or the password in OSTIARY_DATABASE_URL. "
+    "Characters such as @ : / ? # % in a password must be percent-encoded: %40 %3A %2F %3F %23 %25.",
+)
+_NOT_FOUND: Final = Cause(
+    "no such host",
+    "The host in OSTIARY_DATABASE_URL has no address. Check its name; "
+    "an @ or / in the password must be percent-encoded (%40, %2F).",
+)
+_NO_ROOM: Final = Cause(
+    "too many connections",
+    "The database has no connection left. Each process of Ostiary takes at most 12: raise max_connections.",
+)
+_NO_TLS: Final = Cause(
+    "no TLS", "The database does not speak TLS, and sslmode in OSTIARY_DATABASE_URL wants it."
+)
+_CAUSES: Final = (
+    ("password authentication failed", _REFUSED),
+    ("no password supplied", _REFUSED),
+    (
+        "no pg_hba.conf entry",
+        Cause(
+            "not admitted",
+            "The database admits no such user from this address, or only with TLS (?sslmode=require). "
+            "See its pg_hba.conf.",
+        ),
+    ),
+    (
+        "unsupported startup parameter",
+        Cause(
+            "unsupported start-up parameter",
+            "What stands between Ostiary and the database, such as PgBouncer, refuses the start-up parameter `options`. "
+            "Connect to the database itself.",
+        ),
+    ),
+    ("failed to resolve host", _NOT_FOUND),
+    ("could not translate host name", _NOT_FOUND),
+    (
+        "connection refused",
+        Cause(
+            "connection refused",
+            "The database does not answer: nothing takes connections at the host and port in OSTIARY_DATABASE_URL.",
+        ),
+    ),
+    ("certificate", Cause("certificate", "The database's TLS certificate is not trusted: see sslrootcert.")),
+    ("does not support ssl", _NO_TLS),
+    ("too many clients", _NO_ROOM),
+    ("too many connections", _NO_ROOM),
+    ("remaining connection slots", _NO_ROOM),
+    ("starting up", Cause("starting up", "The database is starting. Try again in a moment.")),
+    ("shutting down", Cause("shutting down", "The database is shutting down.")),
+    (
+        "permission denied",
+        Cause("permission denied", "The database's user may not read or write Ostiary's tables."),
+    ),
+    (
+        "read-only transaction",
+        Cause("read-only", "The database takes no writes: it is a standby. Connect to the primary."),
+    ),
+    (
+        "readonly database",
+        Cause(
+            "read-only", "The database file cannot be written: check its owner, its mode and its file system."
+        ),
+    ),
+    (
+        "invalid connection option",
+        Cause("invalid parameter", "A parameter after the ? in OSTIARY_DATABASE_URL does not exist."),
+    ),
+    ("timeout expired", NO_ANSWER),
+    ("timed out", NO_ANSWER),
+    (
+        "database is locked",
+        Cause(
+            "locked", "Another program keeps the database locked. Find it with `fuser` or `lsof`, and end it."
+        ),
+    ),
+    (
+        "unable to open database file",
+        Cause("cannot be opened", "The database file cannot be opened: check its owner and its mode."),
+    ),
+    (
+        "disk image is malformed",
+        Cause("damaged", "The database file is damaged. Restore it from a backup."),
+    ),
+)
+_NO_DATABASE: Final = Cause(
+    "no such database",
+    "The database that OSTIARY_DATABASE_URL names does not exist on that server: create it.",
+)
+
+
+def find(error: BaseException | None) -> Cause | None:
+    """The cause of a driver's error, None where it is not one of those that are known."""
+    if error is None:
+        return None
+    if isinstance(error, SilentError):
+        return NO_ANSWER
+    text = str(error).lower()
+    for fragment, cause in _CAUSES:
+        if fragment in text:
+            return cause
+    if "does not exist" in text and 'fatal:  database "' in text:
+        return _NO_DATABASE
+    if "does not exist" in text and 'fatal:  role "' in text:
+        return _REFUSED
+    return None
