@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ostiary.core import limits
 from ostiary.core.model import Client
 from ostiary.services import clients, consents, projects
 from ostiary.services.clients import ClientSpec
@@ -125,7 +126,7 @@ def test_changes(house: House) -> None:
 
 def test_there_is_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """P20 breaks: an organization registers clients without end; or deleted ones count."""
-    monkeypatch.setattr(clients, "MAX_CLIENTS", 2)
+    monkeypatch.setitem(limits.MOST, "clients", 2)
     first = make(house)
     make(house)
     with refused("limit-reached") as caught:

@@ -217,16 +217,6 @@ def test_automatic_expiry_is_for_new_keys_only(house: House) -> None:
     assert verdict(house, new).code == "expired"
 
 
-def test_accounts_made_in_the_console_are_limited_apart(house: House) -> None:
-    """System 1 breaks: the limit of the portal stops the API, or does not stop the portal."""
-    write(house, organizations.update_policies, {"max_service_accounts": 1}, {}, frozenset())
-    house.account("By API")
-    write(house, service_accounts.create, AccountSpec("By hand", in_console=True))
-    house.account("By API again")
-    second = refused(house, service_accounts.create, house.alice, AccountSpec("Two", in_console=True))
-    assert (second.code, second.members["limit"]) == ("limit-reached", "max_service_accounts")
-
-
 def test_the_operator_acts_in_any_organization_and_is_seen_there(house: House) -> None:
     """Tenancy breaks: the operator acts unseen, or a customer does what only the operator may."""
     alice = Caller(house.alice.actor, house.acme.id, house.alice.scopes, operator=True, operator_admin=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from ostiary.core import limits
 from ostiary.core.client_keys import without_surplus
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
 from ostiary.core.event import Target
@@ -24,8 +25,6 @@ from ostiary.storage import directory, sessions
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
-MAX_CLIENTS: Final = 100
-"""Of an organization."""
 MAX_UNUSED: Final = 10_000
 """Clients that registered themselves, and that nobody consented to."""
 
@@ -59,14 +58,7 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
     require(caller, "write:clients")
     project_id = _project(tx, caller, spec)
     client = _checked(tx, caller, spec, tx.new_id("app"), tx.now, project_id)
-    count = rows.count(tx, caller.organization_id)
-    if count >= MAX_CLIENTS:
-        raise Problem(
-            "limit-reached",
-            f"An organization has at most {MAX_CLIENTS} clients. Delete one that is no longer needed.",
-            members={"limit": "clients", "value": MAX_CLIENTS, "count": count},
-            reason="clients reached",
-        )
+    limits.check("clients", rows.count(tx, caller.organization_id))
     rows.insert(tx, client)
     change(
         tx,

@@ -7,7 +7,7 @@ what its person is: a new membership, or other roles.
 
 from dataclasses import dataclass, replace
 
-from ostiary.core import secret
+from ostiary.core import limits, secret
 from ostiary.core.event import Actor, Target
 from ostiary.core.instant import HOUR, Instant, to_text
 from ostiary.core.permission import Caller, require, require_no_application
@@ -62,6 +62,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
                 "make the link.",
                 reason="member of another organization",
             )
+    limits.check("password_resets", rows.count_resets(tx, user_id))
     new = minting.new_secret(tx, RESET)
     made = Reset(new.access_id, user_id, new.digest, new.pepper_id, tx.now, tx.now + LIFETIME)
     rows.insert_reset(tx, made)
