@@ -27,4 +27,6 @@ def test_accounts_made_in_a_browser_are_limited_apart(front: Front) -> None:
         told = refused.json()
         assert (told["code"], told["limit"]) == ("limit-reached", "max_service_accounts")
         assert (told["value"], told["count"]) == (1, 1)
-    assert front.ask("GET", policies, key=house.alice_key).json()["usage"]["max_service_accounts"] == 1
+    assert (
+        front.ask("GET", policies, key=house.alice_key).json()["limits"]["max_service_accounts"]["count"] == 1
+    )

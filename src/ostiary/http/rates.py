@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from ostiary.core.address import Address, neighbourhood
 from ostiary.core.instant import Instant
+from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import LIMITED, WRONG_PLACE, Verdict
@@ -51,7 +52,7 @@ class Rates:
             return verdict, None
         if not (verdict.valid or verdict.code in WRONG_PLACE):
             return verdict, None
-        permit = self._uses.take(standing.credential_id, standing.rate_limit, now)
+        permit = self._uses.take(_payer(standing), standing.rate_limit, now)
         return verdict if permit.allowed else Verdict("rate_limited", standing), permit
 
     def looked_up(self, payer: str, address: Address | None, look: Callable[[], Verdict]) -> Verdict:
@@ -104,6 +105,17 @@ class Rates:
     def _give_back(self, taken: list[tuple[str, Permit]]) -> None:
         for name, permit in taken:
             self._failures.give_back(name, permit, self._clock())
+
+
+def _payer(standing: Standing) -> str:
+    """Whose uses are counted together: a credential with all its secrets, tokens and sessions, under its id.
+
+    A person's sessions have no credential. Those in browsers share one limit, and so do those of each client, since
+    an application must not use up what its person has.
+    """
+    if standing.kind != "session":
+        return standing.credential_id
+    return f"{standing.organization.id} {standing.principal.id} {standing.client_id or ''}"
 
 
 def limited(permit: Permit | None) -> Problem:
