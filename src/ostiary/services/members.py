@@ -65,6 +65,7 @@ def insert(
         "member.added",
         Target("user", user_id, email),
         roles=roles.names_of(bindings),
+        account="new" if person is None else "existing",
     )
     return user_id
 

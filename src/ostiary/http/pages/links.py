@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -12,14 +11,19 @@ from ostiary.core.problem import Problem
 from ostiary.core.secret import Secret
 from ostiary.http.pages import look
 from ostiary.http.pages.own_account import new_password
-from ostiary.http.pages.proving import somebody
-from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out
+from ostiary.http.pages.proving import Wrong, proven, somebody
+from ostiary.http.pages.signing_in import ACCOUNT, signed_out, with_wait
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import audit, joining, password_resets
 from ostiary.services.joining import Opened
+from ostiary.services.people import Proven
 
 INVITATION: Final = "/invitations/accept"
 RESET: Final = "/password/reset"
+NOT_JOINED: Final = (
+    "That did not work. If you have an account here, give its password. If you have none, leave that field empty. "
+    "If neither helps, ask an administrator for a link to choose a new password."
+)
 
 
 def invitation_link(issuer: str, token: Secret) -> str:
@@ -62,37 +66,49 @@ def _open(visit: Visit, work: Callable[[Visit], Response]) -> Response:
 def _accept(visit: Visit) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("invitation") if posted else visit.query.get("invitation", "")
-    opened = visit.wiring.store.read(joining.look, _caller(visit), token)
-    if opened.way == "ask":
-        return look.message(
-            look.Message(
-                "Choose a password first",
-                (
-                    "You are a member of another organization and have no password yet.",
-                    "Ask an administrator there for a link to choose one, sign in, and open this link again.",
-                ),
-            ),
-            409,
+    opened = visit.wiring.store.read(joining.look, somebody(visit), token)
+    if visit.visitor is not None and visit.visitor.email != opened.invitation.email:
+        both = (
+            f"You are signed in as {visit.visitor.email}, and {opened.invitation.email} was invited.",
+            "Sign out on your account's page, then open the link again.",
         )
-    if opened.way == "sign in" and not _is_invited(visit, opened):
-        return _sign_in_first(visit, opened, token)
+        return look.message(
+            look.Message("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
+        )
     return _accepted(visit, opened, token) if posted else _invitation(visit, opened, token)
 
 
 def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
-    chosen = None
-    if opened.way == "choose":
+    """Join with the new password that was chosen, and with the password of the account if there is one."""
+    current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
+    places = tuple(sorted({opened.organization.id, *opened.homes}))
+    try:
+        if current and current == visit.fields.get("new"):
+            raise Problem("validation-failed", "The new password must differ from the one that you have.")
+        chosen = new_password(visit, email)
+    except Problem as problem:
+        if problem.code != "validation-failed":
+            raise
+        return _invitation(visit, opened, token, problem.detail, 422)
+
+    def join(caller: Caller, right: Proven) -> str:
+        return store.write_on(places, joining.join, caller, token, chosen, right.verified)
+
+    if opened.set_up and not current:
+        store.write_on(places, joining.join, somebody(visit), token, chosen)
+    else:
         try:
-            chosen = new_password(visit, opened.invitation.email)
-        except Problem as problem:
-            if problem.code != "validation-failed":
-                raise
-            return _invitation(visit, opened, token, problem.detail)
-    visit.wiring.store.write_on((opened.organization.id,), joining.join, _caller(visit), token, chosen)
-    return onto(f"{ACCOUNT}?notice=joined" if chosen is None else f"{SIGN_IN}?notice=joined")
+            proven(visit, email, current, "join", join)
+        except Wrong as wrong:
+            said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
+            return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
+    return signed_out(visit, f"{SIGN_IN}?notice=joined")
 
 
-def _invitation(visit: Visit, opened: Opened, token: str, error: str | None = None) -> Response:
+def _invitation(
+    visit: Visit, opened: Opened, token: str, error: str | None = None, status: int = 200
+) -> Response:
+    """The same page for everybody: it does not tell whether the invited address has an account."""
     invitation = opened.invitation
     shown = look.Invitation(
         visit.form_token,
@@ -100,32 +116,10 @@ def _invitation(visit: Visit, opened: Opened, token: str, error: str | None = No
         opened.organization.name,
         invitation.email,
         tuple(each.role for each in invitation.roles),
-        opened.way == "choose",
         check.MIN_PASSWORD,
         error,
     )
-    return look.invitation(shown, 422 if error else 200)
-
-
-def _is_invited(visit: Visit, opened: Opened) -> bool:
-    return (
-        visit.visitor is not None and opened.person is not None and visit.visitor.user_id == opened.person.id
-    )
-
-
-def _sign_in_first(visit: Visit, opened: Opened, token: str) -> Response:
-    email = opened.invitation.email
-    if visit.visitor is not None:
-        both = (
-            f"You are signed in as {visit.visitor.email}, and {email} was invited.",
-            "Sign out on your account's page, then open the link again.",
-        )
-        return look.message(
-            look.Message("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
-        )
-    onward = quote(f"{INVITATION}?invitation={token}", safe="")
-    said = (f"{email} has an account here. Sign in to join {opened.organization.name} with it.",)
-    return look.message(look.Message("Sign in first", said, ("Sign in", f"{SIGN_IN}?next={onward}")))
+    return look.invitation(shown, status)
 
 
 def _reset(visit: Visit) -> Response:
@@ -146,10 +140,6 @@ def _reset(visit: Visit) -> Response:
             return signed_out(visit, f"{SIGN_IN}?notice=password")
     shown = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return look.reset(shown, 422 if error else 200)
-
-
-def _caller(visit: Visit) -> Caller:
-    return somebody(visit) if visit.visitor is None else visit.visitor.caller
 
 
 ROUTES: Final = (
