@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from typing_extensions import TypedDict
 
-from ostiary.core.address import Address, neighbourhood
+from ostiary.core.address import Address, neighbourhood, network_of
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
@@ -77,6 +77,14 @@ class Rates:
     def attempt(self, name: str, limit: int) -> Permit:
         """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
         return self._failures.take(name, limit, self._clock())
+
+    def asked(self, what: str, address: Address | None, each: int, network: int) -> None:
+        """Count a request that anybody may make, for its address and for its network. Raises rate-limited."""
+        limits = {
+            f"{what} network {network_of(address)}": network,
+            f"{what} {neighbourhood(address)}": each,
+        }
+        self.guessed(limits, lambda: None)
 
     def guessed(self, limits: Mapping[str, int], look: Callable[[], T | None]) -> T | None:
         """What `look` finds for whoever guesses a secret of people, which costs if it is None. Raises rate-limited.

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from ostiary.core import limits
+from ostiary.core.address import network_of
 from ostiary.core.client_keys import without_surplus
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
 from ostiary.core.event import Target
-from ostiary.core.instant import HOUR, Instant
+from ostiary.core.instant import Instant
 from ostiary.core.model import Client, ClientAccess, ClientSource
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import Caller, require
@@ -78,16 +79,12 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
 def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
     """Register a client by itself (RFC 7591). Whoever asks proves nothing, so it stands in the operator's log."""
     operator = directory.find_operator(tx)
-    full = rows.count_unused(tx) >= MAX_UNUSED
-    if full:  # whoever registers by the thousand takes the place of what they registered before
-        rows.prune(tx, HOUR)
-        full = rows.count_unused(tx) >= MAX_UNUSED
-    if operator is None or full:
-        raise Problem(
-            "unavailable", "Too many clients have registered. Try again later.", reason="too many clients"
-        )
+    if operator is None:
+        raise Problem("unavailable", "The service is not set up yet.", reason="no operator")
+    while rows.count_unused(tx) >= MAX_UNUSED:
+        rows.make_room(tx)
     client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now)
-    rows.insert(tx, client)
+    rows.insert(tx, client, network_of(caller.address))
     change(
         tx,
         replace(caller, organization_id=operator.id),

@@ -9,7 +9,7 @@ from ostiary.core import check
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import Secret
-from ostiary.http.pages import look
+from ostiary.http.pages import known, look
 from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import Wrong, proven, somebody
 from ostiary.http.pages.signing_in import ACCOUNT, signed_out, with_wait
@@ -102,7 +102,7 @@ def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
         except Wrong as wrong:
             said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
             return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
-    return signed_out(visit, f"{SIGN_IN}?notice=joined")
+    return _known(visit, email, "joined")
 
 
 def _invitation(
@@ -122,6 +122,13 @@ def _invitation(
     return look.invitation(shown, status)
 
 
+def _known(visit: Visit, email: str, notice: str) -> Response:
+    """On to the sign-in page, signed out. The browser is the person's: it held their link."""
+    response = signed_out(visit, f"{SIGN_IN}?notice={notice}")
+    known.remember(visit, response, email)
+    return response
+
+
 def _reset(visit: Visit) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("reset") if posted else visit.query.get("reset", "")
@@ -137,14 +144,14 @@ def _reset(visit: Visit) -> Response:
             error = problem.detail
         else:
             store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, chosen)
-            return signed_out(visit, f"{SIGN_IN}?notice=password")
+            return _known(visit, email, "password")
     shown = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return look.reset(shown, 422 if error else 200)
 
 
 ROUTES: Final = (
     page("GET", INVITATION, accept),
-    page("POST", INVITATION, accept),
+    page("POST", INVITATION, accept, hashes=True),
     page("GET", RESET, reset),
-    page("POST", RESET, reset),
+    page("POST", RESET, reset, hashes=True),
 )

@@ -128,5 +128,5 @@ ROUTES: Final = (
     page("POST", f"{ACCOUNT}/sessions/revoke", revoke_session),
     page("POST", f"{ACCOUNT}/sign-out-everywhere", sign_out_everywhere),
     page("POST", f"{ACCOUNT}/grants/withdraw", withdraw),
-    page("POST", f"{ACCOUNT}/password", change_password),
+    page("POST", f"{ACCOUNT}/password", change_password, hashes=True),
 )
