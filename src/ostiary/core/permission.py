@@ -189,7 +189,7 @@ class Policy:
     session_lifetime: int = 30 * DAY
     """How long a session lasts at most that a login with a key file begins."""
     max_service_accounts: int | None = None
-    """Counts those that people made in the console."""
+    """Counts those that people made through a browser session."""
 
     def overridden(self, chosen: Mapping[str, Any]) -> "Policy":
         """This policy with what an organization chose in its place."""
