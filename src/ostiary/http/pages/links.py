@@ -9,7 +9,7 @@ from ostiary.core import check
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import Secret
-from ostiary.http.pages import known, look
+from ostiary.http.pages import hashing, known, look
 from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import Wrong, proven, somebody
 from ostiary.http.pages.signing_in import ACCOUNT, signed_out, with_wait
@@ -66,7 +66,7 @@ def _open(visit: Visit, work: Callable[[Visit], Response]) -> Response:
 def _accept(visit: Visit) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("invitation") if posted else visit.query.get("invitation", "")
-    opened = visit.wiring.store.read(joining.look, somebody(visit), token)
+    opened = visit.wiring.store.read(joining.look, _caller(visit), token)
     if visit.visitor is not None and visit.visitor.email != opened.invitation.email:
         both = (
             f"You are signed in as {visit.visitor.email}, and {opened.invitation.email} was invited.",
@@ -92,10 +92,12 @@ def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
         return _invitation(visit, opened, token, problem.detail, 422)
 
     def join(caller: Caller, right: Proven) -> str:
-        return store.write_on(places, joining.join, caller, token, chosen, right.verified)
+        new_hash = hashing.hash_password(chosen)
+        return store.write_on(places, joining.join, caller, token, new_hash, right.verified)
 
     if opened.set_up and not current:
-        store.write_on(places, joining.join, somebody(visit), token, chosen)
+        new_hash = hashing.hash_password(chosen)
+        store.write_on(places, joining.join, somebody(visit), token, new_hash)
     else:
         try:
             proven(visit, email, current, "join", join)
@@ -143,10 +145,15 @@ def _reset(visit: Visit) -> Response:
                 raise
             error = problem.detail
         else:
-            store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, chosen)
+            new_hash = hashing.hash_password(chosen)
+            store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, new_hash)
             return _known(visit, email, "password")
     shown = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return look.reset(shown, 422 if error else 200)
+
+
+def _caller(visit: Visit) -> Caller:
+    return somebody(visit) if visit.visitor is None else visit.visitor.caller
 
 
 ROUTES: Final = (

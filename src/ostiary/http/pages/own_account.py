@@ -115,12 +115,11 @@ def _session(session: Session, found: Account, here: str) -> look.Session:
 
 
 def new_password(visit: Visit, email: str) -> str:
-    """The hash of the password that a form chose. Raises validation-failed with a sentence for people."""
+    """The password that a form chose. Raises validation-failed with a sentence for people."""
     try:
-        text = check.password(visit.fields.get("new"), email)
+        return check.password(visit.fields.get("new"), email)
     except ValueError as error:
         raise Problem("validation-failed", f"The new password {error}.") from None
-    return hashing.hash_password(text)
 
 
 ROUTES: Final = (
