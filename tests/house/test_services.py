@@ -33,6 +33,8 @@ NOT_OPERATIONS = {
     "roles.require_to_change": "pure: whoever gives or takes a role holds it",
     "roles.require_to_grant": "pure: the rule below, for roles",
     "roles.require_to_hold": "pure: the rule that nobody grants more than they hold",
+    "roles.is_admin": "pure: whether roles make an admin",
+    "roles.require_to_take": "a question about a caller, which has its rows already",
     "roles.scopes_of": "pure: scopes of bindings",
     "service_accounts.check_names": "pure: errors of names",
     "service_accounts.level_of": "pure: the access level that was meant",

@@ -129,10 +129,32 @@ def test_5_registrations_are_limited(front: Front, monkeypatch: pytest.MonkeyPat
     last = register(front, LEAST)
     assert (last.json()["error"], "retry-after" in last.headers) == ("temporarily_unavailable", True)
     assert register(front, LEAST, peer="198.51.100.7").status == 201
-    front.house.clock.advance(MINUTE)
-    monkeypatch.setattr(clients, "MAX_UNUSED", 11)
-    full = register(front, LEAST)
-    assert (full.status, full.json()["error"]) == (503, "temporarily_unavailable")
+    crowd = [register(front, LEAST, peer=f"192.0.2.{each}").status for each in range(100, 130)]
+    assert crowd == [201] * 20 + [429] * 10, "a network has a limit as well"
+
+
+def test_5_who_registers_by_the_thousand_takes_their_own_places(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§5 breaks: a flood of registrations makes everybody else's fresh ones fail, or be forgotten."""
+    monkeypatch.setattr(clients, "MAX_UNUSED", 6)
+
+    def registered(peer: str) -> str:
+        answer = register(front, LEAST, peer=peer)
+        assert answer.status == 201, answer.body
+        front.house.clock.advance(MINUTE)
+        return str(answer.json()["client_id"])
+
+    def is_there(client_id: str) -> bool:
+        return front.house.store.read(rows.find, client_id) is not None
+
+    first = [registered("198.51.100.7"), registered("2001:db8::1")]
+    flood = [registered(f"203.0.113.{number}") for number in range(20)]
+    assert all(map(is_there, first))
+    assert [is_there(each) for each in flood] == [False] * 16 + [True] * 4
+    assert is_there(registered("198.51.101.7"))
+    assert [is_there(each) for each in (*first, *flood)].count(True) == 5
+    assert all(map(is_there, first))
 
 
 def test_what_nobody_consented_to_is_forgotten_after_a_day(front: Front) -> None:

@@ -1,9 +1,15 @@
 """Clients of an organization's own: who may register them, what they may ask for, and what ends with them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ostiary.core import limits
+from ostiary.core.address import parse_address
+from ostiary.core.client_metadata import read_registration
+from ostiary.core.event import UNKNOWN
+from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.services import clients, consents, projects
 from ostiary.services.clients import ClientSpec
@@ -125,7 +131,7 @@ def test_changes(house: House) -> None:
 
 def test_there_is_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """P20 breaks: an organization registers clients without end; or deleted ones count."""
-    monkeypatch.setattr(clients, "MAX_CLIENTS", 2)
+    monkeypatch.setitem(limits.MOST, "clients", 2)
     first = make(house)
     make(house)
     with refused("limit-reached") as caught:
@@ -133,6 +139,26 @@ def test_there_is_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.members == {"limit": "clients", "value": 2, "count": 2}
     house.store.write(clients.delete, house.alice, first.id)
     make(house)
+
+
+@pytest.mark.promise("P12")
+def test_a_full_registration_forgets_the_oldest_of_the_network_that_has_most(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P12 breaks: on one database a flood of registrations makes a stranger's fresh one be forgotten."""
+    monkeypatch.setattr(clients, "MAX_UNUSED", 3)
+    metadata = read_registration({"redirect_uris": ["https://app.example/callback"]})
+
+    def registered(address: str | None) -> str:
+        house.clock.advance(SECOND)
+        caller = replace(
+            house.charlie, actor=UNKNOWN, address=None if address is None else parse_address(address)
+        )
+        return house.store.write_on((), clients.register, caller, metadata, None).id
+
+    made = [registered(each) for each in ("192.0.2.1", None, None, None, "198.51.100.1")]
+    left = [house.store.read(rows.find, each) is not None for each in made]
+    assert left == [True, False, False, True, True]
 
 
 @pytest.mark.promise("P2")

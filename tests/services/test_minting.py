@@ -105,7 +105,13 @@ CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
         (ACCOUNTS,),
         None,
     ),
-    ("taking roles away", on_account(service_accounts.set_role_bindings, []), (ACCOUNTS,), None),
+    ("taking roles away", on_account(service_accounts.set_role_bindings, []), (ACCOUNTS,), DEVELOPER),
+    (
+        "taking roles away, held",
+        on_account(service_accounts.set_role_bindings, []),
+        (ACCOUNTS, *DEVELOPER),
+        None,
+    ),
     ("enabling", on_account(service_accounts.set_disabled, False, disabled=True), (ACCOUNTS,), DEVELOPER),
     (
         "enabling, held",
@@ -113,7 +119,10 @@ CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
         (ACCOUNTS, *DEVELOPER),
         None,
     ),
-    ("disabling", on_account(service_accounts.set_disabled, True), (ACCOUNTS,), None),
+    ("disabling", on_account(service_accounts.set_disabled, True), (ACCOUNTS,), DEVELOPER),
+    ("disabling, held", on_account(service_accounts.set_disabled, True), (ACCOUNTS, *DEVELOPER), None),
+    ("deleting", on_account(service_accounts.delete), (ACCOUNTS,), DEVELOPER),
+    ("deleting, held", on_account(service_accounts.delete), (ACCOUNTS, *DEVELOPER), None),
     (
         "lifting a ceiling",
         on_account(

@@ -109,6 +109,15 @@ def neighbourhood(address: Address | None) -> str:
     return str(address)
 
 
+def network_of(address: Address | None) -> str:
+    """The network of an address, as people are given them: an IPv4 /24, an IPv6 /48; `None` if undetermined."""
+    if address is None:
+        return "None"
+    bits, length = (address.max_prefixlen, 24 if isinstance(address, IPv4Address) else 48)
+    first = int(address) >> (bits - length) << (bits - length)
+    return f"{type(address)(first)}/{length}"
+
+
 def trusts(peer: str | None, trusted: tuple[Network, ...]) -> bool:
     """Whether what this peer says of the request it forwards is believed."""
     try:

@@ -58,7 +58,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "access", "The role bindings of a member were replaced.", "before", "after"
     ),
     "member.removed": _kind("directory", "A member left, and its direct keys were revoked.", "revoked"),
-    "member.added": _kind("directory", "A user became a member of the organization.", "roles"),
+    "member.added": _kind("directory", "A user became a member of the organization.", "roles", "account"),
     "member.recovered": _kind(
         "auth",
         "Whoever owns the data directory gave this member a new password and a new key (`init --recover`).",

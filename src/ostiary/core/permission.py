@@ -40,10 +40,6 @@ EVERYTHING: Final[Scopes] = frozenset({"api", "m2m"})
 
 FIRST_CATALOGUE: Final = ("read:agents", "read:plugins", "write:agents", "write:plugins")
 
-MAX_CATALOGUE: Final = 4_096
-"""Characters of all scopes of the catalogue, with a space between two: so that a token with all of them has at most
-8 KiB, and so that proxies take the header that lists them."""
-
 OPERATOR_ADMIN: Final = "operator-admin"
 """The role that reaches into every organization. Only the operator's organization has it, and only a caller who holds
 it gives it: nothing that hands on the roles of its creator hands on this one.
@@ -208,7 +204,7 @@ class Policy:
     session_lifetime: int = 30 * DAY
     """How long a session lasts at most that a login with a key file begins."""
     max_service_accounts: int | None = None
-    """Counts those that people made in the console."""
+    """Counts those that people made through a browser session."""
 
     def overridden(self, chosen: Mapping[str, Any]) -> "Policy":
         """This policy with what an organization chose in its place."""

@@ -50,7 +50,7 @@ from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
-from ostiary.http.pages import authorize, device, frame, links, own_account, signing_in
+from ostiary.http.pages import authorize, device, frame, hashing, links, own_account, signing_in
 from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
@@ -131,7 +131,8 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redirect_slashes=False,
     )
     documents = ClientDocuments(store, limits, frozenset(settings.outbound_hosts))
-    app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token", documents)
+    hashes = anyio.CapacityLimiter(hashing.THREADS)
+    app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token", documents, hashes)
     keys_of = documents.jwks_of
     tokens = TokenEndpoint(hot, journal, store, keys_of)
     revoking, devices = Revocation(hot, store, keys_of), DeviceAuthorization(hot, store, keys_of)

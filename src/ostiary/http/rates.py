@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 
 from typing_extensions import TypedDict
 
-from ostiary.core.address import Address, neighbourhood
+from ostiary.core.address import Address, neighbourhood, network_of
 from ostiary.core.instant import Instant
+from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import LIMITED, WRONG_PLACE, Verdict
@@ -51,7 +52,7 @@ class Rates:
             return verdict, None
         if not (verdict.valid or verdict.code in WRONG_PLACE):
             return verdict, None
-        permit = self._uses.take(standing.credential_id, standing.rate_limit, now)
+        permit = self._uses.take(_payer(standing), standing.rate_limit, now)
         return verdict if permit.allowed else Verdict("rate_limited", standing), permit
 
     def looked_up(self, payer: str, address: Address | None, look: Callable[[], Verdict]) -> Verdict:
@@ -76,6 +77,14 @@ class Rates:
     def attempt(self, name: str, limit: int) -> Permit:
         """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
         return self._failures.take(name, limit, self._clock())
+
+    def asked(self, what: str, address: Address | None, each: int, network: int) -> None:
+        """Count a request that anybody may make, for its address and for its network. Raises rate-limited."""
+        limits = {
+            f"{what} network {network_of(address)}": network,
+            f"{what} {neighbourhood(address)}": each,
+        }
+        self.guessed(limits, lambda: None)
 
     def guessed(self, limits: Mapping[str, int], look: Callable[[], T | None]) -> T | None:
         """What `look` finds for whoever guesses a secret of people, which costs if it is None. Raises rate-limited.
@@ -104,6 +113,17 @@ class Rates:
     def _give_back(self, taken: list[tuple[str, Permit]]) -> None:
         for name, permit in taken:
             self._failures.give_back(name, permit, self._clock())
+
+
+def _payer(standing: Standing) -> str:
+    """Whose uses are counted together: a credential with all its secrets, tokens and sessions, under its id.
+
+    A person's sessions have no credential. Those in browsers share one limit, and so do those of each client, since
+    an application must not use up what its person has.
+    """
+    if standing.kind != "session":
+        return standing.credential_id
+    return f"{standing.organization.id} {standing.principal.id} {standing.client_id or ''}"
 
 
 def limited(permit: Permit | None) -> Problem:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ostiary.core import access_rule
+from ostiary.core import access_rule, limits
 from ostiary.core.event import Target
 from ostiary.core.permission import Caller, require_operator
 from ostiary.core.problem import FieldError, invalid, invalid_fields, not_found
@@ -31,6 +31,8 @@ def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dic
     if unknown:
         raise invalid_fields(tuple(unknown))
     before = rows.find(tx, name)
+    others = rows.list_all(tx).keys() - {name}
+    limits.check("access_rules", len(others))
     rows.put(tx, name, document)
     tx.changed("installation", "access_rules")
     audit.updated(

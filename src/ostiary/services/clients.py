@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from ostiary.core import limits
+from ostiary.core.address import network_of
 from ostiary.core.client_keys import without_surplus
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
 from ostiary.core.event import Target
-from ostiary.core.instant import HOUR, Instant
+from ostiary.core.instant import Instant
 from ostiary.core.model import Client, ClientAccess, ClientSource
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
 from ostiary.core.permission import Caller, require
@@ -20,12 +22,10 @@ from ostiary.services import audit, consents
 from ostiary.services.audit import change
 from ostiary.storage import clients as rows
 from ostiary.storage import consents as consent_rows
-from ostiary.storage import directory, retention, sessions
+from ostiary.storage import directory, sessions
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
-MAX_CLIENTS: Final = 100
-"""Of an organization."""
 MAX_UNUSED: Final = 10_000
 """Clients that registered themselves, and that nobody consented to."""
 
@@ -59,14 +59,7 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
     require(caller, "write:clients")
     project_id = _project(tx, caller, spec)
     client = _checked(tx, caller, spec, tx.new_id("app"), tx.now, project_id)
-    count = rows.count(tx, caller.organization_id)
-    if count >= MAX_CLIENTS:
-        raise Problem(
-            "limit-reached",
-            f"An organization has at most {MAX_CLIENTS} clients. Delete one that is no longer needed.",
-            members={"limit": "clients", "value": MAX_CLIENTS, "count": count},
-            reason="clients reached",
-        )
+    limits.check("clients", rows.count(tx, caller.organization_id))
     rows.insert(tx, client)
     change(
         tx,
@@ -86,16 +79,12 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
 def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
     """Register a client by itself (RFC 7591). Whoever asks proves nothing, so it stands in the operator's log."""
     operator = directory.find_operator(tx)
-    full = rows.count_unused(tx) >= MAX_UNUSED
-    if full:  # whoever registers by the thousand takes the place of what they registered before
-        retention.delete_some(tx, retention.UNUSED_CLIENTS, retention.database_time(tx), kept=HOUR)
-        full = rows.count_unused(tx) >= MAX_UNUSED
-    if operator is None or full:
-        raise Problem(
-            "unavailable", "Too many clients have registered. Try again later.", reason="too many clients"
-        )
+    if operator is None:
+        raise Problem("unavailable", "The service is not set up yet.", reason="no operator")
+    while rows.count_unused(tx) >= MAX_UNUSED:
+        rows.make_room(tx)
     client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now)
-    rows.insert(tx, client)
+    rows.insert(tx, client, network_of(caller.address))
     change(
         tx,
         replace(caller, organization_id=operator.id),

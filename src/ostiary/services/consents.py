@@ -8,14 +8,14 @@ else, and which dies with the consent.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ostiary.core import check
+from ostiary.core import check, limits
 from ostiary.core.event import Target
 from ostiary.core.model import Client, Consent, Organization, Project, ServiceAccount, SessionKind
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.refresh import FAMILY_BYTES, SEED_BYTES
-from ostiary.services import audit, organizations
+from ostiary.services import audit, organizations, roles
 from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as rows
@@ -200,6 +200,7 @@ def may_begin(tx: Tx, session: Session) -> bool:
 def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str) -> Consent:
     before = rows.find_live(tx, asked.organization_id, client.id, user_id)
     if before is None:
+        limits.check("consents", len(rows.of_user(tx, asked.organization_id, user_id)))
         return _insert(tx, caller, client, asked, user_id, None)
     # What it was given before goes on, so the consent is as wide as both.
     both = tuple(dict.fromkeys((*before.scopes, *asked.scopes)))
@@ -230,6 +231,7 @@ def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> C
         check.slug_of(f"{client.name} {giver.slug}"),
         lambda slug: directory.username_exists(tx, home.id, slug),
     )
+    limits.check("service_accounts", directory.count_service_accounts(tx, home.id))
     consent_id = tx.new_id("gra")
     account = ServiceAccount(
         id=tx.new_id("sa"),
@@ -418,6 +420,8 @@ def _find(tx: Tx, caller: Caller, consent_id: str, *, writing: bool = False) -> 
         require(caller, "write:clients" if writing else "read:clients")
     if found is None:
         raise not_found("grant")
+    if writing and not own and not found.service_account_id:
+        roles.require_over_credentials(tx, caller, found.user_id)
     return found
 
 

@@ -17,7 +17,7 @@ from ostiary.core.model import (
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import audit, minting, organizations, service_accounts
+from ostiary.services import audit, minting, organizations, roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.services.service_accounts import AccountSpec, AccountView
@@ -128,12 +128,17 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
 
     What comes out is checked like a new credential: nobody widens beyond what they hold.
     """
-    before = find(tx, caller, credential_id, "write:credentials")
+    renamed = changes.keys() <= {"name", "description"}
+    before = (
+        find(tx, caller, credential_id, "write:credentials")
+        if renamed
+        else find_to_write(tx, caller, credential_id)
+    )
     not_final(tx, before, "changed")
     changes = service_accounts.settle_level(changes)
     after = replace(before, **changes)
     spec = spec_of(after)
-    if changes.keys() - {"name", "description"}:
+    if not renamed:
         minting.check(tx, caller, owner_of(tx, before), spec, direct=is_own(caller, before))
     if "expires_at" in changes:
         # It holds for each secret that no overlap ends.
@@ -158,7 +163,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
 
 def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     """Refuse it from now on, until it is activated. Idempotent."""
-    credential = find(tx, caller, credential_id, "write:credentials")
+    credential = find_to_write(tx, caller, credential_id)
     not_final(tx, credential, "deactivated")
     if credential.deactivated_at is None:
         credential = replace(credential, deactivated_at=tx.now)
@@ -172,7 +177,7 @@ def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     """Accept it again. Whoever activates holds what it grants. Idempotent."""
-    credential = find(tx, caller, credential_id, "write:credentials")
+    credential = find_to_write(tx, caller, credential_id)
     not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
         owner = owner_of(tx, credential)
@@ -188,7 +193,7 @@ def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     """Refuse it for good, at once. Idempotent: the time of the first revocation stays."""
-    credential = find(tx, caller, credential_id, "write:credentials")
+    credential = find_to_write(tx, caller, credential_id)
     if credential.revoked_at is None:
         credential = _revoke(tx, caller, credential, "asked for")
     else:
@@ -201,7 +206,7 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
 
     With a `deletion_delay` it must have been revoked (or expired) that long; with 0 it is revoked first.
     """
-    credential = find(tx, caller, credential_id, "write:credentials")
+    credential = find_to_write(tx, caller, credential_id)
     delay = organizations.policy_of(tx, caller.organization_id).deletion_delay
     ended = _ended_at(tx, credential)
     if delay and ended is None:
@@ -238,9 +243,9 @@ def target_of(credential: Credential) -> Target:
 def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created:
     policy = organizations.policy_of(tx, caller.organization_id)
     policy.check("max_credentials_per_organization", rows.count(tx, caller.organization_id))
-    level = minting.check(tx, caller, owner, spec, direct=owner.kind == "user")
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
+    level = minting.check(tx, caller, owner, spec, direct=owner.kind == "user")
     minting.check_lifetime(policy, spec.expires_at, tx.now)
     minting.check_rate(policy, spec.rate_limit)
     return _insert(tx, caller, owner, spec, level)
@@ -334,10 +339,23 @@ def find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
     if found is None:
         require(caller, scope)
         raise not_found("credential")
+    if not _may_manage(caller, found):
+        require(caller, scope)
+    return found
+
+
+def _may_manage(caller: Caller, found: Credential) -> bool:
+    """Whether it is a direct key of the caller's own that what was presented reaches without any scope."""
     # A token that was granted less stands for less than the key: it does not reach even that.
     itself = found.id == caller.actor.credential_id and caller.granted is None
-    if not (is_own(caller, found) and (itself or not caller.fine_grained)):
-        require(caller, scope)
+    return is_own(caller, found) and (itself or not caller.fine_grained)
+
+
+def find_to_write(tx: Tx, caller: Caller, credential_id: str) -> Credential:
+    """The credential, for any act but renaming: on an organization admin's it takes every scope of that admin."""
+    found = find(tx, caller, credential_id, "write:credentials")
+    if not _may_manage(caller, found):
+        roles.require_over_credentials(tx, caller, found.owner_id)
     return found
 
 

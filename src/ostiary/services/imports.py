@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ostiary.core import secret
+from ostiary.core import limits, secret
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
 from ostiary.core.model import KIND_NAMES, Credential, ImportedKey, ImportOutcome
@@ -31,7 +31,6 @@ from ostiary.storage.store import Tx
 
 MAX_KEYS: Final = 5_000
 """Keys in one transaction."""
-MAX_PREFIXES: Final = 50
 RESERVED: Final = (*OTHER_PREFIXES, "invite-", "eyJ")
 """Forms of ours beside the installation's own prefixes: client secrets, sessions, invitations, tokens."""
 
@@ -70,12 +69,7 @@ def register_prefix(tx: Tx, caller: Caller, prefix: str) -> str:
     if prefix in known:
         tx.confirm()
         return prefix
-    if len(known) >= MAX_PREFIXES:
-        raise Problem(
-            "limit-reached",
-            f"There are {len(known)} prefixes, and no more than {MAX_PREFIXES} may be.",
-            members={"limit": "import_prefixes", "value": MAX_PREFIXES, "count": len(known)},
-        )
+    limits.check("import_prefixes", len(known))
     rows.register(tx, prefix)
     tx.changed("installation", prefix)
     change(tx, caller, "import_prefix.created", Target("import_prefix", prefix, prefix))

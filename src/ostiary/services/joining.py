@@ -1,20 +1,23 @@
-"""Becoming a member by an invitation's link: a new person chooses a password, a known one proves to be that person."""
+"""Becoming a member by an invitation's link.
+
+Whoever invites has the link, and no mail proves an address. So a link alone opens no account that is a member anywhere:
+that takes its password as well. And since an admin of the organization that it came from may know that password, it is
+replaced in the same step (decision 27).
+"""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from ostiary.core.event import Actor
+from ostiary.core.event import Actor, Target
 from ostiary.core.model import Invitation, Organization
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, not_found
-from ostiary.services import members
+from ostiary.services import members, sessions
+from ostiary.services.audit import change
 from ostiary.storage import directory
 from ostiary.storage import members as member_rows
 from ostiary.storage import people as rows
 from ostiary.storage.people import Person
 from ostiary.storage.store import Tx
-
-Way = Literal["choose", "sign in", "ask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,14 @@ class Opened:
     invitation: Invitation
     organization: Organization
     person: Person | None
-    """Who has the invited address already."""
-    way: Way
-    """How they prove to be who was invited: by choosing a first password, by having signed in; or not yet."""
+    """Who has the invited address already. Pages do not tell."""
+    homes: tuple[str, ...]
+    """Ids of the organizations that this person is a member of."""
+
+    @property
+    def set_up(self) -> bool:
+        """Whether the link alone sets the account up: nobody has it, or it is a member nowhere."""
+        return self.person is None or (not self.homes and self.person.disabled_at is None)
 
 
 def look(tx: Tx, _caller: Caller, token: str) -> Opened:
@@ -37,37 +45,27 @@ def look(tx: Tx, _caller: Caller, token: str) -> Opened:
         raise not_found("invitation", "used or expired")
     members.what_it_gives(tx, invitation)
     person = rows.find_by_email(tx, invitation.email)
-    if person is not None and person.disabled_at is not None:
-        raise not_found("invitation", "person disabled")
-    return Opened(invitation, organization, person, _way(tx, person))
+    homes = [] if person is None else [each.id for each in member_rows.organizations_of(tx, person.id)]
+    return Opened(invitation, organization, person, tuple(homes))
 
 
-def _way(tx: Tx, person: Person | None) -> Way:
-    if person is None:
-        return "choose"
-    if person.password_hash is not None:
-        return "sign in"
-    # Whoever invites has the link: choosing the password of somebody's member by it would be to become that member.
-    return "ask" if member_rows.organizations_of(tx, person.id) else "choose"
+def join(tx: Tx, caller: Caller, token: str, password_hash: str, verified: str | None = None) -> str:
+    """Become a member, with a new password. The user's id.
 
-
-def join(tx: Tx, caller: Caller, token: str, password_hash: str | None) -> str:
-    """Become a member. The user's id. Raises not-found, or wrong-state where the way is another one."""
+    `verified` is the hash that the account's password was found to be right for; None: no password was given. All
+    sessions of an account that exists end. Raises not-found, or wrong-state if the account takes, or takes no, password.
+    """
     opened = look(tx, caller, token)
-    person = opened.person
-    if opened.way == "ask" or (opened.way == "choose") != (password_hash is not None):
+    person, email = opened.person, opened.invitation.email
+    if opened.set_up != (verified is None):
         raise Problem("wrong-state", "Open the link again.", reason="another way to join")
-    if opened.way == "sign in" and (person is None or caller.actor.id != person.id):
-        raise Problem("wrong-state", "Sign in as who was invited.", reason="somebody else's invitation")
-    if person is None or password_hash is not None:
-        caller = replace(
-            caller, actor=Actor("user", None if person is None else person.id, opened.invitation.email)
-        )
-    user_id = members.accept_invitation(tx, caller, token, password_hash)
-    if (
-        person is not None
-        and password_hash is not None
-        and not rows.replace_password(tx, user_id, password_hash, None)
-    ):
-        raise Problem("wrong-state", "Open the link again.", reason="password chosen meanwhile")
-    return user_id
+    caller = replace(caller, actor=Actor("user", None if person is None else person.id, email))
+    if person is not None:
+        now = rows.lock(tx, person.id)
+        before = person.password_hash if verified is None else verified
+        if now is None or now.disabled_at or not rows.replace_password(tx, person.id, password_hash, before):
+            raise Problem("wrong-state", "Open the link again.", reason="account changed meanwhile")
+        ended = sessions.end_all(tx, caller, person.id, "the person joined another organization")
+        home = replace(caller, organization_id=(*opened.homes, opened.organization.id)[0])
+        change(tx, home, "password.changed", Target("user", person.id, email), ended=ended)
+    return members.accept_invitation(tx, caller, token, password_hash)

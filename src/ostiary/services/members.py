@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ostiary.core import secret
+from ostiary.core import limits, secret
 from ostiary.core.event import Target
 from ostiary.core.instant import DAY, to_text
 from ostiary.core.model import Invitation, Member, RoleBinding, may_be_channel_identifier
@@ -72,6 +72,7 @@ def insert(
         "member.added",
         Target("user", user_id, email),
         roles=roles.names_of(bindings),
+        account="new" if person is None else "existing",
     )
     return user_id
 
@@ -147,6 +148,9 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
     person = people.find_by_email(tx, email)
     if person is not None and rows.get_member(tx, caller.organization_id, person.id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
+    open_ones = rows.count_open_invitations(tx, caller.organization_id)
+    limits.check("invitations", open_ones)
+    limits.check("members", rows.count_members(tx, caller.organization_id) + open_ones)
     new = minting.new_secret(tx, INVITATION_PREFIX)
     invitation = Invitation(
         tx.new_id("inv"),

@@ -16,6 +16,7 @@ from ostiary.core.model import (
     CredentialKind,
     OwnerKind,
     ServiceAccount,
+    is_session,
 )
 from ostiary.core.permission import (
     MAX_LIFETIME,
@@ -93,10 +94,14 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
         raise invalid_fields(tuple(errors))
     if not direct:
         require(caller, "write:credentials")
-    elif not caller.may("write:credentials"):
-        # Self-service: what a limited key makes for its own user is limited like it.
+    narrowed = caller.fine_grained or caller.granted is not None
+    if caller.granted is not None or (direct and not caller.may("write:credentials")):
+        # What a limited key makes for its own user is limited like it, and what a narrowed token makes like that.
         _require_within(caller, spec, organizations.policy_of(tx, caller.organization_id))
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
+    if direct and not narrowed:
+        # A caller's scopes are those on the organization. On a project the key has its user's own roles as well.
+        bindings = [each for each in bindings if each.project_id is None]
     roles.require_reach(caller, bindings)
     held = roles.scopes_of(catalogue, bindings)
     held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
@@ -121,22 +126,37 @@ def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
 
 
 def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> None:
-    outlives = caller.expires_at is not None and (
-        spec.expires_at is None or spec.expires_at > caller.expires_at
-    )
+    """Raise scope-exceeds-grantor, naming each limit of the caller's that the credential would exceed."""
+    ends = None if _is_signed_in(caller) else caller.expires_at
     rate = policy.rate_of(spec.rate_limit)
-    faster = caller.rate_limit is not None and (rate is None or rate > caller.rate_limit)
-    if (
-        outlives
-        or faster
-        or not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks)
-    ):
+    exceeded: dict[str, str] = {}
+    if ends is not None and (spec.expires_at is None or spec.expires_at > ends):
+        exceeded["lifetime"] = f"expires_at not after {to_text(ends)}"
+    if not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
+        exceeded["networks"] = f"allowed_ips within {', '.join(map(str, caller.networks[:8]))}"
+    if caller.rate_limit is not None and (rate is None or rate > caller.rate_limit):
+        exceeded["rate_limit"] = f"rate_limit of at most {caller.rate_limit}"
+    if exceeded:
         raise Problem(
             "scope-exceeds-grantor",
-            "The presented key expires, is limited to addresses, or has a limit a minute: a key made with it has to "
-            "have that too, at least as strict.",
-            reason="beyond its own expiry, addresses or rate limit",
+            "The new credential would be less limited than the one that was presented. It needs "
+            f"{'; '.join(exceeded.values())}.",
+            members={"limits": list(exceeded)},
+            reason=f"beyond its own {', '.join(exceeded)}",
         )
+
+
+def _is_signed_in(caller: Caller) -> bool:
+    """Whether a person calls by a session of their own, in a browser or of `ostiary login`, with all they may do.
+
+    The token that they send ends sooner than that, and does not limit the keys that they make for themselves.
+    """
+    return (
+        caller.actor.type == "user"
+        and caller.application is None
+        and caller.granted is None
+        and is_session(caller.actor.credential_id or "")
+    )
 
 
 def check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Instant) -> None:

@@ -7,7 +7,7 @@ what its person is: a new membership, or other roles.
 
 from dataclasses import dataclass, replace
 
-from ostiary.core import secret
+from ostiary.core import limits, secret
 from ostiary.core.event import Actor, Target
 from ostiary.core.instant import HOUR, Instant, to_text
 from ostiary.core.model import Member
@@ -46,6 +46,7 @@ class Opened:
 def create(tx: Tx, caller: Caller, user_id: str) -> Made:
     """A link for a member. Raises not-found, insufficient-permissions or scope-exceeds-grantor."""
     member = _require_to_make(tx, caller, user_id)
+    limits.check("password_resets", rows.count_resets(tx, user_id))
     new = minting.new_secret(tx, RESET)
     made = Reset(
         new.access_id,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ostiary.core import check
+from ostiary.core import check, limits
 from ostiary.core.event import Target
 from ostiary.core.model import Project, RoleBinding
 from ostiary.core.permission import Caller, require
@@ -36,6 +36,7 @@ def create(tx: Tx, caller: Caller, name: str, code: str | None, description: str
         raise Problem(
             "name-taken", "The code is taken, or was before its project was deleted.", reason="code taken"
         )
+    limits.check("projects", rows.count_projects(tx, caller.organization_id))
     project = Project(tx.new_id("prj"), caller.organization_id, code, name, description, tx.now)
     rows.insert_project(tx, project.id, project.organization_id, code, name, description)
     tx.changed("organization", caller.organization_id)
@@ -66,12 +67,17 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Projec
 
 
 def delete(tx: Tx, caller: Caller, name: str) -> None:
-    """Delete a project and its role bindings.
+    """Delete a project and its role bindings. Whoever takes a role holds every scope of it.
 
-    Credentials that are bound to it are revoked, and sessions that have it as their target.
+    Credentials that are bound to it are revoked, and sessions that have it as their target: an organization admin's
+    by an admin only.
     """
     require(caller, "write:projects")
     project = _find(tx, caller, name)
+    bindings = [binding for _, binding in role_rows.list_project_bindings(tx, project.id)]
+    roles.require_to_take(caller, role_rows.catalogue_of(tx, caller.organization_id), bindings)
+    for owner_id in session_rows.owners_bound_to(tx, project.id):
+        roles.require_over_credentials(tx, caller, owner_id)
     revoked = credential_rows.revoke_bound_to(tx, project.organization_id, project.id)
     audit.revoked(tx, caller, revoked, "its project was deleted")
     for session_id in session_rows.revoke_of_project(tx, project.id):
@@ -114,6 +120,9 @@ def set_role_bindings(
         role_rows.delete_bindings_of_project(tx, project.id)
         for principal_id, binding in after:
             role_rows.insert_role_binding(tx, project.organization_id, principal_id, binding)
+        gained = sorted({principal_id for principal_id, _ in set(after) - set(before)})
+        for found in role_rows.list_role_bindings(tx, project.organization_id, gained).values():
+            limits.check("role_bindings", len(found), 0)
         for principal_id in {principal_id for principal_id, _ in changed}:
             people_rows.end_resets(tx, principal_id)  # links to become them were made for less
         tx.changed("organization", project.organization_id)

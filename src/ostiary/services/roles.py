@@ -1,17 +1,19 @@
 """Roles and scopes: the catalogue, organizations' own roles, and the one way in which a role is given.
 
-Nobody grants more than they hold, and nobody takes from others what they do not hold themselves.
+Nobody grants more than they hold, nobody takes from others what they do not hold themselves, and nobody ends what
+holds more than they do.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from ostiary.core import limits
 from ostiary.core.event import Target
 from ostiary.core.model import Role, RoleBinding
 from ostiary.core.permission import (
+    API_SCOPES,
     BUILT_IN_ROLES,
-    MAX_CATALOGUE,
     OPERATOR_ADMIN,
     RESERVED_NOUNS,
     Caller,
@@ -29,9 +31,7 @@ from ostiary.storage import directory as directory_rows
 from ostiary.storage import roles as rows
 from ostiary.storage.store import Tx
 
-MAX_ROLES = 50
-"""Role bindings of one principal."""
-MAX_OWN_ROLES = 200
+MAX_ROLES: Final = limits.MOST["role_bindings"]
 
 BUILT_IN_DESCRIPTIONS = {
     "organization-admin": "Everything in the organization.",
@@ -115,18 +115,72 @@ def require_reach(caller: Caller, bindings: Iterable[RoleBinding]) -> None:
         )
 
 
+def require_to_take(caller: Caller, catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
+    """Raise scope-exceeds-grantor unless the caller holds what these bindings give: to end them, not to give them."""
+    bindings = tuple(bindings)
+    require_reach(caller, bindings)
+    _require_scopes(caller, scopes_of(catalogue, bindings))
+
+
 def require_to_hold(caller: Caller, scopes: Scopes) -> None:
     """Raise scope-exceeds-grantor unless the caller holds all of these. What an application gives would outlive it."""
     if scopes:
         require_no_application(caller)
+    _require_scopes(caller, scopes)
+
+
+def require_over(tx: Tx, caller: Caller, principal_id: str) -> None:
+    """Raise scope-exceeds-grantor unless the caller holds every scope of the principal's roles.
+
+    For each act that ends or changes a user or a service account of the caller's organization. A principal may act on
+    itself, unless the credential that it presents is narrowed.
+    """
+    if not _is_itself(caller, principal_id):
+        catalogue, bindings = _held_by(tx, caller, principal_id)
+        require_to_take(caller, catalogue, bindings)
+
+
+def require_over_credentials(tx: Tx, caller: Caller, owner_id: str) -> None:
+    """The same for each act on a credential or session of the owner, but only if the owner is an organization admin.
+
+    To stop a credential is a safety measure: `write:credentials` is enough for all others (decision 27).
+    """
+    catalogue, bindings = _held_by(tx, caller, owner_id)
+    if not _is_itself(caller, owner_id) and is_admin(catalogue, bindings):
+        require_to_take(caller, catalogue, bindings)
+
+
+def is_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> bool:
+    """Whether a role on the organization gives every permission of this API, or reaches into every organization."""
+    return any(
+        each.role == OPERATOR_ADMIN or (each.project_id is None and catalogue.role(each.role) >= API_SCOPES)
+        for each in bindings
+    )
+
+
+def _is_itself(caller: Caller, principal_id: str) -> bool:
+    return caller.actor.id == principal_id and not caller.fine_grained and caller.granted is None
+
+
+def _held_by(tx: Tx, caller: Caller, principal_id: str) -> tuple[Catalogue, list[RoleBinding]]:
+    bindings = rows.list_role_bindings(tx, caller.organization_id, [principal_id])[principal_id]
+    return rows.catalogue_of(tx, caller.organization_id), bindings
+
+
+def _require_scopes(caller: Caller, scopes: Scopes) -> None:
     beyond = sorted(scopes - caller.scopes)
     if beyond:
         raise Problem(
             "scope-exceeds-grantor",
-            "This needs scopes that the presented credential does not have.",
-            members={"scopes": beyond},
+            f"This needs scopes that the presented credential does not have: {_some(beyond)}.",
+            members={"limits": ["scopes"], "scopes": beyond},
             reason=f"beyond its own: {' '.join(beyond[:8])}",
         )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
 
 
 def scopes_of(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> Scopes:
@@ -168,12 +222,7 @@ def create_role(tx: Tx, caller: Caller, name: str, description: str, scopes: tup
     if catalogue.has_role(name):
         raise Problem("name-taken", "There is a role of this name already.", reason="role name taken")
     caller_holds_known(caller, catalogue, scopes)
-    if len(catalogue.own) >= MAX_OWN_ROLES:
-        raise Problem(
-            "limit-reached",
-            f"An organization has at most {MAX_OWN_ROLES} roles of its own.",
-            members={"limit": "max_roles", "value": MAX_OWN_ROLES, "count": len(catalogue.own)},
-        )
+    limits.check("roles", len(catalogue.own))
     role = Role(tx.new_id("role"), name, description, scopes)
     rows.insert_role(tx, caller.organization_id, role)
     change(tx, caller, "role.created", _target(role), scopes=list(scopes))
@@ -262,14 +311,7 @@ def create_scope(tx: Tx, caller: Caller, scope: str) -> str:
     if scope in catalogue:
         raise Problem("name-taken", "The scope is in the catalogue already.", reason="scope taken")
     length = len(" ".join(catalogue))
-    if length + 1 + len(scope) > MAX_CATALOGUE:
-        raise Problem(
-            "limit-reached",
-            f"The scopes of the catalogue may have {MAX_CATALOGUE} characters in all, and have {length}: a token or a "
-            "header that lists them all must fit. Delete scopes that are no longer needed, or use shorter names.",
-            members={"limit": "catalogue_characters", "value": MAX_CATALOGUE, "count": length},
-            reason="catalogue_characters reached",
-        )
+    limits.check("catalogue_characters", length, 1 + len(scope))
     rows.insert_scopes(tx, [scope])
     tx.changed("installation", "catalogue")
     change(tx, caller, "scope.created", Target("scope", scope, scope))

@@ -7,7 +7,7 @@ when the old one may go. One rotation at a time: of all secrets exactly one is c
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from ostiary.core import key_file
+from ostiary.core import key_file, limits
 from ostiary.core.instant import DAY, HOUR, Instant, text_or_none
 from ostiary.core.key_file import KeyAlgorithm, KeyPair
 from ostiary.core.model import Credential, Generation, Overlap
@@ -50,7 +50,7 @@ def algorithm(tx: Tx, caller: Caller, credential_id: str) -> KeyAlgorithm | None
 
     Raises what `rotate` would raise for a credential that the caller may not rotate.
     """
-    credential = credentials.find(tx, caller, credential_id, "write:credentials")
+    credential = credentials.find_to_write(tx, caller, credential_id)
     public_key = generations.public_key_of(tx, credential.access_id)
     return None if public_key is None else key_file.algorithm_of(public_key)
 
@@ -68,7 +68,7 @@ def rotate(
     `expires_at` moves the credential's expiry (None: it stays); the old secret never outlives the one it had. A key
     file gets `key_pair`, made beforehand.
     """
-    before = credentials.find(tx, caller, credential_id, "write:credentials")
+    before = credentials.find_to_write(tx, caller, credential_id)
     require_no_application(caller)
     credentials.not_final(tx, before, "rotated")
     if before.overlap is not None:
@@ -103,6 +103,7 @@ def rotate(
         overlap=None if ends_at is not None and ends_at <= tx.now else Overlap(before.last6, ends_at),
     )
     generations.forget_before(tx, before.id, tx.now - KEPT)
+    limits.check("rotations", len(generations.list_of(tx, before.id)))
     generations.end_past(tx, before.id, tx.now)
     generations.settle(tx, before.access_id, tx.now, ends_at)
     if after.overlap is None:
@@ -132,7 +133,7 @@ def get(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
 
 def complete(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
     """End the old secret now. Tokens bought with it live on. Idempotent."""
-    credential = credentials.find(tx, caller, credential_id, "write:credentials")
+    credential = credentials.find_to_write(tx, caller, credential_id)
     found = _rotation(tx, credential)
     if found.state == "completed":
         tx.confirm()
@@ -158,7 +159,7 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
     An expiry that the rotation moved stays where it is now. An old secret that would have ended by itself is widened
     by this: whoever does it holds what it grants, and the policy lets it live for that long.
     """
-    credential = credentials.find(tx, caller, credential_id, "write:credentials")
+    credential = credentials.find_to_write(tx, caller, credential_id)
     found = _rotation(tx, credential)
     if found.state == "cancelled":
         tx.confirm()

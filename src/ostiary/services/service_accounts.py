@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from ostiary.core import check, model
+from ostiary.core import check, limits, model
 from ostiary.core.event import Target
 from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
-from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
+from ostiary.core.permission import (
+    Caller,
+    Catalogue,
+    is_resource_pattern,
+    require,
+    require_no_application,
+)
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services import audit, consents, organizations, roles
 from ostiary.services.audit import change
@@ -16,8 +22,13 @@ from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
 from ostiary.storage import roles as role_rows
+from ostiary.storage import sessions as session_rows
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
+
+LABELS: Final = frozenset({"display_name", "description"})
+"""What of an account stops nobody and gives nobody anything."""
+CEILING: Final = frozenset({"access_level", "scopes", "resources", "projects"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +45,6 @@ class AccountSpec:
     projects: tuple[str, ...] = ()
     """By id or code."""
     roles: tuple[RoleSpec, ...] = ()
-    in_console: bool = False
-    """Made by a person in the console: counts toward `max_service_accounts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,10 @@ class AccountView:
 
 
 def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
-    """Make a service account. A username that is not given is derived from the display name."""
+    """Make a service account. A username that is not given is derived from the display name.
+
+    One that a person makes through a browser session counts toward `max_service_accounts`.
+    """
     require(caller, "write:service-accounts")
     organization = organizations.own(tx, caller)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -62,7 +74,9 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
         raise invalid_fields(tuple(errors))
     bindings = roles.read_roles(tx, caller, catalogue, spec.roles, "/roles")
     roles.require_to_grant(caller, catalogue, bindings)
-    if spec.in_console:
+    limits.check("service_accounts", rows.count_service_accounts(tx, organization.id))
+    by_hand = session_rows.is_of_browser(tx, caller.actor.credential_id)
+    if by_hand:
         organizations.policy_of(tx, organization.id).check(
             "max_service_accounts", rows.count_console_accounts(tx, organization.id)
         )
@@ -80,7 +94,7 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
         created_at=tx.now,
         disabled_at=None,
     )
-    rows.insert_service_account(tx, account, spec.in_console)
+    rows.insert_service_account(tx, account, by_hand)
     role_rows.replace_role_bindings(tx, organization.id, account.id, bindings)
     change(
         tx,
@@ -140,12 +154,11 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
     check_names(catalogue, after.scopes, after.resources, errors)
     if errors:
         raise invalid_fields(tuple(errors))
-    if {"access_level", "scopes", "resources", "projects"} & changes.keys():
-        # A wider ceiling gives its keys more: nobody grants more than they hold.
-        bindings = _bindings_of(tx, account)
-        roles.require_reach(caller, bindings)
-        held = roles.scopes_of(catalogue, bindings)
-        roles.require_to_hold(caller, narrow(held, after.access_level == "fine_grained", after.scopes))
+    if changes.keys() - LABELS:
+        # A wider ceiling gives its keys more, a narrower one stops them, the contact gets its alerts.
+        roles.require_over(tx, caller, account.id)
+    if changes.keys() & CEILING:
+        require_no_application(caller)
     if after != account:
         rows.update_service_account(tx, account.id, changes)
         tx.changed("organization", account.organization_id)
@@ -159,12 +172,10 @@ def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountVi
     """Disable an account, and with it all of its credentials at once; or enable it again. Idempotent."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
+    roles.require_over(tx, caller, account.id)
     if (account.disabled_at is not None) != disabled:
         if not disabled:
-            # Enabling wakes its keys, which is giving them out again.
-            roles.require_to_grant(
-                caller, role_rows.catalogue_of(tx, caller.organization_id), _bindings_of(tx, account)
-            )
+            require_no_application(caller)  # enabling wakes its keys, which is giving them out again
         account = replace(account, disabled_at=tx.now if disabled else None)
         rows.update_service_account(tx, account.id, {"disabled_at": account.disabled_at})
         tx.changed("organization", account.organization_id)
@@ -178,6 +189,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     """Delete an account and revoke its credentials, in one transaction. Its username stays taken."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
+    roles.require_over(tx, caller, account.id)
     revoked = credential_rows.revoke_all_of(tx, account.organization_id, account.id)
     rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
     role_rows.replace_role_bindings(tx, account.organization_id, account.id, [])
@@ -195,13 +207,13 @@ def list_role_bindings(tx: Tx, caller: Caller, name: str) -> tuple[RoleBinding, 
 def set_role_bindings(
     tx: Tx, caller: Caller, name: str, asked: Sequence[RoleSpec]
 ) -> tuple[RoleBinding, ...]:
-    """Replace all role bindings of an account. Whoever gives a role holds every scope of it."""
+    """Replace all role bindings of an account. Whoever gives or takes a role holds every scope of it."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     after = roles.read_roles(tx, caller, catalogue, asked, "/bindings")
     before = _bindings_of(tx, account)
-    roles.require_to_grant(caller, catalogue, set(after) - set(before))
+    roles.require_to_change(caller, catalogue, before, after)
     if set(after) != set(before):
         role_rows.replace_role_bindings(tx, account.organization_id, account.id, after)
         tx.changed("organization", account.organization_id)

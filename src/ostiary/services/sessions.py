@@ -10,7 +10,7 @@ from ostiary.core.model import Organization, Project, ServiceAccount
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import SESSION, Secret
-from ostiary.services import callers, minting, organizations, service_accounts
+from ostiary.services import callers, minting, organizations, roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import credentials as credential_rows
@@ -260,6 +260,8 @@ def _find(tx: Tx, caller: Caller, session_id: str, scope: str) -> Session:
         require(caller, scope)
     if found is None:
         raise not_found("session")
+    if not own and scope == "write:sessions":
+        roles.require_over_credentials(tx, caller, found.owner_id)
     return found
 
 

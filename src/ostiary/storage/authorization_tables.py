@@ -25,6 +25,8 @@ clients = sa.Table(
     sa.Column("jwks", Document),
     sa.Column("jwks_uri", sa.Text),
     sa.Column("client_uri", sa.Text),
+    # Of one that registered itself: the network that asked (`core.address.network_of`).
+    sa.Column("network", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("disabled_at", Instant),
     sa.Column("deleted_at", Instant),

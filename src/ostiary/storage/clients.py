@@ -28,8 +28,10 @@ def find_own(tx: Tx, organization_id: str, client_id: str) -> Client | None:
     return found if found is not None and found.organization_id == organization_id else None
 
 
-def insert(tx: Tx, client: Client) -> None:
-    tx.execute(clients.insert(), {column.name: getattr(client, column.name) for column in _COLUMNS})
+def insert(tx: Tx, client: Client, network: str | None = None) -> None:
+    """`network` is where a client that registered itself was registered from."""
+    values = {column.name: getattr(client, column.name) for column in _COLUMNS}
+    tx.execute(clients.insert(), values | {"network": network})
 
 
 def update(tx: Tx, client_id: str, values: dict[str, Any]) -> None:
@@ -71,6 +73,21 @@ UNUSED: Final = sa.and_(
 def count_unused(tx: Tx) -> int:
     """Clients that registered themselves, and that nobody ever consented to."""
     return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(UNUSED)).scalar_one())
+
+
+def make_room(tx: Tx) -> None:
+    """Forget the oldest of them, of the network that has most: who registers by the thousand takes their own places."""
+    most = (
+        sa.select(clients.c.network)
+        .where(UNUSED)
+        .group_by(clients.c.network)
+        .order_by(sa.func.count().desc(), clients.c.network)
+        .limit(1)
+    )
+    network = tx.execute(most).scalar()
+    oldest = sa.select(clients.c.id).where(UNUSED, clients.c.network.is_not_distinct_from(network))
+    found = tx.execute(oldest.order_by(clients.c.created_at, clients.c.id).limit(1)).scalar()
+    tx.execute(clients.delete().where(clients.c.id == found))
 
 
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:

@@ -141,8 +141,24 @@ def insert_service_account(tx: Tx, account: ServiceAccount, in_console: bool) ->
     tx.execute(service_accounts.insert(), values | {"made_in_console": in_console})
 
 
+def count_service_accounts(tx: Tx, organization_id: str) -> int:
+    """Accounts that were not deleted."""
+    statement = sa.select(sa.func.count()).where(
+        service_accounts.c.organization_id == organization_id, service_accounts.c.deleted_at.is_(None)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def count_projects(tx: Tx, organization_id: str) -> int:
+    """Projects that were not deleted."""
+    statement = sa.select(sa.func.count()).where(
+        projects.c.organization_id == organization_id, projects.c.deleted_at.is_(None)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
 def count_console_accounts(tx: Tx, organization_id: str) -> int:
-    """Accounts that people made in the console and that were not deleted."""
+    """Those of them that people made through a browser session."""
     statement = sa.select(sa.func.count()).where(
         service_accounts.c.organization_id == organization_id,
         service_accounts.c.made_in_console,

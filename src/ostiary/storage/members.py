@@ -160,6 +160,21 @@ def _invitation(row: sa.RowMapping) -> Invitation:
     )
 
 
+def count_members(tx: Tx, organization_id: str) -> int:
+    statement = sa.select(sa.func.count()).where(members.c.organization_id == organization_id)
+    return int(tx.execute(statement).scalar_one())
+
+
+def count_open_invitations(tx: Tx, organization_id: str) -> int:
+    """Invitations that can still be accepted."""
+    statement = sa.select(sa.func.count()).where(
+        invitations.c.organization_id == organization_id,
+        invitations.c.accepted_at.is_(None),
+        invitations.c.expires_at > tx.now,
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
 def find_invitation(tx: Tx, organization_id: str, invitation_id: str) -> Invitation | None:
     row = tx.execute(
         sa.select(invitations).where(

@@ -96,6 +96,16 @@ def find_reset(tx: Tx, access_id: str) -> Reset | None:
     return Reset(**{name: row._mapping[name] for name in _RESET}, maker=makers.of_row(row._mapping))
 
 
+def count_resets(tx: Tx, user_id: str) -> int:
+    """Links of this person that can still be used."""
+    statement = sa.select(sa.func.count()).where(
+        password_resets.c.user_id == user_id,
+        password_resets.c.used_at.is_(None),
+        password_resets.c.expires_at > tx.now,
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
 def use_reset(tx: Tx, access_id: str) -> bool:
     """Use it up, once: whether this was the once."""
     row = tx.execute(

@@ -320,6 +320,12 @@ def confirmed_at(tx: Tx, session_id: str) -> tuple[SessionKind, Instant | None] 
     return None if row is None else (row.kind, row.authenticated_at)
 
 
+def is_of_browser(tx: Tx, session_id: str | None) -> bool:
+    """Whether this is the id of a browser's session."""
+    kind = tx.execute(sa.select(sessions.c.kind).where(sessions.c.id == session_id)).scalar()
+    return kind == "browser"
+
+
 def find_of_owner(tx: Tx, owner_id: str, session_id: str) -> Session | None:
     """A session of a person or an account, in whatever organization."""
     row = tx.execute(
@@ -385,6 +391,17 @@ def revoke_of_owner(
 def revoke_of_project(tx: Tx, project_id: str) -> list[str]:
     """Revoke those that have this project as their target, likewise."""
     return _revoke_where(tx, sessions.c.project_id == project_id)
+
+
+def owners_bound_to(tx: Tx, project_id: str) -> list[str]:
+    """Ids of the owners of sessions and credentials that end with a project."""
+    found = sa.union(
+        *(
+            sa.select(table.c.owner_id).where(table.c.project_id == project_id, table.c.revoked_at.is_(None))
+            for table in (sessions, credentials)
+        )
+    )
+    return sorted(tx.execute(found).scalars())
 
 
 def _revoke_where(tx: Tx, which: sa.ColumnElement[bool]) -> list[str]:

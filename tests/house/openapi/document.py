@@ -331,6 +331,11 @@ PROBLEM: Json = {
             "items": {"type": "string"},
             "description": "`scope-exceeds-grantor`: what the caller does not hold.",
         },
+        "limits": {
+            "type": "array",
+            "items": {"enum": ["lifetime", "networks", "rate_limit", "scopes"]},
+            "description": "`scope-exceeds-grantor`: which limits of the caller's credential are exceeded.",
+        },
         "limit": {"type": "string", "description": "`limit-reached`: the limit's name."},
         "value": {"type": "integer", "description": "`limit-reached`: what it is."},
         "count": {"type": "integer", "description": "`limit-reached`: how many there are."},

@@ -98,11 +98,11 @@ PAGES: dict[str, tuple[Callable[[Any], Response], Any]] = {
     "account empty": (look.account, replace(ACCOUNT, memberships=(), sessions=(), grants=(), error="No.")),
     "invitation": (
         look.invitation,
-        look.Invitation("token", "i", "Acme", "b@acme.example", ("viewer",), True, 12),
+        look.Invitation("token", "i", "Acme", "b@acme.example", ("viewer",), 12),
     ),
-    "invitation of a member": (
+    "invitation again": (
         look.invitation,
-        look.Invitation("t", "i", "Acme", "b@acme.example", (), False, 12),
+        look.Invitation("t", "i", "Acme", "b@acme.example", (), 12, "That did not work."),
     ),
     "reset": (look.reset, look.Reset("token", "r", "alice@acme.example", 12, "Too short.")),
 }
@@ -348,8 +348,7 @@ def test_the_fields_are_what_their_readers_expect() -> None:
         "/account/grants/withdraw": ["grant"],
         "/account/password": ["current", "new"],
     }
-    assert names("invitation") == {"/invitations/accept": ["invitation", "new"]}
-    assert names("invitation of a member") == {"/invitations/accept": ["invitation"]}
+    assert names("invitation") == {"/invitations/accept": ["invitation", "new", "current"]}
     assert names("reset") == {"/password/reset": ["reset", "new"]}
 
 

@@ -133,6 +133,7 @@ def delete_credential(request: Request, caller: CallerOf, credential: str) -> Re
     """Delete a credential for good.
 
     It must have been revoked, or have expired, for as long as the deletion delay says. Needs `write:credentials`.
+    If the owner is an organization admin, the caller needs every scope that the owner holds.
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
     return remove(request, caller, credentials.delete, credential, current=_credential(credential))
@@ -142,7 +143,8 @@ def delete_credential(request: Request, caller: CallerOf, credential: str) -> Re
 def deactivate_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
     """Refuse a credential until it is activated again.
 
-    It may be repeated. Needs `write:credentials`.
+    It may be repeated. Needs `write:credentials`. If the owner is an organization admin, the caller needs every scope that
+    the owner holds.
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
     return perform(
@@ -167,6 +169,7 @@ def revoke_credential(request: Request, caller: CallerOf, credential: str) -> An
     """Refuse a credential for good, at once.
 
     It may be repeated: the time of the first revocation stays. Needs `write:credentials`.
+    If the owner is an organization admin, the caller needs every scope that the owner holds.
     For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
     """
     return perform(

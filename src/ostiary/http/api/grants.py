@@ -47,7 +47,8 @@ def withdraw_grant(request: Request, caller: CallerOf, grant: str) -> Response:
 
     Everything that came of it ends at once: sessions, tokens, and the service account that had access. The organization
     that was given access may give it up in the same way. To withdraw it again changes nothing. Needs `write:clients`,
-    but for a client that acts for oneself.
+    but for a client that acts for oneself. If the client acts for an organization admin, the caller needs every scope that
+    the admin holds.
     """
     return remove(request, caller, consents.withdraw, grant, current=_grant(grant))
 

@@ -97,7 +97,9 @@ def update_project(
 def delete_project(request: Request, caller: CallerOf, project: str) -> Response:
     """Delete a project.
 
-    Its role bindings go with it, and credentials that are bound to it are revoked. Needs `write:projects`.
+    Its role bindings go with it, and credentials that are bound to it are revoked. Needs `write:projects`,
+    and every scope of the roles on it. If an organization admin owns one of these credentials, the caller needs every scope
+    that the admin holds.
     """
     return remove(request, caller, projects.delete, project, current=_project(project))
 

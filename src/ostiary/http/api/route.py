@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 import orjson
 import structlog
+from anyio import CapacityLimiter
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -54,6 +55,8 @@ class Wiring:
     """Where a key file says that it is traded."""
     documents: ClientDocuments
     """About clients that are not registered here, and the keys that clients publish."""
+    hashing: CapacityLimiter
+    """Threads of pages that hash passwords."""
 
 
 class StrictModel(BaseModel):

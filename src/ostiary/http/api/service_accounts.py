@@ -113,7 +113,8 @@ def update_service_account(
     """Change a service account.
 
     Sending scopes makes the level `fine_grained`, sending the level `full` empties the list. Its credentials are judged
-    by the new limits at once. Needs `write:service-accounts`, and every scope that its keys may then use.
+    by the new limits at once. Needs `write:service-accounts`, and every scope of its roles if more than its display name or
+    description changes.
     """
     return perform(
         request,
@@ -130,7 +131,8 @@ def update_service_account(
 def delete_service_account(request: Request, caller: CallerOf, account: str) -> Response:
     """Delete a service account.
 
-    All of its credentials are revoked in the same transaction. Its username stays taken. Needs `write:service-accounts`.
+    All of its credentials are revoked in the same transaction. Its username stays taken. Needs `write:service-accounts`,
+    and every scope of its roles.
     """
     return remove(request, caller, service_accounts.delete, account, current=_account(account))
 
@@ -139,7 +141,8 @@ def delete_service_account(request: Request, caller: CallerOf, account: str) -> 
 def disable_service_account(request: Request, caller: CallerOf, account: str) -> Answer[ServiceAccountJson]:
     """Disable a service account.
 
-    All of its credentials are refused until it is enabled. It may be repeated. Needs `write:service-accounts`.
+    All of its credentials are refused until it is enabled. It may be repeated. Needs `write:service-accounts`, and every
+    scope of its roles.
     """
     return perform(
         request, caller, account_json, service_accounts.set_disabled, account, True, current=_account(account)
@@ -181,7 +184,7 @@ def set_account_bindings(
 ) -> Answer[RoleBindingsJson]:
     """Replace all role bindings of a service account.
 
-    Needs `write:service-accounts`, and every scope of the roles that it gives.
+    Needs `write:service-accounts`, and every scope of the roles that it gives or takes.
     """
     return perform(
         request,

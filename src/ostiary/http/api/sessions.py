@@ -252,6 +252,7 @@ def revoke_session(request: Request, caller: CallerOf, session: str) -> Response
     """Revoke a session.
 
     It is refused from then on, for good. To revoke it again changes nothing. Needs `write:sessions`, but for one's own.
+    If the owner is an organization admin, the caller needs every scope that the owner holds.
     """
     # One's own may go at any time; of others' the service wants more.
     return remove(request, caller, sessions.revoke, session, current=_session(session), confirmed=False)

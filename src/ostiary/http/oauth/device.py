@@ -7,7 +7,6 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from ostiary.core.address import neighbourhood
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.core.oauth import (
@@ -19,7 +18,7 @@ from ostiary.core.oauth import (
 )
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
-from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
 from ostiary.http.oauth.answering import HEAD, THREADS, Request, answered
 from ostiary.http.oauth.asking import Asked, KeysOf
@@ -33,7 +32,8 @@ from ostiary.storage.store import Store
 
 VERIFICATION: Final = "/oauth/device/verify"
 QUESTIONS: Final = 30
-"""How often a minute the devices of one address may ask."""
+QUESTIONS_FROM: Final = 90
+"""How often a minute the devices of one address may ask, and those of a network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,7 @@ class DeviceAuthorization:
 
     def _begin(self, request: Request) -> bytes:
         form = forms.read(request.headers, request.query, request.body)
-        payer = f"devices of {neighbourhood(request.origin.address)}"
-        permit = self.hot.limits.attempt(payer, QUESTIONS)
-        if not permit.allowed:
-            raise errors.too_many(permit.wait)
+        self.hot.limits.asked("devices of", request.origin.address, QUESTIONS, QUESTIONS_FROM)
         client = self._client(request, form)
         asked = devices.Request(
             client.id,

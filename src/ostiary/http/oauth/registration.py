@@ -11,7 +11,6 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from ostiary.core.address import neighbourhood
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_registration
 from ostiary.core.event import UNKNOWN
 from ostiary.core.instant import SECOND
@@ -20,7 +19,6 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
-from ostiary.http.oauth import errors
 from ostiary.http.oauth.answering import HEAD, Request, answered
 from ostiary.http.oauth.errors import OAuthError
 from ostiary.services import clients
@@ -28,7 +26,8 @@ from ostiary.storage.store import Store
 
 PATH: Final = "/oauth/register"
 REGISTRATIONS: Final = 10
-"""A minute, for an address."""
+REGISTRATIONS_FROM: Final = 30
+"""A minute, for an address and for a network."""
 THREADS: Final = 1
 
 
@@ -47,9 +46,7 @@ class Registration:
         )
 
     def _register(self, request: Request) -> bytes:
-        permit = self.hot.limits.attempt(f"register {neighbourhood(request.origin.address)}", REGISTRATIONS)
-        if not permit.allowed:
-            raise errors.too_many(permit.wait)
+        self.hot.limits.asked("register", request.origin.address, REGISTRATIONS, REGISTRATIONS_FROM)
         members = _members(request)
         try:
             metadata = read_registration(members)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from starlette.responses import Response
 
 from ostiary.core import user_code
-from ostiary.core.address import neighbourhood
+from ostiary.core.address import network_of
 from ostiary.core.model import Client, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
@@ -24,7 +24,8 @@ from ostiary.storage.codes import DeviceCode
 from ostiary.storage.store import Tx
 
 GUESSES: Final = 10
-"""Codes a minute that may be wrong, for a person and for an address."""
+GUESSES_FROM: Final = 60
+"""Codes a minute that may be wrong, for a person and for a network: one person alone does not use up a whole office's."""
 NOT_VALID: Final = "This code is not valid. Check it, or let your device make a new one."
 
 T = TypeVar("T")
@@ -129,9 +130,9 @@ def _require_recent(visit: Visit, client: Client, found: DeviceCode, code: str) 
 
 def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
     """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
-    user_id, where = visit.signed_in().user_id, neighbourhood(visit.origin.address)
-    names = (f"user codes by {user_id}", f"user codes from {where}")
-    return visit.wiring.hot.limits.guessed(dict.fromkeys(names, GUESSES), look_up)
+    user_id, where = visit.signed_in().user_id, network_of(visit.origin.address)
+    limits = {f"user codes by {user_id}": GUESSES, f"user codes from {where}": GUESSES_FROM}
+    return visit.wiring.hot.limits.guessed(limits, look_up)
 
 
 def _not_valid(visit: Visit) -> Response:

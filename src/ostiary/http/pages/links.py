@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -11,17 +10,22 @@ from ostiary.core import check
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import Secret
-from ostiary.http.pages import look
+from ostiary.http.pages import hashing, known, look
 from ostiary.http.pages.own_account import new_password
-from ostiary.http.pages.proving import somebody
-from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out
+from ostiary.http.pages.proving import Wrong, proven, somebody
+from ostiary.http.pages.signing_in import ACCOUNT, signed_out, with_wait
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import audit, joining, members, password_resets
 from ostiary.services.joining import Opened
+from ostiary.services.people import Proven
 from ostiary.storage.store import Tx
 
 INVITATION: Final = "/invitations/accept"
 RESET: Final = "/password/reset"
+NOT_JOINED: Final = (
+    "That did not work. If you have an account here, give its password. If you have none, leave that field empty. "
+    "If neither helps, ask an administrator for a link to choose a new password."
+)
 
 
 def invitation_link(issuer: str, token: Secret) -> str:
@@ -76,36 +80,50 @@ def _accept(visit: Visit) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("invitation") if posted else visit.query.get("invitation", "")
     opened = visit.wiring.store.read(joining.look, _caller(visit), token)
-    if opened.way == "ask":
-        return look.message(
-            look.Message(
-                "Choose a password first",
-                (
-                    "You are a member of another organization and have no password yet.",
-                    "Ask an administrator there for a link to choose one, sign in, and open this link again.",
-                ),
-            ),
-            409,
+    if visit.visitor is not None and visit.visitor.email != opened.invitation.email:
+        both = (
+            f"You are signed in as {visit.visitor.email}, and {opened.invitation.email} was invited.",
+            "Sign out on your account's page, then open the link again.",
         )
-    if opened.way == "sign in" and not _is_invited(visit, opened):
-        return _sign_in_first(visit, opened, token)
+        return look.message(
+            look.Message("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
+        )
     return _accepted(visit, opened, token) if posted else _invitation(visit, opened, token)
 
 
 def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
-    chosen = None
-    if opened.way == "choose":
+    """Join with the new password that was chosen, and with the password of the account if there is one."""
+    current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
+    places = tuple(sorted({opened.organization.id, *opened.homes}))
+    try:
+        if current and current == visit.fields.get("new"):
+            raise Problem("validation-failed", "The new password must differ from the one that you have.")
+        chosen = new_password(visit, email)
+    except Problem as problem:
+        if problem.code != "validation-failed":
+            raise
+        return _invitation(visit, opened, token, problem.detail, 422)
+
+    def join(caller: Caller, right: Proven) -> str:
+        new_hash = hashing.hash_password(chosen)
+        return store.write_on(places, joining.join, caller, token, new_hash, right.verified)
+
+    if opened.set_up and not current:
+        new_hash = hashing.hash_password(chosen)
+        store.write_on(places, joining.join, somebody(visit), token, new_hash)
+    else:
         try:
-            chosen = new_password(visit, opened.invitation.email)
-        except Problem as problem:
-            if problem.code != "validation-failed":
-                raise
-            return _invitation(visit, opened, token, problem.detail)
-    visit.wiring.store.write_on((opened.organization.id,), joining.join, _caller(visit), token, chosen)
-    return onto(f"{ACCOUNT}?notice=joined" if chosen is None else f"{SIGN_IN}?notice=joined")
+            proven(visit, email, current, "join", join)
+        except Wrong as wrong:
+            said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
+            return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
+    return _known(visit, email, "joined")
 
 
-def _invitation(visit: Visit, opened: Opened, token: str, error: str | None = None) -> Response:
+def _invitation(
+    visit: Visit, opened: Opened, token: str, error: str | None = None, status: int = 200
+) -> Response:
+    """The same page for everybody: it does not tell whether the invited address has an account."""
     invitation = opened.invitation
     shown = look.Invitation(
         visit.form_token,
@@ -113,32 +131,17 @@ def _invitation(visit: Visit, opened: Opened, token: str, error: str | None = No
         opened.organization.name,
         invitation.email,
         tuple(each.role for each in invitation.roles),
-        opened.way == "choose",
         check.MIN_PASSWORD,
         error,
     )
-    return look.invitation(shown, 422 if error else 200)
+    return look.invitation(shown, status)
 
 
-def _is_invited(visit: Visit, opened: Opened) -> bool:
-    return (
-        visit.visitor is not None and opened.person is not None and visit.visitor.user_id == opened.person.id
-    )
-
-
-def _sign_in_first(visit: Visit, opened: Opened, token: str) -> Response:
-    email = opened.invitation.email
-    if visit.visitor is not None:
-        both = (
-            f"You are signed in as {visit.visitor.email}, and {email} was invited.",
-            "Sign out on your account's page, then open the link again.",
-        )
-        return look.message(
-            look.Message("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
-        )
-    onward = quote(f"{INVITATION}?invitation={token}", safe="")
-    said = (f"{email} has an account here. Sign in to join {opened.organization.name} with it.",)
-    return look.message(look.Message("Sign in first", said, ("Sign in", f"{SIGN_IN}?next={onward}")))
+def _known(visit: Visit, email: str, notice: str) -> Response:
+    """On to the sign-in page, signed out. The browser is the person's: it held their link."""
+    response = signed_out(visit, f"{SIGN_IN}?notice={notice}")
+    known.remember(visit, response, email)
+    return response
 
 
 def _reset(visit: Visit) -> Response:
@@ -155,8 +158,9 @@ def _reset(visit: Visit) -> Response:
                 raise
             error = problem.detail
         else:
-            store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, chosen)
-            return signed_out(visit, f"{SIGN_IN}?notice=password")
+            new_hash = hashing.hash_password(chosen)
+            store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, new_hash)
+            return _known(visit, email, "password")
     shown = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return look.reset(shown, 422 if error else 200)
 
@@ -167,7 +171,7 @@ def _caller(visit: Visit) -> Caller:
 
 ROUTES: Final = (
     page("GET", INVITATION, accept),
-    page("POST", INVITATION, accept),
+    page("POST", INVITATION, accept, hashes=True),
     page("GET", RESET, reset),
-    page("POST", RESET, reset),
+    page("POST", RESET, reset, hashes=True),
 )

@@ -255,14 +255,13 @@ def account(page: Account, status: int = 200) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An invitation to accept. Whoever has no password yet (`first`) chooses one."""
+    """An invitation to accept, by a new password, and by the present one where there is an account."""
 
     form_token: str
     invitation: str
     organization: str
     email: str
     roles: tuple[str, ...]
-    first: bool
     shortest: int
     error: str | None = None
 

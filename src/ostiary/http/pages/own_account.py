@@ -115,12 +115,11 @@ def _session(session: Session, found: Account, here: str) -> look.Session:
 
 
 def new_password(visit: Visit, email: str) -> str:
-    """The hash of the password that a form chose. Raises validation-failed with a sentence for people."""
+    """The password that a form chose. Raises validation-failed with a sentence for people."""
     try:
-        text = check.password(visit.fields.get("new"), email)
+        return check.password(visit.fields.get("new"), email)
     except ValueError as error:
         raise Problem("validation-failed", f"The new password {error}.") from None
-    return hashing.hash_password(text)
 
 
 ROUTES: Final = (
@@ -128,5 +127,5 @@ ROUTES: Final = (
     page("POST", f"{ACCOUNT}/sessions/revoke", revoke_session),
     page("POST", f"{ACCOUNT}/sign-out-everywhere", sign_out_everywhere),
     page("POST", f"{ACCOUNT}/grants/withdraw", withdraw),
-    page("POST", f"{ACCOUNT}/password", change_password),
+    page("POST", f"{ACCOUNT}/password", change_password, hashes=True),
 )

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from ostiary.core import check
-from ostiary.core.address import neighbourhood
+from ostiary.core.address import neighbourhood, network_of
 from ostiary.core.event import UNKNOWN, Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import LIMITED
 from ostiary.http.pages import hashing
+from ostiary.http.pages import known as known_browsers
 from ostiary.http.pages.visiting import Visit
 from ostiary.services import passwords, people
 from ostiary.services.people import Proven
@@ -21,10 +22,14 @@ from ostiary.storage.people import Person
 
 T = TypeVar("T")
 
+NETWORK: Final = 30
 FROM: Final = 20
 FROM_AS: Final = 5
 AS: Final = 100
-"""Wrong passwords a minute: from an address, from it for one email, and for one email from everywhere."""
+"""Wrong passwords of strangers a minute: from a network, from an address, from it for one email, and for one email from
+everywhere."""
+KNOWN: Final = 5
+"""Wrong passwords a minute from a browser in which the person has signed in before. Strangers do not use it up."""
 WRONG: Final = "Email or password is not right."
 LIMIT: Final = "Too many attempts. Wait for a minute, then try again."
 
@@ -67,15 +72,20 @@ def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable
     except ValueError:
         email = ""
 
-    def attempt() -> T | None:
-        return _attempt(visit, email, password, purpose, then)
-
-    where = neighbourhood(visit.origin.address)
+    where, network = neighbourhood(visit.origin.address), network_of(visit.origin.address)
+    known = known_browsers.name_of(visit, email)
     limits = {
+        f"sign-in from network {network}": NETWORK,
         f"sign-in from {where}": FROM,
         f"sign-in from {where} as {email}": FROM_AS,
         f"sign-in as {email}": AS,
     }
+    if known:
+        limits = {f"sign-in by {known} as {email}": KNOWN}
+
+    def attempt() -> T | None:
+        return _attempt(visit, email, password, purpose, then, None if known else network)
+
     try:
         done = visit.wiring.hot.limits.guessed(limits, attempt)
     except Problem as problem:
@@ -89,16 +99,21 @@ def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable
 
 
 def _attempt(
-    visit: Visit, email: str, password: str, purpose: str, then: Callable[[Caller, Proven], T]
+    visit: Visit,
+    email: str,
+    password: str,
+    purpose: str,
+    then: Callable[[Caller, Proven], T],
+    stranger: str | None,
 ) -> T | None:
     store = visit.wiring.store
     known = store.read(people.recognise, somebody(visit), email)
     person = known.person
     kept = None if person is None else person.password_hash
-    right = hashing.verify_password(kept, password)
+    right = hashing.verify_password(kept, password, stranger)
     reason = _reason(person, right, known.home is not None)
     if not reason and kept is not None:
-        renewed = hashing.hash_password(password) if passwords.is_outdated(kept) else None
+        renewed = hashing.hash_password(password, stranger) if passwords.is_outdated(kept) else None
         try:
             return then(somebody(visit, known.log, person), Proven(kept, renewed))
         except Problem as problem:

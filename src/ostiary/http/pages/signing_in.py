@@ -5,10 +5,11 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
+from ostiary.core import check
 from ostiary.core.instant import SECOND
 from ostiary.core.permission import Caller
 from ostiary.http import cookies
-from ostiary.http.pages import look
+from ostiary.http.pages import known, look
 from ostiary.http.pages.onward import local
 from ostiary.http.pages.proving import Wrong, as_visitor, proven
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
@@ -51,6 +52,7 @@ def sign_in(visit: Visit) -> Response:
         response = look.sign_in(_page(visit, onward, email[:254], error=wrong.sentence), wrong.status)
         return with_wait(response, wrong)
     response = onto(onward)
+    known.remember(visit, response, check.email(email.strip()))
     seconds = max(1, (begun.expires_at - visit.now) // SECOND)
     text = begun.secret.reveal()
     response.headers.append("set-cookie", cookies.setting(visit.wiring.hot.cookie.name, text, seconds, "Lax"))
@@ -95,6 +97,6 @@ def with_wait(response: Response, wrong: Wrong) -> Response:
 
 ROUTES: Final = (
     page("GET", SIGN_IN, show),
-    page("POST", SIGN_IN, sign_in),
+    page("POST", SIGN_IN, sign_in, hashes=True),
     page("POST", "/sign-out", sign_out),
 )

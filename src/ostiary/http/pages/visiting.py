@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
-from starlette.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -117,12 +117,16 @@ class Visit:
 Work = Callable[[Visit], Response]
 
 
-def page(method: str, path: str, work: Work) -> PlainRoute:
-    """A page's route: it reads the body, finds the visitor, checks a form, and tells problems as pages."""
+def page(method: str, path: str, work: Work, hashes: bool = False) -> PlainRoute:
+    """A page's route: it reads the body, finds the visitor, checks a form, and tells problems as pages.
+
+    One that `hashes` passwords waits for its turn in a thread that nothing else needs.
+    """
 
     async def endpoint(request: Request) -> Response:
         body = await request.body()
-        return await run_in_threadpool(_answer, work, request, body)
+        limiter = wiring_of(request).hashing if hashes else None
+        return await run_sync(_answer, work, request, body, limiter=limiter)
 
     return PlainRoute(path, endpoint, methods=[method])
 

@@ -1,0 +1,45 @@
+"""Browsers in which a person has signed in before, by a cookie. It proves nothing else, and lets nobody in.
+
+Wrong passwords are limited for each account. A known browser has a limit of its own, so that strangers who guess, from
+however many networks, do not keep the person out.
+"""
+
+import hmac
+import secrets
+from hashlib import blake2b
+from typing import Final
+
+from starlette.responses import Response
+
+from ostiary.http import cookies
+from ostiary.http.pages.visiting import Visit, cookie_value
+
+SECONDS: Final = 180 * 86_400
+
+
+def name_of(visit: Visit, email: str) -> str:
+    """By what this browser is known to be the person's: their session there, or the cookie. Empty if it is not."""
+    if visit.visitor is not None and visit.visitor.email == email:
+        return visit.visitor.session.id
+    value = cookie_value(visit.request.scope["headers"], _cookie(visit))
+    number, proof = value[:32], value[32:]
+    return number if hmac.compare_digest(proof.encode(), _proof(visit, number, email).encode()) else ""
+
+
+def remember(visit: Visit, response: Response, email: str) -> None:
+    """Let this browser be known to be the person's."""
+    value = cookie_value(visit.request.scope["headers"], _cookie(visit))
+    number = value[:32]
+    if value != number + _proof(visit, number, email):
+        number = secrets.token_hex(16)
+    text = number + _proof(visit, number, email)
+    response.headers.append("set-cookie", cookies.setting(_cookie(visit), text, SECONDS, "Lax"))
+
+
+def _cookie(visit: Visit) -> bytes:
+    return visit.wiring.hot.cookie.name.replace(b"session", b"browser")
+
+
+def _proof(visit: Visit, number: str, email: str) -> str:
+    key = visit.wiring.store.installation.keyring.forms
+    return blake2b(f"known browser {number} {email}".encode(), key=key, digest_size=16).hexdigest()

@@ -1,0 +1,160 @@
+"""P20: nothing that an organization makes can be made without end."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ostiary.core import limits
+from ostiary.core.instant import DAY, HOUR
+from ostiary.core.model import RoleBinding
+from ostiary.services import (
+    authorization,
+    clients,
+    consents,
+    imports,
+    members,
+    password_resets,
+    projects,
+    roles,
+    rotation,
+    service_accounts,
+)
+from ostiary.services.clients import ClientSpec
+from ostiary.services.consents import Asked
+from ostiary.services.projects import ProjectBinding
+from ostiary.services.service_accounts import AccountSpec
+from tests.applications import application
+from tests.cast import House
+from tests.services.questions import refused
+
+pytestmark = pytest.mark.promise("P20")
+
+Make = Callable[[House, int], object]
+"""Make the one of this number; number 0 has to be possible."""
+
+
+def bind(house: House, number: int) -> object:
+    project = house.store.write(projects.create, house.alice, f"P{number}", f"p{number}", "")
+    binding = ProjectBinding(str(house.bob.actor.id), "viewer")
+    return house.store.write(projects.set_role_bindings, house.alice, project.id, (binding,))
+
+
+def consent(house: House, _number: int) -> object:
+    asked = Asked(application(house), house.acme.id, ("read:agents",))
+    return house.store.write(consents.give, house.bob, asked)
+
+
+# What is made, and how many of it the cast has already.
+MAKES: dict[str, tuple[int, Make]] = {
+    "service_accounts": (0, lambda house, number: house.account(f"Robo {number}")),
+    "projects": (
+        0,
+        lambda house, number: house.store.write(projects.create, house.alice, f"P{number}", None, ""),
+    ),
+    "members": (
+        2,
+        lambda house, number: house.store.write(members.invite, house.alice, f"m{number}@acme.test", []),
+    ),
+    "invitations": (
+        0,
+        lambda house, number: house.store.write(members.invite, house.alice, f"m{number}@acme.test", []),
+    ),
+    "roles": (
+        0,
+        lambda house, number: house.store.write(roles.create_role, house.alice, f"r-{number}", "", ()),
+    ),
+    "clients": (
+        0,
+        lambda house, number: house.store.write(
+            clients.create, house.alice, ClientSpec(f"App {number}", ("https://app.acme.test/callback",))
+        ),
+    ),
+    "role_bindings": (1, bind),
+    "consents": (0, consent),
+    "password_resets": (
+        0,
+        lambda house, _: house.store.write(password_resets.create, house.alice, str(house.bob.actor.id)),
+    ),
+    "scopes": (
+        4,
+        lambda house, number: house.store.write(roles.create_scope, house.alice, f"read:noun{number}"),
+    ),
+    "access_rules": (
+        0,
+        lambda house, number: house.store.write(
+            authorization.put_rule, house.alice, f"rule-{number}", {"match": []}
+        ),
+    ),
+    "import_prefixes": (
+        0,
+        lambda house, number: house.store.write(imports.register_prefix, house.alice, f"sk_{number}_"),
+    ),
+}
+
+
+def test_every_limit_is_tried() -> None:
+    """P20 breaks: a limit stands in the table, and nothing asks for it."""
+    assert MAKES.keys() | {"rotations"} == limits.MOST.keys()
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_there_is_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """P20 breaks: whoever may make one may fill the database; or the refusal does not say which limit it is."""
+    before, make = MAKES[name]
+    monkeypatch.setitem(limits.MOST, name, before + 2)
+    for number in range(2):
+        make(sqlite_house, number)
+    with refused("limit-reached") as caught:
+        make(sqlite_house, 2)
+    told = caught.value.members
+    assert (told["limit"], told["value"]) == (name, before + 2)
+    assert told["count"] == before + (3 if name == "role_bindings" else 2)  # those come several at once
+
+
+def test_rotations_have_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P20 breaks: a loop of rotations fills the table of secrets; or a daily rotation is stopped by it one day."""
+    house = sqlite_house
+    monkeypatch.setitem(limits.MOST, "rotations", 3)
+    key = house.key(house.account()).listed.credential.id
+    for _ in range(2):
+        house.store.write(rotation.rotate, house.alice, key, 0, None)
+    with refused("limit-reached"):
+        house.store.write(rotation.rotate, house.alice, key, 0, None)
+    house.clock.advance(31 * DAY)
+    house.store.write(rotation.rotate, house.alice, key, 0, None)
+
+
+def test_what_is_over_does_not_count(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P20 breaks the other way: what was deleted, accepted or is too old keeps an organization from going on."""
+    house = sqlite_house
+    for name in ("invitations", "projects", "service_accounts", "password_resets"):
+        monkeypatch.setitem(limits.MOST, name, 1)
+    for _ in range(2):
+        house.store.write(members.invite, house.alice, "eve@acme.test", [])
+        bob = str(house.bob.actor.id)
+        house.store.write(password_resets.create, house.alice, bob)
+        account = house.account("Robo", roles=()).account.id
+        house.store.write(service_accounts.delete, house.alice, account)
+        project = house.store.write(projects.create, house.alice, "Alpha", None, "").id
+        house.store.write(projects.delete, house.alice, project)
+        house.clock.advance(7 * DAY + HOUR)
+
+
+def test_what_exists_beyond_a_limit_stays(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P20 breaks the other way: a principal that has more roles than are allowed now cannot lose one."""
+    house = sqlite_house
+    for number in range(3):
+        bind(house, number)
+    monkeypatch.setitem(limits.MOST, "role_bindings", 2)
+    house.store.write(projects.set_role_bindings, house.alice, "p0", ())
+    left = house.store.read(members.get, house.alice, str(house.bob.actor.id)).bindings
+    assert RoleBinding("viewer", None) in left
+    assert len(left) == 3
+
+
+def test_another_organizations_do_not_count(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tenancy breaks: one organization uses up what another one may make."""
+    house = sqlite_house
+    monkeypatch.setitem(limits.MOST, "service_accounts", 1)
+    house.account()
+    house.store.write(service_accounts.create, house.charlie, AccountSpec("Theirs"))
