@@ -46,7 +46,7 @@ def is_problem(answer: Answer, status: int, code: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     body = answer.json()
     assert (body["status"], body["code"]) == (status, code)
-    assert body["type"] == f"/docs/troubleshooting#{code}"
+    assert body["type"] == f"http://localhost:8080/docs/troubleshooting#{code}"
     assert {"title", "detail"} <= body.keys()
 
 
@@ -58,6 +58,11 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
     room = 16 * 1024 - len("host") - len("localhost") - 4 - len("x") - 4
     cases: dict[str, tuple[int, str, Answer]] = {
         "no Host": (400, "invalid-request", knock(front, "GET", path, [key])),
+        "declared too large": (
+            413,
+            "content-too-large",
+            knock(front, "POST", path, [host, key, ("content-length", "99000000000")]),
+        ),
         "two Hosts": (400, "invalid-request", knock(front, "GET", path, [host, host, key])),
         "101 fields": (
             431,
@@ -82,6 +87,7 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
     }
     if path.startswith("/v1/authorize"):
         # What is encoded there is somebody else's body.
+        assert cases.pop("declared too large")[2].status == (200 if path.endswith("-") else 403)
         assert cases.pop("gzip")[2].status == (200 if path.endswith("-") else 403)
     for what, (status, code, answer) in cases.items():
         if path.startswith("/v1/authorize-nginx"):

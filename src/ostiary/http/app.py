@@ -168,7 +168,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         store.clock,
         store.entropy,
         metrics.request,
-        https=settings.public_url.startswith("https:"),
+        store.installation.issuer,
     )
     return Built(door, rounds, facts, metrics, journal)
 

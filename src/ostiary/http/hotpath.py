@@ -96,7 +96,7 @@ class HotPath:
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
             if target.partition(b"?")[0] == INTROSPECT:
                 return errors.wire(errors.of_problem(problem))
-            return messages.problem_wire(problem)
+            return self._problem(problem)
 
     def identify(
         self, given: Presented, origin: Origin, via: str, about_itself: bool = False
@@ -128,7 +128,7 @@ class HotPath:
             return self._authorize(method, path, headers, peer, find)
         if path == INTROSPECT:
             if method != b"POST":
-                return _wrong_method(b"POST")
+                return self._wrong_method(b"POST")
             return self._introspect(headers, query, body, self.origin(peer, headers), find)
         try:
             if messages.carries_query_credential(query):
@@ -136,13 +136,20 @@ class HotPath:
             origin = self.origin(peer, headers)
             if path == VERIFY:
                 if method != b"POST":
-                    return _wrong_method(b"POST")
+                    return self._wrong_method(b"POST")
                 return self._verify(headers, body, origin, find)
             if method != b"GET":
-                return _wrong_method(b"GET")
+                return self._wrong_method(b"GET")
             return self._capabilities(headers, origin, find)
         except Problem as problem:
-            return messages.problem_wire(problem)
+            return self._problem(problem)
+
+    def _problem(self, problem: Problem, extra: Headers = ()) -> bytes:
+        return messages.problem_wire(problem, self.judge.issuer, extra=extra)
+
+    def _wrong_method(self, allowed: bytes) -> bytes:
+        problem = Problem("method-not-allowed", "This address does not take that method.")
+        return self._problem(problem, [(b"allow", allowed)])
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
@@ -219,7 +226,7 @@ class HotPath:
             problem = rates.limited(permit)
         else:
             problem = telling.forbidden(error, verdict)
-        return messages.problem_wire(problem, extra=[auth_error, *rates.fields(permit)])
+        return self._problem(problem, [auth_error, *rates.fields(permit)])
 
     def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: Find) -> bytes:
         """The same for `auth_request`, which knows 200, 401 and 403 only."""
@@ -448,8 +455,3 @@ def _occasion(
 
 
 _NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}
-
-
-def _wrong_method(allowed: bytes) -> bytes:
-    problem = Problem("method-not-allowed", "This address does not take that method.")
-    return messages.problem_wire(problem, extra=[(b"allow", allowed)])

@@ -413,10 +413,13 @@ def unwire(answer: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     return int(first[9:12]), fields, body
 
 
-def problem_body(problem: Problem, request_id: str | None = None) -> bytes:
-    """RFC 9457: `type title status detail instance code errors`, and the problem's own members."""
+def problem_body(problem: Problem, issuer: str, request_id: str | None = None) -> bytes:
+    """RFC 9457: `type title status detail instance code errors`, and the problem's own members.
+
+    `type` is an absolute URL of this service: a proxy may pass the problem on to its own clients, at another host.
+    """
     body: dict[str, Any] = {
-        "type": DOCS + problem.code,
+        "type": issuer + DOCS + problem.code,
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
@@ -450,8 +453,9 @@ def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def problem_wire(problem: Problem, request_id: str | None = None, extra: Headers = ()) -> bytes:
-    return wire(problem.status, [*problem_headers(problem), *extra], problem_body(problem, request_id))
+def problem_wire(problem: Problem, issuer: str, request_id: str | None = None, extra: Headers = ()) -> bytes:
+    body = problem_body(problem, issuer, request_id)
+    return wire(problem.status, [*problem_headers(problem), *extra], body)
 
 
 def unauthorized(reason: str) -> Problem:
