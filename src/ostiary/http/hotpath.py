@@ -24,7 +24,7 @@ from ostiary.http.finding import Cold, Find
 from ostiary.http.judging import Judge
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.oauth import errors, introspection
-from ostiary.http.question import Question, not_for, of_rule, read_question
+from ostiary.http.question import Question, is_preflight, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
 from ostiary.http.vouching import Vouchers
 from ostiary.storage.counts import Counts, Mark, Occasion
@@ -275,7 +275,10 @@ class HotPath:
         peer: str | None,
         find: Find,
     ) -> tuple[int, str, Verdict, Permit | None]:
-        """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit."""
+        """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit.
+
+        Who was admitted without a credential has a verdict without a standing.
+        """
         rule: AccessRule | None = ANY_CREDENTIAL
         if name != b"-":
             rule_name = name.decode("latin-1")
@@ -287,6 +290,8 @@ class HotPath:
         if isinstance(described, str):
             return 400, described, MALFORMED, None
         if given.presence == "none":
+            if rule is not None and described is not None and is_preflight(rule, described):
+                return 200, "", UNKNOWN, None
             return 401, "missing", MALFORMED, None
         question = Question(origin.address)
         refusal = "" if rule is not None else "no_such_rule"
@@ -392,6 +397,8 @@ class HotPath:
 
     def _admitted(self, verdict: Verdict, rule_name: bytes, peer: str | None) -> bytes:
         """The whole answer to a proxy, with a signed word on who calls where its rule wants one."""
+        if verdict.standing is None:
+            return messages.wire(200, [NO_STORE, *telling.NOBODY])
         answer = self._identified(verdict)
         rule = None if rule_name == b"-" else self.facts.rule(rule_name.decode("latin-1"))
         if rule is None or not rule.assertion or rule.audience is None or not self.origin(peer, ()).by_proxy:
