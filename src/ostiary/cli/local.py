@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ostiary import config as settings_room
+from ostiary import memory
 from ostiary.cli.terminal import json_option, printable, show_json
 from ostiary.cli.undo import Made, hand_over
 from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
@@ -45,6 +46,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(file: Path | None, **command_line: Any) -> Loaded:
+    memory.hide()  # before the master key is read
     loaded = settings_room.load(command_line, os.environ, file)
     for variable in loaded.warnings:
         click.echo(f"{variable} is set but is no setting of this version; it is ignored.", err=True)
