@@ -375,6 +375,7 @@ def test_a_preflight_passes_where_the_rule_says_so(front: Front, robo: Created, 
         answer = passes("OPTIONS", target)
         check(answer, family, 200, "", target)
         assert {answer.headers[each] for each in IDENTITY} == {""}
+        assert answer.headers["ostiary-preflight"] == "admitted"
         check(passes("OPTIONS", target, rule="web"), family, 401, "missing", target)
     for method, target in (
         ("GET", "/public/a"), ("options", "/public/a"), ("OPTIONS", "/nowhere"), ("OPTIONS", "/admin/own"),

@@ -398,7 +398,7 @@ class HotPath:
     def _admitted(self, verdict: Verdict, rule_name: bytes, peer: str | None) -> bytes:
         """The whole answer to a proxy, with a signed word on who calls where its rule wants one."""
         if verdict.standing is None:
-            return messages.wire(200, [NO_STORE, *telling.NOBODY])
+            return messages.wire(200, [NO_STORE, *telling.PREFLIGHT])
         answer = self._identified(verdict)
         rule = None if rule_name == b"-" else self.facts.rule(rule_name.decode("latin-1"))
         if rule is None or not rule.assertion or rule.audience is None or not self.origin(peer, ()).by_proxy:

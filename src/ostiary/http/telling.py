@@ -254,11 +254,14 @@ def identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     ]
 
 
-NOBODY: Final = [
-    (b"x-auth-%s" % each, b"")
-    for each in (b"subject", b"kind", b"organization", b"credential", b"scopes", b"assertion")
+PREFLIGHT: Final = [
+    *(
+        (b"x-auth-%s" % each, b"")
+        for each in (b"subject", b"kind", b"organization", b"credential", b"scopes", b"assertion")
+    ),
+    (b"ostiary-preflight", b"admitted"),
 ]
-"""The same of a request that was admitted without a credential."""
+"""The same of a preflight request, and what a proxy can tell it by from any other 200 without a subject."""
 
 
 def with_assertion(answer: bytes, text: str) -> bytes:
