@@ -19,13 +19,19 @@ PATHS = (
 
 
 def knock(
-    front: Front, method: str, path: str, fields: list[tuple[str, str]], content: bytes = b"", query: str = ""
+    front: Front,
+    method: str,
+    path: str,
+    fields: list[tuple[str, str]],
+    content: bytes = b"",
+    query: str = "",
+    version: str = "1.1",
 ) -> Answer:
     """One request with exactly these fields: `Front.ask` sends a Host of its own."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
-        "http_version": "1.1",
+        "http_version": version,
         "method": method,
         "scheme": "http",
         "path": path,
@@ -102,6 +108,26 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
         knock(front, "GET", path, [host, key], query="x" * (8191 - len(path))),
     ):
         assert fits.status not in (400, 413, 414, 431), fits.body
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/capabilities", "/v1/service-accounts", "/sign-in"])
+def test_a_client_of_http_1_0_needs_no_host(front: Front, path: str) -> None:
+    """§3.1 breaks: a plain health check of HAProxy marks every node down; or two Hosts pass in an old version."""
+    key = ("x-api-key", front.house.alice_key)
+    assert knock(front, "GET", path, [key], version="1.0").status == 200
+    two = [("host", "a"), ("host", "b"), key]
+    is_problem(knock(front, "GET", path, two, version="1.0"), 400, "invalid-request")
+
+
+def test_what_is_refused_at_once_is_logged(front: Front, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/operations.md breaks: an operator cannot see why a client or a health check is refused."""
+    knock(front, "GET", "/healthz", [("user-agent", "secret agent")])
+    read = capsys.readouterr()
+    told = read.out + read.err
+    assert "turned away" in told
+    assert "A request has one Host field." in told
+    assert "192.0.2.1" in told
+    assert "secret agent" not in told
 
 
 @pytest.mark.parametrize("path", PATHS)

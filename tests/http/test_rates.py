@@ -363,7 +363,7 @@ def test_bad_signatures_are_failures_and_lock_no_good_token_out(front: Front) ->
     head, claims, _ = seen.split(".")
 
     def forged(number: int) -> str:
-        return f"{head}.{claims}.{number:086d}"
+        return f"{head}.{claims}.{number:085d}A"
 
     def shown(text: str, peer: str = "192.0.2.1") -> int:
         return front.ask(
