@@ -18,7 +18,7 @@ from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
 from ostiary.core import check
 
 if TYPE_CHECKING:
-    from ostiary.services.installation import Beginning
+    from ostiary.http.installation import Beginning
 
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20

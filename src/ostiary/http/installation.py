@@ -32,7 +32,7 @@ from ostiary.data_directory import (
 )
 from ostiary.services import credentials, installation
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.installation import Beginning
+from ostiary.services.installation import Beginning as Beginning  # what `cli` is shown
 from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, imports, migrations
 from ostiary.storage.engines import Engines

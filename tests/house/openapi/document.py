@@ -289,7 +289,7 @@ def _problem_response(
     if problem is not None:
         request_id = words.HEADERS["X-Request-Id"][1] if marked else None
         content["example"] = json.loads(
-            messages.problem_body(problem, "https://keys.example.com", request_id)
+            messages.problem_body(problem, "https://keys.acme.example", request_id)
         )
     found: Json = {"description": about, "content": {"application/problem+json": content}}
     if names := [*names, *more]:
