@@ -1,7 +1,7 @@
 -- Asks Ostiary about a request before HAProxy passes it on: `http-request lua.ostiary URL/RULE`.
 -- HAProxy has no such directive of its own. It needs HAProxy 2.6 or later, built with Lua (Debian's is).
 --
--- On 200 with a subject, and on nothing else, the caller's identity is written into the request and the variable
+-- On 200 with a subject, or for a preflight that a rule lets through, and on nothing else, the caller's identity is written into the request and the variable
 -- txn.ostiary_admitted becomes true. A refusal goes to the client as Ostiary said it. Whatever goes wrong here
 -- leaves the variable unset, and the line after this action in haproxy.cfg refuses.
 
@@ -56,7 +56,8 @@ end
 
 core.register_action("ostiary", { "http-req" }, function(txn, url)
     local answer = ask(txn, url)
-    if answer.status == 200 and first(answer, "x-auth-subject") ~= "" then
+    local preflight = first(answer, "ostiary-preflight") == "admitted"
+    if answer.status == 200 and (preflight or first(answer, "x-auth-subject") ~= "") then
         for _, name in ipairs(IDENTITY) do
             txn.http:req_set_header(name, first(answer, name))
         end

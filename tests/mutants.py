@@ -210,6 +210,7 @@ def _claims(key: PrivateKey, claims: Json, header: Json) -> Iterator[tuple[str, 
             *texts,
             ["somebody else"],
             [claims["aud"], 7],
+            [claims["aud"], "https://other.test"],
             [[claims["aud"]]],
             {"aud": claims["aud"]},
         ):

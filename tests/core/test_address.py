@@ -199,7 +199,7 @@ def test_an_allow_list_lets_in_what_it_names(
 TRUSTED = networks("127.0.0.1", "10.0.0.0/8", "2001:db8:aaaa::/48")
 PROXIES = ["127.0.0.1", "10.1.2.3", "2001:db8:aaaa::7", "::ffff:10.9.9.9"]
 STRANGERS = ["192.0.2.1", "198.51.100.7", "2001:db8::1", "::ffff:203.0.113.5", "11.0.0.1"]
-RUBBISH = ["", "unknown", "10.1.2.3:80", "010.1.2.3", "fe80::1%eth0", "[::1]", '"10.1.2.3"', "for=10.1.2.3"]
+RUBBISH = ["", "unknown", "10.1.2.3:", "010.1.2.3", "fe80::1%eth0", "[::1]80", '"10.1.2.3"', "for=10.1.2.3"]
 
 
 @pytest.mark.promise("P16")
@@ -227,7 +227,16 @@ RUBBISH = ["", "unknown", "10.1.2.3:80", "010.1.2.3", "fe80::1%eth0", "[::1]", '
         pytest.param("10.1.2.3", ("192.0.2.1,",), None, id="nothing at the right"),
         pytest.param("10.1.2.3", ("192.0.2.1, rubbish, 10.9.9.9",), None, id="rubbish behind a proxy"),
         pytest.param("10.1.2.3", ("",), None, id="empty field"),
-        pytest.param("10.1.2.3", ("192.0.2.1:4711",), None, id="with a port"),
+        pytest.param("10.1.2.3", ("192.0.2.1:4711",), "192.0.2.1", id="with a port"),
+        pytest.param("10.1.2.3", ("192.0.2.1:4711, 10.9.9.9:443",), "192.0.2.1", id="a proxy with a port"),
+        pytest.param("10.1.2.3", ("[2001:db8::1]:443",), "2001:db8::1", id="IPv6 with a port"),
+        pytest.param("10.1.2.3", ("[2001:db8::1]",), "2001:db8::1", id="IPv6 in brackets"),
+        pytest.param("10.1.2.3", ("[::ffff:192.0.2.1]:443",), "192.0.2.1", id="mapped, with a port"),
+        pytest.param("10.1.2.3", ("2001:db8::1:443",), "2001:db8::1:443", id="no port without brackets"),
+        pytest.param("10.1.2.3", ("192.0.2.1:",), None, id="a colon without a port"),
+        pytest.param("10.1.2.3", ("192.0.2.1:x",), None, id="a port of letters"),
+        pytest.param("10.1.2.3", ("[2001:db8::1]443",), None, id="a port without a colon"),
+        pytest.param("10.1.2.3", ("[fe80::1%eth0]:443",), None, id="a zone in brackets"),
         pytest.param("10.1.2.3", ("10.9.9.9, 127.0.0.1",), "10.9.9.9", id="proxies only"),
         pytest.param("10.1.2.3", ("::ffff:192.0.2.1",), "192.0.2.1", id="mapped client"),
     ],

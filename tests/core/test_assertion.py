@@ -86,7 +86,7 @@ def test_one_door_only(door: Door, shown_at: Door) -> None:
 
 TAKEN: list[tuple[Door, dict[str, Any]]] = [
     *((door, {"aud": [ENDPOINT]}) for door in BOTH),
-    *((door, {"aud": ["https://other.test", ISSUER]}) for door in BOTH),
+    *((door, {"aud": [ENDPOINT, ISSUER]}) for door in BOTH),
     *((door, {"exp": SECONDS + 1}) for door in BOTH),
     *((door, {"exp": SECONDS + 0.5}) for door in BOTH),
     *((door, {"exp": SECONDS + HOUR}) for door in BOTH),
@@ -120,6 +120,7 @@ REFUSED: list[tuple[Door, dict[str, Any], str]] = [
     *((door, {"nbf": SECONDS + 31}, "nbf") for door in DOORS),
     *((door, {"typ": "at+jwt"}, "type") for door in DOORS),
     *((door, {"aud": []}, "aud") for door in DOORS),
+    *((door, {"aud": ["https://other.test", ISSUER]}, "aud") for door in DOORS),
     *((door, {"aud": GOOGLE_AUDIENCE}, "aud") for door in DOORS),
     *((door, {"kid": "another"}, "kid") for door in DOORS),
     *((door, {"kid": GONE}, "kid") for door in BOTH),

@@ -11,13 +11,14 @@ ROOMS = {
     "core": {"core"},
     "storage": {"core", "storage"},
     "services": {"core", "storage", "services"},
-    "http": {"core", "storage", "services", "http", "config", "logs"},
+    "http": {"core", "storage", "services", "http", "config", "logs", "memory"},
     "client": {"core", "client"},
-    "cli": {"core", "client", "config", "http", "logs", "cli"},
+    "cli": {"core", "client", "config", "http", "logs", "memory", "cli"},
     "setting_values": {"core"},
     "config": {"core", "setting_values"},
     "data_directory": {"core", "config"},
     "logs": {"core"},
+    "memory": set(),
 }
 INSTALLATION = "http/installation.py"
 """What opens the data directory and its database."""
@@ -46,6 +47,7 @@ THIRD_PARTIES = {
     "config": {"pydantic", "pydantic_core"},
     "data_directory": set(),
     "logs": {"structlog"},
+    "memory": set(),
 }
 
 

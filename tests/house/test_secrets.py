@@ -28,7 +28,7 @@ OPENED = {
     ("http/pages/links.py", "reset_link", "reveal"): (1, "the one answer that carries it"),
     ("http/pages/signing_in.py", "sign_in", "reveal"): (1, "the one answer that carries it, as a cookie"),
     ("cli/proving.py", "assertion", "reveal"): (1, "the private half of a key file signs"),
-    ("cli/local.py", "init_command", "reveal"): (1, "`init` shows the operator key once"),
+    ("cli/local.py", "_show_beginning", "reveal"): (1, "`init` shows the operator key once"),
     ("setting_values.py", "read_database_url", "get_secret_value"): (1, "its form is checked"),
     ("setting_values.py", "read_master_key", "get_secret_value"): (1, "its form is checked"),
     ("data_directory.py", "master_keys", "get_secret_value"): (1, "keys are derived from it"),

@@ -19,13 +19,19 @@ PATHS = (
 
 
 def knock(
-    front: Front, method: str, path: str, fields: list[tuple[str, str]], content: bytes = b"", query: str = ""
+    front: Front,
+    method: str,
+    path: str,
+    fields: list[tuple[str, str]],
+    content: bytes = b"",
+    query: str = "",
+    version: str = "1.1",
 ) -> Answer:
     """One request with exactly these fields: `Front.ask` sends a Host of its own."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
-        "http_version": "1.1",
+        "http_version": version,
         "method": method,
         "scheme": "http",
         "path": path,
@@ -46,7 +52,7 @@ def is_problem(answer: Answer, status: int, code: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     body = answer.json()
     assert (body["status"], body["code"]) == (status, code)
-    assert body["type"] == f"/docs/troubleshooting#{code}"
+    assert body["type"] == f"http://localhost:8080/docs/troubleshooting#{code}"
     assert {"title", "detail"} <= body.keys()
 
 
@@ -58,6 +64,11 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
     room = 16 * 1024 - len("host") - len("localhost") - 4 - len("x") - 4
     cases: dict[str, tuple[int, str, Answer]] = {
         "no Host": (400, "invalid-request", knock(front, "GET", path, [key])),
+        "declared too large": (
+            413,
+            "content-too-large",
+            knock(front, "POST", path, [host, key, ("content-length", "99000000000")]),
+        ),
         "two Hosts": (400, "invalid-request", knock(front, "GET", path, [host, host, key])),
         "101 fields": (
             431,
@@ -82,6 +93,7 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
     }
     if path.startswith("/v1/authorize"):
         # What is encoded there is somebody else's body.
+        assert cases.pop("declared too large")[2].status == (200 if path.endswith("-") else 403)
         assert cases.pop("gzip")[2].status == (200 if path.endswith("-") else 403)
     for what, (status, code, answer) in cases.items():
         if path.startswith("/v1/authorize-nginx"):
@@ -96,6 +108,26 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
         knock(front, "GET", path, [host, key], query="x" * (8191 - len(path))),
     ):
         assert fits.status not in (400, 413, 414, 431), fits.body
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/capabilities", "/v1/service-accounts", "/sign-in"])
+def test_a_client_of_http_1_0_needs_no_host(front: Front, path: str) -> None:
+    """§3.1 breaks: a plain health check of HAProxy marks every node down; or two Hosts pass in an old version."""
+    key = ("x-api-key", front.house.alice_key)
+    assert knock(front, "GET", path, [key], version="1.0").status == 200
+    two = [("host", "a"), ("host", "b"), key]
+    is_problem(knock(front, "GET", path, two, version="1.0"), 400, "invalid-request")
+
+
+def test_what_is_refused_at_once_is_logged(front: Front, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/operations.md breaks: an operator cannot see why a client or a health check is refused."""
+    knock(front, "GET", "/healthz", [("user-agent", "secret agent")])
+    read = capsys.readouterr()
+    told = read.out + read.err
+    assert "turned away" in told
+    assert "A request has one Host field." in told
+    assert "192.0.2.1" in told
+    assert "secret agent" not in told
 
 
 @pytest.mark.parametrize("path", PATHS)

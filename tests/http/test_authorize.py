@@ -358,3 +358,53 @@ def test_a_rule_of_another_form_is_refused(front: Front, document: object, point
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
     assert front.ask("GET", "/v1/access-rules/other", key=front.house.alice_key).status == 404
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_preflight_passes_where_the_rule_says_so(front: Front, robo: Created, family: Family) -> None:
+    """P15 breaks: a browser cannot reach the API behind a proxy; or more than a preflight passes without a credential."""
+    own = {"methods": ["OPTIONS"], "path": "/admin/own", "scopes": ["read:audit"]}
+    document = {"match": [own, *RULE["match"]], "preflight": True}
+    answer = front.ask("PUT", "/v1/access-rules/browsers", document, key=front.house.alice_key)
+    assert answer.json() == {"name": "browsers"} | document
+
+    def passes(method: str, target: str, rule: str = "browsers", key: str | None = None) -> Answer:
+        return ask(front, family, method, target, key, rule=rule)
+
+    for target in ("/v1/agents/1", "/v1/agents/1?x=y", "/public/a", "/admin/x", "/"):
+        answer = passes("OPTIONS", target)
+        check(answer, family, 200, "", target)
+        assert {answer.headers[each] for each in IDENTITY} == {""}
+        assert answer.headers["ostiary-preflight"] == "admitted"
+        check(passes("OPTIONS", target, rule="web"), family, 401, "missing", target)
+    for method, target in (
+        ("GET", "/public/a"), ("options", "/public/a"), ("OPTIONS", "/nowhere"), ("OPTIONS", "/admin/own"),
+        ("OPTIONS", "/public/../admin/own"), ("OPTIONS", "/public/%2e%2e/a"), ("OPTIONS", "/public//a"),
+    ):  # fmt: skip
+        check(passes(method, target), family, 401, "missing", (method, target))
+    check(passes("OPTIONS", "/public/a", rule="-"), family, 401, "missing")
+    check(passes("OPTIONS", "/public/a", key="ak-x"), family, 401, "invalid_token")
+
+
+def test_a_description_of_a_stranger_is_no_preflight(front: Front) -> None:
+    """P15 breaks: whoever reaches the service directly describes a request that it does not make."""
+    front.ask("PUT", "/v1/access-rules/browsers", RULE | {"preflight": True}, key=front.house.alice_key)
+    for family in ("forwarded", "nginx"):
+        answer = ask(front, family, "OPTIONS", "/public/a", None, rule="browsers", peer="203.0.113.66")
+        check(answer, family, 400, "untrusted_proxy" if family == "forwarded" else "invalid_request")
+
+
+@pytest.mark.parametrize("rule", ["web", "nothing"])
+def test_a_refusal_says_nothing_of_how_the_service_is_set_up(front: Front, robo: Created, rule: str) -> None:
+    """product.md breaks: customers of the upstream read about rules, lines and settings that are not theirs."""
+    key = robo.secret.reveal()
+    told = [
+        ask(front, "forwarded", "GET", "/nowhere", key, rule=rule),
+        ask(front, "forwarded", "GET", "/nowhere", key, rule=rule, peer="203.0.113.66"),
+        front.ask("GET", f"/v1/authorize/{rule}", key=key, peer=PROXY),
+    ]
+    for answer in told:
+        problem = answer.json()
+        assert not any(each in problem["detail"] for each in ("rule", "line", "OSTIARY")), problem
+        # The proxy's clients are at another host than this service.
+        assert problem["type"].startswith("http://localhost:8080/docs/troubleshooting#")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ostiary.core.address import parse_network
 from ostiary.core.problem import Problem
 from ostiary.http import messages
 
@@ -91,3 +92,28 @@ def test_the_usual_question_takes_the_quick_way() -> None:
         "scopes": ["read:a"],
         "count": True,
     }
+
+
+def test_a_proxy_that_is_not_trusted_is_told_to_the_operator(capsys: pytest.CaptureFixture[str]) -> None:
+    """P16 breaks: every client has the proxy's address, and nothing says which setting is missing."""
+    now = [0.0]
+    origin = messages.origins((parse_network("10.0.0.0/8"),), lambda: now[0])
+    forwarded = [(b"x-forwarded-for", b"203.0.113.9")]
+
+    def told() -> str:
+        read = capsys.readouterr()
+        return read.out + read.err
+
+    origin("192.0.2.1", [(b"host", b"a")])
+    origin("10.0.0.1", forwarded)
+    assert "forwarding headers" not in told()
+    assert origin("192.0.2.1", forwarded).text == "192.0.2.1"
+    first = told()
+    assert "192.0.2.1" in first
+    assert "OSTIARY_TRUSTED_PROXIES" in first
+    now[0] = 59.0
+    origin("192.0.2.2", forwarded)
+    assert told() == ""
+    now[0] = 60.0
+    origin("192.0.2.2", forwarded)
+    assert "192.0.2.2" in told()

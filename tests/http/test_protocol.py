@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from typing import Any
 
 import httpx2
 import pytest
@@ -139,3 +140,96 @@ def test_requests_that_arrive_together_are_all_answered(service: Ostiary) -> Non
     last = one.replace(b"Host: a\r\n", b"Host: a\r\nConnection: close\r\n")
     answer = send(service, one * 400 + last)
     assert answer.count(b"HTTP/1.1 200 OK") == 401
+
+
+def talk(raw: bytes, cut: int | None = None) -> bytes:
+    """What a connection says to these bytes, arriving in one or two parts, before an application that says 200."""
+
+    async def well(scope: object, receive: object, send: Any) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def connect() -> bytes:
+        config = uvicorn.Config(well, interface="asgi3", lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: GuardedProtocol(config, state, {}), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            for part in (raw[:cut], raw[cut:]) if cut else (raw,):
+                writer.write(part)
+                await asyncio.sleep(0)
+            try:
+                return await asyncio.wait_for(reader.read(), 20)
+            finally:
+                writer.close()
+
+    return asyncio.run(connect())
+
+
+HOST = b"\r\nHost: a\r\n"
+LAX = {
+    "two spaces before the target": b"GET  / HTTP/1.1" + HOST + b"\r\n",
+    "two spaces after the target": b"GET /  HTTP/1.1" + HOST + b"\r\n",
+    "a space at the beginning": b" GET / HTTP/1.1" + HOST + b"\r\n",
+    "a space at the end": b"GET / HTTP/1.1 " + HOST + b"\r\n",
+    "tabs": b"GET\t/\tHTTP/1.1" + HOST + b"\r\n",
+    "HTTP/2.0": b"GET / HTTP/2.0" + HOST + b"\r\n",
+    "HTTP/1.2": b"GET / HTTP/1.2" + HOST + b"\r\n",
+    "HTTP/0.9": b"GET / HTTP/0.9" + HOST + b"\r\n",
+    "no version": b"GET /" + HOST + b"\r\n",
+    "lower case": b"GET / http/1.1" + HOST + b"\r\n",
+    "another protocol": b"GET / RTSP/1.0" + HOST + b"\r\n",
+    "bare CR": b"GET / HTTP/1.1\rHost: a\r\n\r\n",
+    "bare LF before it": b"\nGET / HTTP/1.1" + HOST + b"\r\n",
+    "many empty lines": b"\r\n\r\nGET / HTTP/1.1" + HOST + b"\r\n",
+    "space before the colon": b"GET / HTTP/1.1" + HOST + b"X : a\r\n\r\n",
+    "folded field": b"GET / HTTP/1.1" + HOST + b"X: a\r\n b\r\n\r\n",
+    "another coding": b"GET / HTTP/1.1" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "an empty coding": b"GET / HTTP/1.1" + HOST + b"Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+}
+PLAIN = b"GET / HTTP/1.1" + HOST + b"\r\n"
+BEFORE = {
+    "first": b"",
+    "after another request": PLAIN,
+    "after a body": b"POST / HTTP/1.1" + HOST + b"Content-Length: 6\r\n\r\na\r\n\r\nb",
+    "after chunks": b"POST / HTTP/1.1"
+    + HOST
+    + b"Transfer-Encoding: chunked\r\n\r\n6\r\na\r\n\r\nb\r\n0\r\nX: y\r\n\r\n",
+}
+
+
+@pytest.mark.promise("P20")
+@pytest.mark.parametrize("place", BEFORE)
+@pytest.mark.parametrize("what", LAX)
+def test_a_lax_request_line_is_refused_wherever_it_stands(
+    what: str, place: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """§3.1 breaks: two servers read one request differently, or the operator cannot see why it was refused."""
+    answers = talk(BEFORE[place] + LAX[what]).split(b"HTTP/1.1 ")[1:]
+    assert answers[-1].startswith(b"400 "), answers
+    assert b"connection: close" in answers[-1]
+    assert b"application/problem+json" in answers[-1]
+    assert b'"code":"invalid-request"' in answers[-1]
+    told = capsys.readouterr()
+    assert "turned away" in told.out + told.err + caplog.text
+
+
+@pytest.mark.promise("P20")
+def test_where_the_network_cuts_changes_nothing() -> None:
+    """§3.1 breaks: a request is refused, or its lax line passes, because of how its bytes arrive."""
+    last = PLAIN.replace(b"Host: a\r\n", b"Host: a\r\nConnection: close\r\n")
+    good = b"\r\n".join((*BEFORE.values(), last))  # an empty line between two requests is allowed
+    lax = BEFORE["after a body"] + LAX["two spaces before the target"]
+    for cut in range(1, len(good)):
+        assert talk(good, cut).count(b"HTTP/1.1 200 OK") == 4, cut
+    for cut in range(1, len(lax)):
+        assert talk(lax, cut).split(b"HTTP/1.1 ")[-1].startswith(b"400 "), cut
+
+
+def test_an_old_client_needs_no_host() -> None:
+    """§3.1 breaks: HAProxy's plain `option httpchk` marks every node down."""
+    assert talk(b"OPTIONS / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 OK")

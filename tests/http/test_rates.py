@@ -350,6 +350,34 @@ def test_whose_failures_are_counted_together(front: Front) -> None:
     assert hidden.status == 429
 
 
+def test_bad_signatures_are_failures_and_lock_no_good_token_out(front: Front) -> None:
+    """Rule 15 breaks: forged tokens cost nothing; or a neighbour who sends them locks others out."""
+    front.house.sign()
+    robo = front.house.account()
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": robo.account.client_id,
+        "client_secret": key_of(front.house.key(robo, kind="client_secret")),
+    }
+    seen, unseen = (front.ask("POST", "/oauth/token", form).json()["access_token"] for _ in range(2))
+    head, claims, _ = seen.split(".")
+
+    def forged(number: int) -> str:
+        return f"{head}.{claims}.{number:085d}A"
+
+    def shown(text: str, peer: str = "192.0.2.1") -> int:
+        return front.ask(
+            "GET", "/v1/capabilities", headers={"authorization": f"Bearer {text}"}, peer=peer
+        ).status
+
+    assert shown(seen) == 200
+    assert [shown(forged(number)) for number in range(FAILURES)] == [401] * FAILURES
+    assert shown(forged(FAILURES)) == 429
+    assert capabilities(front, unknown(1)).status == 429
+    assert (shown(seen), shown(unseen)) == (200, 200)
+    assert shown(forged(0), peer="192.0.2.2") == 401
+
+
 def test_a_question_without_an_address_spends_nothing(front: Front) -> None:
     """Rule 15 breaks: at `/v1/verify` the API's own address pays for what its clients sent."""
     for number in range(60):

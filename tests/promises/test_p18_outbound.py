@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from ostiary.core.address import parse_address
+from ostiary.http import outbound
 from ostiary.http.outbound import OutboundError, fetch, is_public
 from tests.conftest import PROVE
 from tests.far_side import FarSide, dialled, far_side
@@ -155,6 +156,19 @@ def test_no_form_of_an_inner_address_is_connected_to(inside: FarSide) -> None:
     FIGURES["connections tried"] = len(places)
     assert len(WRITTEN) + len(INSIDE) >= 40
     assert (places, inside.connections) == ([], 0)
+
+
+def test_a_url_is_checked_as_it_would_be_fetched() -> None:
+    """P18 breaks: a URL that leads inside is registered, because its name hides the address."""
+    for addresses, reason in (
+        (["127.0.0.1"], "inside"), (["93.184.215.14", "10.0.0.1"], "inside"), ([], "name"), (["93.184.215.14"], None),
+    ):  # fmt: skip
+        try:
+            outbound.check("https://app.test/k", allowed=frozenset(), resolve=lambda *_, a=addresses: a)
+            found = None
+        except OutboundError as error:
+            found = error.reason
+        assert found == reason, addresses
 
 
 def test_a_name_with_an_inner_address_is_refused(inside: FarSide) -> None:

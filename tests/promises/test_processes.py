@@ -64,6 +64,26 @@ def test_there_are_as_many_workers_as_were_asked_for_and_one_for_duties(server: 
             assert lines[0].ask("GET", "/readyz").status == 200
 
 
+@pytest.mark.promise("P7")
+def test_no_process_leaves_a_core_dump(server: Ostiary) -> None:
+    """P7 breaks: a crash writes the master key to the disk, or hands it to a crash reporter."""
+    for process in (server.process.pid, *server.workers(), *of_duties(server)):
+        limits = Path(f"/proc/{process}/limits").read_text().splitlines()
+        found = next(each.split() for each in limits if each.startswith("Max core file size"))
+        assert found[4:6] == ["0", "0"], process
+
+
+@pytest.mark.promise("P7")
+def test_memory_is_hidden_from_the_same_user() -> None:
+    """P7 breaks: a program of the same user reads the master key, and a crash reporter gets a dump in spite of the limit."""
+    script = (
+        "import ctypes\nfrom ostiary import memory\nmemory.hide()\nmemory.name('ostiary-worker')\n"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), open('/proc/self/comm').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "ostiary-worker"]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_all_processes_at_once_is_an_orderly_end(server: Ostiary, sent: signal.Signals) -> None:
     """interface.md §2 breaks: ctrl-C on a terminal, or systemd's stop, is reported as a failure."""

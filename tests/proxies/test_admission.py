@@ -50,6 +50,24 @@ def test_a_key_is_let_in_until_it_is_revoked(door: Door) -> None:
     assert refused.value("x-auth-error") == "invalid_token"
 
 
+def test_a_preflight_passes_where_the_rule_says_so(door: Door) -> None:
+    """P15 breaks: no browser reaches a service behind this proxy, or a preflight tells the service of a caller."""
+    forged = "X-Auth-Subject: sa_1\r\nOstiary-Preflight: admitted\r\nOrigin: https://app.test"
+    refused, seen = door.ask("/v1/agents", "", "OPTIONS", forged)
+    assert (refused.status, seen) == (401, [])
+    assert door.ostiary.call("PUT", "/v1/access-rules/agents", RULE | {"preflight": True}).is_success
+    try:
+        passed, seen = door.ask("/v1/agents", "", "OPTIONS", forged)
+        assert (passed.status, [each.method for each in seen]) == (200, ["OPTIONS"])
+        assert seen[0].values("x-auth-subject") in ([], [""])
+        assert seen[0].value("origin") == "https://app.test"
+        for method, path in (("GET", "/v1/agents"), ("OPTIONS", "/nowhere")):
+            refused, seen = door.ask(path, "", method, forged)
+            assert (refused.status, seen) == (401, []), (method, path)
+    finally:
+        door.ostiary.call("PUT", "/v1/access-rules/agents", RULE)
+
+
 @pytest.mark.parametrize("line", ["API-Key: {}", "Authorization: ApiKey {}", "Authorization: Bearer {}"])
 def test_a_key_is_read_where_the_api_reads_it(door: Door, robo: tuple[str, str], line: str) -> None:
     """§4 of the interface breaks: a proxy keeps a credential from Ostiary that the API would take."""

@@ -66,6 +66,25 @@ def test_2_keys_are_kept_as_they_are_read(front: Front) -> None:
     assert told["jwks"] == {"keys": [{name: KEYS["keys"][0][name] for name in ("kty", "crv", "x")}]}
 
 
+@pytest.mark.promise("P18")
+@pytest.mark.parametrize(
+    "uri",
+    ["https://127.0.0.1/k", "https://[::1]/k", "https://10.0.0.1/k", "https://169.254.169.254/k", "https://intranet/k",
+     "https://localhost/k", "https://app.test:8443/k"],
+)  # fmt: skip
+def test_2_keys_are_not_inside(front: Front, uri: str) -> None:
+    """P18 breaks: a stranger registers a URL that leads inside, or learns from the error what there is inside."""
+    asked = LEAST | {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": uri}
+    answer = register(front, asked)
+    assert (answer.status, answer.json()) == (
+        400,
+        {
+            "error": "invalid_client_metadata",
+            "error_description": "jwks_uri: What the client published could not be read at the address that it gave.",
+        },
+    )
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "http": ({"redirect_uris": ["http://app.test/cb"]}, "invalid_redirect_uri"),
     "fragment": ({"redirect_uris": ["https://app.test/#x"]}, "invalid_redirect_uri"),

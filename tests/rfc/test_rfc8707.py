@@ -75,6 +75,13 @@ def test_2_2_several_may_be_named(robo: Machine) -> None:
     assert parts(token_of(asked(robo, RESOURCE, RESOURCE)))[1]["aud"] == RESOURCE
 
 
+def test_2_2_this_service_is_named_alone(robo: Machine) -> None:
+    """RFC 8707 §3 breaks: a resource uses a token that it was shown at this service, which manages credentials."""
+    for resources in ((ISSUER, RESOURCE), (RESOURCE, ISSUER)):
+        assert said(asked(robo, *resources)) == "400 invalid_target"
+    assert parts(token_of(asked(robo, ISSUER, ISSUER)))[1]["aud"] == ISSUER
+
+
 def test_2_2_a_token_is_good_where_it_was_asked_for_and_nowhere_else(front: Front, robo: Machine) -> None:
     """RFC 8707 §2.2, §3 break: a resource uses a token that it was shown at another one."""
     at = {

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ostiary.cli.generating import account_option, body, limits_options
-from ostiary.cli.handing_over import format_option, show_secret
+from ostiary.cli.handing_over import format_option, make_secret
 from ostiary.cli.terminal import Group, find_account, json_option, with_client
 from ostiary.client.api import Client
 
@@ -24,9 +24,8 @@ def api_key_command() -> None:
 def generate(api: Client, account: str | None, form: str, as_json: bool, **limits: Any) -> None:
     """Generate an API key. It is printed on standard output, alone and only now."""
     asked = body(**limits)
-    if account is None:
-        made = api.request("POST", "/v1/api-keys", json=asked)
-    else:
-        address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-        made = api.request("POST", address, json={"kind": "api_key", **asked})
-    show_secret(api, made, "json" if as_json else form)
+    path = "/v1/api-keys"
+    if account is not None:
+        path = f"/v1/service-accounts/{find_account(api, account)}/credentials"
+        asked = {"kind": "api_key", **asked}
+    make_secret(api, path, asked, "json" if as_json else form)

@@ -159,10 +159,11 @@ def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_
 def _export(api: Client, asked: dict[str, str], path: Path) -> int:
     """Write the events into a new file; their number."""
     number = 0
-    with new_file(path) as file:
+    with new_file(path) as (file, finish):
         for event in _matching(api, asked | {"order": "oldest"}):
             file.write(json.dumps(event) + "\n")
             number += 1
+        finish()
     return number
 
 

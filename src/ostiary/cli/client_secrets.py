@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ostiary.cli.generating import account_option, body, limits_options, own_account
-from ostiary.cli.handing_over import context_of, format_option, show_secret
+from ostiary.cli.handing_over import context_of, format_option, make_secret
 from ostiary.cli.terminal import Group, json_option, with_client
 from ostiary.client.api import Client
 
@@ -29,5 +29,5 @@ def generate(api: Client, account: str | None, form: str, as_json: bool, **limit
     asked = {"kind": "client_secret", **body(**limits)}
     account = own_account(api, account)
     context = context_of(api, account, limits["project"]) if form == "toml" and not as_json else None
-    made = api.request("POST", f"/v1/service-accounts/{account}/credentials", json=asked)
-    show_secret(api, made, "json" if as_json else form, context)
+    path = f"/v1/service-accounts/{account}/credentials"
+    make_secret(api, path, asked, "json" if as_json else form, context)

@@ -10,6 +10,7 @@ import click
 
 from ostiary.cli.new_file import new_file
 from ostiary.cli.terminal import MisusedError, printable, segment, show_json
+from ostiary.cli.undo import create
 from ostiary.client.api import Client
 from ostiary.core.configuration_file import EVERY_PROJECT, Context, configuration, toml_string
 
@@ -52,19 +53,31 @@ def context_of(api: Client, account: str, project: str | None) -> Context:
     return Context(found["username"], found["client_id"], slug, code, api.url, issuer)
 
 
-def show_secret(api: Client, made: dict[str, Any], form: str, context: Context | None = None) -> None:
-    """A new API key or client secret, alone on standard output or in the form asked for; a note beside it.
+def make_secret(
+    api: Client, path: str, body: Any, form: str, context: Context | None = None
+) -> dict[str, Any]:
+    """Make an API key or client secret by a POST, and print it alone or in the form asked for. The answer.
 
-    `context` is what TOML needs to know for a client secret.
+    Standard error says first what was made. `context` is what TOML needs to know for a client secret.
     """
-    credential, secret = made["credential"], made["secret"]
-    if form == "json" or not isinstance(secret, str):
-        show_json(made)
-    elif credential["kind"] == "client_secret":
-        _show_client_secret(api, credential, printable(secret), form, context)
-    else:
-        _show_key(api, credential, printable(secret), form)
-    note(credential, "Store it now: it is not shown again.")
+
+    def put(made: dict[str, Any]) -> None:
+        credential, secret = made["credential"], made["secret"]
+        if form == "json" or not isinstance(secret, str):
+            show_json(made)
+        elif credential["kind"] == "client_secret":
+            _show_client_secret(api, credential, printable(secret), form, context)
+        else:
+            _show_key(api, credential, printable(secret), form)
+
+    made: dict[str, Any] = create(
+        api,
+        path,
+        body,
+        put,
+        lambda made: note(made["credential"], "Store it now: it is not shown again."),
+    )
+    return made
 
 
 def _show_key(api: Client, credential: dict[str, Any], key: str, form: str) -> None:
@@ -91,30 +104,29 @@ def _show_client_secret(
         click.echo(secret)
 
 
-def save_key_file(path: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Ask for a key file and write it, once it is known that it can be written. The answer, without its secret."""
-    made: dict[str, Any] = {}
-    try:
-        with new_file(path) as file:
-            made = ask()
-            file.write(json.dumps(made.pop("secret"), indent=2, ensure_ascii=False) + "\n")
-    except click.ClickException as error:
-        if "credential" not in made:
-            raise
-        # The key was in the answer alone.
-        advice = f"Nobody has the key now: ostiary credential revoke {made['credential']['id']}"
-        raise click.ClickException(f"{error.message}\n{advice}") from None
+def save_key_file(api: Client, address: str, body: Any, path: Path) -> dict[str, Any]:
+    """Make a key file by a POST and write it, once it is known that it can be written. The answer without its secret.
+
+    The key is in the answer alone: if the file cannot be finished, the key is revoked.
+    """
+
+    def write(made: dict[str, Any]) -> None:
+        file.write(json.dumps(made.pop("secret"), indent=2, ensure_ascii=False) + "\n")
+        finish()
+
+    with new_file(path) as (file, finish):
+        made: dict[str, Any] = create(api, address, body, write)
     return made
 
 
 def show_key_file(made: dict[str, Any], path: Path, as_json: bool) -> None:
     """Where a key file lies and which key is in it; the key itself is shown nowhere."""
+    note(made["credential"], "The key is in the file and nowhere else.")
     if as_json:
         show_json(made | {"file": str(path)})
         return
     click.echo(f"Key File: {printable(str(path))}")
     click.echo(f"Key ID: {printable(made['credential']['access_id'])}")
-    note(made["credential"], "The key is in the file and nowhere else.")
 
 
 def note(credential: dict[str, Any], advice: str) -> None:

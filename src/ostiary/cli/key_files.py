@@ -48,5 +48,5 @@ def generate(
     """
     asked = {"kind": "key_file", **body(**limits), **given(algorithm=algorithm, compat=compat)}
     address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-    made = save_key_file(out, lambda: api.request("POST", address, json=asked))
+    made = save_key_file(api, address, asked, out)
     show_key_file(made, out, as_json)

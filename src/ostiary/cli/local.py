@@ -6,14 +6,19 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ostiary import config as settings_room
+from ostiary import memory
 from ostiary.cli.terminal import json_option, printable, show_json
+from ostiary.cli.undo import Made, hand_over
 from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
 from ostiary.core import check
+
+if TYPE_CHECKING:
+    from ostiary.http.installation import Beginning
 
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20
@@ -41,6 +46,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(file: Path | None, **command_line: Any) -> Loaded:
+    memory.hide()  # before the master key is read
     loaded = settings_room.load(command_line, os.environ, file)
     for variable in loaded.warnings:
         click.echo(f"{variable} is set but is no setting of this version; it is ignored.", err=True)
@@ -93,22 +99,37 @@ def init_command(
 
     settings = load(file, data=data, port=port).settings
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
-    if recover:
-        if organization or email:
-            raise click.UsageError(
-                "--recover takes neither --organization nor --email: they stay as they are."
-            )
-        beginning = installation.recover(settings, password)
-    else:
-        name, address = _first_names(organization, email)
+    if recover and (organization or email):
+        raise click.UsageError("--recover takes neither --organization nor --email: they stay as they are.")
+    name, address = ("", "") if recover else _first_names(organization, email)
+
+    def begin() -> "Beginning":
+        if recover:
+            return installation.recover(settings, password)
         try:
-            beginning = installation.initialise(settings, name, address, password)
+            return installation.initialise(settings, name, address, password)
         except Problem as problem:
             if problem.code == "wrong-state":
                 raise ConfigurationError(_already(settings)) from None
             if problem.errors:
                 raise click.UsageError(f"--email {problem.errors[0].detail}.") from None
             raise
+
+    def made(beginning: "Beginning") -> Made:
+        return Made(
+            f"Operator key {beginning.key_id}",
+            lambda: installation.withdraw(settings, beginning),
+            f"The operator key {beginning.key_id} is revoked.",
+            "",
+            f"Make another key and password: ostiary init --recover --data {settings.data}",
+        )
+
+    hand_over(begin, made, lambda beginning: _show_beginning(settings, beginning, password, recover, as_json))
+
+
+def _show_beginning(
+    settings: Settings, beginning: "Beginning", password: str, recover: bool, as_json: bool
+) -> None:
     key = beginning.key.reveal()
     if as_json:
         show_json(

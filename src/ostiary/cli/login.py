@@ -10,9 +10,10 @@ import click
 from ostiary.cli import environment, logins
 from ostiary.cli.connection import Connection, reach
 from ostiary.cli.invocation import context_option, invocation
-from ostiary.cli.logins import LoginEndedError
+from ostiary.cli.logins import Login, LoginEndedError
 from ostiary.cli.profile import is_credential
 from ostiary.cli.terminal import MisusedError, json_option, printable, reading, show_json
+from ostiary.cli.undo import Made, hand_over
 from ostiary.client.api import Client, NotOstiaryError, NotReachableError, RefusedError
 from ostiary.core.oauth import CLI, DEVICE_CODE, OFFLINE_ACCESS
 
@@ -57,9 +58,21 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
         import webbrowser
 
         webbrowser.open(link)
-    answer = _wait(api, code, max(1, wait), ends)
-    login = logins.of_answer(answer, used.url)
-    logins.keep(used.url, login)
+
+    def made(login: Login) -> Made:
+        fields = [("token", login.refresh_token or login.access_token), ("client_id", CLI)]
+        return Made(
+            "",
+            lambda: api.form(REVOKE_PATH, fields),
+            "The login has ended.",
+            "The login did not end at the service: end it there, at /account.",
+        )
+
+    login = hand_over(
+        lambda: logins.of_answer(_wait(api, code, max(1, wait), ends), used.url),
+        made,
+        lambda login: logins.keep(used.url, login),
+    )
     found = Client(used.url, login.access_token).request("GET", "/v1/capabilities")
     with reading(used.url):
         who, where = found["principal"]["display_name"], found["organization"]["name"]

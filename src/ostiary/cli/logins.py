@@ -77,6 +77,8 @@ def token(url: str, timeout: float = TIMEOUT_SECONDS) -> str:
         if login is None:
             raise ended(url)
         if not _fresh(login):
+            # The old refresh token is spent by asking: so first it is seen that there is room for the new one.
+            _write(_load())
             login = _refreshed(url, login, timeout)
             _write({**_load(), plain(url): asdict(login)})
     return login.access_token

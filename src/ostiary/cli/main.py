@@ -5,8 +5,8 @@ Commands are imported when they are used: `ostiary --help` is asked for more oft
 """
 
 import contextlib
+import errno
 import importlib
-import io
 import os
 import re
 import sys
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ostiary.cli import streams
 from ostiary.cli.invocation import Invocation, service_options
 
 if TYPE_CHECKING:
@@ -155,9 +156,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no "…" still gets the rest
+    streams.prepare()
+    try:
+        code = _run(arguments)
+        if code == 0:
+            sys.stdout.flush()
+    except streams.OutputError as error:
+        # A reader that has seen enough, as of `| head`, is no fault.
+        code = 1 if error.errno == errno.EPIPE else _unwritable(error)
+    streams.give_up()
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     if any(_is_secret(each) for each in _kept_back(arguments)):
         return _failed(
             2,
@@ -189,8 +200,8 @@ def run(arguments: list[str]) -> int:
         return 2
     except click.ClickException as error:
         return _failed(error.exit_code, *error.format_message().splitlines())
-    except BrokenPipeError:
-        return 1
+    except streams.OutputError:
+        raise
     except UnicodeEncodeError:
         return _failed(2, "An argument is not UTF-8 text.")
     except Exception as error:
@@ -237,6 +248,8 @@ def _explained(error: Exception, called: Invocation) -> int | None:
     if client is not None:
         if isinstance(error, client.RefusedError):
             return _refused(error, called)
+        if isinstance(error, client.AnswerLostError):
+            return _failed(3, str(error), "It may have done what was asked for: look before you ask again.")
         if isinstance(error, client.NotReachableError):
             return _failed(3, str(error), f"Is `ostiary serve` running, and {url} right?")
         if isinstance(error, client.NotOstiaryError):
@@ -389,6 +402,13 @@ def _failed(code: int, message: str, *hints: str) -> int:
     for hint in hints:
         click.echo(printable(hint), err=True)
     return code
+
+
+def _unwritable(error: OSError) -> int:
+    """The same of standard output or standard error itself; of the latter nothing can be said."""
+    with contextlib.suppress(OSError):
+        return _failed(1, f"Standard output cannot be written: {error.strerror}.")
+    return 1
 
 
 if __name__ == "__main__":

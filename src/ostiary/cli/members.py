@@ -36,6 +36,7 @@ from ostiary.cli.terminal import (
     with_client,
     yes_option,
 )
+from ostiary.cli.undo import create
 from ostiary.client.api import Client
 
 member_argument = click.argument("member")
@@ -98,14 +99,13 @@ def show(api: Client, member: str, as_json: bool) -> None:
 def invite(api: Client, email: str, roles: tuple[str, ...], as_json: bool) -> None:
     """Invite somebody. The link is printed on standard output, alone and only now."""
     body = {"email": email, "roles": [read_role(each) for each in roles]}
-    made = api.request("POST", "/v1/invitations", json=body)
-    invitation = made["invitation"]
-    if as_json:
-        show_json(made)
-    else:
-        click.echo(printable(made["link"]))
-    note = f"{invitation['id']}: whoever opens this link until {invitation['expires_at']} can join as "
-    click.echo(printable(f"{note}{invitation['email']}. It is not shown again."), err=True)
+
+    def note(made: dict[str, Any]) -> None:
+        invitation = made["invitation"]
+        told = f"{invitation['id']}: whoever opens this link until {invitation['expires_at']} can join as "
+        click.echo(printable(f"{told}{invitation['email']}. It is not shown again."), err=True)
+
+    _hand_over_link(api, "/v1/invitations", body, as_json, note)
 
 
 @member_command.command("reset-password")
@@ -115,13 +115,26 @@ def invite(api: Client, email: str, roles: tuple[str, ...], as_json: bool) -> No
 def reset_password(api: Client, member: str, as_json: bool) -> None:
     """Make a link by which a member chooses a new password. It is printed on standard output, alone and only now."""
     found = find_member(api, member)
-    made = api.request("POST", f"/v1/members/{segment(found['id'])}/password-reset")
-    if as_json:
-        show_json(made)
-    else:
-        click.echo(printable(made["link"]))
-    note = f"Whoever opens this link until {made['expires_at']} chooses the password of {found['email']}"
-    click.echo(printable(f"{note}, once. It is not shown again."), err=True)
+
+    def note(made: dict[str, Any]) -> None:
+        told = f"Whoever opens this link until {made['expires_at']} chooses the password of {found['email']}"
+        click.echo(printable(f"{told}, once. It is not shown again."), err=True)
+
+    _hand_over_link(api, f"/v1/members/{segment(found['id'])}/password-reset", None, as_json, note)
+
+
+def _hand_over_link(
+    api: Client, path: str, body: Any, as_json: bool, note: Callable[[dict[str, Any]], None]
+) -> None:
+    """Make a link by a POST and print it, after the note on standard error."""
+
+    def put(made: dict[str, Any]) -> None:
+        if as_json:
+            show_json(made)
+        else:
+            click.echo(printable(made["link"]))
+
+    create(api, path, body, put, note)
 
 
 @member_command.command("remove")

@@ -17,6 +17,7 @@ from ostiary.cli.terminal import (
     when,
     with_client,
 )
+from ostiary.cli.undo import Made, hand_over, made_of
 from ostiary.client.api import Client
 from ostiary.core.model import KIND_NAMES, TokenKind
 
@@ -86,6 +87,12 @@ def api_call_command(api: Client, method: str, path: str, data: str | None) -> N
             body = read_json(text)
         except ValueError as error:
             raise click.UsageError(f"--data is not JSON: {error}.") from None
-    answer = api.request(method.upper(), path, json=body)
-    if answer is not None:
-        show_json(answer)
+
+    def put(answer: Any) -> None:
+        if answer is not None:
+            show_json(answer)
+
+    def made(answer: Any) -> Made | None:
+        return made_of(api, path, answer) if method.upper() == "POST" else None
+
+    hand_over(lambda: api.request(method.upper(), path, json=body), made, put)

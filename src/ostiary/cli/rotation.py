@@ -10,11 +10,12 @@ from ostiary.cli.handing_over import (
     context_of,
     ending,
     format_option,
+    make_secret,
     out_option,
     save_key_file,
     show_key_file,
-    show_secret,
 )
+from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Group,
     ago,
@@ -31,6 +32,7 @@ from ostiary.cli.terminal import (
     yes_option,
 )
 from ostiary.client.api import Client, RefusedError
+from ostiary.core.instant import duration_from_text
 
 credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
 
@@ -70,23 +72,42 @@ def rotate_command(
     context = None
     if form == "toml" and not as_json and before.get("kind") == "client_secret":
         context = context_of(api, segment(before["owner"]["id"]), before["project"])
-
-    def rotate() -> dict[str, Any]:
-        made: dict[str, Any] = api.request("POST", f"{address_of(credential)}/rotate", json=body)
-        return made
-
+    path = f"{address_of(credential)}/rotate"
+    at_once = overlap is not None and _is_zero(overlap)
+    if at_once:
+        # The old key ends when the new one has been handed over: until then the rotation can be cancelled.
+        del body["overlap"]
     if out is not None:
-        made = save_key_file(out, rotate)
+        made = save_key_file(api, path, body, out)
         show_key_file(made, out, as_json)
     else:
-        made = rotate()
-        show_secret(api, made, "json" if as_json else form, context)
-    old = made["credential"]["rotation"]
+        made = make_secret(api, path, body, "json" if as_json else form, context)
+    complete = again(f"credential rotation complete {printable(credential)}")
+    if at_once:
+        _end_old(api, credential, complete)
+    old = None if at_once else made["credential"]["rotation"]
     note = "The old key is not accepted any more."
     if old is not None:
-        until = old["ends_at"] or f"you run: ostiary credential rotation complete {credential}"
-        note = f"The old key is accepted until {until}"
+        note = f"The old key is accepted until {old['ends_at'] or f'you run: {complete}'}"
     click.echo(printable(note), err=True)
+
+
+def _is_zero(length: str) -> bool:
+    try:
+        return duration_from_text(length) == 0
+    except ValueError:
+        return False  # the service says what is wrong with it
+
+
+def _end_old(api: Client, credential: str, complete: str) -> None:
+    """End the old key. click.ClickException if that fails, Ctrl-C included: it is accepted still."""
+    try:
+        api.request("POST", f"{address_of(credential)}/rotation", json={"action": "complete"})
+    except (Exception, KeyboardInterrupt) as error:
+        why = str(error).removesuffix(".") or "interrupted"
+        raise click.ClickException(
+            f"The new key was handed over, but the old one is accepted still ({why}).\nEnd it: {complete}"
+        ) from None
 
 
 def _before(api: Client, credential: str, out: Path | None) -> dict[str, Any]:

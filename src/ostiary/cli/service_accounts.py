@@ -47,6 +47,7 @@ from ostiary.cli.terminal import (
     with_client,
     yes_option,
 )
+from ostiary.cli.undo import create as make
 from ostiary.client.api import Client
 
 account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)
@@ -132,24 +133,31 @@ def create(
         expires_at = moment("--expires", expires, 1) if expires else None
         body["credential"] = given(kind=credential.replace("-", "_"), allowed_ips=ips, expires_at=expires_at)
 
-    def ask() -> dict[str, Any]:
-        answer: dict[str, Any] = api.request("POST", "/v1/service-accounts", json=body)
-        return answer
+    path = "/v1/service-accounts"
 
-    made = ask() if out is None else save_key_file(out, ask)
+    def show_made(made: dict[str, Any]) -> None:
+        if as_json:
+            show_json(made if out is None else made | {"file": str(out)})
+            return
+        account = made["service_account"]
+        click.echo(f"Service Account ID: {printable(account['id'])}")
+        click.echo(f"Client ID: {printable(account['client_id'])}")
+        if out is not None:
+            click.echo(f"Key File: {printable(str(out))}")
+            click.echo(f"Key ID: {printable(made['credential']['access_id'])}")
+        elif credential != "none":
+            title = "API Key" if credential == "api-key" else "Client Secret"
+            click.echo(f"{title}: {printable(made['secret'])}")
+        click.echo(f"Username: {printable(account['username'])}")
+
+    if out is None:
+        made = make(api, path, body, show_made)
+    else:
+        made = save_key_file(api, path, body, out)
+        show_made(made)
     if as_json:
-        show_json(made if out is None else made | {"file": str(out)})
         return
     account = made["service_account"]
-    click.echo(f"Service Account ID: {printable(account['id'])}")
-    click.echo(f"Client ID: {printable(account['client_id'])}")
-    if out is not None:
-        click.echo(f"Key File: {printable(str(out))}")
-        click.echo(f"Key ID: {printable(made['credential']['access_id'])}")
-    elif credential != "none":
-        title = "API Key" if credential == "api-key" else "Client Secret"
-        click.echo(f"{title}: {printable(made['secret'])}")
-    click.echo(f"Username: {printable(account['username'])}")
     if credential in ("api-key", "client-secret"):
         click.echo("Store it now: it is not shown again.", err=True)
     elif credential == "none":

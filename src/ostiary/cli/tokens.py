@@ -11,7 +11,7 @@ from ostiary.cli import environment
 from ostiary.cli.connection import Connection, connect, reach
 from ostiary.cli.invocation import context_option, invocation
 from ostiary.cli.profile import is_credential
-from ostiary.cli.proving import trade
+from ostiary.cli.proving import TOKEN_PATH, trade
 from ostiary.cli.terminal import (
     Group,
     MisusedError,
@@ -24,6 +24,8 @@ from ostiary.cli.terminal import (
     tell,
     when,
 )
+from ostiary.cli.undo import hand_over, made_of
+from ostiary.client.api import Client
 from ostiary.core.check import given_text
 from ostiary.core.secret import SESSION, looks_like_secret, parse
 
@@ -64,17 +66,25 @@ def generate(scopes: tuple[str, ...], resources: tuple[str, ...], form: str, as_
     """
     used = _at_home(connect(invocation()))
     assert used.proof is not None
-    asked = datetime.now(UTC)
-    answer = trade(used.url, used.proof, " ".join(scopes) if scopes else None, resources)
-    with reading(used.url):
-        ends = (asked + timedelta(seconds=int(answer["expires_in"]))).isoformat(timespec="seconds")
-        ends = ends.replace("+00:00", "Z")
-        token, scope = printable(answer["access_token"]), printable(str(answer["scope"]))
-    if as_json or form == "json":
-        show_json(answer | {"expires_at": ends})
-    else:
-        click.echo(f"{environment.TOKEN}={token}" if form == "env" else token)
-    click.echo(f"For {scope}; expires {ago(ends)}, at {ends}.", err=True)
+    proof, asked = used.proof, datetime.now(UTC)
+
+    def ask() -> dict[str, Any]:
+        answer = trade(used.url, proof, " ".join(scopes) if scopes else None, resources)
+        with reading(used.url):
+            ends = (asked + timedelta(seconds=int(answer["expires_in"]))).isoformat(timespec="seconds")
+            return answer | {"scope": str(answer["scope"]), "expires_at": ends.replace("+00:00", "Z")}
+
+    def put(answer: dict[str, Any]) -> None:
+        token, ends = printable(answer["access_token"]), answer["expires_at"]
+        click.echo(f"For {printable(answer['scope'])}; expires {ago(ends)}, at {ends}.", err=True)
+        if as_json or form == "json":
+            show_json(answer)
+        else:
+            click.echo(f"{environment.TOKEN}={token}" if form == "env" else token)
+
+    # The token is asked about and revoked by itself: no other credential is needed (RFC 7009 §2.1).
+    api = Client(used.url)
+    hand_over(ask, lambda answer: made_of(api, TOKEN_PATH, answer), put)
 
 
 @click.group("token", cls=Group)

@@ -16,6 +16,10 @@ class NotReachableError(Exception):
     """The service does not answer at this URL."""
 
 
+class AnswerLostError(NotReachableError):
+    """A request that changes something was sent, and no answer came: it may have been carried out."""
+
+
 class UrlError(Exception):
     """The URL is none that a service could have."""
 
@@ -81,9 +85,19 @@ class Client:
     organization: str | None = None
     timeout: float = TIMEOUT_SECONDS
 
-    def request(self, method: str, path: str, json: Any = None, params: dict[str, Any] | None = None) -> Any:
-        """Send a request; the parsed JSON object, None if the answer is empty. Raises the errors above."""
-        return self.exchange(method, path, json, params)[0]
+    def request(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """Send a request; the parsed JSON object, None if the answer is empty. Raises the errors above.
+
+        A POST that is sent again with the same `idempotency_key` is carried out once; the second answer holds no secret.
+        """
+        return self.exchange(method, path, json, params, idempotency_key=idempotency_key)[0]
 
     def exchange(
         self,
@@ -92,9 +106,11 @@ class Client:
         json: Any = None,
         params: dict[str, Any] | None = None,
         if_match: str | None = None,
+        idempotency_key: str | None = None,
     ) -> tuple[Any, str | None]:
         """The same, with the answer's entity tag if it has one. `if_match` is the tag of what may be changed."""
-        headers = {} if if_match is None else {"if-match": if_match}
+        fields = {"if-match": if_match, "idempotency-key": idempotency_key}
+        headers = {name: value for name, value in fields.items() if value is not None}
         # What the path says itself comes first.
         members = {"organization": self.organization} if takes_organization(method, path) else {}
         return self._send(method, path, headers, params or {}, members, json=json)
@@ -150,7 +166,15 @@ class Client:
                 trust_env=secure,
             )
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise NotReachableError(f"{self.url} does not answer ({type(error).__name__}).") from None
+            lost = (
+                httpx2.ReadError,
+                httpx2.ReadTimeout,
+                httpx2.WriteError,
+                httpx2.WriteTimeout,
+                httpx2.RemoteProtocolError,
+            )
+            kind = AnswerLostError if method != "GET" and isinstance(error, lost) else NotReachableError
+            raise kind(f"{self.url} does not answer ({type(error).__name__}).") from None
         except httpx2.RequestError:
             raise NotOstiaryError(f"{self.url} answers, but not as an Ostiary service does.") from None
         tag = answer.headers.get("etag")

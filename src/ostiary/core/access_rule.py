@@ -26,6 +26,10 @@ _FORBIDDEN_PLAIN = re.compile(r"[\\;\x00-\x20\x7f-\U0010ffff#]")
 _MISREAD = frozenset("/\\;%?#\u2028\u2029") | {chr(code) for code in range(0x80, 0xA0)}
 
 
+PREFLIGHT = "OPTIONS"
+"""What a browser asks before a request to another origin, never with a credential (Fetch §3.2.2)."""
+
+
 class AmbiguousPathError(ValueError):
     """Two servers could read this path differently."""
 
@@ -50,8 +54,9 @@ class Match:
     resource: str | None
 
     def fits(self, method: str, path: tuple[str, ...]) -> bool:
-        if self.methods and method not in self.methods:
-            return False
+        return (not self.methods or method in self.methods) and self.fits_path(path)
+
+    def fits_path(self, path: tuple[str, ...]) -> bool:
         beyond = len(path) - len(self.segments)
         if beyond < 0 or (beyond > 0) != self.below:
             return False
@@ -83,10 +88,19 @@ class AccessRule:
     """Whom tokens must be meant for; None: this service."""
     assertion: bool = False
     """Whether the upstream gets a signed word on who calls."""
+    preflight: bool = False
+    """Whether browsers' preflight requests pass without a credential."""
 
     def match(self, method: str, path: tuple[str, ...]) -> Match | None:
         """The first line that fits decides; none is a refusal."""
         return next((line for line in self.matches if line.fits(method, path)), None)
+
+    def admits_preflight(self, method: str, path: tuple[str, ...]) -> bool:
+        """Whether an OPTIONS request without a credential passes: a line has its path, and does not name OPTIONS itself."""
+        if not self.preflight or method != PREFLIGHT:
+            return False
+        line = next((line for line in self.matches if line.fits_path(path)), None)
+        return line is not None and PREFLIGHT not in line.methods
 
 
 ANY_CREDENTIAL = AccessRule("-", ())
@@ -132,7 +146,7 @@ def read_match(methods: list[str] | None, path: str, scopes: list[str], resource
 
 
 def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
-    """A rule from its JSON form (`match`, `project`, `kinds`, `organizations`). ValueError names the line."""
+    """A rule from its JSON form (`match`, and the members of AccessRule). ValueError names the line."""
     lines = []
     for number, line in enumerate(document["match"]):
         try:
@@ -149,6 +163,7 @@ def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
         frozenset(document.get("organizations") or ()),
         document.get("audience"),
         bool(document.get("assertion")),
+        bool(document.get("preflight")),
     )
 
 

@@ -4,7 +4,7 @@ A token names the credential that it came from. That one's standing is judged on
 token is good, only that we made it and whom it stands for.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ostiary.core import jws
@@ -79,7 +79,7 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
         id=_text(claims, "jti"),
         origin_id=_origin(claims),
         scopes=frozenset(_text(claims, "scope").split(" ")),
-        audiences=tuple(_audiences(claims.get("aud"))),
+        audiences=_audiences(claims.get("aud"), issuer),
         client_id=_text(claims, "client_id"),
         issued_at=issued_at,
         expires_at=expires_at,
@@ -116,8 +116,13 @@ def _time(claims: dict[str, Any], name: str) -> Instant:
     return value * SECOND
 
 
-def _audiences(value: Any) -> Iterable[str]:
+def _audiences(value: Any, issuer: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
-    if not values or not all(map(is_text, values)):
+    if not values or not all(map(is_text, values)) or mixes_audiences(values, issuer):
         raise InvalidTokenError("aud")
-    return values
+    return tuple(values)
+
+
+def mixes_audiences(audiences: Sequence[str], issuer: str) -> bool:
+    """Whether a token would be meant for this service and for others, who could then use it here."""
+    return issuer in audiences and any(each != issuer for each in audiences)

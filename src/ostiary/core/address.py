@@ -4,6 +4,7 @@
 IPv4-mapped IPv6 address is its IPv4 address everywhere, and what is not exact is refused.
 """
 
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -94,12 +95,21 @@ def client_address(
         return address
     for entry in reversed([part.strip() for value in forwarded_for for part in value.split(",")]):
         try:
-            address = parse_address(entry)
+            address = parse_address(_without_port(entry))
         except ValueError:
             return None
         if not any(address in network for network in trusted):
             return address
     return address
+
+
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([^\[\]]+)\](?::[0-9]{1,5})?")
+"""As some proxies write a client: `203.0.113.9:51123`, `[2001:db8::1]:443`, `[2001:db8::1]`."""
+
+
+def _without_port(entry: str) -> str:
+    found = _WITH_PORT.fullmatch(entry)
+    return entry if found is None else found[1] or found[2]
 
 
 def neighbourhood(address: Address | None) -> str:

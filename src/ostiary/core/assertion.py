@@ -122,12 +122,12 @@ def _about_key(shown: _Shown) -> None:
 
 
 def _for_us(shown: _Shown) -> None:
-    _require(not shown.audiences.isdisjoint(_audience(shown.claims)), "aud")
+    _require(_audience(shown.claims) <= shown.audiences, "aud")
 
 
 def _for_us_or_google(shown: _Shown) -> None:
     ours = shown.audiences | {GOOGLE_AUDIENCE} if shown.signer.google else shown.audiences
-    _require(not ours.isdisjoint(_audience(shown.claims)), "aud")
+    _require(_audience(shown.claims) <= ours, "aud")
 
 
 def _for_nobody(shown: _Shown) -> None:
@@ -228,10 +228,13 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
-    """One text, or a list of texts (RFC 7519 §4.1.3)."""
+    """One text, or a list of texts (RFC 7519 §4.1.3).
+
+    All of them must be ours: what somebody else is meant to receive as well, they could present here first.
+    """
     value = claims.get("aud")
     named = value if isinstance(value, list) else [value]
-    if not all(isinstance(each, str) for each in named):
+    if not named or not all(isinstance(each, str) for each in named):
         raise InvalidTokenError("aud")
     return frozenset(named)
 

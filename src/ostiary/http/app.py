@@ -136,7 +136,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     keys_of = documents.jwks_of
     tokens = TokenEndpoint(hot, journal, store, keys_of)
     revoking, devices = Revocation(hot, store, keys_of), DeviceAuthorization(hot, store, keys_of)
-    registering = Registration(hot, store) if settings.registration == "open" else None
+    registering = Registration(hot, store, documents) if settings.registration == "open" else None
     asked = {
         path: PlainRoute(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(tokens, revoking, devices, registering).items()
@@ -170,7 +170,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         store.clock,
         store.entropy,
         metrics.request,
-        https=settings.public_url.startswith("https:"),
+        store.installation.issuer,
     )
     return Built(door, rounds, facts, metrics, journal)
 

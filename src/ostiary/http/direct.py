@@ -83,9 +83,13 @@ class DirectProtocol(HttpToolsProtocol):
         self._door = config.loaded_app if isinstance(config.loaded_app, Door) and seam_holds() else None
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self.feed(data)
         if self._held and self.headers is DROPPED:
             self._pass_on()  # the rest of the body comes later: the application waits better
+
+    def feed(self, data: bytes) -> None:
+        """What arrived goes to the parser."""
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         idle = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused

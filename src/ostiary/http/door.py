@@ -35,6 +35,8 @@ TOKEN: Final = token.PATH.encode()
 COLD_THREADS: Final = 4
 LARGE_BODIES: Final = 8
 """How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
+MOST_DIGITS: Final = 19
+"""Of a length that is counted at all; 64 bits have one more at most."""
 BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
@@ -57,7 +59,7 @@ class Door:
         clock: Clock,
         entropy: Entropy,
         measure: Callable[[str, str, int, float], None],
-        https: bool,
+        issuer: str,
     ) -> None:
         self._application = application
         self._hot = hot
@@ -69,7 +71,8 @@ class Door:
         self._threads = CapacityLimiter(COLD_THREADS)
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self.always = [(b"x-content-type-options", b"nosniff")]
-        if https:
+        self.issuer = issuer
+        if issuer.startswith("https:"):
             self.always.append((b"strict-transport-security", b"max-age=31536000"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,8 +83,10 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
             return
         path: bytes = scope["raw_path"]
-        problem = _unacceptable(path, scope["query_string"], scope["headers"])
+        problem = _unacceptable(path, scope["query_string"], scope["headers"], scope["http_version"] == "1.0")
         if problem is not None:
+            peer = scope["client"][0] if scope["client"] else None
+            turned_away(problem, self._hot.origin(peer, scope["headers"]).text)
             if path.startswith(hotpath.AUTHORIZE_NGINX):
                 # auth_request knows three statuses; any other would become a 500.
                 refusal = messages.wire(403, [messages.NO_STORE, (b"x-auth-error", b"invalid_request")])
@@ -158,7 +163,7 @@ class Door:
             structlog.get_logger().error(
                 "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
             )
-            answer = messages.problem_wire(internal(), request_id)
+            answer = messages.problem_wire(internal(), self.issuer, request_id)
         fault = _fault(answer)
         if fault:
             # What was judged is counted as a check; here nothing was.
@@ -170,7 +175,8 @@ class Door:
         request_id = self._request_id()
         peer = scope["client"][0] if scope["client"] else None
         origin = self._hot.origin(peer, scope["headers"])
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "origin": origin}
+        told = {"request_id": request_id, "origin": origin, "issuer": self.issuer}
+        scope["state"] = {**scope.get("state", {}), **told}
         status = 500
         begun = False
 
@@ -224,7 +230,8 @@ class Door:
     async def _refuse(self, problem: Problem, send: Send, request_id: str | None = None) -> None:
         # What was sent beyond this point is not read: the connection ends with the answer.
         extra = [(b"connection", b"close")] if problem.status in (400, 408, 413, 414, 431) else []
-        await _send(messages.problem_wire(problem, request_id, extra), send, self.always)
+        answer = messages.problem_wire(problem, self.issuer, request_id, extra)
+        await _send(answer, send, self.always)
 
 
 def _fault(answer: bytes) -> int:
@@ -242,8 +249,15 @@ def _template(path: bytes) -> str:
     return path.decode()
 
 
-def _unacceptable(raw: bytes, query: bytes, headers: Headers) -> Problem | None:
-    """What no address takes."""
+def turned_away(problem: Problem, address: str | None) -> None:
+    """Log a request that is refused before anything is asked of it: no audit log has it."""
+    structlog.get_logger().info(
+        "turned away", status=problem.status, code=problem.code, reason=problem.detail, address=address
+    )
+
+
+def _unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool = False) -> Problem | None:
+    """What no address takes. HTTP/1.0 has no Host (RFC 9112 §3.2): `without_host`."""
     if len(raw) + len(query) + 1 > messages.MAX_TARGET:
         return Problem("uri-too-long", "The request target is longer than 8 KiB.")
     if len(headers) > messages.MAX_FIELDS:
@@ -255,15 +269,25 @@ def _unacceptable(raw: bytes, query: bytes, headers: Headers) -> Problem | None:
             hosts += 1
         elif name == b"content-encoding" and not raw.startswith(hotpath.FORWARD_AUTH):
             return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
+        elif name == b"content-length" and not raw.startswith(hotpath.FORWARD_AUTH):
+            # What is declared too large is not waited for.
+            longest = messages.MAX_IMPORT if raw == messages.IMPORT else messages.MAX_BODY
+            digits = value.strip()
+            if digits.isdigit() and (len(digits) > MOST_DIGITS or int(digits) > longest):
+                return too_large(longest)
     if size > messages.MAX_HEADERS:
         return Problem("header-fields-too-large", "The header fields are larger than 16 KiB.")
-    if hosts != 1:
+    if hosts != 1 and not (without_host and not hosts):
         return Problem("invalid-request", "A request has one Host field.")
     if messages.bad_target(raw) or (query and messages.bad_target(query)):
         return Problem(
             "invalid-request", "The request target has a control character or a bad percent-encoding."
         )
     return None
+
+
+def too_large(longest: int) -> Problem:
+    return Problem("content-too-large", f"The body is larger than {longest // 1024} KiB.")
 
 
 async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[None]] | None = None) -> bytes:
@@ -279,7 +303,7 @@ async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[Non
                 part = message.get("body", b"")
                 size += len(part)
                 if size > longest:
-                    raise Problem("content-too-large", f"The body is larger than {longest // 1024} KiB.")
+                    raise too_large(longest)
                 if take is not None and size > messages.MAX_BODY:
                     await take()
                     take = None

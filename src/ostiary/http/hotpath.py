@@ -24,7 +24,7 @@ from ostiary.http.finding import Cold, Find
 from ostiary.http.judging import Judge
 from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
 from ostiary.http.oauth import errors, introspection
-from ostiary.http.question import Question, not_for, of_rule, read_question
+from ostiary.http.question import Question, is_preflight, not_for, of_rule, read_question
 from ostiary.http.rates import Rates
 from ostiary.http.vouching import Vouchers
 from ostiary.storage.counts import Counts, Mark, Occasion
@@ -96,7 +96,7 @@ class HotPath:
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
             if target.partition(b"?")[0] == INTROSPECT:
                 return errors.wire(errors.of_problem(problem))
-            return messages.problem_wire(problem)
+            return self._problem(problem)
 
     def identify(
         self, given: Presented, origin: Origin, via: str, about_itself: bool = False
@@ -128,7 +128,7 @@ class HotPath:
             return self._authorize(method, path, headers, peer, find)
         if path == INTROSPECT:
             if method != b"POST":
-                return _wrong_method(b"POST")
+                return self._wrong_method(b"POST")
             return self._introspect(headers, query, body, self.origin(peer, headers), find)
         try:
             if messages.carries_query_credential(query):
@@ -136,13 +136,20 @@ class HotPath:
             origin = self.origin(peer, headers)
             if path == VERIFY:
                 if method != b"POST":
-                    return _wrong_method(b"POST")
+                    return self._wrong_method(b"POST")
                 return self._verify(headers, body, origin, find)
             if method != b"GET":
-                return _wrong_method(b"GET")
+                return self._wrong_method(b"GET")
             return self._capabilities(headers, origin, find)
         except Problem as problem:
-            return messages.problem_wire(problem)
+            return self._problem(problem)
+
+    def _problem(self, problem: Problem, extra: Headers = ()) -> bytes:
+        return messages.problem_wire(problem, self.judge.issuer, extra=extra)
+
+    def _wrong_method(self, allowed: bytes) -> bytes:
+        problem = Problem("method-not-allowed", "This address does not take that method.")
+        return self._problem(problem, [(b"allow", allowed)])
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, find: Find) -> bytes:
         """A resource server asks about a credential that it was shown."""
@@ -219,7 +226,7 @@ class HotPath:
             problem = rates.limited(permit)
         else:
             problem = telling.forbidden(error, verdict)
-        return messages.problem_wire(problem, extra=[auth_error, *rates.fields(permit)])
+        return self._problem(problem, [auth_error, *rates.fields(permit)])
 
     def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: Find) -> bytes:
         """The same for `auth_request`, which knows 200, 401 and 403 only."""
@@ -268,7 +275,10 @@ class HotPath:
         peer: str | None,
         find: Find,
     ) -> tuple[int, str, Verdict, Permit | None]:
-        """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit."""
+        """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit.
+
+        Who was admitted without a credential has a verdict without a standing.
+        """
         rule: AccessRule | None = ANY_CREDENTIAL
         if name != b"-":
             rule_name = name.decode("latin-1")
@@ -280,6 +290,8 @@ class HotPath:
         if isinstance(described, str):
             return 400, described, MALFORMED, None
         if given.presence == "none":
+            if rule is not None and described is not None and is_preflight(rule, described):
+                return 200, "", UNKNOWN, None
             return 401, "missing", MALFORMED, None
         question = Question(origin.address)
         refusal = "" if rule is not None else "no_such_rule"
@@ -385,6 +397,8 @@ class HotPath:
 
     def _admitted(self, verdict: Verdict, rule_name: bytes, peer: str | None) -> bytes:
         """The whole answer to a proxy, with a signed word on who calls where its rule wants one."""
+        if verdict.standing is None:
+            return messages.wire(200, [NO_STORE, *telling.PREFLIGHT])
         answer = self._identified(verdict)
         rule = None if rule_name == b"-" else self.facts.rule(rule_name.decode("latin-1"))
         if rule is None or not rule.assertion or rule.audience is None or not self.origin(peer, ()).by_proxy:
@@ -447,8 +461,3 @@ def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: s
 
 
 _NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}
-
-
-def _wrong_method(allowed: bytes) -> bytes:
-    problem = Problem("method-not-allowed", "This address does not take that method.")
-    return messages.problem_wire(problem, extra=[(b"allow", allowed)])

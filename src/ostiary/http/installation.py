@@ -32,9 +32,9 @@ from ostiary.data_directory import (
     prepare_data,
 )
 from ostiary.http.clock_watch import disagreement
-from ostiary.services import installation
+from ostiary.services import credentials, installation
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.installation import Beginning
+from ostiary.services.installation import Beginning as Beginning  # what `cli` is shown
 from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, imports, migrations
 from ostiary.storage.engines import Engines
@@ -185,6 +185,16 @@ def recover(settings: Settings, password: str) -> Beginning:
     opened = remember(open_installation(settings))
     try:
         return opened.store.write_on((), installation.recover, SYSTEM_CALLER, hash_password(password))
+    finally:
+        opened.close()
+
+
+def withdraw(settings: Settings, beginning: Beginning) -> None:
+    """Revoke the operator key, because nobody has it."""
+    opened = remember(open_installation(settings))
+    try:
+        caller = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+        opened.store.write(credentials.revoke, caller, beginning.key_id)
     finally:
         opened.close()
 

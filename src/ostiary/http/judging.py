@@ -113,13 +113,19 @@ class Judge:
         token = self.facts.token(found)
         if token is None and not self.facts.may_be_token(text):
             return MALFORMED
-        # What we signed needs no budget; a session's secret is looked up, which does.
-        looked_up = token is None and text.startswith(SESSION)
-        if looked_up and find is self.in_database and payer is not None:
+        if token is not None or find is not self.in_database or payer is None:
+            return self._origin(token or find.token(text, found), question, find)
+        if text.startswith(SESSION):
             return self._limits.looked_up(
                 payer, question.address, lambda: self._origin(find.token(text, found), question, find)
             )
-        return self._origin(token or find.token(text, found), question, find)
+        # Its signature proves a token without a look-up, so a good one is never refused for what neighbours failed.
+        verdict = self._origin(find.token(text, found), question, find)
+        return verdict if verdict.standing is not None else self.failed(question, payer, verdict)
+
+    def failed(self, question: Question, payer: str = PEERS, verdict: Verdict = UNKNOWN) -> Verdict:
+        """Charge the address of the question for a bad signature. The verdict; rate_limited if it failed too often."""
+        return self._limits.looked_up(payer, question.address, lambda: verdict)
 
     def _origin(self, token: Token | None, question: Question, find: Find) -> Verdict:
         standing = None if token is None else find.standing(token.origin_id)
@@ -201,7 +207,10 @@ class Judge:
         if find is self.in_database and not known:
             verdict = self._limits.looked_up(PEERS, question.address, look)
             return shown if verdict is shown.verdict else Shown(verdict, reason=verdict.code)
-        look()
+        if look().standing is None and find is self.in_database:
+            # The key is known, so its owner is never refused; who signs with another one pays.
+            verdict = self.failed(question)
+            return shown if verdict is UNKNOWN else Shown(verdict, reason=verdict.code)
         return shown
 
     def _signer(self, standing: Standing) -> Signer:

@@ -4,7 +4,9 @@ It owns: where a credential is read from, whose address counts, strict JSON, the
 """
 
 import json
+import math
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -12,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
+import structlog
 
 from ostiary.core.address import Address, Network, client_address, trusts
 from ostiary.core.problem import FieldError, Problem, invalid_fields
@@ -142,12 +145,20 @@ class Origin(NamedTuple):
 
 Origins = Callable[[str | None, Headers], Origin]
 
+FORWARDING: Final = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-uri", b"x-forwarded-method", b"x-original-uri", b"x-original-method"}
+)
+"""Fields that are read of a trusted proxy only."""
+WARN_SECONDS: Final = 60.0
 
-def origins(trusted: tuple[Network, ...]) -> Origins:
+
+def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.monotonic) -> Origins:
     """A function that tells the origin of a request from its peer and its fields.
 
-    Reading an address costs as much as judging a key, so those of the last some thousand are remembered.
+    Reading an address costs as much as judging a key, so those of the last some thousand are remembered. A peer that
+    sends fields of a proxy and is not trusted is told to the operator, one a minute.
     """
+    quiet_until = -math.inf
 
     def read(peer: str | None, forwarded: tuple[bytes, ...]) -> Origin:
         address = client_address(peer, tuple(value.decode("latin-1") for value in forwarded), trusted)
@@ -156,13 +167,21 @@ def origins(trusted: tuple[Network, ...]) -> Origins:
     remembered = lru_cache(maxsize=REMEMBERED_ORIGINS)(read)
 
     def origin(peer: str | None, headers: Headers) -> Origin:
-        if not trusted:
-            return remembered(peer, ())
-        forwarded = tuple(value for key, value in headers if key == b"x-forwarded-for")
+        nonlocal quiet_until
+        forwarded = tuple(value for key, value in headers if key == b"x-forwarded-for") if trusted else ()
         # Clients write these fields: long ones are not kept.
         if len(forwarded) > 1 or (forwarded and len(forwarded[0]) > MAX_REMEMBERED_FIELD):
-            return read(peer, forwarded)
-        return remembered(peer, forwarded)
+            found = read(peer, forwarded)
+        else:
+            found = remembered(peer, forwarded)
+        if not found.by_proxy and clock() >= quiet_until and any(name in FORWARDING for name, _ in headers):
+            quiet_until = clock() + WARN_SECONDS
+            structlog.get_logger().warning(
+                "forwarding headers ignored",
+                peer=peer,
+                detail="This peer sends forwarding headers, and is not in OSTIARY_TRUSTED_PROXIES.",
+            )
+        return found
 
     return origin
 
@@ -413,10 +432,13 @@ def unwire(answer: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     return int(first[9:12]), fields, body
 
 
-def problem_body(problem: Problem, request_id: str | None = None) -> bytes:
-    """RFC 9457: `type title status detail instance code errors`, and the problem's own members."""
+def problem_body(problem: Problem, issuer: str, request_id: str | None = None) -> bytes:
+    """RFC 9457: `type title status detail instance code errors`, and the problem's own members.
+
+    `type` is an absolute URL of this service: a proxy may pass the problem on to its own clients, at another host.
+    """
     body: dict[str, Any] = {
-        "type": DOCS + problem.code,
+        "type": issuer + DOCS + problem.code,
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
@@ -450,8 +472,9 @@ def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def problem_wire(problem: Problem, request_id: str | None = None, extra: Headers = ()) -> bytes:
-    return wire(problem.status, [*problem_headers(problem), *extra], problem_body(problem, request_id))
+def problem_wire(problem: Problem, issuer: str, request_id: str | None = None, extra: Headers = ()) -> bytes:
+    body = problem_body(problem, issuer, request_id)
+    return wire(problem.status, [*problem_headers(problem), *extra], body)
 
 
 def unauthorized(reason: str) -> Problem:

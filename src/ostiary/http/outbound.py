@@ -137,6 +137,15 @@ def fetch(
             raise OutboundError("answer") from None
 
 
+def check(url: str, *, allowed: frozenset[str], resolve: Resolve = system_resolve) -> None:
+    """Raise the OutboundError with which `fetch` would refuse this URL before it connects. It blocks likewise."""
+    try:
+        place = read_url(url)
+    except ValueError:
+        raise OutboundError("url") from None
+    _addresses(place, allowed, resolve, _Deadline(time.monotonic, time.monotonic() + SECONDS))
+
+
 def is_public(address: Address) -> bool:
     """Whether an address is one machine's on the public Internet, as far as the address says."""
     if isinstance(address, IPv4Address):

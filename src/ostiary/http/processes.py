@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
 import structlog
 import uvicorn
 
+from ostiary import memory
 from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.core.problem import Problem
 from ostiary.http import duties, metrics, server, signing_keys
@@ -235,8 +235,7 @@ class Supervisor:
             for fd in (self._alive[1], *self._asked):
                 os.close(fd)
             threading.Thread(target=_end_with, args=(self._alive[0],), daemon=True).start()
-            with contextlib.suppress(OSError):  # for `top` and `ps`, where there is such a file
-                Path("/proc/self/comm").write_text(f"ostiary-{child.name.split()[0]}")
+            memory.name(f"ostiary-{child.name.split()[0]}")
             # On a terminal SIGINT comes to all; the first process says SIGTERM to the others.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

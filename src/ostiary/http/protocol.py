@@ -5,11 +5,13 @@ It leans on the callbacks of one pinned version of uvicorn; a test guards each o
 """
 
 import asyncio
+import re
 from typing import Final
 
 from ostiary.core.problem import Problem
 from ostiary.http import messages
 from ostiary.http.direct import DirectProtocol
+from ostiary.http.door import Door, turned_away
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a head that are read before it is whole; the door's own limits lie below."""
@@ -18,6 +20,11 @@ KEEP_ALIVE_SECONDS: Final = 75.0
 WRITE_SECONDS: Final = 30.0
 """Who does not read an answer for so long is cut off."""
 MAX_CONNECTIONS: Final = 10_000
+
+END: Final = b"\r\n\r\n"
+"""How a head ends, and a body in chunks; a body of a known length may hold it."""
+_REQUEST_LINE: Final = re.compile(rb"(?:\r\n)?[A-Z-]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r\n")
+"""RFC 9112 §3. The parser also takes more spaces, HTTP/2.0, HTTP/0.9 and other protocols."""
 
 
 class GuardedProtocol(DirectProtocol):
@@ -38,6 +45,16 @@ class GuardedProtocol(DirectProtocol):
     _stuck_since: float | None = None
     """Since when the client has not read what we sent."""
     _timer: asyncio.TimerHandle | None = None
+    _line: bytes | None = b""
+    """The request line as far as it is there; None once it was seen whole."""
+    _body_left = 0
+    """Bytes of a body of a known length that are still to come."""
+    _last = b""
+    """Up to three bytes before what arrives next: the end of a head may arrive in parts."""
+    _upgraded = False
+    """After a request for another protocol nothing more is read."""
+    _why = ""
+    """What is wrong with a request that the parser takes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn names the kind
         super().connection_made(transport)
@@ -70,6 +87,40 @@ class GuardedProtocol(DirectProtocol):
         elif new or self._due is None:
             self._due = self.loop.time() + HEAD_SECONDS
 
+    def feed(self, data: bytes) -> None:
+        """Hand over one message after the other, so that each begins at a place that is known and its line is seen."""
+        start = 0
+        while start < len(data) and not (self._upgraded or self.transport.is_closing()):
+            end = self._break(data, start)
+            part = data[start:end] if start or end < len(data) else data
+            if self._line is not None and not self._is_line(part):
+                self.send_400_response("")
+                return
+            if self._body_left:
+                self._body_left -= len(part)
+            self._last = part[-3:]
+            super().feed(part)
+            start = end
+
+    def _break(self, data: bytes, start: int) -> int:
+        """Where what belongs to one message may end: the parser gets no more at once."""
+        if self._body_left:
+            return min(start + self._body_left, len(data))
+        if self._last and (found := (self._last + data[start : start + 3]).find(END)) >= 0:
+            return start + found + len(END) - len(self._last)
+        found = data.find(END, start)
+        return len(data) if found < 0 else found + len(END)
+
+    def _is_line(self, part: bytes) -> bool:
+        """Whether this may be a request line, or the beginning of one. One empty line before it counts for nothing."""
+        assert self._line is not None
+        line = self._line + part
+        if _REQUEST_LINE.match(line):
+            self._line = None
+            return True
+        self._line = line
+        return b"\n" not in line.removeprefix(b"\r\n")
+
     def pause_writing(self) -> None:
         self._stuck_since = self.loop.time()
         super().pause_writing()
@@ -84,14 +135,31 @@ class GuardedProtocol(DirectProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._body_left = self._length()
         super().on_headers_complete()
         if self.parser.should_upgrade():
             # The parser reads no further: what came with this request is not answered, and the answer says so.
             self.cycle.keep_alive = False
+            self._upgraded = True
+
+    def _length(self) -> int:
+        """The length of the body, 0 if it has none or comes in chunks. ValueError if its framing is not ours to read."""
+        length = 0
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding" and (
+                value.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0"
+            ):
+                # RFC 9112 §6.1: no other coding is known here, and HTTP/1.0 has none.
+                self._why = "The only Transfer-Encoding is chunked, and HTTP/1.0 has none."
+                raise ValueError(self._why)
+        return length
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head, self._begun, self._head = True, False, 0
+        self._line, self._last, self._body_left = b"", b"", 0
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -121,6 +189,15 @@ class GuardedProtocol(DirectProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing to warn of: there is no other protocol here."""
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request of HTTP/1.1 or 1.0, as the parser or this class says."""
+        del msg  # uvicorn's own words
+        self._refuse(Problem("invalid-request", self._why or "The request is not well-formed."))
+
     def _refuse(self, problem: Problem) -> None:
-        self.transport.write(messages.problem_wire(problem, extra=[(b"connection", b"close")]))
+        turned_away(problem, self.client[0] if self.client else None)
+        app = self.config.loaded_app
+        issuer, always = (app.issuer, app.always) if isinstance(app, Door) else ("", [])
+        extra = [(b"connection", b"close"), *always]
+        self.transport.write(messages.problem_wire(problem, issuer, extra=extra))
         self.transport.close()

@@ -123,6 +123,15 @@ def of_rule(
     return Question(address, match.scopes, rule.project, resource, audience=rule.audience), ""
 
 
+def is_preflight(rule: AccessRule, described: tuple[bytes, bytes]) -> bool:
+    """Whether the rule lets the described request pass without a credential."""
+    method, target = described
+    try:
+        return rule.admits_preflight(method.decode("latin-1"), read_path(target.decode("latin-1")))
+    except ValueError:
+        return False  # an ambiguous path as well
+
+
 def not_for(rule: AccessRule, standing: Standing, token: Token | None) -> str:
     """Why a good credential is not admitted by the rule; empty if it is."""
     if rule.kinds and (standing.kind if token is None else token.kind) not in rule.kinds:

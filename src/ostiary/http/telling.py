@@ -16,15 +16,17 @@ from ostiary.http.rates import RateLimitJson
 PresentedKind = CredentialKind | TokenKind
 
 ADVICE: Final = {
-    "untrusted_proxy": "A rule judges the forwarded request, and this peer is not in OSTIARY_TRUSTED_PROXIES.",
-    "not_described": "The proxy must send the forwarded request's method and URI, each once.",
+    # Forward-auth: proxies pass these on to people who know nothing of rules and settings. The log and `X-Auth-Error`
+    # tell the operator.
+    "untrusted_proxy": "The request could not be judged: the proxy before this service is not set up for it.",
+    "not_described": "The request could not be judged: the proxy before this service did not describe it.",
     "insufficient_scope": "The credential lacks a scope that this request needs.",
     "ip_not_allowed": "The credential may not be used from this address.",
     "project_not_allowed": "The credential may not be used for this project.",
     "resource_not_allowed": "The credential may not be used for this resource.",
     "ambiguous_path": "Two servers could read this path differently.",
-    "no_match": "No line of the access rule fits this request.",
-    "no_such_rule": "There is no such access rule.",
+    "no_match": "This request is not allowed here.",
+    "no_such_rule": "This request is not allowed here.",
     "kind_not_allowed": "This kind of credential may not be used here.",
     "organization_not_allowed": "The credential's organization has no access here.",
 }
@@ -253,6 +255,16 @@ def identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
         (b"x-auth-scopes", " ".join(sorted(verdict.scopes)).encode()),
         (b"x-auth-assertion", b""),
     ]
+
+
+PREFLIGHT: Final = [
+    *(
+        (b"x-auth-%s" % each, b"")
+        for each in (b"subject", b"kind", b"organization", b"credential", b"scopes", b"assertion")
+    ),
+    (b"ostiary-preflight", b"admitted"),
+]
+"""The same of a preflight request, and what a proxy can tell it by from any other 200 without a subject."""
 
 
 def with_assertion(answer: bytes, text: str) -> bytes:

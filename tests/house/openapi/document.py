@@ -288,7 +288,9 @@ def _problem_response(
     content: Json = {"schema": {"$ref": REF.format(model="Problem")}}
     if problem is not None:
         request_id = words.HEADERS["X-Request-Id"][1] if marked else None
-        content["example"] = json.loads(messages.problem_body(problem, request_id))
+        content["example"] = json.loads(
+            messages.problem_body(problem, "https://keys.acme.example", request_id)
+        )
     found: Json = {"description": about, "content": {"application/problem+json": content}}
     if names := [*names, *more]:
         found["headers"] = _headers(*names)

@@ -12,7 +12,7 @@ import pytest
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.model import Client
 from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
-from ostiary.http.outbound import Fetched, OutboundError
+from ostiary.http.outbound import REASONS, Fetched, OutboundError
 from ostiary.http.rates import Rates
 from ostiary.services import consents
 from ostiary.services.consents import Asked
@@ -123,6 +123,21 @@ def test_what_is_no_document(scene: Scene, answer: Fetched | OutboundError) -> N
     assert scene.refused().retry_after is None
     scene.net.put(URL, document())
     assert scene.resolve().name == "Agent"
+
+
+@pytest.mark.promise("P18")
+def test_a_stranger_does_not_learn_why_nothing_was_fetched(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """P18 breaks: who names addresses reads which of them are inside; or the operator reads no cause."""
+    told = set()
+    for reason, cause in REASONS.items():
+        scene.net.pages[URL] = OutboundError(reason)
+        told.add(str(scene.refused(URL, f"192.0.2.{len(reason)}")))
+        read = capsys.readouterr()
+        assert cause in read.out + read.err
+        scene.house.clock.advance(MINUTE)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("url", ["http://app.test/c", "https://app.test/", "https://app.test", "https://app.test/c?x=1",

@@ -296,7 +296,7 @@ def test_changes_by_api_want_the_password_of_a_browser(browser: Browser) -> None
                    own | {"sec_fetch_site": "same-site"}):  # fmt: skip
         assert ask(*make, **fields)[0] == 401, fields
     house.clock.advance(15 * MINUTE)
-    assert ask(*make, **own) == (403, "/docs/troubleshooting#reauthentication-required")
+    assert ask(*make, **own) == (403, "http://localhost:8080/docs/troubleshooting#reauthentication-required")
     assert ask("GET", "/v1/projects")[0] == 200
     device = begin(front)
     assert ask("DELETE", f"/v1/sessions/{device}", **own)[0] == 204

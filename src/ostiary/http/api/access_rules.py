@@ -106,6 +106,14 @@ class AccessRuleBody(StrictModel):
         Field(description="Tell the upstream in a signed token who calls; needs `audience`, whom it is for."),
     ] = False
 
+    preflight: Annotated[
+        bool,
+        Field(
+            description="Let an OPTIONS request without a credential pass where a line has its path, as browsers send it "
+            "before a request to another origin."
+        ),
+    ] = False
+
     @field_validator("assertion")
     @classmethod
     def _is_for_somebody(cls, wanted: bool, info: ValidationInfo) -> bool:
@@ -114,7 +122,8 @@ class AccessRuleBody(StrictModel):
         return wanted
 
     def document(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True, exclude=None if self.assertion else {"assertion"})
+        unset = {name for name in ("assertion", "preflight") if not getattr(self, name)}
+        return self.model_dump(exclude_none=True, exclude=unset)
 
 
 class MatchJson(TypedDict):
@@ -136,6 +145,7 @@ class AccessRuleJson(TypedDict):
     organizations: NotRequired[list[str]]
     audience: NotRequired[str]
     assertion: NotRequired[bool]
+    preflight: NotRequired[bool]
 
 
 def rule_json(name: str, rule: dict[str, Any]) -> AccessRuleJson:

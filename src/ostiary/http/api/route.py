@@ -463,5 +463,6 @@ def answer(value: Told, status: int = 200) -> Answer[Told]:
 
 def problem_response(request: Request, problem: Problem) -> Response:
     fields = {name.decode(): value.decode() for name, value in messages.problem_headers(problem)}
-    body = messages.problem_body(problem, request.scope["state"]["request_id"])
+    state = request.scope["state"]
+    body = messages.problem_body(problem, state["issuer"], state["request_id"])
     return Response(body, problem.status, fields)

@@ -105,7 +105,10 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
             raise InvalidTokenError("kid")
         signer = Signer(read.key_id or "", key.algorithm, key.public_key, client.id, "", client.id)
         checked = assertion.check("client", text.encode(), read, signer, asked.audiences, asked.judge.clock())
-    except (InvalidTokenError, DocumentError) as error:
+    except DocumentError as error:
+        raise Refused(invalid_client(error.reason), MALFORMED) from None
+    except InvalidTokenError as error:
+        asked.judge.failed(asked.question)
         raise Refused(invalid_client(str(error)), MALFORMED) from None
     return Client(client.id, None, Used(checked.jti_digest, checked.expires_at), client)
 

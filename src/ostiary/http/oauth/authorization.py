@@ -64,11 +64,15 @@ class Request:
 
 
 def read(
-    query: str, find: Callable[[str], Client], catalogue: Catalogue, known: Callable[[str], bool]
+    query: str,
+    find: Callable[[str], Client],
+    catalogue: Catalogue,
+    may_be_meant_for: Callable[[tuple[str, ...]], bool],
 ) -> Request:
     """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
 
-    `find` raises NotAnswerableError for a client that nobody is; `known` says whether a resource is.
+    `find` raises NotAnswerableError for a client that nobody is; `may_be_meant_for` says whether one token may
+    have these audiences.
     """
     given = _parameters(query)
     client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
@@ -105,8 +109,8 @@ def read(
         raise wrong("invalid_request", "prompt is none, or some of login, consent and select_account.")
     scopes = _scopes(client, catalogue, given, wrong)
     audiences = tuple(dict.fromkeys(filter(None, given.get(_ONCE_ONLY, ()))))
-    if not all(map(known, audiences)):
-        raise wrong("invalid_target", "A resource is unknown.")
+    if not may_be_meant_for(audiences):
+        raise wrong("invalid_target", "A resource is unknown, or does not go together with another.")
     return Request(client, target, scopes, challenge, audiences, prompts)
 
 

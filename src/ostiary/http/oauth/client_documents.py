@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from threading import BoundedSemaphore, Lock
 from typing import Any, Final, Generic, TypeVar
 
+import structlog
+
 from ostiary.core.address import Address, neighbourhood
 from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.client_metadata import MetadataError, is_document_url, read_document
@@ -49,9 +51,10 @@ Fetch = Callable[..., Fetched]
 class DocumentError(Exception):
     """Why there is no client, or no key. The sentence is for people, and holds nothing that was fetched."""
 
-    def __init__(self, reason: str, retry_after: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, told: str, retry_after: int | None = None, reason: str = "") -> None:
+        super().__init__(told)
+        self.reason = reason or told
+        """The exact cause, for the log."""
         self.retry_after = retry_after
         """Seconds, where it was asked for too often."""
 
@@ -149,6 +152,13 @@ class ClientDocuments:
         self._keys.put(client.jwks_uri, keys, now, FRESH)
         return keys
 
+    def check(self, url: str) -> None:
+        """Raise DocumentError where keys at this URL could not be fetched from here, as far as its addresses tell."""
+        try:
+            outbound.check(url, allowed=self._allowed)
+        except OutboundError as error:
+            raise _not_fetched(url, error) from None
+
     def _read(self, url: str, now: Instant) -> tuple[Client, int]:
         """The client of a document, and for how long to believe it."""
         fetched = self._get(url, MAX_DOCUMENT)
@@ -167,7 +177,7 @@ class ClientDocuments:
         try:
             fetched = self._fetch(url, max_bytes=most, accept="application/json", allowed=self._allowed)
         except OutboundError as error:
-            raise DocumentError(f"What the client published could not be read: {error}.") from None
+            raise _not_fetched(url, error) from None
         finally:
             self._turns[most].release()
         if fetched.content_type != "application/json" and not fetched.content_type.endswith("+json"):
@@ -180,6 +190,14 @@ class ClientDocuments:
             raise DocumentError(
                 "Too many documents of clients were asked for. Try again in a minute.", permit.wait
             )
+
+
+def _not_fetched(url: str, error: OutboundError) -> DocumentError:
+    """One sentence for every cause: else a stranger learns which names and addresses there are inside."""
+    structlog.get_logger().warning("client document not fetched", url=read_url(url).place, reason=str(error))
+    return DocumentError(
+        "What the client published could not be read at the address that it gave.", reason=str(error)
+    )
 
 
 def _json(fetched: Fetched) -> Any:

@@ -7,6 +7,7 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from ostiary.core import access_token
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.core.oauth import (
@@ -119,4 +120,6 @@ class DeviceAuthorization:
         for resource in resources:
             if resource != self.hot.judge.issuer and resource not in known:
                 raise OAuthError("invalid_target", reason="unknown resource")
+        if access_token.mixes_audiences(resources, self.hot.judge.issuer):
+            raise OAuthError("invalid_target", reason="this service and another")
         return tuple(dict.fromkeys(resources))

@@ -20,6 +20,7 @@ from ostiary.core.problem import Problem
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth.answering import HEAD, Request, answered
+from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
 from ostiary.http.oauth.errors import OAuthError
 from ostiary.services import clients
 from ostiary.storage.store import Store
@@ -37,6 +38,7 @@ class Registration:
 
     hot: HotPath
     store: Store
+    documents: ClientDocuments
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
@@ -52,6 +54,11 @@ class Registration:
             metadata = read_registration(members)
         except MetadataError as error:
             raise OAuthError(error.code, error.description.replace('"', "'").replace("\\", "/")) from None
+        if metadata.jwks_uri is not None:
+            try:
+                self.documents.check(metadata.jwks_uri)
+            except DocumentError as error:
+                raise OAuthError("invalid_client_metadata", f"jwks_uri: {error}", error.reason) from None
         caller = Caller(
             UNKNOWN,
             "",

@@ -201,6 +201,8 @@ class TokenEndpoint:
                 raise OAuthError("invalid_target", reason="unknown resource")
             if subject.audiences and resource not in subject.audiences:
                 raise OAuthError("invalid_target", reason="resource not consented to")
+        if access_token.mixes_audiences(resources, self.hot.judge.issuer):
+            raise OAuthError("invalid_target", reason="this service and another")
         return tuple(dict.fromkeys(resources))
 
     def _sign(

@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
+from ostiary.core.access_token import mixes_audiences
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import MINUTE
 from ostiary.core.model import Client, Organization
@@ -80,12 +81,17 @@ def _read(visit: Visit, query: str) -> Request:
     catalogue = hot.facts.catalogue()
     if catalogue is None:
         raise Problem("unavailable", "Try again.")
-    audiences = hot.facts.audiences()
+    known = hot.facts.audiences()
+
+    def may_be_meant_for(resources: tuple[str, ...]) -> bool:
+        all_known = all(each == issuer or each in known for each in resources)
+        return all_known and not mixes_audiences(resources, issuer)
+
     return read(
         query,
         lambda client_id: find_client(visit, client_id),
         catalogue,
-        lambda resource: resource == issuer or resource in audiences,
+        may_be_meant_for,
     )
 
 
