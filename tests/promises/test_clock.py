@@ -236,6 +236,9 @@ def test_a_service_that_began_with_a_clock_ahead_issues_tokens_once_it_is_right(
     with servers.ostiary(data, server.first, server.port, **clock.environment) as server:
         shared = Shared(server)
         shared.make()
-        shared.check(server)
-        assert shared.keys == made
+        # They may have been replaced already. What they signed is believed.
+        kids = {each["kid"] for each in shared.keys["keys"]}
+        assert {each["kid"] for each in made["keys"]} <= kids
+        with Line(server.port, server.key) as line:
+            assert line.verify(shared.issued(line)) == "valid"
     FIGURES["services that issued no token after keys from the future"] = 0

@@ -13,7 +13,7 @@ from ostiary.core.problem import Problem
 from ostiary.services import credentials
 from ostiary.services.minting import CredentialSpec
 from ostiary.storage import audit as audit_rows
-from ostiary.storage import changes, directory, tables
+from ostiary.storage import changes, directory, engines, tables
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import generations as generation_rows
 from ostiary.storage import roles as role_rows
@@ -203,9 +203,8 @@ def test_a_change_that_is_committed_late_is_found(house: House) -> None:
         return
     last, horizon = house.store.read(changes.begin)
     with house.store.engines.writer.connect() as slow, slow.begin() as transaction:
-        slow.execute(
-            tables.changes.insert(), {"kind": "credential", "id": "cred_slow", "at": house.clock.now}
-        )
+        at = engines.clock(slow, house.clock.now)
+        slow.execute(tables.changes.insert().values(kind="credential", id="cred_slow", at=at))
         house.store.write_on((), lambda tx: tx.changed("credential", "cred_quick"))
         house.clock.advance(3600 * 1_000_000)
         seen, horizon = house.store.read(changes.since, last, horizon)

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, HOUR, Instant
-from ostiary.storage import retention, tables
+from ostiary.storage import changes, retention, tables
 from ostiary.storage.retention import AT_ONCE, RULES, Rule
 from ostiary.storage.store import Tx
 from tests import watch
@@ -100,3 +100,19 @@ def test_the_time_is_remembered_once(house: House) -> None:
     for each in (house.clock(), house.clock() + HOUR):
         house.store.write_on((), retention.note_time, each)
         assert house.store.read(retention.seen_at) == each
+
+
+@pytest.mark.full
+def test_a_look_for_late_changes_reads_none_of_long_ago(postgresql_house: House) -> None:
+    """P1 breaks: each look reads a day's changes, so that a refusal comes seconds late; or misses a late one."""
+
+    def note(tx: Tx) -> None:
+        tx.changed("credential", "young")
+        ago = tx.execute(sa.select(sa.func.max(tables.changes.c.at))).scalar_one() - 2 * HOUR
+        tx.execute(tables.changes.insert(), {"kind": "credential", "id": "old", "at": ago})
+
+    _, horizon = postgresql_house.store.read(changes.begin)
+    postgresql_house.store.write_on((), note)
+    last, _ = postgresql_house.store.read(changes.begin)
+    found, _ = postgresql_house.store.read(changes.since, last, horizon)
+    assert [subject for _, _, subject in found] == ["young"]

@@ -16,7 +16,7 @@ def begin(tx: Tx) -> tuple[int, int]:
 def since(tx: Tx, seq: int, horizon: int) -> tuple[list[tuple[int, str, str]], int]:
     """(number, kind, id) of every change above `seq`, or that no look at `horizon` could see; and this look's horizon.
 
-    On PostgreSQL a lower number may be committed after a higher one, however much later.
+    On PostgreSQL a lower number may be committed after a higher one. A transaction takes less than an hour.
     """
     now = engines.horizon(tx.connection)
     newer = table.c.seq > seq

@@ -352,11 +352,15 @@ def horizon(connection: sa.Connection) -> int:
 def unseen(connection: sa.Connection, since: int) -> sa.TextClause | None:
     """The condition for rows of a transaction that was not over at that horizon; None where there are no such rows.
 
-    A row carries the lower 32 bits of its transaction's id, which wrap around.
+    A row carries the lower 32 bits of its transaction's id, which wrap around. Only rows of the last hour, by their
+    `at`, are looked at, which has an index: no transaction takes longer.
     """
     if connection.dialect.name == "sqlite":
         return None
-    condition = "((xmin::text::bigint - :horizon) & 4294967295) < 2147483648"
+    condition = (
+        "(at > extract(epoch FROM now())::bigint * 1000000 - 3600000000"
+        " AND ((xmin::text::bigint - :horizon) & 4294967295) < 2147483648)"
+    )
     return sa.text(condition).bindparams(horizon=since)
 
 
