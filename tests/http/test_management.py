@@ -142,6 +142,7 @@ def test_the_form_of_an_event(front: Front) -> None:
             "display": "alice@acme.test (API key)",
             "credential_id": alice.credential_id,
             "credential_kind": "api_key",
+            "token_id": None,
         },
         "target": {"type": "credential", "id": credential["id"], "display": f"CI (…{credential['last6']})"},
         "outcome": "success",

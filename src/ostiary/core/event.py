@@ -255,6 +255,8 @@ class Actor:
     credential_id: str | None = None
     credential_kind: OriginKind | None = None
     """Of the credential or session that it acted by, itself or by a token of it."""
+    token_id: str | None = None
+    """Of the token or session that was presented in the credential's place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str
     ends = [standing.lasts_until, None if token is None else token.expires_at]
     application = None if standing.client_id in BUILT_IN else standing.client_id
     return Caller(
-        actor=actor_of(standing),
+        actor=actor_of(standing, token),
         organization_id=standing.organization.id,
         scopes=verdict.scopes,
         operator=standing.organization.operator,

@@ -7,7 +7,15 @@ from typing_extensions import TypedDict
 
 from ostiary.core.event import Actor
 from ostiary.core.instant import Instant, text_or_none, to_text
-from ostiary.core.model import AccessLevel, CredentialKind, OwnerKind, Standing, TokenKind, actor_display
+from ostiary.core.model import (
+    AccessLevel,
+    CredentialKind,
+    OwnerKind,
+    Standing,
+    Token,
+    TokenKind,
+    actor_display,
+)
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Code, Verdict
 from ostiary.http import messages
@@ -272,7 +280,7 @@ def with_assertion(answer: bytes, text: str) -> bytes:
     return answer.replace(b"x-auth-assertion: \r\n", b"x-auth-assertion: %s\r\n" % text.encode(), 1)
 
 
-def actor_of(standing: Standing) -> Actor:
+def actor_of(standing: Standing, token: Token | None = None) -> Actor:
     """The actor that events name: the principal, by the credential or session that it acts by, itself or by a token."""
     principal = standing.principal
     return Actor(
@@ -281,6 +289,7 @@ def actor_of(standing: Standing) -> Actor:
         display_of(standing),
         standing.credential_id,
         credential_kind=standing.kind,
+        token_id=None if token is None else token.id,
     )
 
 

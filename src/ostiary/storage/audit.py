@@ -32,6 +32,7 @@ class Recorded:
     actor_display: str
     actor_credential_id: str | None
     actor_credential_kind: OriginKind | None
+    actor_token_id: str | None
     target_type: str | None
     target_id: str | None
     target_display: str | None
@@ -74,6 +75,7 @@ def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
                 "actor_display": event.actor.display,
                 "actor_credential_id": event.actor.credential_id,
                 "actor_credential_kind": event.actor.credential_kind,
+                "actor_token_id": event.actor.token_id,
                 "target_type": event.target.type if event.target else None,
                 "target_id": event.target.id if event.target else None,
                 "target_display": event.target.display if event.target else None,

@@ -366,6 +366,7 @@ audit_events = sa.Table(
     sa.Column("actor_display", sa.Text, nullable=False),
     sa.Column("actor_credential_id", Key),
     sa.Column("actor_credential_kind", sa.Text),
+    sa.Column("actor_token_id", Key),
     sa.Column("target_type", sa.Text),
     sa.Column("target_id", Key),
     sa.Column("target_display", sa.Text),

@@ -29,6 +29,8 @@ class EventActorJson(TypedDict):
     """What it acted by: a credential or a session. A token is told as what it was traded for."""
     credential_kind: OriginKind | None
     """The kind of that: `api_key`, `client_secret`, `key_file` or `session`."""
+    token_id: str | None
+    """The token or session that was presented in its place."""
 
 
 class EventTargetJson(TypedDict):
@@ -67,6 +69,7 @@ def event_json(event: Recorded) -> AuditEventJson:
             "display": event.actor_display,
             "credential_id": event.actor_credential_id,
             "credential_kind": event.actor_credential_kind,
+            "token_id": event.actor_token_id,
         },
         "target": _target(event),
         "outcome": event.outcome,
