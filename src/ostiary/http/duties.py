@@ -15,7 +15,7 @@ import structlog
 from ostiary.config import Settings
 from ostiary.core.problem import Problem
 from ostiary.http import signing_keys
-from ostiary.http.installation import open_installation
+from ostiary.http.installation import REMEDIES, low_disk, open_installation, remember_forms, troubles
 from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
@@ -25,7 +25,6 @@ from ostiary.storage import (
     changes,
     clients,
     codes,
-    engines,
     journal,
     people,
     sessions,
@@ -41,6 +40,8 @@ ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
 PRUNE_EVERY: Final = 3600
 ROTATE_EVERY: Final = 3600
+TELL_EVERY: Final = 60
+"""Rounds between two lines in the log about the same trouble."""
 BATCH: Final = 500
 """Occasions in one transaction: on SQLite it holds the one writing connection."""
 
@@ -65,7 +66,10 @@ def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> t
 
 def of_the_node(store: Store, settings: Settings) -> tuple[Duty, ...]:
     return (
-        Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
+        Duty("checkpoint", store.checkpoint),
+        Duty("restore the reserve", store.reserve.restore),
+        Duty("complete the start", _once(lambda: complete_start(store, settings))),
+        Duty("tell of troubles", TroubleLog(store).tell),
         Duty("forget old changes", lambda: store.write_on((), changes.prune), PRUNE_EVERY),
         Duty("forget old answers", lambda: store.write_on((), answers.prune), PRUNE_EVERY),
         Duty("forget old usage", lambda: store.write_on((), usage.prune), PRUNE_EVERY),
@@ -122,6 +126,52 @@ def attend(settings: Settings, ready: Callable[[], object]) -> int:
     rounds.stop()
     opened.close()
     return 0
+
+
+def complete_start(store: Store, settings: Settings) -> None:
+    """Write what a start writes first. On a full disk `serve` has begun without that."""
+    remember_forms(store)
+    signing_keys.ensure(store, settings)
+
+
+class TroubleLog:
+    """Tells the operator what to do about the database and its disk: at once, and then once a minute.
+
+    That little room is left is told once an hour.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rounds: dict[str, int] = {}
+        """Rounds until a trouble is told again."""
+
+    def tell(self) -> None:
+        found = {each: REMEDIES[each] for each in troubles(self._store)}
+        low = low_disk(self._store.reserve)
+        if low and "full" not in found:
+            self._say("low", low, PRUNE_EVERY)
+        for name, remedy in found.items():
+            self._say(name, remedy)
+        self._rounds = {name: left - 1 for name, left in self._rounds.items() if left > 1}
+
+    def _say(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
+        if name not in self._rounds:
+            self._rounds[name] = every
+            log = structlog.get_logger()
+            (log.warning if name == "low" else log.error)("database in trouble", detail=detail)
+
+
+def _once(do: Callable[[], None]) -> Callable[[], None]:
+    """Do it each time until it has succeeded."""
+    done = False
+
+    def attempt() -> None:
+        nonlocal done
+        if not done:
+            do()
+            done = True
+
+    return attempt
 
 
 def write_counts(store: Store, counts: Counts) -> None:

@@ -13,15 +13,13 @@ from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.store import Store
 
 
-def ensure(opened: Opened) -> Opened:
+def ensure(store: Store, settings: Settings) -> None:
     """See to it that a key of each purpose signs, with the configured algorithm."""
-    store, settings = opened.store, opened.settings
     caller = custodian(store)
     algorithms = {purpose: algorithm_for(purpose, settings.signing_algorithm) for purpose in PURPOSES}
     wanted = store.read(signing.missing, caller, algorithms)
     if wanted:
         store.write(signing.ensure, caller, pairs(settings, wanted))
-    return opened
 
 
 def rotate_due(store: Store, settings: Settings) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,6 +22,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ostiary.core.problem import Problem
 from ostiary.storage import tables
+from ostiary.storage.failures import NOT_ALLOWED, sqlstate, trouble
+from ostiary.storage.reserve import is_out_of_room
+from ostiary.storage.troubles import Trouble
 from ostiary.storage.turns import Turns, attempts, next_in_line
 
 try:
@@ -42,6 +46,8 @@ NEEDS = "needs SQLite 3.51.3 or later (install pysqlite3, or use PostgreSQL)"
 LARGE_LOG = 16_384
 """Pages of SQLite's write-ahead log (64 MiB) beyond which it is emptied, for which writers wait a moment."""
 TRUNCATE_WAIT_MS = 200
+BEGUN_WITH = "rows changed before"
+"""Where a connection keeps how many rows it had changed when the transaction began."""
 
 Name = Literal["sqlite", "postgresql"]
 
@@ -113,8 +119,9 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         "hide_parameters": True,
         "connect_args": {"check_same_thread": False, "timeout": WAIT_MS / 1000},
     }
+    path = url.removeprefix("sqlite:///")
     writer = sa.create_engine(url, pool_size=1, **common)
-    reader = sa.create_engine(url, pool_size=READERS, **common)
+    reader = sa.create_engine(url, pool_size=READERS, creator=lambda: _reading(path), **common)
 
     # The driver's own transactions lose updates silently: it is told to have none, and we say BEGIN ourselves.
     def prepare(connection: Any, writes: bool) -> None:
@@ -123,7 +130,10 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA trusted_schema = OFF")
+        cursor.execute("PRAGMA temp_store = MEMORY")
         if writes:
+            # A disk without room is met by the commit, when it is known what the transaction does.
+            cursor.execute("PRAGMA cache_spill = OFF")
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA secure_delete = ON")
@@ -137,10 +147,41 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
 
     sa.event.listen(writer, "connect", lambda connection, _record: prepare(connection, True))
     sa.event.listen(reader, "connect", lambda connection, _record: prepare(connection, False))
-    queue = Path(url.removeprefix("sqlite:///") + "-queue")
+    sa.event.listen(reader, "checkin", _let_go)
+    queue = Path(f"{path}-queue")
     sa.event.listen(writer, "begin", lambda connection: _begin_as_next(connection, queue))
     sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return Engines("sqlite", reader, writer, Turns(1, WAIT_MS))
+
+
+class _Unshared(sqlite_module.Connection):  # type: ignore[name-defined,misc] # of whichever module is installed
+    """A connection that reads the file as it is, without locks."""
+
+
+def _reading(path: str) -> Any:
+    """A connection for reading. On a full disk it may be an `_Unshared` one.
+
+    SQLite shares its log through a file that it makes when the first process opens the database. Where the disk has no
+    room for that, nobody has the database open, so nobody writes, and without a log the file alone is the database.
+    """
+    options: dict[str, Any] = {"check_same_thread": False, "timeout": WAIT_MS / 1000}
+    connection = sqlite_module.connect(path, **options)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite_module.OperationalError:
+        connection.close()
+        log = Path(f"{path}-wal")
+        if not is_out_of_room(Path(path).parent) or (log.exists() and log.stat().st_size):
+            raise
+        address = f"file:{quote(path)}?immutable=1"
+        connection = sqlite_module.connect(address, uri=True, factory=_Unshared, **options)
+    return connection
+
+
+def _let_go(connection: Any, record: Any) -> None:
+    """After one use look again whether the database can be shared: then somebody may write."""
+    if isinstance(connection, _Unshared):
+        record.invalidate()
 
 
 def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
@@ -149,6 +190,8 @@ def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
         for _ in attempts(WAIT_MS):
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+                driver: Any = connection.connection.dbapi_connection
+                connection.info[BEGUN_WITH] = driver.total_changes
                 return
             except OperationalError as error:
                 if "locked" not in str(error.orig):
@@ -164,24 +207,27 @@ def checkpoints_safely() -> bool:
 
 
 def checkpoint(engines: Engines) -> None:
-    """Move what was committed from SQLite's log into the database; nothing on PostgreSQL.
+    """Move what was committed from SQLite's log into the database; nothing on PostgreSQL. DBAPIError.
 
     Nobody waits for it, but where the log has grown: while there are commits without pause, nothing else lets
     it begin again.
     """
     if engines.name != "sqlite":
         return
-    with engines.writing.turn(), contextlib.closing(engines.writer.raw_connection()) as connection:
-        # Not through `begin`: a checkpoint is not possible inside a transaction.
-        cursor = connection.cursor()
-        try:
-            _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if pages > LARGE_LOG:
-                cursor.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                cursor.execute("PRAGMA busy_timeout = 0")
-        finally:
-            cursor.close()
+    try:
+        with engines.writing.turn(), contextlib.closing(engines.writer.raw_connection()) as connection:
+            # Not through `begin`: a checkpoint is not possible inside a transaction.
+            cursor = connection.cursor()
+            try:
+                _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages > LARGE_LOG:
+                    cursor.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    cursor.execute("PRAGMA busy_timeout = 0")
+            finally:
+                cursor.close()
+    except sqlite_module.Error as error:
+        raise _wrapped(error, engines.writer.dialect) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,13 +299,26 @@ def _fetched(engine: sa.Engine, text: str, parameters: Any) -> Sequence[Sequence
         if connection is not None and lost:
             connection.invalidate(error)
             engine.dispose()  # what else waits in the pool was lost with it
-        raise DBAPIError.instance(
-            text, None, error, errors, hide_parameters=True, connection_invalidated=lost, dialect=dialect
-        ) from error
+        raise _wrapped(error, dialect, lost) from error
     finally:
         if connection is not None:
             connection.close()
     return rows
+
+
+def _wrapped(error: Any, dialect: sa.Dialect, lost: bool = False) -> DBAPIError:
+    """An error of the driver as SQLAlchemy raises it."""
+    found = DBAPIError.instance(
+        None,
+        None,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=lost,
+        dialect=dialect,
+    )
+    assert isinstance(found, DBAPIError)
+    return found
 
 
 def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> None:
@@ -355,42 +414,51 @@ def may_retry(error: DBAPIError) -> bool:
     So may one that made what another had just made (23505): people and documents' clients belong to no organization
     that it is the only writer of. It sees that now.
     """
-    return error.connection_invalidated or _sqlstate(error) in {"23505", "40001", "40P01", "57P01"}
+    return error.connection_invalidated or sqlstate(error) in {"23505", "40001", "40P01", "57P01"}
 
 
-def problem(error: DBAPIError | PoolTimeoutError) -> Problem:
-    """What a caller may know of a database error."""
-    why = reason(error)
+def problem(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> Problem:
+    """What a caller may know of a database error, and of the trouble behind it."""
+    why = reason(error, met)
     if isinstance(error, PoolTimeoutError):
         return Problem("unavailable", "The database is busy; try again.", reason=why)
-    if is_full(error):
-        return Problem("storage-full", "The disk of the database is full; nothing was changed.", reason=why)
+    if met == "full":
+        return Problem(
+            "storage-full",
+            "The disk of the database is full; nothing was changed. The operator has to make room.",
+            reason=why,
+        )
     return Problem(
         "unavailable", "The database did not answer; nothing was acknowledged. Try again.", reason=why
     )
 
 
-def reason(error: DBAPIError | PoolTimeoutError) -> str:
+def reason(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> str:
     """The class of a database error in few words. Its text may hold values, so nothing of that is kept."""
     if isinstance(error, PoolTimeoutError):
         return "pool time-out"
-    if is_full(error):
-        return "disk full"
-    return f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip()
-
-
-def is_full(error: DBAPIError) -> bool:
-    """Whether the disk has no room left."""
-    return "database or disk is full" in str(error.orig) or _sqlstate(error) == "53100"
+    if met is not None:
+        return {"full": "disk full", "damaged": "database damaged", "failing": "disk failing"}[met]
+    return f"{type(error.orig).__name__} {sqlstate(error) or ''}".strip()
 
 
 def is_outage(error: DBAPIError) -> bool:
     """Whether the database could not do it now, rather than would never do it (a fault of ours)."""
-    state = _sqlstate(error) or ""
-    if error.connection_invalidated or state[:2] in {"08", "53", "57", "58", "40", "55", "25"}:
+    state = sqlstate(error) or ""
+    if error.connection_invalidated or trouble(error) is not None or state == NOT_ALLOWED:
+        return True
+    if state[:2] in {"08", "28", "53", "57", "58", "40", "55", "25", "XX"}:
         return True
     text = str(error.orig).lower()
     return isinstance(error, OperationalError) and not ("no such" in text or "syntax" in text)
+
+
+def has_written(connection: sa.Connection) -> bool:
+    """Whether this transaction has changed a row; on PostgreSQL it is taken for granted."""
+    if connection.dialect.name != "sqlite":
+        return True
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.total_changes > connection.info[BEGUN_WITH])
 
 
 def linked_version(engines: Engines) -> str:
@@ -408,8 +476,3 @@ def clock_difference(engines: Engines, now: int) -> float:
     with engines.reader.begin() as connection:
         theirs = connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
     return now / 1_000_000 - float(theirs)
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    state = getattr(error.orig, "sqlstate", None)
-    return state if isinstance(state, str) else None
