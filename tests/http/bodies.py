@@ -93,8 +93,13 @@ MEMBERS: dict[str, dict[str, str]] = {
     "PATCH /v1/credentials/{credential}": CHANGED_CREDENTIAL,
     "POST /v1/credentials/{credential}/rotate": {"/overlap": "overlap", "/expires_at": "expiry"},
     "POST /v1/credentials/{credential}/rotation": {"/action": "rotation"},
-    "POST /v1/credentials/import": {"/prefix": "import prefix", "/owner": "owner", "/exceed_limits": "flag"}
-    | below("/keys/0", {"/sha256": "digest", "/name": "display name", "/expires_at": "expiry"}),
+    "POST /v1/credentials/import": {
+        "/prefix": "import prefix",
+        "/owner": "owner",
+        "/exceed_limits": "flag",
+        "/dry_run": "flag",
+    }
+    | below("/keys/0", {"/sha256": "digest", "/name": "display name", "/expires_at": "import expiry"}),
     "POST /v1/import-prefixes": {"/prefix": "new prefix"},
     "POST /v1/sessions": LOGIN,
     "POST /identity/public/v1/api/login": LOGIN,
@@ -113,6 +118,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         "/organizations": "rule organizations",
         "/audience": "audience",
         "/assertion": "no",
+        "/preflight": "no",
     },
 }
 

@@ -258,9 +258,11 @@ WRONG: dict[str, Wrong] = {
                     "other digits": "٢٠٢٧-01-31T00:00:00Z", "year 10000": "10000-01-01T00:00:00Z"})
     | faults({"past": "2020-01-01T00:00:00Z", "now": to_text(NOON)}, code="past")
     | faults({"beyond policy": "9999-12-31T23:59:59Z"}, code="beyond-policy"),
+    "import expiry": faults({"word": "tomorrow", "without zone": "2028-03-17T10:20:30", "no such day": "2027-02-31",
+                             "empty": ""}),
     "addresses": faults({"CIDR 10.0.0.0/33": ["10.0.0.0/33"], "CIDR 010.0.0.1": ["010.0.0.1"],
                        "CIDR host bits": ["10.0.0.1/8"], "CIDR over 100 entries": [f"10.0.0.{n}" for n in
-                       range(101)], "two parts": ["10.1"], "zone": ["fe80::1%eth0"], "name": ["localhost"],
+                       range(101)], "two parts": ["10.1"], "zone": ["fe80::1%eth0"], "name": ["db.internal"],
                        "mask": ["10.0.0.0/255.0.0.0"], "empty": [""], "second": ["10.0.0.1", "10.0.0.1/8"]})
     | {"text": ("10.0.0.1", "", "wrong-type")},
     "level": faults({"other": "root-of-all", "empty": "", "hyphen": "fine-grained"}),

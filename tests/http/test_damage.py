@@ -37,6 +37,7 @@ def spoil(front: Front, *names: str) -> None:
 def test_a_damaged_page_is_an_outage_that_is_told(front: Front) -> None:
     """P11 breaks: a damaged page makes every verification a 500, while the service says that it is ready."""
     house = front.house
+    house.sign()
     known, unknown = (house.key(house.account()).secret.reveal() for _ in range(2))
     revoked = house.key(house.account())
     house.store.write(credentials.revoke, house.alice, revoked.listed.credential.id)
@@ -57,6 +58,7 @@ def test_a_damaged_page_is_an_outage_that_is_told(front: Front) -> None:
 def test_a_damaged_audit_log_stops_changes_only(front: Front) -> None:
     """P5, P11 break: a change is made without its event, or a damaged log takes verification with it."""
     house = front.house
+    house.sign()
     key = house.key(house.account())
     spoil(front, "audit_events")
     path = f"/v1/credentials/{key.listed.credential.id}/revoke"

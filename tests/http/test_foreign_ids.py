@@ -63,7 +63,8 @@ OF_THE_INSTALLATION = {"slug", "scopes", "resources", "new scope", "rule project
                        "rule scopes", "rule resource", "rule path", "import prefix", "new prefix"}  # fmt: skip
 """What only the operator may name, or what is the same for everyone."""
 PLAIN = {"audience",
-         "display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "addresses", "level",
+         "display name", "description", "flag", "number", "uses", "rate", "length", "delay", "expiry", "import expiry",
+         "addresses", "level",
          "session length", "signed", "redirects", "grant types", "auth method", "key set", "https address",
          "web address", "access", "own project", "default project", "algorithm", "compat",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip

@@ -200,7 +200,7 @@ def test_the_cache_and_the_database(front: Front) -> None:
     found = told(front)
     assert found["ostiary_cache_looks_total"] == {NONE: looks + 1}
     assert found["ostiary_cache_last_look_timestamp_seconds"] == {NONE: NOON / SECOND + 7}
-    assert found["ostiary_database_errors_total"] == {labels(reason="OperationalError"): 2}
+    assert found["ostiary_database_errors_total"] == {labels(reason="cannot be opened"): 2}
 
 
 def test_what_the_process_is(front: Front) -> None:

@@ -216,7 +216,7 @@ def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> No
 
 def test_lists_refuse_filters_that_they_do_not_know(front: Front) -> None:
     """§4 of the interface breaks: a filter is ignored, and the whole list taken for its part."""
-    for path in ("/v1/credentials?status=revoked", "/v1/projects?name=x", "/v1/members?limit=1&name=a"):
+    for path in ("/v1/credentials?state=revoked", "/v1/projects?name=x", "/v1/members?limit=1&name=a"):
         answer = front.ask("GET", path, key=front.house.alice_key)
         assert (answer.status, answer.json()["errors"][0]["code"]) == (422, "unknown-field"), path
 

@@ -251,7 +251,7 @@ def test_a_token_is_used_once(front: Front) -> None:
         answer = front.ask("POST", path, {"token": text})
         assert (answer.status, answer.json()["code"]) == (401, "invalid-credential")
     house.clock.advance(600 * SECOND)
-    front.rounds.do("forget old marks")
+    house.delete_old()
     assert front.ask("POST", LOGIN, {"token": text}).status == 401
     front.write_counts()
     assert "used before" in {each.reason for each in events(house)}

@@ -122,8 +122,14 @@ def show_list(found: Iterable[Any], as_json: bool, columns: Sequence[Column], em
     if as_json:
         show_json(rows)
         return
-    cells = [[c.cell(row) if callable(c.cell) else str(row[c.cell]) for c in columns] for row in rows]
+    cells = [
+        [c.cell(row) if callable(c.cell) else _text_of_cell(row[c.cell]) for c in columns] for row in rows
+    ]
     show_table(cells, columns, empty)
+
+
+def _text_of_cell(value: Any) -> str:
+    return "–" if value is None else str(value)
 
 
 def show_one(found: Any, as_json: bool, fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> None:

@@ -39,7 +39,7 @@ class Made:
     """What a request made, and how to take it back."""
 
     name: str
-    """What standard error says before the secret goes out; empty if other lines have named it."""
+    """What standard error names before the secret goes out; empty if other lines have named it."""
     undo: Callable[[], object]
     undone: str
     by_hand: str
@@ -165,7 +165,7 @@ def hand_over(
         if note is not None:
             note(answer)
         elif made is not None and made.name:
-            click.echo(made.name, err=True)
+            click.echo(f"{made.name} is made.", err=True)
         put(answer)
         streams.settle()
     except BaseException as error:
