@@ -118,7 +118,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         "/organizations": "rule organizations",
         "/audience": "audience",
         "/assertion": "no",
-        "/preflight": "no",
+        "/preflight": "flag",
     },
 }
 
