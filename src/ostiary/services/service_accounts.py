@@ -6,7 +6,7 @@ from typing import Any
 
 from ostiary.core import check, model
 from ostiary.core.event import Target
-from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
+from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount, account_id_of
 from ostiary.core.permission import Caller, Catalogue, is_resource_pattern, narrow, require
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services import audit, consents, organizations, roles
@@ -231,10 +231,8 @@ def find(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
     account = None
     if name.startswith("sa_"):
         account = rows.find_service_account(tx, caller.organization_id, name)
-    elif name.startswith("ostiary-sa-"):
-        account = rows.find_service_account(
-            tx, caller.organization_id, f"sa_{name.removeprefix('ostiary-sa-')}"
-        )
+    elif account_id := account_id_of(name):
+        account = rows.find_service_account(tx, caller.organization_id, account_id)
     elif "@" in name:
         username, _, host = name.partition("@")
         slug = host.partition(".")[0]

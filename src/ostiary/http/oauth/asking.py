@@ -3,7 +3,7 @@
 All that grants have in common (who the client is, scopes, audience, signing, recording) is the pipeline's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,13 @@ from ostiary.core.verdict import Verdict
 from ostiary.http.finding import Cold, Find
 from ostiary.http.judging import Judge
 from ostiary.http.messages import Origin
-from ostiary.http.oauth.errors import OAuthError, too_many
+from ostiary.http.oauth.errors import OAuthError, invalid_target, too_many
 from ostiary.http.oauth.form import Form
 from ostiary.http.question import Question
 from ostiary.http.rates import FAILURE_WAIT
 from ostiary.storage.journal import Used
 from ostiary.storage.store import Store, Tx
+from ostiary.storage.volatile import Facts
 
 KeysOf = Callable[[model.Client, str | None, Address | None], tuple[ClientKey, ...]]
 """The keys that a client signs with, and where they are published among them this one; for whoever asks from there.
@@ -102,8 +103,25 @@ class Refused(Exception):  # noqa: N818 - it carries the error, and what is know
         self.verdict = verdict
 
 
-def refused(code: str, verdict: Verdict, reason: str = "") -> Refused:
-    """The refusal of what was presented: of a client (`invalid_client`), or of what it trades (`invalid_grant`)."""
+def known_audiences(facts: Facts, resources: Iterable[str]) -> tuple[str, ...]:
+    """The audiences that these resources name, as they are registered, each once (RFC 8707 §2).
+
+    Raises OAuthError for an unknown resource.
+    """
+    found: dict[str, None] = {}
+    for resource in resources:
+        audience = facts.audience(resource)
+        if audience is None:
+            raise invalid_target(resource, "unknown resource")
+        found[audience] = None
+    return tuple(found)
+
+
+def refused(code: str, verdict: Verdict, reason: str = "", told: str = "") -> Refused:
+    """The refusal of what was presented: of a client (`invalid_client`), or of what it trades (`invalid_grant`).
+
+    `told` is for who has proved that what they presented is theirs; nobody else is told more than that it is refused.
+    """
     if verdict.code == "rate_limited":
         return Refused(too_many(FAILURE_WAIT), verdict)
-    return Refused(OAuthError(code, reason=reason or verdict.code), verdict)
+    return Refused(OAuthError(code, told, reason or verdict.code), verdict)

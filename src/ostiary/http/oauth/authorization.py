@@ -11,7 +11,14 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from ostiary.core.model import Client
-from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
+from ostiary.core.oauth import (
+    AUTHORIZATION_CODE,
+    NO_SCOPE,
+    OFFLINE_ACCESS,
+    REFRESH_TOKEN,
+    known_scopes,
+    scope_names,
+)
 from ostiary.core.permission import Catalogue
 from ostiary.core.redirect import redirect_matches
 
@@ -32,10 +39,11 @@ class NotAnswerableError(Exception):
 
 
 class RedirectError(Exception):
-    """An error that the client is told, at its redirect address."""
+    """An error that the client is told, at its redirect address. `resource` is the one that was refused, if any."""
 
-    def __init__(self, target: "Target", code: str, description: str) -> None:
+    def __init__(self, target: "Target", code: str, description: str, resource: str = "") -> None:
         super().__init__(code)
+        self.resource = resource
         self.target = target
         self.code = code
         self.description = description
@@ -64,11 +72,14 @@ class Request:
 
 
 def read(
-    query: str, find: Callable[[str], Client], catalogue: Catalogue, known: Callable[[str], bool]
+    query: str,
+    find: Callable[[str], Client],
+    catalogue: Catalogue,
+    audience_of: Callable[[str], str | None],
 ) -> Request:
     """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
 
-    `find` raises NotAnswerableError for a client that nobody is; `known` says whether a resource is.
+    `find` raises NotAnswerableError for a client that nobody is; `audience_of` returns None for a resource that nobody is.
     """
     given = _parameters(query)
     client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
@@ -104,10 +115,13 @@ def read(
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise wrong("invalid_request", "prompt is none, or some of login, consent and select_account.")
     scopes = _scopes(client, catalogue, given, wrong)
-    audiences = tuple(dict.fromkeys(filter(None, given.get(_ONCE_ONLY, ()))))
-    if not all(map(known, audiences)):
-        raise wrong("invalid_target", "A resource is unknown.")
-    return Request(client, target, scopes, challenge, audiences, prompts)
+    audiences: dict[str, None] = {}
+    for resource in filter(None, given.get(_ONCE_ONLY, ())):
+        audience = audience_of(resource)
+        if audience is None:
+            raise RedirectError(target, "invalid_target", "A resource is unknown.", resource)
+        audiences[audience] = None
+    return Request(client, target, scopes, challenge, tuple(audiences), prompts)
 
 
 def answer(target: Target, issuer: str, members: Mapping[str, str]) -> str:
@@ -165,17 +179,19 @@ def _scopes(
 ) -> tuple[str, ...]:
     """What is asked for (RFC 6749 §3.3), or what is usual for the client."""
     if "scope" not in given:
-        asked = list(client.scopes or ("api",))
-        if REFRESH_TOKEN in client.grant_types and OFFLINE_ACCESS not in asked:
-            asked.append(OFFLINE_ACCESS)
+        named = client.scopes or ("api",)
+        if REFRESH_TOKEN in client.grant_types:
+            named = tuple(dict.fromkeys((*named, OFFLINE_ACCESS)))
     else:
-        asked = given["scope"][0].split(" ") if given["scope"][0] else []
-    if not asked or not all(each == OFFLINE_ACCESS or catalogue.knows(each) for each in asked):
-        raise wrong("invalid_scope", "The scope is empty, or a part of it is unknown.")
+        try:
+            named = scope_names(given["scope"][0])
+        except ValueError as error:
+            raise wrong("invalid_scope", f"The scope {error}.") from None
+    asked = known_scopes(named, catalogue)
+    if not asked:
+        raise wrong("invalid_scope", NO_SCOPE)
     if client.scopes and not set(asked) <= {*client.scopes, OFFLINE_ACCESS}:
         raise wrong("invalid_scope", "The client is not registered for all of this scope.")
-    if set(asked) == {OFFLINE_ACCESS}:
-        raise wrong("invalid_scope", "offline_access gives nothing by itself.")
     if client.access == "organization" and not set(asked) <= catalogue.names | {OFFLINE_ACCESS}:
         raise wrong("invalid_scope", "Another organization gives scopes of the application only.")
-    return tuple(dict.fromkeys(asked))
+    return asked

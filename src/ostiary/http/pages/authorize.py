@@ -15,6 +15,7 @@ from ostiary.core.instant import MINUTE
 from ostiary.core.model import Client, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED
 from ostiary.http.oauth.authorization import (
     NotAnswerableError,
     RedirectError,
@@ -24,6 +25,7 @@ from ostiary.http.oauth.authorization import (
     read,
 )
 from ostiary.http.oauth.client_documents import DocumentError
+from ostiary.http.oauth.errors import printable_resource
 from ostiary.http.pages import look
 from ostiary.http.pages.visiting import SignInNeeded, Visit, Visitor, page
 from ostiary.http.pages.words import describe_span
@@ -69,24 +71,23 @@ def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Resp
     except NotAnswerableError as error:
         return look.wrong_request(error.code, error.developer)
     except RedirectError as error:
+        if error.resource:
+            named = printable_resource(error.resource)
+            visit.wiring.hot.note(
+                MALFORMED, visit.origin.text, "consent", visit.now, refused="unknown resource", resource=named
+            )
         members = {"error": error.code, "error_description": error.description}
         return _back(visit, error.target, members)
 
 
 def _read(visit: Visit, query: str) -> Request:
-    hot, issuer = visit.wiring.hot, visit.wiring.store.installation.issuer
+    hot = visit.wiring.hot
     if not hot.facts.current():
         hot.facts.catch_up()
     catalogue = hot.facts.catalogue()
     if catalogue is None:
         raise Problem("unavailable", "Try again.")
-    audiences = hot.facts.audiences()
-    return read(
-        query,
-        lambda client_id: find_client(visit, client_id),
-        catalogue,
-        lambda resource: resource == issuer or resource in audiences,
-    )
+    return read(query, lambda client_id: find_client(visit, client_id), catalogue, hot.facts.audience)
 
 
 def _ask(visit: Visit, query: str, asked: Request) -> Response:
