@@ -7,6 +7,7 @@ from typing import Any, Literal
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Scopes, narrow
+from ostiary.core.url import comparable
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
@@ -135,6 +136,12 @@ class ServiceAccount:
 def client_id_of(account_id: str) -> str:
     """`sa_01k…` → `ostiary-sa-01k…`."""
     return f"ostiary-sa-{account_id.removeprefix('sa_')}"
+
+
+def account_id_of(client_id: str) -> str | None:
+    """`ostiary-sa-01k…` → `sa_01k…`; None for any other text."""
+    prefix, _, rest = client_id.rpartition("-")
+    return f"sa_{rest}" if prefix == "ostiary-sa" else None
 
 
 def channel_identifier(username: str, slug: str, host: str) -> str:
@@ -349,6 +356,11 @@ class Token:
     """`iss` of an access token: this service, or its alias."""
     revoked: bool = False
     """Whether it was ended by itself, or what it was exchanged for was. It stays so."""
+
+    def is_meant_for(self, audience: str) -> bool:
+        """Return whether the audience is among the token's, in any spelling."""
+        # Nearly every question names an audience as the token has it.
+        return audience in self.audiences or comparable(audience) in map(comparable, self.audiences)
 
 
 def is_session(origin_id: str) -> bool:

@@ -99,7 +99,7 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
         return Verdict("expired", standing, token=token)
     if standing.networks and not allowed(access.address, standing.networks):
         return Verdict("ip_not_allowed", standing, token=token)
-    if token is not None and access.audience is not None and access.audience not in token.audiences:
+    if token is not None and access.audience is not None and not token.is_meant_for(access.audience):
         return Verdict("wrong_audience", standing, token=token)
     project = access.project or standing.project_id
     if project is None and token is not None:
