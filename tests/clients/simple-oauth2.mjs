@@ -22,6 +22,8 @@ await run({
     const before = await ask({ capable: first.token.access_token });
     const second = await first.refresh();
     const kept = await ask({ capable: second.token.access_token });
-    return { before, kept, scope: first.token.scope };
+    await second.revokeAll();
+    const after = await ask({ capable: second.token.access_token });
+    return { before, kept, after, scope: first.token.scope };
   },
 });

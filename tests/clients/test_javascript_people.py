@@ -81,10 +81,10 @@ def test_openid_client_registers_itself_asks_and_keeps_access(converse: Converse
 
 
 def test_simple_oauth2_has_no_secret(alice: Alice, converse: Converse) -> None:
-    """RFC 6749 §2.3.1 breaks: simple-oauth2, which sends Basic with an empty password, gets no token for its code."""
+    """RFC 6749 §2.3.1, RFC 7009 break: simple-oauth2 sends Basic with an empty password, and parses every body."""
     told = {"client_id": alice.application(), "verifier": VERIFIER, "challenge": CHALLENGE}
     found = converse("simple-oauth2.mjs", task="code", **told)
-    assert (found["before"], found["kept"]) == (["read:agents"], ["read:agents"])
+    assert (found["before"], found["kept"], found["after"]) == (["read:agents"], ["read:agents"], None)
     assert set(found["scope"].split(" ")) == set(SCOPE.split(" "))
 
 
