@@ -259,7 +259,7 @@ class Front:
             for name in ("uses", "failures")
         ]
         configured = Settings.model_validate({"data": data, **settings})
-        opened = Opened(configured, house.store, house.number, *self._permits)
+        opened = Opened(configured, house.store, house.number, self._permits[0], self._permits[1])
         self.door, self.rounds, self.facts, self.metrics, self.journal = build(opened, house.clock.monotonic)
         self.journal.start()
         self._runner = asyncio.Runner()

@@ -277,7 +277,7 @@ def start(data: Path, first: dict[str, Any], port: int, **environment: str) -> O
         begun = path.stat().st_size
         process = subprocess.Popen(
             [*OSTIARY, "serve", "--data", str(data), "--port", str(port)],
-            env=clean_environment() | environment,
+            env=clean_environment() | {"OSTIARY_DISK_RESERVE": "1"} | environment,
             stdout=log,
             stderr=log,
             start_new_session=True,

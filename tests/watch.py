@@ -6,8 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.storage import engines
+from ostiary.storage import selects
 from ostiary.storage.engines import Engines
+from ostiary.storage.selects import Kept
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def statements(
 ) -> Iterator[list[str]]:
     """The SQL that is sent meanwhile. `answered` is given what the reader was asked, in the thread that asked it."""
     sent: list[str] = []
-    alone = engines.select
+    alone = selects.select
 
     def before(*arguments: Any) -> None:
         sent.append(arguments[2])
@@ -24,11 +25,13 @@ def statements(
     def after(*arguments: Any) -> None:
         answered(arguments[2])
 
-    def select(asked: Engines, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Any]:
-        if asked is not database:
-            return alone(asked, statement, parameters)
+    def select(
+        reader: sa.Engine, kept: Kept, statement: sa.Select[Any], parameters: Mapping[str, Any]
+    ) -> list[Any]:
+        if reader is not database.reader:
+            return alone(reader, kept, statement, parameters)
         sent.append(str(statement))
-        rows = alone(asked, statement, parameters)
+        rows = alone(reader, kept, statement, parameters)
         answered(str(statement))
         return rows
 
@@ -39,10 +42,10 @@ def statements(
     ]
     for each in listeners:
         sa.event.listen(*each)
-    engines.select = select  # type: ignore[assignment] # watched, not replaced
+    selects.select = select  # watched, not replaced
     try:
         yield sent
     finally:
-        engines.select = alone
+        selects.select = alone
         for each in listeners:
             sa.event.remove(*each)

@@ -137,6 +137,11 @@ class Settings(BaseModel):
         description="Processes that answer requests, at most one a processor core. With SQLite, more than 1 needs "
         "version 3.51.3 or later of its library.",
     )
+    disk_reserve: Annotated[Number, Field(le=1024)] = Field(
+        32,
+        description="MiB of the disk that are kept in reserve, so that access can be ended when the disk is full "
+        "(embedded database only); 0 keeps none.",
+    )
     metrics: Annotated[tuple[Network, ...], BeforeValidator(read_readers)] = Field(
         tuple(parse_network(each) for each in LOOPBACK),
         description="Who may read `/metrics`: addresses and CIDR ranges, `loopback` (this machine, the default) or `none`. "
@@ -257,10 +262,8 @@ def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: 
             name = str(each["loc"][0])
             wrong.append(Wrong(setting_name(name), sources.get(name, "default"), _reason(each)))
     if settings is not None:
-        longest, default = (
-            settings.default_max_credential_lifetime,
-            settings.default_credential_lifetime,
-        )
+        longest = settings.default_max_credential_lifetime
+        default = settings.default_credential_lifetime
         if longest is not None and default is not None and default > longest:
             wrong.append(
                 Wrong(
@@ -334,11 +337,8 @@ def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> lis
                 0.85,
             )
             if close:
-                wrong.append(
-                    Wrong(
-                        variable, "environment", f"is not a setting; did you mean {setting_name(close[0])}?"
-                    )
-                )
+                reason = f"is not a setting; did you mean {setting_name(close[0])}?"
+                wrong.append(Wrong(variable, "environment", reason))
     return found
 
 

@@ -18,9 +18,19 @@ DATABASE_FILE: Final = "ostiary.db"
 CHANGES_FILE: Final = "changes.number"
 USES_FILE: Final = "uses.permits"
 FAILURES_FILE: Final = "failures.permits"
+TROUBLES_FILE: Final = "troubles.times"
+RESERVE_FILE: Final = "disk.reserve"
 METRICS_DIRECTORY: Final = "metrics"
 SERVING_FILE: Final = "serving.lock"
-NO_LINKS: Final = (CHANGES_FILE, USES_FILE, FAILURES_FILE, METRICS_DIRECTORY, SERVING_FILE)
+NO_LINKS: Final = (
+    CHANGES_FILE,
+    USES_FILE,
+    FAILURES_FILE,
+    TROUBLES_FILE,
+    RESERVE_FILE,
+    METRICS_DIRECTORY,
+    SERVING_FILE,
+)
 """What is written to or emptied without a look at what is in it."""
 HOLD_SECONDS: Final = 2.0
 """How long the processes of a service that was killed may take to end."""

@@ -4,6 +4,7 @@ Never headers, bodies, URLs with queries or exception arguments: a field that is
 and whatever looks like one of our secrets is reduced to what lists may show.
 """
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -47,13 +48,19 @@ def _allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Mu
 
 
 class _StandardError:
-    """Standard error as it is at the moment of writing: tests and terminals exchange it."""
+    """Standard error as it is at the moment of writing: tests and terminals exchange it.
+
+    What cannot be written, because it is a file on a full disk, is lost: a request must not fail for its log line.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with contextlib.suppress(OSError):
+            return sys.stderr.write(text)
+        return 0
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 class _FromLibraries(logging.Handler):

@@ -5,7 +5,17 @@ from typing import get_args
 
 import pytest
 
-from ostiary.core.event import CATEGORIES, EVENTS, SYSTEM, UNKNOWN, Category, Event, actions_in
+from ostiary.core.event import (
+    CATEGORIES,
+    CHANGES_ROLES,
+    ENDS_ACCESS,
+    EVENTS,
+    SYSTEM,
+    UNKNOWN,
+    Category,
+    Event,
+    actions_in,
+)
 
 RELEASED = {
     # action: category. Alerts and filters of users name these; a released one stays.
@@ -68,3 +78,28 @@ def test_an_event_carries_its_own_details_only(action: str) -> None:
         assert name not in allowed
         with pytest.raises(ValueError, match="does not carry"):
             Event(action, UNKNOWN, details={**allowed, name: 1})
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    "action, details, ends",
+    [
+        ("credential.revoked", {}, True),
+        ("credential.created", {}, False),
+        ("service_account.disabled", {}, True),
+        ("service_account.enabled", {}, False),
+        ("organization.updated", {"changed": ["suspended_at"]}, True),
+        ("organization.updated", {"changed": ["name", "suspended_at"]}, False),
+        ("member.roles_changed", {"before": ["a", "b"], "after": ["b"]}, True),
+        ("member.roles_changed", {"before": ["a"], "after": ["b"]}, False),
+        ("project.roles_changed", {"before": ["a"], "after": []}, True),
+    ],
+)
+def test_what_ends_access(action: str, details: dict[str, object], ends: bool) -> None:
+    """P1 breaks: on a full disk access is not ended; or the room for that is spent on giving more."""
+    assert Event(action, SYSTEM, details=details).ends_access is ends
+
+
+def test_what_ends_access_is_in_the_list() -> None:
+    """P1 breaks: an event was renamed, and what it stands for is refused on a full disk."""
+    assert set(EVENTS) >= ENDS_ACCESS | CHANGES_ROLES

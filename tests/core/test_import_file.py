@@ -5,9 +5,8 @@ from hashlib import sha256
 
 import pytest
 
-from ostiary.core.import_file import FileError, read_keys
+from ostiary.core.import_file import FileError, ImportedKey, read_keys
 from ostiary.core.instant import from_text
-from ostiary.core.model import ImportedKey
 from ostiary.core.secret import MINT_ENTROPY, mint
 
 ONE, TWO = sha256(b"sk_live_one"), sha256(b"sk_live_two")

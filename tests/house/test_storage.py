@@ -18,6 +18,8 @@ OUTAGE = {"sqlalchemy.exc.DBAPIError"}
 ENGINE_NAME = re.compile(r"\b(sqlite|postgres(ql)?|psycopg)\b|_(sqlite|postgresql)_")
 NAMES_ENGINES = {
     "storage/engines.py": "what differs, side by side",
+    "storage/failures.py": "what the failures of each mean",
+    "storage/selects.py": "statements as each driver takes them",
     "storage/tables.py": "the schema, where only DDL knows the difference",
     "config.py": "how a database is named in the documentation of its setting",
     "setting_values.py": "the forms of a database's URL",

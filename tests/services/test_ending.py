@@ -41,11 +41,13 @@ def on_boss(service: Callable[..., object], *rest: object) -> Act:
     )
 
 
-def on_its_key(service: Callable[..., object], *rest: object, scopes: tuple[str, ...] = ()) -> Act:
+def on_its_key(service: Callable[..., object], *rest: object) -> Act:
     """An act on a key of such an account, however little the key may do."""
 
     def act(house: House, caller: Caller) -> object:
-        key = house.key(house.account("Boss", roles=BOSS), scopes=scopes, access_level="fine_grained")
+        key = house.key(
+            house.account("Boss", roles=BOSS), scopes=("read:agents",), access_level="fine_grained"
+        )
         return house.store.write(service, caller, key.listed.credential.id, *rest)
 
     return act

@@ -6,9 +6,9 @@ from hashlib import sha256
 
 import pytest
 
+from ostiary.core.import_file import ImportedKey
 from ostiary.core.instant import DAY
 from ostiary.core.keyring import derive
-from ostiary.core.model import ImportedKey
 from ostiary.core.permission import Caller
 from ostiary.services import credentials, imports, installation, rotation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER

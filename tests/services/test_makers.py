@@ -86,14 +86,15 @@ def links(house: House, maker: Caller, asked: list[RoleSpec] = ADMIN) -> Links:
     )
 
 
-def mallory(house: House, role: str = "organization-admin") -> Caller:
+def mallory(house: House, role: str = "organization-admin", reaches: bool = False) -> Caller:
+    reach = [RoleBinding("operator-admin", None)] if reaches else []
     user_id = house.store.write(
         members.insert,
         house.alice,
         house.acme.id,
         "mallory-admin@acme.test",
         None,
-        [RoleBinding(role, None)],
+        [RoleBinding(role, None), *reach],
     )
     return caller(house.acme, user_id, "mallory-admin@acme.test", "organization-admin")
 
@@ -157,13 +158,13 @@ def _role_narrowed(house: House) -> tuple[Caller, End]:
 
 def _operator_demoted(house: House) -> tuple[Caller, End]:
     """In another organization, whose member they are not."""
-    who = mallory(house)
+    who = mallory(house, reaches=True)
     there = house.store.read(organizations.enter, who, "umbrella")
     return there, lambda: house.store.write(members.set_roles, house.alice, who.actor.id, [])
 
 
 def _operator_removed(house: House) -> tuple[Caller, End]:
-    who = mallory(house)
+    who = mallory(house, reaches=True)
     there = house.store.read(organizations.enter, who, "umbrella")
     return there, lambda: house.store.write(members.remove, house.alice, who.actor.id)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ostiary.core.model import ImportedKey
+from ostiary.core.import_file import ImportedKey
 from ostiary.core.permission import Caller
 from ostiary.services import credentials, imports, rotation, service_accounts
 from ostiary.services.minting import CredentialSpec

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from ostiary.core.import_file import ImportedKey
 from ostiary.core.instant import DAY, HOUR
-from ostiary.core.model import ImportedKey, Standing
+from ostiary.core.model import Standing
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.services import (

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core.problem import Problem
-from ostiary.storage import engines, patience
+from ostiary.storage import engines, failures, patience
 from ostiary.storage.engines import Engines
 from ostiary.storage.patience import Gate
 from ostiary.storage.store import Store, Tx
@@ -227,4 +227,4 @@ def test_opening_a_file_that_is_locked_ends(sqlite_house: House) -> None:
         with pytest.raises(Problem) as caught:
             store.read(look)
     assert caught.value.reason == "locked"
-    assert "keeps the database locked" in str(engines.advice(caught.value))
+    assert "keeps the database locked" in str(failures.advice(caught.value))

@@ -12,8 +12,7 @@ import click
 
 from ostiary.cli.local import load, settings_options
 from ostiary.cli.terminal import MisusedError, json_option, printable, show_json
-from ostiary.core.import_file import FileError, read_keys
-from ostiary.core.model import ImportedKey, ImportOutcome
+from ostiary.core.import_file import FileError, ImportedKey, ImportOutcome, read_keys
 
 if TYPE_CHECKING:
     from ostiary.http.importing import Import

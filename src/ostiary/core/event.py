@@ -239,6 +239,36 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "access_rule.deleted": _kind("access", "An access rule for proxies was deleted."),
 }
 
+ENDS_ACCESS: Final = frozenset(
+    {
+        "access_rule.deleted",
+        "client.deleted",
+        "client.disabled",
+        "consent.withdrawn",
+        "credential.deactivated",
+        "credential.deleted",
+        "credential.revoked",
+        "credential.rotation_cancelled",
+        "credential.rotation_completed",
+        "import_prefix.deleted",
+        "invitation.deleted",
+        "member.removed",
+        "project.deleted",
+        "role.deleted",
+        "scope.deleted",
+        "service_account.deleted",
+        "service_account.disabled",
+        "session.revoked",
+        "signing_key.created",  # in the place of one that is revoked
+        "signing_key.revoked",
+        "token.revoked",
+    }
+)
+"""What ends access that somebody has: on a full disk it is done with the room in reserve, and everything else is not."""
+CHANGES_ROLES: Final = frozenset(
+    {"member.roles_changed", "project.roles_changed", "service_account.roles_changed"}
+)
+
 CATEGORIES: Final = ("auth", "credentials", "directory", "access")
 
 
@@ -289,6 +319,17 @@ class Event:
         unknown = set(self.details) - kind.details
         if unknown:
             raise ValueError(f"{self.action} does not carry {sorted(unknown)}")
+
+    @property
+    def ends_access(self) -> bool:
+        """Whether it only takes access away: whether it may be recorded with the room in reserve."""
+        if self.action in CHANGES_ROLES:
+            before, after = (self.details.get(each) for each in ("before", "after"))
+            return isinstance(before, list) and isinstance(after, list) and set(after) <= set(before)
+        if self.action == "organization.updated":
+            # Suspended or let in again, which only the operator's admins can do.
+            return self.details.get("changed") == ["suspended_at"]
+        return self.action in ENDS_ACCESS
 
 
 SYSTEM: Final = Actor("system", None, "Ostiary")

@@ -7,14 +7,28 @@ Errors name the line and the field, and never hold a value: somebody may have pu
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from ostiary.core import check
-from ostiary.core.instant import expiry_from_text
-from ostiary.core.model import ImportedKey
+from ostiary.core.instant import Instant, expiry_from_text
 
 FIELDS: Final = ("sha256", "name", "expires_at")
 MAX_LINE: Final = 4096
+
+
+ImportOutcome = Literal["imported", "exists", "repeated", "expired", "beyond_policy"]
+"""What becomes of a key in an import. It is skipped because a secret with its digest exists, because it stands earlier in
+the same batch, because it has expired, or because its lifetime is not what the policy allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedKey:
+    """A key of another system, of which nobody here has seen more than its SHA-256 (32 bytes)."""
+
+    sha256: bytes
+    name: str | None = None
+    expires_at: Instant | None = None
 
 
 class FileError(ValueError):

@@ -240,20 +240,6 @@ class Generation:
         return _not_over(self.ends_at, self.ended_at, now)
 
 
-ImportOutcome = Literal["imported", "exists", "repeated", "expired", "beyond_policy"]
-"""What becomes of a key in an import. It is skipped because a secret with its digest exists, because it stands earlier in
-the same batch, because it has expired, or because its lifetime is not what the policy allows."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedKey:
-    """A key of another system, of which nobody here has seen more than its SHA-256 (32 bytes)."""
-
-    sha256: bytes
-    name: str | None = None
-    expires_at: Instant | None = None
-
-
 def label_of(name: str, last6: str) -> str:
     """How a credential reads in a sentence: its name and the end of its key, which an imported one does not have."""
     return f"{name} (…{last6})" if last6 else f"{name} (imported)"

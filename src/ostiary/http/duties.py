@@ -17,12 +17,12 @@ from ostiary.config import Settings
 from ostiary.core.problem import Problem
 from ostiary.http import signing_keys
 from ostiary.http.clock_watch import ClockWatch
-from ostiary.http.installation import open_installation
+from ostiary.http.installation import REMEDIES, low_disk, open_installation, remember_forms, troubles
 from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.storage import engines, retention
+from ostiary.storage import retention
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Facts
@@ -35,6 +35,10 @@ DELETE_EVERY: Final = 3600
 DELETE_SECONDS: Final = 1.0
 """How long one round deletes at most: the other duties wait for it."""
 ROTATE_EVERY: Final = 60
+TELL_EVERY: Final = 60
+"""Rounds between two lines in the log about the same trouble."""
+LOW_EVERY: Final = 3600
+"""The same about a disk with little room."""
 BATCH: Final = 500
 """Occasions in one transaction: on SQLite it holds the one writing connection."""
 
@@ -65,7 +69,10 @@ def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Du
             signing_keys.rotate_due(store, settings)
 
     return (
-        Duty("checkpoint", lambda: engines.checkpoint(store.engines)),
+        Duty("checkpoint", store.checkpoint),
+        Duty("restore the reserve", store.reserve.restore),
+        Duty("complete the start", _once(lambda: complete_start(store, settings))),
+        Duty("tell of troubles", TroubleLog(store).tell),
         Duty("watch the clock", watch.believed, WATCH_EVERY),
         Duty("note the time", watch.note, NOTE_EVERY),
         Duty("begin to delete what is old", deletion.begin, DELETE_EVERY),
@@ -143,6 +150,52 @@ def attend(settings: Settings, ready: Callable[[], object]) -> int:
     rounds.stop()
     opened.close()
     return 0
+
+
+def complete_start(store: Store, settings: Settings) -> None:
+    """Write what a start writes first. On a full disk `serve` has begun without that."""
+    remember_forms(store)
+    signing_keys.ensure(store, settings)
+
+
+class TroubleLog:
+    """Tells the operator what to do about the database and its disk: at once, and then once a minute.
+
+    That little room is left is told once an hour.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rounds: dict[str, int] = {}
+        """Rounds until a trouble is told again."""
+
+    def tell(self) -> None:
+        found = {each: REMEDIES[each] for each in troubles(self._store)}
+        low = low_disk(self._store.reserve)
+        if low and "full" not in found:
+            self._say("low", low, LOW_EVERY)
+        for name, remedy in found.items():
+            self._say(name, remedy)
+        self._rounds = {name: left - 1 for name, left in self._rounds.items() if left > 1}
+
+    def _say(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
+        if name not in self._rounds:
+            self._rounds[name] = every
+            log = structlog.get_logger()
+            (log.warning if name == "low" else log.error)("database in trouble", detail=detail)
+
+
+def _once(do: Callable[[], None]) -> Callable[[], None]:
+    """Do it each time until it has succeeded."""
+    done = False
+
+    def attempt() -> None:
+        nonlocal done
+        if not done:
+            do()
+            done = True
+
+    return attempt
 
 
 def write_counts(store: Store, counts: Counts) -> None:

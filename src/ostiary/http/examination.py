@@ -1,14 +1,10 @@
 """What `ostiary doctor` looks at: the data directory, the database, the settings."""
 
-import shutil
 import stat
-from typing import Final
 
 from ostiary.config import ConfigurationError, Settings
 from ostiary.http import clock_watch, installation
 from ostiary.storage import engines
-
-LOW_DISK: Final = 256 * 1024 * 1024
 
 
 def examine(settings: Settings) -> list[tuple[str, str, str]]:
@@ -22,6 +18,10 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
         return [("Database", "wrong", str(error))]
     try:
         database = opened.store.engines
+        wrong = installation.faults(opened)
+        findings += [("Integrity", "wrong", each) for each in wrong]
+        if not wrong:
+            findings.append(("Integrity", "ok", "every row was read, and none is damaged"))
         version = engines.linked_version(database)
         findings.append(("Database", "ok", f"{database.name} {version}, schema up to date"))
         if settings.database_url is None:
@@ -36,9 +36,7 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
                     findings.append(
                         ("File mode", "wrong", f"{path} can be read by others; run `chmod 600` on it")
                     )
-            free = shutil.disk_usage(settings.data).free
-            state = "ok" if free > LOW_DISK else "warning"
-            findings.append(("Disk", state, f"{free // 1024**2} MiB free in {settings.data}"))
+            findings.append(_disk(settings))
         ahead = engines.clock_difference(database, opened.store.clock())
         state = "ok" if abs(ahead) <= clock_watch.MAX_DIFFERENCE else "wrong"
         findings.append(("Clock", state, f"{abs(ahead):.1f} s from the database's"))
@@ -56,3 +54,13 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
     finally:
         opened.close()
     return findings
+
+
+def _disk(settings: Settings) -> tuple[str, str, str]:
+    """How much room there is, and whether the reserve is kept."""
+    reserve = installation.reserve_of(settings)
+    free, left, low = reserve.free() or 0, reserve.left(), installation.low_disk(reserve)
+    told = f"{free // 1024**2} MiB free in {settings.data}, {left // 1024**2} MiB in reserve"
+    if not reserve.has_room():
+        return "Disk", "wrong", f"{told}: {installation.REMEDIES['full']}"
+    return "Disk", "warning" if low else "ok", low or told

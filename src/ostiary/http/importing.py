@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ostiary.config import Settings
-from ostiary.core.model import ImportedKey, ImportOutcome
+from ostiary.core.import_file import ImportedKey, ImportOutcome
 from ostiary.core.permission import Caller
 from ostiary.http.installation import open_installation, remember
 from ostiary.services import imports, installation, service_accounts

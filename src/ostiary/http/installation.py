@@ -1,14 +1,14 @@
 """An installation's database: opened, made, recovered, brought up to date; and whether it is ready."""
 
 import contextlib
+import errno
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +26,8 @@ from ostiary.data_directory import (
     DATABASE_FILE,
     FAILURES_FILE,
     METRICS_DIRECTORY,
+    RESERVE_FILE,
+    TROUBLES_FILE,
     USES_FILE,
     init_line,
     master_keys,
@@ -36,13 +38,23 @@ from ostiary.services import credentials, installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.installation import Beginning as Beginning  # what `cli` is shown
 from ostiary.services.passwords import hash_password
-from ostiary.storage import directory, engines, imports, migrations
+from ostiary.storage import directory, engines, failures, imports, migrations
 from ostiary.storage.engines import Engines
 from ostiary.storage.permits import Permits
+from ostiary.storage.reserve import LOW, Reserve
 from ostiary.storage.store import Clock, Entropy, Store
+from ostiary.storage.troubles import Trouble, Troubles
 from ostiary.storage.volatile import ChangeNumber, Facts
 
-Mapped = TypeVar("Mapped")
+Found = TypeVar("Found")
+
+MIB = 1024 * 1024
+REMEDIES: Final[Mapping[Trouble, str]] = {
+    "full": "the disk of the database is full: make room",
+    "damaged": "the database is damaged: stop the service, run `ostiary doctor`, and restore a backup",
+    "failing": "the disk of the database fails: look at the log of the system, and run `ostiary doctor`",
+}
+"""What the operator is told of each trouble."""
 
 
 class NotReachableError(Exception):
@@ -62,9 +74,12 @@ class Opened:
     number: ChangeNumber
     uses: Permits
     failures: Permits
+    private: bool = False
+    """Whether the disk had no room for what processes share: then one process alone may serve."""
 
     def close(self) -> None:
         self.store.engines.dispose()
+        self.store.troubles.close()
         self.number.close()
         self.uses.close()
         self.failures.close()
@@ -72,7 +87,20 @@ class Opened:
 
 def hold(settings: Settings) -> int:
     """Take the data directory for this service: a lock that all its processes keep by having been forked."""
-    return data_directory.hold(settings.data)
+    return _with_room(reserve_of(settings), lambda: data_directory.hold(settings.data))
+
+
+def reserve_of(settings: Settings) -> Reserve:
+    """The room in reserve for the embedded database."""
+    if settings.database_url is not None:
+        return Reserve()
+    return Reserve(settings.data / RESERVE_FILE, settings.disk_reserve * MIB)
+
+
+def keep_reserve(reserve: Reserve) -> None:
+    """Make the room in reserve before the service starts, or take it away where none is wanted."""
+    with contextlib.suppress(OSError):  # `not_ready` and `doctor` say what is missing
+        reserve.restore()
 
 
 def metrics_directory(settings: Settings) -> Path:
@@ -97,10 +125,12 @@ def open_installation(
     entropy: Entropy = secrets.token_bytes,
     checkpoints: bool = True,
     serving: bool = False,
+    alone: bool = False,
 ) -> Opened:
     """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
 
-    Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`.
+    Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`. `alone`: if the
+    disk has no room for the files that processes share, this process makes do without; `Opened.private` says so.
     """
     prepare_data(settings, create=settings.database_url is not None)
     path = settings.data / DATABASE_FILE
@@ -110,8 +140,9 @@ def open_installation(
         )
     keyring = derive(master_keys(settings, create=False))
     database = connect(settings, checkpoints, serving)
+    reserve = reserve_of(settings)
     try:
-        facts = _check_schema(settings, database, keyring)
+        facts = _with_room(reserve, lambda: _check_schema(settings, database, keyring))
         prefix = prefix_of(settings.key_prefix)
         known = [name.removeprefix("key_prefix:") for name in facts if name.startswith("key_prefix:")]
         if prefix not in known:
@@ -129,40 +160,87 @@ def open_installation(
         settings.public_url.rstrip("/"),
         settings.policy(),
     )
-    with contextlib.ExitStack() as undo:
-        undo.callback(database.dispose)
-        number = _mapped(settings, CHANGES_FILE, ChangeNumber)
-        undo.callback(number.close)
-        uses = _mapped(settings, USES_FILE, partial(Permits, key=keyring.permits))
-        undo.callback(uses.close)
-        failures = _mapped(settings, FAILURES_FILE, partial(Permits, key=keyring.permits))
-        undo.pop_all()
-    store = Store(database, installed, clock, entropy, number.renew)
-    return Opened(settings, store, number, uses, failures)
-
-
-def _mapped(settings: Settings, name: str, opened: Callable[[Path], Mapped]) -> Mapped:
-    """A file of the data directory that all processes map. ConfigurationError where it cannot be had."""
-    path = settings.data / name
+    private = False
     try:
-        return opened(path)
+        mapped = _with_room(reserve, lambda: _map(settings, keyring.permits))
     except OSError as error:
-        raise ConfigurationError(
-            Wrong("OSTIARY_DATA", str(path), f"cannot be made or opened: {os_reason(error)}")
-        ) from None
+        if not (alone and error.errno == errno.ENOSPC):
+            database.dispose()
+            raise _not_mapped(error) from None
+        private = True
+        mapped = _map(settings, keyring.permits, private)
+    number, uses, failures, troubles = mapped
+    store = Store(database, installed, clock, entropy, number.renew, reserve=reserve, troubles=troubles)
+    return Opened(settings, store, number, uses, failures, private)
+
+
+def _map(
+    settings: Settings, key: bytes, private: bool = False
+) -> tuple[ChangeNumber, Permits, Permits, Troubles]:
+    """What all processes of the node map. OSError names the file where one cannot be had."""
+    data = settings.data
+    with contextlib.ExitStack() as undo:
+        number = ChangeNumber(data / CHANGES_FILE, private)
+        undo.callback(number.close)
+        uses = Permits(data / USES_FILE, key, private=private)
+        undo.callback(uses.close)
+        failures = Permits(data / FAILURES_FILE, key, private=private)
+        undo.callback(failures.close)
+        troubles = Troubles(None if private else data / TROUBLES_FILE)
+        undo.pop_all()
+    return number, uses, failures, troubles
+
+
+def _not_mapped(error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        Wrong("OSTIARY_DATA", str(error.filename), f"cannot be made or opened: {os_reason(error)}")
+    )
+
+
+def _with_room(reserve: Reserve, attempt: Callable[[], Found]) -> Found:
+    """Try it; where that fails on a full disk, again, with room that the reserve gives up for it."""
+    while True:
+        try:
+            return attempt()
+        except (DBAPIError, Problem, ConfigurationError, OSError):
+            if not (reserve.is_out_of_room() and reserve.give_up()):
+                raise
+
+
+def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
+    """Why the database cannot be used, and what to do."""
+    cause = error.__cause__ if isinstance(error, Problem) else error
+    met = failures.trouble(cause) if isinstance(cause, DBAPIError) else None
+    if reserve_of(settings).is_out_of_room():
+        met = "full"
+    if met is not None:
+        return NotReachableError(f"The database cannot be used: {REMEDIES[met]}.")
+    known = failures.advice(error)
+    if known is not None:
+        return NotReachableError(known)
+    if settings.database_url is not None:
+        return NotReachableError("The database does not answer. Check OSTIARY_DATABASE_URL and that it runs.")
+    return NotReachableError(f"{settings.data / DATABASE_FILE} cannot be read as a database.")
 
 
 def remember(opened: Opened) -> Opened:
     """Write down the key prefix and the peppers in use before anything is made with them."""
-    opened.store.write_on((), installation.remember_forms, SYSTEM_CALLER)
+    remember_forms(opened.store)
     return opened
+
+
+def remember_forms(store: Store) -> None:
+    store.write_on((), installation.remember_forms, SYSTEM_CALLER)
 
 
 def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
     """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
     prepare_data(settings, create=True)
     keyring = derive(master_keys(settings, create=True))
-    number = _mapped(settings, CHANGES_FILE, ChangeNumber)
+    try:
+        number = ChangeNumber(settings.data / CHANGES_FILE)
+    except OSError as error:
+        raise _not_mapped(error) from None
     database = connect(settings)
     try:
         # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
@@ -213,18 +291,6 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
         database.dispose()
 
 
-def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
-    """The cause of a database error where it is known, without anything of its text."""
-    return NotReachableError(
-        engines.advice(error)
-        or (
-            "The database does not answer. Check OSTIARY_DATABASE_URL and that it runs."
-            if settings.database_url
-            else f"{settings.data / DATABASE_FILE} cannot be read as a database."
-        )
-    )
-
-
 def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:
     """Raise if keys of ours could not be told from imported ones by how they begin."""
     if any(each.startswith(prefix) or prefix.startswith(each) for each in store.read(imports.prefixes)):
@@ -265,12 +331,13 @@ def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> di
 def not_ready(opened: Opened, facts: Facts) -> list[str]:
     """Why the service should get no requests now; empty if it should."""
     reasons = []
+    store = opened.store
     try:
         facts.sync()
-        if opened.store.read(directory.find_operator) is None:
+        if store.read(directory.find_operator) is None:
             reasons.append("not initialised")
-        reasons += filter(None, [disagreement(opened.store)])
-        keys, now = facts.keys(), opened.store.clock()
+        reasons += filter(None, [disagreement(store)])
+        keys, now = facts.keys(), store.clock()
         reasons += [
             f"no signing key for {purpose} can be used"
             for purpose in PURPOSES
@@ -278,4 +345,32 @@ def not_ready(opened: Opened, facts: Facts) -> list[str]:
         ]
     except (Problem, DBAPIError):
         reasons.append("the database does not answer")
-    return reasons
+    return reasons + [REMEDIES[each] for each in troubles(store)]
+
+
+def troubles(store: Store) -> list[Trouble]:
+    """What the operator has to end now. A disk of our own that is full counts until there is room, and no longer."""
+    found = list(store.troubles.current(store.clock()))
+    reserve = store.reserve
+    if reserve.path is not None:
+        found = [each for each in found if each != "full"]
+        if not reserve.has_room():
+            found.insert(0, "full")
+    return found
+
+
+def low_disk(reserve: Reserve) -> str:
+    """The sentence for the operator where little room is left on the disk of the data directory; else empty."""
+    free = reserve.free()
+    if free is None or free >= LOW:
+        return ""
+    return f"{free // MIB} MiB are free on the disk of the database: make room"
+
+
+def faults(opened: Opened) -> list[str]:
+    """What a full check finds wrong in the database, and what to do; it reads everything, and may take minutes."""
+    try:
+        return [f"{each}; {REMEDIES['damaged']}" for each in failures.faults(opened.store.engines.reader)]
+    except DBAPIError as error:
+        met = failures.trouble(error)
+        return [f"the check was ended by {failures.reason(error, met)}; {REMEDIES[met or 'failing']}"]

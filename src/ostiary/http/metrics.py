@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import structlog
 from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess, values
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.mmap_dict import MmapedDict
 from starlette.exceptions import HTTPException
@@ -27,6 +29,7 @@ from starlette.responses import Response
 from ostiary.core.address import Network, is_loopback_host, trusts
 from ostiary.http.messages import Headers
 from ostiary.storage.counts import Counts
+from ostiary.storage.reserve import Reserve
 from ostiary.storage.store import Store
 from ostiary.storage.volatile import Facts
 
@@ -50,18 +53,25 @@ _FILES: Final = {
 def share(directory: Path) -> None:
     """Begin anew with figures that processes share; in the first of them, before it forks those that make some.
 
-    The directory is emptied: figures begin at 0 with each start of the service.
+    The directory is emptied: figures begin at 0 with each start of the service. Where it cannot be made, nothing is
+    shared, and each process tells its own.
     """
-    directory.mkdir(mode=0o700, exist_ok=True)
-    directory.chmod(0o700)
-    for file in (*directory.glob("*.db"), *directory.glob("*.new")):
-        file.unlink()
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+        for file in (*directory.glob("*.db"), *directory.glob("*.new")):
+            file.unlink()
+    except OSError as error:
+        structlog.get_logger().warning("metrics are not shared", reason=error.strerror)
+        return
     os.environ[SHARED] = str(directory)
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call] # the library's
 
 
 def bury(pid: int) -> None:
     """A process has ended: what it counted stays counted, in one file of all that ended; what it was is no more."""
+    if SHARED not in os.environ:
+        return
     multiprocess.mark_process_dead(pid, os.environ[SHARED])  # type: ignore[no-untyped-call] # the library's
     directory = Path(os.environ[SHARED])
     try:
@@ -115,6 +125,26 @@ def _locked(directory: Path, how: int) -> Iterator[None]:
         os.close(fd)
 
 
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """The figures of the disk, as it is when they are asked for: a full disk has no room for a file of figures."""
+
+    reserve: Reserve
+
+    def collect(self) -> Iterator[Metric]:
+        free = self.reserve.free()
+        if free is None:
+            return
+        yield GaugeMetricFamily(
+            "ostiary_disk_free_bytes", "What is free on the disk of the embedded database.", value=free
+        )
+        yield GaugeMetricFamily(
+            "ostiary_disk_reserve_missing_bytes",
+            "What has been given up of the room in reserve; while it is not 0, only what ends access is written.",
+            value=self.reserve.missing(),
+        )
+
+
 class Metrics:
     """The figures of one process."""
 
@@ -129,6 +159,7 @@ class Metrics:
             _make_room(Path(self._shared))
         # What is shared is collected from the files, and not from this registry.
         self._registry = CollectorRegistry()
+        self._disk = _Disk(store.reserve)
         self._flushed: dict[Counter, dict[Any, int]] = {}
         self._flushing = threading.Lock()
         self._define()
@@ -189,6 +220,8 @@ class Metrics:
             version("ostiary")
         ).set(1)
 
+        self._registry.register(self._disk)
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that is not the hot path's, or a fault of that. `route` is a template, never a path."""
         method = method if method in METHODS else "other"
@@ -229,6 +262,7 @@ class Metrics:
             return encode(self._registry), kind
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call] # likewise
+        registry.register(self._disk)
         with _locked(Path(self._shared), fcntl.LOCK_SH):
             return encode(registry), kind
 

@@ -27,15 +27,15 @@ import uvicorn
 from ostiary import memory
 from ostiary.config import ConfigurationError, Settings, Wrong
 from ostiary.core.problem import Problem
-from ostiary.http import duties, metrics, server, signing_keys
+from ostiary.http import duties, metrics, server
 from ostiary.http.app import build
 from ostiary.http.direct import seam_holds
 from ostiary.http.installation import (
     hold,
+    keep_reserve,
     metrics_directory,
     not_reachable,
     open_installation,
-    remember,
 )
 from ostiary.logs import where
 from ostiary.storage import engines
@@ -80,14 +80,26 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
                 "OSTIARY_WORKERS", str(settings.workers), f"{engines.NEEDS}, and {linked} is linked; or set 1"
             )
         )
-    opened = open_installation(settings, serving=True)
+    opened = open_installation(settings, serving=True, alone=True)
+    workers = settings.workers
     try:
         hold(settings)
+        keep_reserve(opened.store.reserve)
         sockets = server.bind(settings.host, settings.port)
-        signing_keys.ensure(remember(opened).store, settings)
+        opened.store.troubles.forget()
+        try:
+            duties.complete_start(opened.store, settings)
+        except Problem as problem:
+            if problem.code != "storage-full":
+                raise
+            # Credentials are verified all the same; the duties try it again.
+            structlog.get_logger().error("began without writing", reason=problem.reason)
+        if opened.private:
+            workers, separate = 1, False
+            structlog.get_logger().error("no room for what processes share: one process serves")
         build(opened).facts.sync()
-    except Problem as error:
-        raise not_reachable(settings, error) from None
+    except Problem as problem:
+        raise not_reachable(settings, problem) from None
     finally:
         opened.close()
     trusted = ", ".join(str(network) for network in settings.trusted_proxies)
@@ -100,7 +112,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
             "slow", detail=f"uvicorn {uvicorn.__version__} is not the one that the direct adapter knows"
         )
     work = partial(server.work, settings, sockets, not separate)
-    children = [Child(f"worker {number + 1}", work) for number in range(settings.workers)]
+    children = [Child(f"worker {number + 1}", work) for number in range(workers)]
     if separate:
         children.append(Child("duties", partial(_attend, settings, sockets)))
     with contextlib.suppress(ImportError):
@@ -150,7 +162,8 @@ class Supervisor:
             self._tend()
             if not announced and not self._stopping and all(child.ready for child in self._children):
                 announced = True
-                announce()
+                with contextlib.suppress(OSError):  # standard output may be a file on a full disk
+                    announce()
         return self._code
 
     def _tend(self) -> None:
@@ -215,8 +228,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         news, tell = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         # Until it has put its own handlers in place, a signal to the child waits.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
@@ -246,9 +258,15 @@ class Supervisor:
                 "process failed", detail=child.name, error=type(error).__name__, where=where(error)
             )
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             os._exit(code)
+
+
+def _flush() -> None:
+    """Write out what was printed, where that can be written."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
 
 
 def _end_with(fd: int) -> None:

@@ -122,7 +122,7 @@ def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: C
     """
     # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
     sys.setswitchinterval(0.0005)
-    opened = open_installation(settings, checkpoints=alone, serving=True)
+    opened = open_installation(settings, checkpoints=alone, serving=True, alone=alone)
     built = build(opened, alone=alone)
     built.facts.sync()
     config = configuration(built.door)

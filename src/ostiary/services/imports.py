@@ -10,8 +10,9 @@ from typing import Final
 
 from ostiary.core import limits, secret
 from ostiary.core.event import Target
+from ostiary.core.import_file import ImportedKey, ImportOutcome
 from ostiary.core.instant import Instant
-from ostiary.core.model import KIND_NAMES, Credential, ImportedKey, ImportOutcome
+from ostiary.core.model import KIND_NAMES, Credential
 from ostiary.core.permission import (
     Caller,
     Policy,
@@ -110,8 +111,8 @@ def import_keys(
     A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only operator
     admins may exceed limits of number.
     """
-    require_registered(tx, caller, prefix)
     owner, plans = _planned(tx, caller, account, keys, exceed_limits)
+    require_registered(tx, caller, prefix)
     fresh = [number for number, each in enumerate(plans) if each.outcome == "imported"]
     if not exceed_limits:
         _require_room(tx, caller, owner, len(fresh))
@@ -158,8 +159,8 @@ def dry_run(
     exceed_limits: bool = False,
 ) -> Imported:
     """What `import_keys` would do now, with the errors that it would raise. Changes nothing."""
-    require_registered(tx, caller, prefix)
     outcomes = foresee(tx, caller, account, keys, exceed_limits)
+    require_registered(tx, caller, prefix)
     if not exceed_limits:
         require_room(tx, caller, account, outcomes.count("imported"))
     return Imported(tuple(outcomes), (None,) * len(keys))

@@ -118,8 +118,8 @@ def require_reach(caller: Caller, bindings: Iterable[RoleBinding]) -> None:
 def require_to_take(caller: Caller, catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
     """Raise scope-exceeds-grantor unless the caller holds what these bindings give: to end them, not to give them."""
     bindings = tuple(bindings)
-    require_reach(caller, bindings)
     _require_scopes(caller, scopes_of(catalogue, bindings))
+    require_reach(caller, bindings)
 
 
 def require_to_hold(caller: Caller, scopes: Scopes) -> None:

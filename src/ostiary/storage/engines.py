@@ -7,21 +7,22 @@ single statement outside of any.
 
 import contextlib
 import sqlite3
-from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ostiary.core.problem import Problem
-from ostiary.storage import causes, patience, tables, wire
+from ostiary.storage import failures, patience, tables, wire
 from ostiary.storage.patience import Gate
+from ostiary.storage.reserve import is_out_of_room
+from ostiary.storage.selects import Kept
 from ostiary.storage.turns import Turns, attempts, next_in_line
 
 try:
@@ -43,6 +44,8 @@ NEEDS = "needs SQLite 3.51.3 or later (install pysqlite3, or use PostgreSQL)"
 LARGE_LOG = 16_384
 """Pages of SQLite's write-ahead log (64 MiB) beyond which it is emptied, for which writers wait a moment."""
 TRUNCATE_WAIT_MS = 200
+BEGUN_WITH = "rows changed before"
+"""Where a connection keeps how many rows it had changed when the transaction began."""
 
 Name = Literal["sqlite", "postgresql"]
 
@@ -58,7 +61,7 @@ class Engines:
     """Who writes next, in this process."""
     reads: Gate = field(default_factory=Gate, compare=False, repr=False)
     writes: Gate = field(default_factory=Gate, compare=False, repr=False)
-    _selects: "dict[sa.Select[Any], _Select]" = field(default_factory=dict, compare=False, repr=False)
+    selects: Kept = field(default_factory=dict, compare=False, repr=False)
 
     def dispose(self) -> None:
         self.reader.dispose()
@@ -126,8 +129,9 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         "hide_parameters": True,
         "connect_args": {"check_same_thread": False, "timeout": patience.WAIT},
     }
+    path = url.removeprefix("sqlite:///")
     writer = sa.create_engine(url, pool_size=1, **common)
-    reader = sa.create_engine(url, pool_size=READERS, **common)
+    reader = sa.create_engine(url, pool_size=READERS, creator=lambda: _reading(path), **common)
 
     # The driver's own transactions lose updates silently: it is told to have none, and we say BEGIN ourselves.
     def prepare(connection: Any, writes: bool) -> None:
@@ -136,7 +140,10 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA trusted_schema = OFF")
+        cursor.execute("PRAGMA temp_store = MEMORY")
         if writes:
+            # A disk without room is met by the commit, when it is known what the transaction does.
+            cursor.execute("PRAGMA cache_spill = OFF")
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA secure_delete = ON")
@@ -150,10 +157,41 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
 
     sa.event.listen(writer, "connect", lambda connection, _record: prepare(connection, True))
     sa.event.listen(reader, "connect", lambda connection, _record: prepare(connection, False))
-    queue = Path(url.removeprefix("sqlite:///") + "-queue")
+    sa.event.listen(reader, "checkin", _let_go)
+    queue = Path(f"{path}-queue")
     sa.event.listen(writer, "begin", lambda connection: _begin_as_next(connection, queue))
     sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return Engines("sqlite", reader, writer, Turns(1, WAIT_MS))
+
+
+class _Unshared(sqlite_module.Connection):  # type: ignore[name-defined,misc] # of whichever module is installed
+    """A connection that reads the file as it is, without locks."""
+
+
+def _reading(path: str) -> Any:
+    """A connection for reading. On a full disk it may be an `_Unshared` one.
+
+    SQLite shares its log through a file that it makes when the first process opens the database. Where the disk has no
+    room for that, nobody has the database open, so nobody writes, and without a log the file alone is the database.
+    """
+    options: dict[str, Any] = {"check_same_thread": False, "timeout": WAIT_MS / 1000}
+    connection = sqlite_module.connect(path, **options)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite_module.OperationalError:
+        connection.close()
+        log = Path(f"{path}-wal")
+        if not is_out_of_room(Path(path).parent) or (log.exists() and log.stat().st_size):
+            raise
+        address = f"file:{quote(path)}?immutable=1"
+        connection = sqlite_module.connect(address, uri=True, factory=_Unshared, **options)
+    return connection
+
+
+def _let_go(connection: Any, record: Any) -> None:
+    """After one use look again whether the database can be shared: then somebody may write."""
+    if isinstance(connection, _Unshared):
+        record.invalidate()
 
 
 def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
@@ -162,6 +200,8 @@ def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
         for _ in attempts(WAIT_MS):
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+                driver: Any = connection.connection.dbapi_connection
+                connection.info[BEGUN_WITH] = driver.total_changes
                 return
             except OperationalError as error:
                 if not _is_locked(error):
@@ -222,102 +262,27 @@ def checkpoints_safely() -> bool:
 
 
 def checkpoint(engines: Engines) -> None:
-    """Move what was committed from SQLite's log into the database; nothing on PostgreSQL.
+    """Move what was committed from SQLite's log into the database; nothing on PostgreSQL. DBAPIError.
 
     Nobody waits for it, but where the log has grown: while there are commits without pause, nothing else lets
     it begin again.
     """
     if engines.name != "sqlite":
         return
-    with engines.writing.turn(), contextlib.closing(engines.writer.raw_connection()) as connection:
-        # Not through `begin`: a checkpoint is not possible inside a transaction.
-        cursor = connection.cursor()
-        try:
-            _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if pages > LARGE_LOG:
-                cursor.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                cursor.execute("PRAGMA busy_timeout = 0")
-        finally:
-            cursor.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Select:
-    """A SELECT as the driver takes it, and what makes its rows."""
-
-    text: str
-    names: tuple[str, ...] | None
-    """The parameters in order; None where the driver takes them by name."""
-    values: Mapping[str, Any]
-    """The parameters that stand in the statement itself."""
-    row: Callable[[Sequence[Any]], Any]
-    conversions: tuple[tuple[int, Callable[[Any], Any]], ...]
-    """Columns whose value is not what the driver gives, such as lists of names."""
-
-
-def select(engines: Engines, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Any]:
-    """The rows of one SELECT, which is a snapshot by itself: asked of the driver, outside of any transaction.
-
-    SQLAlchemy gives the text, once for each statement, the connection and the types; what it does around each
-    execution, which takes several times as long as a look-up by key, is left out. Parameters go to the driver as
-    they are; rows are named tuples. Raises what an execution by SQLAlchemy would raise. Statements are kept for good:
-    it is for those that a module makes once.
-    """
-    prepared = engines._selects.get(statement)
-    if prepared is None:
-        prepared = engines._selects[statement] = _prepared(engines.reader.dialect, statement)
-    names, row, conversions = prepared.names, prepared.row, prepared.conversions
-    given: Any = {**prepared.values, **parameters}
-    if names is not None:
-        given = [given[name] for name in names]
-    found = []
-    for values in _fetched(engines.reader, prepared.text, given):
-        converted = list(values)
-        for index, convert in conversions:
-            converted[index] = convert(converted[index])
-        found.append(row(converted))
-    return found
-
-
-def _prepared(dialect: sa.Dialect, statement: sa.Select[Any]) -> _Select:
-    compiled: Any = statement.compile(dialect=dialect)
-    columns = statement.selected_columns
-    make: Any = namedtuple
-    processors = (column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns)
-    return _Select(
-        str(compiled),
-        tuple(compiled.positiontup) if compiled.positional else None,
-        compiled.params,
-        make("Row", columns.keys())._make,
-        tuple((index, each) for index, each in enumerate(processors) if each is not None),
-    )
-
-
-def _fetched(engine: sa.Engine, text: str, parameters: Any) -> Sequence[Sequence[Any]]:
-    dialect = engine.dialect
-    errors = dialect.loaded_dbapi.Error
-    connection = None
     try:
-        connection = engine.raw_connection()
-        cursor: Any = connection.cursor()
-        try:
-            cursor.execute(text, parameters)
-            rows: Sequence[Sequence[Any]] = cursor.fetchall()
-        finally:
-            cursor.close()
-    except errors as error:
-        lost = dialect.is_disconnect(error, connection, None)
-        if connection is not None and lost:
-            connection.invalidate(error)
-            engine.dispose()  # what else waits in the pool was lost with it
-        raise DBAPIError.instance(
-            text, None, error, errors, hide_parameters=True, connection_invalidated=lost, dialect=dialect
-        ) from error
-    finally:
-        if connection is not None:
-            connection.close()
-    return rows
+        with engines.writing.turn(), contextlib.closing(engines.writer.raw_connection()) as connection:
+            # Not through `begin`: a checkpoint is not possible inside a transaction.
+            cursor = connection.cursor()
+            try:
+                _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages > LARGE_LOG:
+                    cursor.execute(f"PRAGMA busy_timeout = {TRUNCATE_WAIT_MS}")
+                    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    cursor.execute("PRAGMA busy_timeout = 0")
+            finally:
+                cursor.close()
+    except sqlite_module.Error as error:
+        raise failures.wrapped(error, engines.writer.dialect) from error
 
 
 def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> None:
@@ -436,61 +401,12 @@ def delete_first(
     return list(connection.execute(table.delete().where(chosen).returning(returning)).scalars())
 
 
-def may_retry(error: DBAPIError) -> bool:
-    """Whether the same transaction, not yet committed, may succeed if it is run again now. Not if the server is silent.
-
-    So may one that made what another had just made (23505): people and documents' clients belong to no organization
-    that it is the only writer of. It sees that now.
-    """
-    if isinstance(error.orig, wire.SilentError):
-        return False
-    return error.connection_invalidated or _sqlstate(error) in {"23505", "40001", "40P01", "57P01"}
-
-
-def problem(error: DBAPIError | PoolTimeoutError) -> Problem:
-    """What a caller may know of a database error."""
-    why = reason(error)
-    if isinstance(error, PoolTimeoutError):
-        return Problem("unavailable", "The database is busy; try again.", reason=why)
-    if is_full(error):
-        return Problem("storage-full", "The disk of the database is full; nothing was changed.", reason=why)
-    return Problem(
-        "unavailable", "The database did not answer; nothing was acknowledged. Try again.", reason=why
-    )
-
-
-def reason(error: DBAPIError | PoolTimeoutError) -> str:
-    """The class of a database error in few words. Its text may hold values, so nothing of that is kept."""
-    if isinstance(error, PoolTimeoutError):
-        return "pool time-out"
-    if is_full(error):
-        return "disk full"
-    cause = causes.find(error.orig)
-    if cause is not None:
-        return cause.words
-    return f"{type(error.orig).__name__} {_sqlstate(error) or ''}".strip()
-
-
-def advice(error: BaseException | None) -> str | None:
-    """What an operator should know of a database error, or of the Problem that was made of one; None if no more is known."""
-    if isinstance(error, Problem):
-        error = error.__cause__
-    cause = causes.find(error.orig) if isinstance(error, DBAPIError) else None
-    return None if cause is None else cause.advice
-
-
-def is_full(error: DBAPIError) -> bool:
-    """Whether the disk has no room left."""
-    return "database or disk is full" in str(error.orig) or _sqlstate(error) == "53100"
-
-
-def is_outage(error: DBAPIError) -> bool:
-    """Whether the database could not do it now, rather than would never do it (a fault of ours)."""
-    state = _sqlstate(error) or ""
-    if error.connection_invalidated or state[:2] in {"08", "53", "57", "58", "40", "55", "25"}:
+def has_written(connection: sa.Connection) -> bool:
+    """Whether this transaction has changed a row; on PostgreSQL it is taken for granted."""
+    if connection.dialect.name != "sqlite":
         return True
-    text = str(error.orig).lower()
-    return isinstance(error, OperationalError) and not ("no such" in text or "syntax" in text)
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.total_changes > connection.info[BEGUN_WITH])
 
 
 def linked_version(engines: Engines) -> str:
@@ -515,8 +431,3 @@ def clock_difference(engines: Engines, now: int) -> float:
     with engines.reader.begin() as connection:
         theirs = connection.execute(sa.select(clock(connection, now))).scalar_one()
     return (now - theirs) / 1_000_000
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    state = getattr(error.orig, "sqlstate", None)
-    return state if isinstance(state, str) else None

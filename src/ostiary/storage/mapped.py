@@ -16,6 +16,16 @@ def map_file(path: Path, size: int) -> tuple[int, mmap.mmap]:
         # A page that is mapped and has no room on the disk kills whoever writes to it.
         os.posix_fallocate(fd, 0, size)
         return fd, mmap.mmap(fd, size)
-    except BaseException:
+    except OSError as error:
         os.close(fd)
+        error.filename = str(path)
         raise
+
+
+def map_memory(directory: Path | None, size: int) -> tuple[int, mmap.mmap]:
+    """The same of zeros that no other process sees, with a descriptor of the directory for locks; -1 without one.
+
+    For a disk that has no room for the file. OSError.
+    """
+    fd = -1 if directory is None else os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    return fd, mmap.mmap(-1, size)

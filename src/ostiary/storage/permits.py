@@ -18,7 +18,7 @@ from typing import Final
 
 from ostiary.core.instant import MINUTE, SECOND, Instant
 from ostiary.core.rate import SKEW, Permit, Rate, in_time, rate_of, refund, take, within_reach
-from ostiary.storage.mapped import map_file
+from ostiary.storage.mapped import map_file, map_memory
 
 ENTRIES: Final = 65_536
 PROBES: Final = 8
@@ -35,12 +35,14 @@ FURTHEST: Final = MINUTE + SECOND
 class Permits:
     """The table of one file. Each process opens it for itself: a lock belongs to the open file, forks included."""
 
-    def __init__(self, path: Path, key: bytes, entries: int = ENTRIES) -> None:
+    def __init__(self, path: Path, key: bytes, entries: int = ENTRIES, private: bool = False) -> None:
         """`key`, up to 64 secret bytes: without it nobody can aim a name at somebody else's entry. OSError.
 
-        Whatever is in the file: an entry in the wrong place is nobody's, and is free within a minute.
+        Whatever is in the file: an entry in the wrong place is nobody's, and is free within a minute. `private`: the
+        table is this process's own, for a service of one process on a disk without room for the file.
         """
-        self._fd, self._map = map_file(path, entries * 16)
+        size = entries * 16
+        self._fd, self._map = map_memory(path.parent, size) if private else map_file(path, size)
         self._view = memoryview(self._map).cast("q")
         self._entries = entries
         self._hash = blake2b(key=key, digest_size=8)

@@ -18,8 +18,10 @@ from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.storage import audit, engines, tables
+from ostiary.storage import audit, engines, failures, selects, tables
 from ostiary.storage.engines import Engines
+from ostiary.storage.reserve import Reserve
+from ostiary.storage.troubles import Trouble, Troubles
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +46,7 @@ class Announce(Protocol):
 class Tx:
     """One transaction: the instant, random bytes, rows, the audit record, what to do after commit."""
 
-    __slots__ = ("_after", "_connection", "_entropy", "changed_anything", "installation", "now")
+    __slots__ = ("_after", "_connection", "_ends", "_entropy", "changed_anything", "installation", "now")
 
     def __init__(
         self, connection: sa.Connection, now: Instant, entropy: Entropy, installation: Installation
@@ -52,6 +54,7 @@ class Tx:
         self._connection = connection
         self._entropy = entropy
         self._after: list[Callable[[], None]] = []
+        self._ends: set[bool] = set()
         self.now = now
         self.installation = installation
         self.changed_anything = False
@@ -82,16 +85,26 @@ class Tx:
 
     def record_all(self, events: Sequence[tuple[str, Event]]) -> None:
         """The same for several events, each with the organization whose log it belongs to."""
+        self._ends.update(event.ends_access for _, event in events)
         try:
             audit.insert(self, events)
         except DBAPIError as error:
-            if error.connection_invalidated or engines.may_retry(error) or engines.is_full(error):
+            if (
+                error.connection_invalidated
+                or failures.may_retry(error)
+                or failures.trouble(error) is not None
+            ):
                 raise
             raise Problem(
                 "audit-unavailable",
                 "The audit log cannot be written, so nothing was changed. Try again.",
                 reason=type(error.orig).__name__,
             ) from error
+
+    @property
+    def ends_access(self) -> bool:
+        """Whether it takes access away and does nothing else, by the events that it has recorded."""
+        return self._ends == {True}
 
     def changed(
         self,
@@ -131,6 +144,8 @@ class Store:
     announce: Announce = lambda: None
     errors: dict[str, int] = field(default_factory=dict, compare=False)
     """How often the database failed, by reason, what was tried again included. Two threads may lose one."""
+    reserve: Reserve = field(default_factory=Reserve, compare=False)
+    troubles: Troubles = field(default_factory=Troubles, compare=False)
 
     def read(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(tx, …)` over one read-only snapshot."""
@@ -146,7 +161,9 @@ class Store:
 
         A column is an attribute of a row. Only the modules of `storage` call this.
         """
-        return self._tried(lambda: engines.select(self.engines, statement, parameters))
+        return self._tried(
+            lambda: selects.select(self.engines.reader, self.engines.selects, statement, parameters)
+        )
 
     def _tried(self, read: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
@@ -154,11 +171,10 @@ class Store:
                 with engines.asking(self.engines.reads):
                     return read()
             except (DBAPIError, PoolTimeoutError) as error:
-                reason = engines.reason(error)
-                self.errors[reason] = self.errors.get(reason, 0) + 1
-                if attempt + 1 < ATTEMPTS and isinstance(error, DBAPIError) and engines.may_retry(error):
+                met = self._met(error)
+                if attempt + 1 < ATTEMPTS and isinstance(error, DBAPIError) and failures.may_retry(error):
                     continue
-                raise _translated(error) from error
+                raise _translated(error, met) from error
         raise AssertionError("unreachable")
 
     def write(
@@ -174,9 +190,16 @@ class Store:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `work(tx, …)` as the only writer of these organizations; of none for batches and for `init`."""
-        for attempt in range(ATTEMPTS):
+        """Run `work(tx, …)` as the only writer of these organizations; of none for batches and for `init`.
+
+        On a full disk, what ends access gets the room in reserve, a step at a time. Until there is room and the
+        reserve is whole again, nothing else is written.
+        """
+        attempts = given_up = 0
+        while True:
+            attempts += 1
             committing = False
+            tx = None
             try:
                 with (
                     engines.asking(self.engines.writes),
@@ -185,28 +208,67 @@ class Store:
                     engines.serialize(connection, organization_ids)
                     tx = self._tx(connection)
                     result = work(tx, *args, **kwargs)
+                    if not (tx.ends_access or self.reserve.has_room()) and engines.has_written(connection):
+                        raise Problem(
+                            "storage-full",
+                            "The disk of the database is full; until there is room, only what ends access is done.",
+                            reason="the room left is in reserve",
+                        )
                     committing = True
                     transaction.commit()
             except (DBAPIError, PoolTimeoutError) as error:
-                reason = engines.reason(error)
-                self.errors[reason] = self.errors.get(reason, 0) + 1
-                # A commit whose answer was lost may have happened: it is not run again.
-                retry = isinstance(error, DBAPIError) and engines.may_retry(error) and not committing
-                if retry and attempt + 1 < ATTEMPTS:
+                met = self._met(error)
+                # Without a transaction the database could not even be opened: one step for that.
+                entitled = tx.ends_access if tx is not None else attempts == 1
+                if met == "full" and entitled and self.reserve.give_up(given_up):
+                    given_up += 1
                     continue
-                raise _translated(error) from error
+                # A commit whose answer was lost may have happened: it is not run again.
+                retry = isinstance(error, DBAPIError) and failures.may_retry(error) and not committing
+                if retry and attempts < ATTEMPTS:
+                    continue
+                raise _translated(error, met) from error
             if tx.changed_anything:
                 self.announce()
             tx.committed()
             return result
-        raise AssertionError("unreachable")
+
+    def checkpoint(self) -> None:
+        """Move what was committed from SQLite's log into the database, as `engines.checkpoint` does. Problem.
+
+        On a full disk one step of the reserve is spent on it, once any is: the log then begins again, and takes no more
+        room for what ends access.
+        """
+        may_give_up = self.reserve.missing() > 0
+        while True:
+            try:
+                return engines.checkpoint(self.engines)
+            except (DBAPIError, PoolTimeoutError) as error:
+                met = self._met(error)
+                if met == "full" and may_give_up and self.reserve.give_up():
+                    may_give_up = False
+                    continue
+                if met == "full":
+                    return None  # told once a minute with all that is wrong, and not each second
+                raise _translated(error, met) from error
+
+    def _met(self, error: DBAPIError | PoolTimeoutError) -> Trouble | None:
+        """Count an error of the database, and note the trouble behind it."""
+        met = failures.trouble(error)
+        if self.reserve.is_out_of_room() and (met == "failing" or failures.cannot_open(error)):
+            met = "full"  # a file could not be made or grow
+        if met is not None:
+            self.troubles.note(met, self.clock())
+        reason = failures.reason(error, met)
+        self.errors[reason] = self.errors.get(reason, 0) + 1
+        return met
 
     def _tx(self, connection: sa.Connection) -> Tx:
         return Tx(connection, self.clock(), self.entropy, self.installation)
 
 
-def _translated(error: DBAPIError | PoolTimeoutError) -> Exception:
+def _translated(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> Exception:
     """A Problem where the database could not; the error itself where the fault is ours (a 500)."""
-    if isinstance(error, PoolTimeoutError) or engines.is_outage(error):
-        return engines.problem(error)
+    if isinstance(error, PoolTimeoutError) or failures.is_outage(error):
+        return failures.problem(error, met)
     return error

@@ -36,7 +36,7 @@ from ostiary.storage import (
     tokens,
 )
 from ostiary.storage.kept_tokens import KeptTokens
-from ostiary.storage.mapped import map_file
+from ostiary.storage.mapped import map_file, map_memory
 from ostiary.storage.standings import ORIGINS, Handle, Standings
 from ostiary.storage.store import Store
 
@@ -52,9 +52,9 @@ MAX_AWAY: Final = 3600.0
 class ChangeNumber:
     """A number in a file that all processes of a node map: reading it costs some tens of nanoseconds."""
 
-    def __init__(self, path: Path) -> None:
-        """OSError where the file cannot be had."""
-        self._fd, self._map = map_file(path, 8)
+    def __init__(self, path: Path, private: bool = False) -> None:
+        """OSError where the file cannot be had. `private`: the number is this process's own, as in `Permits`."""
+        self._fd, self._map = map_memory(path.parent, 8) if private else map_file(path, 8)
         self._view = memoryview(self._map).cast("Q")
 
     def read(self) -> int:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from ostiary.core import check
+from ostiary.core.import_file import ImportedKey, ImportOutcome
 from ostiary.core.instant import expiry_from_text
-from ostiary.core.model import ImportedKey, ImportOutcome
 from ostiary.http.api.forms import DisplayName
 from ostiary.http.api.route import (
     Answer,

@@ -1,0 +1,92 @@
+"""One SELECT, asked of the driver without SQLAlchemy's work around it: for what a request waits for alone."""
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from ostiary.storage import failures
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A SELECT as the driver takes it, and what makes its rows."""
+
+    text: str
+    names: tuple[str, ...] | None
+    """The parameters in order; None where the driver takes them by name."""
+    values: Mapping[str, Any]
+    """The parameters that stand in the statement itself."""
+    row: Callable[[Sequence[Any]], Any]
+    conversions: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """Columns whose value is not what the driver gives, such as lists of names."""
+
+
+Kept = dict[sa.Select[Any], Prepared]
+"""Statements that were prepared for one engine."""
+
+
+def select(
+    reader: sa.Engine, kept: Kept, statement: sa.Select[Any], parameters: Mapping[str, Any]
+) -> list[Any]:
+    """The rows of one SELECT, which is a snapshot by itself: asked of the driver, outside of any transaction.
+
+    SQLAlchemy gives the text, once for each statement, the connection and the types; what it does around each
+    execution, which takes several times as long as a look-up by key, is left out. Parameters go to the driver as
+    they are; rows are named tuples. Raises what an execution by SQLAlchemy would raise. Statements are kept for good:
+    it is for those that a module makes once.
+    """
+    prepared = kept.get(statement)
+    if prepared is None:
+        prepared = kept[statement] = _prepared(reader.dialect, statement)
+    names, row, conversions = prepared.names, prepared.row, prepared.conversions
+    given: Any = {**prepared.values, **parameters}
+    if names is not None:
+        given = [given[name] for name in names]
+    found = []
+    for values in _fetched(reader, prepared.text, given):
+        converted = list(values)
+        for index, convert in conversions:
+            converted[index] = convert(converted[index])
+        found.append(row(converted))
+    return found
+
+
+def _prepared(dialect: sa.Dialect, statement: sa.Select[Any]) -> Prepared:
+    compiled: Any = statement.compile(dialect=dialect)
+    columns = statement.selected_columns
+    make: Any = namedtuple
+    processors = (column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns)
+    return Prepared(
+        str(compiled),
+        tuple(compiled.positiontup) if compiled.positional else None,
+        compiled.params,
+        make("Row", columns.keys())._make,
+        tuple((index, each) for index, each in enumerate(processors) if each is not None),
+    )
+
+
+def _fetched(engine: sa.Engine, text: str, parameters: Any) -> Sequence[Sequence[Any]]:
+    dialect = engine.dialect
+    errors = dialect.loaded_dbapi.Error
+    connection = None
+    try:
+        connection = engine.raw_connection()
+        cursor: Any = connection.cursor()
+        try:
+            cursor.execute(text, parameters)
+            rows: Sequence[Sequence[Any]] = cursor.fetchall()
+        finally:
+            cursor.close()
+    except errors as error:
+        lost = dialect.is_disconnect(error, connection, None)
+        if connection is not None and lost:
+            connection.invalidate(error)
+            engine.dispose()  # what else waits in the pool was lost with it
+        raise failures.wrapped(error, dialect, lost) from error
+    finally:
+        if connection is not None:
+            connection.close()
+    return rows

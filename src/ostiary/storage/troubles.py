@@ -1,0 +1,52 @@
+"""Troubles of the database that an operator has to end: which there were, and when each was last met.
+
+All processes of a node share them in one mapped file, so that each of them says the same in `/readyz`, and one of them
+writes the log.
+"""
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+from ostiary.core.instant import MINUTE, Instant
+from ostiary.storage.mapped import map_file, map_memory
+
+Trouble = Literal["full", "damaged", "failing"]
+
+KINDS: Final[tuple[Trouble, ...]] = ("full", "damaged", "failing")
+LASTS: Final = MINUTE
+"""How long a trouble counts after it was last met; damage counts until the service is started again."""
+
+
+class Troubles:
+    """When each trouble was last met. Each process opens the file for itself; without a path they are its own."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """OSError where the file cannot be had."""
+        self._fd, self._map = (
+            map_memory(None, 8 * len(KINDS)) if path is None else map_file(path, 8 * len(KINDS))
+        )
+        self._view = memoryview(self._map).cast("q")
+
+    def note(self, trouble: Trouble, now: Instant) -> None:
+        self._view[KINDS.index(trouble)] = now
+
+    def last(self, trouble: Trouble) -> Instant:
+        """When it was last met; 0 if it never was."""
+        return self._view[KINDS.index(trouble)]
+
+    def current(self, now: Instant) -> tuple[Trouble, ...]:
+        """The troubles that the service has now."""
+        found = ((each, self.last(each)) for each in KINDS)
+        return tuple(each for each, last in found if last and (each == "damaged" or now - last < LASTS))
+
+    def forget(self) -> None:
+        """Begin anew, when the service starts."""
+        for number in range(len(KINDS)):
+            self._view[number] = 0
+
+    def close(self) -> None:
+        self._view.release()
+        self._map.close()
+        if self._fd >= 0:
+            os.close(self._fd)
