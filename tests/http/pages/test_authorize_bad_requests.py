@@ -26,7 +26,7 @@ from tests.applications import (
     request,
 )
 from tests.cast import Answer, Front, House
-from tests.machines import ISSUER, machine, post, said
+from tests.machines import ISSUER, RESOURCE, machine, name_resource, post, said
 from tests.services.questions import events
 from tests.visitors import Browser, Page, at_home, browser
 
@@ -243,6 +243,16 @@ def test_a_refused_resource_is_named_in_the_log(front: Front) -> None:
     [event] = [each for each in events(front.house) if each.reason == "unknown resource"]
     assert (event.action, event.actor_type, event.address) == ("credential.refused", "unknown", "192.0.2.1")
     assert event.details["resource"] == "https://nobody.example/mcp"
+
+
+def test_a_resource_beside_this_service_is_refused(front: Front) -> None:
+    """RFC 8707 §3 breaks: a resource uses a token that it was shown at this service, which manages credentials."""
+    name_resource(front.house)
+    asked = request(application(front.house), resource=f"{ISSUER}/")
+    goes(browser(front).get(f"{asked}&{urlencode({'resource': RESOURCE})}"), "invalid_target")
+    front.write_counts()
+    [event] = [each for each in events(front.house) if each.reason == "this service and another"]
+    assert (event.action, event.details["resource"]) == ("credential.refused", RESOURCE)
 
 
 def test_scopes_that_do_not_exist_are_left_out(front: Front) -> None:
