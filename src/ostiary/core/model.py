@@ -7,7 +7,6 @@ from typing import Any, Literal
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Scopes, narrow
-from ostiary.core.url import comparable
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
@@ -342,11 +341,6 @@ class Token:
     """`iss` of an access token: this service, or its alias."""
     revoked: bool = False
     """Whether it was ended by itself, or what it was exchanged for was. It stays so."""
-
-    def is_meant_for(self, audience: str) -> bool:
-        """Return whether the audience is among the token's, in any spelling."""
-        # Nearly every question names an audience as the token has it.
-        return audience in self.audiences or comparable(audience) in map(comparable, self.audiences)
 
 
 def is_session(origin_id: str) -> bool:
