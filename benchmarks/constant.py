@@ -40,7 +40,16 @@ def configuration() -> uvicorn.Config:
     """How `http/server.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
     hot = cast(HotPath, Constant())
     tokens = cast(TokenEndpoint, None)  # nobody asks for one
-    door = Door(_nothing, hot, tokens, wall_clock, secrets.token_bytes, lambda *_: None, "")
+    door = Door(
+        _nothing,
+        hot,
+        tokens,
+        wall_clock,
+        secrets.token_bytes,
+        lambda *_: None,
+        issuer="",
+        shared=frozenset(),
+    )
     config = server.configuration(door)
     config.lifespan = "off"
     return config

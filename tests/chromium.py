@@ -80,6 +80,12 @@ class Chromium:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def wait_for(self, expression: str) -> None:
+        """Until it is true on the page, where a script works on."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.value(f"!!({expression})"):
+            assert time.monotonic() < deadline, f"waited in vain for {expression}; {self.complaints}"
+
     def shown_as(self, width: int, dark: bool) -> None:
         preferred = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce"}
         features = [{"name": f"prefers-{name}", "value": value} for name, value in preferred.items()]

@@ -211,6 +211,7 @@ def _claims(key: PrivateKey, claims: Json, header: Json) -> Iterator[tuple[str, 
             ["somebody else"],
             [claims["aud"], 7],
             [claims["aud"], "https://other.test"],
+            [f"{claims['aud']}/", "https://other.test"],
             [[claims["aud"]]],
             {"aud": claims["aud"]},
         ):

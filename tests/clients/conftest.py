@@ -50,6 +50,16 @@ class Robo:
 
 @pytest.fixture(scope="session")
 def robo(service: Ostiary) -> Robo:
+    return robo_at(service)
+
+
+@pytest.fixture
+def single(service: Ostiary) -> Robo:
+    """An account that has one key file, so that its programs need not name the key."""
+    return robo_at(service)
+
+
+def robo_at(service: Ostiary) -> Robo:
     made = service.call(
         "POST",
         "/v1/service-accounts",

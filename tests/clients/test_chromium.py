@@ -1,8 +1,10 @@
 """A real browser on the pages: what its own rules make of ours."""
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -22,15 +24,21 @@ PICTURES = os.environ.get("OSTIARY_PICTURES")
 """A directory for pictures of each page, wide and narrow, light and dark; without it none are taken."""
 
 
+@contextmanager
+def open_browser(script: bool = True) -> Iterator[Chromium]:
+    try:
+        with chromium(script) as found:
+            yield found
+    except UnavailableError as error:
+        unavailable(error)
+
+
 @pytest.fixture(params=[True, False], ids=["script", "no-script"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Chromium]:
     """Its console stays empty: no policy of ours kept it from anything."""
-    try:
-        with chromium(script=request.param) as found:
-            yield found
-            assert not found.complaints
-    except UnavailableError as error:
-        unavailable(error)
+    with open_browser(request.param) as found:
+        yield found
+        assert not found.complaints
 
 
 @pytest.fixture
@@ -133,6 +141,27 @@ def test_a_device_is_allowed_and_the_access_withdrawn(alice: Alice, browser: Chr
     browser.click(f"details:has([value={consent}]) summary")
     browser.follow(f"details:has([value={consent}]) button")
     assert alice.capable(token) is None
+
+
+def test_an_application_without_a_server(alice: Alice) -> None:
+    """Fetch §3.2 breaks: a page of another origin cannot discover us, register, get a token and renew or end it."""
+    with open_browser() as browser, far_side() as site:
+        page = (Path(__file__).parent / "browser-only.html").read_bytes()
+        site.answer = answer(page, content_type="text/html")
+        browser.open(f"http://127.0.0.1:{site.port}/#{alice.issuer}")
+        browser.wait_for("document.body.dataset.done")
+        browser.follow("#ask")
+        sign_in(browser, alice.email, alice.password)
+        browser.follow("button[value=allow]")
+        browser.wait_for("document.body.dataset.done")
+        found = json.loads(browser.text)
+        assert found == {
+            "scope": "offline_access read:agents",
+            "refused": [400, "invalid_grant", True],
+            "signed": True,
+            "revoked": 200,
+            "closed": "TypeError",
+        }
 
 
 def test_access_on_behalf_is_asked_with_the_password(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests import node
+from tests.applications import CHALLENGE, VERIFIER
 from tests.clients.people import CALLBACK, Alice
 from tests.conftest import unavailable
 from tests.servers import UnavailableError
@@ -76,6 +77,14 @@ def test_openid_client_registers_itself_asks_and_keeps_access(converse: Converse
     found = converse("openid-client.mjs", task=task)
     assert (found["before"], found["kept"], found["after"]) == (["read:agents"], ["read:agents"], None)
     assert (found["refused"], found["rotated"]) == ("invalid_grant", True)
+    assert set(found["scope"].split(" ")) == set(SCOPE.split(" "))
+
+
+def test_simple_oauth2_has_no_secret(alice: Alice, converse: Converse) -> None:
+    """RFC 6749 §2.3.1, RFC 7009 break: simple-oauth2 sends Basic with an empty password, and parses every body."""
+    told = {"client_id": alice.application(), "verifier": VERIFIER, "challenge": CHALLENGE}
+    found = converse("simple-oauth2.mjs", task="code", **told)
+    assert (found["before"], found["kept"], found["after"]) == (["read:agents"], ["read:agents"], None)
     assert set(found["scope"].split(" ")) == set(SCOPE.split(" "))
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,10 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError
+from mcp.client.auth.extensions.client_credentials import PrivateKeyJWTOAuthProvider, SignedJWTParameters
 from mcp.shared.auth import (
     AuthorizationCodeResult,
     OAuthClientInformationFull,
@@ -21,12 +25,25 @@ from mcp.shared.auth import (
 )
 from pydantic import AnyUrl
 
-from tests import servers
+from tests import node, servers
+from tests.clients.conftest import Robo
 from tests.clients.people import CALLBACK, REDIRECT, Alice, alice_at, returned
+from tests.conftest import unavailable
 from tests.far_side import answer, authority, far_side
-from tests.servers import PATIENCE, Ostiary
+from tests.servers import PATIENCE, Ostiary, UnavailableError
 
 pytestmark = pytest.mark.full
+
+HERE = Path(__file__).parent
+
+
+def packages() -> Path:
+    """Where the packages of Node's are."""
+    try:
+        home = node.installed(HERE / "package.json")
+    except UnavailableError as error:
+        unavailable(error)
+    return home
 
 
 @dataclass
@@ -35,6 +52,7 @@ class Tools:
 
     ostiary: Ostiary
     issuer: str
+    path: str = "/mcp"
     url: str = ""
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     """What was said of the tokens that came, in turn."""
@@ -46,13 +64,17 @@ class Tools:
 
 
 @contextmanager
-def tools(ostiary: Ostiary, issuer: str) -> Iterator[Tools]:
+def tools(ostiary: Ostiary, issuer: str, path: str = "/mcp") -> Iterator[Tools]:
     """The server, known to the service as a resource."""
-    found = Tools(ostiary, issuer)
+    found = Tools(ostiary, issuer, path)
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.do_GET()
+
         def do_GET(self) -> None:
-            metadata = "/.well-known/oauth-protected-resource/mcp"
+            metadata = f"/.well-known/oauth-protected-resource{found.path}"
             if self.path == metadata:
                 told = {"resource": found.url, "authorization_servers": [found.issuer]}
                 self._send(200, told | {"scopes_supported": ["read:agents"]})
@@ -61,7 +83,7 @@ def tools(ostiary: Ostiary, issuer: str) -> Iterator[Tools]:
             if scheme == "Bearer" and found.admitted(token):
                 self._send(200, {"tools": []})
                 return
-            origin = found.url.removesuffix("/mcp")
+            origin = found.url.removesuffix(found.path) if found.path else found.url
             self._send(401, {}, f'Bearer resource_metadata="{origin}{metadata}"')
 
         def _send(self, status: int, body: dict[str, Any], challenge: str = "") -> None:
@@ -78,7 +100,7 @@ def tools(ostiary: Ostiary, issuer: str) -> Iterator[Tools]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}/mcp"
+        found.url = f"http://127.0.0.1:{server.server_address[1]}{path}"
         rule = {"match": [{"path": "/**"}], "audience": found.url}
         made = ostiary.call("PUT", f"/v1/access-rules/tools-{server.server_address[1]}", rule)
         assert made.status_code in (200, 201), made.text
@@ -111,7 +133,9 @@ class Kept:
         self.client = client_info
 
 
-def client(alice: Alice, url: str, kept: Kept, document: str | None = None) -> OAuthClientProvider:
+def client(
+    alice: Alice, url: str, kept: Kept, document: str | None = None, redirects: tuple[str, ...] = (CALLBACK,)
+) -> OAuthClientProvider:
     """The SDK's client, whose browser is Alice's."""
     back: list[str] = []
 
@@ -122,7 +146,7 @@ def client(alice: Alice, url: str, kept: Kept, document: str | None = None) -> O
         given = returned(back.pop())
         return AuthorizationCodeResult(code=given.get("code", ""), state=given["state"], iss=given["iss"])
 
-    metadata = OAuthClientMetadata(client_name="Workbench", redirect_uris=[AnyUrl(CALLBACK)])
+    metadata = OAuthClientMetadata(client_name="Workbench", redirect_uris=[*map(AnyUrl, redirects)])
     return OAuthClientProvider(url, metadata, kept, visit, come_back, document)
 
 
@@ -172,6 +196,93 @@ def test_a_client_that_was_never_here_gets_to_its_tools(alice: Alice) -> None:
         kept = walk(alice, found)
         assert kept.client is not None
         assert kept.client.client_id.startswith("app_")
+
+
+def test_a_native_client_comes_back_by_its_own_scheme(alice: Alice) -> None:
+    """RFC 8252 §7.1 breaks: an MCP client of an editor, which registers its scheme beside others, cannot register."""
+    redirects = (
+        "cursor://anysphere.cursor-retrieval/oauth/user-tools/callback",
+        "vscode://vscode.github-authentication/did-authenticate",
+        REDIRECT,
+        "https://vscode.dev/redirect",
+    )
+    with tools(alice.service, alice.issuer) as found:
+        kept = Kept()
+        assert status(client(alice, found.url, kept, redirects=redirects), found.url) == 200
+        assert kept.client is not None
+        assert tuple(map(str, kept.client.redirect_uris or ())) == redirects
+
+
+def test_a_machine_signs_without_naming_its_key(single: Robo) -> None:
+    """RFC 7523 §2.2 breaks: the SDK's helper for private_key_jwt, which sends no `kid`, gets no token."""
+    kept = Kept()
+    signed = SignedJWTParameters(
+        issuer=single.client_id, subject=single.client_id, signing_key=single.key_file["private_key"]
+    )
+    with tools(single.service, single.issuer) as found:
+        provider = PrivateKeyJWTOAuthProvider(
+            found.url,
+            kept,
+            single.client_id,
+            signed.create_assertion_provider(),
+            "read:agents",
+            single.issuer,
+        )
+        assert status(provider, found.url) == 200
+        assert found.verdicts[-1]["principal"]["id"] == single.account["id"]
+
+
+def test_a_machine_in_typescript_does(single: Robo) -> None:
+    """RFC 7523 §2.2 breaks: the SDK's helper for private_key_jwt in TypeScript gets no token."""
+    with tools(single.service, single.issuer) as found:
+        told = {
+            "task": "machine",
+            "url": found.url,
+            "issuer": single.issuer,
+            "client_id": single.client_id,
+            "private_key": single.key_file["private_key"],
+            "scope": "read:agents",
+        }
+        done = subprocess.run(
+            [node.program("node"), str(HERE / "mcp-sdk.mjs"), str(packages())],
+            input=json.dumps(told),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
+        got = json.loads(done.stdout)["done"]
+        assert got["came"] == "AUTHORIZED"
+        assert found.admitted(got["tokens"]["access_token"])
+
+
+def test_mcp_remote_writes_the_address_as_browsers_do(alice: Alice, tmp_path: Path) -> None:
+    """RFC 8707, RFC 3986 §6.2.3 break: mcp-remote asks for `https://host/` of a server that is known as `https://host`."""
+    with tools(alice.service, alice.issuer, path="") as found:
+        program = packages() / "node_modules" / "mcp-remote" / "dist" / "proxy.js"
+        process = subprocess.Popen(
+            [node.program("node"), str(program), found.url, "--auth-timeout", str(int(PATIENCE))],
+            env=os.environ
+            | {"MCP_REMOTE_CONFIG_DIR": str(tmp_path), "PATH": str(tmp_path), "BROWSER": "none"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            try:
+                address = next(each.strip() for each in process.stderr if each.startswith(alice.issuer))
+                assert f"resource={quote(found.url + '/', safe='')}" in address
+                back = alice.allows(address)
+                assert httpx2.get(back, timeout=PATIENCE).status_code == 200
+                for line in process.stderr:
+                    if found.verdicts or "rror" in line:
+                        break
+            finally:
+                process.kill()
+        assert found.verdicts[-1]["valid"]
 
 
 def test_what_was_ended_is_asked_for_again(alice: Alice) -> None:

@@ -43,6 +43,15 @@ def test_a_person_is_asked_and_the_access_is_renewed_by_itself(alice: Alice) -> 
     _given_back(alice, session, client_id, kept[0])
 
 
+def test_its_default_is_basic_with_an_empty_password(alice: Alice) -> None:
+    """RFC 6749 §2.3.1 breaks: requests-oauthlib as its documentation shows it gets no token for a public client."""
+    told, client_id = alice.metadata(), alice.application()
+    session = OAuth2Session(client_id, redirect_uri=CALLBACK, scope=["read:agents"], pkce="S256")
+    address, _state = session.authorization_url(told["authorization_endpoint"])
+    given = session.fetch_token(told["token_endpoint"], authorization_response=alice.allows(address))
+    assert alice.capable(given["access_token"]) == ["read:agents"]
+
+
 def test_it_is_told_that_a_person_said_no(alice: Alice) -> None:
     """RFC 6749 §4.1.2.1 breaks: requests-oauthlib takes a denial for something else."""
     told = alice.metadata()

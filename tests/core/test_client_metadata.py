@@ -217,7 +217,7 @@ def test_metadata_is_an_object(members: Any) -> None:
         "http://app.example.com/cb"],
         [f"{BACK}#a"], ["https://*.example.com/"], ["https://a@app.example.com/"], ["javascript:alert(1)"],
         ["data:,x"], [""],
-        [f"{BACK}/{n}" for n in range(11)], [BACK] * 11, [BACK + "a" * 2048], ["app:/cb"],
+        [f"{BACK}/{n}" for n in range(11)], [BACK] * 11, [BACK + "a" * 2048], ["c:/cb"],
         ["urn:ietf:wg:oauth:2.0:oob"], ["/cb"],
     ],
 )  # fmt: skip

@@ -178,6 +178,11 @@ def test_what_matches_is_the_same_place(one: str, other: str) -> None:
         "com.example.app://cb/x?a=b",
         "com.googleusercontent.apps.123-abc:/oauth2redirect",
         "https://a.example/" + "a" * 2030,
+        "cursor://anysphere.cursor-retrieval/oauth/user-tools/callback",
+        "vscode://ms-vscode.mcp/callback",
+        "vscode-insiders://x/cb",
+        "app:/cb",
+        "io.example://cb",
     ],
 )
 def test_these_may_be_registered(uri: str) -> None:
@@ -200,8 +205,8 @@ REFUSED = {
     "must not have a wildcard": ["https://*.example.com/cb", "https://app.example.com/*", "com.example.app:/*", "*"],
     "must begin with": [
         "", "javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "vbscript:x", "file:///x",
-        "about:blank", "blob:x", "app:/cb",
-        "myapp://cb", "//evil.example", "/cb", "app.example.com/cb", "HTTPS://app.example.com/cb",
+        "about:blank", "blob:x", "c:/cb", "C:/cb", "app:cb", "my_app:/cb", "my+app:/cb",
+        "//evil.example", "/cb", "app.example.com/cb", "HTTPS://app.example.com/cb",
         "mailto:a@b.example", "com.example.app",
         "urn:ietf:wg:oauth:2.0:oob", "COM.example.app:/cb", ".app:/cb", "com.:/cb", "com..app:/cb",
         "com.example.app:cb",
@@ -249,6 +254,23 @@ def test_these_may_not(reason: str) -> None:
             redirect_uri(uri)
         assert reason in str(caught.value), uri
         assert len(uri) < 16 or uri not in str(caught.value)
+
+
+ACTED_ON = [
+    "javascript", "data", "file", "blob", "about", "view-source", "ftp", "mailto", "tel", "sms", "ws", "wss", "chrome",
+    "chrome-extension", "moz-extension", "safari-web-extension", "intent", "jar", "resource", "filesystem", "vbscript",
+    "ms-settings", "ms-msdt", "ms-word", "microsoft-edge", "search-ms", "itms-services", "x-apple-helpbasic",
+    "android-app", "content", "localhost", "ssh", "smb", "ldap",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ACTED_ON)
+def test_what_browsers_and_systems_act_on_is_nobodys_own(scheme: str) -> None:
+    """P13 breaks: a code goes to a script, a file or a program of the system, by a scheme that anybody may register."""
+    for rest in (":/cb", "://cb", ":/%0aalert(1)", ":////evil.example/cb"):
+        for read in (redirect_uri, origin_of_redirect, host_of):
+            with pytest.raises(ValueError):
+                read(scheme + rest)
 
 
 @given(st.text(alphabet="htps:/.[]@#?%\\ \t127.0localxe-", max_size=40))

@@ -66,7 +66,7 @@ def test_a_token_is_good_only_where_it_is_meant_for(ruled: Front) -> None:
 
 
 @pytest.mark.parametrize(
-    "resource", ["https://evil.example.com", AGENTS + "/", AGENTS + "#x", "agents", "/agents"]
+    "resource", ["https://evil.example.com", AGENTS + "/x", AGENTS + "#x", "agents", "/agents"]
 )
 def test_a_token_is_for_nobody_unknown(ruled: Front, resource: str) -> None:
     """RFC 8707 §2 breaks: a token is made for a resource that nobody registered."""

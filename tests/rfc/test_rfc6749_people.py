@@ -1,12 +1,10 @@
 """RFC 6749, clause by clause: codes (§4.1), refresh tokens (§6) and what threatens both (§10)."""
 
-import base64
-
 from ostiary.core.instant import MINUTE
 from ostiary.core.model import Client
 from tests.applications import REDIRECT, VERIFIER, application, code_of, redeem, refresh, request, trade
 from tests.cast import Front
-from tests.machines import post, said
+from tests.machines import machine, post, said
 from tests.visitors import Browser, at_home
 
 
@@ -82,19 +80,42 @@ def test_3_3_less_than_was_asked_is_said(front: Front, reports: Client) -> None:
 
 
 def test_3_2_1_a_public_client_names_itself(front: Front, alice: Browser, reports: Client) -> None:
-    """RFC 6749 §3.2.1 breaks: a code is good for whoever brings it; or a public client passes for one with a secret."""
+    """RFC 6749 §3.2.1 breaks: a code is good for whoever brings it, or a public client that sends Basic gets nothing."""
     code = code_of(alice, reports)
     assert said(redeem(front, reports, code, client_id=None)) == "401 invalid_client"
-    word = base64.b64encode(f"{reports.id}:".encode()).decode()
     form = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": REDIRECT,
         "code_verifier": VERIFIER,
     }
-    answer = post(front, "/oauth/token", form, authorization=f"Basic {word}")
+    # RFC 6749 §2.3.1: a secret that is the empty string may be left out. Many libraries send it, and the id, in Basic.
+    wrong = post(front, "/oauth/token", form, client=(reports.id, "word"))
+    assert said(wrong) == "401 invalid_client"
+    assert "www-authenticate" in wrong.headers
+    assert said(post(front, "/oauth/token", form, client=("app_nobody", ""))) == "401 invalid_client"
+    mixed = post(front, "/oauth/token", form | {"client_id": "app_nobody"}, client=(reports.id, ""))
+    assert said(mixed) == "400 invalid_request"
+    token = post(front, "/oauth/token", form, client=(reports.id, ""))
+    assert token.status == 200, token.body
+    refreshed = {"grant_type": "refresh_token", "refresh_token": token.json()["refresh_token"]}
+    last = post(front, "/oauth/token", refreshed, client=(reports.id, "")).json()["access_token"]
+    assert front.verify(last)["valid"]
+    assert post(front, "/oauth/revoke", {"token": last}, client=(reports.id, "")).status == 200
+    assert not front.verify(last)["valid"]
+
+
+def test_3_2_1_an_empty_password_proves_nothing(front: Front, alice: Browser) -> None:
+    """RFC 6749 §3.2.1, P14 break: Basic without a password passes for a service account, or for a client with a key."""
+    robo, asked = machine(front), {"grant_type": "client_credentials"}
+    assert said(post(front, "/oauth/token", asked, client=(robo.client_id, ""))) == "401 invalid_client"
+    keyed = application(front.house, auth_method="private_key_jwt", jwks_uri="https://app.test/keys")
+    code = code_of(alice, keyed)
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
+    answer = post(front, "/oauth/token", form | {"code_verifier": VERIFIER}, client=(keyed.id, ""))
     assert said(answer) == "401 invalid_client"
-    assert "www-authenticate" in answer.headers
+    held = {"token": robo.api_key}
+    assert said(post(front, "/oauth/introspect", held, client=(robo.client_id, ""))) == "401 invalid_client"
 
 
 def test_5_2_a_client_without_the_grant(front: Front, alice: Browser) -> None:

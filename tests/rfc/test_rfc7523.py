@@ -65,15 +65,24 @@ def test_3_2_b_the_subject_of_a_client_must_be_its_client_id() -> None:
 @EACH
 def test_3_3_its_audience_must_be_this_server(door: Door) -> None:
     """RFC 7523 §3 (3) breaks: what was signed for another server is taken here."""
-    for audience in (ISSUER, ENDPOINT, [ENDPOINT], [ENDPOINT, ISSUER]):
+    for audience in (
+        ISSUER,
+        ENDPOINT,
+        [ENDPOINT],
+        [ENDPOINT, ISSUER],
+        f"{ISSUER}/",
+        [ENDPOINT, f"{ISSUER}/"],
+    ):
         assert show(door, signed(door, aud=audience))
     for audience in (
         GONE,
         "https://other.test",
         ["https://other.test"],
-        f"{ISSUER}/",
+        f"{ISSUER}//",
+        f"{ENDPOINT}/",
         [],
         [ISSUER, "https://other.test"],
+        [f"{ISSUER}/", "https://other.test"],
     ):
         assert reason(door, aud=audience) == "aud"
 

@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 
+from ostiary.core import jws, key_file
+from ostiary.core.instant import HOUR, MINUTE
+from ostiary.http.rates import FAILURES
+from ostiary.services import credentials, rotation
+from ostiary.services.credentials import Created
+from ostiary.services.minting import CredentialSpec
 from tests.cast import Answer, Front
 from tests.machines import (
     ALIAS_TOKEN,
@@ -16,6 +22,7 @@ from tests.machines import (
     JWT_BEARER,
     TOKEN,
     Machine,
+    machine,
     post,
     said,
     token_of,
@@ -96,7 +103,8 @@ def test_2_2_a_client_id_beside_it_must_be_the_same(robo: Machine, other: Machin
         {"sub": "nobody"},
         {"aud": GONE},
         {"aud": "https://other.test"},
-        {"aud": ISSUER + "/"},
+        {"aud": [ISSUER + "/", "https://other.test"]},
+        {"aud": ISSUER + TOKEN + "/"},
         {"aud": ISSUER + ALIAS_TOKEN},
         {"aud": f"{ISSUER}/oauth/introspect"},
         {"exp": GONE},
@@ -114,12 +122,86 @@ def test_3_what_a_jwt_has_to_say(robo: Machine, door: Any, changed: dict[str, An
 
 
 @EACH
-@pytest.mark.parametrize("audience", [ISSUER, ISSUER + TOKEN, [ISSUER], [ISSUER, ISSUER + TOKEN]])
+@pytest.mark.parametrize(
+    "audience", [ISSUER, ISSUER + "/", ISSUER + TOKEN, [ISSUER], [ISSUER + "/", ISSUER + TOKEN]]
+)
 def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(
     robo: Machine, door: Any, audience: Any
 ) -> None:
     """RFC 7523 §3 (3) breaks: a client that names us as the RFC says is refused."""
     token_of(shown(robo, door, robo.assertion(door, aud=audience)))
+
+
+def unnamed(robo: Machine, door: Any, **changed: Any) -> str:
+    """An assertion without `kid`, as many libraries make them."""
+    return good(robo.private, robo.claims(door, **changed), robo.header(kid=GONE))
+
+
+def second_file(robo: Machine) -> Created:
+    spec = CredentialSpec(kind="key_file", algorithm="EdDSA", key_pair=key_file.generate("EdDSA"))
+    house = robo.front.house
+    return house.store.write(credentials.create, house.alice, robo.view.account.id, spec)
+
+
+@EACH
+def test_3_the_only_key_need_not_be_named(robo: Machine, door: Any) -> None:
+    """RFC 7515 §4.1.4 breaks: a client whose library sends no `kid` gets no token with its only key file."""
+    house = robo.front.house
+    text = unnamed(robo, door, jti="once")
+    token_of(shown(robo, door, text))
+    assert said(shown(robo, door, text)) == ERRORS[door]  # P8
+    named = good(robo.private, robo.claims(door, jti="once"), robo.header())
+    assert said(shown(robo, door, named)) == ERRORS[door]
+    stranger = good(other_key(robo.private), robo.claims(door), robo.header(kid=GONE))
+    assert said(shown(robo, door, stranger)) == ERRORS[door]
+    for changed in ({"iss": GONE}, {"iss": "nobody"}, {"iss": 1}, {"aud": "https://other.test"}):
+        assert said(shown(robo, door, unnamed(robo, door, **changed))) == ERRORS[door], changed
+    house.store.write(credentials.revoke, house.alice, robo.file.listed.credential.id)
+    assert said(shown(robo, door, unnamed(robo, door))) == ERRORS[door]
+
+
+@EACH
+def test_3_of_several_keys_one_is_named(robo: Machine, door: Any) -> None:
+    """RFC 7515 §4.1.4, P14 break: the next key file that is made breaks a program, and nothing says how to mend it."""
+    second = second_file(robo)
+    answer = shown(robo, door, unnamed(robo, door))
+    assert said(answer) == ERRORS[door]
+    assert "kid" in answer.json()["error_description"]
+    stranger = good(other_key(robo.private), robo.claims(door), robo.header(kid=GONE))
+    told = shown(robo, door, stranger).json()["error_description"]
+    assert "kid" not in told, "it is told to those who have one of the keys"
+    token_of(shown(robo, door, robo.assertion(door)))
+    house = robo.front.house
+    house.store.write(credentials.deactivate, house.alice, second.listed.credential.id)
+    token_of(shown(robo, door, unnamed(robo, door)))
+
+
+@EACH
+def test_3_a_rotated_key_file_is_one(robo: Machine, door: Any) -> None:
+    """A rotation without interruption breaks: a program that names no key is refused from its beginning."""
+    house, credential = robo.front.house, robo.file.listed.credential
+    pair = key_file.generate("EdDSA")
+    new = house.store.write(rotation.rotate, house.alice, credential.id, HOUR, None, pair)
+    token_of(shown(robo, door, unnamed(robo, door)))
+    private = jws.private_key("EdDSA", new.secret.reveal().encode())
+    token_of(shown(robo, door, good(private, robo.claims(door), robo.header(kid=GONE))))
+    house.clock.advance(HOUR)
+    assert said(shown(robo, door, unnamed(robo, door))) == ERRORS[door]
+
+
+def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> None:
+    """promises.md §2.15 breaks: forged assertions cost an address nothing, or lock out a neighbour that is known."""
+    forged = [
+        good(other_key(robo.private), robo.claims("grant"), robo.header(kid=GONE)) for _ in range(FAILURES)
+    ]
+    assert {said(robo.by_grant(each)) for each in forged} == {"400 invalid_grant"}
+    assert robo.by_grant(forged[0]).status == 429
+    front.house.clock.advance(MINUTE)
+    token_of(robo.by_grant(unnamed(robo, "grant")))
+    other = machine(front, "Other")
+    strange = [good(robo.private, other.claims("grant"), robo.header(kid=GONE)) for _ in range(FAILURES + 1)]
+    assert [robo.by_grant(each).status for each in strange][-1] == 429
+    token_of(robo.by_grant(unnamed(robo, "grant")))
 
 
 @EACH

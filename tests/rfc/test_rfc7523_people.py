@@ -92,7 +92,7 @@ def test_3_what_is_wrong_with_an_assertion(front: Front, alice: Browser) -> None
     wrong = {
         "aud of another": assertion(front, client, aud="https://other.example"),
         "aud missing": assertion(front, client, aud=GONE),
-        "aud with a slash": assertion(front, client, aud=f"{ISSUER}/"),
+        "aud with two slashes": assertion(front, client, aud=f"{ISSUER}//"),
         "aud of the authorization endpoint": assertion(front, client, aud=f"{ISSUER}/oauth/authorize"),
         "expired": assertion(front, client, exp=now - 120, iat=now - 180),
         "exp missing": assertion(front, client, exp=GONE),

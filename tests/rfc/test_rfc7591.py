@@ -8,8 +8,10 @@ from ostiary.core.instant import DAY, MINUTE, SECOND
 from ostiary.services import clients, consents
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as rows
+from tests.applications import allow, code_of, redeem, request
 from tests.cast import Answer, Front
 from tests.services.questions import all_rows, events
+from tests.visitors import at_home
 
 LEAST = {"redirect_uris": ["https://app.test/callback"]}
 KEYS = {
@@ -57,6 +59,55 @@ def test_3_2_1_everything_registered_is_told(front: Front) -> None:
     [event] = [each for each in events(front.house) if each.action == "client.registered"]
     assert (event.actor_type, event.target_id, event.address) == ("unknown", client.id, "192.0.2.1")
     assert front.ask("GET", f"/v1/clients/{client.id}", key=front.house.alice_key).status == 404
+
+
+@pytest.mark.parametrize(
+    "scope, kept",
+    [
+        ("openid profile offline_access", None),
+        ("openid", None),
+        ("openid  read:agents profile offline_access ", "read:agents offline_access"),
+        ("api", "api"),
+    ],
+)
+def test_2_scopes_that_do_not_exist_are_left_out(front: Front, scope: str, kept: str | None) -> None:
+    """§2 breaks: a client registers with scopes of other servers, and no authorization succeeds from then on."""
+    told = register(front, LEAST | {"scope": scope}).json()
+    assert told.get("scope") == kept
+    client = front.house.store.read(rows.find, told["client_id"])
+    assert client is not None
+    assert client.scopes == tuple((kept or "").split())
+    front.house.sign()
+    alice = at_home(front.house, front, front.house.alice)
+    assert allow(alice, request(client, scope=kept)).answer["code"]
+
+
+def test_2_native_clients_register_with_their_schemes(front: Front) -> None:
+    """RFC 8252 §7.1 breaks: a desktop program with several redirect URIs cannot register; or a page hides the scheme."""
+    uris = [
+        "cursor://anysphere.cursor-retrieval/oauth/user-tools/callback",
+        "vscode://vscode.github-authentication/did-authenticate",
+        "http://127.0.0.1:33418/",
+        "https://vscode.dev/redirect",
+    ]
+    answer = register(front, {"redirect_uris": uris, "client_name": "Editor", "application_type": "native"})
+    assert answer.status == 201, answer.body
+    assert answer.json()["redirect_uris"] == uris
+    client = front.house.store.read(rows.find, answer.json()["client_id"])
+    assert client is not None
+    front.house.sign()
+    alice = at_home(front.house, front, front.house.alice)
+    page = alice.get(request(client))
+    assert b"<strong>cursor:</strong>" in page.body
+    assert "form-action 'self' cursor:" in page.header("content-security-policy")
+    code = code_of(alice, client)
+    assert redeem(front, client, code).status == 200
+    silent = alice.get(request(client, prompt="none"))
+    assert silent.location.startswith(f"{uris[0]}?error=consent_required")
+    keyed = {"token_endpoint_auth_method": "private_key_jwt", "jwks": KEYS}
+    assert register(front, {"redirect_uris": uris} | keyed).json()["error"] == "invalid_redirect_uri"
+    dotted = {"redirect_uris": ["com.example.app:/cb"]}
+    assert register(front, dotted | keyed).status == 201
 
 
 def test_2_keys_are_kept_as_they_are_read(front: Front) -> None:

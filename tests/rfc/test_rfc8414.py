@@ -110,7 +110,7 @@ def test_3_1_it_is_read_with_get(server: Front, address: str) -> None:
     for method in ("POST", "PUT", "DELETE"):
         answer = server.ask(method, address)
         assert answer.status == 405
-        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, *JWKS])

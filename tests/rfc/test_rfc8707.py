@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cast import Answer, Front
+from tests.devices import CLI
 from tests.machines import (
     ACCESS_TOKEN,
     CLIENT_CREDENTIALS,
@@ -23,6 +24,7 @@ from tests.machines import (
     token_of,
 )
 from tests.promises.test_p14_tokens import parts
+from tests.services.questions import events
 
 SECOND_RESOURCE = "https://other.test"
 
@@ -54,7 +56,6 @@ def asked(robo: Machine, *resources: str, **form: str) -> Answer:
         RESOURCE.upper(),
         f"{RESOURCE}?query",
         f" {RESOURCE}",
-        f"{ISSUER}/",
         "javascript:alert(1)",
     ],
 )
@@ -68,6 +69,59 @@ def test_2_a_resource_must_be_an_absolute_uri_that_is_known(robo: Machine, resou
         token_of(answer)  # an empty one is none (RFC 6749 §3.2)
 
 
+ROOT = "https://Root.test"
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [ROOT, "https://root.test", "https://root.test/", "https://root.test:443/", "HTTPS://ROOT.TEST"],
+)
+def test_2_an_audience_has_several_spellings(front: Front, robo: Machine, resource: str) -> None:
+    """RFC 3986 §6.2.3 breaks: a client that writes a URL as browsers do gets no token, or one that nobody accepts."""
+    name_resource(front.house, ROOT, "root")
+    text = token_of(asked(robo, resource))
+    assert parts(text)[1]["aud"] == ROOT, "as it is registered"
+    for audience in (ROOT, "https://root.test/", resource):
+        assert front.verify(text, audience=audience)["valid"], audience
+    assert front.verify(text, audience="https://root.test/x")["code"] == "wrong_audience"
+    assert not front.verify(text)["valid"]
+    bearer = {"authorization": f"Bearer {text}"}
+    assert front.ask("GET", "/v1/authorize/root/x", headers=bearer).status == 200
+    assert parts(token_of(asked(robo, f"{ISSUER}/")))[1]["aud"] == ISSUER
+
+
+def test_2_two_rules_may_spell_one_audience(front: Front, robo: Machine) -> None:
+    """RFC 8707 §2.2 breaks: a service that checks `aud` itself gets another service's spelling of it."""
+    for name, audience in (("one", "https://root.test"), ("two", "https://root.test/")):
+        name_resource(front.house, audience, name)
+    for audience in ("https://root.test", "https://root.test/"):
+        assert parts(token_of(asked(robo, audience)))[1]["aud"] == audience
+
+
+@pytest.mark.parametrize(
+    "resource, named",
+    [
+        ("https://unknown.test", "https://unknown.test"),
+        ("https://a:b@unknown.test/x?access_token=eyJ", "https://unknown.test/x"),
+        ("https://unknown.test/" + "x" * 300, "https://unknown.test/" + "x" * 179),
+        ("eyJhbGciOiJub25lIn0.e30.", "(not an absolute URI without a fragment)"),
+        ("https://ünknown.test", "(not an absolute URI without a fragment)"),
+    ],
+)
+def test_2_a_refused_resource_is_named_in_the_log(
+    front: Front, robo: Machine, resource: str, named: str
+) -> None:
+    """Nobody finds out which resource a client asked for in vain; or what somebody pasted there is kept (P7)."""
+    assert said(asked(robo, resource)) == "400 invalid_target"
+    refused = {"client_id": CLI, "resource": resource}
+    assert said(post(front, "/oauth/device/authorize", refused)) == "400 invalid_target"
+    front.write_counts()
+    machines, devices = [each for each in events(front.house) if each.reason == "unknown resource"]
+    assert (machines.action, machines.details["resource"]) == ("credential.refused", named)
+    assert machines.actor_id == robo.view.account.id
+    assert (devices.actor_type, devices.details["resource"]) == ("unknown", named)
+
+
 def test_2_2_several_may_be_named(robo: Machine) -> None:
     """RFC 8707 §2, §2.2 break: of several resources one is forgotten."""
     claims = parts(token_of(asked(robo, RESOURCE, SECOND_RESOURCE)))[1]
@@ -77,9 +131,9 @@ def test_2_2_several_may_be_named(robo: Machine) -> None:
 
 def test_2_2_this_service_is_named_alone(robo: Machine) -> None:
     """RFC 8707 §3 breaks: a resource uses a token that it was shown at this service, which manages credentials."""
-    for resources in ((ISSUER, RESOURCE), (RESOURCE, ISSUER)):
+    for resources in ((ISSUER, RESOURCE), (RESOURCE, ISSUER), (f"{ISSUER}/", RESOURCE)):
         assert said(asked(robo, *resources)) == "400 invalid_target"
-    assert parts(token_of(asked(robo, ISSUER, ISSUER)))[1]["aud"] == ISSUER
+    assert parts(token_of(asked(robo, ISSUER, f"{ISSUER}/")))[1]["aud"] == ISSUER
 
 
 def test_2_2_a_token_is_good_where_it_was_asked_for_and_nowhere_else(front: Front, robo: Machine) -> None:

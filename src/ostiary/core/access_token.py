@@ -4,7 +4,7 @@ A token names the credential that it came from. That one's standing is judged on
 token is good, only that we made it and whom it stands for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ostiary.core import jws
@@ -12,6 +12,7 @@ from ostiary.core.instant import SECOND, Instant
 from ostiary.core.jws import InvalidTokenError, is_text
 from ostiary.core.model import Standing, Token, client_id_of, is_session
 from ostiary.core.signing import LONGEST_TOKEN, Purpose, SigningKey
+from ostiary.core.url import comparable
 
 TYPE: Final = "at+jwt"
 ALIAS: Final = "/oauth2/ostiary"
@@ -123,6 +124,7 @@ def _audiences(value: Any, issuer: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def mixes_audiences(audiences: Sequence[str], issuer: str) -> bool:
-    """Whether a token would be meant for this service and for others, who could then use it here."""
-    return issuer in audiences and any(each != issuer for each in audiences)
+def mixes_audiences(audiences: Iterable[str], issuer: str) -> bool:
+    """Whether a token would be meant for this service, in any spelling, and for others, who could then use it here."""
+    named = set(map(comparable, audiences))
+    return comparable(issuer) in named and len(named) > 1

@@ -5,7 +5,7 @@
 one. Used marks are kept elsewhere; here is said what to mark, and for how long.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil, isfinite
@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from ostiary.core.instant import SECOND, Instant
 from ostiary.core.jws import Algorithm, InvalidTokenError, Unverified, is_text, verify
+from ostiary.core.url import comparable
 
 Door = Literal["client", "grant", "login"]
 
@@ -29,10 +30,10 @@ _LARGEST: Final = 2**43
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The key file that a JWT's `kid` (or, at `login`, `sub`) names, and the account whose it is; or a key of a client."""
+    """A key that may have signed a JWT: of a key file, with the account that owns it, or one of a client's own."""
 
     key_id: str
-    """Empty: of a client whose only key has no name, or is not named."""
+    """Empty for a client's only key if that has no `kid`."""
     algorithm: Algorithm
     public_key: bytes
     """SubjectPublicKeyInfo, DER."""
@@ -80,6 +81,27 @@ def check(
     return Checked(_mark(door, shown), _time(claims, "exp"), scope)
 
 
+def check_any(
+    door: Door,
+    text: bytes,
+    token: Unverified,
+    signers: Iterable[Signer],
+    audiences: frozenset[str],
+    now: Instant,
+) -> tuple[Signer, Checked]:
+    """Check a JWT that may name no key with each of these keys. Return the one that signed it, and what was checked.
+
+    Raises InvalidTokenError, for the last of the keys, if none did.
+    """
+    error = InvalidTokenError("no usable key")
+    for signer in signers:
+        try:
+            return signer, check(door, text, token, signer, audiences, now)
+        except InvalidTokenError as last:
+            error = last
+    raise error
+
+
 # Rules
 
 
@@ -89,10 +111,7 @@ def _kind(shown: _Shown) -> None:
 
 
 def _key(shown: _Shown) -> None:
-    _require((shown.token.key_id or "") == shown.signer.key_id, "kid")
-
-
-def _key_if_named(shown: _Shown) -> None:
+    """A JWT that names a key was signed by that one."""
     _require(shown.token.key_id in (None, shown.signer.key_id), "kid")
 
 
@@ -122,12 +141,12 @@ def _about_key(shown: _Shown) -> None:
 
 
 def _for_us(shown: _Shown) -> None:
-    _require(_audience(shown.claims) <= shown.audiences, "aud")
+    _require(_names_only(shown.audiences, shown.claims), "aud")
 
 
 def _for_us_or_google(shown: _Shown) -> None:
     ours = shown.audiences | {GOOGLE_AUDIENCE} if shown.signer.google else shown.audiences
-    _require(_audience(shown.claims) <= ours, "aud")
+    _require(_names_only(ours, shown.claims), "aud")
 
 
 def _for_nobody(shown: _Shown) -> None:
@@ -200,7 +219,7 @@ RULES: Final[Mapping[Door, tuple[Rule, ...]]] = {
     ),
     "login": (
         _kind,
-        _key_if_named,
+        _key,
         _partner_algorithm,
         _about_key,
         _for_nobody,
@@ -227,11 +246,16 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
-    """One text, or a list of texts (RFC 7519 §4.1.3).
+def _names_only(audiences: frozenset[str], claims: Mapping[str, Any]) -> bool:
+    """Return whether every audience in `aud` is one of these, in any spelling.
 
-    All of them must be ours: what somebody else is meant to receive as well, they could present here first.
+    Anyone else whom the assertion is meant for would receive it as well, and could present it here first.
     """
+    return set(map(comparable, _audience(claims))) <= set(map(comparable, audiences))
+
+
+def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
+    """One text, or a list of at least one (RFC 7519 §4.1.3)."""
     value = claims.get("aud")
     named = value if isinstance(value, list) else [value]
     if not named or not all(isinstance(each, str) for each in named):

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, cast
 from ostiary.core import check
 from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.model import AuthMethod
-from ostiary.core.oauth import AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN
-from ostiary.core.redirect import MAX_REDIRECTS, host_of, redirect_uri
+from ostiary.core.oauth import AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN, scope_names
+from ostiary.core.redirect import MAX_REDIRECTS, host_of, private_scheme, redirect_uri
 from ostiary.core.secret import looks_like_secret
 from ostiary.core.url import read_url
 
@@ -51,7 +51,7 @@ class ClientMetadata:
     grant_types: tuple[GrantType, ...]
     response_types: tuple[Literal["code"], ...]
     scopes: tuple[str, ...]
-    """Names. Whether there are such scopes is not for here."""
+    """Names, of which some may not exist: `services.clients.of_metadata` leaves those out."""
     auth_method: AuthMethod
     jwks: tuple[ClientKey, ...] | None
     jwks_uri: str | None
@@ -107,6 +107,12 @@ def _read(members: Any, source: Source) -> ClientMetadata:
     redirect_uris = _redirect_uris(found, required=AUTHORIZATION_CODE in grant_types)
     auth_method = _auth_method(found, source)
     jwks, jwks_uri = _keys(found, auth_method)
+    if auth_method != "none" and any("." not in (private_scheme(each) or ".") for each in redirect_uris):
+        raise MetadataError(
+            "invalid_redirect_uri",
+            "redirect_uris must have a dot in the scheme of the application's own, unless "
+            "token_endpoint_auth_method is none",
+        )
     return ClientMetadata(
         name=_name(found, redirect_uris),
         redirect_uris=redirect_uris,
@@ -220,9 +226,10 @@ def _scopes(members: Mapping[str, Any]) -> tuple[str, ...]:
     given = _text(members, "scope") or ""
     if len(given) > MAX_SCOPE:
         raise _wrong("scope", f"must have at most {MAX_SCOPE} characters")
-    if any(not "!" <= each <= "~" or each in '"\\' for each in given.replace(" ", "")):
-        raise _wrong("scope", "must be names of scopes, separated by spaces")
-    return tuple(dict.fromkeys(each for each in given.split(" ") if each))
+    try:
+        return scope_names(given)
+    except ValueError as error:
+        raise _wrong("scope", str(error)) from None
 
 
 def _client_uri(members: Mapping[str, Any]) -> str | None:

@@ -152,8 +152,10 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     ),
     "credential.refused": _kind(
         "auth",
-        "A credential was presented and refused, counted over some seconds by credential or address and reason.",
+        "A credential was presented and refused, counted over some seconds by credential or address and reason. "
+        "`resource` is the first one that was refused, without its query, if that is the reason.",
         *_COUNTED,
+        "resource",
     ),
     "token.issued": _kind(
         "auth",

@@ -137,6 +137,12 @@ def client_id_of(account_id: str) -> str:
     return f"ostiary-sa-{account_id.removeprefix('sa_')}"
 
 
+def account_id_of(client_id: str) -> str | None:
+    """`ostiary-sa-01k…` → `sa_01k…`; None for any other text."""
+    prefix, _, rest = client_id.rpartition("-")
+    return f"sa_{rest}" if prefix == "ostiary-sa" else None
+
+
 def channel_identifier(username: str, slug: str, host: str) -> str:
     """`<username>@<organization slug>.<host>`: how an account is named outside, and in its key files."""
     return f"{username}@{slug}.{host}"

@@ -1,11 +1,12 @@
 """Words of OAuth that several rooms need, and the clients that are this program's own."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.model import Client
-from ostiary.core.permission import API_SCOPES, EVERYTHING
+from ostiary.core.permission import API_SCOPES, EVERYTHING, Catalogue
 
 AUTHORIZATION_CODE: Final = "authorization_code"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - RFC 6749's name
@@ -17,6 +18,13 @@ CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-beare
 
 OFFLINE_ACCESS: Final = "offline_access"
 """The scope that asks for a refresh token. It grants nothing by itself."""
+
+NO_SCOPE: Final = (
+    "The scope is empty, or none of its names exists here: see scopes_supported in the server metadata. "
+    "openid is not supported, and offline_access grants nothing by itself."
+)
+# RFC 6749 §3.3: the characters of scope names, and spaces between them.
+_SCOPE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 
 CODE_LIFETIME: Final = 60 * SECOND
 DEVICE_CODE_LIFETIME: Final = 30 * MINUTE
@@ -46,6 +54,27 @@ _COMMAND_LINE: Final = Client(
 
 BUILT_IN: Final[Mapping[str, Client]] = dict.fromkeys((CLI, "noorle-cli"), _COMMAND_LINE)
 """One client, by each of the names that it is known by: the second is in the examples of another system's documentation."""
+
+
+def scope_names(text: str) -> tuple[str, ...]:
+    """Read a `scope` parameter (RFC 6749 §3.3): its names in order, each once.
+
+    Additional spaces before, after and between the names are ignored. Raises ValueError for a character that no
+    scope name can have, such as a tab.
+    """
+    if _SCOPE.fullmatch(text) is None:
+        raise ValueError("must be names of scopes, separated by spaces")
+    return tuple(dict.fromkeys(filter(None, text.split(" "))))
+
+
+def known_scopes(names: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the scopes that exist here, `offline_access` included (RFC 6749 §3.3, RFC 7591 §2).
+
+    Unknown scopes, such as `openid`, are left out. The result is empty if nothing but `offline_access` is left,
+    because that scope grants nothing by itself.
+    """
+    known = tuple(each for each in names if each == OFFLINE_ACCESS or catalogue.knows(each))
+    return () if set(known) <= {OFFLINE_ACCESS} else known
 
 
 def is_dangerous(client: Client, scopes: Iterable[str]) -> bool:

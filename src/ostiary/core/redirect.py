@@ -12,10 +12,30 @@ from ostiary.core.url import MAX_URL, read_url
 MAX_REDIRECTS: Final = 10
 LOOPBACKS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
-# A name that its maker owns, in reverse (RFC 8252 §7.1): that is why it has a dot.
+# The scheme of an application's own (RFC 8252 §7.1). One letter would be a drive of Windows.
 _PRIVATE_USE: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+):/[A-Za-z0-9._~!$&'()+,;=:/?%-]*"
+    r"(?P<scheme>[a-z](?=[^:])[a-z0-9-]*(?:\.[a-z0-9-]+)*):/[A-Za-z0-9._~!$&'()+,;=:/?%-]*"
 )
+TAKEN_SCHEMES: Final = frozenset({
+    # What a browser runs, shows or fetches itself; and a host that was written without its scheme
+    "about", "blob", "chrome", "chrome-devtools", "chrome-error", "chrome-extension", "chrome-native",
+    "chrome-search", "chrome-untrusted", "cid", "content", "data", "devtools", "edge", "extension", "feed",
+    "file", "filesystem", "ftp", "ftps", "gopher", "http", "https", "jar", "javascript", "livescript",
+    "localhost", "mhtml", "mid", "mocha", "moz-extension", "opera", "pcast", "resource", "safari-extension",
+    "safari-web-extension", "vbs", "vbscript", "view-source", "vivaldi", "wais", "web", "ws", "wss",
+    "wyciwyg",
+    # What a system opens with a program that it has
+    "acap", "afp", "callto", "cifs", "dav", "davs", "dict", "facetime", "facetime-audio", "fish", "geo",
+    "git", "gtalk", "help", "help-viewer", "imap", "imaps", "intent", "irc", "ircs", "itms", "itms-apps",
+    "itms-services", "jnlp", "jnlps", "ldap", "ldapi", "ldaps", "magnet", "mailto", "maps", "market",
+    "message", "mms", "mmsto", "nfs", "news", "nntp", "onenote", "pop", "pop3", "pres", "proxy", "rdp", "res",
+    "rlogin", "rsync", "rtmp", "rtsp", "search", "search-ms", "sftp", "shell", "sip", "sips", "skype", "sms",
+    "smsto", "smb", "snews", "snmp", "ssh", "svn", "tel", "telnet", "tftp", "tn3270", "urn", "view", "vnc",
+    "webcal", "x-help", "x-man-page", "x-web-search", "xmpp",
+})  # fmt: skip
+"""Schemes that browsers or operating systems act on, so that no application can have them for its own."""
+TAKEN_PREFIXES: Final = ("microsoft", "ms-", "x-apple", "android-app", "ios-app")
+"""How more of them begin: those of Windows and Office, and links into the applications of a phone."""
 _LOOPBACK: Final = re.compile(
     r"(?P<host>http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::(?P<port>[1-9][0-9]{0,4}))?(?P<rest>(?:[/?].*)?)"
 )
@@ -33,18 +53,27 @@ def redirect_uri(text: str) -> str:
         raise ValueError("must not have a fragment")
     if "*" in text:
         raise ValueError("must not have a wildcard: redirect URIs are compared as they are")
-    if _PRIVATE_USE.fullmatch(text):
+    if private_scheme(text) is not None:
         return text
     scheme, colon, _ = text.partition(":")
     if not colon or scheme not in {"http", "https"}:
         raise ValueError(
-            "must begin with https://, with http:// and a loopback address, or with a scheme of the application's own "
-            "that has a dot, such as com.example.app:/"
+            "must begin with https://, with http:// and a loopback address, or with a scheme of the application's own, "
+            "such as com.example.app:/"
         )
     url = read_url(text)
     if url.scheme == "http" and url.host not in LOOPBACKS:
         raise ValueError("must be https, for http is for 127.0.0.1, [::1] and localhost only")
     return text
+
+
+def private_scheme(uri: str) -> str | None:
+    """Return the scheme of an application's own that the URI has; None for any other URI."""
+    match = _PRIVATE_USE.fullmatch(uri)
+    if match is None:
+        return None
+    scheme = match["scheme"]
+    return None if scheme in TAKEN_SCHEMES or scheme.startswith(TAKEN_PREFIXES) else scheme
 
 
 def redirect_matches(registered: str, asked: str) -> bool:
@@ -63,9 +92,9 @@ def redirect_matches(registered: str, asked: str) -> bool:
 
 def origin_of_redirect(uri: str) -> str:
     """What lets a form's answer lead there, as a source of the CSP directive form-action. ValueError for no such URI."""
-    private = _PRIVATE_USE.fullmatch(uri)
+    private = private_scheme(uri)
     if private is not None:
-        return f"{private['scheme']}:"
+        return f"{private}:"
     url = read_url(uri)
     # A source cannot be an IPv6 address (CSP 3 §2.3.1): browsers skip what they cannot read, and the form is stuck.
     return f"{url.scheme}:" if ":" in url.host else f"{url.scheme}://{url.authority}"
@@ -73,5 +102,4 @@ def origin_of_redirect(uri: str) -> str:
 
 def host_of(uri: str) -> str:
     """Where it leads, for people: the host, or the scheme of an application's own. ValueError for no such URI."""
-    private = _PRIVATE_USE.fullmatch(uri)
-    return read_url(uri).host if private is None else private["scheme"]
+    return private_scheme(uri) or read_url(uri).host

@@ -17,6 +17,9 @@ _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(?::(?P<port>[1-9][0-9]{0,4}))?"
     rf"(?P<path>(?:/{_CHARACTER}*)?)(?:\?(?P<query>(?:{_CHARACTER}|\?)*))?"
 )
+_WEB: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>[^/?#@]+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL
+)
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # What browsers take for the end of an IPv4 address, whatever stands before it.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -105,6 +108,21 @@ def read_host(text: str) -> str:
         except ValueError:
             raise ValueError("has an address that is not written in its canonical form") from None
     return host
+
+
+def comparable(uri: str) -> str:
+    """Return the spelling of an audience in which it is compared with others.
+
+    For http and https: scheme and host in lower case, no default port, and `/` for an empty path (RFC 3986 §6.2.2.1,
+    §6.2.3). Many clients rewrite URLs in this way before they send them. Any other URI is returned as it is.
+    """
+    match = _WEB.fullmatch(uri)
+    if match is None:
+        return uri
+    scheme = match["scheme"].lower()
+    authority = match["authority"].lower().removesuffix(":443" if scheme == "https" else ":80")
+    rest = match["rest"]
+    return f"{scheme}://{authority}{rest if rest.startswith('/') else '/' + rest}"
 
 
 def _default_port(scheme: str) -> int:

@@ -11,6 +11,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING, Scopes, resource_matches
 from ostiary.core.secret import matches
+from ostiary.core.url import comparable
 
 Code = Literal[
     "valid",
@@ -99,7 +100,7 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
         return Verdict("expired", standing, token=token)
     if standing.networks and not allowed(access.address, standing.networks):
         return Verdict("ip_not_allowed", standing, token=token)
-    if token is not None and access.audience is not None and access.audience not in token.audiences:
+    if token is not None and access.audience is not None and not _is_meant_for(token, access.audience):
         return Verdict("wrong_audience", standing, token=token)
     project = access.project or standing.project_id
     if project is None and token is not None:
@@ -125,3 +126,9 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
 def _unlimited(standing: Standing) -> bool:
     """Whether the credential may be asked for `api`: it lists nothing, or lists that."""
     return standing.access_level == "full" or bool(EVERYTHING & frozenset(standing.scopes))
+
+
+def _is_meant_for(token: Token, audience: str) -> bool:
+    """Return whether the audience is among the token's, in any spelling."""
+    # Nearly every question names an audience as the token has it.
+    return audience in token.audiences or comparable(audience) in map(comparable, token.audiences)

@@ -36,6 +36,7 @@ from ostiary.http.api import (
 )
 from ostiary.http.api.route import PlainRoute, Wiring, answer, field_error, problem_response
 from ostiary.http.clock_watch import ClockWatch
+from ostiary.http.cross_origin import preflight
 from ostiary.http.door import Application, Door
 from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
@@ -141,6 +142,8 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         path: PlainRoute(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(tokens, revoking, devices, registering).items()
     }
+    published = metadata.routes(settings.public_url, facts, store.clock, registering is not None)
+    shared = {**dict.fromkeys(published, "GET, HEAD"), **dict.fromkeys(asked, "POST")}
     for router in ROUTERS:
         app.router.routes += router.routes
     app.add_exception_handler(HTTPException, _http_exception)
@@ -153,13 +156,9 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         PlainRoute(
             "/metrics", metrics_handler(metrics, settings.metrics, settings.public_url), methods=["GET"]
         ),
-        *(
-            PlainRoute(path, handler, methods=["GET"])
-            for path, handler in metadata.routes(
-                settings.public_url, facts, store.clock, registering is not None
-            ).items()
-        ),
+        *(PlainRoute(path, handler, methods=["GET"]) for path, handler in published.items()),
         *asked.values(),
+        *(PlainRoute(path, preflight(methods), methods=["OPTIONS"]) for path, methods in shared.items()),
         *manual.ROUTES,
         *PAGES,
     )
@@ -171,6 +170,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         store.entropy,
         metrics.request,
         store.installation.issuer,
+        shared=frozenset(path.encode() for path in shared),
     )
     return Built(door, rounds, facts, metrics, journal)
 

@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 
 from ostiary.core import identifier
 from ostiary.core.problem import Problem, internal
-from ostiary.http import hotpath, messages
+from ostiary.http import cross_origin, hotpath, messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import Headers, printable
 from ostiary.http.oauth import token
@@ -60,6 +60,7 @@ class Door:
         entropy: Entropy,
         measure: Callable[[str, str, int, float], None],
         issuer: str,
+        shared: frozenset[bytes],
     ) -> None:
         self._application = application
         self._hot = hot
@@ -74,6 +75,12 @@ class Door:
         self.issuer = issuer
         if issuer.startswith("https:"):
             self.always.append((b"strict-transport-security", b"max-age=31536000"))
+        self._shared = shared
+        """Endpoints whose responses a script of another site may read."""
+
+    def _always_at(self, path: bytes) -> list[tuple[bytes, bytes]]:
+        """The fields that every response at this path has."""
+        return [*self.always, *cross_origin.FIELDS] if path in self._shared else self.always
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -92,7 +99,7 @@ class Door:
                 refusal = messages.wire(403, [messages.NO_STORE, (b"x-auth-error", b"invalid_request")])
                 await _send(refusal, send, self.always)
             else:
-                await self._refuse(problem, send)
+                await self._refuse(problem, path, send)
             return
         if hotpath.is_hot(path):
             await self._answer_hot(scope, path, receive, send)
@@ -134,7 +141,8 @@ class Door:
 
         def told(answer: bytes) -> bytes:
             self._measure("POST", token.PATH, int(answer[9:12]), time.perf_counter() - started)
-            return answer.replace(b"\r\n", b"\r\nx-request-id: %s\r\n" % request_id.encode(), 1)
+            marked = b"\r\nx-request-id: %s\r\n%s" % (request_id.encode(), cross_origin.LINES)
+            return answer.replace(b"\r\n", marked, 1)
 
         if isinstance(begun, bytes):
             return told(begun)
@@ -156,7 +164,7 @@ class Door:
                         self._hot.answer_cold, method, target, headers, body, peer, limiter=self._threads
                     )
         except Problem as problem:
-            await self._refuse(problem, send)
+            await self._refuse(problem, path, send)
             return
         except Exception as error:
             request_id = self._request_id()
@@ -173,6 +181,7 @@ class Door:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         request_id = self._request_id()
+        path: bytes = scope["raw_path"]
         peer = scope["client"][0] if scope["client"] else None
         origin = self._hot.origin(peer, scope["headers"])
         told = {"request_id": request_id, "origin": origin, "issuer": self.issuer}
@@ -186,14 +195,14 @@ class Door:
                 status, begun = message["status"], True
                 message["headers"] = [
                     *message["headers"],
-                    *self.always,
+                    *self._always_at(path),
                     (b"x-request-id", request_id.encode()),
                 ]
             await send(message)
 
         try:
             async with AsyncExitStack() as held:
-                if scope["raw_path"] == messages.IMPORT:
+                if path == messages.IMPORT:
                     take = partial(held.enter_async_context, self._large)
                     body = await _read(receive, messages.MAX_IMPORT, take)
                 else:
@@ -203,13 +212,13 @@ class Door:
         except Problem as problem:
             status = problem.status
             if not begun:
-                await self._refuse(problem, send, request_id)
+                await self._refuse(problem, path, send, request_id)
         except Exception as error:
             structlog.get_logger().error(
                 "unhandled", error=type(error).__name__, where=where(error), request_id=request_id
             )
             if not begun:
-                await self._refuse(internal(), send, request_id)
+                await self._refuse(internal(), path, send, request_id)
         # The template, never the path: a path may hold anything that somebody pasted.
         route = getattr(scope.get("route"), "path_format", "-")
         seconds = time.perf_counter() - started
@@ -227,11 +236,11 @@ class Door:
     def _request_id(self) -> str:
         return identifier.make("req", self._clock(), self._entropy(identifier.ENTROPY))
 
-    async def _refuse(self, problem: Problem, send: Send, request_id: str | None = None) -> None:
+    async def _refuse(self, problem: Problem, path: bytes, send: Send, request_id: str | None = None) -> None:
         # What was sent beyond this point is not read: the connection ends with the answer.
         extra = [(b"connection", b"close")] if problem.status in (400, 408, 413, 414, 431) else []
         answer = messages.problem_wire(problem, self.issuer, request_id, extra)
-        await _send(answer, send, self.always)
+        await _send(answer, send, self._always_at(path))
 
 
 def _fault(answer: bytes) -> int:

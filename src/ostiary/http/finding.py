@@ -1,5 +1,6 @@
 """How the hot path finds facts: in memory only, or in the database too."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ostiary.core.model import Standing, Token
@@ -17,6 +18,7 @@ class Find(Protocol):
     def standing(self, handle: Handle) -> Standing | None: ...
     def token(self, text: bytes, found: bytes) -> Token | None: ...
     def projects(self, organization_id: str) -> dict[str, str]: ...
+    def key_files(self, issuer: str) -> Sequence[str]: ...
 
 
 class InMemory:
@@ -41,6 +43,9 @@ class InMemory:
             raise Cold
         return found
 
+    def key_files(self, issuer: str) -> Sequence[str]:
+        raise Cold  # a new key file drops nothing that is kept, so none of this is
+
 
 class InDatabase:
     def __init__(self, facts: Facts) -> None:
@@ -54,3 +59,6 @@ class InDatabase:
 
     def projects(self, organization_id: str) -> dict[str, str]:
         return self._facts.load_projects(organization_id)
+
+    def key_files(self, issuer: str) -> Sequence[str]:
+        return self._facts.load_key_files(issuer)

@@ -377,8 +377,12 @@ class HotPath:
         now: Instant,
         asking: Standing | None = None,
         refused: str = "",
+        resource: str = "",
     ) -> None:
-        """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator."""
+        """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator.
+
+        `resource` is what was refused, where that is a resource: of many alike the event names the first.
+        """
         standing = verdict.standing
         reason = refused or verdict.code
         mark: Mark
@@ -386,12 +390,14 @@ class HotPath:
             home = None if asking is None else asking.organization.id
             mark = (reason, at, via, home)
             if not self.counts.again(mark, now):
-                self.counts.add(Occasion(False, reason, at, via, organization_id=home), now, mark)
+                occasion = Occasion(False, reason, at, via, organization_id=home, resource=resource)
+                self.counts.add(occasion, now, mark)
             return
         used = used_of(standing, verdict.token)
         mark = (reason, at, via, used, standing.credential_id, standing.rotated)
         if not self.counts.again(mark, now):
-            self.counts.add(_occasion(standing, used, reason, at, via), now, mark)
+            occasion = _occasion(standing, used, reason, at, via)
+            self.counts.add(replace(occasion, resource=resource) if resource else occasion, now, mark)
 
     # What is told of a good credential, kept as it is sent
 

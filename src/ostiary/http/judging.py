@@ -4,7 +4,7 @@ A text is a key, of which the whole is known by its digest; or a token or sessio
 judged with that one's facts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -13,7 +13,7 @@ from ostiary.core import jws, secret
 from ostiary.core.assertion import Checked, Door, Signer
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
-from ostiary.core.jws import InvalidTokenError
+from ostiary.core.jws import InvalidTokenError, Unverified
 from ostiary.core.model import Standing, Token, client_id_of
 from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, Access, Verdict, judge
 from ostiary.http.finding import Find, InDatabase, InMemory
@@ -29,6 +29,10 @@ SIGNED: Final = b"eyJ"
 """How every signed token begins: `{"` in base64url."""
 SESSION: Final = secret.SESSION.encode()
 STANDS_FOR: Final = (SIGNED, SESSION)
+SEVERAL_KEYS: Final = (
+    "More than one key can be used by this client. Name the one that signed by kid in the JWT header."
+)
+MAX_PROVEN: Final = 10_000
 
 
 class Shown(NamedTuple):
@@ -38,6 +42,8 @@ class Shown(NamedTuple):
     checked: Checked | None = None
     reason: str = ""
     """Why it is not good, for the audit log."""
+    told: str = ""
+    """What the client may be told of that, because it proved that the key is its own."""
 
 
 class Judge:
@@ -52,6 +58,8 @@ class Judge:
         self._limits = limits
         self._peppers = installation.keyring.peppers
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
+        # Issuers that proved themselves without naming a key: their look-ups are on no address's budget any more.
+        self._proven: dict[str, None] = {}
         self.in_memory = InMemory(facts)
         self.in_database = InDatabase(facts)
 
@@ -178,32 +186,36 @@ class Judge:
     def assertion(
         self, door: Door, text: bytes, question: Question, find: Find, audiences: frozenset[str] = frozenset()
     ) -> Shown:
-        """What a JWT that a key file signed is worth at this door, and of the credential that it belongs to."""
+        """What a JWT that a key file signed is worth at this door, and of the credential that it belongs to.
+
+        A JWT without `kid` is checked with the keys of the account that it says it is from (`iss`). It is good only if
+        that account has no more than one key file that can be used: else the next one made would break it.
+        """
         try:
             read = jws.read(text)
         except InvalidTokenError as error:
             return Shown(MALFORMED, reason=str(error))
-        key_id = read.claims.get("sub") if door == "login" else read.key_id
-        if not isinstance(key_id, str) or not secret.is_access_id(key_id):
-            return Shown(MALFORMED, reason="key id")
+        named = read.claims.get("sub") if door == "login" else read.key_id
+        unnamed = named is None and door != "login"
+        if unnamed:
+            named = read.claims.get("iss")
+        if not jws.is_text(named) or not (unnamed or secret.is_access_id(named)):
+            return Shown(MALFORMED, reason="iss" if unnamed else "key id")
         shown = Shown(UNKNOWN)
 
         def look() -> Verdict:
             nonlocal shown
-            standing = find.standing(key_id)
-            if standing is None or standing.kind != "key_file" or standing.public_key is None:
-                shown = Shown(UNKNOWN, reason="unknown key")
-                return UNKNOWN
-            try:
-                checked = assertions.check(door, text, read, self._signer(standing), audiences, self.clock())
-            except InvalidTokenError as error:
-                shown = Shown(UNKNOWN, reason=str(error))
-                return UNKNOWN
-            verdict = self.rule(standing, standing.digest, question, find)
-            shown = Shown(verdict, checked if verdict.valid else None, verdict.code)
-            return verdict
+            keys = find.key_files(named) if unnamed else (named,)
+            found = [
+                each for each in map(find.standing, keys) if each is not None and each.kind == "key_file"
+            ]
+            shown = self._signed_by(door, text, read, found, question, find, audiences)
+            return shown.verdict
 
-        known = self.facts.standing(key_id) is not None or self.facts.had_standing(key_id)
+        if unnamed:
+            known = named in self._proven
+        else:
+            known = self.facts.standing(named) is not None or self.facts.had_standing(named)
         if find is self.in_database and not known:
             verdict = self._limits.looked_up(PEERS, question.address, look)
             return shown if verdict is shown.verdict else Shown(verdict, reason=verdict.code)
@@ -212,6 +224,34 @@ class Judge:
             verdict = self.failed(question)
             return shown if verdict is UNKNOWN else Shown(verdict, reason=verdict.code)
         return shown
+
+    def _signed_by(
+        self,
+        door: Door,
+        text: bytes,
+        read: Unverified,
+        found: Sequence[Standing],
+        question: Question,
+        find: Find,
+        audiences: frozenset[str],
+    ) -> Shown:
+        """What a JWT is worth that one of these key files of one account has to have signed."""
+        try:
+            signer, checked = assertions.check_any(
+                door, text, read, map(self._signer, found), audiences, self.clock()
+            )
+        except InvalidTokenError as error:
+            return Shown(UNKNOWN, reason=str(error))
+        standing = next(each for each in found if each.access_id == signer.key_id)
+        # During a rotation one key file has two secrets; the program that has the old one goes on.
+        if len({each.credential_id for each in found}) > 1:
+            return Shown(Verdict("unknown", standing), None, "several keys", SEVERAL_KEYS)
+        verdict = self.rule(standing, standing.digest, question, find)
+        if verdict.valid and read.key_id is None:
+            if len(self._proven) >= MAX_PROVEN:
+                self._proven.clear()
+            self._proven[signer.client_id] = self._proven[signer.channel] = None
+        return Shown(verdict, checked if verdict.valid else None, verdict.code)
 
     def _signer(self, standing: Standing) -> Signer:
         assert standing.public_key is not None

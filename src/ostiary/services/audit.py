@@ -227,5 +227,6 @@ def _counted(occasion: Occasion, count: Count) -> Event:
             "first": to_text(count.first),
             "last": to_text(count.last),
             "via": occasion.via,
+            **({"resource": occasion.resource} if occasion.resource else {}),
         },
     )

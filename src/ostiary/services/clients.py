@@ -15,8 +15,8 @@ from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_man
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
 from ostiary.core.model import Client, ClientAccess, ClientSource
-from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
-from ostiary.core.permission import Caller, require
+from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN, known_scopes
+from ostiary.core.permission import Caller, Catalogue, require
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
 from ostiary.services import audit, consents
 from ostiary.services.audit import change
@@ -83,7 +83,8 @@ def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, A
         raise Problem("unavailable", "The service is not set up yet.", reason="no operator")
     while rows.count_unused(tx) >= MAX_UNUSED:
         rows.make_room(tx)
-    client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now)
+    catalogue = Catalogue(role_rows.scopes_of_catalogue(tx))
+    client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now, catalogue)
     rows.insert(tx, client, network_of(caller.address))
     change(
         tx,
@@ -104,8 +105,13 @@ def of_metadata(
     client_id: str,
     source: ClientSource,
     created_at: Instant,
+    catalogue: Catalogue,
 ) -> Client:
-    """The client that is nobody's own and described itself; it acts for people."""
+    """The client that is nobody's own and described itself; it acts for people.
+
+    It is registered without the scopes that do not exist (RFC 7591 §2). If none is left, it is registered as one that
+    named no scope.
+    """
     return Client(
         id=client_id,
         source=source,
@@ -115,7 +121,7 @@ def of_metadata(
         name=metadata.name,
         redirect_uris=metadata.redirect_uris,
         grant_types=metadata.grant_types,
-        scopes=metadata.scopes,
+        scopes=known_scopes(metadata.scopes, catalogue),
         auth_method=metadata.auth_method,
         jwks=None if jwks is None else without_surplus(jwks),
         jwks_uri=metadata.jwks_uri,
@@ -218,19 +224,19 @@ def _checked(
     tx: Tx, caller: Caller, spec: ClientSpec, client_id: str, created_at: Instant, project_id: str | None
 ) -> Client:
     """The client that a specification makes. Raises validation-failed."""
-    errors = _scope_errors(tx, caller, spec)
+    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+    errors = _scope_errors(catalogue, spec)
     if spec.access == "organization" and not set(spec.grant_types) <= {AUTHORIZATION_CODE, REFRESH_TOKEN}:
         reason = "must be authorization_code and refresh_token where an organization gives access"
         errors.append(FieldError("/grant_types", "invalid", reason))
     if errors:
         raise invalid_fields(tuple(errors))
     metadata = _metadata(spec)
-    client = of_metadata(metadata, spec.jwks, client_id, "organization", created_at)
+    client = of_metadata(metadata, spec.jwks, client_id, "organization", created_at, catalogue)
     return replace(client, organization_id=caller.organization_id, project_id=project_id, access=spec.access)
 
 
-def _scope_errors(tx: Tx, caller: Caller, spec: ClientSpec) -> list[FieldError]:
-    catalogue = role_rows.catalogue_of(tx, caller.organization_id)
+def _scope_errors(catalogue: Catalogue, spec: ClientSpec) -> list[FieldError]:
     if spec.access == "user":
         return [
             FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of scopes")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from ostiary.core import check, limits, model
 from ostiary.core.event import Target
-from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount
+from ostiary.core.model import AccessLevel, Organization, RoleBinding, ServiceAccount, account_id_of
 from ostiary.core.permission import (
     Caller,
     Catalogue,
@@ -245,10 +245,8 @@ def find(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
     account = None
     if name.startswith("sa_"):
         account = rows.find_service_account(tx, caller.organization_id, name)
-    elif name.startswith("ostiary-sa-"):
-        account = rows.find_service_account(
-            tx, caller.organization_id, f"sa_{name.removeprefix('ostiary-sa-')}"
-        )
+    elif account_id := account_id_of(name):
+        account = rows.find_service_account(tx, caller.organization_id, account_id)
     elif "@" in name:
         username, _, host = name.partition("@")
         slug = host.partition(".")[0]

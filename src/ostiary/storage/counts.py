@@ -57,6 +57,8 @@ class Occasion:
     """How its owner reads."""
     actor_type: str = "unknown"
     actor_id: str | None = None
+    resource: str = ""
+    """The resource that was refused, if that is the reason."""
 
 
 Mark = tuple[str | bool | None, ...]

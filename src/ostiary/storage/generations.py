@@ -1,15 +1,23 @@
 """Rows of the secrets behind credentials: one is current, earlier ones may live on for an overlap. And their use."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ostiary.core.instant import Instant
-from ostiary.core.model import Credential, Generation
+from ostiary.core.model import Credential, Generation, account_id_of
 from ostiary.storage import engines
 from ostiary.storage.store import Tx
-from ostiary.storage.tables import generation_uses, generations
+from ostiary.storage.tables import (
+    credentials,
+    generation_uses,
+    generations,
+    organizations,
+    service_accounts,
+)
+
+MOST_KEY_FILES: Final = 20
 
 
 def insert(
@@ -41,6 +49,37 @@ def public_key_of(tx: Tx, access_id: str) -> bytes | None:
     found = tx.execute(sa.select(generations.c.public_key).where(generations.c.access_id == access_id))
     key = found.scalar_one()
     return None if key is None else bytes(key)
+
+
+def usable_key_files(tx: Tx, name: str) -> list[str]:
+    """Access ids of the key files that a service account can use now, newest first, at most MOST_KEY_FILES.
+
+    `name` is the account's client id or channel identifier. Of the latter the host is not compared.
+    """
+    account_id = account_id_of(name)
+    if account_id is not None:
+        named = service_accounts.c.id == account_id
+    else:
+        username, _, place = name.partition("@")
+        slug = place.partition(".")[0]
+        named = sa.and_(service_accounts.c.username == username, organizations.c.slug == slug)
+    statement = (
+        sa.select(generations.c.access_id)
+        .join(credentials, credentials.c.id == generations.c.credential_id)
+        .join(service_accounts, service_accounts.c.id == credentials.c.owner_id)
+        .join(organizations, organizations.c.id == service_accounts.c.organization_id)
+        .where(
+            named,
+            credentials.c.kind == "key_file",
+            credentials.c.revoked_at.is_(None),
+            credentials.c.deactivated_at.is_(None),
+            sa.or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > tx.now),
+            generations.c.ended_at.is_(None),
+            sa.or_(generations.c.ends_at.is_(None), generations.c.ends_at > tx.now),
+        )
+        .order_by(generations.c.created_at.desc(), generations.c.access_id)
+    )
+    return list(tx.execute(statement.limit(MOST_KEY_FILES)).scalars())
 
 
 def list_of(tx: Tx, credential_id: str) -> list[Generation]:

@@ -9,6 +9,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import OwnerKind, SessionKind, Token
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import EVERYTHING
+from ostiary.core.url import comparable
 from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
@@ -362,7 +363,8 @@ def covering(
     for row in tx.execute(statement.order_by(sessions.c.id.desc()).limit(MOST_AT_ONCE)):
         beyond = set(scopes) - set(row.scopes)
         whole = bool(EVERYTHING & frozenset(row.scopes)) and OFFLINE_ACCESS not in beyond
-        meant = not row.audiences or (bool(audiences) and set(audiences) <= set(row.audiences))
+        given = set(map(comparable, row.audiences))
+        meant = not given or (bool(audiences) and set(map(comparable, audiences)) <= given)
         if meant and (whole or not beyond):
             return tuple(row.projects)
     return None

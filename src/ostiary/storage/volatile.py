@@ -8,7 +8,7 @@ changes the number in it before it answers, and a worker that sees another numbe
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -21,10 +21,12 @@ from ostiary.core.model import Standing, Token
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.core.signing import KeySet
+from ostiary.core.url import comparable
 from ostiary.storage import (
     access_rules,
     changes,
     directory,
+    generations,
     imports,
     origins,
     patience,
@@ -90,8 +92,15 @@ class _Installed:
     catalogue: Catalogue
     rules: dict[str, AccessRule]
     import_prefixes: tuple[bytes, ...]
-    audiences: frozenset[str]
+    audiences: Mapping[str, str]
+    """Each as its access rule spells it, by that spelling and by the comparable one."""
     keys: KeySet
+
+
+def _spellings(rules: Iterable[AccessRule]) -> dict[str, str]:
+    # Where rules spell one audience differently, the first spelling in order stands for all others but theirs.
+    found = sorted({rule.audience for rule in rules if rule.audience is not None}, reverse=True)
+    return {comparable(each): each for each in found} | {each: each for each in found}
 
 
 class Facts:
@@ -168,10 +177,17 @@ class Facts:
         installed = self._installed
         return None if installed is None else installed.rules.get(name)
 
-    def audiences(self) -> frozenset[str]:
-        """Whom tokens may be meant for beside this service: what access rules name. Only to be asked while `current`."""
-        installed = self._installed
-        return frozenset() if installed is None else installed.audiences
+    def audience(self, resource: str) -> str | None:
+        """The audience that a resource names (RFC 8707 §2), in the spelling of its access rule or of the issuer.
+
+        None if there is no such audience. Only to be asked while `current`.
+        """
+        installed, issuer = self._installed, self._store.installation.issuer
+        wanted = comparable(resource)
+        if wanted == comparable(issuer):
+            return issuer
+        known = {} if installed is None else installed.audiences
+        return known.get(resource) or known.get(wanted)
 
     def is_imported(self, text: bytes) -> bool:
         """Whether the text begins like keys of another system. Only to be asked while `current`."""
@@ -231,7 +247,7 @@ class Facts:
                 Catalogue(self._store.read(roles.scopes_of_catalogue)),
                 rules,
                 tuple(prefix.encode() for prefix in prefixes),
-                frozenset(rule.audience for rule in rules.values() if rule.audience is not None),
+                _spellings(rules.values()),
                 self._store.read(signing_keys.key_set),
             )
         with self._lock:
@@ -331,6 +347,10 @@ class Facts:
         if kept is None or pepper is None or not secret.matches(kept.digest, secret.digest(text, pepper)):
             return None
         return kept.token
+
+    def load_key_files(self, issuer: str) -> list[str]:
+        """Access ids of the key files that the account of this name can use now. Nothing of it is kept."""
+        return self._store.read(generations.usable_key_files, issuer)
 
     def load_projects(self, organization_id: str) -> dict[str, str]:
         known = self._projects.get(organization_id)

@@ -84,6 +84,14 @@ def test_a_document_is_a_client(scene: Scene) -> None:
     assert scene.house.store.read(rows.find, URL) is None  # nobody consented
 
 
+def test_scopes_that_do_not_exist_are_left_out(scene: Scene) -> None:
+    """RFC 7591 §2 breaks: a document that was written for every server alike is a client that cannot ask for anything."""
+    scene.net.put(URL, document(scope="openid  profile read:agents offline_access"), "no-store")
+    assert scene.resolve().scopes == ("read:agents", "offline_access")
+    scene.net.put(URL, document(scope="openid profile offline_access"), "no-store")
+    assert scene.resolve().scopes == ()
+
+
 @pytest.mark.parametrize(
     ("caching", "seconds"),
     [("", 300), ("max-age=60", 60), ("public, max-age=999999", 3600), ("max-age=0", 0), ("no-store", 0),

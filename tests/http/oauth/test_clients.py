@@ -1,6 +1,7 @@
 """Who a client claims to be is read in one way; promises.md §3.3."""
 
 import base64
+from urllib.parse import quote
 
 import pytest
 
@@ -41,7 +42,6 @@ def test_a_public_client_says_who_it_is_or_not() -> None:
     [
         ("ostiary-sa-1:secret_x", ("ostiary-sa-1", "secret_x")),
         ("a:b:c", ("a", "b:c")),
-        ("a:", ("a", "")),
         ("a%3Ab:c%2Bd+e", ("a:b", "c+d e")),
         ("a:100%", ("a", "100%")),
         ("a:1%2+3", ("a", "1%2+3")),
@@ -52,6 +52,21 @@ def test_basic_is_read(pair: str, expected: tuple[str, str]) -> None:
     """RFC 6749 §2.3.1 breaks: a client that encodes its id and secret is refused, or one that does not."""
     assert claim([basic(pair)]) == WithSecret(*expected, "basic")
     assert claim([basic(pair, b"bASIC ")], client_id=expected[0]) == WithSecret(*expected, "basic")
+
+
+def test_basic_without_a_password_names_a_public_client() -> None:
+    """RFC 6749 §3.2.1 breaks: libraries that send a public client's id in Basic get no token."""
+    assert claim([basic("a:")]) == Public("a")
+    assert claim([basic("a%3A:")], client_id="a:") == Public("a:")
+    document = "https://app.example/client%20one.json"
+    assert claim([basic(f"{document}:")]) == Public(document)
+    assert claim([basic(f"{quote(document, safe='')}:")]) == Public(document)
+    assert claim([basic("https://app.example/client.json:x")]) == WithSecret(
+        "https", "//app.example/client.json:x", "basic"
+    )
+    assert refused([basic("a:")], client_id="b") == "400 invalid_request"
+    assert refused([basic("a:")], client_id="a", client_secret="x") == "400 invalid_request"
+    assert refused([basic("a:")], **ASSERTED) == "400 invalid_request"
 
 
 def test_post_is_read() -> None:

@@ -67,6 +67,8 @@ def test_it_answers_as_the_application_does(
         assert plain(direct_answers[name]) == plain(b"".join(talk(line, sent).written)), name
     assert direct_answers["good"].startswith(b"HTTP/1.1 200 ")
     assert {answer[9:12] for answer in direct_answers.values()} == {b"200", b"400", b"401"}
+    # A script of another site may read each of them (Fetch §3.2).
+    assert all(b"\r\naccess-control-allow-origin: *\r\n" in answer for answer in direct_answers.values())
     assert b"x-request-id: req_" in direct_answers["good"]
 
 

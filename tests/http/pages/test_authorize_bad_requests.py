@@ -26,7 +26,8 @@ from tests.applications import (
     request,
 )
 from tests.cast import Answer, Front, House
-from tests.machines import ISSUER, machine, post, said
+from tests.machines import ISSUER, RESOURCE, machine, name_resource, post, said
+from tests.services.questions import events
 from tests.visitors import Browser, Page, at_home, browser
 
 pytestmark = pytest.mark.promise("P13")
@@ -60,9 +61,10 @@ CELLS: dict[str, tuple[dict[str, str | None], str]] = {
     "method plain": ({"code_challenge_method": "plain"}, "invalid_request"),
     "method missing": ({"code_challenge_method": None}, "invalid_request"),
     "method in small letters": ({"code_challenge_method": "s256"}, "invalid_request"),
-    "scope unknown": ({"scope": "read:plugins fly:moon"}, "invalid_scope"),
+    "scope unknown": ({"scope": "openid fly:moon"}, "invalid_scope"),
+    "scope unknown but for offline_access": ({"scope": "openid profile offline_access"}, "invalid_scope"),
     "scope empty": ({"scope": ""}, "invalid_scope"),
-    "scope with two spaces": ({"scope": "read:plugins  read:agents"}, "invalid_scope"),
+    "scope with a letter of no scope": ({"scope": "read:plugins é"}, "invalid_scope"),
     "scope of nothing": ({"scope": "offline_access"}, "invalid_scope"),
     "scope in capitals": ({"scope": "READ:PLUGINS"}, "invalid_scope"),
     "resource unknown": ({"resource": "https://nobody.example"}, "invalid_target"),
@@ -231,6 +233,42 @@ def test_more_than_the_client_may_ask(front: Front) -> None:
     client = application(front.house, scopes=("read:plugins",))
     goes(browser(front).get(request(client, scope="read:plugins read:agents")), "invalid_scope")
     goes(browser(front).get(request(client, scope="api")), "invalid_scope")
+
+
+def test_a_refused_resource_is_named_in_the_log(front: Front) -> None:
+    """Nobody finds out which resource an application asked for in vain, before anybody has signed in."""
+    asked = request(application(front.house), resource="https://nobody.example/mcp?token=x")
+    goes(browser(front).get(asked), "invalid_target")
+    front.write_counts()
+    [event] = [each for each in events(front.house) if each.reason == "unknown resource"]
+    assert (event.action, event.actor_type, event.address) == ("credential.refused", "unknown", "192.0.2.1")
+    assert event.details["resource"] == "https://nobody.example/mcp"
+
+
+def test_a_resource_beside_this_service_is_refused(front: Front) -> None:
+    """RFC 8707 §3 breaks: a resource uses a token that it was shown at this service, which manages credentials."""
+    name_resource(front.house)
+    asked = request(application(front.house), resource=f"{ISSUER}/")
+    goes(browser(front).get(f"{asked}&{urlencode({'resource': RESOURCE})}"), "invalid_target")
+    front.write_counts()
+    [event] = [each for each in events(front.house) if each.reason == "this service and another"]
+    assert (event.action, event.details["resource"]) == ("credential.refused", RESOURCE)
+
+
+def test_scopes_that_do_not_exist_are_left_out(front: Front) -> None:
+    """RFC 6749 §3.3 breaks: a client that asks for openid besides gets nothing, or is not told what it got."""
+    client = application(front.house)
+    alice = at_home(front.house, front, front.house.alice)
+    scope = "openid  read:plugins profile offline_access "
+    page = alice.get(request(client, scope=scope))
+    assert b"Read plugins" in page.body
+    assert b"openid" not in page.body.replace(b"scope=openid", b"")
+    body = redeem(front, client, code_of(alice, client, scope=scope)).json()
+    assert set(body["scope"].split(" ")) == {"read:plugins", "offline_access"}
+    again = refresh(front, client, body["refresh_token"], scope=scope).json()
+    assert set(again["scope"].split(" ")) == {"read:plugins", "offline_access"}
+    narrow = application(front.house, scopes=("read:plugins",))
+    goes(browser(front).get(request(narrow, scope="openid read:agents")), "invalid_scope")
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
     if not hot.facts.current():
         hot.facts.catch_up()
     question = Question(origin.address, about_itself=True)
-    verdict, checked, reason = hot.judge.assertion(
+    verdict, checked, reason, _ = hot.judge.assertion(
         "login", body.token.encode(), question, hot.judge.in_database
     )
     permit = None

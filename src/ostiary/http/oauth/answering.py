@@ -45,10 +45,13 @@ def refusal(hot: HotPath, kind: str, request: Request, error: Refused | OAuthErr
     """What is told of a refusal. Those of a credential or a client that was presented are counted, as of this kind."""
     now = hot.judge.clock()
     if isinstance(error, Refused):
-        hot.note(error.verdict, request.origin.text, kind, now, refused=error.error.reason)
-        error = error.error
+        refused = error.error
+        hot.note(
+            error.verdict, request.origin.text, kind, now, refused=refused.reason, resource=refused.resource
+        )
+        error = refused
     elif isinstance(error, Problem):
         error = errors.of_problem(error)
-    elif error.status == 401:
-        hot.note(MALFORMED, request.origin.text, kind, now, refused=error.reason)
+    elif error.status == 401 or error.resource:
+        hot.note(MALFORMED, request.origin.text, kind, now, refused=error.reason, resource=error.resource)
     return errors.wire(error)

@@ -3,11 +3,12 @@
 All that grants have in common (who the client is, scopes, audience, signing, recording) is the pipeline's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ostiary.core import model
+from ostiary.core.access_token import mixes_audiences
 from ostiary.core.address import Address
 from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import Instant
@@ -17,7 +18,7 @@ from ostiary.core.verdict import Verdict
 from ostiary.http.finding import Cold, Find
 from ostiary.http.judging import Judge
 from ostiary.http.messages import Origin
-from ostiary.http.oauth.errors import OAuthError, too_many
+from ostiary.http.oauth.errors import OAuthError, invalid_target, too_many
 from ostiary.http.oauth.form import Form
 from ostiary.http.question import Question
 from ostiary.http.rates import FAILURE_WAIT
@@ -101,8 +102,28 @@ class Refused(Exception):  # noqa: N818 - it carries the error, and what is know
         self.verdict = verdict
 
 
-def refused(code: str, verdict: Verdict, reason: str = "") -> Refused:
-    """The refusal of what was presented: of a client (`invalid_client`), or of what it trades (`invalid_grant`)."""
+def known_audiences(judge: Judge, resources: Iterable[str]) -> tuple[str, ...]:
+    """The audiences that these resources name, as they are registered, each once (RFC 8707 §2).
+
+    Raises OAuthError for an unknown resource, and for this service together with another.
+    """
+    found: dict[str, None] = {}
+    for resource in resources:
+        audience = judge.facts.audience(resource)
+        if audience is None:
+            raise invalid_target(resource, "unknown resource")
+        found[audience] = None
+    if mixes_audiences(found, judge.issuer):
+        other = next(each for each in found if each != judge.issuer)
+        raise invalid_target(other, "this service and another")
+    return tuple(found)
+
+
+def refused(code: str, verdict: Verdict, reason: str = "", told: str = "") -> Refused:
+    """The refusal of what was presented: of a client (`invalid_client`), or of what it trades (`invalid_grant`).
+
+    `told` is for who has proved that what they presented is theirs; nobody else is told more than that it is refused.
+    """
     if verdict.code == "rate_limited":
         return Refused(too_many(FAILURE_WAIT), verdict)
-    return Refused(OAuthError(code, reason=reason or verdict.code), verdict)
+    return Refused(OAuthError(code, told, reason or verdict.code), verdict)

@@ -13,10 +13,11 @@ from ostiary.core.jws import InvalidTokenError
 from ostiary.core.oauth import BUILT_IN
 from ostiary.core.secret import CLIENT_SECRET as SECRET
 from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.http.judging import SEVERAL_KEYS
 from ostiary.http.oauth import clients
 from ostiary.http.oauth.asking import Asked, Client, Refused, refused
 from ostiary.http.oauth.client_documents import DocumentError
-from ostiary.http.oauth.errors import invalid_client
+from ostiary.http.oauth.errors import OAuthError, invalid_client
 from ostiary.storage import clients as rows
 from ostiary.storage import journal
 from ostiary.storage.journal import Used
@@ -40,17 +41,17 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
             verdict = asked.judge.secret(
                 secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find
             )
-            used, reason = None, ""
+            used, reason, told = None, "", ""
         case clients.WithAssertion(text, client_id):
             if names_client_of_people(claim):
                 return _with_keys(client_id or _issuer(text) or "", text, asked)
-            verdict, checked, reason = asked.judge.assertion(
+            verdict, checked, reason, told = asked.judge.assertion(
                 "client", text.encode(), asked.question, asked.find, asked.audiences
             )
             used = None if checked is None else Used(checked.jti_digest, checked.expires_at)
     standing = verdict.standing
     if not verdict.valid or standing is None:
-        raise refused("invalid_client", verdict, reason)
+        raise refused("invalid_client", verdict, reason, told)
     if client_id is not None and client_id not in asked.judge.names_of(standing):
         raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
     return Client(access_token.client_id_of_principal(standing), standing, used)
@@ -91,25 +92,28 @@ def _known(client_id: str, asked: Asked) -> model.Client:
 
 
 def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
-    """RFC 7523 §2.2 and §3, by the client's own keys."""
+    """RFC 7523 §2.2 and §3, by the client's own keys: the one that the assertion names, else its only one."""
     client = _known(client_id, asked)
     try:
         if client.auth_method != "private_key_jwt":
             raise InvalidTokenError("a client without keys")
         read = jws.read(text.encode())
         keys = asked.keys_of(client, read.key_id, asked.origin.address)
-        key = next((each for each in keys if each.id == read.key_id), None)
-        if key is None and read.key_id is None and len(keys) == 1:
-            key = keys[0]
-        if key is None:
-            raise InvalidTokenError("kid")
-        signer = Signer(read.key_id or "", key.algorithm, key.public_key, client.id, "", client.id)
-        checked = assertion.check("client", text.encode(), read, signer, asked.audiences, asked.judge.clock())
+        signers = [
+            Signer(key.id or "", key.algorithm, key.public_key, client.id, "", client.id)
+            for key in keys
+            if read.key_id in (None, key.id)
+        ]
+        _, checked = assertion.check_any(
+            "client", text.encode(), read, signers, asked.audiences, asked.judge.clock()
+        )
     except DocumentError as error:
         raise Refused(invalid_client(error.reason), MALFORMED) from None
     except InvalidTokenError as error:
         asked.judge.failed(asked.question)
         raise Refused(invalid_client(str(error)), MALFORMED) from None
+    if len(signers) > 1:
+        raise Refused(OAuthError("invalid_client", SEVERAL_KEYS, "several keys"), MALFORMED)
     return Client(client.id, None, Used(checked.jti_digest, checked.expires_at), client)
 
 

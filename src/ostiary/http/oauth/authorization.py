@@ -5,15 +5,23 @@ the person; all others go to the client, by a redirect to an address that it has
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from ostiary.core.model import Client
-from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
+from ostiary.core.oauth import (
+    AUTHORIZATION_CODE,
+    NO_SCOPE,
+    OFFLINE_ACCESS,
+    REFRESH_TOKEN,
+    known_scopes,
+    scope_names,
+)
 from ostiary.core.permission import Catalogue
 from ostiary.core.redirect import redirect_matches
+from ostiary.http.oauth.errors import OAuthError
 
 MAX_FIELDS: Final = 64
 PROMPTS: Final = frozenset({"none", "login", "consent", "select_account"})
@@ -34,11 +42,15 @@ class NotAnswerableError(Exception):
 class RedirectError(Exception):
     """An error that the client is told, at its redirect address."""
 
-    def __init__(self, target: "Target", code: str, description: str) -> None:
+    def __init__(
+        self, target: "Target", code: str, description: str, refused: OAuthError | None = None
+    ) -> None:
         super().__init__(code)
         self.target = target
         self.code = code
         self.description = description
+        self.refused = refused
+        """The refusal of a resource, which the audit log names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +79,12 @@ def read(
     query: str,
     find: Callable[[str], Client],
     catalogue: Catalogue,
-    may_be_meant_for: Callable[[tuple[str, ...]], bool],
+    audiences_of: Callable[[Sequence[str]], tuple[str, ...]],
 ) -> Request:
     """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
 
-    `find` raises NotAnswerableError for a client that nobody is; `may_be_meant_for` says whether one token may
-    have these audiences.
+    `find` raises NotAnswerableError for a client that nobody is; `audiences_of` raises OAuthError for resources that
+    one token may not be meant for.
     """
     given = _parameters(query)
     client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
@@ -108,9 +120,10 @@ def read(
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise wrong("invalid_request", "prompt is none, or some of login, consent and select_account.")
     scopes = _scopes(client, catalogue, given, wrong)
-    audiences = tuple(dict.fromkeys(filter(None, given.get(_ONCE_ONLY, ()))))
-    if not may_be_meant_for(audiences):
-        raise wrong("invalid_target", "A resource is unknown, or does not go together with another.")
+    try:
+        audiences = audiences_of(tuple(filter(None, given.get(_ONCE_ONLY, ()))))
+    except OAuthError as error:
+        raise RedirectError(target, error.code, error.description, error) from None
     return Request(client, target, scopes, challenge, audiences, prompts)
 
 
@@ -169,17 +182,19 @@ def _scopes(
 ) -> tuple[str, ...]:
     """What is asked for (RFC 6749 §3.3), or what is usual for the client."""
     if "scope" not in given:
-        asked = list(client.scopes or ("api",))
-        if REFRESH_TOKEN in client.grant_types and OFFLINE_ACCESS not in asked:
-            asked.append(OFFLINE_ACCESS)
+        named = client.scopes or ("api",)
+        if REFRESH_TOKEN in client.grant_types:
+            named = tuple(dict.fromkeys((*named, OFFLINE_ACCESS)))
     else:
-        asked = given["scope"][0].split(" ") if given["scope"][0] else []
-    if not asked or not all(each == OFFLINE_ACCESS or catalogue.knows(each) for each in asked):
-        raise wrong("invalid_scope", "The scope is empty, or a part of it is unknown.")
+        try:
+            named = scope_names(given["scope"][0])
+        except ValueError as error:
+            raise wrong("invalid_scope", f"The scope {error}.") from None
+    asked = known_scopes(named, catalogue)
+    if not asked:
+        raise wrong("invalid_scope", NO_SCOPE)
     if client.scopes and not set(asked) <= {*client.scopes, OFFLINE_ACCESS}:
         raise wrong("invalid_scope", "The client is not registered for all of this scope.")
-    if set(asked) == {OFFLINE_ACCESS}:
-        raise wrong("invalid_scope", "offline_access gives nothing by itself.")
     if client.access == "organization" and not set(asked) <= catalogue.names | {OFFLINE_ACCESS}:
         raise wrong("invalid_scope", "Another organization gives scopes of the application only.")
-    return tuple(dict.fromkeys(asked))
+    return asked

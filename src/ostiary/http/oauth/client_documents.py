@@ -18,6 +18,7 @@ from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.client_metadata import MetadataError, is_document_url, read_document
 from ostiary.core.instant import HOUR, MINUTE, SECOND, Instant
 from ostiary.core.model import Client
+from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.core.url import read_url
 from ostiary.http import messages, outbound
@@ -25,6 +26,7 @@ from ostiary.http.outbound import Fetched, OutboundError
 from ostiary.http.rates import Rates
 from ostiary.services import clients
 from ostiary.storage import clients as rows
+from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Store
 
 MAX_DOCUMENT: Final = 5 * 1024
@@ -167,7 +169,8 @@ class ClientDocuments:
             metadata = read_document(url, members)
         except MetadataError as error:
             raise DocumentError(f"The document of the client is not taken: {error.description}.") from None
-        client = clients.of_metadata(metadata, members.get("jwks"), url, "document", now)
+        catalogue = Catalogue(self._store.read(role_rows.scopes_of_catalogue))
+        client = clients.of_metadata(metadata, members.get("jwks"), url, "document", now, catalogue)
         return client, _freshness(fetched.cache_control)
 
     def _get(self, url: str, most: int) -> Fetched:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
+from ostiary.core.client_metadata import is_document_url
 from ostiary.core.oauth import CLIENT_ASSERTION
 from ostiary.http.messages import Headers
 from ostiary.http.oauth.errors import invalid_client, invalid_request
@@ -54,7 +55,8 @@ def claimed(headers: Headers, form: Form) -> Claim:
     if basic is not None:
         if client_id not in (None, basic.client_id):
             raise invalid_request("The body names another client than the Authorization field.", "client_id")
-        return basic
+        # Many libraries send public clients so: an empty password proves nothing, and claims nothing.
+        return basic if basic.secret else Public(basic.client_id)
     if assertion is not None or kind is not None:
         if kind != CLIENT_ASSERTION or assertion is None:
             raise invalid_request(
@@ -82,7 +84,8 @@ def _basic(headers: Headers) -> WithSecret | None:
     encoded = encoded.strip(b" ")
     try:
         raw = base64.b64decode(encoded, validate=True)
-        name, colon, secret = raw.decode().partition(":")
+        text = raw.decode()
+        name, colon, secret = text.partition(":")
         name, secret = _decoded(name), _decoded(secret)
     except (binascii.Error, UnicodeDecodeError):
         raise invalid_client("unreadable Basic") from None
@@ -95,6 +98,9 @@ def _basic(headers: Headers) -> WithSecret | None:
         or _CONTROL.search(secret)
     ):
         raise invalid_client("unreadable Basic")
+    # A client id that is a URL has a colon itself. It has no secret, so the last colon is the one that counts.
+    if text.endswith(":") and is_document_url(text[:-1]):
+        name, secret = text[:-1], ""
     return WithSecret(name, secret, "basic")
 
 

@@ -7,22 +7,24 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from ostiary.core import access_token
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.core.oauth import (
     DEVICE_CODE,
     DEVICE_CODE_LIFETIME,
+    NO_SCOPE,
     OFFLINE_ACCESS,
     POLLING_INTERVAL,
     REFRESH_TOKEN,
+    known_scopes,
 )
+from ostiary.core.permission import Catalogue
 from ostiary.http import messages
 from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
 from ostiary.http.oauth.answering import HEAD, THREADS, Request, answered
-from ostiary.http.oauth.asking import Asked, KeysOf
+from ostiary.http.oauth.asking import Asked, KeysOf, known_audiences
 from ostiary.http.oauth.authentication import authenticated_once
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
@@ -78,11 +80,12 @@ class DeviceAuthorization:
         judge = self.hot.judge
         addressed = frozenset({judge.issuer, *(judge.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))})
         asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
-        client = authenticated_once(clients.claimed(request.headers, form), asked)
+        claim = clients.claimed(request.headers, form)
+        client = authenticated_once(claim, asked)
         if client is None:
             raise (
                 invalid_client("unknown client")
-                if "client_id" in form
+                if claim.client_id is not None
                 else invalid_request("client_id is missing.")
             )
         # What gets an account of its own needs projects to be chosen, for which there is /oauth/authorize.
@@ -93,33 +96,18 @@ class DeviceAuthorization:
 
     def _scopes(self, form: Form, client: Client) -> tuple[str, ...]:
         """What is asked for, each once; of what exists, and what the client may ask for."""
-        text = form.get("scope")
-        if text is None:
-            if form.sent("scope"):
-                raise OAuthError("invalid_scope", "The scope is empty.", "empty")
-            usual = client.scopes or ("api",)
-            return (
-                tuple(dict.fromkeys((*usual, OFFLINE_ACCESS)))
-                if REFRESH_TOKEN in client.grant_types
-                else usual
-            )
-        catalogue = self.hot.facts.catalogue()
-        asked = tuple(dict.fromkeys(text.split(" ")))
-        for scope in asked:
-            known = catalogue is not None and catalogue.knows(scope)
-            if scope != OFFLINE_ACCESS and not (known and (not client.scopes or scope in client.scopes)):
-                raise OAuthError("invalid_scope", "A scope is unknown, or is not this client's.", "not held")
-        if not set(asked) - {OFFLINE_ACCESS}:
-            raise OAuthError("invalid_scope", "offline_access alone opens nothing.", "nothing but a refresh")
+        named = forms.scopes(form)
+        if named is None:
+            named = client.scopes or ("api",)
+            if REFRESH_TOKEN in client.grant_types:
+                named = tuple(dict.fromkeys((*named, OFFLINE_ACCESS)))
+        asked = known_scopes(named, self.hot.facts.catalogue() or Catalogue(frozenset()))
+        if not asked:
+            raise OAuthError("invalid_scope", NO_SCOPE, "nothing but unknown scopes")
+        if client.scopes and not set(asked) <= {*client.scopes, OFFLINE_ACCESS}:
+            raise OAuthError("invalid_scope", "A scope is not this client's.", "not held")
         return asked
 
     def _audiences(self, form: Form) -> tuple[str, ...]:
-        """RFC 8707 §2: each named resource must be known; without one the tokens are meant for us."""
-        known = self.hot.facts.audiences()
-        resources = form.all("resource")
-        for resource in resources:
-            if resource != self.hot.judge.issuer and resource not in known:
-                raise OAuthError("invalid_target", reason="unknown resource")
-        if access_token.mixes_audiences(resources, self.hot.judge.issuer):
-            raise OAuthError("invalid_target", reason="this service and another")
-        return tuple(dict.fromkeys(resources))
+        """The audiences of the tokens (RFC 8707 §2). Without a named resource they are meant for us."""
+        return known_audiences(self.hot.judge, form.all("resource"))

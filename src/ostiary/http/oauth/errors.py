@@ -10,7 +10,9 @@ from typing import Final
 
 import orjson
 
+from ostiary.core import check
 from ostiary.core.problem import Problem
+from ostiary.core.secret import redact
 from ostiary.http import messages
 from ostiary.http.messages import NO_STORE, Headers
 
@@ -22,7 +24,10 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "unauthorized_client": (400, "This client may not do that."),
     "unsupported_grant_type": (400, "There is no such grant type here."),
     "invalid_scope": (400, "A scope is unknown, or is not held."),
-    "invalid_target": (400, "The resource is unknown, or is no absolute URI without a fragment."),
+    "invalid_target": (
+        400,
+        "A resource is unknown, is no absolute URI without a fragment, or does not go with another.",
+    ),
     "unsupported_token_type": (400, "Tokens of this type are not handled here."),
     # RFC 8628 §3.5
     "authorization_pending": (400, "Nobody has decided yet. Ask again after the interval."),
@@ -37,6 +42,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
 
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="ostiary", charset="UTF-8"')
 # RFC 6749 §5.2: no control characters, no quotation mark, no backslash, nothing beyond ASCII.
+_USER: Final = re.compile("//[^/]*@")
 _PLAIN: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
 
 
@@ -44,13 +50,15 @@ _PLAIN: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
 class OAuthError(Exception):
     """Raised for an answer other than success; `wire` renders it.
 
-    `retry_after` in seconds makes it a 429: the client asks too often. `reason` is for the audit log only.
+    `retry_after` in seconds makes it a 429: the client asks too often. `reason` is for the audit log only, and so is
+    `resource`, the one that was refused as `printable_resource` shows it.
     """
 
     code: str
     description: str = ""
     reason: str = ""
     retry_after: int | None = None
+    resource: str = ""
 
     __hash__ = Exception.__hash__  # equal errors are told apart as exceptions
 
@@ -73,6 +81,23 @@ def invalid_request(description: str, reason: str = "") -> OAuthError:
 def invalid_client(reason: str) -> OAuthError:
     """The one neutral refusal of a client: the cause stands in the audit log only."""
     return OAuthError("invalid_client", reason=reason)
+
+
+def invalid_target(resource: str, reason: str) -> OAuthError:
+    """The refusal of a resource (RFC 8707 §2), which the audit log names."""
+    return OAuthError("invalid_target", reason=reason, resource=printable_resource(resource))
+
+
+def printable_resource(resource: str) -> str:
+    """Return a refused resource as the audit log may name it: at most 200 characters, and nothing that may be secret.
+
+    A URI loses its user information and its query. Text that is no absolute URI is not repeated at all.
+    """
+    try:
+        uri = check.audience(resource)
+    except ValueError:
+        return "(not an absolute URI without a fragment)"
+    return redact(_USER.sub("//", uri.partition("?")[0], count=1)[:200])
 
 
 def too_many(retry_after: int, reason: str = "rate limited") -> OAuthError:

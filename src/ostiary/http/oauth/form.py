@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
+from ostiary.core.oauth import scope_names
 from ostiary.core.problem import Problem
 from ostiary.http.messages import Headers, strict_json
 from ostiary.http.oauth.errors import OAuthError, invalid_request, of_problem
@@ -84,6 +85,16 @@ def read(headers: Headers, query: bytes, body: bytes) -> Form:
     if query:
         raise invalid_request("Parameters belong in the body, not in the address.", "query")
     return Form((_of_form if _kind(headers) == "form" else _of_json)(body))
+
+
+def scopes(form: Form) -> tuple[str, ...] | None:
+    """The names in `scope`, which may be none; None where the parameter is not there. Raises OAuthError (invalid_scope)."""
+    if not form.sent("scope"):
+        return None
+    try:
+        return scope_names(form.get("scope") or "")
+    except ValueError as error:
+        raise OAuthError("invalid_scope", f"The scope {error}.", "malformed") from None
 
 
 def _kind(headers: Headers) -> Literal["form", "json"]:

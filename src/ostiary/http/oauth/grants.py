@@ -14,6 +14,7 @@ from ostiary.core.oauth import (
     JWT_BEARER,
     REFRESH_TOKEN,
     TOKEN_EXCHANGE,
+    scope_names,
 )
 from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
 from ostiary.http.judging import SESSION
@@ -57,18 +58,22 @@ def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
     text = asked.form.get("assertion")
     if text is None:
         raise invalid_request("assertion is missing.")
-    verdict, checked, reason = asked.judge.assertion(
+    verdict, checked, reason, told = asked.judge.assertion(
         "grant", text.encode(), asked.question, asked.find, asked.audiences
     )
     standing = verdict.standing
     if not verdict.valid or standing is None or checked is None:
-        raise refused("invalid_grant", verdict, reason)
+        raise refused("invalid_grant", verdict, reason, told)
     _same(asked, account, standing, verdict, "assertion of another client")
     used = Used(checked.jti_digest, checked.expires_at)
     if checked.scope is None:
         return Subject(standing, used=used)
     # What was signed is as far as it goes, whatever the form asks for.
-    return Subject(standing, frozenset(checked.scope.split(" ")), checked.scope, used=used)
+    try:
+        signed = scope_names(checked.scope)
+    except ValueError:
+        raise refused("invalid_grant", verdict, "scope") from None
+    return Subject(standing, frozenset(signed), checked.scope, used=used)
 
 
 def token_exchange(asked: Asked, client: Client | None) -> Subject:

@@ -28,11 +28,12 @@ from ostiary.core.access_token import ALIAS
 from ostiary.core.event import Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
 from ostiary.core.model import Standing, Token
-from ostiary.core.oauth import CLIENT_CREDENTIALS, OFFLINE_ACCESS
-from ostiary.core.permission import EVERYTHING, Scopes
+from ostiary.core.oauth import CLIENT_CREDENTIALS, NO_SCOPE, OFFLINE_ACCESS, known_scopes, scope_names
+from ostiary.core.permission import EVERYTHING, Catalogue, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
+from ostiary.core.url import comparable
 from ostiary.core.verdict import Verdict
 from ostiary.http import messages, rates, telling
 from ostiary.http.finding import Cold, Find
@@ -41,7 +42,7 @@ from ostiary.http.messages import Headers
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
 from ostiary.http.oauth.answering import HEAD, THREADS, Request, refusal
-from ostiary.http.oauth.asking import Asked, KeysOf, Refused, Subject
+from ostiary.http.oauth.asking import Asked, KeysOf, Refused, Subject, known_audiences
 from ostiary.http.oauth.authentication import authenticated
 from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
@@ -164,7 +165,7 @@ class TokenEndpoint:
         now = self.hot.judge.clock()
         fields = [*telling.superseded(standing), *rates.fields(self._charge(verdict, now))]
         try:
-            scopes = granted(subject, form)
+            scopes = granted(subject, form, self.hot.facts.catalogue() or Catalogue(frozenset()))
             audiences = self._audiences(form, subject)
         except OAuthError as error:
             raise Refused(error, verdict) from None
@@ -195,15 +196,11 @@ class TokenEndpoint:
         resources = form.all("resource") or subject.audiences
         if not resources:
             return (self.hot.judge.issuer,)
-        known = self.hot.facts.audiences()
+        consented = set(map(comparable, subject.audiences))
         for resource in resources:
-            if resource != self.hot.judge.issuer and resource not in known:
-                raise OAuthError("invalid_target", reason="unknown resource")
-            if subject.audiences and resource not in subject.audiences:
-                raise OAuthError("invalid_target", reason="resource not consented to")
-        if access_token.mixes_audiences(resources, self.hot.judge.issuer):
-            raise OAuthError("invalid_target", reason="this service and another")
-        return tuple(dict.fromkeys(resources))
+            if consented and comparable(resource) not in consented:
+                raise errors.invalid_target(resource, "resource not consented to")
+        return known_audiences(self.hot.judge, resources)
 
     def _sign(
         self,
@@ -255,17 +252,20 @@ def _grant_type(form: Form, path: str) -> str:
     return grant_type
 
 
-def granted(subject: Subject, form: Form) -> Scopes:
+def granted(subject: Subject, form: Form, catalogue: Catalogue) -> Scopes:
     """Step 6 (RFC 6749 §3.3): the scopes that are asked for, or those that are usual; raises invalid_scope.
 
     `api` may be asked for by everybody: it means all that may be done at the moment of use, which may be nothing.
+    Scopes that do not exist are left out of what a person consented to, as they were when the person was asked.
     """
-    text = form.get("scope")
-    if text is None:
-        if form.sent("scope"):
-            raise OAuthError("invalid_scope", "The scope is empty.", "empty")
-        text = "api" if subject.default is None else subject.default
-    asked = frozenset(text.split(" "))
+    named = forms.scopes(form)
+    if named is None:
+        named = ("api",) if subject.default is None else scope_names(subject.default)
+    if subject.consented:
+        named = known_scopes(named, catalogue)
+    if not named:
+        raise OAuthError("invalid_scope", NO_SCOPE, "empty")
+    asked = frozenset(named)
     held = subject.standing.allowed_anywhere() | EVERYTHING
     if subject.consented:
         # Whoever consented to everything consented to each part of it.
@@ -288,7 +288,7 @@ def told(subject: Subject, form: Form, scope: str) -> str:
     """The scope of the answer (RFC 6749 §5.1), which clients compare with what they asked for: the token's, and
     `offline_access` where a refresh token is what came of it.
     """
-    asked = (form.get("scope") or " ".join(subject.scopes)).split(" ")
+    asked = forms.scopes(form) or subject.scopes
     if OFFLINE_ACCESS in asked and "refresh_token" in subject.members:
         return " ".join(sorted([*scope.split(" "), OFFLINE_ACCESS]))
     return scope

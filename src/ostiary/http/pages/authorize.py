@@ -6,16 +6,18 @@ again when the form comes back.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
-from ostiary.core.access_token import mixes_audiences
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import MINUTE
 from ostiary.core.model import Client, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED
+from ostiary.http.oauth.asking import known_audiences
 from ostiary.http.oauth.authorization import (
     NotAnswerableError,
     RedirectError,
@@ -70,28 +72,27 @@ def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Resp
     except NotAnswerableError as error:
         return look.wrong_request(error.code, error.developer)
     except RedirectError as error:
+        if error.refused is not None:
+            reason, resource = error.refused.reason, error.refused.resource
+            visit.wiring.hot.note(
+                MALFORMED, visit.origin.text, "consent", visit.now, refused=reason, resource=resource
+            )
         members = {"error": error.code, "error_description": error.description}
         return _back(visit, error.target, members)
 
 
 def _read(visit: Visit, query: str) -> Request:
-    hot, issuer = visit.wiring.hot, visit.wiring.store.installation.issuer
+    hot = visit.wiring.hot
     if not hot.facts.current():
         hot.facts.catch_up()
     catalogue = hot.facts.catalogue()
     if catalogue is None:
         raise Problem("unavailable", "Try again.")
-    known = hot.facts.audiences()
-
-    def may_be_meant_for(resources: tuple[str, ...]) -> bool:
-        all_known = all(each == issuer or each in known for each in resources)
-        return all_known and not mixes_audiences(resources, issuer)
-
     return read(
         query,
         lambda client_id: find_client(visit, client_id),
         catalogue,
-        may_be_meant_for,
+        partial(known_audiences, hot.judge),
     )
 
 
