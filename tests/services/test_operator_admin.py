@@ -76,10 +76,14 @@ def test_the_reach_is_judged_again_inside_the_transaction(house: House) -> None:
     account = house.account("Operations", roles=("organization-admin", "operator-admin"))
     key = house.key(account).listed.credential
     caller = replace(house.alice, access_id=key.access_id)
-    assert house.store.read(callers.refreshed, caller).operator_admin
+    inside = house.store.read(organizations.enter, caller, "umbrella")
+    for each in (caller, inside):
+        assert house.store.read(callers.refreshed, each).operator_admin
     asked = [RoleSpec("organization-admin")]
     house.store.write(service_accounts.set_role_bindings, house.alice, account.account.id, asked)
     assert not house.store.read(callers.refreshed, caller).operator_admin
+    with refused("not-found"):
+        house.store.read(callers.refreshed, inside)
 
 
 def test_an_application_of_an_operator_admin_does_not_reach(front: Front) -> None:

@@ -6,7 +6,7 @@ from ostiary.core import event
 from ostiary.core.instant import MINUTE
 from ostiary.core.model import is_session
 from ostiary.core.permission import Caller
-from ostiary.core.problem import Problem
+from ostiary.core.problem import Problem, not_found
 from ostiary.storage import origins, sessions, tokens
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
@@ -19,7 +19,10 @@ RECENTLY = 15 * MINUTE
 
 
 def refreshed(tx: Tx, caller: Caller) -> Caller:
-    """The caller with the scopes it has now; invalid-credential if its credential is good no more.
+    """The caller with the scopes it has now.
+
+    Raises invalid-credential if its credential is good no more, and not-found if it acts in another organization and may
+    not any more.
 
     It was judged from a cache before the transaction waited for its turn: a revocation may have come first.
     """
@@ -34,13 +37,16 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
             "The presented credential is not valid any more.",
             reason="ended while the request waited",
         )
+    operator_admin = caller.operator_admin and standing.operator_admin
+    if caller.organization_id != standing.organization.id and not operator_admin:
+        raise not_found("organization", "lost the reach while the request waited")
     scopes, ends = standing.allowed(None), standing.lasts_until
     if caller.token_id is not None and caller.expires_at is not None:
         ends = min(caller.expires_at, ends or caller.expires_at)
     return replace(
         caller,
         scopes=scopes if caller.granted is None else scopes & caller.granted,
-        operator_admin=caller.operator_admin and standing.operator_admin,
+        operator_admin=operator_admin,
         fine_grained=standing.access_level == "fine_grained" or caller.granted is not None,
         expires_at=ends,
         networks=standing.networks,
