@@ -70,7 +70,7 @@ PLAIN = {"audience",
          "kind", "kinds", "methods", "no", "overlap", "rotation", "digest"}  # fmt: skip
 """Values that name nothing."""
 
-FILTERS = {"actor", "target", "username", "email", "organization"}
+FILTERS = {"actor", "target", "username", "email", "organization", "project"}
 NAMED = {"credential", "service_account"}
 """Members of a query that name one thing: there is no such thing, rather than nothing to list."""
 PLAIN_QUERY = {

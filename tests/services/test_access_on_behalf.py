@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from ostiary.core import key_file
 from ostiary.core.model import Client, Consent, Project, RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.services import (
@@ -23,9 +24,10 @@ from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked, Given
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
-from ostiary.services.service_accounts import AccountView
+from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage.authorization_tables import sessions
 from ostiary.storage.store import Tx
+from tests import signers
 from tests.cast import Answer, Front, House, caller
 from tests.services.questions import events, refused
 
@@ -364,3 +366,60 @@ def test_whoever_consented_for_an_organization_has_no_say_by_that_alone(two: Two
     with refused("insufficient-permissions"):
         house.store.write(consents.withdraw, demoted, given.consent.id)
     assert two.code(two.key(given.consent), project=two.shop.id) == "valid"
+
+
+@pytest.mark.parametrize("by", ["id", "code"])
+def test_the_consented_project_may_be_the_default_one(two: Two, by: str) -> None:
+    """System 1 breaks: a consented project cannot be the target of the account's credentials and sessions."""
+    given = two.give()
+    account = str(given.consent.service_account_id)
+    name = two.shop.id if by == "id" else "shop"
+    key = two.key(given.consent, project=name)
+    assert two.code(key) == "valid"
+    assert two.code(key, project=two.other.id) == "project_not_allowed"
+    file = two.house.store.write(
+        credentials.create,
+        two.home,
+        account,
+        CredentialSpec(kind="key_file", project=name, key_pair=key_file.generate("RS256")),
+    )
+    assert file.file is not None
+    assert (file.file.project_id, file.file.project_code) == (two.shop.id, "shop")
+    two.house.sign()
+    text = signers.login(file.secret.reveal(), file.listed.credential.access_id, two.house.clock())
+    begun = two.front.ask("POST", "/v1/sessions", {"token": text, "default_project_code": name})
+    assert begun.status == 201, begun.body
+    told = two.front.ask(
+        "GET", "/identity/v1/whoami", headers={"authorization": f"Bearer {begun.json()['token']}"}
+    ).json()
+    assert told["project"]["code"] == "shop"
+    listed = two.front.ask("GET", f"/v1/service-accounts?project={two.shop.id}", key=two.home_key).json()[
+        "data"
+    ]
+    assert [each["id"] for each in listed] == [account]
+    assert two.front.ask("GET", "/v1/service-accounts?project=own", key=two.home_key).json()["data"] == []
+
+
+def test_a_project_of_nobody_elses_consent_is_no_target(two: Two) -> None:
+    """Tenancy breaks: a credential is bound to a project of another organization that did not consent to it."""
+    given = two.give()
+    for name in (two.other.id, "other"):
+        with refused("not-found"):
+            two.key(given.consent, project=name)
+    plain = two.house.store.write(service_accounts.create, two.home, AccountSpec("Plain"))
+    for name in (two.shop.id, "shop"):
+        with refused("not-found"):
+            two.house.store.write(
+                credentials.create, two.home, plain.account.id, CredentialSpec(project=name)
+            )
+
+
+def test_what_is_bound_to_a_consented_project_dies_with_it(two: Two) -> None:
+    """P2 breaks: a credential is good after its project was deleted by its owner."""
+    given = two.give(projects=(two.shop.id, two.other.id))
+    bound, free = two.key(given.consent, project="shop"), two.key(given.consent)
+    two.house.store.write_on(
+        (two.giver.organization_id, two.home.organization_id), projects.delete, two.giver, "shop"
+    )
+    assert two.code(bound) == "revoked"
+    assert two.code(free, project=two.other.id) == "valid"

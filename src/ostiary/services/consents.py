@@ -323,6 +323,23 @@ def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | Non
     )
 
 
+def project_of(tx: Tx, caller: Caller, account_id: str | None, name: str) -> Project | None:
+    """The project of this id or code that credentials and sessions of an account may have as their target.
+
+    It is one of the caller's organization or, for an account that another organization consented to, a consented one. A
+    code of the caller's own organization comes first. `account_id` None: a user's.
+    """
+    own = directory.project_names(tx, caller.organization_id).get(name)
+    if own is not None:
+        return directory.find_project(tx, caller.organization_id, own)
+    account = None
+    if account_id is not None:
+        account = directory.find_service_account(tx, caller.organization_id, account_id)
+    behalf = None if account is None else on_behalf(tx, caller, account)
+    consented = () if behalf is None else behalf.projects
+    return next((each for each in consented if name in (each.id, each.code)), None)
+
+
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
     """End a consent at once, with everything that came of it. Idempotent.
 
@@ -396,7 +413,10 @@ def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: st
         left = tuple(each for each in consent.projects if each != project_id)
         if left:
             rows.update(tx, consent.id, {"projects": left, "updated_at": tx.now})
-            tx.changed("organization", str(consent.client_organization_id))
+            home = str(consent.client_organization_id)
+            tx.changed("organization", home)
+            bound = credential_rows.revoke_bound_to(tx, home, project_id)
+            audit.revoked(tx, replace(caller, organization_id=home), bound, "its project was deleted")
         else:
             end(tx, caller, consent, "its only project was deleted")
 

@@ -17,7 +17,7 @@ from ostiary.core.model import (
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import audit, minting, organizations, roles, service_accounts
+from ostiary.services import audit, consents, minting, organizations, roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.services.service_accounts import AccountSpec, AccountView
@@ -254,9 +254,11 @@ def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created
 def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: AccessLevel) -> Created:
     project_id = None
     if spec.project is not None:
-        project_id = directory_rows.project_names(tx, caller.organization_id).get(spec.project)
-        if project_id is None:
+        account_id = owner.id if owner.kind == "service_account" else None
+        project = consents.project_of(tx, caller, account_id, spec.project)
+        if project is None:
             raise not_found("project")
+        project_id = project.id
         if owner.projects and project_id not in owner.projects:
             raise invalid(
                 "/project", "beyond-account", "is none of the projects that the account is limited to"

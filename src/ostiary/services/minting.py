@@ -28,8 +28,7 @@ from ostiary.core.permission import (
 )
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import CLIENT_SECRET, Secret
-from ostiary.services import organizations, roles, service_accounts
-from ostiary.storage import directory as directory_rows
+from ostiary.services import consents, organizations, roles, service_accounts
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -242,15 +241,13 @@ def file_of(tx: Tx, caller: Caller, credential: Credential) -> KeyFile | None:
     if credential.kind != "key_file":
         return None
     account = service_accounts.find(tx, caller, credential.owner_id)
-    codes = {
-        found: name
-        for name, found in directory_rows.project_names(tx, caller.organization_id).items()
-        if name != found
-    }
+    project = None
+    if credential.project_id is not None:
+        project = consents.project_of(tx, caller, account.id, credential.project_id)
     return KeyFile(
         credential.access_id,
         account.client_id,
         service_accounts.channel_identifier(tx, caller, account),
         credential.project_id or credential.organization_id,
-        "" if credential.project_id is None else codes.get(credential.project_id, ""),
+        "" if project is None else project.code,
     )

@@ -123,12 +123,18 @@ def _project_ids(
 
 
 def list_page(
-    tx: Tx, caller: Caller, username: str | None, after: str | None, limit: int
+    tx: Tx, caller: Caller, username: str | None, after: str | None, limit: int, project: str | None = None
 ) -> list[AccountView]:
-    """Accounts of the caller's organization, newest first, below the id `after`."""
+    """Accounts of the caller's organization, newest first, below the id `after`.
+
+    Of a project (its id, or its code in this organization): those that have a role on it, and those that another
+    organization let have access to it.
+    """
     require(caller, "read:service-accounts")
     organization = organizations.own(tx, caller)
-    accounts = rows.list_service_accounts(tx, organization.id, username, after, limit)
+    if project is not None:
+        project = rows.project_names(tx, organization.id).get(project, project)
+    accounts = rows.list_service_accounts(tx, organization.id, username, after, limit, project)
     bindings = role_rows.list_role_bindings(tx, organization.id, [account.id for account in accounts])
     return [_view(tx, caller, organization, account, bindings[account.id]) for account in accounts]
 

@@ -10,7 +10,7 @@ from ostiary.core.model import Organization, Project, ServiceAccount
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import SESSION, Secret
-from ostiary.services import callers, minting, organizations, roles, service_accounts
+from ostiary.services import callers, consents, minting, organizations, roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import credentials as credential_rows
@@ -228,14 +228,18 @@ def whoami(tx: Tx, caller: Caller) -> Whose:
         account,
         channel,
         organizations.own(tx, caller),
-        None if project_id is None else directory.find_project(tx, caller.organization_id, project_id),
+        None
+        if project_id is None
+        else consents.project_of(tx, caller, None if account is None else account.id, project_id),
         None if session is None else _listed(tx, [session])[0],
     )
 
 
 def _target(tx: Tx, caller: Caller, project: str, bound_to: str | None) -> str:
     """The id of the project that a login names, if what logs in may be used there at all."""
-    found = directory.project_names(tx, caller.organization_id).get(project)
+    account_id = caller.actor.id if caller.actor.type == "service_account" else None
+    named = consents.project_of(tx, caller, account_id, project)
+    found = None if named is None else named.id
     account = None
     if caller.actor.type == "service_account":
         account = directory.find_service_account(tx, caller.organization_id, str(caller.actor.id))

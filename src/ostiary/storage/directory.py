@@ -6,11 +6,13 @@ import sqlalchemy as sa
 
 from ostiary.core.model import Organization, Project, ServiceAccount
 from ostiary.storage import engines
+from ostiary.storage.authorization_tables import grants
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import (
     installation,
     organizations,
     projects,
+    role_bindings,
     service_accounts,
 )
 
@@ -205,14 +207,25 @@ def username_exists(tx: Tx, organization_id: str, username: str) -> bool:
 
 
 def list_service_accounts(
-    tx: Tx, organization_id: str, username: str | None, after: str | None, limit: int
+    tx: Tx,
+    organization_id: str,
+    username: str | None,
+    after: str | None,
+    limit: int,
+    project_id: str | None = None,
 ) -> list[ServiceAccount]:
-    """Accounts, newest first, below the id `after`."""
+    """Accounts, newest first, below the id `after`; of a project, those with a role or a consented access there."""
     statement = sa.select(*_ACCOUNT).where(
         service_accounts.c.organization_id == organization_id, service_accounts.c.deleted_at.is_(None)
     )
     if username is not None:
         statement = statement.where(service_accounts.c.username == username)
+    if project_id is not None:
+        bound = sa.select(role_bindings.c.principal_id).where(role_bindings.c.project_id == project_id)
+        # The projects of a consent are one text, in which an id stands between quotes.
+        among = sa.type_coerce(grants.c.projects, sa.Text).contains(f'"{project_id}"', autoescape=True)
+        consented = sa.select(grants.c.service_account_id).where(grants.c.revoked_at.is_(None), among)
+        statement = statement.where(service_accounts.c.id.in_(bound.union_all(consented)))
     if after is not None:
         statement = statement.where(service_accounts.c.id < after)
     rows = tx.execute(statement.order_by(service_accounts.c.id.desc()).limit(limit))

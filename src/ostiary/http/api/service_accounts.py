@@ -83,13 +83,21 @@ def list_service_accounts(
     username: Annotated[
         str | None, Query(max_length=64, description="Only the account of this username.")
     ] = None,
+    project: Annotated[
+        str | None,
+        Query(
+            max_length=64,
+            description="Only accounts with a role on this project (id or code), or with access to it by the consent of "
+            "another organization (id).",
+        ),
+    ] = None,
 ) -> Answer[Listing[ServiceAccountJson]]:
     """List the organization's service accounts, newest first.
 
     Needs `read:service-accounts`.
     """
     found = wiring(request).store.read(
-        service_accounts.list_page, caller, username, page.after, page.limit + 1
+        service_accounts.list_page, caller, username, page.after, page.limit + 1, project
     )
     return page.answer(found, account_json, lambda each: each.account.id)
 
