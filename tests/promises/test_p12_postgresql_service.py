@@ -57,6 +57,7 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
         "failures.permits",
         "metrics",
         "serving.lock",
+        "troubles.times",
         "uses.permits",
     ]
 

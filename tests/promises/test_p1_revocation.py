@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ostiary.config import Settings
+from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
 from ostiary.http.installation import Opened, open_installation
 from ostiary.services import credentials, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
@@ -211,7 +212,7 @@ def test_another_process_of_the_node_ends_a_credential(server: Ostiary, neighbou
     alice = replace(
         SYSTEM_CALLER,
         organization_id=operator.id,
-        scopes=frozenset({"write:credentials", "write:service-accounts", "read:service-accounts"}),
+        scopes=API_SCOPES | frozenset(FIRST_CATALOGUE),
     )
     accepts: Counter[str] = Counter()
     with ExitStack() as stack:

@@ -24,6 +24,8 @@ from ostiary.client.api import Client, RefusedError
 
 FOLLOW_SECONDS = 2.0
 OVERLAP_SECONDS = 10.0
+MOST_SEEN = 10_000
+"""Events that `--follow` remembers, so as to print none twice: more than come in the overlap."""
 
 
 @click.group("audit", cls=Group)
@@ -142,13 +144,15 @@ def show_events(found: list[dict[str, Any]], empty: str) -> None:
 def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_json: bool) -> None:
     """Print events as they come. What is older than the first one shown stays out."""
     first = found[0]["time"] if found else None
-    seen: set[str] = set()
+    seen: dict[str, None] = {}
     while True:
         for event in found:
             if event["id"] not in seen:
+                seen[event["id"]] = None
                 click.echo(json.dumps(event) if as_json else "  ".join(cell for cell in _row(event) if cell))
+        for oldest in list(seen)[:-MOST_SEEN]:
+            del seen[oldest]
         if found:
-            seen = {event["id"] for event in found}
             # Ask again for the last seconds: what was in the making then may stand there now.
             newest = datetime.fromisoformat(found[-1]["time"])
             asked["since"] = max(first or "", _text(newest - timedelta(seconds=OVERLAP_SECONDS)))

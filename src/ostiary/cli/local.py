@@ -12,6 +12,7 @@ import click
 
 from ostiary import config as settings_room
 from ostiary import memory
+from ostiary.cli import streams
 from ostiary.cli.terminal import json_option, printable, show_json
 from ostiary.cli.undo import Made, hand_over
 from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
@@ -72,7 +73,14 @@ def serve_command(
 
     loaded = load(file, data=data, host=host, port=port, workers=workers)
     logs.configure(loaded.settings.log_format)
-    return serve(loaded.settings, lambda url: click.echo(f"Ostiary is ready at {url}"))
+
+    def announce(url: str) -> None:
+        try:
+            click.echo(f"Ostiary is ready at {url}")
+        except OSError:  # nobody reads it, or the disk of its file is full: the service goes on
+            streams.give_up()
+
+    return serve(loaded.settings, announce)
 
 
 @click.command("init")

@@ -236,6 +236,8 @@ class Judge:
         audiences: frozenset[str],
     ) -> Shown:
         """What a JWT is worth that one of these key files of one account has to have signed."""
+        if not found:
+            return Shown(UNKNOWN, reason="unknown key")
         try:
             signer, checked = assertions.check_any(
                 door, text, read, map(self._signer, found), audiences, self.clock()
