@@ -462,3 +462,22 @@ def test_roles_at_home_never_open_a_project_whose_consent_is_closed(two: Two, cl
         for named in ({}, {"project": two.shop.id}):
             told = two.front.verify(each, scopes=["write:agents"], **named)
             assert (told["valid"], told["code"]) == (False, "project_not_allowed"), told
+
+
+@pytest.mark.parametrize("two", ["acme's application"], indirect=True)
+def test_a_session_that_ends_with_the_givers_project_is_told_at_home(two: Two) -> None:
+    """Tenancy breaks: the giver's audit log names a session of the integrator, whose own log does not."""
+    given = two.give(projects=(two.shop.id, two.other.id))
+    account = str(given.consent.service_account_id)
+    pair = key_file.generate("EdDSA")
+    file = two.house.store.write(
+        credentials.create, two.home, account, CredentialSpec(kind="key_file", key_pair=pair)
+    )
+    two.house.sign()
+    text = signers.login(file.secret.reveal(), file.listed.credential.access_id, two.house.clock())
+    begun = two.front.ask("POST", "/v1/sessions", {"token": text, "default_project_code": "shop"}).json()
+    assert two.code(begun["token"]) == "valid"
+    two.house.store.write(projects.delete, two.giver, "shop")
+    assert two.front.verify(begun["token"])["valid"] is False
+    assert "session.revoked" not in two.log(two.giver)
+    assert two.log(two.home).count("session.revoked") == 1
