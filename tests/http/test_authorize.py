@@ -363,8 +363,10 @@ def test_a_rule_of_another_form_is_refused(front: Front, document: object, point
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_preflight_passes_where_the_rule_says_so(front: Front, robo: Created, family: Family) -> None:
     """P15 breaks: a browser cannot reach the API behind a proxy; or more than a preflight passes without a credential."""
-    own = {"methods": ["OPTIONS"], "path": "/admin/own", "scopes": ["read:audit"]}
-    document = {"match": [own, *RULE["match"]], "preflight": True}
+    read, own = (
+        {"methods": [method], "path": "/admin/own", "scopes": ["read:audit"]} for method in ("GET", "OPTIONS")
+    )
+    document = {"match": [read, own, *RULE["match"]], "preflight": True}
     answer = front.ask("PUT", "/v1/access-rules/browsers", document, key=front.house.alice_key)
     assert answer.json() == {"name": "browsers"} | document
 

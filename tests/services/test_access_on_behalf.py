@@ -423,3 +423,61 @@ def test_what_is_bound_to_a_consented_project_dies_with_it(two: Two) -> None:
     )
     assert two.code(bound) == "revoked"
     assert two.code(free, project=two.other.id) == "valid"
+
+
+CLOSED: dict[str, Callable[[Two], object]] = {
+    "narrowed": lambda two: two.give(projects=(two.other.id,)),
+    "client disabled": lambda two: two.house.store.write(clients.set_disabled, two.home, two.client.id, True),
+    "giver suspended": lambda two: two.house.store.write(
+        organizations.update,
+        replace(two.house.alice, organization_id=two.giver.organization_id, operator=False),
+        None,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("two", ["acme's application"], indirect=True)
+@pytest.mark.parametrize("closed", CLOSED)
+def test_roles_at_home_never_open_a_project_whose_consent_is_closed(two: Two, closed: str) -> None:
+    """P19 breaks: the integrator's own roles count on the giver's project, for what is bound to that project."""
+    given = two.give(projects=(two.shop.id, two.other.id))
+    account = str(given.consent.service_account_id)
+    two.house.store.write(service_accounts.set_role_bindings, two.home, account, [RoleSpec("developer")])
+    key = two.key(given.consent, project="shop")
+    file = two.house.store.write(
+        credentials.create,
+        two.home,
+        account,
+        CredentialSpec(kind="key_file", key_pair=key_file.generate("EdDSA")),
+    )
+    two.house.sign()
+    text = signers.login(file.secret.reveal(), file.listed.credential.access_id, two.house.clock())
+    login = {"token": text, "default_project_code": "shop"}
+    session = two.front.ask("POST", "/v1/sessions", login).json()["token"]
+    assert [two.code(each) for each in (key, session)] == ["valid", "valid"]
+    assert [two.code(each, "write:agents") for each in (key, session)] == ["insufficient_scope"] * 2
+    CLOSED[closed](two)
+    for each in (key, session):
+        for named in ({}, {"project": two.shop.id}):
+            told = two.front.verify(each, scopes=["write:agents"], **named)
+            assert (told["valid"], told["code"]) == (False, "project_not_allowed"), told
+
+
+@pytest.mark.parametrize("two", ["acme's application"], indirect=True)
+def test_a_session_that_ends_with_the_givers_project_is_told_at_home(two: Two) -> None:
+    """Tenancy breaks: the giver's audit log names a session of the integrator, whose own log does not."""
+    given = two.give(projects=(two.shop.id, two.other.id))
+    account = str(given.consent.service_account_id)
+    pair = key_file.generate("EdDSA")
+    file = two.house.store.write(
+        credentials.create, two.home, account, CredentialSpec(kind="key_file", key_pair=pair)
+    )
+    two.house.sign()
+    text = signers.login(file.secret.reveal(), file.listed.credential.access_id, two.house.clock())
+    begun = two.front.ask("POST", "/v1/sessions", {"token": text, "default_project_code": "shop"}).json()
+    assert two.code(begun["token"]) == "valid"
+    two.house.store.write(projects.delete, two.giver, "shop")
+    assert two.front.verify(begun["token"])["valid"] is False
+    assert "session.revoked" not in two.log(two.giver)
+    assert two.log(two.home).count("session.revoked") == 1

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ostiary.core.model import RoleBinding
-from ostiary.core.permission import Caller
-from ostiary.services import consents, credentials, projects, rotation, service_accounts, sessions
+from ostiary.core.permission import API_SCOPES, Caller
+from ostiary.services import consents, credentials, projects, roles, rotation, service_accounts, sessions
 from ostiary.services.consents import Asked
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.projects import ProjectBinding
@@ -118,6 +118,16 @@ def test_a_safety_act_needs_its_one_scope_for_all_others(house: House) -> None:
     key = house.key(robo).listed.credential.id
     house.store.write(credentials.deactivate, responder, key)
     assert house.store.write(credentials.revoke, responder, key).credential.revoked_at == house.clock.now
+
+
+def test_an_admin_by_two_roles_is_an_admin(house: House) -> None:
+    """P19 breaks: who may stop credentials stops an admin's, whose scopes come by several roles of the organization's."""
+    half = sorted(API_SCOPES)
+    for name, scopes in (("first", half[:9]), ("second", half[9:])):
+        house.store.write(roles.create_role, house.alice, name, "", tuple(scopes))
+    key = house.key(house.account("Boss", roles=("first", "second"))).listed.credential.id
+    with refused("scope-exceeds-grantor"):
+        house.store.write(credentials.revoke, bearing(house, "write:credentials"), key)
 
 
 def test_names_are_not_power(house: House) -> None:

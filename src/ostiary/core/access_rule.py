@@ -96,11 +96,15 @@ class AccessRule:
         return next((line for line in self.matches if line.fits(method, path)), None)
 
     def admits_preflight(self, method: str, path: tuple[str, ...]) -> bool:
-        """Whether an OPTIONS request without a credential passes: a line has its path, and does not name OPTIONS itself."""
+        """Whether an OPTIONS request without a credential passes: a line has its path, and the line that decides on it
+        does not name OPTIONS itself.
+        """
         if not self.preflight or method != PREFLIGHT:
             return False
-        line = next((line for line in self.matches if line.fits_path(path)), None)
-        return line is not None and PREFLIGHT not in line.methods
+        line = self.match(method, path)
+        if line is not None and PREFLIGHT in line.methods:
+            return False
+        return any(line.fits_path(path) for line in self.matches)
 
 
 ANY_CREDENTIAL = AccessRule("-", ())

@@ -18,7 +18,8 @@ _URL: Final = re.compile(
     rf"(?P<path>(?:/{_CHARACTER}*)?)(?:\?(?P<query>(?:{_CHARACTER}|\?)*))?"
 )
 _WEB: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<authority>[^/?#@]+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL
+    r"(?P<scheme>https?)://(?P<authority>(?:(?![/?#@])[!-~])+)(?P<rest>(?:[/?#].*)?)",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # What browsers take for the end of an IPv4 address, whatever stands before it.

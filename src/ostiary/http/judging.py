@@ -161,8 +161,10 @@ class Judge:
         self, standing: Standing, digest: bytes, question: Question, find: Find, token: Token | None = None
     ) -> Verdict:
         """The verdict of the rules on what was found: on a secret by its digest, or on a token that was proven."""
-        project, unknown = question.project, False
+        project = question.project or standing.project_id or (None if token is None else token.project_id)
+        unknown = False
         if project is not None and project not in standing.foreign:
+            # A target of its own may be another organization's project, whose consent has ended or been narrowed since.
             known = find.projects(standing.organization.id).get(project)
             project, unknown = known, known is None
         return judge(

@@ -68,4 +68,8 @@ def join(tx: Tx, caller: Caller, token: str, password_hash: str, verified: str |
         ended = sessions.end_all(tx, caller, person.id, "the person joined another organization")
         home = replace(caller, organization_id=(*opened.homes, opened.organization.id)[0])
         change(tx, home, "password.changed", Target("user", person.id, email), ended=ended)
-    return members.accept_invitation(tx, caller, token, password_hash)
+    user_id = members.accept_invitation(tx, caller, token, password_hash)
+    joined = rows.find(tx, user_id)
+    if joined is None or joined.password_hash != password_hash:
+        raise Problem("wrong-state", "Open the link again.", reason="account made meanwhile")
+    return user_id

@@ -80,8 +80,8 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
         roles.require_over_credentials(tx, caller, owner_id)
     revoked = credential_rows.revoke_bound_to(tx, project.organization_id, project.id)
     audit.revoked(tx, caller, revoked, "its project was deleted")
-    for session_id in session_rows.revoke_of_project(tx, project.id):
-        sessions.ended(tx, caller, session_id, "its project was deleted")
+    for session_id, home in session_rows.revoke_of_project(tx, project.id):
+        sessions.ended(tx, replace(caller, organization_id=home), session_id, "its project was deleted")
     consents.without_project(tx, caller, project.organization_id, project.id)
     role_rows.delete_bindings_of_project(tx, project.id)
     rows.update_project(tx, project.id, {"deleted_at": tx.now})

@@ -151,10 +151,10 @@ def require_over_credentials(tx: Tx, caller: Caller, owner_id: str) -> None:
 
 
 def is_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> bool:
-    """Whether a role on the organization gives every permission of this API, or reaches into every organization."""
-    return any(
-        each.role == OPERATOR_ADMIN or (each.project_id is None and catalogue.role(each.role) >= API_SCOPES)
-        for each in bindings
+    """Whether the roles on the organization together give every permission of this API, or one reaches into all others."""
+    everywhere = [each for each in bindings if each.project_id is None]
+    return scopes_of(catalogue, everywhere) >= API_SCOPES or any(
+        each.role == OPERATOR_ADMIN for each in everywhere
     )
 
 

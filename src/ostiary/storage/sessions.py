@@ -390,9 +390,12 @@ def revoke_of_owner(
     return _revoke_where(tx, which if kept is None else sa.and_(which, sessions.c.id != kept))
 
 
-def revoke_of_project(tx: Tx, project_id: str) -> list[str]:
-    """Revoke those that have this project as their target, likewise."""
-    return _revoke_where(tx, sessions.c.project_id == project_id)
+def revoke_of_project(tx: Tx, project_id: str) -> list[tuple[str, str]]:
+    """Revoke those that have this project as their target, likewise; each with the id of its organization."""
+    which = sessions.c.project_id == project_id
+    revoked = _revoke_where(tx, which)
+    homes = {row.id: row.organization_id for row in tx.execute(sa.select(sessions).where(which))}
+    return [(each, homes[each]) for each in revoked]
 
 
 def owners_bound_to(tx: Tx, project_id: str) -> list[str]:

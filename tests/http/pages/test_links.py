@@ -187,6 +187,23 @@ def test_nobody_joins_for_another(front: Front) -> None:
     assert ALICE not in emails(front, house.charlie_key)
 
 
+@pytest.mark.promise("P19")
+def test_an_account_that_appears_meanwhile_is_not_joined_by_a_link_alone(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P19 breaks: Charlie opens his link for Dora in the moment in which she joins Acme, and she is his member too."""
+    house, dora = front.house, "dora@acme.test"
+    token = invite(front, dora, house.charlie_key).partition("=")[2]
+    opened = house.store.read(joining.look, house.charlie, token)
+    own = invite(front, dora)
+    assert accept(Browser(front), own) == 303
+    # On PostgreSQL the other transaction may commit after this look.
+    monkeypatch.setattr(joining, "look", lambda *_: opened)
+    with refused("wrong-state"):
+        house.store.write_on((house.umbrella.id,), joining.join, house.charlie, token, "a new hash")
+    assert dora not in emails(front, house.charlie_key)
+
+
 @pytest.mark.parametrize("signed_in_once", [False, True])
 def test_who_has_left_sets_the_account_up_again(front: Front, signed_in_once: bool) -> None:
     """§3 breaks: somebody who was a member once cannot come back: who is a member nowhere cannot sign in."""
