@@ -60,7 +60,9 @@ def _disk(settings: Settings) -> tuple[str, str, str]:
     """The finding about free disk space and the reserve."""
     reserve = installation.reserve_of(settings)
     free, left, low = reserve.free() or 0, reserve.left(), installation.low_disk(reserve)
-    told = f"{free // 1024**2} MiB free in {settings.data}, {left // 1024**2} MiB in reserve"
+    told = (
+        f"{free // installation.MIB} MiB free in {settings.data}, {left // installation.MIB} MiB in reserve"
+    )
     if not reserve.has_room():
         return "Disk", "wrong", f"{told}: {installation.REMEDIES['full']}"
     return "Disk", "warning" if low else "ok", low or told
