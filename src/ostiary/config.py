@@ -80,7 +80,7 @@ class ConfigurationError(Exception):
 
 
 LISTS: Final = frozenset({"trusted_proxies", "outbound_hosts", "metrics", "master_key"})
-"""Settings whose entries may stand on lines of their own."""
+"""Settings whose entries may be on separate lines."""
 
 
 class Settings(BaseModel):
@@ -139,8 +139,7 @@ class Settings(BaseModel):
     )
     disk_reserve: Annotated[Number, Field(le=1024)] = Field(
         32,
-        description="MiB of the disk that are kept in reserve, so that access can be ended when the disk is full "
-        "(embedded database only); 0 keeps none.",
+        description="Disk space in MiB that is reserved for revocations on a full disk (embedded database only); 0: none.",
     )
     metrics: Annotated[tuple[Network, ...], BeforeValidator(read_readers)] = Field(
         tuple(parse_network(each) for each in LOOPBACK),
@@ -187,7 +186,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_given(cls, value: Any, field: ValidationInfo) -> Any:
-        """The value without the marks around it that editors and shells leave."""
+        """Return the value without a byte order mark, carriage return or spaces that editors and shells add."""
         if not isinstance(value, str):
             return value
         value = given_text(value)

@@ -50,7 +50,7 @@ def _allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Mu
 class _StandardError:
     """Standard error as it is at the moment of writing: tests and terminals exchange it.
 
-    What cannot be written, because it is a file on a full disk, is lost: a request must not fail for its log line.
+    A line that cannot be written, such as to a file on a full disk, is lost: it must not fail the request.
     """
 
     def write(self, text: str) -> int:

@@ -1,4 +1,4 @@
-"""What the system may show of this process's memory, in which the master key is: nothing, to nobody but root."""
+"""Protects the memory of this process, which holds the master key, from all other processes but root's."""
 
 import contextlib
 import ctypes
@@ -7,13 +7,13 @@ from typing import Final
 
 _SET_DUMPABLE: Final = 4
 _SET_NAME: Final = 15
-"""Of Linux's prctl(2)."""
+"""Options of Linux's prctl(2)."""
 
 
 def hide() -> None:
-    """No core dumps, and no debugger of the same user. Processes that fork from this one inherit it.
+    """Disable core dumps and debuggers of the same user. Forked processes inherit this.
 
-    The limit alone does not hold where the kernel hands dumps to a program (core(5)), such as systemd-coredump.
+    The resource limit alone is not enough if the kernel pipes dumps to a program (core(5)), such as systemd-coredump.
     """
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -21,12 +21,12 @@ def hide() -> None:
 
 
 def name(text: str) -> None:
-    """What `top` and `ps` call this process; at most 15 characters."""
+    """Set the name of this process in `top` and `ps`, at most 15 characters."""
     _prctl(_SET_NAME, text.encode()[:15])
 
 
 def _prctl(what: int, value: int | bytes) -> None:
-    """Another system has no such call, and goes without."""
+    """Call prctl(2). Does nothing on systems without it."""
     with contextlib.suppress(OSError, AttributeError):
         given = ctypes.c_ulong(value) if isinstance(value, int) else ctypes.c_char_p(value)
         unused = ctypes.c_ulong(0)

@@ -91,7 +91,10 @@ def refusing(message: str) -> Callable[[socket.socket], None]:
     ("message", "cause"),
     [
         ("unsupported startup parameter: options", "refuses the start-up parameter `options`"),
-        ('no pg_hba.conf entry for host "192.0.2.1", user "alice"', "admits no such user from this address"),
+        (
+            'no pg_hba.conf entry for host "192.0.2.1", user "alice"',
+            "does not admit this user from this address",
+        ),
         ("sorry, too many clients already", "raise max_connections"),
         ("something that nobody has seen before", "The database does not answer. Check OSTIARY_DATABASE_URL"),
     ],

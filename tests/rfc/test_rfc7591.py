@@ -131,7 +131,7 @@ def test_2_keys_are_not_inside(front: Front, uri: str) -> None:
         400,
         {
             "error": "invalid_client_metadata",
-            "error_description": "jwks_uri: What the client published could not be read at the address that it gave.",
+            "error_description": "jwks_uri: The metadata or keys of the client could not be fetched from its URL.",
         },
     )
 

@@ -27,7 +27,7 @@ _MISREAD = frozenset("/\\;%?#\u2028\u2029") | {chr(code) for code in range(0x80,
 
 
 PREFLIGHT = "OPTIONS"
-"""What a browser asks before a request to another origin, never with a credential (Fetch §3.2.2)."""
+"""The method of preflight requests, which never have a credential (Fetch §3.2.2)."""
 
 
 class AmbiguousPathError(ValueError):
@@ -96,8 +96,9 @@ class AccessRule:
         return next((line for line in self.matches if line.fits(method, path)), None)
 
     def admits_preflight(self, method: str, path: tuple[str, ...]) -> bool:
-        """Whether an OPTIONS request without a credential passes: a line has its path, and the line that decides on it
-        does not name OPTIONS itself.
+        """Return whether an OPTIONS request without a credential passes.
+
+        A line has its path, and the line that decides on the request does not name OPTIONS itself.
         """
         if not self.preflight or method != PREFLIGHT:
             return False

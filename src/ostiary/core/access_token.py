@@ -125,6 +125,6 @@ def _audiences(value: Any, issuer: str) -> tuple[str, ...]:
 
 
 def mixes_audiences(audiences: Iterable[str], issuer: str) -> bool:
-    """Whether a token would be meant for this service, in any spelling, and for others, who could then use it here."""
+    """Return whether the audiences name this service, in any spelling, and others, which could use the token here."""
     named = set(map(comparable, audiences))
     return comparable(issuer) in named and len(named) > 1

@@ -104,7 +104,7 @@ def client_address(
 
 
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([^\[\]]+)\](?::[0-9]{1,5})?")
-"""As some proxies write a client: `203.0.113.9:51123`, `[2001:db8::1]:443`, `[2001:db8::1]`."""
+"""An address with a port, as some proxies send it: `203.0.113.9:51123`, `[2001:db8::1]:443`, `[2001:db8::1]`."""
 
 
 def _without_port(entry: str) -> str:
@@ -120,7 +120,7 @@ def neighbourhood(address: Address | None) -> str:
 
 
 def network_of(address: Address | None) -> str:
-    """The network of an address, as people are given them: an IPv4 /24, an IPv6 /48; `None` if undetermined."""
+    """Return the network of an address, an IPv4 /24 or an IPv6 /48; the text `None` for an unknown address."""
     if address is None:
         return "None"
     bits, length = (address.max_prefixlen, 24 if isinstance(address, IPv4Address) else 48)

@@ -89,9 +89,9 @@ def check_any(
     audiences: frozenset[str],
     now: Instant,
 ) -> tuple[Signer, Checked]:
-    """Check a JWT that may name no key with each of these keys. Return the one that signed it, and what was checked.
+    """Check a JWT with each of these keys. Return the key that signed it, and the checked claims.
 
-    Raises InvalidTokenError, for the last of the keys, if none did.
+    Raises the InvalidTokenError of the last key if none did.
     """
     error = InvalidTokenError("no usable key")
     for signer in signers:
@@ -111,7 +111,7 @@ def _kind(shown: _Shown) -> None:
 
 
 def _key(shown: _Shown) -> None:
-    """A JWT that names a key was signed by that one."""
+    """A JWT with `kid` must be signed by that key."""
     _require(shown.token.key_id in (None, shown.signer.key_id), "kid")
 
 
@@ -249,7 +249,7 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 def _names_only(audiences: frozenset[str], claims: Mapping[str, Any]) -> bool:
     """Return whether every audience in `aud` is one of these, in any spelling.
 
-    Anyone else whom the assertion is meant for would receive it as well, and could present it here first.
+    Another audience would receive the assertion as well, and could present it here first.
     """
     return set(map(comparable, _audience(claims))) <= set(map(comparable, audiences))
 

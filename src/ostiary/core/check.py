@@ -46,13 +46,13 @@ _CONTROLS = {
 
 ZERO_WIDTH_JOINER = "\u200d"
 _JOINERS = ("\u200c", ZERO_WIDTH_JOINER)
-# Scripts whose letters take another shape beside a joiner: Arabic, Syriac, N'Ko, Mandaic, Mongolian.
+# Scripts whose letters change their shape next to a joiner: Arabic, Syriac, N'Ko, Mandaic, Mongolian.
 _SHAPED = re.compile(
     "[\u0620-\u065f\u066e-\u06d3\u06d5\u06fa-\u06ff\u0710-\u077f\u07ca-\u07ea\u0840-\u0858\u08a0-\u08c7"
     "\u1820-\u18aa]"
 )
 _VIRAMA = 9
-"""The combining class of the sign that takes an Indic consonant's vowel away; a joiner behind it chooses a form."""
+"""The combining class of the virama of Indic scripts; a joiner after it selects a form."""
 _EMOJI_MODIFIERS = frozenset("\ufe0f♀♂\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#]+|[^/?#])")
@@ -71,7 +71,7 @@ def sha256(text: str) -> bytes:
         raise ValueError("must be a SHA-256: 64 hexadecimal digits, or base64 of 43 or 44 characters")
     if len(text) == HEX_SHA256:
         return bytes.fromhex(text)
-    # The last character has bits beyond the 32 bytes: only one spelling is read, so no two texts are one digest.
+    # The last character has unused bits. They must be 0, so that each digest has one spelling only.
     digest = base64.urlsafe_b64decode(text.rstrip("=").translate(_URL_SAFE) + "=")
     if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != text.rstrip("=").translate(_URL_SAFE):
         raise ValueError("must be a SHA-256 in base64 as encoders write it")
@@ -130,7 +130,7 @@ def email(text: str) -> str:
 
 
 def given_text(text: str) -> str:
-    """The text of a variable or a file, without a byte order mark and without the white space around it."""
+    """Return the text of a variable or file without a byte order mark and surrounding white space."""
     return text.removeprefix(BYTE_ORDER_MARK).strip()
 
 
@@ -180,9 +180,9 @@ def _printable(text: str, welcome: str) -> None:
 
 
 def _joins(text: str, place: int) -> bool:
-    """Whether the character here is a joiner that its neighbours need (UAX #31 §2.3; emoji sequences of UTS #51).
+    """Return whether this character is a joiner that its neighbours need (UAX #31 §2.3; emoji sequences of UTS #51).
 
-    A joiner between other characters shows nothing, and makes two names that look the same.
+    Between other characters a joiner is invisible, so two different names would look the same.
     """
     if text[place] not in _JOINERS or place == 0 or place + 1 == len(text):
         return False
@@ -195,7 +195,7 @@ def _joins(text: str, place: int) -> bool:
 
 
 def _is_pictograph(character: str) -> bool:
-    """Whether the character may stand on one side of a joiner in an emoji sequence: a symbol, or its modifier."""
+    """Return whether the character may be next to a joiner in an emoji sequence: a symbol or its modifier."""
     return unicodedata.category(character) == "So" or character in _EMOJI_MODIFIERS
 
 

@@ -264,7 +264,7 @@ ENDS_ACCESS: Final = frozenset(
         "token.revoked",
     }
 )
-"""What ends access that somebody has: on a full disk it is done with the room in reserve, and everything else is not."""
+"""Events that end access. On a full disk their transactions may use the disk reserve, and no others."""
 CHANGES_ROLES: Final = frozenset(
     {"member.roles_changed", "project.roles_changed", "service_account.roles_changed"}
 )
@@ -286,9 +286,9 @@ class Actor:
     display: str
     credential_id: str | None = None
     credential_kind: OriginKind | None = None
-    """Of the credential or session that it acted by, itself or by a token of it."""
+    """The kind of the credential or session that the actor used, directly or by a token."""
     token_id: str | None = None
-    """Of the token or session that was presented in the credential's place."""
+    """The token or session that was presented instead of the credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +322,7 @@ class Event:
 
     @property
     def ends_access(self) -> bool:
-        """Whether it only takes access away: whether it may be recorded with the room in reserve."""
+        """Return whether the event only takes access away, so that it may use the disk reserve."""
         if self.action in CHANGES_ROLES:
             before, after = (self.details.get(each) for each in ("before", "after"))
             return isinstance(before, list) and isinstance(after, list) and set(after) <= set(before)

@@ -57,7 +57,7 @@ def from_text(text: str) -> Instant:
 
 
 def expiry_from_text(text: str) -> Instant:
-    """Read an RFC 3339 time, or a date alone, which is its first moment in UTC. ValueError says what is wrong."""
+    """Read an RFC 3339 time, or a date, which means its first moment in UTC. Raises ValueError."""
     if _DATE.fullmatch(text):
         text += "T00:00:00Z"
     try:

@@ -1,6 +1,6 @@
-"""How many of each thing there may be, where no policy says so: fixed, and far above what people need.
+"""Fixed limits on the number of objects that no policy limits. They are far above normal use.
 
-Without a limit, one credential that leaked could fill the database. `check` is called in the transaction that inserts.
+Without them, one leaked credential could fill the database. `check` is called in the transaction that inserts.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ MOST: Final[Mapping[str, int]] = {
     # Of a credential: its secrets of the last 30 days.
     "rotations": 1_000,
     # Of the installation.
-    # The scopes with a space between two: so that a token with all of them has at most 8 KiB, and so that proxies take
-    # the header that lists them.
+    # All scopes, separated by spaces: a token with all of them has at most 8 KiB, and proxies accept the header that
+    # lists them.
     "catalogue_characters": 4_096,
     "access_rules": 1_000,
     "import_prefixes": 50,
 }
-"""Invitations, consents and links count while they can be used; what was deleted does not count."""
+"""Invitations, consents and links count while they can be used. Deleted objects do not count."""
 
 
 def check(limit: str, count: int, more: int = 1) -> None:
-    """Raise limit-reached if `more` things beside the `count` that exist would exceed the limit of this name."""
+    """Raise limit-reached if `count` existing objects and `more` new ones exceed the limit of this name."""
     value = MOST[limit]
     if count + more > value:
         raise Problem(

@@ -34,7 +34,7 @@ SUFFIXES: dict[OriginKind, str] = {
     "key_file": "key file",
     "session": "session",
 }
-"""How the audit log says by what somebody acted: by a credential, or by tokens that it was traded for."""
+"""How the audit log shows the credential, or the token of a credential, that an actor used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,13 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Who made a row that gives something later. The row is worth what its maker may still give when it is used."""
+    """The maker of an invitation, reset link or code, which is refused if its maker may not make it any more."""
 
     principal_id: str
     organization_id: str
     """The maker's own organization: an operator admin makes rows in other organizations as well."""
     origin_id: str | None
-    """Id of the credential that was presented, or of the person's session."""
+    """The presented credential, or the person's session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +149,12 @@ def channel_identifier(username: str, slug: str, host: str) -> str:
 
 
 def may_be_channel_identifier(email: str, host: str) -> bool:
-    """Whether an email address could be some account's channel identifier, now or later: one below the host."""
+    """Return whether an email could be a channel identifier, now or later: an address below the host."""
     return email.rpartition("@")[2].endswith(f".{host.lower()}")
 
 
 def actor_display(name: str, kind: OriginKind) -> str:
-    """How an actor reads in the audit log: `ci-bot (API key)`."""
+    """Return the display of an actor in the audit log: `ci-bot (API key)`."""
     return f"{name} ({SUFFIXES[kind]})"
 
 
@@ -197,7 +197,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class CredentialFilter:
-    """Which credentials of a list are wanted: those that meet every condition that is given."""
+    """The filters of a list of credentials. A credential must meet all of them."""
 
     kind: CredentialKind | None = None
     status: CredentialStatus | None = None
@@ -205,7 +205,7 @@ class CredentialFilter:
     """A part of the name or of the owner's name in any case, an id, or the last six characters."""
     expires_before: Instant | None = None
     unused_since: Instant | None = None
-    """Not used from then on, and made before."""
+    """Made before this time, and not used since."""
 
 
 EVERY_CREDENTIAL = CredentialFilter()
@@ -355,7 +355,7 @@ class Principal:
     kind: OwnerKind
     id: str
     display: str
-    """A user's email; of a service account the display name, which anyone may choose."""
+    """A user's email, or a service account's display name, which is chosen freely."""
     identifier: str
     """Unique in the installation: a user's email, a service account's channel identifier."""
     barred: bool

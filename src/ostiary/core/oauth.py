@@ -67,6 +67,14 @@ def scope_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, text.split(" "))))
 
 
+def default_scopes(client: Client) -> tuple[str, ...]:
+    """Return the scopes of a request for consent that has no `scope` (RFC 6749 §3.3)."""
+    scopes = client.scopes or ("api",)
+    if REFRESH_TOKEN in client.grant_types and OFFLINE_ACCESS not in scopes:
+        scopes = (*scopes, OFFLINE_ACCESS)
+    return scopes
+
+
 def known_scopes(names: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
     """Return the scopes that exist here, `offline_access` included (RFC 6749 §3.3, RFC 7591 §2).
 

@@ -41,8 +41,8 @@ EVERYTHING: Final[Scopes] = frozenset({"api", "m2m"})
 FIRST_CATALOGUE: Final = ("read:agents", "read:plugins", "write:agents", "write:plugins")
 
 OPERATOR_ADMIN: Final = "operator-admin"
-"""The role that reaches into every organization. Only the operator's organization has it, and only a caller who holds
-it gives it: nothing that hands on the roles of its creator hands on this one.
+"""The role that may act in every organization. It exists in the operator's organization only, and only a holder can
+give it. A feature that copies the roles of a creator must leave this one out.
 """
 
 BUILT_IN_ROLES: Final = ("organization-admin", OPERATOR_ADMIN, "developer", "viewer", "resource-server")
@@ -61,7 +61,7 @@ class Caller:
     operator: bool = False
     """Whether the organization it acts in is the operator's."""
     operator_admin: bool = False
-    """Whether it holds the role operator-admin, wherever it acts: it may act in any organization. No application does."""
+    """Whether it holds the role operator-admin, so that it may act in any organization. Always false for applications."""
     access_id: str | None = None
     """Of the secret that was presented; None for callers without one, such as the duties."""
     fine_grained: bool = False
@@ -123,7 +123,7 @@ def require_operator(caller: Caller, scope: str) -> None:
 
 
 def require_operator_admin(caller: Caller, what: str) -> None:
-    """Raise insufficient-permissions unless the caller may act on every organization. `what` ends "may …"."""
+    """Raise insufficient-permissions unless the caller is an operator admin. `what` completes the sentence "may …"."""
     if not caller.operator_admin:
         raise Problem(
             "insufficient-permissions",
@@ -204,7 +204,7 @@ class Policy:
     session_lifetime: int = 30 * DAY
     """How long a session lasts at most that a login with a key file begins."""
     max_service_accounts: int | None = None
-    """Counts those that people made through a browser session."""
+    """Counts accounts that people made through a browser session."""
 
     def overridden(self, chosen: Mapping[str, Any]) -> "Policy":
         """This policy with what an organization chose in its place."""

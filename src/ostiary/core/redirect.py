@@ -17,14 +17,14 @@ _PRIVATE_USE: Final = re.compile(
     r"(?P<scheme>[a-z](?=[^:])[a-z0-9-]*(?:\.[a-z0-9-]+)*):/[A-Za-z0-9._~!$&'()+,;=:/?%-]*"
 )
 TAKEN_SCHEMES: Final = frozenset({
-    # What a browser runs, shows or fetches itself; and a host that was written without its scheme
+    # Schemes that browsers handle, and `localhost` of a URL without a scheme
     "about", "blob", "chrome", "chrome-devtools", "chrome-error", "chrome-extension", "chrome-native",
     "chrome-search", "chrome-untrusted", "cid", "content", "data", "devtools", "edge", "extension", "feed",
     "file", "filesystem", "ftp", "ftps", "gopher", "http", "https", "jar", "javascript", "livescript",
     "localhost", "mhtml", "mid", "mocha", "moz-extension", "opera", "pcast", "resource", "safari-extension",
     "safari-web-extension", "vbs", "vbscript", "view-source", "vivaldi", "wais", "web", "ws", "wss",
     "wyciwyg",
-    # What a system opens with a program that it has
+    # Schemes that operating systems open with their own programs
     "acap", "afp", "callto", "cifs", "dav", "davs", "dict", "facetime", "facetime-audio", "fish", "geo",
     "git", "gtalk", "help", "help-viewer", "imap", "imaps", "intent", "irc", "ircs", "itms", "itms-apps",
     "itms-services", "jnlp", "jnlps", "ldap", "ldapi", "ldaps", "magnet", "mailto", "maps", "market",
@@ -33,9 +33,9 @@ TAKEN_SCHEMES: Final = frozenset({
     "smsto", "smb", "snews", "snmp", "ssh", "svn", "tel", "telnet", "tftp", "tn3270", "urn", "view", "vnc",
     "webcal", "x-help", "x-man-page", "x-web-search", "xmpp",
 })  # fmt: skip
-"""Schemes that browsers or operating systems act on, so that no application can have them for its own."""
+"""Schemes that browsers or operating systems handle themselves. No application may use them."""
 TAKEN_PREFIXES: Final = ("microsoft", "ms-", "x-apple", "android-app", "ios-app")
-"""How more of them begin: those of Windows and Office, and links into the applications of a phone."""
+"""Prefixes of further such schemes: of Windows and Office, and of links into mobile applications."""
 _LOOPBACK: Final = re.compile(
     r"(?P<host>http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::(?P<port>[1-9][0-9]{0,4}))?(?P<rest>(?:[/?].*)?)"
 )
@@ -68,7 +68,7 @@ def redirect_uri(text: str) -> str:
 
 
 def private_scheme(uri: str) -> str | None:
-    """Return the scheme of an application's own that the URI has; None for any other URI."""
+    """Return the private-use scheme of the URI; None for any other URI."""
     match = _PRIVATE_USE.fullmatch(uri)
     if match is None:
         return None

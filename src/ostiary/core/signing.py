@@ -97,10 +97,10 @@ class KeySet:
         self._private: Final = MappingProxyType(dict(private))
 
     def signer(self, purpose: Purpose, now: Instant) -> Signer | None:
-        """The newest key of this purpose that may sign by now and that can be used here, if there is one.
+        """Return the newest usable key of this purpose whose time has come, if there is one.
 
-        If the time of none has come, the newest signs before its time: a clock that is or was wrong, here or
-        where the key was made, never stops the issuing of tokens.
+        If the time of no key has come, the newest usable key signs. So a clock that is or was wrong, here or where
+        the key was made, never stops the issuing of tokens.
         """
         waiting = None
         for key in reversed(self.keys):
@@ -160,7 +160,7 @@ def succeeded(keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant)
     """The keys whose life another changes that signs from then on, as they are afterwards.
 
     What signs until then is believed until its last token has expired; what has not signed yet is withdrawn.
-    So a key that a wrong clock dated in the future goes with the first rotation by a right one.
+    So the first rotation by a correct clock removes a key that a wrong clock dated in the future.
     """
     live = [key for key in keys.keys if key.purpose == purpose and key.believed(now)]
     signing = keys.signer(purpose, now)

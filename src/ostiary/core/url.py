@@ -138,7 +138,7 @@ def _segment(text: str) -> str:
 def check_userinfo(url: str) -> None:
     """Raise ValueError if the user or password in a database's URL has a character that ends it there.
 
-    What stands behind that would be taken for host, port, path or query: it must be percent-encoded.
+    The rest would be read as host, port, path or query, so the character must be percent-encoded.
     """
     rest = url.partition("://")[2].partition("?")[0]
     userinfo, at, _ = rest.rpartition("@")

@@ -1,8 +1,8 @@
-"""Whether the time can be relied on for what cannot be undone: deleting what is old, and dating signing keys.
+"""Decides whether the clock can be trusted for deleting old rows and dating signing keys, which cannot be undone.
 
-Requests are judged by the node's clock, whatever it says. The periodic tasks go by the database's clock where it has
-one of its own, on a node that agrees with it; and by no clock that has just jumped. A jump is measured against a clock
-that only counts, and across a restart against the time that the database remembers (`storage.retention`).
+Requests use the node's clock in any case. The two tasks use the database's clock if it has one, and run only on a node
+that agrees with it and whose clock has not just jumped. A jump is measured against a monotonic clock, and across a
+restart against the time that the database remembers (`storage.retention`).
 """
 
 import time
@@ -16,40 +16,40 @@ from ostiary.storage import engines, retention
 from ostiary.storage.store import Store
 
 MAX_DIFFERENCE: Final = 1.0
-"""Seconds that our clock may be from the database's."""
+"""Seconds by which the node's clock may differ from the database's."""
 TOLERANCE: Final = MINUTE
 """How far a clock may be set without being noticed: much less than the margins of `storage.retention`."""
 LONGEST_STOP: Final = retention.MARGIN
-"""How long a service may have been stopped without its clock being suspected: what is deleted is older than that."""
+"""After a longer stop a start counts as a jump. Rows are kept for at least this long after they ended."""
 STEADY: Final = 12 * HOUR
 """How long a clock that jumped must run steadily before it is believed: a night, for a person to notice."""
 
 
 def disagreement(store: Store) -> str | None:
-    """Says by how much this node's clock is off from the database's, if it is too much."""
+    """Return the sentence that this node's clock differs too much from the database's; None if it does not."""
     ahead = engines.clock_difference(store.engines, store.clock())
     return f"the clock is {ahead:+.1f} s from the database's" if abs(ahead) > MAX_DIFFERENCE else None
 
 
 def uptime() -> Instant:
-    """Microseconds on a clock that nobody sets, and that runs while the machine sleeps, where the system has it."""
+    """Return microseconds on a monotonic clock, which runs while the machine sleeps if the system has such a clock."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
 
 class ClockWatch:
-    """What one process knows of the clock. Each look compares it with the last one at which it was believed."""
+    """Watches the clock for one process. Each check compares it with the last time that was trusted."""
 
     def __init__(self, store: Store, uptime: Callable[[], Instant] = uptime) -> None:
         self._store = store
         self._uptime = uptime
         self._known: tuple[Instant, Instant] | None = None
-        """A time that was believed, and the uptime then."""
+        """The last trusted time, and the uptime at that moment."""
         self._jump: tuple[int, Instant] | None = None
-        """By how much the clock is off from what was expected, and the uptime when that was noticed."""
+        """The difference from the expected time, and the uptime when the jump was noticed."""
         self._told: Instant | None = None
 
     def believed(self) -> Instant | None:
-        """The database's time; None while it is not believed, which is logged at once and then each hour."""
+        """Return the database's time, or None if the clock is not trusted. That is logged at once and then each hour."""
         why = disagreement(self._store)
         now = self._store.read(retention.database_time)
         if why is None:
@@ -58,7 +58,7 @@ class ClockWatch:
         return now if why is None else None
 
     def note(self) -> None:
-        """Let the database remember the time, if it is believed."""
+        """Store the time in the database, if it is trusted."""
         now = self.believed()
         if now is not None:
             self._store.write_on((), retention.note_time, now)

@@ -45,9 +45,9 @@ def of_another_site(headers: Headers, cookie: SessionCookie) -> bool:
 
 
 def of_other_address(headers: Headers, cookie: SessionCookie) -> bool:
-    """Whether the page was opened at another name of this service: its origin is the host that was asked, and not ours.
+    """Return whether the page was opened under another name of this service: its origin is the Host, but not ours.
 
-    A page of another site has its own origin, but the request then has our Host.
+    A page of another site has an origin that differs from the Host.
     """
     fields = dict(headers)
     origin, host = fields.get(b"origin", b""), fields.get(b"host", b"")

@@ -1,7 +1,7 @@
-"""CORS (Fetch Standard §3.2): which responses a script of another site may read, and what its preflight is told.
+"""CORS (Fetch Standard §3.2): which responses a script of another site may read, and the response to its preflight.
 
-Only endpoints that believe no cookie are shared, and always without credentials, so that a script gets nothing that
-its author could not ask for from their own machine.
+Only endpoints that accept no cookie are shared, and never with credentials. So a script gets nothing that its author
+could not request from their own machine.
 """
 
 from collections.abc import Callable
@@ -19,18 +19,18 @@ FIELDS: Final[Headers] = (
         b"WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id",
     ),
 )
-"""Of every response of a shared endpoint, errors included."""
+"""Headers of every response of a shared endpoint, errors included."""
 LINES: Final = b"".join(b"%s: %s\r\n" % field for field in FIELDS)
 MAX_AGE: Final = 7200
 """Seconds for which a browser may remember a preflight. No browser in use remembers one for much longer."""
 
 
 def preflight(methods: str) -> Callable[[Request], Response]:
-    """The handler of OPTIONS at an endpoint that takes these methods. `Door` adds the fields above to its response."""
+    """Return the handler of OPTIONS for an endpoint with these methods. `Door` adds the headers above."""
     fields = {
         "allow": f"{methods}, OPTIONS",
         "access-control-allow-methods": methods,
-        # A wildcard does not cover Authorization (Fetch Standard §4.9).
+        # The wildcard does not include Authorization (Fetch Standard §4.9).
         "access-control-allow-headers": "Authorization, *",
         "access-control-max-age": str(MAX_AGE),
     }

@@ -88,7 +88,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._pass_on()  # the rest of the body comes later: the application waits better
 
     def feed(self, data: bytes) -> None:
-        """What arrived goes to the parser."""
+        """Pass received bytes to the parser."""
         super().data_received(data)
 
     def on_message_begin(self) -> None:

@@ -36,7 +36,7 @@ COLD_THREADS: Final = 4
 LARGE_BODIES: Final = 8
 """How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
 MOST_DIGITS: Final = 19
-"""Of a length that is counted at all; 64 bits have one more at most."""
+"""A Content-Length with more digits is too large in any case, and is not converted."""
 BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
@@ -79,7 +79,7 @@ class Door:
         """Endpoints whose responses a script of another site may read."""
 
     def _always_at(self, path: bytes) -> list[tuple[bytes, bytes]]:
-        """The fields that every response at this path has."""
+        """The headers of every response at this path."""
         return [*self.always, *cross_origin.FIELDS] if path in self._shared else self.always
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -259,14 +259,14 @@ def _template(path: bytes) -> str:
 
 
 def turned_away(problem: Problem, address: str | None) -> None:
-    """Log a request that is refused before anything is asked of it: no audit log has it."""
+    """Log a request that no endpoint receives. It is in no audit log."""
     structlog.get_logger().info(
         "turned away", status=problem.status, code=problem.code, reason=problem.detail, address=address
     )
 
 
 def _unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool = False) -> Problem | None:
-    """What no address takes. HTTP/1.0 has no Host (RFC 9112 §3.2): `without_host`."""
+    """Return the problem of a request that no endpoint accepts. `without_host`: HTTP/1.0 needs no Host (RFC 9112 §3.2)."""
     if len(raw) + len(query) + 1 > messages.MAX_TARGET:
         return Problem("uri-too-long", "The request target is longer than 8 KiB.")
     if len(headers) > messages.MAX_FIELDS:
@@ -279,7 +279,7 @@ def _unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool
         elif name == b"content-encoding" and not raw.startswith(hotpath.FORWARD_AUTH):
             return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
         elif name == b"content-length" and not raw.startswith(hotpath.FORWARD_AUTH):
-            # What is declared too large is not waited for.
+            # Refused before the body arrives.
             longest = messages.MAX_IMPORT if raw == messages.IMPORT else messages.MAX_BODY
             digits = value.strip()
             if digits.isdigit() and (len(digits) > MOST_DIGITS or int(digits) > longest):

@@ -33,12 +33,12 @@ WATCH_EVERY: Final = 10
 NOTE_EVERY: Final = 60
 DELETE_EVERY: Final = 3600
 DELETE_SECONDS: Final = 1.0
-"""How long one round deletes at most: the other duties wait for it."""
+"""The longest time that one round deletes, because the other duties wait for it."""
 ROTATE_EVERY: Final = 60
 TELL_EVERY: Final = 60
-"""Rounds between two lines in the log about the same trouble."""
+"""Rounds between two log lines about the same trouble."""
 LOW_EVERY: Final = 3600
-"""The same about a disk with little room."""
+"""Rounds between two log lines about little free disk space."""
 BATCH: Final = 500
 """Occasions in one transaction: on SQLite it holds the one writing connection."""
 
@@ -82,9 +82,9 @@ def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Du
 
 
 class Deletion:
-    """Deletes what is old (`storage.retention`), in transactions of some rows each, over as many rounds as it takes.
+    """Deletes old rows (`storage.retention`) in small transactions, over several rounds if needed.
 
-    Between two transactions those who wait to write have their turn. What was not deleted in an hour goes on.
+    Other writers have their turn between two transactions. A deletion that takes longer than an hour continues.
     """
 
     def __init__(self, store: Store, watch: ClockWatch) -> None:
@@ -96,13 +96,13 @@ class Deletion:
         self._left = self._left or list(retention.RULES)
 
     def go_on(self) -> None:
-        """Delete for a part of a round. Nothing goes by a clock that is not believed; then the next hour tries again."""
+        """Delete for at most DELETE_SECONDS. If the clock is not trusted, nothing is deleted until the next hour."""
         now = self._watch.believed() if self._left else None
         if now is None:
             self._left = []
         until = time.monotonic() + DELETE_SECONDS
         while self._left and now is not None and time.monotonic() < until:
-            # If it fails, the other rules have their turn, and this one again in an hour.
+            # If this fails, the next round goes on with the other rules; this one is tried again in an hour.
             rule = self._left.pop(0)
             if self._store.write_on((), retention.delete_some, rule, now) == retention.AT_ONCE:
                 self._left.append(rule)
@@ -153,21 +153,21 @@ def attend(settings: Settings, ready: Callable[[], object]) -> int:
 
 
 def complete_start(store: Store, settings: Settings) -> None:
-    """Write what a start writes first. On a full disk `serve` has begun without that."""
+    """Do the writes of a start. On a full disk `serve` starts without them."""
     remember_forms(store)
     signing_keys.ensure(store, settings)
 
 
 class TroubleLog:
-    """Tells the operator what to do about the database and its disk: at once, and then once a minute.
+    """Logs what the operator must do about the database and its disk: at once, and then once a minute.
 
-    That little room is left is told once an hour.
+    A warning about little free space is logged once an hour.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rounds: dict[str, int] = {}
-        """Rounds until a trouble is told again."""
+        """Rounds until a trouble is logged again."""
 
     def tell(self) -> None:
         found = {each: REMEDIES[each] for each in troubles(self._store)}
@@ -186,7 +186,7 @@ class TroubleLog:
 
 
 def _once(do: Callable[[], None]) -> Callable[[], None]:
-    """Do it each time until it has succeeded."""
+    """Return a function that calls `do` until one call has succeeded."""
     done = False
 
     def attempt() -> None:

@@ -57,10 +57,12 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _disk(settings: Settings) -> tuple[str, str, str]:
-    """How much room there is, and whether the reserve is kept."""
+    """The finding about free disk space and the reserve."""
     reserve = installation.reserve_of(settings)
     free, left, low = reserve.free() or 0, reserve.left(), installation.low_disk(reserve)
-    told = f"{free // 1024**2} MiB free in {settings.data}, {left // 1024**2} MiB in reserve"
+    told = (
+        f"{free // installation.MIB} MiB free in {settings.data}, {left // installation.MIB} MiB in reserve"
+    )
     if not reserve.has_room():
         return "Disk", "wrong", f"{told}: {installation.REMEDIES['full']}"
     return "Disk", "warning" if low else "ok", low or told

@@ -277,7 +277,7 @@ class HotPath:
     ) -> tuple[int, str, Verdict, Permit | None]:
         """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit.
 
-        Who was admitted without a credential has a verdict without a standing.
+        The verdict of a preflight, which is admitted without a credential, has no standing.
         """
         rule: AccessRule | None = ANY_CREDENTIAL
         if name != b"-":
@@ -379,9 +379,9 @@ class HotPath:
         refused: str = "",
         resource: str = "",
     ) -> None:
-        """Count a use or a refusal. What no organization can be told of goes to whoever asked, or the operator.
+        """Count a use or a refusal. Unknown credentials are counted for the asking organization, else for the operator.
 
-        `resource` is what was refused, where that is a resource: of many alike the event names the first.
+        `resource` is the refused resource, if there is one; the event names the first of several.
         """
         standing = verdict.standing
         reason = refused or verdict.code

@@ -27,11 +27,11 @@ class Import:
     exceed_limits: bool
 
     def register(self) -> None:
-        """Register the prefix, if it is not yet."""
+        """Register the prefix if it is not registered yet."""
         self.store.write(imports.register_prefix, self.operator, self.prefix)
 
     def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[ImportOutcome]:
-        """What would become of the keys of all batches. Raises the Problem that would stop the import."""
+        """Count the outcomes that the keys of all batches would have. Raises the Problem that would stop the import."""
         found: Counter[ImportOutcome] = Counter()
         fresh: set[bytes] = set()
         for batch in batches:
@@ -47,7 +47,7 @@ class Import:
         return found
 
     def add(self, keys: Sequence[ImportedKey]) -> Counter[ImportOutcome]:
-        """Import one batch, wholly or not at all; what became of its keys."""
+        """Import one batch in one transaction. Return the counted outcomes of its keys."""
         done = self.store.write(
             imports.import_keys, self.caller, self.account_id, self.prefix, keys, self.exceed_limits
         )

@@ -54,7 +54,7 @@ REMEDIES: Final[Mapping[Trouble, str]] = {
     "damaged": "the database is damaged: stop the service, run `ostiary doctor`, and restore a backup",
     "failing": "the disk of the database fails: look at the log of the system, and run `ostiary doctor`",
 }
-"""What the operator is told of each trouble."""
+"""The advice to the operator for each trouble."""
 
 
 class NotReachableError(Exception):
@@ -75,7 +75,7 @@ class Opened:
     uses: Permits
     failures: Permits
     private: bool = False
-    """Whether the disk had no room for what processes share: then one process alone may serve."""
+    """Whether the disk had no room for the shared files. Then only one process may serve."""
 
     def close(self) -> None:
         self.store.engines.dispose()
@@ -91,14 +91,14 @@ def hold(settings: Settings) -> int:
 
 
 def reserve_of(settings: Settings) -> Reserve:
-    """The room in reserve for the embedded database."""
+    """Return the disk reserve of the embedded database."""
     if settings.database_url is not None:
         return Reserve()
     return Reserve(settings.data / RESERVE_FILE, settings.disk_reserve * MIB)
 
 
 def keep_reserve(reserve: Reserve) -> None:
-    """Make the room in reserve before the service starts, or take it away where none is wanted."""
+    """Make the disk reserve before the service starts, or remove it if the setting is 0."""
     with contextlib.suppress(OSError):  # `not_ready` and `doctor` say what is missing
         reserve.restore()
 
@@ -111,7 +111,7 @@ def metrics_directory(settings: Settings) -> Path:
 def connect(settings: Settings, checkpoints: bool = True, serving: bool = False) -> Engines:
     """The engines of the configured database; files of the embedded one are made for their owner only.
 
-    Local commands wait longer for it than what is `serving`: no request stands behind them.
+    Local commands wait longer for the database than a service (`serving`), because no request waits for them.
     """
     if settings.database_url is not None:
         return engines.connect(settings.database_url.get_secret_value(), patient=not serving)
@@ -130,7 +130,7 @@ def open_installation(
     """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
 
     Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`. `alone`: if the
-    disk has no room for the files that processes share, this process makes do without; `Opened.private` says so.
+    disk has no room for the shared files, this process works without them, and `Opened.private` is true.
     """
     prepare_data(settings, create=settings.database_url is not None)
     path = settings.data / DATABASE_FILE
@@ -177,7 +177,7 @@ def open_installation(
 def _map(
     settings: Settings, key: bytes, private: bool = False
 ) -> tuple[ChangeNumber, Permits, Permits, Troubles]:
-    """What all processes of the node map. OSError names the file where one cannot be had."""
+    """Map the files that all processes of the node share. The OSError of a failure names the file."""
     data = settings.data
     with contextlib.ExitStack() as undo:
         number = ChangeNumber(data / CHANGES_FILE, private)
@@ -198,7 +198,7 @@ def _not_mapped(error: OSError) -> ConfigurationError:
 
 
 def _with_room(reserve: Reserve, attempt: Callable[[], Found]) -> Found:
-    """Try it; where that fails on a full disk, again, with room that the reserve gives up for it."""
+    """Call `attempt`. If it fails because the disk is full, take space from the reserve and call it again."""
     while True:
         try:
             return attempt()
@@ -208,7 +208,7 @@ def _with_room(reserve: Reserve, attempt: Callable[[], Found]) -> Found:
 
 
 def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
-    """Why the database cannot be used, and what to do."""
+    """Return the error that says why the database cannot be used, and what to do."""
     cause = error.__cause__ if isinstance(error, Problem) else error
     met = failures.trouble(cause) if isinstance(cause, DBAPIError) else None
     if reserve_of(settings).is_out_of_room():
@@ -268,7 +268,7 @@ def recover(settings: Settings, password: str) -> Beginning:
 
 
 def withdraw(settings: Settings, beginning: Beginning) -> None:
-    """Revoke the operator key, because nobody has it."""
+    """Revoke the operator key that could not be printed."""
     opened = remember(open_installation(settings))
     try:
         caller = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
@@ -349,7 +349,7 @@ def not_ready(opened: Opened, facts: Facts) -> list[str]:
 
 
 def troubles(store: Store) -> list[Trouble]:
-    """What the operator has to end now. A disk of our own that is full counts until there is room, and no longer."""
+    """Return the troubles that the operator has to end now. A full local disk counts only until there is room again."""
     found = list(store.troubles.current(store.clock()))
     reserve = store.reserve
     if reserve.path is not None:
@@ -360,7 +360,7 @@ def troubles(store: Store) -> list[Trouble]:
 
 
 def low_disk(reserve: Reserve) -> str:
-    """The sentence for the operator where little room is left on the disk of the data directory; else empty."""
+    """Return a warning for the operator if little disk space is free; else an empty string."""
     free = reserve.free()
     if free is None or free >= LOW:
         return ""
@@ -368,7 +368,7 @@ def low_disk(reserve: Reserve) -> str:
 
 
 def faults(opened: Opened) -> list[str]:
-    """What a full check finds wrong in the database, and what to do; it reads everything, and may take minutes."""
+    """Check the whole database, which may take minutes. Return the faults, each with the advice what to do."""
     try:
         return [f"{each}; {REMEDIES['damaged']}" for each in failures.faults(opened.store.engines.reader)]
     except DBAPIError as error:

@@ -30,7 +30,7 @@ SIGNED: Final = b"eyJ"
 SESSION: Final = secret.SESSION.encode()
 STANDS_FOR: Final = (SIGNED, SESSION)
 SEVERAL_KEYS: Final = (
-    "More than one key can be used by this client. Name the one that signed by kid in the JWT header."
+    "This client has several usable keys. Send the id of the signing key as kid in the JWT header."
 )
 MAX_PROVEN: Final = 10_000
 
@@ -43,7 +43,7 @@ class Shown(NamedTuple):
     reason: str = ""
     """Why it is not good, for the audit log."""
     told: str = ""
-    """What the client may be told of that, because it proved that the key is its own."""
+    """The error message for a client that has proved that the key is its own."""
 
 
 class Judge:
@@ -58,7 +58,7 @@ class Judge:
         self._limits = limits
         self._peppers = installation.keyring.peppers
         self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
-        # Issuers that proved themselves without naming a key: their look-ups are on no address's budget any more.
+        # Issuers with a valid assertion without `kid` before: their look-ups cost no address anything.
         self._proven: dict[str, None] = {}
         self.in_memory = InMemory(facts)
         self.in_database = InDatabase(facts)
@@ -127,12 +127,12 @@ class Judge:
             return self._limits.looked_up(
                 payer, question.address, lambda: self._origin(find.token(text, found), question, find)
             )
-        # Its signature proves a token without a look-up, so a good one is never refused for what neighbours failed.
+        # The signature is checked first, without a look-up, so failures of the same address never refuse a valid token.
         verdict = self._origin(find.token(text, found), question, find)
         return verdict if verdict.standing is not None else self.failed(question, payer, verdict)
 
     def failed(self, question: Question, payer: str = PEERS, verdict: Verdict = UNKNOWN) -> Verdict:
-        """Charge the address of the question for a bad signature. The verdict; rate_limited if it failed too often."""
+        """Charge the address for a bad signature. Return the verdict, or rate_limited after too many failures."""
         return self._limits.looked_up(payer, question.address, lambda: verdict)
 
     def _origin(self, token: Token | None, question: Question, find: Find) -> Verdict:
@@ -188,10 +188,10 @@ class Judge:
     def assertion(
         self, door: Door, text: bytes, question: Question, find: Find, audiences: frozenset[str] = frozenset()
     ) -> Shown:
-        """What a JWT that a key file signed is worth at this door, and of the credential that it belongs to.
+        """Judge a JWT that a key file signed, and the credential that the key file belongs to.
 
-        A JWT without `kid` is checked with the keys of the account that it says it is from (`iss`). It is good only if
-        that account has no more than one key file that can be used: else the next one made would break it.
+        A JWT without `kid` is checked with the keys of the account in `iss`. It is valid only if that account has one
+        usable key file. With several, the refusal asks for `kid`.
         """
         try:
             read = jws.read(text)
@@ -222,7 +222,7 @@ class Judge:
             verdict = self._limits.looked_up(PEERS, question.address, look)
             return shown if verdict is shown.verdict else Shown(verdict, reason=verdict.code)
         if look().standing is None and find is self.in_database:
-            # The key is known, so its owner is never refused; who signs with another one pays.
+            # The key is known, so a valid signature never costs anything. A bad one costs its address.
             verdict = self.failed(question)
             return shown if verdict is UNKNOWN else Shown(verdict, reason=verdict.code)
         return shown
@@ -237,7 +237,7 @@ class Judge:
         find: Find,
         audiences: frozenset[str],
     ) -> Shown:
-        """What a JWT is worth that one of these key files of one account has to have signed."""
+        """Judge a JWT that must be signed by one of these key files of one account."""
         if not found:
             return Shown(UNKNOWN, reason="unknown key")
         try:
@@ -247,7 +247,7 @@ class Judge:
         except InvalidTokenError as error:
             return Shown(UNKNOWN, reason=str(error))
         standing = next(each for each in found if each.access_id == signer.key_id)
-        # During a rotation one key file has two secrets; the program that has the old one goes on.
+        # During a rotation one key file has two keys, and both are accepted.
         if len({each.credential_id for each in found}) > 1:
             return Shown(Verdict("unknown", standing), None, "several keys", SEVERAL_KEYS)
         verdict = self.rule(standing, standing.digest, question, find)

@@ -148,15 +148,15 @@ Origins = Callable[[str | None, Headers], Origin]
 FORWARDING: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-uri", b"x-forwarded-method", b"x-original-uri", b"x-original-method"}
 )
-"""Fields that are read of a trusted proxy only."""
+"""Headers that are accepted from trusted proxies only."""
 WARN_SECONDS: Final = 60.0
 
 
 def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.monotonic) -> Origins:
     """A function that tells the origin of a request from its peer and its fields.
 
-    Reading an address costs as much as judging a key, so those of the last some thousand are remembered. A peer that
-    sends fields of a proxy and is not trusted is told to the operator, one a minute.
+    Reading an address costs as much as judging a key, so those of the last some thousand are remembered. An
+    untrusted peer that sends forwarding headers is logged, at most once a minute.
     """
     quiet_until = -math.inf
 

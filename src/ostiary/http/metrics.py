@@ -53,8 +53,8 @@ _FILES: Final = {
 def share(directory: Path) -> None:
     """Begin anew with figures that processes share; in the first of them, before it forks those that make some.
 
-    The directory is emptied: figures begin at 0 with each start of the service. Where it cannot be made, nothing is
-    shared, and each process tells its own.
+    The directory is emptied: figures begin at 0 with each start of the service. If it cannot be made, the
+    processes share nothing, and each reports its own figures.
     """
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -127,7 +127,7 @@ def _locked(directory: Path, how: int) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
-    """The figures of the disk, as it is when they are asked for: a full disk has no room for a file of figures."""
+    """The figures of the disk, read for each request: a full disk has no room for a file of figures."""
 
     reserve: Reserve
 
@@ -136,11 +136,11 @@ class _Disk:
         if free is None:
             return
         yield GaugeMetricFamily(
-            "ostiary_disk_free_bytes", "What is free on the disk of the embedded database.", value=free
+            "ostiary_disk_free_bytes", "Free space on the disk of the embedded database.", value=free
         )
         yield GaugeMetricFamily(
             "ostiary_disk_reserve_missing_bytes",
-            "What has been given up of the room in reserve; while it is not 0, only what ends access is written.",
+            "The used part of the disk reserve; while it is not 0, the service accepts only changes that end access.",
             value=self.reserve.missing(),
         )
 

@@ -27,7 +27,7 @@ def once(
 
     The answer is kept in the transaction of the work, so neither is there without the other. `request` is
     everything that makes it the same request. Raises idempotency-mismatch for another one, and insufficient-permissions
-    if the caller may do less than it might then: what the answer tells may be beyond it.
+    if the caller has lost scopes since: it may not be allowed to see the response any more.
     """
     # A credential's own answers only: another key of the same user may be allowed to read less.
     caller = callers.refreshed(tx, caller)
@@ -48,8 +48,8 @@ def once(
         if not caller.scopes >= frozenset(found.scopes):
             raise Problem(
                 "insufficient-permissions",
-                "This request was carried out before, and the presented credential may do less since. "
-                "Its answer is not told again.",
+                "This request was carried out before, and the presented credential has lost scopes since. "
+                "The response is not repeated.",
                 reason="may do less than when the request was carried out",
             )
         return found.status, found.body, True

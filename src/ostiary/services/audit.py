@@ -45,9 +45,9 @@ def change(tx: Tx, caller: Caller, action: str, target: Target, **details: objec
 
 
 def updated(tx: Tx, caller: Caller, action: str, target: Target, before: object, after: object) -> None:
-    """Record an update: which members it changed, and their values before and after. Neither holds a secret.
+    """Record an update: the changed fields, and their values before and after, none of them secret.
 
-    `before` and `after` are two states of one thing: records of the same class, or mappings. An absent member is null.
+    `before` and `after` are two states of one object: records of the same class, or mappings. A missing field is null.
     """
     old, new = _members(before), _members(after)
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
@@ -63,7 +63,7 @@ def updated(tx: Tx, caller: Caller, action: str, target: Target, before: object,
 
 
 def _members(state: object) -> dict[str, object]:
-    """The members of a state as the log tells them: times as text, tuples as lists, ids under the API's names."""
+    """Return the fields of a state as the log shows them: times as text, tuples as lists, ids under the API's names."""
     if isinstance(state, Mapping):
         return dict(state)
     assert is_dataclass(state)
@@ -102,7 +102,7 @@ def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: s
 def page(
     tx: Tx, caller: Caller, wanted: Filter, before: int | None, limit: int, oldest_first: bool = False
 ) -> list[Recorded]:
-    """Events of the caller's organization. Raises validation-failed for an actor that names nobody."""
+    """Return events of the caller's organization. Raises validation-failed for an unknown actor."""
     require(caller, "read:audit")
     if wanted.actor is None:
         return rows.page(tx, caller.organization_id, wanted, before, limit, oldest_first)
@@ -122,14 +122,14 @@ _FINDERS: Final[Mapping[str, Callable[[Tx, str, str], object]]] = {
     "cred": credentials.find,
     "ses": sessions.find,
 }
-"""What an id in an event may be of, by its prefix."""
+"""Look-up functions for the ids of actors, by prefix."""
 
 
 def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ...], bool]:
-    """What stands in events for the actor that a text names, and whether the organization has such an actor.
+    """Return the names under which events have this actor, and whether the organization has such an actor.
 
-    What is unique comes first: an id, a client id, an email or a channel identifier, a username. Only what is none of
-    them is a display name, as the actor has it now or had it then.
+    The text is read as the first that fits: an id, a client id, an email, a channel identifier, a username, a display
+    name. Events have the display name of their time.
     """
     actor_id = f"sa_{text.removeprefix('ostiary-sa-')}" if text.startswith("ostiary-sa-") else text
     kind, underscore, _ = actor_id.partition("_")

@@ -19,10 +19,10 @@ RECENTLY = 15 * MINUTE
 
 
 def refreshed(tx: Tx, caller: Caller) -> Caller:
-    """The caller with the scopes it has now.
+    """Return the caller with its current scopes.
 
-    Raises invalid-credential if its credential is good no more, and not-found if it acts in another organization and may
-    not any more.
+    Raises invalid-credential if its credential is no longer valid, and not-found if it acts in another organization and
+    may no longer do so.
 
     It was judged from a cache before the transaction waited for its turn: a revocation may have come first.
     """

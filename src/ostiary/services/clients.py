@@ -107,10 +107,9 @@ def of_metadata(
     created_at: Instant,
     catalogue: Catalogue,
 ) -> Client:
-    """The client that is nobody's own and described itself; it acts for people.
+    """Return a client that described itself and belongs to no organization; it acts for people.
 
-    It is registered without the scopes that do not exist (RFC 7591 §2). If none is left, it is registered as one that
-    named no scope.
+    Unknown scopes are removed (RFC 7591 §2). If none is left, the client is registered as one without `scope`.
     """
     return Client(
         id=client_id,

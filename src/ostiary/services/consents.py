@@ -172,9 +172,9 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
 
 
 def why_not_begin(tx: Tx, session: Session) -> str | None:
-    """Why the code of a session is worth nothing: its giver's own session ended, or they may not consent any more.
+    """Return why the code of a session is refused: the person's own session ended, or they may no longer consent.
 
-    None if the code is good. A session that has begun is judged by its consent instead.
+    None if the code is valid. A session that has begun is judged by its consent instead.
     """
     if session.made_with is not None:
         catalogue = role_rows.catalogue_of(tx, session.organization_id)
@@ -191,7 +191,7 @@ def why_not_begin(tx: Tx, session: Session) -> str | None:
 
 
 def may_begin(tx: Tx, session: Session) -> bool:
-    """The same in the transaction that begins the session: what it depends on does not end meanwhile."""
+    """Return whether `why_not_begin` finds no reason, and lock the person's session until the transaction ends."""
     if session.made_with is not None:
         sessions.hold(tx, session.made_with)
     return why_not_begin(tx, session) is None
@@ -324,10 +324,10 @@ def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | Non
 
 
 def project_of(tx: Tx, caller: Caller, account_id: str | None, name: str) -> Project | None:
-    """The project of this id or code that credentials and sessions of an account may have as their target.
+    """Return the project with this id or code, if an account's credentials and sessions may have it as their target.
 
-    It is one of the caller's organization or, for an account that another organization consented to, a consented one. A
-    code of the caller's own organization comes first. `account_id` None: a user's.
+    That is a project of the caller's organization or one that another organization consented to for this account. A
+    code of the caller's own organization takes precedence. `account_id` None: for a user's credential.
     """
     own = directory.project_names(tx, caller.organization_id).get(name)
     if own is not None:

@@ -106,7 +106,7 @@ def list_page(
     limit: int,
     wanted: CredentialFilter = EVERY_CREDENTIAL,
 ) -> list[Listed]:
-    """The wanted credentials, newest first. Without `read:credentials` a user sees its own direct keys, and nothing else."""
+    """Return the matching credentials, newest first. Without `read:credentials` a user sees its own direct keys only."""
     owner_id = None
     if account is not None:
         require(caller, "read:credentials")
@@ -347,14 +347,14 @@ def find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
 
 
 def _may_manage(caller: Caller, found: Credential) -> bool:
-    """Whether it is a direct key of the caller's own that what was presented reaches without any scope."""
+    """Return whether it is the caller's own direct key, which the presented credential may manage without any scope."""
     # A token that was granted less stands for less than the key: it does not reach even that.
     itself = found.id == caller.actor.credential_id and caller.granted is None
     return is_own(caller, found) and (itself or not caller.fine_grained)
 
 
 def find_to_write(tx: Tx, caller: Caller, credential_id: str) -> Credential:
-    """The credential, for any act but renaming: on an organization admin's it takes every scope of that admin."""
+    """Return a credential to change. If its owner is an organization admin, the caller needs every scope of the admin."""
     found = find(tx, caller, credential_id, "write:credentials")
     if not _may_manage(caller, found):
         roles.require_over_credentials(tx, caller, found.owner_id)

@@ -38,11 +38,11 @@ RESERVED: Final = (*OTHER_PREFIXES, "invite-", "eyJ")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of each key, in the order given."""
+    """The outcome of each key, in the order given."""
 
     outcomes: tuple[ImportOutcome, ...]
     credential_ids: tuple[str | None, ...]
-    """The id of each key's credential; None where the key was skipped, or where nothing was to be changed."""
+    """The id of each key's credential; None for a skipped key and in a dry run."""
 
     @property
     def count(self) -> int:
@@ -51,7 +51,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to become of one key."""
+    """The outcome that one key will have."""
 
     outcome: ImportOutcome
     digest: bytes
@@ -78,13 +78,13 @@ def register_prefix(tx: Tx, caller: Caller, prefix: str) -> str:
 
 
 def require_registrable(tx: Tx, caller: Caller, prefix: str) -> tuple[str, ...]:
-    """The registered prefixes. Raises insufficient-permissions, or invalid-fields for a prefix that is not told apart
-    from one of ours.
+    """Return the registered prefixes. Raises insufficient-permissions, or invalid-fields for a prefix that overlaps
+    with one of ours.
     """
     require_operator(caller, "write:organization")
     for ours in (*tx.installation.key_prefixes, *RESERVED):
         if prefix.startswith(ours) or ours.startswith(prefix):
-            raise invalid("/prefix", "reserved", f"is not told apart from {ours}, which is a prefix of ours")
+            raise invalid("/prefix", "reserved", f"overlaps with {ours}, which is a prefix of Ostiary")
     return rows.prefixes(tx)
 
 
@@ -158,7 +158,7 @@ def dry_run(
     keys: Sequence[ImportedKey],
     exceed_limits: bool = False,
 ) -> Imported:
-    """What `import_keys` would do now, with the errors that it would raise. Changes nothing."""
+    """Return the result of `import_keys`, or raise its errors, without changing anything."""
     outcomes = foresee(tx, caller, account, keys, exceed_limits)
     require_registered(tx, caller, prefix)
     if not exceed_limits:
@@ -169,17 +169,17 @@ def dry_run(
 def foresee(
     tx: Tx, caller: Caller, account: str, keys: Sequence[ImportedKey], exceed_limits: bool = False
 ) -> list[ImportOutcome]:
-    """What would become of each key, for a part of a file: the prefix and limits of number are not looked at."""
+    """Return the outcome that each key would have, for a part of a file. Does not check the prefix or the limits."""
     return [each.outcome for each in _planned(tx, caller, account, keys, exceed_limits)[1]]
 
 
 def require_room(tx: Tx, caller: Caller, account: str, more: int) -> None:
-    """Raise limit-reached if the account, or its organization, may not have so many credentials more."""
+    """Raise limit-reached if the account or its organization may not have this many more credentials."""
     _require_room(tx, caller, minting.as_owner(service_accounts.find(tx, caller, account)), more)
 
 
 def require_registered(tx: Tx, _caller: Caller, prefix: str) -> None:
-    """Raise invalid-fields unless keys may begin so."""
+    """Raise invalid-fields unless the prefix is registered."""
     if prefix not in rows.prefixes(tx):
         raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
 
@@ -194,7 +194,7 @@ def _planned(
         require_operator_admin(caller, "exceed limits of number")
     owner = minting.as_owner(service_accounts.find(tx, caller, account))
     minting.require_enabled(owner)
-    # Nothing of a key narrows what its account may do, so one check is every key's.
+    # Imported keys are not narrowed, so one check is enough for all.
     minting.check(tx, caller, owner, CredentialSpec(access_level="full"), direct=False)
     policy = organizations.policy_of(tx, caller.organization_id)
     keyring = tx.installation.keyring
@@ -235,7 +235,7 @@ def _is_allowed(policy: Policy, expires_at: Instant | None, now: Instant) -> boo
 
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
     if not more:
-        return  # a limit that was exceeded before keeps nothing out
+        return  # without new keys, a limit that is exceeded already does not matter
     policy = organizations.policy_of(tx, caller.organization_id)
     of_owner = credential_rows.count(tx, caller.organization_id, owner.id)
     policy.check("max_credentials_per_service_account", of_owner, more)

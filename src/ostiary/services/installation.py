@@ -46,9 +46,9 @@ def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> 
 
 
 def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
-    """A new password and a new operator key for the first admin, whose sessions end; the old keys stay as they are.
+    """Give the first admin a new password and a new operator key. Its sessions end; its old keys stay.
 
-    That is the first operator admin, else the first admin of the operator's organization; afterwards it has both roles.
+    That is the first operator admin, else the first admin of the operator's organization. It gets both roles.
     """
     organization = rows.find_operator(tx)
     admin = None

@@ -1,8 +1,8 @@
 """Becoming a member by an invitation's link.
 
-Whoever invites has the link, and no mail proves an address. So a link alone opens no account that is a member anywhere:
-that takes its password as well. And since an admin of the organization that it came from may know that password, it is
-replaced in the same step (decision 27).
+The admin who invites has the link, and no mail verifies the address. So for an account that is a member anywhere, the
+link is not enough: it takes the account's password as well. An admin of the first organization may know that password,
+so it is replaced in the same step (decision 27).
 """
 
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ class Opened:
     invitation: Invitation
     organization: Organization
     person: Person | None
-    """Who has the invited address already. Pages do not tell."""
+    """The user with the invited address, if there is one. Pages do not show this."""
     homes: tuple[str, ...]
     """Ids of the organizations that this person is a member of."""
 
     @property
     def set_up(self) -> bool:
-        """Whether the link alone sets the account up: nobody has it, or it is a member nowhere."""
+        """Whether the link alone is enough: the account does not exist, or is a member nowhere."""
         return self.person is None or (not self.homes and self.person.disabled_at is None)
 
 
@@ -50,10 +50,10 @@ def look(tx: Tx, _caller: Caller, token: str) -> Opened:
 
 
 def join(tx: Tx, caller: Caller, token: str, password_hash: str, verified: str | None = None) -> str:
-    """Become a member, with a new password. The user's id.
+    """Become a member, with a new password. Return the user's id.
 
-    `verified` is the hash that the account's password was found to be right for; None: no password was given. All
-    sessions of an account that exists end. Raises not-found, or wrong-state if the account takes, or takes no, password.
+    `verified` is the hash against which the current password was verified; None: no password was given. All sessions of
+    an existing account end. Raises not-found, or wrong-state if a password is missing or was not needed.
     """
     opened = look(tx, caller, token)
     person, email = opened.person, opened.invitation.email

@@ -1,7 +1,7 @@
-"""Who made a row that gives something later, and whether that principal may still give it.
+"""Checks whether the maker of an invitation, reset link or code may still make it when it is used.
 
-An invitation, a reset link and a code are used when their maker is not there. So each row names its maker, and the rule
-by which it was made is asked again, of the maker as it is now, when the row is used. Decision 24 lists all such rows.
+These rows are used later, without their maker. So each row names its maker, and at its use the rule of its creation
+is applied again to the maker's current state. Decision 24 lists all such rows.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ostiary.storage.store import Tx
 
 
 def of(tx: Tx, caller: Caller) -> Maker | None:
-    """The caller as the maker of a row; None for a local command, which whoever owns the data directory ran."""
+    """Return the caller as the maker of a row; None for a local command."""
     if caller.actor.id is None:
         return None
     home = caller.organization_id
@@ -32,7 +32,7 @@ def require_still(
 ) -> None:
     """Raise the neutral not-found for `what` unless its maker may make it now, in this organization.
 
-    `rule` is what was required of the caller who made it; it raises a Problem, whose reason goes to the audit log.
+    `rule` is the check that the maker passed at the creation. It raises a Problem, whose reason goes to the audit log.
     """
     if maker is None:
         return
@@ -43,9 +43,9 @@ def require_still(
 
 
 def _as_now(tx: Tx, maker: Maker, organization_id: str) -> Caller:
-    """The maker as a caller in an organization, with what it may do now.
+    """Return the maker as a caller in an organization, with its current scopes.
 
-    A credential has to be good still. A session need not: people sign out.
+    Its credential must still be valid. A session need not, because people sign out.
     """
     catalogue = role_rows.catalogue_of(tx, maker.organization_id)
     if maker.origin_id is None or is_session(maker.origin_id):
@@ -53,7 +53,7 @@ def _as_now(tx: Tx, maker: Maker, organization_id: str) -> Caller:
     else:
         standing = origins.find_origin(tx, maker.origin_id, catalogue)
     if standing is None or not standing.may_act(tx.now):
-        raise Problem("invalid-credential", "It may not act any more.", reason=_why(tx, standing))
+        raise Problem("invalid-credential", "The maker may not act any more.", reason=_why(tx, standing))
     caller = Caller(
         Actor(standing.principal.kind, standing.principal.id, standing.principal.display, maker.origin_id),
         standing.organization.id,

@@ -28,7 +28,7 @@ NEVER_UNHELD = {
     ADMIN: "This is the organization's last admin. Make another member an organization-admin first.",
     OPERATOR: "This is the last operator admin. Give another member the role operator-admin first.",
 }
-"""Roles that some member has to keep where one has them, and what the last one is told."""
+"""Roles of which the last holder may not be removed, and the message for that case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
 
 
 def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | None) -> str:
-    """Become a member by a token, once. The user's id; one neutral not-found for every token that is not good."""
+    """Become a member by a token, once. Return the user's id. Raises the same not-found for every invalid token."""
     invitation = invitation_of(tx, token)
     bindings = what_it_gives(tx, invitation)
     if not rows.accept_invitation(tx, invitation.id):
@@ -211,9 +211,9 @@ def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | N
 
 
 def what_it_gives(tx: Tx, invitation: Invitation) -> list[RoleBinding]:
-    """The roles that an invitation gives, without roles and projects that were deleted since.
+    """Return the roles that an invitation gives, without roles and projects that were deleted since.
 
-    Raises not-found if its maker may not give them any more.
+    Raises not-found if its maker may no longer give them.
     """
     catalogue = role_rows.catalogue_of(tx, invitation.organization_id)
     projects = {None, *directory_rows.project_names(tx, invitation.organization_id).values()}
@@ -245,15 +245,15 @@ def invitation_of(tx: Tx, token: str) -> Invitation:
 
 
 def _not_an_accounts(tx: Tx, email: str) -> None:
-    """Raise validation-failed for an address that is, or could become, a service account's channel identifier."""
+    """Raise validation-failed for an email that is, or could become, a channel identifier."""
     host = tx.installation.channel_host
     if may_be_channel_identifier(email, host):
-        reason = f"must not lie below {host}: such addresses identify service accounts"
+        reason = f"must not be an address below {host}: such addresses identify service accounts"
         raise invalid("/email", "reserved", reason)
 
 
 def log_of_invitation(tx: Tx, _caller: Caller, token: str) -> str | None:
-    """Id of the organization that a token is of, also when it is not good any more; None for a token that is of none."""
+    """Return the id of the organization that made this token, even if it has ended; None for an unknown token."""
     try:
         return invitation_of(tx, token).organization_id
     except Problem:
@@ -283,7 +283,7 @@ def _view(tx: Tx, caller: Caller, member: Member) -> MemberView:
 
 
 def _not_the_last(tx: Tx, caller: Caller, user_id: str, after: Sequence[RoleBinding]) -> None:
-    """Raise last-admin if nobody would hold a role that only this member holds, and holds no more."""
+    """Raise last-admin if this member is the last holder of such a role and would lose it."""
     for binding, told in NEVER_UNHELD.items():
         if binding not in after and rows.holders(tx, caller.organization_id, binding.role) == {user_id}:
             raise Problem("last-admin", told, reason=f"last {binding.role}")

@@ -95,11 +95,11 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
         require(caller, "write:credentials")
     narrowed = caller.fine_grained or caller.granted is not None
     if caller.granted is not None or (direct and not caller.may("write:credentials")):
-        # What a limited key makes for its own user is limited like it, and what a narrowed token makes like that.
+        # A limited key or narrowed token makes only credentials with the same limits.
         _require_within(caller, spec, organizations.policy_of(tx, caller.organization_id))
     bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
     if direct and not narrowed:
-        # A caller's scopes are those on the organization. On a project the key has its user's own roles as well.
+        # `caller.scopes` are those on the organization; the key has the user's roles on projects in any case.
         bindings = [each for each in bindings if each.project_id is None]
     roles.require_reach(caller, bindings)
     held = roles.scopes_of(catalogue, bindings)
@@ -125,7 +125,7 @@ def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
 
 
 def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> None:
-    """Raise scope-exceeds-grantor, naming each limit of the caller's that the credential would exceed."""
+    """Raise scope-exceeds-grantor with each limit of the caller that the credential would exceed."""
     ends = None if _is_signed_in(caller) else caller.expires_at
     rate = policy.rate_of(spec.rate_limit)
     exceeded: dict[str, str] = {}
@@ -146,9 +146,9 @@ def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> Non
 
 
 def _is_signed_in(caller: Caller) -> bool:
-    """Whether a person calls by a session of their own, in a browser or of `ostiary login`, with all they may do.
+    """Return whether a person calls by their own session, in a browser or of `ostiary login`, with all their scopes.
 
-    The token that they send ends sooner than that, and does not limit the keys that they make for themselves.
+    Its token expires soon, but does not limit the lifetime of keys that they make for themselves.
     """
     return (
         caller.actor.type == "user"

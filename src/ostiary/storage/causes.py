@@ -1,7 +1,7 @@
 """Why a database could not be used, in words for the operator.
 
 The text of a driver's error may hold user names, parts of a URL or values, so none of it is repeated: it is only
-searched for what is known.
+searched for known phrases.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ostiary.storage.wire import SilentError
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause in few words, for logs and metrics, and a sentence that says what to do."""
+    """The cause of a database error: a short name for logs and metrics, and advice for the operator."""
 
     words: str
     advice: str
@@ -20,7 +20,7 @@ class Cause:
 
 NO_ANSWER: Final = Cause(
     "no answer",
-    "The database does not answer: its address takes no connection, or it takes one and says nothing. "
+    "The database does not respond: it accepts no connection, or accepts one and sends nothing. "
     "Check host and port in OSTIARY_DATABASE_URL, firewalls, and that the server is not stopped.",
 )
 _REFUSED: Final = Cause(
@@ -37,9 +37,7 @@ _NO_ROOM: Final = Cause(
     "too many connections",
     "The database has no connection left. Each process of Ostiary takes at most 12: raise max_connections.",
 )
-_NO_TLS: Final = Cause(
-    "no TLS", "The database does not speak TLS, and sslmode in OSTIARY_DATABASE_URL wants it."
-)
+_NO_TLS: Final = Cause("no TLS", "The database has no TLS, but sslmode in OSTIARY_DATABASE_URL requires it.")
 _CAUSES: Final = (
     ("password authentication failed", _REFUSED),
     ("no password supplied", _REFUSED),
@@ -47,7 +45,7 @@ _CAUSES: Final = (
         "no pg_hba.conf entry",
         Cause(
             "not admitted",
-            "The database admits no such user from this address, or only with TLS (?sslmode=require). "
+            "The database does not admit this user from this address, or only with TLS (?sslmode=require). "
             "See its pg_hba.conf.",
         ),
     ),
@@ -55,7 +53,7 @@ _CAUSES: Final = (
         "unsupported startup parameter",
         Cause(
             "unsupported start-up parameter",
-            "What stands between Ostiary and the database, such as PgBouncer, refuses the start-up parameter `options`. "
+            "A pooler between Ostiary and the database, such as PgBouncer, refuses the start-up parameter `options`. "
             "Connect to the database itself.",
         ),
     ),
@@ -117,7 +115,7 @@ _NO_DATABASE: Final = Cause(
 
 
 def find(error: BaseException | None) -> Cause | None:
-    """The cause of a driver's error, None where it is not one of those that are known."""
+    """Return the cause of a driver's error, or None if it is unknown."""
     if error is None:
         return None
     if isinstance(error, SilentError):

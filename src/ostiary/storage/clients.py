@@ -76,7 +76,7 @@ def count_unused(tx: Tx) -> int:
 
 
 def make_room(tx: Tx) -> None:
-    """Forget the oldest of them, of the network that has most: who registers by the thousand takes their own places."""
+    """Delete the oldest unused client of the network that has the most, so that mass registration displaces itself only."""
     most = (
         sa.select(clients.c.network)
         .where(UNUSED)

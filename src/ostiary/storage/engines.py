@@ -87,7 +87,7 @@ def connect(url: str, checkpoints: bool = True, patient: bool = False) -> Engine
         "application_name": "ostiary",
         "options": f"-c lock_timeout={WAIT_MS} -c statement_timeout={statement_ms} "
         f"-c idle_in_transaction_session_timeout={WAIT_MS * 5} -c timezone=UTC "
-        # The other end of a connection that was given up: by default the server keeps it for two hours.
+        # By default the server keeps its end of a lost connection for two hours.
         "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
     }
     read_only = f"{options['options']} -c default_transaction_read_only=on"
@@ -142,7 +142,7 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         cursor.execute("PRAGMA trusted_schema = OFF")
         cursor.execute("PRAGMA temp_store = MEMORY")
         if writes:
-            # A disk without room is met by the commit, when it is known what the transaction does.
+            # So that a full disk fails the commit, when the events of the transaction are known.
             cursor.execute("PRAGMA cache_spill = OFF")
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
@@ -189,7 +189,7 @@ def _reading(path: str) -> Any:
 
 
 def _let_go(connection: Any, record: Any) -> None:
-    """After one use look again whether the database can be shared: then somebody may write."""
+    """After one use, try again to open the database with locks: another process may write then."""
     if isinstance(connection, _Unshared):
         record.invalidate()
 
@@ -227,7 +227,7 @@ def writing(engines: Engines) -> Iterator[tuple[sa.Connection, sa.Transaction]]:
 
 @contextlib.contextmanager
 def asking(gate: Gate) -> Iterator[None]:
-    """Around what asks the database for one reading or writing: refused at once while the database hangs."""
+    """Wrap one reading or writing transaction. Raises unavailable at once while the database hangs."""
     gate.enter()
     try:
         yield
@@ -247,7 +247,7 @@ def asking(gate: Gate) -> Iterator[None]:
 
 
 def _hangs(error: DBAPIError) -> bool:
-    """Whether others would wait in vain too: the server is silent, or another process keeps SQLite's lock."""
+    """Return whether other callers would wait for nothing too: the server is silent, or SQLite's lock is not released."""
     return (isinstance(error.orig, wire.SilentError) and error.orig.hangs) or _is_locked(error)
 
 
@@ -402,7 +402,7 @@ def delete_first(
 
 
 def has_written(connection: sa.Connection) -> bool:
-    """Whether this transaction has changed a row; on PostgreSQL it is taken for granted."""
+    """Return whether this transaction has changed a row; on PostgreSQL always true."""
     if connection.dialect.name != "sqlite":
         return True
     driver: Any = connection.connection.dbapi_connection
@@ -418,7 +418,7 @@ def linked_version(engines: Engines) -> str:
 
 
 def clock(connection: sa.Connection, now: int) -> sa.ColumnElement[int]:
-    """The time in microseconds, as SQL: by the database's clock, or `now` where it has none of its own (SQLite)."""
+    """Return SQL for the time in microseconds: the database's clock, or `now` on SQLite, which has no clock of its own."""
     if connection.dialect.name == "sqlite":
         return sa.literal(now, sa.BigInteger)
     return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)

@@ -1,4 +1,4 @@
-"""What a failure of either database means: for the transaction, the caller and the operator; what a full check finds."""
+"""Translates errors of both databases for the transaction, the caller and the operator, and checks the whole database."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from ostiary.storage import causes, tables, wire
 from ostiary.storage.troubles import Trouble
 
 SHOWN_FAULTS = 5
-"""Faults of a database that a check tells of."""
+"""The number of faults that a check reports."""
 SQLITE_TROUBLES: Mapping[int, Trouble] = {10: "failing", 11: "damaged", 13: "full", 26: "damaged"}
 """By primary result code: SQLITE_IOERR, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_NOTADB."""
 POSTGRESQL_TROUBLES: Mapping[str, Trouble] = {
@@ -30,7 +30,7 @@ CANNOT_OPEN = 14
 
 
 def trouble(error: DBAPIError | PoolTimeoutError) -> Trouble | None:
-    """What the operator has to end, if that is why the database failed."""
+    """Return the trouble behind an error that the operator has to end, if there is one."""
     code = _result_code(error)
     if code is not None:
         return SQLITE_TROUBLES.get(code)
@@ -54,10 +54,10 @@ def _result_code(error: DBAPIError | PoolTimeoutError) -> int | None:
 
 
 def may_retry(error: DBAPIError) -> bool:
-    """Whether the same transaction, not yet committed, may succeed if it is run again now. Not if the server is silent.
+    """Return whether the uncommitted transaction may succeed if it is run again. It does not if the server is silent.
 
-    So may one that made what another had just made (23505): people and documents' clients belong to no organization
-    that it is the only writer of. It sees that now.
+    A unique violation (23505) counts: another transaction inserted the same person or client, which belong to no
+    organization and so have no single writer. The second run sees that row.
     """
     if isinstance(error.orig, wire.SilentError):
         return False
@@ -65,23 +65,23 @@ def may_retry(error: DBAPIError) -> bool:
 
 
 def problem(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> Problem:
-    """What a caller may know of a database error, and of the trouble behind it."""
+    """Return the problem that a caller gets for a database error."""
     why = reason(error, met)
     if isinstance(error, PoolTimeoutError):
         return Problem("unavailable", "The database is busy; try again.", reason=why)
     if met == "full":
         return Problem(
             "storage-full",
-            "The disk of the database is full; nothing was changed. The operator has to make room.",
+            "The disk of the database is full; nothing was changed. The operator must free some space.",
             reason=why,
         )
     return Problem(
-        "unavailable", "The database did not answer; nothing was acknowledged. Try again.", reason=why
+        "unavailable", "The database did not respond; nothing was acknowledged. Try again.", reason=why
     )
 
 
 def reason(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> str:
-    """The class of a database error in few words. Its text may hold values, so nothing of that is kept."""
+    """Return a short name of a database error. The error's text is not used, because it may contain values."""
     if isinstance(error, PoolTimeoutError):
         return "pool time-out"
     if met is not None:
@@ -93,7 +93,7 @@ def reason(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> str:
 
 
 def advice(error: BaseException | None) -> str | None:
-    """What an operator should know of a database error, or of the Problem that was made of one; None if no more is known."""
+    """Return advice for the operator about a database error, or the Problem made from one; None if the cause is unknown."""
     if isinstance(error, Problem):
         error = error.__cause__
     cause = causes.find(error.orig) if isinstance(error, DBAPIError) else None
@@ -101,7 +101,7 @@ def advice(error: BaseException | None) -> str | None:
 
 
 def is_outage(error: DBAPIError) -> bool:
-    """Whether the database could not do it now, rather than would never do it (a fault of ours)."""
+    """Return whether the database cannot do it now, as opposed to a fault in our code."""
     state = sqlstate(error) or ""
     if error.connection_invalidated or trouble(error) is not None or state == NOT_ALLOWED:
         return True
@@ -127,9 +127,9 @@ def wrapped(error: Any, dialect: sa.Dialect, lost: bool = False) -> DBAPIError:
 
 
 def faults(reader: sa.Engine) -> list[str]:
-    """What a full check finds wrong in the database's files, at most some faults. It reads everything.
+    """Read the whole database and return its faults, at most SHOWN_FAULTS.
 
-    DBAPIError where the check is ended by what it finds.
+    Raises DBAPIError if a fault ends the check.
     """
     with reader.connect() as connection:
         if reader.dialect.name == "sqlite":
@@ -141,7 +141,7 @@ def faults(reader: sa.Engine) -> list[str]:
                 f"row {row} of {table} refers to nothing in {parent}"
                 for table, row, parent, _ in orphans[:SHOWN_FAULTS]
             ]
-        # Without an index, so that each page of each table is read; the server checks them as it reads.
+        # Without indexes, so that the server reads and checks each page of each table.
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql("SET LOCAL enable_indexonlyscan = off")
         for table in tables.metadata.sorted_tables:

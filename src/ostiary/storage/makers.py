@@ -1,4 +1,4 @@
-"""The columns that say who made a row that gives something later, and the end of links by their maker."""
+"""The columns that name the maker of a link or code, and the end of a maker's links."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from ostiary.storage.store import Tx
 from ostiary.storage.tables import invitations
 
 _LINKS = ((invitations, invitations.c.accepted_at), (password_resets, password_resets.c.used_at))
-"""The tables of links, and when a link was used."""
+"""The tables of links, and the column with the time of use."""
 
 
 def columns_of(maker: Maker | None) -> dict[str, str | None]:

@@ -1,8 +1,8 @@
-"""How long anything waits for the database, and how everybody else is spared that wait.
+"""Limits how long requests wait for the database, and refuses requests at once while it hangs.
 
-A database that hangs gives no error: its packets are dropped, or its processes stand still while the kernel
-acknowledges for them. So this process measures the waits itself. A single wait has a limit, all waits of one request
-have a limit together, and after a wait that was in vain the others are refused at once until the database answers.
+A database that hangs gives no error: its packets are dropped, or its processes are stopped while the kernel still
+acknowledges. So this process measures its waits itself. Each wait has a limit, and all waits of one request together
+have a limit. After a wait without a response, other requests are refused at once until the database responds.
 """
 
 import threading
@@ -18,15 +18,15 @@ from ostiary.core.problem import Problem
 WAIT: Final = 2.0
 """Seconds for a lock, a turn, or a connection of the pool."""
 STATEMENT: Final = 2.5
-"""Seconds that a server gives to a statement before it refuses it. A server that runs answers within them."""
+"""Seconds after which the server cancels a statement. A server that runs always responds within this time."""
 SILENCE: Final = 3.0
-"""Seconds without any answer of a server, to a statement or to a new connection: it hangs."""
+"""Seconds without a response to a statement or a new connection, after which the server counts as hanging."""
 REQUEST: Final = 4.0
 """Seconds that one request waits for the database in all."""
 COMMAND: Final = 60.0
-"""Seconds for a statement or a new connection of a local command, such as an import: nobody queues behind it."""
+"""Seconds for a statement or a new connection of a local command, such as an import. No request waits for it."""
 PAUSE: Final = 1.0
-"""Seconds before a database that hung is asked again."""
+"""Seconds before a database that hung is tried again."""
 
 
 @dataclass(slots=True)
@@ -40,9 +40,9 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Let all waits in this context take that long together, or what an outer context has left if that is less.
+    """Limit all waits in this context together to these seconds, or to the rest of an outer context if that is less.
 
-    Only waiting counts: work of this process does not.
+    Only waiting counts, not the work of this process.
     """
     token = _budget.set(_Budget(left(seconds), _budget.get()))
     try:
@@ -52,14 +52,14 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def left(most: float) -> float:
-    """Seconds that a wait may take now, where it may take `most` at all."""
+    """Return the seconds that a wait may take now, at most `most`."""
     budget = _budget.get()
     return most if budget is None else max(0.0, min(most, budget.left))
 
 
 @contextmanager
 def waiting(most: float) -> Iterator[float]:
-    """The seconds that the wait in this context may take. What it takes is spent."""
+    """Yield the seconds that the wait in this context may take, and charge the time that it took."""
     budget = _budget.get()
     if budget is None:
         yield most
@@ -76,7 +76,7 @@ def waiting(most: float) -> Iterator[float]:
 
 @contextmanager
 def held(lock: threading.Lock) -> Iterator[None]:
-    """Hold a lock whose other holders may wait for the database. Problem (unavailable) where it is not free in time."""
+    """Hold a lock whose other holders may wait for the database. Raises unavailable if it is not free in time."""
     with waiting(SILENCE) as most:
         free = lock.acquire(timeout=most)
     if not free:
@@ -88,30 +88,30 @@ def held(lock: threading.Lock) -> Iterator[None]:
 
 
 class Gate:
-    """Refuses at once what would wait in vain: a circuit breaker for one direction, reading or writing.
+    """A circuit breaker for one direction, reading or writing.
 
-    It shuts when the database hangs. After a pause one caller is let through to try, while the others are refused;
-    what that one finds opens the gate or keeps it shut.
+    It shuts when the database hangs. After a pause it lets one caller through and refuses the others. The result of
+    that caller opens the gate or keeps it shut.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shut_until = 0.0
-        """On the monotonic clock; 0 while it is open."""
+        """A time of the monotonic clock; 0 while the gate is open."""
 
     def check(self) -> None:
-        """Raise Problem (unavailable) while nobody is let through. Lets nobody through by itself."""
+        """Raise unavailable while the gate is shut. Does not count as the caller that is let through."""
         if time.monotonic() < self._shut_until:
             raise unavailable("the database hung a moment ago")
 
     def enter(self) -> None:
-        """Raise likewise; otherwise the caller asks, and says what it found by `shut` or `open`."""
+        """Raise unavailable while the gate is shut. Otherwise the caller must report its result by `shut` or `open`."""
         if not self._shut_until:
             return
         with self._lock:
             self.check()
             if self._shut_until:
-                # Long enough for this one to find out, and not for ever if it never says.
+                # Shut for the others until this caller reports, or until it had time enough.
                 self._shut_until = time.monotonic() + SILENCE + PAUSE
 
     def shut(self) -> None:
@@ -125,5 +125,7 @@ class Gate:
 
 
 def unavailable(reason: str) -> Problem:
-    """The answer where the database was not asked."""
-    return Problem("unavailable", "The database does not answer; nothing was done. Try again.", reason=reason)
+    """Return the problem of a request for which the database was not asked."""
+    return Problem(
+        "unavailable", "The database does not respond; nothing was done. Try again.", reason=reason
+    )

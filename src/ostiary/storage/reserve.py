@@ -1,8 +1,8 @@
-"""The disk: how much room is free, and the room that is kept in reserve for ending access.
+"""Free disk space, and the space that is reserved for writes that end access.
 
-The reserve is a file with real blocks. Where a write that ends access fails for want of room, the file is shortened
-by a step, and the write is tried again with the room that this made. While the file is shorter than it should be, all
-other writes are refused: they would use up what is left.
+The reserve is a file with real blocks. If a write that ends access fails because the disk is full, the file is
+shortened by a step and the write is tried again. While the file is shorter than it should be, all other writes are
+refused, because they would use up the rest.
 """
 
 import errno
@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Final
 
 STEP: Final = 128 * 1024
-"""Bytes that are given up at once, some changes' worth: a program that goes on to fill the disk gets no more of it."""
+"""Bytes that are given up at once, enough for a few changes. Another program that fills the disk gets no more."""
 HEAD: Final = 4096
 """Bytes of the file that are never given up."""
 OUT_OF_ROOM: Final = 256 * 1024
-"""Bytes: with less than this free, an error of a file is taken for want of room."""
+"""With fewer free bytes, a file error counts as a full disk."""
 LOW: Final = 256 * 1024 * 1024
-"""Bytes: with less than this free, the operator is warned."""
+"""With fewer free bytes, the operator is warned."""
 
 
 def free_bytes(directory: Path) -> int:
-    """The bytes that this process may still use on the disk of a directory; OSError where there is no directory."""
+    """Return the free bytes on the disk of a directory. Raises OSError if there is no directory."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
 
 
 def is_out_of_room(directory: Path) -> bool:
-    """Whether the disk of a directory has so little room that opening or growing a file may fail."""
+    """Return whether the disk of a directory is so full that opening or growing a file may fail."""
     try:
         return free_bytes(directory) < OUT_OF_ROOM
     except OSError as error:
@@ -43,23 +43,23 @@ class Reserve:
     """
 
     path: Path | None = None
-    """None where the database is on another machine."""
+    """None if the database is on another machine."""
     size: int = 0
-    """The bytes that `restore` makes; 0 where the operator wants no reserve."""
+    """The full size in bytes; 0: no reserve."""
 
     def free(self) -> int | None:
-        """The bytes that are free beside it; None where the database is on another machine. OSError."""
+        """Return the free bytes of the disk; None if the database is on another machine. Raises OSError."""
         return None if self.path is None else free_bytes(self.path.parent)
 
     def left(self) -> int:
-        """The bytes that can still be given up."""
+        """Return the bytes that can still be given up."""
         try:
             return max(0, self.path.stat().st_size - HEAD) if self.path else 0
         except OSError:
             return 0
 
     def missing(self) -> int:
-        """The bytes that are given up. 0 where no file was made yet: there is nothing to protect."""
+        """Return the bytes that were given up; 0 if no file was made yet."""
         if self.path is None:
             return 0
         try:
@@ -73,15 +73,15 @@ class Reserve:
         return max(0, wanted - length) if length else max(1, self.size)
 
     def has_room(self) -> bool:
-        """Whether any write is allowed, and not only what ends access."""
+        """Return whether all writes are allowed, not only those that end access."""
         return not self.missing() and not self.is_out_of_room()
 
     def is_out_of_room(self) -> bool:
-        """Whether the disk is full; False where the database is on another machine."""
+        """Return whether the disk is full; False if the database is on another machine."""
         return self.path is not None and is_out_of_room(self.path.parent)
 
     def give_up(self, attempt: int = 0) -> bool:
-        """Give up one step, twice as much with each attempt at the same write; False where nothing is left."""
+        """Give up one step, doubled with each attempt at the same write. Return False if nothing is left."""
         left = self.left()
         if self.path is None or left == 0:
             return False
@@ -92,9 +92,9 @@ class Reserve:
         return True
 
     def restore(self) -> None:
-        """Make the reserve, or make it whole again, if as much room is left beside it. OSError.
+        """Make the reserve or fill it up, if the disk then still has `size` bytes free. Raises OSError.
 
-        A file that was copied without its blocks gets them. Where no reserve is wanted, the file is removed.
+        A sparse copy of the file gets its blocks. If `size` is 0, the file is removed.
         """
         if self.path is None:
             return

@@ -1,8 +1,7 @@
-"""How long rows are kept, as one list of rules, and how they are deleted: some at a time.
+"""How long rows are kept, as one list of rules, and their deletion in batches.
 
-A rule never deletes a row that could still matter to anyone, and leaves a margin of at least a day beyond that, for
-clocks that are wrong. Whose clock counts, and whether it is believed, is decided by the caller
-(`http.clock_watch`); the last time at which it was believed is kept here.
+A rule keeps each row for at least a day after it ended, because clocks may be wrong. The caller decides which clock
+counts and whether it is trusted (`http.clock_watch`). The last trusted time is stored here.
 """
 
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ class Rule:
     """Microseconds."""
     only: sa.ColumnElement[bool] | None = None
     used: bool = False
-    """Whether uses are counted under the row's id (`generation_uses`); they are deleted with it."""
+    """Whether `generation_uses` has counters for the row's id, which are deleted with it."""
 
     @property
     def table(self) -> sa.Table:
@@ -52,7 +51,7 @@ RULES: Final = (
         only=authorization.sessions.c.begun_at.is_(None),
         used=True,
     ),
-    # Until it is deleted, a code that is used again ends the session that came of it.
+    # While the row exists, a second use of the code ends its session.
     Rule(authorization.authorization_codes.c.expires_at, MARGIN),
     Rule(authorization.device_codes.c.expires_at, MARGIN),
     Rule(authorization.password_resets.c.expires_at, MARGIN),
@@ -64,9 +63,9 @@ RULES: Final = (
 
 
 def delete_some(tx: Tx, rule: Rule, now: Instant, kept: int | None = None) -> int:
-    """Delete the oldest rows that the rule, or `kept` in place of its own, keeps no longer. How many: AT_ONCE at most.
+    """Delete the oldest rows of a rule that have ended, at most AT_ONCE. Return their number. `kept` replaces the rule's.
 
-    Rows that another transaction has locked are left to it.
+    Rows that another transaction has locked are skipped.
     """
     old = rule.since < now - (rule.kept if kept is None else kept)
     if rule.only is not None:
@@ -80,16 +79,16 @@ def delete_some(tx: Tx, rule: Rule, now: Instant, kept: int | None = None) -> in
 
 
 def database_time(tx: Tx) -> Instant:
-    """The time by the database's clock; by this node's where it has none of its own."""
+    """Return the time of the database's clock, or of this node's clock if the database has none."""
     return int(tx.execute(sa.select(engines.clock(tx.connection, tx.now))).scalar_one())
 
 
 def seen_at(tx: Tx) -> Instant | None:
-    """The last time that `note_time` noted; None if it never did."""
+    """Return the last time that `note_time` stored; None if there is none."""
     found: Instant | None = tx.execute(sa.select(tables.heartbeat.c.seen_at)).scalar_one_or_none()
     return found
 
 
 def note_time(tx: Tx, now: Instant) -> None:
-    """Remember a time at which the service ran with a clock that is believed."""
+    """Store a time at which the service ran with a trusted clock."""
     engines.upsert(tx.connection, tables.heartbeat, [{"id": 1, "seen_at": now}])

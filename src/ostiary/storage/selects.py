@@ -1,4 +1,4 @@
-"""One SELECT, asked of the driver without SQLAlchemy's work around it: for what a request waits for alone."""
+"""Runs one SELECT by the driver, without SQLAlchemy's overhead, for look-ups on the path of a request."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from ostiary.storage import failures
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A SELECT as the driver takes it, and what makes its rows."""
+    """A SELECT in the driver's form, and the functions that convert its rows."""
 
     text: str
     names: tuple[str, ...] | None
@@ -21,7 +21,7 @@ class Prepared:
     """The parameters that stand in the statement itself."""
     row: Callable[[Sequence[Any]], Any]
     conversions: tuple[tuple[int, Callable[[Any], Any]], ...]
-    """Columns whose value is not what the driver gives, such as lists of names."""
+    """Columns whose values need a conversion, such as lists of names."""
 
 
 Kept = dict[sa.Select[Any], Prepared]
@@ -31,12 +31,11 @@ Kept = dict[sa.Select[Any], Prepared]
 def select(
     reader: sa.Engine, kept: Kept, statement: sa.Select[Any], parameters: Mapping[str, Any]
 ) -> list[Any]:
-    """The rows of one SELECT, which is a snapshot by itself: asked of the driver, outside of any transaction.
+    """Return the rows of one SELECT as named tuples, outside of any transaction. One SELECT is a snapshot by itself.
 
-    SQLAlchemy gives the text, once for each statement, the connection and the types; what it does around each
-    execution, which takes several times as long as a look-up by key, is left out. Parameters go to the driver as
-    they are; rows are named tuples. Raises what an execution by SQLAlchemy would raise. Statements are kept for good:
-    it is for those that a module makes once.
+    SQLAlchemy compiles each statement once, and provides the connection and the types. Its work for each execution,
+    which takes several times as long as a look-up by key, is left out. Parameters go to the driver unchanged. Raises
+    the errors of SQLAlchemy. Compiled statements are kept for ever, so pass only statements that a module makes once.
     """
     prepared = kept.get(statement)
     if prepared is None:
@@ -84,7 +83,7 @@ def _fetched(engine: sa.Engine, text: str, parameters: Any) -> Sequence[Sequence
         lost = dialect.is_disconnect(error, connection, None)
         if connection is not None and lost:
             connection.invalidate(error)
-            engine.dispose()  # what else waits in the pool was lost with it
+            engine.dispose()  # the idle connections of the pool are lost as well
         raise failures.wrapped(error, dialect, lost) from error
     finally:
         if connection is not None:

@@ -295,7 +295,7 @@ def rotate(tx: Tx, session_id: str, number: int) -> bool:
 
 
 def hold(tx: Tx, session_id: str) -> None:
-    """Let nobody end a session before this transaction is over. For a write."""
+    """Lock a session, so that no other transaction ends it before this one is committed."""
     tx.execute(sa.select(sessions.c.id).where(sessions.c.id == session_id).with_for_update(read=True))
 
 

@@ -103,7 +103,7 @@ class Tx:
 
     @property
     def ends_access(self) -> bool:
-        """Whether it takes access away and does nothing else, by the events that it has recorded."""
+        """Return whether this transaction only takes access away, judged by its recorded events."""
         return self._ends == {True}
 
     def changed(
@@ -113,7 +113,7 @@ class Tx:
     ) -> None:
         """Note that what verdicts read has changed."""
         self.changed_anything = True
-        # By the database's clock: `retention` goes by it, and a row dated in the past would go before caches saw it.
+        # The database's clock, as in `retention`: a row with a date in the past could be deleted before caches read it.
         at = engines.clock(self._connection, self.now)
         self.execute(tables.changes.insert().values(kind=kind, id=subject_id, at=at))
 
@@ -218,7 +218,7 @@ class Store:
                     transaction.commit()
             except (DBAPIError, PoolTimeoutError) as error:
                 met = self._met(error)
-                # Without a transaction the database could not even be opened: one step for that.
+                # Without a transaction the database could not be opened: give up one step for that.
                 entitled = tx.ends_access if tx is not None else attempts == 1
                 if met == "full" and entitled and self.reserve.give_up(given_up):
                     given_up += 1
@@ -249,11 +249,11 @@ class Store:
                     may_give_up = False
                     continue
                 if met == "full":
-                    return None  # told once a minute with all that is wrong, and not each second
+                    return None  # logged once a minute with the other troubles
                 raise _translated(error, met) from error
 
     def _met(self, error: DBAPIError | PoolTimeoutError) -> Trouble | None:
-        """Count an error of the database, and note the trouble behind it."""
+        """Count a database error, and note the trouble behind it."""
         met = failures.trouble(error)
         if self.reserve.is_out_of_room() and (met == "failing" or failures.cannot_open(error)):
             met = "full"  # a file could not be made or grow

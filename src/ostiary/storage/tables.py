@@ -59,8 +59,9 @@ def own_organization() -> sa.Column[str]:
 
 
 def maker() -> list[sa.Column[str]]:
-    """Who made a row that gives something later, where that principal belongs, and the credential or session that it
-    presented. All are null for a local command. No foreign keys: the row outlives them, and is then worth nothing.
+    """The maker of a link or code: principal, its organization, and the credential or session that it presented.
+
+    All are null for a local command. There are no foreign keys: the row may outlive its maker, and is then refused.
     """
     return [sa.Column(name, Key) for name in ("made_by", "made_in", "made_with")]
 
@@ -213,7 +214,7 @@ answers = sa.Table(
     sa.Column("caller_id", Key, primary_key=True),
     sa.Column("idempotency_key", Key, primary_key=True),
     sa.Column("request", sa.LargeBinary, nullable=False),
-    # What the caller might do then: with less it is not told the answer again.
+    # The caller's scopes at that time. With fewer scopes it does not get the response again.
     sa.Column("scopes", Names, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("body", Document, nullable=False),

@@ -1,7 +1,7 @@
-"""Troubles of the database that an operator has to end: which there were, and when each was last met.
+"""Troubles of the database that the operator has to end, with the time at which each was last met.
 
-All processes of a node share them in one mapped file, so that each of them says the same in `/readyz`, and one of them
-writes the log.
+All processes of a node share them in one mapped file, so that every process reports the same in `/readyz`, and one
+process writes the log.
 """
 
 import os
@@ -19,10 +19,10 @@ LASTS: Final = MINUTE
 
 
 class Troubles:
-    """When each trouble was last met. Each process opens the file for itself; without a path they are its own."""
+    """The time at which each trouble was last met. Each process opens the file itself; without a path nothing is shared."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """OSError where the file cannot be had."""
+        """Raises OSError if the file cannot be made or opened."""
         self._fd, self._map = (
             map_memory(None, 8 * len(KINDS)) if path is None else map_file(path, 8 * len(KINDS))
         )
@@ -32,16 +32,16 @@ class Troubles:
         self._view[KINDS.index(trouble)] = now
 
     def last(self, trouble: Trouble) -> Instant:
-        """When it was last met; 0 if it never was."""
+        """Return when it was last met; 0 if never."""
         return self._view[KINDS.index(trouble)]
 
     def current(self, now: Instant) -> tuple[Trouble, ...]:
-        """The troubles that the service has now."""
+        """Return the current troubles."""
         found = ((each, self.last(each)) for each in KINDS)
         return tuple(each for each, last in found if last and (each == "damaged" or now - last < LASTS))
 
     def forget(self) -> None:
-        """Begin anew, when the service starts."""
+        """Clear all troubles, when the service starts."""
         for number in range(len(KINDS)):
             self._view[number] = 0
 

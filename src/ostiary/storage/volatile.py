@@ -93,7 +93,7 @@ class _Installed:
     rules: dict[str, AccessRule]
     import_prefixes: tuple[bytes, ...]
     audiences: Mapping[str, str]
-    """Each as its access rule spells it, by that spelling and by the comparable one."""
+    """The audiences as access rules spell them, by that spelling and by the comparable one."""
     keys: KeySet
 
 
@@ -349,7 +349,7 @@ class Facts:
         return kept.token
 
     def load_key_files(self, issuer: str) -> list[str]:
-        """Access ids of the key files that the account of this name can use now. Nothing of it is kept."""
+        """Return the access ids of the account's usable key files. The result is not cached."""
         return self._store.read(generations.usable_key_files, issuer)
 
     def load_projects(self, organization_id: str) -> dict[str, str]:

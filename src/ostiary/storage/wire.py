@@ -1,7 +1,7 @@
-"""A connection to a database server of which every wait ends, whatever becomes of the server.
+"""Connections to a database server whose waits all have a time-out, even if the server hangs.
 
-libpq bounds none of them: a server whose packets are dropped, or whose processes stand still, is waited for until TCP
-gives up, or for ever. `Connection.wait` is where the driver waits for any answer, commits and rollbacks included.
+libpq has no such time-out: it waits for a server whose packets are dropped or whose processes are stopped until TCP
+gives up, or for ever. The driver waits for every response in `Connection.wait`, commits and rollbacks included.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ TCP: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 6_000,
 }
-"""Connections that nobody waits for: the kernel finds out that the other end is gone, in about ten seconds."""
+"""With these options the kernel closes a connection about ten seconds after the other end is gone."""
 
 
 class SilentError(psycopg.OperationalError):
-    """The server did not answer in time. Whether it did what it was asked is not known."""
+    """The server did not respond in time. It may or may not have executed the statement."""
 
     hangs = False
-    """Whether it had all the time that a server needs, and not only what a request had left."""
+    """Whether the server had enough time, and not only the rest of a request's time."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """One that is closed when the server has not answered for so long."""
+    """A connection that is closed when the server has not responded for `silence` seconds."""
 
     silence: float | None = patience.SILENCE
-    """Seconds; None waits as long as TCP does."""
+    """None: wait as long as TCP does."""
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         if self.silence is None:
@@ -46,16 +46,16 @@ class Connection(psycopg.Connection[Any]):
             try:
                 return super().wait(gen, interval, most)
             except _WaitTimeout:
-                # The answer may still come, to a question that nobody asks any more. This does not wait either.
+                # A late response must not be read as the response to the next statement. `finish` does not wait.
                 self.pgconn.finish()
                 raise _silent(most) from None
 
 
 def connect(patient: bool, *arguments: Any, **options: Any) -> Connection:
-    """A connection, or SilentError where there is none in time. With `patient` what it is asked may take any time.
+    """Return a connection, or raise SilentError if there is none in time. With `patient` its statements have no time-out.
 
-    In a thread of its own: the time-out of the driver is for each address, and none is for the resolution of names.
-    What such a thread makes too late it closes.
+    It connects in a thread of its own, because the driver's time-out is for each address and does not cover name
+    resolution. The thread closes a connection that comes too late.
     """
     made: Future[Connection] = Future()
     attempt = partial(_attempt, made, partial(Connection.connect, *arguments, **options))
@@ -66,7 +66,7 @@ def connect(patient: bool, *arguments: Any, **options: Any) -> Connection:
         except TimeoutError:
             if made.cancel():
                 raise _silent(most) from None
-            connection = made.result()  # it came at the last moment
+            connection = made.result()  # it was made at the last moment
         except ConnectionTimeout:
             raise _silent(patience.SILENCE) from None
     if patient:

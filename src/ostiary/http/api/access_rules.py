@@ -109,7 +109,7 @@ class AccessRuleBody(StrictModel):
     preflight: Annotated[
         bool,
         Field(
-            description="Let an OPTIONS request without a credential pass where a line has its path, as browsers send it "
+            description="Let OPTIONS requests without a credential pass if a line matches the path. Browsers send them "
             "before a request to another origin."
         ),
     ] = False

@@ -26,11 +26,11 @@ class EventActorJson(TypedDict):
     id: str | None
     display: str
     credential_id: str | None
-    """What it acted by: a credential or a session. A token is told as what it was traded for."""
+    """The credential or session that it used. For a token, the credential or session that it came from."""
     credential_kind: OriginKind | None
-    """The kind of that: `api_key`, `client_secret`, `key_file` or `session`."""
+    """`api_key`, `client_secret`, `key_file` or `session`."""
     token_id: str | None
-    """The token or session that was presented in its place."""
+    """The token or session that was presented instead of the credential."""
 
 
 class EventTargetJson(TypedDict):
@@ -100,8 +100,8 @@ def list_audit_events(
     actor: Annotated[
         str | None,
         Query(
-            description="Only what this one did: an id, an email, a username, a channel identifier, a client id, a "
-            "credential's id or a display name. 422 if it names nobody."
+            description="Only events of this actor: an id, an email, a username, a channel identifier, a client id, a "
+            "credential's id or a display name. 422 if no such actor is known."
         ),
     ] = None,
     target: Annotated[str | None, Query(description="Only what was done to this: an id.")] = None,

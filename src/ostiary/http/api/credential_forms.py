@@ -50,8 +50,8 @@ def _narrowed(
         Query(
             min_length=1,
             max_length=MAX_SEARCH,
-            description="Only credentials with this in their name or their owner's, in any case; or with this id, or these "
-            "last six characters.",
+            description="Only credentials whose name or owner's name contains this text, in any case, or with this id or "
+            "these last six characters.",
         ),
     ] = None,
     expires_before: Annotated[
@@ -86,7 +86,7 @@ def _wanted(
 
 
 WantedOf = Annotated[CredentialFilter, Depends(_wanted)]
-"""Which credentials a list is asked for."""
+"""The filters of a list of credentials."""
 
 
 class CredentialBody(StrictModel):

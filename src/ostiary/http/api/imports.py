@@ -60,8 +60,8 @@ class KeyBody(StrictModel):
             str,
             AfterValidator(_expiry),
             Field(
-                description="From then on it is refused: RFC 3339 with a zone, or a date, which is its first moment in "
-                "UTC. A key that has expired is skipped. Without it, what the policy says."
+                description="When the key expires: RFC 3339 with a zone, or a date, which means its first moment in UTC. An "
+                "expired key is skipped. The default is the policy's."
             ),
         ]
         | None
@@ -105,11 +105,11 @@ class ImportBody(StrictModel):
     ]
     keys: Annotated[list[KeyBody], Field(min_length=1, max_length=MAX_KEYS)]
     exceed_limits: Annotated[
-        bool, Field(description="Beyond the limits of number. An operator admin may.")
+        bool, Field(description="Import even if a limit is exceeded. Only for operator admins.")
     ] = False
-    dry_run: Annotated[bool, Field(description="Say what would become of each key, and change nothing.")] = (
-        False
-    )
+    dry_run: Annotated[
+        bool, Field(description="Return the outcome that each key would have, and change nothing.")
+    ] = False
 
 
 class PrefixBody(StrictModel):
@@ -125,12 +125,12 @@ class ImportedJson(TypedDict):
 
     imported: int
     skipped: int
-    """All others."""
+    """How many keys were skipped."""
     credentials: list[str | None]
     """The credential's id for each key, in order; null where it was skipped, and in a dry run."""
     outcomes: list[ImportOutcome]
-    """What became of each key, in order. It was skipped because its digest exists, because it stood earlier in the
-    batch, because it has expired, or because the policy does not allow its lifetime."""
+    """The outcome of each key, in order. A key is skipped if its digest exists, if it is repeated in the batch, if it
+    has expired, or if the policy does not allow its lifetime."""
 
 
 class PrefixJson(TypedDict):

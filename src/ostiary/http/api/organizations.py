@@ -1,4 +1,4 @@
-"""`/v1/organizations` and their policies. An operator admin reaches every one, others their own.
+"""`/v1/organizations` and their policies. An operator admin acts in every organization, others in their own.
 
 `{organization_id}` is an id, a slug, or `-` for the one that the caller acts in.
 """

@@ -127,20 +127,18 @@ class WhoamiJson(TypedDict):
     """Whose the presented credential, token or session is."""
 
     sub: str
-    """The id of the service account, or of the user: the `sub` of its tokens. It never changes and is never given to
-    another.
-    """
+    """The id of the service account or user: the `sub` of its tokens. It never changes and is never reused."""
     user_code: str
-    """The same."""
+    """The same as `sub`."""
     type: Literal["service_account", "user"]
     username: str
     """Unique in the installation: a user's email, a service account's channel identifier."""
     email: str | None
-    """A user's. Null for a service account."""
+    """The email of a user. Null for a service account."""
     channel_identifier: str | None
-    """A service account's. Null for a user."""
+    """The channel identifier of a service account. Null for a user."""
     display_name: str
-    """For people to read. It identifies nobody."""
+    """For people to read. It is not an identity."""
     organization: HomeOrganizationJson
     project: WhoseProjectJson | None
     """What is meant where no project is named."""

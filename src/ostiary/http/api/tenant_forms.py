@@ -121,7 +121,7 @@ class OrganizationChanges(StrictModel):
     suspended: Annotated[
         bool | None,
         Field(
-            description="An operator admin's to say: every credential of a suspended organization is refused."
+            description="Only for operator admins: every credential of a suspended organization is refused."
         ),
     ] = None
 
@@ -165,7 +165,7 @@ class PoliciesBody(CeilingsBody):
     deletion_delay: Delay = None
     ceilings: Annotated[
         CeilingsBody | None,
-        Field(description="An operator admin's to set: what the organization may choose up to."),
+        Field(description="Only for operator admins: the highest value that the organization may choose."),
     ] = None
 
 

@@ -103,9 +103,9 @@ class Refused(Exception):  # noqa: N818 - it carries the error, and what is know
 
 
 def known_audiences(judge: Judge, resources: Iterable[str]) -> tuple[str, ...]:
-    """The audiences that these resources name, as they are registered, each once (RFC 8707 §2).
+    """Return the registered audiences that these resources name, each once (RFC 8707 §2).
 
-    Raises OAuthError for an unknown resource, and for this service together with another.
+    Raises OAuthError for an unknown resource, and for this service together with another resource.
     """
     found: dict[str, None] = {}
     for resource in resources:
@@ -120,9 +120,9 @@ def known_audiences(judge: Judge, resources: Iterable[str]) -> tuple[str, ...]:
 
 
 def refused(code: str, verdict: Verdict, reason: str = "", told: str = "") -> Refused:
-    """The refusal of what was presented: of a client (`invalid_client`), or of what it trades (`invalid_grant`).
+    """Return the refusal of a client (`invalid_client`) or of a grant (`invalid_grant`).
 
-    `told` is for who has proved that what they presented is theirs; nobody else is told more than that it is refused.
+    `told` is an error message for a client that has proved its identity. Others get the neutral message.
     """
     if verdict.code == "rate_limited":
         return Refused(too_many(FAILURE_WAIT), verdict)

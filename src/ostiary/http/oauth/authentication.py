@@ -92,7 +92,7 @@ def _known(client_id: str, asked: Asked) -> model.Client:
 
 
 def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
-    """RFC 7523 §2.2 and §3, by the client's own keys: the one that the assertion names, else its only one."""
+    """Check an assertion with the client's own keys (RFC 7523 §2.2, §3): the key that `kid` names, else the only one."""
     client = _known(client_id, asked)
     try:
         if client.auth_method != "private_key_jwt":

@@ -15,7 +15,7 @@ from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
     NO_SCOPE,
     OFFLINE_ACCESS,
-    REFRESH_TOKEN,
+    default_scopes,
     known_scopes,
     scope_names,
 )
@@ -83,8 +83,8 @@ def read(
 ) -> Request:
     """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
 
-    `find` raises NotAnswerableError for a client that nobody is; `audiences_of` raises OAuthError for resources that
-    one token may not be meant for.
+    `find` raises NotAnswerableError for an unknown client. `audiences_of` raises OAuthError for resources that cannot
+    be the audiences of one token.
     """
     given = _parameters(query)
     client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
@@ -180,11 +180,9 @@ def _scopes(
     given: Mapping[str, list[str]],
     wrong: Callable[[str, str], RedirectError],
 ) -> tuple[str, ...]:
-    """What is asked for (RFC 6749 §3.3), or what is usual for the client."""
+    """The requested scopes (RFC 6749 §3.3) that exist, or the client's default scopes."""
     if "scope" not in given:
-        named = client.scopes or ("api",)
-        if REFRESH_TOKEN in client.grant_types:
-            named = tuple(dict.fromkeys((*named, OFFLINE_ACCESS)))
+        named = default_scopes(client)
     else:
         try:
             named = scope_names(given["scope"][0])

@@ -155,7 +155,7 @@ class ClientDocuments:
         return keys
 
     def check(self, url: str) -> None:
-        """Raise DocumentError where keys at this URL could not be fetched from here, as far as its addresses tell."""
+        """Raise DocumentError if the service may not fetch from this URL, such as one with an internal address."""
         try:
             outbound.check(url, allowed=self._allowed)
         except OutboundError as error:
@@ -196,10 +196,10 @@ class ClientDocuments:
 
 
 def _not_fetched(url: str, error: OutboundError) -> DocumentError:
-    """One sentence for every cause: else a stranger learns which names and addresses there are inside."""
+    """Log the cause, and return one neutral error, which tells nothing about internal names and addresses."""
     structlog.get_logger().warning("client document not fetched", url=read_url(url).place, reason=str(error))
     return DocumentError(
-        "What the client published could not be read at the address that it gave.", reason=str(error)
+        "The metadata or keys of the client could not be fetched from its URL.", reason=str(error)
     )
 
 

@@ -55,7 +55,7 @@ def claimed(headers: Headers, form: Form) -> Claim:
     if basic is not None:
         if client_id not in (None, basic.client_id):
             raise invalid_request("The body names another client than the Authorization field.", "client_id")
-        # Many libraries send public clients so: an empty password proves nothing, and claims nothing.
+        # Many libraries send a public client's id with an empty password.
         return basic if basic.secret else Public(basic.client_id)
     if assertion is not None or kind is not None:
         if kind != CLIENT_ASSERTION or assertion is None:
@@ -98,7 +98,7 @@ def _basic(headers: Headers) -> WithSecret | None:
         or _CONTROL.search(secret)
     ):
         raise invalid_client("unreadable Basic")
-    # A client id that is a URL has a colon itself. It has no secret, so the last colon is the one that counts.
+    # A client id that is a URL has colons itself. It has no secret, so the last colon is the separator.
     if text.endswith(":") and is_document_url(text[:-1]):
         name, secret = text[:-1], ""
     return WithSecret(name, secret, "basic")

@@ -15,7 +15,7 @@ from ostiary.core.oauth import (
     NO_SCOPE,
     OFFLINE_ACCESS,
     POLLING_INTERVAL,
-    REFRESH_TOKEN,
+    default_scopes,
     known_scopes,
 )
 from ostiary.core.permission import Catalogue
@@ -36,7 +36,7 @@ from ostiary.storage.store import Store
 VERIFICATION: Final = "/oauth/device/verify"
 QUESTIONS: Final = 30
 QUESTIONS_FROM: Final = 90
-"""How often a minute the devices of one address may ask, and those of a network."""
+"""Requests a minute from the devices of one network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,10 @@ class DeviceAuthorization:
         return facts
 
     def _scopes(self, form: Form, client: Client) -> tuple[str, ...]:
-        """What is asked for, each once; of what exists, and what the client may ask for."""
+        """The requested scopes that exist, each once. Raises OAuthError for a scope that the client may not request."""
         named = forms.scopes(form)
         if named is None:
-            named = client.scopes or ("api",)
-            if REFRESH_TOKEN in client.grant_types:
-                named = tuple(dict.fromkeys((*named, OFFLINE_ACCESS)))
+            named = default_scopes(client)
         asked = known_scopes(named, self.hot.facts.catalogue() or Catalogue(frozenset()))
         if not asked:
             raise OAuthError("invalid_scope", NO_SCOPE, "nothing but unknown scopes")

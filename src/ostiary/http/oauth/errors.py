@@ -26,7 +26,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid_scope": (400, "A scope is unknown, or is not held."),
     "invalid_target": (
         400,
-        "A resource is unknown, is no absolute URI without a fragment, or does not go with another.",
+        "A resource is unknown, is not an absolute URI without a fragment, or cannot be combined with another.",
     ),
     "unsupported_token_type": (400, "Tokens of this type are not handled here."),
     # RFC 8628 §3.5
@@ -51,7 +51,7 @@ class OAuthError(Exception):
     """Raised for an answer other than success; `wire` renders it.
 
     `retry_after` in seconds makes it a 429: the client asks too often. `reason` is for the audit log only, and so is
-    `resource`, the one that was refused as `printable_resource` shows it.
+    `resource`, the refused resource as returned by `printable_resource`.
     """
 
     code: str
@@ -89,9 +89,9 @@ def invalid_target(resource: str, reason: str) -> OAuthError:
 
 
 def printable_resource(resource: str) -> str:
-    """Return a refused resource as the audit log may name it: at most 200 characters, and nothing that may be secret.
+    """Return a refused resource for the audit log: at most 200 characters, without user information and query.
 
-    A URI loses its user information and its query. Text that is no absolute URI is not repeated at all.
+    Text that is not an absolute URI is replaced by a fixed text.
     """
     try:
         uri = check.audience(resource)

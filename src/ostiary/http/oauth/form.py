@@ -88,7 +88,7 @@ def read(headers: Headers, query: bytes, body: bytes) -> Form:
 
 
 def scopes(form: Form) -> tuple[str, ...] | None:
-    """The names in `scope`, which may be none; None where the parameter is not there. Raises OAuthError (invalid_scope)."""
+    """Return the names in `scope`, or None if the parameter is missing. Raises OAuthError (invalid_scope)."""
     if not form.sent("scope"):
         return None
     try:

@@ -28,7 +28,7 @@ from ostiary.storage.store import Store
 PATH: Final = "/oauth/register"
 REGISTRATIONS: Final = 10
 REGISTRATIONS_FROM: Final = 30
-"""A minute, for an address and for a network."""
+"""Registrations a minute from one network."""
 THREADS: Final = 1
 
 

@@ -1,7 +1,7 @@
-"""Passwords are hashed by turns: few at once, so that verdicts keep their processor, and all others their memory.
+"""Limits how many passwords are hashed at once, so that verification keeps its processor and the process its memory.
 
-Strangers share one turn and a bounded queue, of which one network never has more than half. Whoever is known (by a
-browser in which they signed in before, by a session, or by a link) has the other turn too, so no flood holds them up.
+Unknown visitors share one turn and a bounded queue, of which one network has at most half. Known visitors (by a browser
+in which they signed in before, a session or a link) may also use the second turn, so a flood does not block them.
 """
 
 import threading
@@ -16,28 +16,28 @@ from ostiary.services import passwords
 AT_ONCE: Final = 2
 STRANGERS_AT_ONCE: Final = 1
 MOST_STRANGERS: Final = 12
-"""Strangers that hold a turn or wait for one."""
+"""Unknown visitors that hold a turn or wait for one."""
 MOST_OF_A_NETWORK: Final = MOST_STRANGERS // 2
 THREADS: Final = MOST_STRANGERS + 8
-"""Threads for pages that hash, apart from all others: whoever waits for a turn holds up nothing else."""
+"""Threads for pages that hash passwords. They are separate, so waiting for a turn blocks no other request."""
 PATIENCE: Final = 3
-"""Seconds after which somebody who waits for a turn is told to come again."""
+"""Seconds to wait for a turn, after which the visitor is asked to try again."""
 
 _TURNS: Final = threading.BoundedSemaphore(AT_ONCE)
 _STRANGERS: Final = threading.BoundedSemaphore(STRANGERS_AT_ONCE)
 _QUEUE: Final[Counter[str]] = Counter()
-"""How many strangers each network has here."""
+"""The number of unknown visitors from each network."""
 _LOCK: Final = threading.Lock()
 
 
 def hash_password(password: str, stranger: str | None = None) -> str:
-    """As `passwords.hash_password`, by turns; `stranger` is the network of somebody who is not known. Raises unavailable."""
+    """Hash in turn. `stranger` is the network of an unknown visitor, None for a known one. Raises unavailable."""
     with _turn(stranger):
         return passwords.hash_password(password)
 
 
 def verify_password(kept: str | None, password: str, stranger: str | None = None) -> bool:
-    """As `passwords.verify_password`, likewise."""
+    """Verify in turn. `stranger` and errors are as in `hash_password`."""
     passwords.nobodys_hash()  # made beforehand: the first unknown email would take twice as long
     with _turn(stranger):
         return passwords.verify_password(kept, password)
@@ -79,4 +79,6 @@ def _held(turns: threading.BoundedSemaphore) -> Iterator[None]:
 
 
 def _busy() -> Problem:
-    return Problem("unavailable", "Too many people sign in just now. Try again.", reason="passwords busy")
+    return Problem(
+        "unavailable", "Too many people are signing in right now. Try again.", reason="passwords busy"
+    )

@@ -1,7 +1,7 @@
-"""Browsers in which a person has signed in before, by a cookie. It proves nothing else, and lets nobody in.
+"""Recognizes browsers in which a person has signed in before, by a cookie. The cookie gives no access.
 
-Wrong passwords are limited for each account. A known browser has a limit of its own, so that strangers who guess, from
-however many networks, do not keep the person out.
+Wrong passwords are limited for each account. A known browser has a limit of its own, so that attackers
+who guess from many networks do not lock the person out.
 """
 
 import hmac
@@ -18,7 +18,7 @@ SECONDS: Final = 180 * 86_400
 
 
 def name_of(visit: Visit, email: str) -> str:
-    """By what this browser is known to be the person's: their session there, or the cookie. Empty if it is not."""
+    """Return the id of the person's session in this browser, or of its cookie; empty if the browser is unknown."""
     if visit.visitor is not None and visit.visitor.email == email:
         return visit.visitor.session.id
     value = cookie_value(visit.request.scope["headers"], _cookie(visit))
@@ -27,7 +27,7 @@ def name_of(visit: Visit, email: str) -> str:
 
 
 def remember(visit: Visit, response: Response, email: str) -> None:
-    """Let this browser be known to be the person's."""
+    """Set the cookie by which this browser is recognized as the person's."""
     value = cookie_value(visit.request.scope["headers"], _cookie(visit))
     number = value[:32]
     if value != number + _proof(visit, number, email):

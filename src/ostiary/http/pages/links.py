@@ -52,7 +52,7 @@ def _open(
     field: str,
     log_of: Callable[[Tx, Caller, str], str | None],
 ) -> Response:
-    """What a link leads to. People open them twice, or late, and are told how to go on.
+    """The pages of links. A person who opens a link twice or too late is told what to do.
 
     The refusal of a link that was good once is in the log of the organization that it is of.
     """
