@@ -88,8 +88,8 @@ def delete_client(request: Request, caller: CallerOf, client: str) -> Response:
 def disable_client(request: Request, caller: CallerOf, client: str) -> Answer[ClientJson]:
     """Disable a client.
 
-    Its sessions and their tokens are refused until it is enabled, and nobody can consent to it. Service accounts that it
-    got go on: each can be disabled by itself. It may be repeated. Needs `write:clients`.
+    Its sessions and their tokens are refused until it is enabled, and so is the access that other organizations
+    consented to. Nobody can consent to it. It may be repeated. Needs `write:clients`.
     """
     return perform(request, caller, client_json, clients.set_disabled, client, True, current=_client(client))
 
