@@ -107,11 +107,11 @@ def test_a_person_is_asked_before_a_revocation(
     assert found["status"] == status
 
 
-def test_yes_and_scripts_are_not_asked(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """§3 breaks: a script waits for an answer that nobody gives."""
+def test_with_yes_nobody_is_asked(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
+    """§3 breaks: a command with --yes waits for an answer that nobody gives."""
     code, shown = on_terminal("credential", "revoke", key[0], "--yes", environment=_environment(service))
     assert (code, "[y/N]" in shown) == (0, False)
-    assert service.command("service-account", "delete", robo["id"]).stdout.endswith("revoked.\n")
+    assert service.command("service-account", "delete", "--yes", robo["id"]).stdout.endswith("revoked.\n")
 
 
 def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any]) -> None:
@@ -121,3 +121,30 @@ def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any
     )
     assert code == 0
     assert f"\n  ostiary api-key generate --service-account {robo['username']}\n" in shown
+
+
+def test_a_person_is_asked_before_a_rotation_without_overlap(service: Ostiary, key: tuple[str, str]) -> None:
+    """product.md (Rotate) breaks: a slip of the hand ends a key that is in use."""
+    rotate = ("credential", "rotate", key[0], "--overlap", "0")
+    code, shown = on_terminal(*rotate, environment=_environment(service), answer="n\n")
+    assert (code, "end the old key at once?" in shown.replace("\n", "")) == (1, True)
+    assert "needs --yes" in service.command(*rotate, code=2).stderr
+    service.command("whoami", OSTIARY_API_KEY=key[1])
+
+
+def test_several_are_asked_about_in_one_question(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: a person confirms the revocation of a key that the question does not name."""
+    ids = []
+    for name in ("first", "second"):
+        made = service.call(
+            "POST", f"/v1/service-accounts/{robo['id']}/credentials", {"kind": "api_key", "name": name}
+        )
+        ids.append(made.json()["credential"]["id"])
+    code, shown = on_terminal(
+        "credential", "revoke", *ids, environment=_environment(service), columns=200, answer="y\n"
+    )
+    assert (code, shown.count("[y/N]")) == (0, 1)
+    assert "Revoke these 2 credentials for good?" in shown
+    for identifier, name in zip(ids, ("first", "second"), strict=True):
+        assert f"{identifier}  {name} (…" in shown
+        assert f"{name} (…" in shown.partition("[y/N]")[2]

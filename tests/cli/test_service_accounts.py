@@ -112,7 +112,7 @@ def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any
     """§3 breaks: `set-roles` does not leave exactly the roles that it names."""
     for roles in (["viewer", "resource-server"], []):
         options = [part for role in roles for part in ("--role", role)]
-        service.command("service-account", "set-roles", robo["username"], *options)
+        service.command("service-account", "set-roles", robo["username"], *options, "--yes")
         assert sorted(each["role"] for each in _show(service, robo["id"])["roles"]) == sorted(roles)
 
 
@@ -185,7 +185,8 @@ def test_disable_enable_and_delete_act_on_its_keys_at_once(
         ("enable", 0, "is enabled."),
         ("delete", 4, "its credentials are revoked"),
     ):
-        assert said in service.command("service-account", verb, name).stdout
+        yes = ("--yes",) if verb == "delete" else ()
+        assert said in service.command("service-account", verb, name, *yes).stdout
         service.command("whoami", code=code, OSTIARY_API_KEY=key[1])
     service.command("service-account", "show", name, code=1)
 

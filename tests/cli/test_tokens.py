@@ -141,7 +141,7 @@ def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
     "options, environment, code, said",
     [
         (["--scope", "no:such"], OPERATOR, 4, "`ostiary whoami` shows"),
-        (["--scope", ""], OPERATOR, 4, "The scope is empty."),
+        (["--scope", ""], OPERATOR, 4, "The scope is empty"),
         ([], {"OSTIARY_API_KEY": "ak-nobody"}, 4, "Set OSTIARY_API_KEY to a valid key"),
         (
             [],

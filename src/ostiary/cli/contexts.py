@@ -16,7 +16,7 @@ from ostiary.cli.terminal import (
     Column,
     Group,
     MisusedError,
-    asks,
+    confirm,
     json_option,
     printable,
     show_fields,
@@ -171,8 +171,7 @@ def add(
 def remove(name: str, yes: bool, as_json: bool) -> None:
     """Forget a context and the key that it holds. The key itself goes on working."""
     context = profile.load().find(name)
-    if asks(yes):
-        click.confirm(f"Forget {printable(name)}, with {_credential(context)}?", abort=True)
+    confirm(yes, lambda: f"Forget {name}, with {_credential(context)}?")
     profile.remove(name)
     if as_json:
         show_json({"removed": name})

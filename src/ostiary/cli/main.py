@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "login": ("login", "Sign in by a browser, here or elsewhere."),
     "logout": ("login", "End the login, and forget it here."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
+    "verify": ("verifying", "Is this credential valid, here and for this?"),
     "organization": ("organizations", "See your organization; the operator: manage all of them."),
     "policy": ("policies", "See and set an organization's limits."),
     "project": ("projects", "Manage projects and who has which role on them."),

@@ -30,7 +30,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the an
 always_json_option = click.option(
     "--json", is_flag=True, expose_value=False, help="The answer is JSON always."
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask. Without a terminal it is needed.")
 description_option = click.option("--description", help="For people; at most 2,000 characters.")
 level_option = click.option(
     "--access-level",
@@ -158,14 +158,18 @@ def remove(
 
 
 def asks(yes: bool) -> bool:
-    """Whether somebody is there to be asked before what cannot be undone; a script has decided already."""
-    return not yes and sys.stdin.isatty() and sys.stdout.isatty()
+    """Whether to ask a person before what cannot be undone. MisusedError without a terminal and without --yes."""
+    if yes:
+        return False
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise MisusedError("Nothing was changed: without a terminal to ask on, this command needs --yes.")
+    return True
 
 
 def confirm(yes: bool, question: Callable[[], str]) -> None:
-    """Ask a person before what cannot be undone. click.Abort if the answer is no."""
+    """Ask a person before what cannot be undone, on standard error. click.Abort if the answer is no; `asks`."""
     if asks(yes):
-        click.confirm(printable(question()), abort=True)
+        click.confirm(printable(question()), abort=True, err=True)
 
 
 def given(**members: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ostiary.cli import completion
+from ostiary.cli.finding import find_credential
 from ostiary.cli.terminal import (
     NARROW_CELL,
     Column,
@@ -28,7 +29,10 @@ LEAST_BAR = 8
 
 @click.command("usage")
 @click.option(
-    "--credential", metavar="ID", shell_complete=completion.credentials, help="Only of this credential."
+    "--credential",
+    metavar="ID",
+    shell_complete=completion.credentials,
+    help="Only of this credential: its id, its last six characters or its name.",
 )
 @click.option(
     "--service-account",
@@ -64,7 +68,7 @@ def usage_command(
     if credential is not None and service_account is not None:
         raise click.UsageError("Give --credential or --service-account, not both.")
     asked = {
-        "credential": credential,
+        "credential": None if credential is None else find_credential(api, credential),
         "service_account": None if service_account is None else find_account(api, service_account),
         "since": None if since is None else moment("--since", since, -1),
         "until": None if until is None else moment("--until", until, -1),
