@@ -214,3 +214,23 @@ def test_help_and_client_commands_load_no_server() -> None:
     assert (
         loaded & {"fastapi", "sqlalchemy", "pydantic", "httpx2", "rich", "uvicorn", "cryptography"} == set()
     )
+
+
+@pytest.mark.parametrize("command", ["serve", "init", "migrate", "config", "doctor", "import x", "keys list"])
+def test_without_the_server_s_libraries_a_local_command_says_how_to_get_them(command: str) -> None:
+    """§2 breaks: after `pip install ostiary` a command of the service ends with a traceback."""
+    script = (
+        "import importlib.abc, sys\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.partition('.')[0] in {'pydantic', 'sqlalchemy', 'uvicorn', 'fastapi', 'orjson'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from ostiary.cli.main import main\n"
+        f"main({command.split()!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean_environment()
+    )
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False), done.stderr
+    assert done.stderr.splitlines()[-1] == "Install them: pip install 'ostiary[server]'"

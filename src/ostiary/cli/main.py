@@ -243,6 +243,12 @@ def _complete(called: Invocation) -> int:
 
 def _explained(error: Exception, called: Invocation) -> int | None:
     """Say what went wrong in the user's words; the exit code, or None for a fault of ours."""
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "ostiary").startswith("ostiary"):
+        return _failed(
+            2,
+            f"This needs the libraries of the server, and {error.name} is not installed.",
+            "Install them: pip install 'ostiary[server]'",
+        )
     url = called.connection.url_from if called.connection is not None else "OSTIARY_URL"
     # Only what the failing command has already imported can have been raised.
     client = sys.modules.get("ostiary.client.api")
