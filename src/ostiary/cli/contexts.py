@@ -60,11 +60,11 @@ def list_contexts(as_json: bool) -> None:
             for each in found.contexts.values()
         ],
         [
-            Column("NAME", whole=True),
+            Column("NAME"),
             Column("URL"),
             Column("ORGANIZATION", spare=2),
             Column("CREDENTIAL", spare=1),
-            Column("CURRENT", whole=True),
+            Column("CURRENT"),
         ],
         "No contexts yet. Keep a service and a key for it, which is asked for:\n"
         "  ostiary context add prod --url https://keys.example.com",

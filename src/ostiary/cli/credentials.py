@@ -129,15 +129,15 @@ def list_credentials(
         found,
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("NAME", "name"),
-            Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), whole=True, spare=4),
-            Column("KEY", ending, whole=True),
-            Column("STATUS", "status", whole=True),
+            Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), spare=4),
+            Column("KEY", ending),
+            Column("STATUS", "status"),
             Column("OWNER", lambda each: each["owner"]["display_name"], spare=2),
-            Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True, spare=1),
-            Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=3),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=5),
+            Column("LAST USED", lambda each: ago(each["last_used_at"]), spare=1),
+            Column("EXPIRES", lambda each: ago(each["expires_at"]), spare=3),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=5),
         ],
         "No credentials match."
         if asked

@@ -49,11 +49,11 @@ def list_projects(api: Client, as_json: bool) -> None:
         api.pages("/v1/projects"),
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("CODE", "code"),
             Column("NAME", "name"),
             Column("DESCRIPTION", "description", spare=1),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
         f"No projects yet. Make one:\n  {again('project create --name Website')}",
     )
@@ -127,7 +127,7 @@ def roles(api: Client, project: str, as_json: bool) -> None:
         bindings,
         as_json,
         [
-            Column("PRINCIPAL", "principal", whole=True),
+            Column("PRINCIPAL", "principal"),
             Column("NAME", lambda each: names.get(each["principal"], "")),
             Column("ROLE", "role"),
         ],

@@ -179,14 +179,14 @@ def list_accounts(api: Client, as_json: bool) -> None:
         found,
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("USERNAME", "username"),
-            Column("STATUS", "status", whole=True),
+            Column("STATUS", "status"),
             Column("NAME", "display_name", spare=1),
             Column("CONTACT", "contact_email", spare=4),
             Column("ROLES", lambda each: role_names(each["roles"], codes)),
-            Column("CREDENTIALS", "credentials", whole=True, spare=2),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=3),
+            Column("CREDENTIALS", "credentials", spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=3),
         ],
         "No service accounts yet. Make one:\n"
         "  " + again('service-account create --name "CI bot" --role developer'),

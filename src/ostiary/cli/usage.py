@@ -9,12 +9,10 @@ import click
 from ostiary.cli import completion
 from ostiary.cli.finding import find_credential
 from ostiary.cli.terminal import (
-    NARROW_CELL,
     Column,
     find_account,
     json_option,
     moment,
-    show_fields,
     show_json,
     show_table,
     with_client,
@@ -91,11 +89,11 @@ def usage_command(
         )
         return
     rows = [_row(each, interval) for each in [*found["data"], totals]]
-    columns = [Column("FROM", whole=True), Column("ACCEPTED", whole=True), Column("REFUSED", whole=True)]
+    columns = [Column("FROM"), Column("ACCEPTED"), Column("REFUSED")]
     if not sys.stdout.isatty():
         show_table(rows, [*columns, Column("WHY")], "")
         return
-    # What is short of room is the bar, then the reasons: those of all lines together stand below once more.
+    # What is short of room is the bar.
     numbers = sum(max(len(row[i]) for row in [[each.title for each in columns], *rows]) + 2 for i in range(3))
     room = shutil.get_terminal_size().columns - numbers
     why = max(len("WHY"), *(len(row[-1]) for row in rows))
@@ -106,13 +104,11 @@ def usage_command(
         [[*row[:3], bar, row[3]] for row, bar in zip(rows, [*bars, ""], strict=True)],
         [
             *columns,
-            Column("BAR", whole=True, spare=2),
-            Column("WHY", spare=1, least=max(NARROW_CELL, min(why, room))),
+            Column("BAR", spare=2),
+            Column("WHY"),
         ],
         "",
     )
-    if why > room:
-        show_fields([("Refused", rows[-1][-1])])
 
 
 def _row(each: dict[str, Any], interval: str) -> list[str]:
