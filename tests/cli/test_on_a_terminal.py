@@ -103,8 +103,8 @@ DETAILS: """
          203.0.113.9
 """
     assert (code, shown) == (0, f"{second}from 203.0.113.9\n\n{second}{first}")
-    wide = on_terminal("audit", "logs", environment=environment | {"TERM": "dumb"}, columns=200)[1]
-    assert wide.splitlines()[0].split() == ["TIME", "ACTION", "OUTCOME", "ACTOR", "TARGET", "DETAILS"]
+    wide = on_terminal("audit", "logs", environment=environment, columns=200)[1]
+    assert ("DETAILS" in wide, "DETAILS:" in wide) == (True, False)
 
 
 def test_what_kind_it_is_outlasts_when_it_was_made(stranger: Stranger) -> None:

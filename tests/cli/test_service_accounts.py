@@ -206,3 +206,13 @@ def test_whoever_may_not_is_refused(service: Ostiary, bob: str) -> None:
     done = service.command("service-account", "create", "--name", "X", code=4, OSTIARY_API_KEY=bob)
     assert "write:service-accounts" in done.stderr
     assert "`ostiary whoami`" in done.stderr
+
+
+def test_roles_have_the_same_form_everywhere(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: who made an account with --role cannot give it another one in the same form."""
+    grant = ("service-account", "grant", robo["username"])
+    service.command(*grant, "resource-server", "--role", "viewer")
+    assert {each["role"] for each in _show(service, robo["id"])["roles"]} >= {"viewer", "resource-server"}
+    service.command("service-account", "ungrant", robo["username"], "--role", "viewer")
+    assert "viewer" not in {each["role"] for each in _show(service, robo["id"])["roles"]}
+    assert "Missing argument 'ROLE[@PROJECT]...'" in service.command(*grant, code=2).stderr

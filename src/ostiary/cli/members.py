@@ -158,7 +158,7 @@ def remove_member(api: Client, member: str, yes: bool, as_json: bool) -> None:
 
 @member_command.command()
 @member_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def grant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -169,7 +169,7 @@ def grant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> No
 
 @member_command.command()
 @member_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def ungrant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:

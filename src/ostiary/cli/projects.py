@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ostiary.cli.grants import find_principal, principal_names
+from ostiary.cli.grants import find_principal, principal_names, roles_argument
 from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
@@ -29,7 +29,6 @@ from ostiary.client.api import Client
 
 project_argument = click.argument("project")
 principal_argument = click.argument("principal")
-roles_argument = click.argument("roles", metavar="ROLE...", nargs=-1, required=True)
 
 
 @click.group("project", cls=Group)
@@ -139,7 +138,7 @@ def roles(api: Client, project: str, as_json: bool) -> None:
 @project_command.command()
 @project_argument
 @principal_argument
-@roles_argument
+@roles_argument("ROLE")
 @json_option
 @with_client
 def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -152,7 +151,7 @@ def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_
 @project_command.command()
 @project_argument
 @principal_argument
-@roles_argument
+@roles_argument("ROLE")
 @json_option
 @with_client
 def ungrant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:

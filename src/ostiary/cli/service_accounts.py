@@ -87,7 +87,7 @@ def service_account_command() -> None:
     "--ip",
     "ips",
     multiple=True,
-    help="Limit the credential to this address or range; may be given several times.",
+    help="Limit this first credential, and no later one, to this address or range; may be given several times.",
 )
 @click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, a date (UTC) or a time.")
 @json_option
@@ -281,7 +281,7 @@ def roles(api: Client, account: str, as_json: bool) -> None:
 
 @service_account_command.command()
 @account_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -291,7 +291,7 @@ def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> N
 
 @service_account_command.command()
 @account_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
