@@ -23,7 +23,7 @@ DEV := $(VENV)/.dev-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Counts on a terminal what pip has fetched of the requirements in $<.
 COUNT = awk -v total="$$(grep -cE '^[A-Za-z0-9].*==' $<)" -v shown="$$(test ! -t 2 || echo 1)" \
-  '/^(Collecting|Ignoring|Requirement already)/ { if (shown && n < total) printf "\r  %d of %d packages", ++n, total > "/dev/stderr" } \
+  '/^(Collecting|Processing|Ignoring|Requirement already)/ { if (shown && n < total) printf "\r  %d of %d packages", ++n, total > "/dev/stderr" } \
   END { if (n) print "" > "/dev/stderr" }'
 
 .PHONY: help run setup check format test prove bench lock docs clean

@@ -257,6 +257,8 @@ def _explained(error: Exception, called: Invocation) -> int | None:
             return _refused(error, called)
         if isinstance(error, client.AnswerLostError):
             return _failed(3, str(error), "It may have done what was asked for: look before you ask again.")
+        if isinstance(error, client.UntrustedError):
+            return _failed(3, *str(error).splitlines())
         if isinstance(error, client.NotReachableError):
             return _failed(3, str(error), f"Is `ostiary serve` running, and {url} right?")
         if isinstance(error, client.NotOstiaryError):
