@@ -20,7 +20,11 @@ P ?=
 BIN := $(VENV)/bin
 SERVER := $(VENV)/.server-ready
 DEV := $(VENV)/.dev-ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Counts on a terminal what pip has fetched of the requirements in $<.
+COUNT = awk -v total="$$(grep -cE '^[A-Za-z0-9].*==' $<)" -v shown="$$(test ! -t 2 || echo 1)" \
+  '/^(Collecting|Processing|Ignoring|Requirement already)/ { if (shown && n < total) printf "\r  %d of %d packages", ++n, total > "/dev/stderr" } \
+  END { if (n) print "" > "/dev/stderr" }'
 
 .PHONY: help run setup check format test prove bench lock docs clean
 
@@ -30,6 +34,7 @@ help: ## print this
 run: $(SERVER) ## start Ostiary on http://localhost:8080 (PORT=, DATA=, HOST=, ORGANIZATION=, EMAIL=)
 	@if [ -z "$$(ls -A "$$DATA" 2>/dev/null)" ] && [ -z "$${OSTIARY_DATABASE_URL:-}" ]; then \
 	  $(BIN)/ostiary init --data "$$DATA" --organization "$$ORGANIZATION" --email "$$EMAIL" --port "$$PORT"; fi
+	@echo "Starting the service now: $(BIN)/ostiary serve (Ctrl-C stops it)"
 	@exec $(BIN)/ostiary serve --data "$$DATA" --port "$$PORT" $${HOST:+--host "$$HOST"}
 
 setup: $(DEV) ## install everything that the tests need; downloads stay in pip's and apt's own caches
@@ -69,11 +74,11 @@ $(BIN)/python:
 
 $(SERVER): requirements/server.txt pyproject.toml | $(BIN)/python
 	@echo "Installing the server (once) …"
-	@$(PIP) install --require-hashes -r requirements/server.txt
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) install --progress-bar off --require-hashes -r requirements/server.txt | $(COUNT)
+	@$(PIP) -qq install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV): requirements/dev.txt $(SERVER)
 	@echo "Installing the tests' tools (once) …"
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --progress-bar off --require-hashes -r requirements/dev.txt | $(COUNT)
 	@touch $@

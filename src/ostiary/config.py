@@ -4,7 +4,10 @@ Sources, first wins: command line, environment (`OSTIARY_…`), TOML file. A sec
 `NAME_FILE` names. What is wrong is reported all at once, by name and reason, and never with its value.
 """
 
+import contextlib
 import difflib
+import shlex
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -238,6 +241,7 @@ class Loaded:
     settings: Settings
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
+    """Sentences for the operator."""
 
 
 def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Loaded:
@@ -273,7 +277,11 @@ def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: 
             )
     if wrong or settings is None:
         raise ConfigurationError(*wrong)
-    return Loaded(settings, sources, _unknown_variables(environment))
+    unknown = [
+        f"{variable} is set but is no setting of this version; it is ignored."
+        for variable in _unknown_variables(environment)
+    ]
+    return Loaded(settings, sources, (*unknown, *_exposed(sources, environment)))
 
 
 def setting_name(name: str) -> str:
@@ -362,6 +370,25 @@ def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
             and "_PORT" not in variable
         )
     )
+
+
+def _exposed(sources: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+    """A warning for each file with a secret that every user of the machine can read.
+
+    A group that may read is the operator's decision: a service gets files of root that way.
+    """
+    # The source of a secret is `NAME_FILE`, the TOML file, or `environment`, which is no file.
+    named = {source for name, source in sources.items() if name in SECRETS and source != "environment"}
+    files = {given_text(environment.get(source, source)) for source in named}
+    found = []
+    for file in sorted(files):
+        with contextlib.suppress(OSError, ValueError):
+            mode = Path(file).stat().st_mode
+            if stat.S_ISREG(mode) and mode & 0o007:
+                found.append(
+                    f"{file} holds a secret and can be read by others; run `chmod 600 {shlex.quote(file)}`."
+                )
+    return found
 
 
 def _reason(error: Any) -> str:

@@ -23,7 +23,7 @@ def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path
     service.command("access-rule", "put", "agents-cli", "-", stdin=shown)
     listed = service.command("access-rule", "list").stdout.splitlines()
     assert ["agents-cli", "GET", "/v1/agents/{id}", "read:agents"] in [line.split() for line in listed]
-    assert json.loads(service.command("access-rule", "delete", "agents-cli", "--json").stdout) == {
+    assert json.loads(service.command("access-rule", "delete", "--yes", "agents-cli", "--json").stdout) == {
         "deleted": "agents-cli"
     }
     done = service.command("access-rule", "show", "agents-cli", code=1)

@@ -18,7 +18,7 @@ from tests.servers import OSTIARY, Ostiary, clean_environment
 @pytest.mark.full
 def test_events_of_a_target_newest_last(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
     """P5 breaks: what was done to an account and its key does not stand in the log that a person reads."""
-    service.command("credential", "revoke", key[0])
+    service.command("credential", "revoke", "--yes", key[0])
     shown = service.command("audit", "logs", "--target", key[0], "--since", "1h").stdout.splitlines()
     assert shown[0].split() == ["TIME", "ACTION", "OUTCOME", "ACTOR", "TARGET", "DETAILS"]
     assert [line.split()[1] for line in shown[1:]] == ["credential.created", "credential.revoked"]

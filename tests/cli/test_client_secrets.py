@@ -69,9 +69,9 @@ def test_without_an_account_it_is_the_callers(service: Ostiary) -> None:
 def test_it_is_rotated_in_each_format(service: Ostiary, robo: dict[str, Any]) -> None:
     """§3 breaks: the new secret of a rotation is told as an API key, or without its client."""
     made = json.loads(_generate(service, robo["id"], "--json"))["credential"]["id"]
-    plain = service.command("credential", "rotate", made, "--overlap", "0").stdout
+    plain = service.command("credential", "rotate", made, "--overlap", "0", "--yes").stdout
     assert plain.startswith("secret_")
-    toml = service.command("credential", "rotate", made, "--overlap", "0", "--format", "toml").stdout
+    toml = service.command("credential", "rotate", made, "--overlap", "0", "--yes", "--format", "toml").stdout
     context = tomllib.loads(toml)["contexts"][robo["username"]]
     assert context["clientId"] == robo["client_id"]
     assert context["clientSecret"] not in plain

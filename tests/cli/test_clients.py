@@ -37,7 +37,7 @@ def test_the_life_of_a_client(service: Ostiary) -> None:
     assert "disabled" in service.command("client", "disable", made["id"]).stdout
     assert json.loads(service.command("client", "show", made["id"], "--json").stdout)["status"] == "disabled"
     service.command("client", "enable", made["id"])
-    assert "is deleted" in service.command("client", "delete", made["id"]).stdout
+    assert "is deleted" in service.command("client", "delete", "--yes", made["id"]).stdout
     service.command("client", "show", made["id"], code=1)
 
 
@@ -47,5 +47,7 @@ def test_what_is_wrong_is_told(service: Ostiary) -> None:
     assert "--redirect-uri must" in wrong.stderr
     service.command("client", "update", "app_nothing", code=2)
     assert "`ostiary client list`" in service.command("client", "show", "app_nothing", code=1).stderr
-    assert "`ostiary grant list`" in service.command("grant", "withdraw", "gra_nothing", code=1).stderr
+    assert (
+        "`ostiary grant list`" in service.command("grant", "withdraw", "--yes", "gra_nothing", code=1).stderr
+    )
     assert isinstance(json.loads(service.command("grant", "list", "--json").stdout), list)

@@ -110,7 +110,7 @@ def test_one_context_is_replaced_chosen_and_forgotten(service: Ostiary, bob: str
     _add(service, "test", "--replace")
     assert "alice@acme.test" in run_command("whoami").stdout
     assert _list()[-1]["organization"] is None
-    done = run_command("context", "remove", "test")
+    done = run_command("context", "remove", "--yes", "test")
     assert "credential revoke" in done.stderr
     assert [(each["name"], each["current"]) for each in _list()] == [("prod", False)]
     assert "ostiary context use NAME" in run_command("context", "show", code=2).stderr

@@ -24,6 +24,7 @@ COMMANDS = {
     "login": "--no-browser --scope --url",
     "logout": "--json --url",
     "whoami": "--json",
+    "verify": "--audience --file --ip --json --no-count --project --resource --scope",
     "organization list": "--json",
     "organization create": "--json --name --slug",
     "organization show": "--json",
@@ -38,15 +39,15 @@ COMMANDS = {
     "project update": "--description --json --name",
     "project delete": "--json --yes",
     "project roles": "--json",
-    "project grant": "--json",
-    "project ungrant": "--json",
+    "project grant": "--json --role",
+    "project ungrant": "--json --role",
     "member list": "--json",
     "member show": "--json",
     "member invite": "--json --role",
     "member reset-password": "--json",
     "member remove": "--json --yes",
-    "member grant": "--json",
-    "member ungrant": "--json",
+    "member grant": "--json --role",
+    "member ungrant": "--json --role",
     "invitation list": "--json",
     "invitation delete": "--json --yes",
     "role list": "--json",
@@ -64,8 +65,8 @@ COMMANDS = {
     "service-account show": "--json",
     "service-account update": "--access-level --description --email --json --name --project --resource --scope",
     "service-account roles": "--json",
-    "service-account grant": "--json",
-    "service-account ungrant": "--json",
+    "service-account grant": "--json --role",
+    "service-account ungrant": "--json --role",
     "service-account set-roles": "--json --role --yes",
     "service-account disable": "--json",
     "service-account enable": "--json",
@@ -79,14 +80,14 @@ COMMANDS = {
     "oauth-token generate": "--format --json --resource --scope",
     "token revoke": "--json",
     "token introspect": "--json",
-    "credential list": "--json --kind --service-account --status",
+    "credential list": "--expires-before --json --kind --search --service-account --sort --status --unused-since",
     "credential show": "--json",
     "credential update": "--access-level --description --expires --ip --json --name --rate-limit --resource --scope",
     "credential deactivate": "--json",
     "credential activate": "--json",
     "credential revoke": "--json --yes",
     "credential delete": "--json --yes",
-    "credential rotate": "--expires --format --json --out --overlap",
+    "credential rotate": "--expires --format --json --out --overlap --yes",
     "credential rotation show": "--json",
     "credential rotation complete": "--json --yes",
     "credential rotation cancel": "--json --yes",
@@ -213,3 +214,23 @@ def test_help_and_client_commands_load_no_server() -> None:
     assert (
         loaded & {"fastapi", "sqlalchemy", "pydantic", "httpx2", "rich", "uvicorn", "cryptography"} == set()
     )
+
+
+@pytest.mark.parametrize("command", ["serve", "init", "migrate", "config", "doctor", "import x", "keys list"])
+def test_without_the_server_s_libraries_a_local_command_says_how_to_get_them(command: str) -> None:
+    """§2 breaks: after `pip install ostiary` a command of the service ends with a traceback."""
+    script = (
+        "import importlib.abc, sys\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.partition('.')[0] in {'pydantic', 'sqlalchemy', 'uvicorn', 'fastapi', 'orjson'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from ostiary.cli.main import main\n"
+        f"main({command.split()!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=clean_environment()
+    )
+    assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False), done.stderr
+    assert done.stderr.splitlines()[-1] == "Install them: pip install 'ostiary[server]'"

@@ -46,10 +46,10 @@ def test_a_running_service_obeys(served: tuple[Ostiary, Path], capsys: pytest.Ca
     assert len(signing) == 3
     gone = signing[0]["kid"]
     assert gone in published(service)
-    done = keys(data, capsys, "revoke", gone)
+    done = keys(data, capsys, "revoke", "--yes", gone)
     assert gone not in published(service)
     assert done["successor"] in published(service)
-    assert keys(data, capsys, "revoke", gone) == {"revoked": gone, "successor": None}
+    assert keys(data, capsys, "revoke", "--yes", gone) == {"revoked": gone, "successor": None}
 
 
 def test_people_read_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,8 +61,8 @@ def test_people_read_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run(["keys", "rotate", "--purpose", "m2m", "--data", str(data)]) == 0
     said = capsys.readouterr().out.split()
     assert said[1:3] == ["signs", "m2m"]
-    assert run(["keys", "revoke", "key_x", "--data", str(data)]) == 1
+    assert run(["keys", "revoke", "--yes", "key_x", "--data", str(data)]) == 1
     assert "no such signing key" in capsys.readouterr().err
-    assert run(["keys", "revoke", said[0], "--data", str(data)]) == 0
+    assert run(["keys", "revoke", "--yes", said[0], "--data", str(data)]) == 0
     assert f"{said[0]} is revoked. key_" in capsys.readouterr().out
     assert run(["keys", "rotate", "--purpose", "tea", "--data", str(data)]) == 2

@@ -30,6 +30,7 @@ def test_init_shows_everything_once_and_what_comes_next(
         assert line in shown
     for command in ("export OSTIARY_URL=http://localhost:8099", "ostiary service-account create", "curl -H"):
         assert command in shown
+    assert shown.strip().splitlines()[-1] == f"Start the service: ostiary serve --data {data} --port 8099"
     assert [path for path in data.iterdir() if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     assert run(begin) == 2
     again = capsys.readouterr()
@@ -185,3 +186,52 @@ def test_a_database_that_is_down_is_not_reachable(
     shown = capsys.readouterr()
     assert "The database does not answer" in shown.err
     assert "hunter2" not in shown.err + shown.out
+
+
+def test_a_busy_port_is_found_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """§2 breaks: `init` shows secrets once, for a service that then cannot start on the port that was asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        begin = [
+            "init",
+            "--data",
+            str(tmp_path / "data"),
+            "--organization",
+            "Acme",
+            "--email",
+            "alice@acme.test",
+        ]
+        assert run([*begin, "--port", port]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, "is in use; choose another with --port" in shown.err) == ("", True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("mode, warned", [(0o600, False), (0o640, False), (0o604, True)])
+def test_a_secret_file_that_others_can_read_is_named(
+    mode: int,
+    warned: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """P7 breaks: the master key or the database's password can be read by every user, and nothing says so."""
+    key, url, toml = (tmp_path / name for name in ("master key", "url", "ostiary.toml"))
+    key.write_text("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")
+    url.write_text("postgresql://ostiary:hunter2@db.test/ostiary")
+    toml.write_text(f'master_key = "{key.read_text()}"\n')
+    for file in (key, url, toml):
+        file.chmod(mode)
+    monkeypatch.setenv("OSTIARY_DATABASE_URL_FILE", str(url))
+    config = ["config", "--data", str(tmp_path), "--config", str(toml)]
+    assert run(config) == 0
+    first = capsys.readouterr().err
+    monkeypatch.setenv("OSTIARY_MASTER_KEY_FILE", str(key))
+    assert run(config) == 0
+    second = capsys.readouterr().err
+    assert (f"`chmod 600 {toml}`" in first, f"`chmod 600 {url}`" in first) == (warned, warned)
+    # The key of the variable counts, not that of the TOML file; what is typed again is quoted.
+    assert (f"`chmod 600 '{key}'`" in second, str(toml) in second) == (warned, False)

@@ -94,7 +94,7 @@ def test_a_key_file_that_cannot_be_finished_is_revoked(
     assert list(tmp_path.glob("*key.json*")) == []
 
 
-@pytest.mark.parametrize("overlap", [[], ["--overlap", "24h"], ["--overlap", "0"]])
+@pytest.mark.parametrize("overlap", [[], ["--overlap", "24h"], ["--overlap", "0", "--yes"]])
 def test_a_rotation_whose_secret_is_lost_is_cancelled(
     service: Ostiary, key: tuple[str, str], overlap: list[str]
 ) -> None:

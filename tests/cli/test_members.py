@@ -58,9 +58,9 @@ def test_an_invitation_is_withdrawn(service: Ostiary) -> None:
     """§3 breaks: an invitation that was deleted is still there."""
     email, made = _invite(service, "viewer")
     number = made["invitation"]["id"]
-    assert service.command("invitation", "delete", number).stdout == f"{number} is withdrawn.\n"
+    assert service.command("invitation", "delete", "--yes", number).stdout == f"{number} is withdrawn.\n"
     assert email not in service.command("invitation", "list").stdout
-    done = service.command("invitation", "delete", number, code=1)
+    done = service.command("invitation", "delete", "--yes", number, code=1)
     assert "`ostiary invitation list` shows" in done.stderr
 
 
@@ -107,7 +107,7 @@ def test_roles_are_given_and_taken_and_the_others_stay(service: Ostiary) -> None
 def test_the_last_admin_stays(service: Ostiary) -> None:
     """§3 breaks: a command leaves the organization without an admin."""
     email = service.first["admin"]["email"]
-    for arguments in (("ungrant", email, "organization-admin"), ("remove", email)):
+    for arguments in (("ungrant", email, "organization-admin"), ("remove", "--yes", email)):
         done = service.command("member", *arguments, code=1)
         assert "last admin" in done.stderr
     assert _show(service, email)["status"] == "active"

@@ -54,8 +54,8 @@ def test_an_organization_is_made_shown_renamed_and_listed(service: Ostiary) -> N
 def test_a_suspended_organization_is_refused_until_it_is_resumed(service: Ostiary, umbrella: str) -> None:
     """P2 breaks: a key of a suspended organization is accepted after the command has ended."""
     key = _key_in(service, umbrella)
-    for verb, code, state in (("suspend", 4, "suspended"), ("resume", 0, "active")):
-        assert service.command("organization", verb, umbrella).stdout.endswith(f"is {state}.\n")
+    for verb, code, state in (("suspend --yes", 4, "suspended"), ("resume", 0, "active")):
+        assert service.command("organization", *verb.split(), umbrella).stdout.endswith(f"is {state}.\n")
         service.command("whoami", code=code, OSTIARY_API_KEY=key)
 
 
@@ -75,7 +75,7 @@ def test_a_person_is_asked_before_a_suspension(service: Ostiary, umbrella: str) 
     "arguments, code, said",
     [
         ("show nobody", 1, "`ostiary organization list` shows"),
-        ("suspend acme", 1, "The operator's own organization"),
+        ("suspend --yes acme", 1, "The operator's own organization"),
         ("create --name X --slug acme", 1, "slug is taken"),
         ("create --name X --slug A", 2, "--slug must be 2 to 63"),
     ],
@@ -91,7 +91,7 @@ def test_a_customer_sees_and_limits_its_own_only(service: Ostiary, umbrella: str
     listed = json.loads(service.command("organization", "list", "--json", OSTIARY_API_KEY=key).stdout)
     assert [each["slug"] for each in listed] == [umbrella]
     service.command("organization", "show", "acme", code=1, OSTIARY_API_KEY=key)
-    service.command("organization", "suspend", umbrella, code=4, OSTIARY_API_KEY=key)
+    service.command("organization", "suspend", "--yes", umbrella, code=4, OSTIARY_API_KEY=key)
     service.command("organization", "create", "--name", "Mine", code=4, OSTIARY_API_KEY=key)
     service.command("policy", "set", "acme", f"{LIMIT}=1", code=1, OSTIARY_API_KEY=key)
     service.command("policy", "set", "--ceiling", f"{LIMIT}=99", code=4, OSTIARY_API_KEY=key)

@@ -37,7 +37,7 @@ def test_a_project_is_made_shown_changed_listed_and_deleted(service: Ostiary) ->
     listed = service.command("project", "list").stdout.splitlines()
     assert any(line.split()[:3] == [found["id"], "alpha-1", "Beta"] for line in listed)
     assert "Nothing to change" in service.command("project", "update", "alpha-1", code=2).stderr
-    assert json.loads(service.command("project", "delete", "alpha-1", "--json").stdout) == {
+    assert json.loads(service.command("project", "delete", "--yes", "alpha-1", "--json").stdout) == {
         "deleted": "alpha-1"
     }
     done = service.command("project", "show", "alpha-1", code=1)
@@ -51,7 +51,7 @@ def test_deleting_a_project_ends_the_keys_that_are_bound_to_it(
     """P2 breaks: a key that is bound to a project is accepted after the project's deletion."""
     made = service.command("api-key", "generate", "--service-account", robo["id"], "--project", website)
     service.command("whoami", OSTIARY_API_KEY=made.stdout.strip())
-    assert "are revoked" in service.command("project", "delete", website).stdout
+    assert "are revoked" in service.command("project", "delete", "--yes", website).stdout
     service.command("whoami", code=4, OSTIARY_API_KEY=made.stdout.strip())
 
 

@@ -397,7 +397,7 @@ def test_a_date_alone_is_its_first_moment_in_utc(stranger: Stranger, monkeypatch
     assert [json.loads(body) for body in stranger.bodies] == [{"expires_at": "2027-01-31T00:00:00Z"}]
 
 
-@pytest.mark.parametrize("command", ["credential show", "credential revoke", "access-rule delete"])
+@pytest.mark.parametrize("command", ["client show", "grant withdraw --yes", "access-rule delete --yes"])
 @pytest.mark.parametrize(
     "name, path", [("", None), (".", None), ("..", None), ("a/b?c#d%", "a%2Fb%3Fc%23d%25")]
 )

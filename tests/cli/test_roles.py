@@ -51,7 +51,7 @@ def test_a_changed_role_holds_when_the_command_has_ended(
     assert scopes() == ["read:plugins", "write:agents"]
     service.command("role", "update", reader, "--scope", "read:agents")
     assert scopes() == ["read:agents"]
-    assert "nobody has it any more" in service.command("role", "delete", reader).stdout
+    assert "nobody has it any more" in service.command("role", "delete", "--yes", reader).stdout
     assert scopes() == []
 
 
@@ -75,7 +75,7 @@ def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
         ("update READER", 2, "Nothing to change"),
         ("update READER --remove-scope write:agents", 1, "does not grant write:agents"),
         ("update READER --scope read:agents --add-scope read:plugins", 2, "without --add-scope"),
-        ("delete viewer", 1, "A built-in role is fixed"),
+        ("delete --yes viewer", 1, "A built-in role is fixed"),
     ],
 )
 def test_what_cannot_be_done_says_why(
@@ -99,8 +99,8 @@ def test_scopes_come_and_go(service: Ostiary) -> None:
         ("invoices", 2, "SCOPE must have the form verb:noun"),
     ):
         assert said in service.command("scope", "create", scope, code=code).stderr
-    service.command("scope", "delete", "read:invoices")
-    done = service.command("scope", "delete", "read:invoices", code=1)
+    service.command("scope", "delete", "--yes", "read:invoices")
+    done = service.command("scope", "delete", "--yes", "read:invoices", code=1)
     assert "`ostiary scope list` shows" in done.stderr
 
 
@@ -108,9 +108,9 @@ def test_whoever_may_not_is_refused(service: Ostiary, reader: str, bob: str) -> 
     """P19 breaks: a viewer makes a role or a scope."""
     for arguments in (
         ("role", "create", "boss", "--scope", "write:agents"),
-        ("role", "delete", reader),
+        ("role", "delete", "--yes", reader),
         ("scope", "create", "read:things"),
-        ("scope", "delete", "read:agents"),
+        ("scope", "delete", "--yes", "read:agents"),
     ):
         service.command(*arguments, code=4, OSTIARY_API_KEY=bob)
     service.command("scope", "list", OSTIARY_API_KEY=bob)

@@ -25,7 +25,7 @@ def test_a_rotation_from_its_beginning_to_its_end(service: Ostiary, key: tuple[s
     assert "not yet" in shown
     again = service.command("credential", "rotate", credential, code=1)
     assert "under way" in again.stderr
-    assert "completed" in service.command("credential", "rotation", "complete", credential).stdout
+    assert "completed" in service.command("credential", "rotation", "complete", "--yes", credential).stdout
     service.command("whoami", OSTIARY_API_KEY=new)
     service.command("whoami", code=4, OSTIARY_API_KEY=old)
 
@@ -35,7 +35,7 @@ def test_a_cancelled_rotation_and_one_with_an_end(service: Ostiary, key: tuple[s
     credential, old = key
     new = service.command("credential", "rotate", credential, "--overlap", "24h", "--format", "env").stdout
     assert new.startswith("OSTIARY_API_KEY=ak-")
-    done = service.command("credential", "rotation", "cancel", credential, "--json")
+    done = service.command("credential", "rotation", "cancel", "--yes", credential, "--json")
     assert json.loads(done.stdout)["state"] == "cancelled"
     service.command("whoami", OSTIARY_API_KEY=old)
     service.command("whoami", code=4, OSTIARY_API_KEY=new.strip().partition("=")[2])

@@ -112,7 +112,7 @@ def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any
     """§3 breaks: `set-roles` does not leave exactly the roles that it names."""
     for roles in (["viewer", "resource-server"], []):
         options = [part for role in roles for part in ("--role", role)]
-        service.command("service-account", "set-roles", robo["username"], *options)
+        service.command("service-account", "set-roles", robo["username"], *options, "--yes")
         assert sorted(each["role"] for each in _show(service, robo["id"])["roles"]) == sorted(roles)
 
 
@@ -185,7 +185,8 @@ def test_disable_enable_and_delete_act_on_its_keys_at_once(
         ("enable", 0, "is enabled."),
         ("delete", 4, "its credentials are revoked"),
     ):
-        assert said in service.command("service-account", verb, name).stdout
+        yes = ("--yes",) if verb == "delete" else ()
+        assert said in service.command("service-account", verb, name, *yes).stdout
         service.command("whoami", code=code, OSTIARY_API_KEY=key[1])
     service.command("service-account", "show", name, code=1)
 
@@ -205,3 +206,13 @@ def test_whoever_may_not_is_refused(service: Ostiary, bob: str) -> None:
     done = service.command("service-account", "create", "--name", "X", code=4, OSTIARY_API_KEY=bob)
     assert "write:service-accounts" in done.stderr
     assert "`ostiary whoami`" in done.stderr
+
+
+def test_roles_have_the_same_form_everywhere(service: Ostiary, robo: dict[str, Any]) -> None:
+    """§3 breaks: who made an account with --role cannot give it another one in the same form."""
+    grant = ("service-account", "grant", robo["username"])
+    service.command(*grant, "resource-server", "--role", "viewer")
+    assert {each["role"] for each in _show(service, robo["id"])["roles"]} >= {"viewer", "resource-server"}
+    service.command("service-account", "ungrant", robo["username"], "--role", "viewer")
+    assert "viewer" not in {each["role"] for each in _show(service, robo["id"])["roles"]}
+    assert "Missing argument 'ROLE[@PROJECT]...'" in service.command(*grant, code=2).stderr

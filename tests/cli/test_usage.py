@@ -34,7 +34,7 @@ def test_uses_of_a_key_are_seen(service: Ostiary, robo: dict[str, Any], key: tup
     for _ in range(3):
         used = httpx2.get(f"{service.url}/v1/authorize/-", headers={"x-api-key": key[1]})
         assert used.status_code == 200
-    service.command("credential", "revoke", key[0])
+    service.command("credential", "revoke", "--yes", key[0])
     refused = httpx2.get(f"{service.url}/v1/authorize/-", headers={"x-api-key": key[1]})
     assert refused.status_code == 401
 
@@ -48,7 +48,7 @@ def test_uses_of_a_key_are_seen(service: Ostiary, robo: dict[str, Any], key: tup
     assert shown[0].split() == ["FROM", "ACCEPTED", "REFUSED", "WHY"]
     assert shown[-1].split() == ["total", "3", "1", "revoked", "1"]
     missing = service.command("usage", "--credential", "cred_x", code=1)
-    assert "no such id" in missing.stderr.lower() or "not found" in missing.stderr.lower(), missing.stderr
+    assert "no such credential" in missing.stderr
 
 
 def test_a_table_for_people(stranger: Stranger) -> None:
@@ -97,8 +97,7 @@ def test_reasons_have_room_before_bars(stranger: Stranger) -> None:
     assert small.count("rate_limited 11, ip_not_allowed 2") == 2
     assert "Left out: BAR;" in small
     smaller = on_terminal("usage", environment=environment, columns=60)[1]
-    assert smaller.count("rate_limited 11") == 3
-    assert "Refused: rate_limited 11, ip_not_allowed 2" in smaller.splitlines()
+    assert smaller.count("WHY:      rate_limited 11, ip_not_allowed 2") == 2
 
 
 def test_nothing_used_teaches(stranger: Stranger) -> None:

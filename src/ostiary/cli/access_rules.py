@@ -78,7 +78,7 @@ def list_rules(api: Client, as_json: bool) -> None:
             for line in rule["match"]
         ],
         [
-            Column("RULE", whole=True),
+            Column("RULE"),
             Column("METHODS"),
             Column("PATH"),
             Column("SCOPES"),

@@ -130,12 +130,12 @@ def show_events(found: list[dict[str, Any]], empty: str) -> None:
     show_table(
         [_row(event) for event in found],
         [
-            Column("TIME", whole=True),
-            Column("ACTION", whole=True),
-            Column("OUTCOME", whole=True, spare=1),
+            Column("TIME"),
+            Column("ACTION"),
+            Column("OUTCOME"),
             Column("ACTOR"),
             Column("TARGET"),
-            Column("DETAILS", spare=2),
+            Column("DETAILS"),
         ],
         empty,
     )
@@ -228,6 +228,11 @@ def _short(value: Any) -> str:
         return "yes" if value else "no"
     if value in (None, "", []):
         return "none"
-    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
-        return json.dumps(value)
-    return " ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        # What a role is held on reads as it is said: developer on prj_….
+        words = [f"{name} {_short(each)}" for name, each in value.items()]
+        return " ".join(words).removeprefix("role ") if value.keys() == {"role", "on"} else " ".join(words)
+    if isinstance(value, list):
+        joint = "; " if any(isinstance(each, dict | list) for each in value) else " "
+        return joint.join(_short(each) for each in value)
+    return str(value)

@@ -111,12 +111,12 @@ def list_clients(api: Client, as_json: bool) -> None:
         api.pages("/v1/clients"),
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("NAME", "name"),
-            Column("ACCESS", "access", whole=True),
-            Column("STATUS", "status", whole=True),
+            Column("ACCESS", "access"),
+            Column("STATUS", "status"),
             Column("REDIRECTS TO", lambda each: " ".join(each["redirect_uris"]), spare=1),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
         "No clients yet. Register one:\n  "
         + again("client create --name Tracker --redirect-uri https://app.example/callback"),
@@ -202,12 +202,12 @@ def list_grants(api: Client, as_json: bool) -> None:
         api.pages("/v1/grants"),
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("CLIENT", lambda each: each["client"]["name"]),
             Column("FOR", lambda each: each["service_account"] or each["user"]["email"]),
             Column("PROJECTS", lambda each: " ".join(each["projects"]) or "all", spare=3),
             Column("SCOPES", lambda each: " ".join(each["scopes"]), spare=1),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
         "No consents.",
     )

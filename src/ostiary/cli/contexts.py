@@ -16,7 +16,7 @@ from ostiary.cli.terminal import (
     Column,
     Group,
     MisusedError,
-    asks,
+    confirm,
     json_option,
     printable,
     show_fields,
@@ -60,11 +60,11 @@ def list_contexts(as_json: bool) -> None:
             for each in found.contexts.values()
         ],
         [
-            Column("NAME", whole=True),
+            Column("NAME"),
             Column("URL"),
             Column("ORGANIZATION", spare=2),
             Column("CREDENTIAL", spare=1),
-            Column("CURRENT", whole=True),
+            Column("CURRENT"),
         ],
         "No contexts yet. Keep a service and a key for it, which is asked for:\n"
         "  ostiary context add prod --url https://keys.example.com",
@@ -171,8 +171,7 @@ def add(
 def remove(name: str, yes: bool, as_json: bool) -> None:
     """Forget a context and the key that it holds. The key itself goes on working."""
     context = profile.load().find(name)
-    if asks(yes):
-        click.confirm(f"Forget {printable(name)}, with {_credential(context)}?", abort=True)
+    confirm(yes, lambda: f"Forget {name}, with {_credential(context)}?")
     profile.remove(name)
     if as_json:
         show_json({"removed": name})

@@ -1,22 +1,26 @@
 """`ostiary credential …`"""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
 from ostiary.cli import completion
+from ostiary.cli.finding import address_of, credential_argument, described, find_credential, with_credential
 from ostiary.cli.generating import ips_option, uses
 from ostiary.cli.handing_over import ending
 from ostiary.cli.invocation import again
-from ostiary.cli.rotation import address_of, credential_argument, described, rotate_command, rotation_command
+from ostiary.cli.rotation import rotate_command, rotation_command
 from ostiary.cli.terminal import (
     Column,
     Group,
     ago,
+    asks,
     changes,
     confirm,
     description_option,
     find_account,
+    given,
     json_option,
     level_option,
     moment,
@@ -24,20 +28,34 @@ from ostiary.cli.terminal import (
     remove,
     resources_option,
     scopes_option,
+    show_json,
     show_list,
     show_one,
-    tell,
     when,
     with_client,
     yes_option,
 )
-from ostiary.client.api import Client
+from ostiary.client.api import Client, RefusedError
 from ostiary.core.model import KIND_NAMES
+
+T = TypeVar("T")
+
+_ORDERS: Final[dict[str, Callable[[Any], Any] | None]] = {
+    "name": lambda each: each["name"].casefold(),
+    "created": None,
+    "used": lambda each: each["last_used_at"] or "",
+    "expires": lambda each: (each["expires_at"] is None, each["expires_at"] or ""),
+}
+"""What lists are sorted by; the API sorts by the time of creation. Its times are all of one form."""
 
 
 @click.group("credential", cls=Group)
 def credential_command() -> None:
-    """List, change, rotate, revoke and delete credentials. ID is the one that `list` shows."""
+    """List, change, rotate, revoke and delete credentials.
+
+    ID is the one that `list` shows. The last six characters of the secret, or a name that only one credential has, do
+    as well.
+    """
 
 
 @credential_command.command("list")
@@ -58,49 +76,85 @@ def credential_command() -> None:
     type=click.Choice(["api-key", "client-secret", "key-file"]),
     help="Only those of this kind.",
 )
+@click.option(
+    "--search",
+    metavar="TEXT",
+    help="Only those with this in their name or their owner's; or with this id, or these last six characters.",
+)
+@click.option(
+    "--unused-since",
+    metavar="WHEN",
+    help="Only those made before this and not used since: 90d (ago), a date (UTC) or a time.",
+)
+@click.option(
+    "--expires-before",
+    metavar="WHEN",
+    help="Only those that expire before this: 30d (from now), a date (UTC) or a time.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(list(_ORDERS)),
+    default="created",
+    show_default=True,
+    help="By name; the newest first; the longest unused first; or the soonest to expire first.",
+)
 @json_option
 @with_client
 def list_credentials(
-    api: Client, account: str | None, status: str | None, kind: str | None, as_json: bool
+    api: Client,
+    account: str | None,
+    status: str | None,
+    kind: str | None,
+    search: str | None,
+    unused_since: str | None,
+    expires_before: str | None,
+    sort: str,
+    as_json: bool,
 ) -> None:
-    """List credentials, newest first."""
+    """List credentials."""
+    asked = given(
+        status=status,
+        kind=None if kind is None else kind.replace("-", "_"),
+        search=search,
+        unused_since=None if unused_since is None else moment("--unused-since", unused_since, -1),
+        expires_before=None if expires_before is None else moment("--expires-before", expires_before, 1),
+    )
     address = "/v1/credentials"
     if account is not None:
         address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-    asked = {} if kind is None else {"kind": kind.replace("-", "_")}
-    found = [each for each in api.pages(address, asked) if status is None or each["status"] == status]
+    found = list(api.pages(address, asked))
+    if order := _ORDERS[sort]:
+        found.sort(key=order)
     show_list(
         found,
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("NAME", "name"),
-            Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), whole=True, spare=4),
-            Column("KEY", ending, whole=True),
-            Column("STATUS", "status", whole=True),
+            Column("KIND", lambda each: KIND_NAMES.get(each["kind"], each["kind"]), spare=4),
+            Column("KEY", ending),
+            Column("STATUS", "status"),
             Column("OWNER", lambda each: each["owner"]["display_name"], spare=2),
-            Column("LAST USED", lambda each: ago(each["last_used_at"]), whole=True, spare=1),
-            Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=3),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=5),
+            Column("LAST USED", lambda each: ago(each["last_used_at"]), spare=1),
+            Column("EXPIRES", lambda each: ago(each["expires_at"]), spare=3),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=5),
         ],
         "No credentials match."
-        if status or kind
+        if asked
         else "No credentials. Make one:\n  "
         + again(f"api-key generate --service-account {printable(account or 'ACCOUNT')}"),
     )
 
 
 @credential_command.command()
-@credential_argument
 @json_option
-@with_client
+@with_credential
 def show(api: Client, credential: str, as_json: bool) -> None:
     """Show one credential; its secret is shown nowhere any more."""
     show_one(api.request("GET", address_of(credential)), as_json, _fields)
 
 
 @credential_command.command()
-@credential_argument
 @click.option("--name", help="To tell it from others.")
 @description_option
 @click.option("--expires", metavar="WHEN", help="90d, or a time; `never` takes an expiry away.")
@@ -110,7 +164,7 @@ def show(api: Client, credential: str, as_json: bool) -> None:
 @resources_option
 @click.option("--rate-limit", metavar="N", help="Uses a minute; `none` leaves it to the policy.")
 @json_option
-@with_client
+@with_credential
 def update(
     api: Client,
     credential: str,
@@ -143,39 +197,37 @@ def update(
 
 
 @credential_command.command()
-@credential_argument
+@credential_argument(several=True)
 @json_option
 @with_client
-def deactivate(api: Client, credential: str, as_json: bool) -> None:
-    """Refuse a credential at once, until it is activated again."""
-    _set(api, credential, "deactivate", as_json)
+def deactivate(api: Client, credentials: tuple[str, ...], as_json: bool) -> None:
+    """Refuse credentials at once, until they are activated again."""
+    _set(api, credentials, "deactivate", as_json)
 
 
 @credential_command.command()
-@credential_argument
+@credential_argument(several=True)
 @json_option
 @with_client
-def activate(api: Client, credential: str, as_json: bool) -> None:
-    """Accept a deactivated credential again."""
-    _set(api, credential, "activate", as_json)
+def activate(api: Client, credentials: tuple[str, ...], as_json: bool) -> None:
+    """Accept deactivated credentials again."""
+    _set(api, credentials, "activate", as_json)
 
 
 @credential_command.command()
-@credential_argument
+@credential_argument(several=True)
 @yes_option
 @json_option
 @with_client
-def revoke(api: Client, credential: str, yes: bool, as_json: bool) -> None:
-    """Refuse a credential at once and for good."""
-    confirm(yes, lambda: f"Revoke {described(api, credential)} for good?")
-    _set(api, credential, "revoke", as_json)
+def revoke(api: Client, credentials: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Refuse credentials at once and for good. Of several, those that fail do not stop the others."""
+    _set(api, credentials, "revoke", as_json, asks(yes))
 
 
 @credential_command.command()
-@credential_argument
 @yes_option
 @json_option
-@with_client
+@with_credential
 def delete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """Remove a revoked credential, some time after its revocation."""
     remove(
@@ -189,9 +241,51 @@ def delete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     )
 
 
-def _set(api: Client, credential: str, verb: str, as_json: bool) -> None:
-    changed = api.request("POST", f"{address_of(credential)}/{verb}")
-    tell(changed, as_json, f"{changed['name']} ({ending(changed)}) is {changed['status']}.")
+def _set(api: Client, names: tuple[str, ...], verb: str, as_json: bool, ask: bool = False) -> None:
+    """Do the same to each of these credentials, after one question about all of them if a person is to be asked.
+
+    Exit 1 if it failed for one of several; a single one fails as any command does.
+    """
+
+    def find(name: str) -> tuple[str, str]:
+        found = find_credential(api, name)
+        return found, described(api, found) if ask else ""
+
+    def change(credential: str) -> dict[str, Any]:
+        changed: dict[str, Any] = api.request("POST", f"{address_of(credential)}/{verb}")
+        if not as_json:
+            click.echo(printable(f"{changed['name']} ({ending(changed)}) is {changed['status']}."))
+        return changed
+
+    found = _each(names, find)
+    known = dict(found)
+    if ask and known:
+        question = f"{verb.title()} {', '.join(known.values())} for good?"
+        if names[1:]:
+            click.echo("\n".join(f"{credential}  {text}" for credential, text in known.items()), err=True)
+            question = f"{verb.title()} these {len(known)} credentials for good?"
+        confirm(False, lambda: question)
+    changed = _each(tuple(known), change, alone=not names[1:])
+    if as_json:
+        show_json(changed if names[1:] else changed[0])
+    if len(found) < len(names) or len(changed) < len(known):
+        raise click.exceptions.Exit(1)
+
+
+def _each(names: tuple[str, ...], act: Callable[[str], T], alone: bool | None = None) -> list[T]:
+    """What `act` returns for each name. If it fails for one of several, that is told and the others are done."""
+    done = []
+    for name in names:
+        try:
+            done.append(act(name))
+        except (RefusedError, click.ClickException) as error:
+            if len(names) == 1 if alone is None else alone:
+                raise
+            why = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            first, *rest = why.splitlines()
+            for line in (f"Error: {name}: {first}", *rest):
+                click.echo(printable(line), err=True)
+    return done
 
 
 credential_command.add_command(rotate_command)

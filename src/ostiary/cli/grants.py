@@ -1,5 +1,6 @@
 """Who has which role where: what service accounts, members and projects have in common, and how they are named."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -9,9 +10,6 @@ from ostiary.cli import completion
 from ostiary.cli.terminal import find_account, printable, segment
 from ostiary.client.api import Client, RefusedError
 
-roles_argument = click.argument(
-    "roles", metavar="ROLE[@PROJECT]...", nargs=-1, required=True, shell_complete=completion.roles
-)
 roles_option = click.option(
     "--role",
     "roles",
@@ -20,6 +18,31 @@ roles_option = click.option(
     shell_complete=completion.roles,
     help="Such as developer, or viewer@website on one project; may be given several times.",
 )
+
+
+def roles_argument(metavar: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The roles of `grant` and `ungrant`: as arguments, or with --role as where accounts and invitations are made."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @click.argument("roles", metavar=f"{metavar}...", nargs=-1, shell_complete=completion.roles)
+        @click.option(
+            "--role",
+            "more",
+            multiple=True,
+            metavar=metavar,
+            shell_complete=completion.roles,
+            help=f"The same as {metavar}, in the form of other commands; may be given several times.",
+        )
+        @functools.wraps(command)
+        def wrapped(*args: Any, roles: tuple[str, ...], more: tuple[str, ...], **kwargs: Any) -> None:
+            if not roles + more:
+                raise click.UsageError(f"Missing argument '{metavar}...'.")
+            command(*args, roles=roles + more, **kwargs)
+
+        return wrapped
+
+    return decorated
+
 
 Binding = dict[str, str]
 """`role`, and `on`: the id of an organization or project."""

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20
+DEFAULT_PORT = 8080
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,8 +51,8 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def load(file: Path | None, **command_line: Any) -> Loaded:
     memory.hide()  # before the master key is read
     loaded = settings_room.load(command_line, os.environ, file)
-    for variable in loaded.warnings:
-        click.echo(f"{variable} is set but is no setting of this version; it is ignored.", err=True)
+    for warning in loaded.warnings:
+        click.echo(printable(warning), err=True)
     return loaded
 
 
@@ -103,9 +105,13 @@ def init_command(
 ) -> None:
     """Make the operator's organization, its first admin and the operator key, and show them once."""
     from ostiary.core.problem import Problem
-    from ostiary.http import installation
+    from ostiary.http import installation, server
 
     settings = load(file, data=data, port=port).settings
+    if port is not None and not recover:
+        # Before anything is made: the secrets are shown once, and for a service that can start.
+        for each in server.bind(settings.host, settings.port):
+            each.close()
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
     if recover and (organization or email):
         raise click.UsageError("--recover takes neither --organization nor --email: they stay as they are.")
@@ -132,11 +138,17 @@ def init_command(
             f"Make another key and password: ostiary init --recover --data {settings.data}",
         )
 
-    hand_over(begin, made, lambda beginning: _show_beginning(settings, beginning, password, recover, as_json))
+    serve = shlex.join(
+        ["ostiary", "serve"]
+        + (["--config", str(file)] if file else [])
+        + ["--data", str(settings.data)]
+        + (["--port", port] if port and settings.port != DEFAULT_PORT else [])
+    )
+    hand_over(begin, made, lambda found: _show_beginning(settings, found, password, serve, recover, as_json))
 
 
 def _show_beginning(
-    settings: Settings, beginning: "Beginning", password: str, recover: bool, as_json: bool
+    settings: Settings, beginning: "Beginning", password: str, serve: str, recover: bool, as_json: bool
 ) -> None:
     key = beginning.key.reveal()
     if as_json:
@@ -162,7 +174,7 @@ def _show_beginning(
         )
         click.echo("shows them, and `ostiary credential revoke` ends the one that was lost.")
         return
-    click.echo("\nThey are shown only now: store them. Then, in another terminal:\n")
+    click.echo("\nThey are shown only now: store them. Then, in another terminal, while the service runs:\n")
     if shutil.which("ostiary") is None:
         click.echo(f'  export PATH="{Path(sys.executable).parent}:$PATH"')
     if settings.public_url != "http://localhost:8080":
@@ -171,6 +183,7 @@ def _show_beginning(
     click.echo('  ostiary service-account create --name "CI bot" --role developer --credential none')
     click.echo("  KEY=$(ostiary api-key generate --service-account ci-bot --scope read:agents)")
     click.echo(f'  curl -H "X-API-Key: $KEY" {settings.public_url}/v1/capabilities\n')
+    click.echo(f"Start the service: {serve}\n")
 
 
 def _first_names(organization: str | None, email: str | None) -> tuple[str, str]:

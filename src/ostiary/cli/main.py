@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "login": ("login", "Sign in by a browser, here or elsewhere."),
     "logout": ("login", "End the login, and forget it here."),
     "whoami": ("remote", "Who the credential in use is, and what it may do."),
+    "verify": ("verifying", "Is this credential valid, here and for this?"),
     "organization": ("organizations", "See your organization; the operator: manage all of them."),
     "policy": ("policies", "See and set an organization's limits."),
     "project": ("projects", "Manage projects and who has which role on them."),
@@ -242,6 +243,12 @@ def _complete(called: Invocation) -> int:
 
 def _explained(error: Exception, called: Invocation) -> int | None:
     """Say what went wrong in the user's words; the exit code, or None for a fault of ours."""
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "ostiary").startswith("ostiary"):
+        return _failed(
+            2,
+            f"This needs the libraries of the server, and {error.name} is not installed.",
+            "Install them: pip install 'ostiary[server]'",
+        )
     url = called.connection.url_from if called.connection is not None else "OSTIARY_URL"
     # Only what the failing command has already imported can have been raised.
     client = sys.modules.get("ostiary.client.api")
@@ -250,6 +257,8 @@ def _explained(error: Exception, called: Invocation) -> int | None:
             return _refused(error, called)
         if isinstance(error, client.AnswerLostError):
             return _failed(3, str(error), "It may have done what was asked for: look before you ask again.")
+        if isinstance(error, client.UntrustedError):
+            return _failed(3, *str(error).splitlines())
         if isinstance(error, client.NotReachableError):
             return _failed(3, str(error), f"Is `ostiary serve` running, and {url} right?")
         if isinstance(error, client.NotOstiaryError):

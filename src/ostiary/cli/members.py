@@ -62,11 +62,11 @@ def list_members(api: Client, as_json: bool) -> None:
         found,
         as_json,
         [
-            Column("ID", "id", whole=True),
-            Column("EMAIL", "email", least=24),
-            Column("STATUS", "status", whole=True, spare=1),
-            Column("ROLES", lambda each: role_names(each["roles"], codes), least=20),
-            Column("JOINED", lambda each: ago(each["joined_at"]), whole=True, spare=2),
+            Column("ID", "id"),
+            Column("EMAIL", "email"),
+            Column("STATUS", "status", spare=1),
+            Column("ROLES", lambda each: role_names(each["roles"], codes)),
+            Column("JOINED", lambda each: ago(each["joined_at"]), spare=2),
         ],
         f"No members. Invite somebody:\n  {again('member invite bob@example.com --role viewer')}",
     )
@@ -158,7 +158,7 @@ def remove_member(api: Client, member: str, yes: bool, as_json: bool) -> None:
 
 @member_command.command()
 @member_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def grant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -169,7 +169,7 @@ def grant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> No
 
 @member_command.command()
 @member_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def ungrant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -202,12 +202,12 @@ def list_invitations(api: Client, as_json: bool) -> None:
         found,
         as_json,
         [
-            Column("ID", "id", whole=True),
-            Column("EMAIL", "email", least=24),
-            Column("STATUS", _status, whole=True),
-            Column("ROLES", lambda each: role_names(each["roles"], codes), least=20),
-            Column("EXPIRES", lambda each: ago(each["expires_at"]), whole=True, spare=1),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+            Column("ID", "id"),
+            Column("EMAIL", "email"),
+            Column("STATUS", _status),
+            Column("ROLES", lambda each: role_names(each["roles"], codes)),
+            Column("EXPIRES", lambda each: ago(each["expires_at"]), spare=1),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
         f"No invitations. Invite somebody:\n  {again('member invite bob@example.com --role viewer')}",
     )

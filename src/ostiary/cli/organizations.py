@@ -46,12 +46,12 @@ def list_organizations(api: Client, as_json: bool) -> None:
         api.pages("/v1/organizations"),
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("SLUG", "slug"),
-            Column("STATUS", "status", whole=True),
+            Column("STATUS", "status"),
             Column("NAME", "name"),
-            Column("KIND", _kind, whole=True, spare=2),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=1),
+            Column("KIND", _kind, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=1),
         ],
         "No organizations.",
     )

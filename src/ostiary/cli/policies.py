@@ -56,12 +56,12 @@ def show(api: Client, named: str, as_json: bool) -> None:
             for name, limit in found["limits"].items()
         ],
         [
-            Column("LIMIT", whole=True),
-            Column("VALUE", whole=True),
-            Column("FROM", whole=True),
-            Column("CEILING", whole=True, spare=1),
-            Column("IN USE", whole=True, spare=2),
-            Column("DEFAULT", whole=True, spare=3),
+            Column("LIMIT"),
+            Column("VALUE"),
+            Column("FROM"),
+            Column("CEILING", spare=1),
+            Column("IN USE", spare=2),
+            Column("DEFAULT", spare=3),
         ],
         "No limits.",
     )

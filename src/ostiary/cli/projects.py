@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ostiary.cli.grants import find_principal, principal_names
+from ostiary.cli.grants import find_principal, principal_names, roles_argument
 from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Column,
@@ -29,7 +29,6 @@ from ostiary.client.api import Client
 
 project_argument = click.argument("project")
 principal_argument = click.argument("principal")
-roles_argument = click.argument("roles", metavar="ROLE...", nargs=-1, required=True)
 
 
 @click.group("project", cls=Group)
@@ -49,11 +48,11 @@ def list_projects(api: Client, as_json: bool) -> None:
         api.pages("/v1/projects"),
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("CODE", "code"),
             Column("NAME", "name"),
             Column("DESCRIPTION", "description", spare=1),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
         f"No projects yet. Make one:\n  {again('project create --name Website')}",
     )
@@ -127,7 +126,7 @@ def roles(api: Client, project: str, as_json: bool) -> None:
         bindings,
         as_json,
         [
-            Column("PRINCIPAL", "principal", whole=True),
+            Column("PRINCIPAL", "principal"),
             Column("NAME", lambda each: names.get(each["principal"], "")),
             Column("ROLE", "role"),
         ],
@@ -139,7 +138,7 @@ def roles(api: Client, project: str, as_json: bool) -> None:
 @project_command.command()
 @project_argument
 @principal_argument
-@roles_argument
+@roles_argument("ROLE")
 @json_option
 @with_client
 def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -152,7 +151,7 @@ def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_
 @project_command.command()
 @project_argument
 @principal_argument
-@roles_argument
+@roles_argument("ROLE")
 @json_option
 @with_client
 def ungrant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:

@@ -44,10 +44,10 @@ def list_roles(api: Client, as_json: bool) -> None:
         api.request("GET", "/v1/roles")["data"],
         as_json,
         [
-            Column("NAME", "name", whole=True),
-            Column("KIND", _kind, whole=True),
-            Column("DESCRIPTION", "description", spare=1, least=40),
-            Column("SCOPES", lambda each: _few(each["scopes"]), spare=2, least=24),
+            Column("NAME", "name"),
+            Column("KIND", _kind),
+            Column("DESCRIPTION", "description", spare=1),
+            Column("SCOPES", lambda each: _few(each["scopes"]), spare=2),
         ],
         "No roles.",
     )
@@ -176,7 +176,7 @@ def list_scopes(api: Client, as_json: bool) -> None:
     show_list(
         api.request("GET", "/v1/scopes")["data"],
         as_json,
-        [Column("SCOPE", "scope", whole=True)],
+        [Column("SCOPE", "scope")],
         f"No scopes. Add one:\n  {again('scope create read:invoices')}",
     )
 

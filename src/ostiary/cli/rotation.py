@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ostiary.cli import completion
+from ostiary.cli.finding import address_of, described, named, with_credential
 from ostiary.cli.handing_over import (
     context_of,
     ending,
@@ -28,21 +28,17 @@ from ostiary.cli.terminal import (
     show_fields,
     show_json,
     when,
-    with_client,
     yes_option,
 )
 from ostiary.client.api import Client, RefusedError
 from ostiary.core.instant import duration_from_text
 
-credential_argument = click.argument("credential", metavar="ID", shell_complete=completion.credentials)
-
 
 @click.command("rotate")
-@credential_argument
 @click.option(
     "--overlap",
     metavar="LENGTH",
-    help="How long the old key is accepted, such as 24h, up to 30d; 0: ends now.",
+    help="How long the old key is accepted, such as 24h, up to 30d; 0: it ends now. Default: until `rotation complete`.",
 )
 @click.option(
     "--expires",
@@ -51,8 +47,11 @@ credential_argument = click.argument("credential", metavar="ID", shell_complete=
 )
 @format_option
 @out_option(False, "Of a key file: where to write the new one. Never over an existing file.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask before --overlap 0. Without a terminal it is needed then."
+)
 @json_option
-@with_client
+@with_credential
 def rotate_command(
     api: Client,
     credential: str,
@@ -60,6 +59,7 @@ def rotate_command(
     expires: str | None,
     form: str,
     out: Path | None,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Give a credential a new secret; the old one is accepted for the overlap, or until `rotation complete`.
@@ -75,6 +75,8 @@ def rotate_command(
     path = f"{address_of(credential)}/rotate"
     at_once = overlap is not None and _is_zero(overlap)
     if at_once:
+        which = named(before) if before else credential
+        confirm(yes, lambda: f"Rotate {which}, and end the old key at once?")
         # The old key ends when the new one has been handed over: until then the rotation can be cancelled.
         del body["overlap"]
     if out is not None:
@@ -134,19 +136,17 @@ def rotation_command() -> None:
 
 
 @rotation_command.command("show")
-@credential_argument
 @json_option
-@with_client
+@with_credential
 def show_rotation(api: Client, credential: str, as_json: bool) -> None:
     """Show how both keys are used, and whether the old one may go."""
     _tell_rotation(api.request("GET", f"{address_of(credential)}/rotation"), as_json)
 
 
 @rotation_command.command()
-@credential_argument
 @yes_option
 @json_option
-@with_client
+@with_credential
 def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """End the old key now."""
     address = f"{address_of(credential)}/rotation"
@@ -162,10 +162,9 @@ def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
 
 
 @rotation_command.command()
-@credential_argument
 @yes_option
 @json_option
-@with_client
+@with_credential
 def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """End the new key now and keep the old one."""
     confirm(yes, lambda: f"End the new key of {described(api, credential)} for good?")
@@ -213,13 +212,3 @@ def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
         verdict = "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}"
         fields.append(("Safe to end the old key", verdict))
     show_fields(fields)
-
-
-def described(api: Client, credential: str) -> str:
-    """What a person recognises it by, before it goes for good."""
-    found = api.request("GET", address_of(credential))
-    return f"{found['name']} ({ending(found)}) of {found['owner']['display_name']}"
-
-
-def address_of(credential: str) -> str:
-    return f"/v1/credentials/{segment(credential)}"

@@ -87,7 +87,7 @@ def service_account_command() -> None:
     "--ip",
     "ips",
     multiple=True,
-    help="Limit the credential to this address or range; may be given several times.",
+    help="Limit this first credential, and no later one, to this address or range; may be given several times.",
 )
 @click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, a date (UTC) or a time.")
 @json_option
@@ -179,14 +179,14 @@ def list_accounts(api: Client, as_json: bool) -> None:
         found,
         as_json,
         [
-            Column("ID", "id", whole=True),
+            Column("ID", "id"),
             Column("USERNAME", "username"),
-            Column("STATUS", "status", whole=True),
+            Column("STATUS", "status"),
             Column("NAME", "display_name", spare=1),
             Column("CONTACT", "contact_email", spare=4),
             Column("ROLES", lambda each: role_names(each["roles"], codes)),
-            Column("CREDENTIALS", "credentials", whole=True, spare=2),
-            Column("CREATED", lambda each: ago(each["created_at"]), whole=True, spare=3),
+            Column("CREDENTIALS", "credentials", spare=2),
+            Column("CREATED", lambda each: ago(each["created_at"]), spare=3),
         ],
         "No service accounts yet. Make one:\n"
         "  " + again('service-account create --name "CI bot" --role developer'),
@@ -281,7 +281,7 @@ def roles(api: Client, account: str, as_json: bool) -> None:
 
 @service_account_command.command()
 @account_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
@@ -291,7 +291,7 @@ def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> N
 
 @service_account_command.command()
 @account_argument
-@roles_argument
+@roles_argument("ROLE[@PROJECT]")
 @json_option
 @with_client
 def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:

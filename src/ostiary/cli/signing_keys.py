@@ -44,7 +44,7 @@ def list_keys(file: Path | None, data: Path | None, as_json: bool) -> None:
         found,
         as_json,
         [
-            Column("KID", "kid", whole=True),
+            Column("KID", "kid"),
             Column("PURPOSE", "purpose"),
             Column("ALGORITHM", "algorithm", spare=1),
             Column("STATE", "state"),

@@ -20,8 +20,6 @@ from ostiary.client.api import Client, NotOstiaryError
 from ostiary.core.instant import duration_from_text, from_text
 
 MAX_USERNAME = 63
-NARROW_CELL = 12
-"""How far a cell of a table may be shortened before a whole column is left out."""
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ACCOUNT_ID = re.compile(r"(sa_|ostiary-sa-)[0-9a-hjkmnp-tv-z]{26}")
@@ -30,7 +28,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the an
 always_json_option = click.option(
     "--json", is_flag=True, expose_value=False, help="The answer is JSON always."
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask. Without a terminal it is needed.")
 description_option = click.option("--description", help="For people; at most 2,000 characters.")
 level_option = click.option(
     "--access-level",
@@ -104,16 +102,14 @@ def show_json(value: Any) -> None:
 
 
 class Column(NamedTuple):
-    """A column of a table. `whole` is never shortened; the highest `spare` goes first where room is short.
+    """A column of a table. Where room is short the one with the highest `spare` is left out first; 0 never is.
 
     `cell` is what a row of the API has there: the name of a member, or what makes text of the row.
     """
 
     title: str
     cell: str | Callable[[Any], str] = ""
-    whole: bool = False
     spare: int = 0
-    least: int = NARROW_CELL
 
 
 def show_list(found: Iterable[Any], as_json: bool, columns: Sequence[Column], empty: str) -> None:
@@ -129,7 +125,7 @@ def show_list(found: Iterable[Any], as_json: bool, columns: Sequence[Column], em
 
 
 def _text_of_cell(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return "–" if value is None else _text(value)
 
 
 def show_one(found: Any, as_json: bool, fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> None:
@@ -158,14 +154,18 @@ def remove(
 
 
 def asks(yes: bool) -> bool:
-    """Whether somebody is there to be asked before what cannot be undone; a script has decided already."""
-    return not yes and sys.stdin.isatty() and sys.stdout.isatty()
+    """Whether to ask a person before what cannot be undone. MisusedError without a terminal and without --yes."""
+    if yes:
+        return False
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise MisusedError("Nothing was changed: without a terminal to ask on, this command needs --yes.")
+    return True
 
 
 def confirm(yes: bool, question: Callable[[], str]) -> None:
-    """Ask a person before what cannot be undone. click.Abort if the answer is no."""
+    """Ask a person before what cannot be undone, on standard error. click.Abort if the answer is no; `asks`."""
     if asks(yes):
-        click.confirm(printable(question()), abort=True)
+        click.confirm(printable(question()), abort=True, err=True)
 
 
 def given(**members: Any) -> dict[str, Any]:
@@ -201,38 +201,40 @@ def show_table(rows: list[list[str]], columns: Sequence[Column], empty: str) -> 
 
 
 def _draw(rows: list[list[str]], columns: Sequence[Column]) -> None:
+    """A table, without the columns that may be left out if there is no room; if no table fits, a record a row."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    def needed(i: int) -> int:
-        width = max(cell_len(columns[i].title), *(cell_len(row[i]) for row in rows))
-        return width if columns[i].whole else min(width, columns[i].least)
-
+    widths = [
+        max(cell_len(text) for text in (columns[i].title, *cells))
+        for i, cells in enumerate(zip(*rows, strict=True))
+    ]
     console = Console()
     shown = list(range(len(columns)))
-    while sum(needed(i) + 2 for i in shown) - 2 > console.width:
+    while sum(widths[i] + 2 for i in shown) - 2 > console.width:
         least = max(shown, key=lambda i: columns[i].spare)
         if not columns[least].spare:
-            break
+            _show_records(rows, columns)
+            return
         shown.remove(least)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for i in shown:
-        table.add_column(columns[i].title, no_wrap=columns[i].whole, overflow="fold")
+        table.add_column(columns[i].title, no_wrap=True)
     for row in rows:
-        table.add_row(
-            *(
-                Text(row[i], _STYLES.get(row[i], ""))
-                if columns[i].whole
-                # One line a row: the cell is cut where rich would wrap the column.
-                else Text(row[i], _STYLES.get(row[i], ""), no_wrap=True, overflow="ellipsis")
-                for i in shown
-            )
-        )
+        table.add_row(*(Text(row[i], _STYLES.get(row[i], "")) for i in shown))
     console.print(table)
     if left := [column.title for i, column in enumerate(columns) if i not in shown]:
         click.echo(f"Left out: {', '.join(left)}; try --json, or `| less -S`.", err=True)
+
+
+def _show_records(rows: list[list[str]], columns: Sequence[Column]) -> None:
+    """Every field of every row on a line of its own, a blank line between rows."""
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        show_fields((column.title, cell) for column, cell in zip(columns, row, strict=True))
 
 
 _STYLES = {
@@ -256,7 +258,8 @@ def show_fields(fields: Iterable[tuple[str, Any]]) -> None:
         lines = [value]
         if sys.stdout.isatty() and room >= 20:
             lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False) or [""]
-        click.echo(f"{name + ':':<{width}} {lines[0]}")
+        style = _STYLES.get(value)
+        click.echo(f"{name + ':':<{width}} {click.style(lines[0], fg=style) if style else lines[0]}")
         for line in lines[1:]:
             click.echo(f"{'':<{width}} {line}")
 
@@ -362,6 +365,8 @@ def when(time: str | None) -> str | None:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_text(each) for each in value)
     if isinstance(value, dict):

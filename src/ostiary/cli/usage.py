@@ -7,13 +7,12 @@ from typing import Any
 import click
 
 from ostiary.cli import completion
+from ostiary.cli.finding import find_credential
 from ostiary.cli.terminal import (
-    NARROW_CELL,
     Column,
     find_account,
     json_option,
     moment,
-    show_fields,
     show_json,
     show_table,
     with_client,
@@ -28,7 +27,10 @@ LEAST_BAR = 8
 
 @click.command("usage")
 @click.option(
-    "--credential", metavar="ID", shell_complete=completion.credentials, help="Only of this credential."
+    "--credential",
+    metavar="ID",
+    shell_complete=completion.credentials,
+    help="Only of this credential: its id, its last six characters or its name.",
 )
 @click.option(
     "--service-account",
@@ -64,7 +66,7 @@ def usage_command(
     if credential is not None and service_account is not None:
         raise click.UsageError("Give --credential or --service-account, not both.")
     asked = {
-        "credential": credential,
+        "credential": None if credential is None else find_credential(api, credential),
         "service_account": None if service_account is None else find_account(api, service_account),
         "since": None if since is None else moment("--since", since, -1),
         "until": None if until is None else moment("--until", until, -1),
@@ -87,11 +89,11 @@ def usage_command(
         )
         return
     rows = [_row(each, interval) for each in [*found["data"], totals]]
-    columns = [Column("FROM", whole=True), Column("ACCEPTED", whole=True), Column("REFUSED", whole=True)]
+    columns = [Column("FROM"), Column("ACCEPTED"), Column("REFUSED")]
     if not sys.stdout.isatty():
         show_table(rows, [*columns, Column("WHY")], "")
         return
-    # What is short of room is the bar, then the reasons: those of all lines together stand below once more.
+    # What is short of room is the bar.
     numbers = sum(max(len(row[i]) for row in [[each.title for each in columns], *rows]) + 2 for i in range(3))
     room = shutil.get_terminal_size().columns - numbers
     why = max(len("WHY"), *(len(row[-1]) for row in rows))
@@ -102,13 +104,11 @@ def usage_command(
         [[*row[:3], bar, row[3]] for row, bar in zip(rows, [*bars, ""], strict=True)],
         [
             *columns,
-            Column("BAR", whole=True, spare=2),
-            Column("WHY", spare=1, least=max(NARROW_CELL, min(why, room))),
+            Column("BAR", spare=2),
+            Column("WHY"),
         ],
         "",
     )
-    if why > room:
-        show_fields([("Refused", rows[-1][-1])])
 
 
 def _row(each: dict[str, Any], interval: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Calls to the management API, and what can go wrong with them."""
 
+import socket
+import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,10 @@ class NotReachableError(Exception):
 
 class AnswerLostError(NotReachableError):
     """A request that changes something was sent, and no answer came: it may have been carried out."""
+
+
+class UntrustedError(NotReachableError):
+    """The certificate at this URL is not trusted, or no certificates are known that could be."""
 
 
 class UrlError(Exception):
@@ -174,9 +180,16 @@ class Client:
                 httpx2.RemoteProtocolError,
             )
             kind = AnswerLostError if method != "GET" and isinstance(error, lost) else NotReachableError
-            raise kind(f"{self.url} does not answer ({type(error).__name__}).") from None
+            cause = _cause(error)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise UntrustedError(f"{self.url} is not trusted: {_mistrust(cause)}") from None
+            raise kind(f"{self.url} does not answer: {_why(error, cause)}.") from None
         except httpx2.RequestError:
             raise NotOstiaryError(f"{self.url} answers, but not as an Ostiary service does.") from None
+        except OSError as error:  # before anything is sent
+            raise UntrustedError(
+                f"The certificates to trust cannot be read ({error.strerror}): SSL_CERT_FILE or SSL_CERT_DIR is wrong."
+            ) from None
         tag = answer.headers.get("etag")
         if answer.is_success and not answer.content:
             return None, tag
@@ -239,6 +252,54 @@ def takes_organization(method: str, path: str) -> bool:
     if not path.startswith("/v1/") or (method, path) in HOMELESS:
         return False
     return path.split("/")[2] not in {"capabilities", "verify", "agents", "authorize", "authorize-nginx"}
+
+
+def _cause(error: BaseException) -> OSError | None:
+    """The operating system's error, or OpenSSL's, behind one of the library."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return found
+
+
+def _mistrust(error: ssl.SSLCertVerificationError) -> str:
+    """What is wrong with a certificate, and what to do. It repeats nothing of the certificate."""
+    told = error.verify_message.rstrip(".")
+    if error.verify_code in _OUR_AUTHORITY:
+        told += ".\nIf it is of an authority of your own, name the file with its certificate in SSL_CERT_FILE"
+    return f"{told}."
+
+
+_OUR_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's codes for a certificate that nobody vouches for; others are expired, or of another name."""
+
+
+def _why(error: Exception, cause: OSError | None) -> str:
+    """Why no answer came. It repeats nothing that the other side sent."""
+    import httpx2
+
+    if isinstance(cause, socket.gaierror):
+        return f"its name cannot be resolved ({cause.strerror})"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused, nothing listens on that port"
+    if isinstance(cause, ssl.SSLError):
+        plain = "; is it http://?" if cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") else ""
+        return f"no TLS connection ({(cause.reason or 'error').replace('_', ' ').lower()}){plain}"
+    if (
+        isinstance(error, httpx2.RemoteProtocolError)
+        and error.__cause__ is not None
+        and "disconnected" not in str(error)
+    ):
+        return "what listens there does not speak HTTP"
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, httpx2.TimeoutException):
+        return "no answer in time"
+    if isinstance(error, httpx2.ProxyError):
+        return "the proxy of the environment refused"
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
+        return "it closed the connection without an answer"
+    return (cause.strerror if cause is not None else None) or type(error).__name__
 
 
 def check_url(url: str) -> bool:

@@ -1,0 +1,81 @@
+"""Which credential a person means: an id, the last six characters, or a name that only one has."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from ostiary.cli import completion
+from ostiary.cli.handing_over import ending
+from ostiary.cli.terminal import MisusedError, printable, segment, with_client
+from ostiary.client.api import Client
+
+MAX_SEARCH: Final = 253
+"""The longest text that the API searches for."""
+
+_ID: Final = re.compile(r"cred_[0-9a-hjkmnp-tv-z]{26}")
+
+
+def credential_argument(several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The argument that names a credential, or `several` of them."""
+    return click.argument(
+        "credentials" if several else "credential",
+        metavar="ID..." if several else "ID",
+        nargs=-1 if several else 1,
+        required=True,
+        shell_complete=completion.credentials,
+    )
+
+
+def with_credential(command: Callable[..., None]) -> Callable[..., None]:
+    """`with_client` for a command about one credential: its argument, as the id of the one that was meant."""
+
+    @credential_argument()
+    @with_client
+    @functools.wraps(command)
+    def wrapped(api: Client, *args: Any, credential: str, **kwargs: Any) -> None:
+        command(api, *args, credential=find_credential(api, credential), **kwargs)
+
+    return wrapped
+
+
+def find_credential(api: Client, text: str) -> str:
+    """The id of the credential with this id, these last six characters, or this name.
+
+    An id is not looked up. click.ClickException if there is none; MisusedError, with a list, if there are several.
+    """
+    if _ID.fullmatch(text):
+        return text
+    segment(text)
+    matching = []
+    if len(text) <= MAX_SEARCH:
+        found = api.pages("/v1/credentials", {"search": text})
+        matching = [each for each in found if text in (each["id"], each["last6"], each["name"])]
+    if not matching:
+        raise click.ClickException(
+            f"There is no such credential: '{printable(text[:MAX_SEARCH])}'.\n"
+            "`ostiary credential list` shows what there is."
+        )
+    if matching[1:]:
+        lines = [f"  {each['id']}  {each['status']}  {named(each)}" for each in matching]
+        raise MisusedError(
+            "\n".join([f"'{text}' names {len(matching)} credentials; give the id of one:", *lines])
+        )
+    return str(matching[0]["id"])
+
+
+def named(credential: dict[str, Any]) -> str:
+    """What a person recognises a credential by. It is one line, whatever its names hold."""
+    return printable(f"{credential['name']} ({ending(credential)}) of {credential['owner']['display_name']}")
+
+
+def described(api: Client, credential: str) -> str:
+    """The same of the credential with this id, for a question before it goes for good."""
+    return named(api.request("GET", address_of(credential)))
+
+
+def address_of(credential: str) -> str:
+    """The address of the credential with this id."""
+    return f"/v1/credentials/{segment(credential)}"
