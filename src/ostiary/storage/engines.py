@@ -214,11 +214,12 @@ def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
 def writing(engines: Engines) -> Iterator[tuple[sa.Connection, sa.Transaction]]:
     """The writer's connection in a transaction, when it is this thread's turn. It is rolled back unless committed.
 
-    On SQLite the turn in this process, the place among the processes and the lock together take `patience.WAIT` at
-    most. On PostgreSQL there is a turn for each thread, and only the connection is waited for.
+    On SQLite each of the turn in this process, the place among the processes and the lock takes `patience.WAIT` at most,
+    and all three `patience.REQUEST`: a checkpoint of a large log may keep a queue of writers waiting for longer than one.
+    On PostgreSQL there is a turn for each thread, and only the connection is waited for.
     """
     with contextlib.ExitStack() as stack:
-        with patience.within(patience.WAIT if engines.name == "sqlite" else patience.REQUEST):
+        with patience.within(patience.REQUEST):
             stack.enter_context(engines.writing.turn())
             connection = stack.enter_context(engines.writer.connect())
             transaction = stack.enter_context(connection.begin())
