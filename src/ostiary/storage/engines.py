@@ -215,7 +215,7 @@ def writing(engines: Engines) -> Iterator[tuple[sa.Connection, sa.Transaction]]:
     """The writer's connection in a transaction, when it is this thread's turn. It is rolled back unless committed.
 
     On SQLite each of the turn in this process, the place among the processes and the lock takes `patience.WAIT` at most,
-    and all three `patience.REQUEST`: a checkpoint of a large log may keep a queue of writers waiting for longer than one.
+    and all three `patience.REQUEST`: with 2 s for all three, a service that was killed under load refused a write once.
     On PostgreSQL there is a turn for each thread, and only the connection is waited for.
     """
     with contextlib.ExitStack() as stack:
