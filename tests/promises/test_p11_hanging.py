@@ -54,8 +54,9 @@ ENVIRONMENT = {
 
 @dataclass(slots=True)
 class Told:
-    """An answer: to what, when it was asked for, how long it took."""
+    """An answer: from which worker, to what, when it was asked for, how long it took."""
 
+    worker: int
     kind: str
     at: float
     seconds: float
@@ -199,9 +200,10 @@ class Programs:
         self._go = threading.Event()
         self._go.set()
         self._idle = threading.Semaphore(0)
+        self._workers = tuple(lines)
         self._threads = [
-            threading.Thread(target=self._run, args=(kind, make(work), line), daemon=True)
-            for each in lines.values()
+            threading.Thread(target=self._run, args=(worker, kind, make(work), line), daemon=True)
+            for worker, each in lines.items()
             for (kind, make), line in zip(KINDS.items(), each, strict=True)
         ]
         for thread in self._threads:
@@ -225,23 +227,25 @@ class Programs:
             self._go.set()
 
     def wait_for(self, statuses: tuple[int, ...], number: int, kinds: tuple[str, ...] = tuple(KINDS)) -> None:
-        """Until there are that many more answers with such a status to each of these kinds."""
+        """Until each worker has given that many more answers with such a status to each of these kinds."""
         begun = len(self.told)
 
         def there() -> bool:
-            found = Counter(each.kind for each in self.told[begun:] if each.status in statuses)
-            return bool(self.failed) or all(found[kind] >= number for kind in kinds)
+            found = Counter((each.worker, each.kind) for each in self.told[begun:] if each.status in statuses)
+            wanted = itertools.product(self._workers, kinds)
+            return bool(self.failed) or all(found[each] >= number for each in wanted)
 
         wait_until(f"{number} times {statuses}", there)
         assert self.failed == []
 
-    def _run(self, kind: str, ask: Program, line: Line) -> None:
+    def _run(self, worker: int, kind: str, ask: Program, line: Line) -> None:
         try:
             while not self._ended:
                 begun = time.monotonic()
                 answer = ask(line)
                 if answer is not None:
-                    self._note(Told(kind, begun, time.monotonic() - begun, answer.status), answer)
+                    told = Told(worker, kind, begun, time.monotonic() - begun, answer.status)
+                    self._note(told, answer)
                 threading.Event().wait(PACE)
                 if not self._go.is_set():
                     self._idle.release()
