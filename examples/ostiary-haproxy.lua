@@ -1,9 +1,9 @@
--- Asks Ostiary about a request before HAProxy passes it on: `http-request lua.ostiary URL/RULE`.
--- HAProxy has no such directive of its own. It needs HAProxy 2.6 or later, built with Lua (Debian's is).
+-- Asks Ostiary about a request before HAProxy forwards it: `http-request lua.ostiary URL/RULE`.
+-- HAProxy has no such directive of its own. The script needs HAProxy 2.6 or later, built with Lua (Debian's is).
 --
--- On 200 with a subject, or for a preflight that a rule lets through, and on nothing else, the caller's identity is written into the request and the variable
--- txn.ostiary_admitted becomes true. A refusal goes to the client as Ostiary said it. Whatever goes wrong here
--- leaves the variable unset, and the line after this action in haproxy.cfg refuses.
+-- If Ostiary returns 200 with a subject, or admits a preflight request, the script writes the caller's identity into the
+-- request and sets the variable txn.ostiary_admitted to true. A refusal by Ostiary goes to the client unchanged. After
+-- any error the variable stays unset, and the line after this action in haproxy.cfg refuses the request.
 
 local IDENTITY = {
     "x-auth-subject", "x-auth-kind", "x-auth-organization", "x-auth-credential", "x-auth-scopes", "x-auth-assertion",
@@ -13,7 +13,7 @@ local REFUSALS = { [400] = true, [401] = true, [403] = true, [429] = true, [503]
 local TOLD = { "content-type", "www-authenticate", "x-auth-error", "retry-after" }
 local PATIENCE = 5000 -- milliseconds; the backend `ostiary` has shorter ones
 
--- The values of a field, each line of the request by itself: two of them are Ostiary's to refuse.
+-- The values of a header field, one for each line of the request. If there are two, Ostiary refuses them.
 local function values(field)
     local found = {}
     for position, value in pairs(field) do
@@ -25,7 +25,7 @@ end
 local function ask(txn, url)
     local given = txn.http:req_get_headers()
     local headers = {
-        -- What is judged is what HAProxy will send on: the haproxy.cfg beside this file sees to that.
+        -- haproxy.cfg makes sure that Ostiary checks the target that HAProxy forwards.
         ["x-forwarded-method"] = { txn.sf:method() },
         ["x-forwarded-uri"] = { txn.sf:url() },
         ["x-forwarded-for"] = { txn.sf:src() },

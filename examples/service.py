@@ -1,4 +1,4 @@
-"""A small API behind the proxy: it answers with who the proxy says is calling, and knows nothing of keys.
+"""A small API behind the proxy. It returns the caller that the proxy names, and does not know about keys.
 
 python3 examples/service.py [PORT]
 """

@@ -98,7 +98,7 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600,
         )
     outputs = done.stdout.split(f"{END}\n")
     assert len(outputs) == len(steps()) + 1
