@@ -1,7 +1,7 @@
 """Access rules for proxies: which scopes a forwarded request needs, according to its method and path.
 
-The path is judged exactly as the upstream will read it. Forms that two servers could read differently (dot segments,
-encoded slashes, `;`, double encoding, empty segments) are ambiguous and refused.
+The path must be judged exactly as the upstream will read it. So forms that two servers could read differently (dot
+segments, encoded slashes, `;`, double encoding, empty segments) are ambiguous and refused.
 """
 
 import re

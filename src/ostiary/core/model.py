@@ -316,10 +316,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token or a session: issued in exchange for something else, its origin.
-
-    It ends when its origin ends. At the moment of use it may do no more than its origin may.
-    """
+    """An access token or a session. It ends when its origin ends, and may never do more than its origin."""
 
     kind: TokenKind
     id: str
@@ -329,7 +326,7 @@ class Token:
     scopes: Scopes
     """The granted scopes. `api` stands for everything that the origin may do."""
     audiences: tuple[str, ...]
-    """The intended recipients. The issuer stands for this service and for resource servers without an own audience."""
+    """The intended recipients. The issuer means this service and resource servers without an audience of their own."""
     client_id: str
     issued_at: Instant
     expires_at: Instant
@@ -413,7 +410,7 @@ class Standing:
     """Ids of projects of another organization that consented. Organization-wide scopes do not apply there."""
     operator_admin: bool = False
     """Whether the owner holds the role operator-admin, even if this credential is restricted."""
-    # Results of `allowed`. Most standings need the first or one of the others only: the dict (232 bytes) comes late.
+    # Cached results of `allowed`. The dict (232 bytes) is created on first use: many standings never need it.
     _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
     _on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -452,12 +449,13 @@ class Standing:
 
     @property
     def rotated(self) -> bool:
-        """Whether another secret took this one's place: by rotation, or by a second key before its revocation."""
+        """Return whether another secret replaced this one: by rotation, or by a newer key before this one was revoked."""
         return self.superseded_at is not None or self.replaced_at is not None
 
     @property
     def lasts_until(self) -> Instant | None:
-        """When this secret ends by itself: with its credential, or with the overlap of a rotation."""
+        """Return the planned end of this secret: its credential's expiry, or the end of a rotation's overlap if
+        earlier."""
         return min((each for each in (self.expires_at, self.ends_at) if each is not None), default=None)
 
     def allowed(self, project_id: str | None) -> Scopes:

@@ -176,8 +176,8 @@ def is_resource_pattern(text: str) -> bool:
 
 
 def resource_matches(patterns: tuple[str, ...], resource: str | None) -> bool:
-    """Return whether one of the patterns matches the resource. No patterns match everything. No resource matches no
-    pattern."""
+    """Return whether the patterns allow the resource. Without patterns, any resource is allowed. With patterns, None
+    is not."""
     if not patterns:
         return True
     if resource is None or _has_dots(resource):

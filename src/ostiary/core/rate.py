@@ -33,8 +33,8 @@ class Rate:
     interval: int
     tolerance: int
     lease: int
-    """How many slots may be taken at once. Small limits are not leased: slots that one process holds are missing in
-    others."""
+    """How many slots may be taken at once. Small limits are not leased: slots that one process holds, no other can
+    use."""
 
 
 @lru_cache(maxsize=1024)
@@ -92,7 +92,7 @@ class Permit(NamedTuple):
 
     @property
     def remaining(self) -> int:
-        """Return how many more uses would be allowed at once. Slots that other processes took are as of the last look."""
+        """Return how many more uses would be allowed at once, as far as this process knows of slots that others took."""
         free = self.rate.limit - -(-(self.tat - self.now) // self.rate.interval)
         return min(self.rate.limit, max(0, free) + self.held)
 

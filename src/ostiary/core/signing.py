@@ -49,8 +49,8 @@ class SigningKey:
     revoked_at: Instant | None
 
     def believed(self, now: Instant) -> bool:
-        """Return whether tokens that it signed are accepted. A key that does not sign yet is, too: another clock may
-        be ahead."""
+        """Return whether tokens that it signed are accepted. This includes keys that do not sign yet, because clocks
+        differ."""
         return self.revoked_at is None and (self.believed_until is None or now < self.believed_until)
 
     def state(self, now: Instant) -> Literal["revoked", "expired", "next", "signing", "retired"]:

@@ -66,7 +66,7 @@ Mark = tuple[str | bool | None, ...]
 
 
 class _Waiting:
-    """The different occasions, and how many of the limited places are taken by whom."""
+    """The different occasions, and how many places each credential and organization uses."""
 
     def __init__(self) -> None:
         self.counts: dict[Occasion, Count] = {}

@@ -29,8 +29,8 @@ SHARED: Final = 0
 PAUSES: Final = (0.0, *(0.000_02 * 2**n for n in range(11)))
 """Seconds before each attempt to take the lock, 41 ms in all.
 
-Counted in attempts, not in time: while all processes are throttled together, no attempts pass. A process needs the
-lock for some microseconds, so one that keeps it for so many attempts was stopped.
+Counted in attempts, not in time: while all processes are throttled together, no attempt is used up. A process needs
+the lock for some microseconds, so one that keeps it for so many attempts was stopped.
 """
 FURTHEST: Final = MINUTE + SECOND
 """The furthest a slot can be in the future: a minute, plus what rounding intervals up adds."""

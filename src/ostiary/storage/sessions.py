@@ -316,7 +316,7 @@ def renew(tx: Tx, session_id: str, proof: Proof) -> None:
 
 
 def confirmed_at(tx: Tx, session_id: str) -> tuple[SessionKind, Instant | None] | None:
-    """The kind of a session, and when its person last gave the password."""
+    """Return the kind of a session, and when the person last confirmed the password. None if there is no such session."""
     row = tx.execute(
         sa.select(sessions.c.kind, sessions.c.authenticated_at).where(sessions.c.id == session_id)
     ).one_or_none()
@@ -324,7 +324,7 @@ def confirmed_at(tx: Tx, session_id: str) -> tuple[SessionKind, Instant | None] 
 
 
 def is_of_browser(tx: Tx, session_id: str | None) -> bool:
-    """Whether this is the id of a browser's session."""
+    """Return whether this is the id of a browser's session."""
     kind = tx.execute(sa.select(sessions.c.kind).where(sessions.c.id == session_id)).scalar()
     return kind == "browser"
 

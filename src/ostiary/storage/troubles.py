@@ -23,7 +23,7 @@ class Troubles:
     shared."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Raises OSError if the file cannot be made or opened."""
+        """Raises OSError if the file cannot be created or opened."""
         self._fd, self._map = (
             map_memory(None, 8 * len(KINDS)) if path is None else map_file(path, 8 * len(KINDS))
         )
