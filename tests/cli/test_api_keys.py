@@ -80,7 +80,7 @@ def test_without_an_account_it_is_ones_own(service: Ostiary, robo: dict[str, Any
         ),
         (["--scope", "S3cret"], "--scope is not in the catalogue"),
         (["--resource", "a*b"], "--resource must be a path"),
-        (["--name", "\x07"], "--name must not hold control"),
+        (["--name", "\x07"], "--name must not contain control"),
         (["--format", "yaml"], "'yaml' is not one of"),
     ],
     ids=["past", "now", "host bits", "scope", "no scope", "resource", "name", "format"],

@@ -114,7 +114,7 @@ def test_what_a_server_says_is_recognized_and_not_repeated(
 
 
 @pytest.mark.parametrize(
-    ("host", "cause"), [("127.0.0.1", "nothing takes connections"), ("db.invalid", "has no address")]
+    ("host", "cause"), [("127.0.0.1", "nothing accepts connections"), ("db.invalid", "has no address")]
 )
 def test_a_server_that_is_not_there(
     host: str,

@@ -1,4 +1,4 @@
-"""How generated cases are drawn: many with OSTIARY_PROVE=1, and never judged by the time they take."""
+"""Settings for property-based tests: many examples with OSTIARY_PROVE=1, and no deadline per example."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Access rules: the path that is judged is the path that is served, or the request is refused."""
+"""Access rules: the judged path is the path that the upstream serves, or the request is refused."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ AMBIGUOUS = [
     # Encoded slashes and backslashes, plain backslashes
     "/a%2fb", "/a%2Fb", "/%2fa", "/a%2f", "/a/..%2fb", "/a/%2e%2e%2fb", "/a%2f%2fb",
     "/a%5cb", "/a%5Cb", "/a\\b", "/\\a", "/a/..\\b", "/a/..%5cb", "/a/%2e%2e%5c", "/a\\..\\b",
-    # Parameters of a segment
+    # Path parameters
     "/a;b", "/a;b=c/d", "/a/..;/b", "/;/a", "/a;", "/a%3bb", "/a%3Bb", "/a/..%3b/b", "/a/.;x/b",
     # Double encoding
     "/%252e", "/a/%252e%252e/b", "/a%252fb", "/a%255cb", "/a%2500", "/a/%25", "/a/%25%32%65", "/a/..%252fb",
@@ -34,13 +34,13 @@ AMBIGUOUS = [
     # NUL, controls, white space
     "/a%00", "/a%00b", "/%00/a", "/a/..%00/b", "/a%0ab", "/a%0db", "/a%0d%0ab", "/a%09b", "/a%1fb", "/a%7fb",
     "/a%08", "/a%1B", "/a\tb", "/a\nb", "/a b", "/a\x00b", "/a\x7fb",
-    # A percent sign that encodes nothing
+    # Percent signs without two hexadecimal digits
     "/%", "/a%", "/a%2", "/a%zz", "/a%2gb", "/a%u002e", "/a%%2e", "/a%-1", "/%２e", "/a% 2e",
-    # What is not UTF-8: overlong dots and slashes, cut sequences, surrogates
+    # Invalid UTF-8: overlong dots and slashes, truncated sequences, surrogates
     "/%c0%ae", "/%c0%ae%c0%ae/a", "/a%c0%afb", "/a%e0%80%afb", "/a%f0%80%80%af", "/a%c1%9cb", "/a%ff", "/a%c3",
     "/a%c2%85", "/a/..%c2%85/b", "/a/..%e2%80%a8/b", "/a%e2%80%a9", "/a%c2%9fb",
     "/a%80", "/a%ed%a0%80", "/a%f8%80%80%80%ae", "/a%f4%90%80%80",
-    # Fragments, and letters that should have been encoded
+    # Fragments, and characters that must be encoded
     "/a#b", "/#", "/a/..#/b", "/é", "/a\u2028b", "/a\u200bb", "/\uff0e\uff0e/a", "/a\uff0fb", "/a\x85b", "/a\xa0",
 ]  # fmt: skip
 
@@ -48,7 +48,7 @@ AMBIGUOUS = [
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("target", AMBIGUOUS, ids=ascii)
 def test_a_path_that_two_servers_could_read_differently_is_refused(target: str) -> None:
-    """P15 breaks: the proxy's upstream serves another path than the one that was judged."""
+    """P15 breaks: the upstream serves another path than the one that was judged."""
     assert len(set(AMBIGUOUS)) == len(AMBIGUOUS) >= 60
     with pytest.raises(AmbiguousPathError):
         read_path(target)
@@ -59,7 +59,7 @@ def test_a_path_that_two_servers_could_read_differently_is_refused(target: str) 
     ids=repr,
 )  # fmt: skip
 def test_what_is_no_path_is_refused(target: str) -> None:
-    """P15 breaks: a target in another form than a path is judged as if it were one."""
+    """P15 breaks: a target that is not in origin form is judged as if it were a path."""
     with pytest.raises(ValueError):
         read_path(target)
 
@@ -84,7 +84,7 @@ def test_what_is_no_path_is_refused(target: str) -> None:
     ],
 )
 def test_a_plain_path_is_read(target: str, expected: tuple[str, ...]) -> None:
-    """P15 breaks: a plain path is refused, or read as another."""
+    """P15 breaks: a plain path is refused, or read as another one."""
     assert read_path(target) == expected
 
 
@@ -95,7 +95,7 @@ SEGMENTS = st.text(alphabet=UNRESERVED, min_size=1, max_size=8).filter(lambda te
 @pytest.mark.promise("P15")
 @given(st.lists(SEGMENTS, min_size=1, max_size=5), st.data())
 def test_encoding_a_plain_letter_changes_nothing(segments: list[str], data: st.DataObject) -> None:
-    """P15 breaks: a rule is passed by writing a letter of the path as %xx (RFC 3986 §6.2.2.2)."""
+    """P15 breaks: a rule is bypassed by percent-encoding a letter of the path (RFC 3986 §6.2.2.2)."""
 
     def spell(letter: str) -> str:
         return data.draw(st.sampled_from([letter, f"%{ord(letter):02x}", f"%{ord(letter):02X}"]))
@@ -109,7 +109,7 @@ def test_encoding_a_plain_letter_changes_nothing(segments: list[str], data: st.D
 @pytest.mark.promise("P15")
 @given(st.text(alphabet="/.%25cCefF;\\?#a0\x00é ", max_size=24).map(lambda text: "/" + text))
 def test_what_is_read_is_safe_for_whoever_reads_it_next(target: str) -> None:
-    """P15 breaks: a decoded segment could still be read as more than one, or something but a refusal is raised."""
+    """P15 breaks: a decoded segment can still be read as several segments, or an unexpected error is raised."""
     try:
         segments = read_path(target)
     except ValueError:
@@ -121,7 +121,7 @@ def test_what_is_read_is_safe_for_whoever_reads_it_next(target: str) -> None:
         assert not set(segment) & {"/", "\\", ";", "%", "\x00", "\n"}
 
 
-# Lines
+# Entries of `match`
 
 
 def fits(path: str, target: str, method: str = "GET", methods: list[str] | None = None) -> bool:
@@ -166,7 +166,7 @@ def fits(path: str, target: str, method: str = "GET", methods: list[str] | None 
     ],
 )
 def test_a_line_fits_what_it_says(path: str, target: str, expected: bool) -> None:
-    """P15 breaks: a line of an access rule opens a path that it does not name."""
+    """P15 breaks: an entry of an access rule opens a path that it does not name."""
     assert fits(path, target) is expected
 
 
@@ -184,12 +184,12 @@ def test_a_line_fits_what_it_says(path: str, target: str, expected: bool) -> Non
     ],
 )
 def test_a_line_fits_its_methods(methods: list[str] | None, method: str, expected: bool) -> None:
-    """P15, P19 break: reading covers writing."""
+    """P15, P19 break: a rule for reading also allows writing."""
     assert fits("/a", "/a", method, methods) is expected
 
 
 def test_the_first_line_that_fits_decides_and_none_is_a_refusal() -> None:
-    """P15 breaks: a later, wider line decides over an earlier, stricter one; or what no line names is open."""
+    """P15 breaks: a later, wider entry overrides an earlier, stricter one; or a path that no entry names is open."""
     rule = read_rule(
         "api",
         {
@@ -234,7 +234,7 @@ def test_the_first_line_that_fits_decides_and_none_is_a_refusal() -> None:
 def test_the_resource_has_the_values_of_the_path(
     path: str, resource: str | None, target: str, expected: str | None
 ) -> None:
-    """P15 breaks: a credential that is limited to one resource is judged by another one's name."""
+    """P15 breaks: a credential that is limited to one resource is judged by the name of another."""
     match = read_match(None, path, [], resource)
     assert match.resource_of(read_path(target)) == expected
 
@@ -276,7 +276,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("line", WRONG.values(), ids=WRONG)
 def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
-    """§3.8 breaks: a rule is stored that means nothing or something else, or its author is not told which line."""
+    """§3.8 breaks: a meaningless or misread rule is stored, or its author is not told which entry is wrong."""
     with pytest.raises(InvalidLineError) as caught:
         read_rule("api", {"match": [{"path": "/fine"}, line]})
     assert caught.value.line == 1
@@ -284,7 +284,7 @@ def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["a", "0", "api", "api-2", "a" * 63])
 def test_a_rule_name_has_its_form(name: str) -> None:
-    """§3.8 breaks the other way: a good name of a rule is refused."""
+    """§3.8 breaks the other way: a valid rule name is refused."""
     assert is_rule_name(name)
 
 
@@ -292,5 +292,5 @@ def test_a_rule_name_has_its_form(name: str) -> None:
     "name", ["", "-", "-a", "A", "a_b", "a.b", "a/b", "a" * 64, "a\n", "é", "％"], ids=repr
 )
 def test_a_rule_name_of_another_form_is_refused(name: str) -> None:
-    """P15 breaks: a name of a rule is taken for part of a path, or for the rule `-` that opens everything."""
+    """P15 breaks: a rule name can be taken for part of a path, or for the rule `-`, which accepts any credential."""
     assert not is_rule_name(name)

@@ -1,4 +1,4 @@
-"""Addresses: exact or refused, and nobody talks around an allow-list."""
+"""IP addresses: exact or refused, and no way around an allow-list."""
 
 from ipaddress import ip_address, ip_network
 
@@ -25,7 +25,7 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("text, expected", ADDRESSES.items(), ids=ADDRESSES)
 def test_an_address_is_read_in_one_form(text: str, expected: str) -> None:
-    """P16 breaks: an IPv4-mapped address is not its IPv4 address, or two spellings are two addresses."""
+    """P16 breaks: an IPv4-mapped address differs from its IPv4 address, or two spellings of one address differ."""
     assert str(parse_address(text)) == expected
 
 
@@ -71,7 +71,7 @@ NO_ADDRESS = [
 @pytest.mark.promise("P16")
 @pytest.mark.parametrize("text", NO_ADDRESS, ids=repr)
 def test_what_is_not_exactly_an_address_is_refused(text: str) -> None:
-    """P16 breaks: an address is read that another program would read differently."""
+    """P16 breaks: an address is accepted that another program would read differently."""
     with pytest.raises(ValueError) as caught:
         parse_address(text)
     assert str(caught.value) == "is not an IP address"
@@ -92,7 +92,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("text, expected", NETWORKS.items(), ids=NETWORKS)
 def test_a_range_is_read_in_one_form(text: str, expected: str) -> None:
-    """P16 breaks: an allow-list covers another range than its owner wrote."""
+    """P16 breaks: an allow-list covers another range than its owner entered."""
     assert str(parse_network(text)) == expected
 
 
@@ -133,7 +133,7 @@ def test_a_range_is_read_in_one_form(text: str, expected: str) -> None:
     ids=repr,
 )
 def test_what_is_not_exactly_a_range_is_refused(text: str) -> None:
-    """§3.8 breaks: a CIDR range that two programs read differently gets into an allow-list."""
+    """§3.8 breaks: an allow-list contains a CIDR range that two programs read differently."""
     with pytest.raises(ValueError):
         parse_network(text)
 
@@ -149,7 +149,7 @@ def test_what_is_not_exactly_a_range_is_refused(text: str) -> None:
     ],
 )
 def test_host_bits_are_refused_with_the_range_that_was_meant(text: str, meant: str) -> None:
-    """§3.8 breaks: 10.0.0.1/8 silently opens the whole of 10.0.0.0/8."""
+    """§3.8 breaks: 10.0.0.1/8 silently allows all of 10.0.0.0/8."""
     with pytest.raises(ValueError, match="has host bits set") as caught:
         parse_network(text)
     assert ip_network(str(caught.value).rpartition(" ")[2]) == ip_network(meant)
@@ -157,7 +157,7 @@ def test_host_bits_are_refused_with_the_range_that_was_meant(text: str, meant: s
 
 @given(st.text(alphabet="0123456789abcdef:./% f\n", max_size=40))
 def test_what_is_read_reads_again_and_covers_itself(text: str) -> None:
-    """P16 breaks: a stored range is not the one that was checked, or something other than a refusal is raised."""
+    """P16 breaks: the stored range differs from the checked one, or an unexpected error is raised."""
     try:
         network = parse_network(text)
     except ValueError:
@@ -192,7 +192,7 @@ def networks(*texts: str) -> tuple[Network, ...]:
 def test_an_allow_list_lets_in_what_it_names(
     address: str | None, ranges: tuple[str, ...], expected: bool
 ) -> None:
-    """P16 breaks: a list lets in an address that it does not name, or an unknown one."""
+    """P16 breaks: an allow-list admits an address that it does not name, or an unknown address."""
     assert allowed(None if address is None else parse_address(address), networks(*ranges)) is expected
 
 
@@ -242,14 +242,14 @@ RUBBISH = ["", "unknown", "10.1.2.3:", "010.1.2.3", "fe80::1%eth0", "[::1]80", '
     ],
 )
 def test_whose_address_counts(peer: str | None, fields: tuple[str, ...], expected: str | None) -> None:
-    """P16 breaks: a client chooses the address by which it is judged."""
+    """P16 breaks: a client chooses the address that it is judged by."""
     found = client_address(peer, fields, TRUSTED)
     assert (None if found is None else str(found)) == expected
 
 
 @pytest.mark.promise("P16")
 def test_without_trusted_proxies_nothing_is_believed() -> None:
-    """P16 breaks: loopback, or any peer, is believed without being configured."""
+    """P16 breaks: forwarded addresses are used from loopback or from any peer without configuration."""
     for peer in (*PROXIES, *STRANGERS):
         assert client_address(peer, ("203.0.113.9",), ()) == parse_address(peer)
         assert not trusts(peer, ())
@@ -269,7 +269,7 @@ def entries(*pools: list[str]) -> st.SearchStrategy[list[str]]:
 def test_what_the_client_writes_changes_nothing(
     peer: str, forged: list[str], client: str, proxies: list[str]
 ) -> None:
-    """P16 breaks: entries that the client sent itself, left of what the proxies appended, decide."""
+    """P16 breaks: entries that the client itself sent, left of those that the proxies appended, decide."""
     for fields in ((", ".join([*forged, client, *proxies]),), (*forged, client, *proxies)):
         assert client_address(peer, fields, TRUSTED) == parse_address(client)
 
@@ -281,7 +281,7 @@ def test_what_the_client_writes_changes_nothing(
     st.integers(0, 6),
 )
 def test_the_walk_is_the_naive_one(peer: str, chain: list[str], split: int) -> None:
-    """P16 breaks: the walk from the right stops too early or too late, or fields are read in another order."""
+    """P16 breaks: reading from the right stops too early or too late, or reads the headers in another order."""
     found = client_address(
         peer, tuple(",".join(part) for part in (chain[:split], chain[split:]) if part), TRUSTED
     )
@@ -303,13 +303,13 @@ def test_the_walk_is_the_naive_one(peer: str, chain: list[str], split: int) -> N
     + [(None, False)],
 )
 def test_who_is_trusted(peer: str | None, expected: bool) -> None:
-    """P15 breaks: forwarded headers of a stranger are believed."""
+    """P15 breaks: forwarding headers from an untrusted peer are used."""
     assert trusts(peer, TRUSTED) is expected
 
 
 @given(st.ip_addresses())
 def test_every_address_is_itself(address: object) -> None:
-    """P16 breaks: some address is refused, or read as another."""
+    """P16 breaks: a valid address is refused, or read as another one."""
     expected = ip_address(str(address))
     mapped = getattr(expected, "ipv4_mapped", None)
     assert parse_address(str(expected)) == (expected if mapped is None else mapped)

@@ -1,4 +1,4 @@
-"""P14 and P8: what a key file signed is believed at one door, for a while, and has one mark."""
+"""P14 and P8: a JWT from a key file is accepted for one use, for a limited time, and has one mark."""
 
 from typing import Any, get_args
 
@@ -29,7 +29,7 @@ HOUR = 3600
 BOTH: tuple[Door, ...] = ("client", "grant")
 
 
-# A grant without `sub` is its issuer's. `sub` names the key at the login; elsewhere the issuer may have one key only.
+# A `grant` without `sub` means its issuer. Without `kid`, `login` finds the key by `sub`, the others by the issuer.
 MAY_BE_LEFT_OUT: dict[Door, list[str]] = {
     "client": ["header: kid missing"],
     "grant": ["header: kid missing", "claim: sub missing"],
@@ -46,7 +46,7 @@ def refused(door: Door, text: str, **how: Any) -> str:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_a_good_one_is_taken(door: Door, algorithm: Algorithm) -> None:
-    """Issue 5 breaks: a key file opens no door. (Partners sign RS256 or EdDSA alone.)"""
+    """Issue 5 breaks: a valid JWT of a key file is refused. (Partners sign with RS256 or EdDSA only.)"""
     text = signed(door, algorithm)
     if (door, algorithm) == ("login", "ES256"):
         assert refused(door, text, by=signer(algorithm)) == "algorithm"
@@ -58,7 +58,7 @@ def test_a_good_one_is_taken(door: Door, algorithm: Algorithm) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
 def test_no_mutant_is_taken(door: Door, algorithm: Algorithm) -> None:
-    """P14 breaks: a JWT that our key file did not sign, or that says something else, is believed."""
+    """P14 breaks: a JWT is accepted that the key file did not sign, or whose claims were changed."""
     changed = mutants(key(algorithm), claims(door), header(algorithm))
     assert len({name for name, _ in changed}) == len(changed) >= 60
     assert len({text for _, text in changed}) == len(changed)
@@ -76,7 +76,7 @@ def test_no_mutant_is_taken(door: Door, algorithm: Algorithm) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("shown_at", DOORS)
 def test_one_door_only(door: Door, shown_at: Door) -> None:
-    """P14 breaks: what a partner signed to log in is traded for a token, or the other way round."""
+    """P14 breaks: a JWT for a partner's login is accepted for a token request, or the other way round."""
     account: dict[str, Any] = {"sub": CLIENT_ID, "iss": CLIENT_ID} if door == "grant" else {}
     if {door, shown_at} == {"client", "grant"} or door == shown_at:
         assert show(shown_at, signed(door, **account))
@@ -147,19 +147,19 @@ REFUSED: list[tuple[Door, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("door, changed", TAKEN)
 def test_what_is_taken(door: Door, changed: dict[str, Any]) -> None:
-    """Issue 5 breaks: a client that keeps to the rules is refused."""
+    """Issue 5 breaks: a client that follows the rules is refused."""
     assert show(door, signed(door, **changed))
 
 
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("door, changed, reason", REFUSED)
 def test_what_is_refused_and_why(door: Door, changed: dict[str, Any], reason: str) -> None:
-    """P14 breaks: a claim that is wrong at this door is passed over, or the log tells another reason."""
+    """P14 breaks: a claim that is wrong for this use is ignored, or the audit log has another reason."""
     assert refused(door, signed(door, **changed)) == reason
 
 
 def test_a_grant_may_say_its_scope() -> None:
-    """Issue 5 breaks: the scope in a key file's assertion is lost, and the token may more than was asked."""
+    """Issue 5 breaks: the scope in a key file's assertion is ignored, so that the token may do more than requested."""
     assert show("grant", signed("grant", scope="read:agents")).scope == "read:agents"
     assert show("grant", signed("grant", scope="")).scope == ""
     assert show("client", signed("client", scope=["anything"])).scope is None
@@ -183,14 +183,14 @@ def test_what_googles_libraries_sign() -> None:
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("changed", [{"aud": GOOGLE_AUDIENCE}, {"jti": GONE}])
 def test_google_is_for_keys_that_were_made_for_it(changed: dict[str, Any]) -> None:
-    """P14 breaks: what somebody signed for another service is good here."""
+    """P14 breaks: an assertion that was signed for another service is accepted here."""
     refused("grant", signed("grant", "RS256", **changed), by=signer("RS256"))
     refused("client", signed("client", "RS256", **changed), by=signer("RS256", google=True))
 
 
 @pytest.mark.promise("P14")
 def test_google_bends_no_other_rule() -> None:
-    """P14 breaks: keys made for Google's libraries may sign what nobody else may."""
+    """P14 breaks: keys made for Google's libraries are exempt from more rules than necessary."""
     by = signer("RS256", google=True)
     for changed in (
         {"aud": "https://www.googleapis.com/oauth2/v4/token"},
@@ -205,9 +205,9 @@ def test_google_bends_no_other_rule() -> None:
 
 @pytest.mark.promise("P8")
 def test_a_mark_is_of_door_key_and_jti() -> None:
-    """P8 breaks: one assertion has two marks, or two that have nothing to do with each other have one."""
+    """P8 breaks: one assertion has two marks, or two unrelated assertions have the same mark."""
     digests = {door: show(door, signed(door)).jti_digest for door in DOORS}
-    # What the token endpoint takes as one thing it does not take as the other, too.
+    # `client` and `grant` share their marks: the token endpoint accepts a JWT once.
     assert digests["client"] == digests["grant"] != digests["login"]
     assert show("grant", signed("grant", exp=SECONDS + 9)).jti_digest == digests["grant"]
     assert show("grant", signed("grant", jti="two")).jti_digest != digests["grant"]
@@ -221,7 +221,7 @@ def test_a_mark_is_of_door_key_and_jti() -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("changed", [{}, {"exp": SECONDS + 60.0000004}])
 def test_a_mark_lives_as_long_as_what_it_guards(door: Door, changed: dict[str, Any]) -> None:
-    """P8 breaks: a mark is forgotten while its assertion is still accepted."""
+    """P8 breaks: a mark is deleted while its assertion would still be accepted."""
     text = signed(door, **changed)
     until = show(door, text).expires_at
     refused(door, text, now=until + 1)
@@ -229,11 +229,11 @@ def test_a_mark_lives_as_long_as_what_it_guards(door: Door, changed: dict[str, A
 
 
 def test_each_door_has_its_rules() -> None:
-    """P14 breaks: a door without rules."""
+    """P14 breaks: a use has no rules."""
     assert RULES.keys() == set(DOORS)
 
 
 def test_the_signature_is_checked_first() -> None:
-    """P14 breaks: whoever has no key learns which claims are right."""
+    """P14 breaks: a caller without a key can find out which claims are right."""
     forged = good(key("RS256"), claims("grant", iss="wrong"), header("RS256"))
     assert refused("grant", forged[:-8] + "AAAAAAAA", by=signer("RS256")) == "signature"

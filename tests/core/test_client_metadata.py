@@ -1,4 +1,4 @@
-"""What a client says of itself: RFC 7591 §2 and §3.2, client-id metadata documents, promises.md §3.7."""
+"""The metadata of OAuth clients: RFC 7591 §2 and §3.2, and client ID metadata documents."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -61,7 +61,7 @@ def refused(read: Any, members: Any) -> MetadataError:
 
 
 def test_what_is_left_out_has_the_defaults_of_the_rfc() -> None:
-    """RFC 7591 §2 breaks: a client that says little is registered as something else."""
+    """RFC 7591 §2 breaks: a client that sends few fields is registered with other values than the RFC's defaults."""
     for read in ALL:
         assert read({"redirect_uris": [BACK]}) == ClientMetadata(
             "app.example.com", (BACK,), ("authorization_code",), ("code",), (), "none", None, None, None, None
@@ -69,7 +69,7 @@ def test_what_is_left_out_has_the_defaults_of_the_rfc() -> None:
 
 
 def test_everything_that_is_known_is_kept() -> None:
-    """RFC 7591 §2 breaks: something that a client said of itself is lost."""
+    """RFC 7591 §2 breaks: a field of the metadata is lost."""
     members = {
         "client_name": " Robo's app ",
         "redirect_uris": [BACK, "http://127.0.0.1/cb", "com.example.app:/cb", BACK],
@@ -100,7 +100,7 @@ def test_everything_that_is_known_is_kept() -> None:
 
 
 def test_null_is_nothing() -> None:
-    """RFC 7591 §2 breaks: libraries that write null for what is absent cannot register."""
+    """RFC 7591 §2 breaks: libraries that send null for absent fields cannot register."""
     names = [
         "client_name",
         "grant_types",
@@ -115,14 +115,15 @@ def test_null_is_nothing() -> None:
 
 
 def test_a_client_without_redirects_has_no_name_of_a_host() -> None:
-    """RFC 8628 §3.1 breaks: a device cannot be registered without an address that it does not have."""
+    """RFC 8628 §3.1 breaks: a device cannot be registered without a redirect URI, which it does not need."""
     found = read_registration({"grant_types": [DEVICE_CODE]})
     assert (found.name, found.redirect_uris, found.response_types) == ("Unnamed client", (), ())
 
 
 @pytest.mark.parametrize("method", [None, "client_secret_basic", "client_secret_post", "client_secret_jwt"])
 def test_a_shared_secret_is_replaced_at_registration_only(method: str | None) -> None:
-    """RFC 7591 §3.2.1 breaks: MCP clients that name the RFC's default are turned away, or a document is."""
+    """RFC 7591 §3.2.1 breaks: MCP clients that use the RFC's default method are refused, or a document with it is
+    accepted."""
     members = {"redirect_uris": [BACK], "token_endpoint_auth_method": method}
     assert read_registration(members).auth_method == "none"
     for read in ALL[1:]:
@@ -133,7 +134,7 @@ def test_a_shared_secret_is_replaced_at_registration_only(method: str | None) ->
 
 
 def test_grant_types_that_we_do_not_know() -> None:
-    """RFC 7591 §2 breaks: a document for every server cannot be used with this one, or a typing error goes unseen."""
+    """RFC 7591 §2 breaks: a document for several authorization servers is refused, or a typing error goes unnoticed."""
     members = {
         "redirect_uris": [BACK],
         "grant_types": ["authorization_code", "implicit"],
@@ -195,7 +196,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", [*CONTRADICTORY, *WRONG])
 def test_what_is_contradictory_or_wrong_is_refused(case: str) -> None:
-    """RFC 7591 §3.2.2 breaks: metadata that cannot be meant is taken, or the wrong code is answered."""
+    """RFC 7591 §3.2.2 breaks: contradictory metadata is accepted, or the error has the wrong code."""
     for read in ALL:
         error = refused(read, {"redirect_uris": [BACK], **{**CONTRADICTORY, **WRONG}[case]})
         assert error.code == "invalid_client_metadata"
@@ -204,7 +205,7 @@ def test_what_is_contradictory_or_wrong_is_refused(case: str) -> None:
 
 @pytest.mark.parametrize("members", [None, [], "a", 5, [{"redirect_uris": [BACK]}]])
 def test_metadata_is_an_object(members: Any) -> None:
-    """RFC 7591 §3.1 breaks: JSON that is no object is an error of ours."""
+    """RFC 7591 §3.1 breaks: JSON that is not an object causes a server error."""
     for read in (read_registration, read_managed, lambda given: read_document(URL, given)):
         assert refused(read, members).code == "invalid_client_metadata"
 
@@ -222,7 +223,7 @@ def test_metadata_is_an_object(members: Any) -> None:
     ],
 )  # fmt: skip
 def test_redirect_uris_are_refused_by_their_own_code(uris: Any) -> None:
-    """P13 breaks: a code may go where nobody owns the address; or RFC 7591 §3.2.2's code is another."""
+    """P13 breaks: an authorization code may go to a URI that nobody owns; or RFC 7591 §3.2.2's code is another."""
     for read in ALL:
         error = refused(read, {} if uris is None else {"redirect_uris": uris})
         assert error.code == "invalid_redirect_uri"
@@ -230,7 +231,7 @@ def test_redirect_uris_are_refused_by_their_own_code(uris: Any) -> None:
 
 
 def test_redirect_uris_are_checked_where_they_are_not_needed() -> None:
-    """P13 breaks: a URI comes in unchecked with a grant that does not use it."""
+    """P13 breaks: a redirect URI is stored unchecked because no requested grant type uses it."""
     error = refused(
         read_registration, {"grant_types": [DEVICE_CODE], "redirect_uris": ["http://evil.example/"]}
     )
@@ -244,7 +245,7 @@ def test_redirect_uris_are_checked_where_they_are_not_needed() -> None:
     "said", [None, "", f"{URL}/", f"{URL}?a", URL.upper(), "https://app.example.com", [URL], 5, f"{URL}%20"]
 )  # fmt: skip
 def test_a_document_names_the_url_it_came_from(said: Any) -> None:
-    """Client-id metadata documents break: a document that somebody else hosts speaks for this client."""
+    """Client-id metadata documents break: a document on another host speaks for this client."""
     error = refused(lambda members: read_document(URL, members), {"client_id": said, "redirect_uris": [BACK]})
     assert error.code == "invalid_client_metadata"
     assert "client_id" in error.description
@@ -252,7 +253,7 @@ def test_a_document_names_the_url_it_came_from(said: Any) -> None:
 
 @pytest.mark.parametrize("name", ["client_secret", "client_secret_expires_at"])
 def test_a_document_has_no_secret(name: str) -> None:
-    """Client-id metadata documents break: a secret that everybody can read seems to be one."""
+    """Client-id metadata documents break: a public document contains a client secret."""
     for value in ("hunter2", 0, None):
         error = refused(ALL[2], {"redirect_uris": [BACK], name: value})
         assert name in error.description
@@ -295,7 +296,7 @@ def test_a_document_has_no_secret(name: str) -> None:
     ],
 )
 def test_which_client_ids_are_urls_of_documents(client_id: str, expected: bool) -> None:
-    """Client-id metadata documents break: a URL that the draft forbids is fetched, or a good one is not."""
+    """Client-id metadata documents break: a URL that the draft forbids is fetched, or a valid one is not."""
     assert is_document_url(client_id) is expected
 
 
@@ -304,7 +305,7 @@ def test_which_client_ids_are_urls_of_documents(client_id: str, expected: bool) 
 
 @pytest.mark.parametrize("name", ["RS256", "ES256", "EdDSA"])
 def test_what_a_key_of_the_set_signed_is_believed(name: str) -> None:
-    """RFC 7517 §5 breaks: a key is kept as another than the one that signs."""
+    """RFC 7517 §5 breaks: the stored key is not the one that signs."""
     for members in ({}, {"alg": name}, {"use": "sig"}, {"key_ops": ["verify"]}, {"unknown": 1}):
         found = registered(
             token_endpoint_auth_method="private_key_jwt", jwks={"keys": [jwk(name, **members)]}
@@ -317,14 +318,14 @@ def test_what_a_key_of_the_set_signed_is_believed(name: str) -> None:
 
 
 def test_keys_and_their_address_are_not_both_there() -> None:
-    """RFC 7591 §2 breaks: it is left open which keys count."""
+    """RFC 7591 §2 breaks: it is ambiguous which keys count."""
     members = {"redirect_uris": [BACK], "jwks": {"keys": [jwk("ES256")]}, "jwks_uri": f"{BACK}/keys"}
     for read in ALL:
         assert "both" in refused(read, members).description
 
 
 def test_several_keys_have_names_that_differ() -> None:
-    """RFC 7517 §4.5 breaks: it is left open which key is meant."""
+    """RFC 7517 §4.5 breaks: it is ambiguous which key is meant."""
     several = [jwk("RS256"), jwk("ES256"), jwk("EdDSA", alg="Ed25519")]
     assert [key.id for key in registered(jwks={"keys": several}).jwks or ()] == ["RS256", "ES256", "EdDSA"]
     alone = registered(jwks={"keys": [without(jwk("ES256"), "kid"), jwk("RS256", use="enc")]}).jwks
@@ -391,7 +392,7 @@ BAD_KEYS: dict[str, Any] = {
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("case", BAD_KEYS)
 def test_private_weak_and_ambiguous_keys_are_refused(case: str) -> None:
-    """P14 breaks: a key that anybody may have, or that has two algorithms, proves who a client is."""
+    """P14 breaks: a client can authenticate with a key that is public, weak, or usable with two algorithms."""
     for method in ("private_key_jwt", "none"):
         for read in ALL:
             error = refused(
@@ -425,7 +426,7 @@ NAMES = [
     ),
 )
 def test_nothing_but_a_refusal_is_raised(members: dict[str, Any], key: dict[str, Any]) -> None:
-    """P20 breaks: strange metadata is an error of ours."""
+    """P20 breaks: unusual metadata causes a server error."""
     for given_members in (
         members,
         {"redirect_uris": [BACK], **members},

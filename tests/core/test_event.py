@@ -1,4 +1,4 @@
-"""Events: a closed list of actions, each with the details that it may carry and no others."""
+"""Audit events: a closed list of actions, each with the details that it may carry."""
 
 import re
 from typing import get_args
@@ -18,7 +18,7 @@ from ostiary.core.event import (
 )
 
 RELEASED = {
-    # action: category. Alerts and filters of users name these; a released one stays.
+    # action: category. Users name these in alerts and filters, so a released one must not change.
     "organization.created": "directory",
     "member.added": "directory",
     "member.recovered": "auth",
@@ -44,13 +44,13 @@ RELEASED = {
 
 @pytest.mark.parametrize("action, category", RELEASED.items(), ids=RELEASED)
 def test_a_released_event_stays(action: str, category: str) -> None:
-    """P5 breaks: somebody's filter no longer finds what it was written for."""
+    """P5 breaks: a saved filter no longer finds its events."""
     assert EVENTS[action].category == category
     assert action in actions_in(category)
 
 
 def test_every_event_has_its_form() -> None:
-    """P5 breaks: an event that nobody can read or filter for."""
+    """P5 breaks: an event has no description, or cannot be filtered."""
     assert get_args(Category) == CATEGORIES
     for action, kind in EVENTS.items():
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*", action)
@@ -63,7 +63,7 @@ def test_every_event_has_its_form() -> None:
 @pytest.mark.promise("P5")
 @pytest.mark.parametrize("action", ["", "credential", "credential.Created", "credential.stolen"])
 def test_the_list_is_closed(action: str) -> None:
-    """P5 breaks: an event is written that no page documents."""
+    """P5 breaks: an undocumented event is written."""
     with pytest.raises(ValueError, match="list of events"):
         Event(action, SYSTEM)
 
@@ -71,7 +71,7 @@ def test_the_list_is_closed(action: str) -> None:
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("action", EVENTS)
 def test_an_event_carries_its_own_details_only(action: str) -> None:
-    """P7 breaks: a secret gets into the audit log as a detail that nobody listed."""
+    """P7 breaks: a secret gets into the audit log as an unlisted detail."""
     allowed = dict.fromkeys(EVENTS[action].details, 1)
     assert Event(action, UNKNOWN, details=allowed).details == allowed
     for name in ("secret", "key", "authorization", "headers", "body", "password"):
@@ -96,10 +96,10 @@ def test_an_event_carries_its_own_details_only(action: str) -> None:
     ],
 )
 def test_what_ends_access(action: str, details: dict[str, object], ends: bool) -> None:
-    """P1 breaks: on a full disk access is not ended; or the room for that is spent on giving more."""
+    """P1 breaks: on a full disk access cannot be ended, or the reserved space is used to give access."""
     assert Event(action, SYSTEM, details=details).ends_access is ends
 
 
 def test_what_ends_access_is_in_the_list() -> None:
-    """P1 breaks: an event was renamed, and what it stands for is refused on a full disk."""
+    """P1 breaks: a renamed event is missing in this list, so that it is refused on a full disk."""
     assert set(EVENTS) >= ENDS_ACCESS | CHANGES_ROLES

@@ -1,4 +1,4 @@
-"""Identifiers: form and order."""
+"""Identifiers: format and order."""
 
 import re
 
@@ -26,7 +26,7 @@ BYTES = st.binary(min_size=ENTROPY, max_size=ENTROPY)
 def test_ids_of_released_versions(
     prefix: identifier.Prefix, instant: int, entropy: bytes, expected: str
 ) -> None:
-    """P21 breaks: new ids no longer sort after those that were handed out."""
+    """P21 breaks: new ids no longer sort after those of released versions."""
     assert make(prefix, instant, entropy) == expected
 
 

@@ -1,4 +1,4 @@
-"""§3.9: a file of keys to import, in both forms, and what is wrong with one."""
+"""Import files: both formats, and the errors in them."""
 
 from base64 import b64encode, urlsafe_b64encode
 from hashlib import sha256
@@ -23,7 +23,7 @@ FORMS = {
 
 
 def test_digests_in_base64_and_dates_alone_are_read() -> None:
-    """product.md (Import) breaks: the export of another system has to be rewritten first."""
+    """product.md (Import) breaks: the export of another system must be converted first."""
     digest = b"\xfb\xff" + bytes(30)  # has both characters in which the alphabets differ
     texts = [b64encode(digest), urlsafe_b64encode(digest), urlsafe_b64encode(digest).rstrip(b"=")]
     lines = ["sha256,expires_at\n", *(f"{text.decode()},2030-01-31\n" for text in texts)]
@@ -32,7 +32,7 @@ def test_digests_in_base64_and_dates_alone_are_read() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_both_forms_say_the_same(form: str) -> None:
-    """product.md (Import) breaks: a file of keys is read as other keys."""
+    """product.md (Import) breaks: JSON lines and CSV give different keys."""
     assert list(read_keys(FORMS[form].splitlines(keepends=True))) == KEYS
 
 
@@ -58,11 +58,11 @@ OURS = mint("ak-", bytes(MINT_ENTROPY)).secret.reveal()
         (f"sha256,name\n\n{ONE.hexdigest()},\u202e\n", 3, "name"),
         (f"sha256,expires_at\n{ONE.hexdigest()},tomorrow\n", 2, "expires_at"),
         (f'{{"sha256":"{SECRET}"}}\n', 1, "sha256 must be"),
-        (f'{{"sha256":"{ONE.hexdigest()}","secret":"{SECRET}"}}\n', 1, "no other"),
-        (f'{{"name":"{SECRET}"}}\n', 1, "required"),
+        (f'{{"sha256":"{ONE.hexdigest()}","secret":"{SECRET}"}}\n', 1, "no fields other than"),
+        (f'{{"name":"{SECRET}"}}\n', 1, "must have the field sha256"),
         (f'{{"sha256":"{ONE.hexdigest()}"}}\n{{"sha256":\n', 2, "is not JSON"),
         (f'{{"sha256":"{ONE.hexdigest()}"}}\n["{SECRET}"]\n', 2, "not a JSON object"),
-        ('{"sha256":5}\n', 1, "not text"),
+        ('{"sha256":5}\n', 1, "not a string"),
         ('{"sha256":null}\n', 1, "sha256 must be"),
         (f'{{"sha256":"{ONE.hexdigest()}"}}\n{"[" * 5000}\n', 2, "longer than"),
         (f'{{"sha256":"{ONE.hexdigest()}"}}\n{"[" * 4000}\n', 2, "is not JSON"),
@@ -72,7 +72,7 @@ OURS = mint("ak-", bytes(MINT_ENTROPY)).secret.reveal()
     ],
 )
 def test_a_wrong_line_is_named_and_not_repeated(text: str, line: int, reason: str) -> None:
-    """P7, §3.9 break: somebody put the keys themselves into the file, and the error shows them."""
+    """P7, §3.9 break: the file contains the keys themselves, and the error shows them."""
     with pytest.raises(FileError) as caught:
         list(read_keys(text.splitlines(keepends=True)))
     assert str(caught.value).startswith(f"line {line}: ")

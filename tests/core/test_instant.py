@@ -1,4 +1,4 @@
-"""Times: one reading of RFC 3339, microseconds, nothing without a zone."""
+"""Times: RFC 3339 in exactly one reading, in microseconds, never without a zone."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -36,7 +36,7 @@ READ = {
 
 @pytest.mark.parametrize("text, expected", READ.items(), ids=READ)
 def test_a_time_is_read_exactly(text: str, expected: int) -> None:
-    """§3.8 breaks: a credential ends at another moment than its owner wrote."""
+    """§3.8 breaks: a credential expires at another time than its owner entered."""
     assert from_text(text) == expected
 
 
@@ -80,14 +80,14 @@ REFUSED = [
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text))
 def test_a_time_that_could_be_misread_is_refused(text: str) -> None:
-    """§3.8 breaks: an expiry without a zone, or one that does not exist or cannot be shown, is accepted."""
+    """§3.8 breaks: an expiry is accepted that has no zone, does not exist, or cannot be shown."""
     with pytest.raises(ValueError):
         from_text(text)
 
 
 @given(MOMENTS)
 def test_every_moment_reads_as_it_was_written(moment: datetime) -> None:
-    """§3.8 breaks: the zone or the fraction of a time is lost."""
+    """§3.8 breaks: the zone or fraction of a time is lost."""
     expected = micros(moment)
     try:
         moment.astimezone(UTC)
@@ -100,7 +100,7 @@ def test_every_moment_reads_as_it_was_written(moment: datetime) -> None:
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_what_is_shown_reads_back_to_the_millisecond(moment: datetime) -> None:
-    """§3.8 breaks: a client that sends back the time it was shown names another one."""
+    """§3.8 breaks: a client that sends back a time from a response means another time."""
     shown = to_text(micros(moment))
     assert len(shown) == len("2026-11-22T09:30:00.000Z")
     assert from_text(shown) == micros(moment) // 1000 * 1000
@@ -108,7 +108,7 @@ def test_what_is_shown_reads_back_to_the_millisecond(moment: datetime) -> None:
 
 @given(st.text(alphabet="0123456789-:.TtZz+ 年", max_size=32))
 def test_no_text_does_more_than_be_refused(text: str) -> None:
-    """P20 breaks: a crafted time raises something other than a refusal, or gives what cannot be shown."""
+    """P20 breaks: a crafted time raises an unexpected error, or gives a time that cannot be shown."""
     try:
         found = from_text(text)
     except ValueError:
@@ -129,7 +129,7 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
     ],
 )
 def test_a_length_of_time_is_read(text: str, expected: int) -> None:
-    """P23 breaks: a setting means another length of time than it says."""
+    """P23 breaks: a setting is read as another length of time."""
     assert duration_from_text(text) == expected
 
 
@@ -137,15 +137,15 @@ def test_a_length_of_time_is_read(text: str, expected: int) -> None:
     "text", ["", "s", "1.5h", "-1d", "+1d", "1 d", "1D", "1w", "1y", "1d12h", "99999999", "１d", "1d\n", "∞"]
 )
 def test_a_length_of_another_form_is_refused(text: str) -> None:
-    """P23 breaks: a mistyped length of time is taken for something."""
+    """P23 breaks: a mistyped length of time is accepted."""
     with pytest.raises(ValueError):
         duration_from_text(text)
 
 
 @given(st.integers(0, 9_999_999), st.sampled_from([SECOND, MINUTE, HOUR, DAY]))
 def test_a_length_is_shown_exactly(number: int, unit: int) -> None:
-    """P23 breaks: `ostiary config` shows another length than is in effect."""
+    """P23 breaks: `ostiary config` shows another length than the one in effect."""
     length = number * unit
     shown = instant.duration_to_text(length)
-    if len(shown) <= 8:  # what a setting can hold
+    if len(shown) <= 8:  # the longest text that a setting accepts
         assert duration_from_text(shown) == length

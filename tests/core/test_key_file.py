@@ -1,4 +1,4 @@
-"""Key files: what is in them, and that their halves belong together."""
+"""Key files: their contents, and that private and public key match."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -17,7 +17,7 @@ FILE = KeyFile("0" * 32, "ostiary-sa-1", "robo@acme.localhost", "prj_1", "shop")
 
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
 def test_both_halves_belong_together(algorithm: KeyAlgorithm) -> None:
-    """P14 breaks: what a key file signs is not believed, or its key is a weaker one than said."""
+    """P14 breaks: a key file's signature is not accepted, or its key is weaker than documented."""
     pair = key_file.generate(algorithm)
     key = load_pem_private_key(pair.private_key.reveal().encode(), None)
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -36,14 +36,14 @@ def test_no_two_keys_are_one() -> None:
 
 @pytest.mark.promise("P7")
 def test_a_pair_does_not_print_its_key() -> None:
-    """P7 breaks: a traceback or a log line with a key pair in it shows the private half."""
+    """P7 breaks: a traceback or log line with a key pair shows the private key."""
     pair = key_file.generate("EdDSA")
     assert pair.private_key.reveal().splitlines()[1] not in repr(pair)
     assert "PRIVATE" not in repr(pair)
 
 
 def test_the_file_has_the_members_that_its_readers_want() -> None:
-    """interface.md §6 breaks: Google's libraries or the partner scripts do not find a member of a key file."""
+    """interface.md §6 breaks: Google's libraries or the partners' scripts do not find a field of a key file."""
     pair = key_file.generate("EdDSA")
     assert key_file.document(FILE, pair.private_key, "https://keys.example.com/oauth/token") == {
         "type": "service_account",

@@ -1,4 +1,4 @@
-"""What is derived from master keys: pinned, and equal to RFC 5869 done by hand."""
+"""Keys derived from master keys: fixed values, and equality with RFC 5869 computed by hand."""
 
 import base64
 import hmac
@@ -22,7 +22,7 @@ def hkdf(key: bytes, purpose: bytes) -> bytes:
 
 @pytest.mark.promise("P21")
 def test_derived_keys_never_change() -> None:
-    """P21 breaks: no released key matches its stored digest any more, and every page cursor is refused."""
+    """P21 breaks: no released key matches its stored digest, and every page cursor is refused."""
     keyring = derive([MASTER_KEY])
     assert keyring.newest == "061dc46cc26bcd29"
     assert {name: pepper.hex() for name, pepper in keyring.peppers.items()} == {
@@ -38,7 +38,7 @@ def test_derived_keys_never_change() -> None:
 
 @given(st.lists(KEYS, min_size=1, max_size=4, unique=True))
 def test_newest_first_and_a_key_for_each_purpose(keys: list[bytes]) -> None:
-    """P7 breaks: one key serves two purposes, or an older master key decides what the newest should."""
+    """P7 breaks: one key serves two purposes, or an older master key is used where the newest should be."""
     keyring = derive(keys)
     assert list(keyring.peppers.values()) == [hkdf(key, b"ostiary/pepper/1") for key in keys]
     assert keyring.cursor == hkdf(keys[0], b"ostiary/cursor/1")
@@ -53,7 +53,7 @@ def test_newest_first_and_a_key_for_each_purpose(keys: list[bytes]) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_keyring_does_not_print_its_keys() -> None:
-    """P7 breaks: a pepper stands in a traceback."""
+    """P7 breaks: a traceback shows a pepper."""
     keyring = derive([MASTER_KEY])
     shown = repr(keyring)
     for key in (*keyring.peppers.values(), *keyring.sealing.values(), keyring.cursor, MASTER_KEY):
@@ -63,7 +63,7 @@ def test_a_keyring_does_not_print_its_keys() -> None:
 
 @given(st.lists(KEYS, min_size=1, max_size=4, unique=True), st.sampled_from([",", " ", "\n", ", ", "\n\n"]))
 def test_master_keys_read_in_their_order(keys: list[bytes], between: str) -> None:
-    """P21 breaks: after a change of the master key the old one is not found, or counts as the newest."""
+    """P21 breaks: after a change of the master key the old one is not found, or is used as the newest."""
     text = between.join(base64.b64encode(key).decode() for key in keys)
     assert read_master_keys(f"\n{text}\n") == tuple(keys)
 

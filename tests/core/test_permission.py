@@ -1,4 +1,4 @@
-"""The algebra of scopes: nobody grants more than they hold, empty means nothing, patterns cover what they say."""
+"""Scopes: nobody grants more than they hold, an empty list grants nothing, patterns match what they say."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ ROLES = {
 @pytest.mark.promise("P19")
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_holds_what_is_documented(role: str) -> None:
-    """P19 breaks: a built-in role gives more, or less, than the page about it says."""
+    """P19 breaks: a built-in role grants more or less than documented."""
     assert set(BUILT_IN_ROLES) == set(ROLES)
     assert role_scopes(role, CATALOGUE) == ROLES[role] == Catalogue(CATALOGUE).role(role)
 
@@ -56,7 +56,7 @@ def test_an_unknown_role_holds_nothing(role: str) -> None:
 
 @pytest.mark.promise("P19")
 def test_the_scopes_of_this_api_are_these() -> None:
-    """P19 breaks: a permission of this API appears or goes without a decision."""
+    """P19 breaks: a scope of this API is added or removed unintentionally."""
     assert len(RESERVED_NOUNS) == 12
     assert {f"{verb}:{noun}" for verb in ("read", "write") for noun in RESERVED_NOUNS} | {
         "read:audit",
@@ -70,7 +70,7 @@ def test_the_scopes_of_this_api_are_these() -> None:
 @pytest.mark.promise("P19")
 @given(SCOPES, st.booleans(), SCOPES)
 def test_narrowing_never_widens(held: frozenset[str], fine_grained: bool, listed: frozenset[str]) -> None:
-    """P19 breaks: a list of scopes gives what its owner does not hold, or an empty one gives everything."""
+    """P19 breaks: a scope list grants what its owner does not hold, or an empty one grants everything."""
     left = narrow(held, fine_grained, listed)
     assert left <= held
     if not fine_grained or listed & {"api", "m2m"}:
@@ -82,7 +82,7 @@ def test_narrowing_never_widens(held: frozenset[str], fine_grained: bool, listed
 
 @pytest.mark.parametrize("text", ["read:agents", "a:b", "verify:credentials", "write:a-1", "api", "m2m"])
 def test_a_scope_has_its_form(text: str) -> None:
-    """§3.8 breaks the other way: a scope of the documented form is refused."""
+    """§3.8 breaks the other way: a well-formed scope is refused."""
     assert is_scope(text)
 
 
@@ -96,7 +96,7 @@ def test_a_scope_has_its_form(text: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_scope_of_another_form_is_refused(text: str) -> None:
-    """§3.8 breaks: a scope can break out of a header or mean two."""
+    """§3.8 breaks: a scope can break out of a header, or means two scopes."""
     assert not is_scope(text)
 
 
@@ -110,7 +110,7 @@ def test_a_catalogue_knows_its_own_and_ours(scope: str, known: bool) -> None:
 
 
 def test_a_changed_catalogue_has_its_own_roles() -> None:
-    """§2.5 of the promises breaks: a copy with other facts answers from the old one's memory."""
+    """§2.5 of the promises breaks: a changed copy of a catalogue returns cached roles of the original."""
     first = Catalogue(CATALOGUE)
     assert first.role("viewer") == ROLES["viewer"]
     assert replace(first, names=frozenset()).role("viewer") == {"read:service-accounts"}
@@ -123,7 +123,7 @@ def test_a_changed_catalogue_has_its_own_roles() -> None:
     "text", ["agents", "agents/agent_123", "agents/*", "a/b/c/*", "a.b/c~d/e@f:g-h", "a" * 256, "a/.../b"]
 )
 def test_a_pattern_has_its_form(text: str) -> None:
-    """§3.8 breaks the other way: a pattern of the documented form is refused."""
+    """§3.8 breaks the other way: a well-formed pattern is refused."""
     assert is_resource_pattern(text)
 
 
@@ -137,7 +137,7 @@ def test_a_pattern_has_its_form(text: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_pattern_of_another_form_is_refused(text: str) -> None:
-    """§3.8 breaks: a pattern is stored that covers something else than it seems to."""
+    """§3.8 breaks: a stored pattern covers something else than it seems to."""
     assert not is_resource_pattern(text)
 
 
@@ -171,7 +171,7 @@ def test_a_pattern_of_another_form_is_refused(text: str) -> None:
 def test_a_pattern_covers_what_it_says(
     patterns: tuple[str, ...], resource: str | None, expected: bool
 ) -> None:
-    """P19 breaks: a credential reaches a resource outside of its restrictions."""
+    """P19 breaks: a credential reaches a resource outside its restrictions."""
     assert resource_matches(patterns, resource) is expected
 
 
@@ -191,7 +191,7 @@ def test_what_a_caller_lacks_is_named() -> None:
 
 
 def test_the_installation_is_the_operators() -> None:
-    """P19 breaks: a customer's admin changes what belongs to the installation."""
+    """P19 breaks: a customer's admin changes objects of the whole installation."""
     require_operator(ALICE, "read:audit")
     for other in (replace(ALICE, operator=False), replace(ALICE, scopes=frozenset())):
         with pytest.raises(Problem) as caught:
@@ -204,7 +204,7 @@ def test_the_installation_is_the_operators() -> None:
     [(None, 10**9, False), (10, 9, False), (10, 10, True), (10, 11, True), (0, 0, True), (1, 0, False)],
 )
 def test_a_limit_holds(value: int | None, count: int, reached: bool) -> None:
-    """§3.8 breaks: a limit lets one too many or one too few in, or does not say where it stands."""
+    """§3.8 breaks: a limit allows one too many or one too few, or the error does not show it."""
     policy = Policy(max_credentials_per_service_account=value)
     if not reached:
         policy.check("max_credentials_per_service_account", count)
@@ -218,5 +218,5 @@ def test_a_limit_holds(value: int | None, count: int, reached: bool) -> None:
 
 
 def test_the_default_limits_are_the_documented_ones() -> None:
-    """The product's table of limits breaks: an installation starts with others."""
+    """The product's table of limits breaks: an installation starts with other limits."""
     assert Policy() == Policy(10, 100, None, None, 24 * HOUR)

@@ -1,4 +1,4 @@
-"""Problems: a closed list of codes, and what the outside may read apart from what it may not."""
+"""Problems: a closed list of codes; public parts and private reason are separate."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from ostiary.core.problem import CODES, FieldError, Problem, invalid, invalid_fields, not_found
 
 STATUSES = {
-    # What clients and proxies rely on. A code once released keeps its status.
+    # Clients and proxies rely on these. A released code keeps its status.
     "invalid-request": 400,
     "invalid-json": 400,
     "invalid-cursor": 400,
@@ -43,7 +43,7 @@ def test_a_code_keeps_its_status(code: str, status: int) -> None:
 
 
 def test_every_code_has_its_form() -> None:
-    """§3 breaks: a code's `type` is no address, or its title no title."""
+    """§3 breaks: a code cannot be part of a URL, or its title is malformed."""
     for code, (status, title) in CODES.items():
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
         assert 400 <= status <= 599
@@ -54,13 +54,13 @@ def test_every_code_has_its_form() -> None:
 
 @pytest.mark.parametrize("code", ["", "not_found", "Not-Found", "teapot"])
 def test_the_list_is_closed(code: str) -> None:
-    """§3 breaks: an answer carries a code that no page explains."""
+    """§3 breaks: a response has an undocumented code."""
     with pytest.raises(ValueError, match="list of problem codes"):
         Problem(code, "No.")
 
 
 def test_an_id_of_any_kind_of_wrong_gets_one_answer() -> None:
-    """P19 breaks: another tenant's id can be told from one that does not exist."""
+    """P19 breaks: another tenant's id can be distinguished from one that does not exist."""
     unknown, foreign = not_found("credential"), not_found("credential", "another organization's")
     assert (unknown.code, unknown.detail, unknown.errors, unknown.members) == (
         foreign.code, foreign.detail, foreign.errors, foreign.members,
@@ -70,7 +70,7 @@ def test_an_id_of_any_kind_of_wrong_gets_one_answer() -> None:
 
 
 def test_all_wrong_fields_are_told_at_once() -> None:
-    """§3.8 breaks: a person mends one field to hear of the next."""
+    """§3.8 breaks: a person fixes one field only to be told of the next."""
     errors = tuple(FieldError(f"/field{number}", "invalid", "is wrong") for number in range(5))
     problem = invalid_fields(errors)
     assert (problem.status, problem.errors) == (422, errors)

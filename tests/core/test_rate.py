@@ -1,4 +1,4 @@
-"""P10 in pure form: slots, leases and refunds keep a limit in every window, and give out all that it allows."""
+"""P10 in pure form: slots, leases and refunds keep a limit in every window, and allow all that it permits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,14 +20,14 @@ LIMITS = st.one_of(st.sampled_from([1, 2, 7, 60, 127, 128, 1000, MAX_RATE]), st.
 
 @dataclass(slots=True)
 class Table:
-    """What workers share: where the next slot lies."""
+    """The state that workers share: the time of the next slot."""
 
     tat: Instant = 0
 
 
 @dataclass(slots=True)
 class Worker:
-    """One process: spends what it has leased, then leases again, as `storage.permits` does."""
+    """One process: spends its leased slots, then leases again, as `storage.permits` does."""
 
     table: Table
     rate: Rate
@@ -43,7 +43,7 @@ class Worker:
 
 
 def is_kept(limit: int, accepted: list[Instant]) -> bool:
-    """Whether every window that begins and ends with an accepted use holds at most N + N t / 60 of them."""
+    """Return whether each window that begins and ends with an accepted use has at most N + N t / 60 of them."""
     return all(
         last - first + 1 <= limit + Fraction(limit * (accepted[last] - accepted[first]), MINUTE)
         for first in range(len(accepted))
@@ -70,7 +70,7 @@ def is_kept(limit: int, accepted: list[Instant]) -> bool:
 )
 @example(limit=16, lease=16, steps=[(0, 0, 1), (1, MINUTE, 60), (0, 0, 60), (2, MINUTE, 60), (0, 0, 60)])
 def test_no_window_holds_more(limit: int, lease: int, steps: list[tuple[int, int, int]]) -> None:
-    """P10 breaks: several workers with leases let more through together than the limit says."""
+    """P10 breaks: several workers with leases together allow more than the limit."""
     rate = replace(rate_of(limit), lease=lease)
     table = Table()
     workers = [Worker(table, rate) for _ in range(4)]
@@ -83,7 +83,7 @@ def test_no_window_holds_more(limit: int, lease: int, steps: list[tuple[int, int
 
 @given(limit=st.integers(1, 3000))
 def test_one_worker_gets_the_whole_limit_at_once_and_then_one_each_interval(limit: int) -> None:
-    """P10 breaks: somebody is refused who kept to the limit."""
+    """P10 breaks: a client that keeps to the limit is refused."""
     rate = rate_of(limit)
     worker = Worker(Table(), rate)
     assert sum(worker.use(NOON) for _ in range(limit + 10)) == limit
@@ -94,14 +94,14 @@ def test_one_worker_gets_the_whole_limit_at_once_and_then_one_each_interval(limi
 
 @given(limit=LIMITS)
 def test_a_minutes_slots_are_no_shorter_than_a_minute(limit: int) -> None:
-    """P10 breaks: intervals are rounded down, and a minute holds one more."""
+    """P10 breaks: intervals are rounded down, so that a minute has one slot too many."""
     rate = rate_of(limit)
     assert MINUTE <= limit * rate.interval < MINUTE + limit
 
 
 @given(limit=LIMITS, workers=st.integers(2, 8))
 def test_what_is_missing_at_first_is_what_others_hold(limit: int, workers: int) -> None:
-    """P10 breaks: leases cost a customer more than the few that other workers have in hand."""
+    """P10 breaks: leases cost a customer more than the few slots that other workers hold."""
     rate = rate_of(limit)
     table = Table()
     others = [Worker(table, rate) for _ in range(workers - 1)]
@@ -118,7 +118,7 @@ def test_what_is_missing_at_first_is_what_others_hold(limit: int, workers: int) 
 
 @given(limit=LIMITS, pause=st.integers(0, 2 * MINUTE))
 def test_who_keeps_to_the_interval_is_never_refused(limit: int, pause: int) -> None:
-    """P10 breaks: a steady client within its limit is refused because slots in hand ran out of time."""
+    """P10 breaks: a steady client within its limit is refused because leased slots expired."""
     rate = rate_of(limit)
     worker = Worker(Table(), rate)
     now = NOON
@@ -129,7 +129,7 @@ def test_who_keeps_to_the_interval_is_never_refused(limit: int, pause: int) -> N
 
 @given(limit=LIMITS, back=st.integers(0, 10**15))
 def test_a_clock_put_back_locks_nobody_out(limit: int, back: int) -> None:
-    """P10 breaks: after a clock was put back, a key is refused until the old time has come again."""
+    """P10 breaks: after a clock was set back, a key is refused until the old time is reached."""
     rate = rate_of(limit)
     table = Table(NOON + limit * rate.interval)
     now = NOON - back
@@ -143,7 +143,7 @@ def test_a_clock_put_back_locks_nobody_out(limit: int, back: int) -> None:
     limit=st.integers(1, 20),
     steps=st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(0, 5), st.booleans()), max_size=40),
 )
-# What drained away long ago is given back while another one is on its way.
+# A slot that has long been freed by time is refunded while another use is under way.
 @example(
     limit=1,
     steps=[
@@ -156,7 +156,7 @@ def test_a_clock_put_back_locks_nobody_out(limit: int, back: int) -> None:
     ],
 )
 def test_what_is_given_back_never_lets_more_through(limit: int, steps: list[tuple[int, int, bool]]) -> None:
-    """P10 breaks: look-ups that succeed, and give their permit back, make room for more failures than allowed."""
+    """P10 breaks: refunds for successful look-ups allow more failed ones than the limit."""
     rate = rate_of(limit)
     tat, now, failed = 0, NOON, []
     open_: list[tuple[Instant, Instant]] = []
@@ -177,7 +177,7 @@ def test_what_is_given_back_never_lets_more_through(limit: int, steps: list[tupl
 
 
 def test_a_look_up_that_succeeds_costs_next_to_nothing() -> None:
-    """P10 breaks: an address with good keys only uses up its budget for failures."""
+    """P10 breaks: an address that presents only valid keys uses up its budget for failures."""
     rate = rate_of(50)
     tat, now = 0, NOON
     for _ in range(1000):
@@ -190,7 +190,7 @@ def test_a_look_up_that_succeeds_costs_next_to_nothing() -> None:
 
 
 def test_what_is_left_is_told() -> None:
-    """P10 breaks: a client that goes by `remaining`, `reset` and `wait` is refused, or waits for nothing."""
+    """P10 breaks: a client that follows `remaining`, `reset` and `wait` is refused, or waits too long."""
     rate = rate_of(60)
     assert rate.interval == SECOND
     permit = Permit(True, rate, NOON, NOON + SECOND)
@@ -209,6 +209,6 @@ def test_what_is_left_is_told() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, MAX_RATE + 1])
 def test_no_other_limit_is_a_rate(limit: int) -> None:
-    """P10 breaks: a limit of zero would divide by it."""
+    """P10 breaks: a limit of zero causes a division by zero."""
     with pytest.raises(ValueError, match="from 1 to"):
         rate_of(limit)

@@ -1,4 +1,4 @@
-"""Redirect URIs: which may be registered, and which of them is meant (P13; RFC 8252 §7, promises.md §3.4)."""
+"""Redirect URIs: which may be registered, and which registration a request matches (P13; RFC 8252 §7)."""
 
 import pytest
 from hypothesis import given
@@ -14,11 +14,11 @@ LOOPBACK = "http://127.0.0.1:4711/callback"
 
 
 def beside(uri: str, host: str, path: str) -> list[str]:
-    """Whatever is like this URI and is not it: host is its host with port, path its path."""
+    """Return URIs that resemble this URI but differ from it. `host` includes the port."""
     scheme = uri.partition(":")[0]
     evil = "evil.example"
     return [
-        # Other case, and a slash more or less
+        # Case, and trailing slashes
         uri.upper(), uri.replace(scheme, scheme.upper(), 1), uri.replace(path, path.upper()), uri.replace(path,
         path.title()),
         f"{uri}/", f"{uri}//", uri.replace(path, "/" + path), uri.replace(path, ""), uri.replace(path, "/"),
@@ -27,7 +27,7 @@ def beside(uri: str, host: str, path: str) -> list[str]:
         # Query and fragment
         f"{uri}?", f"{uri}?a=b", f"{uri}?next=//{evil}", f"{uri}#", f"{uri}#a", f"{uri}?#", f"{uri}&a=b",
         f"{uri}%3Fa=b", f"{uri}%23",
-        # Somebody else's host
+        # Other hosts
         uri.replace(host, f"{host}@{evil}"), uri.replace(host, f"{evil}@{host}"), uri.replace(host, f"a:b@{host}"),
         uri.replace(host, f"@{host}"), uri.replace(host, f"{host}@a@{evil}"), uri.replace(host, f"a@{evil}@{host}"),
         uri.replace(host, f"{host}.{evil}"), uri.replace(host, f"{evil}.{host}"), uri.replace(host, f"{host}."),
@@ -46,7 +46,7 @@ def beside(uri: str, host: str, path: str) -> list[str]:
         f"{uri}/%2e%2e", f"{uri}/%2E%2E/x", f"{uri}/.%2e/", f"{uri}/.", f"{uri}%2f..", f"{uri}%5c..",
         f"{uri}%252e%252e",
         uri.replace(path, f"/x/..{path}"), uri.replace(path, f"/.{path}"), uri.replace(path, f"/%2e{path}"),
-        # One letter as an escape, another alphabet, what is not seen
+        # Percent-encoding, look-alike letters, invisible characters
         uri.replace("callback", "%63allback"), uri.replace("callback", "c\u0430llback"), uri.replace("a", "\u0430",
         1),
         uri.replace(".", "\u3002", 1), uri.replace("/", "\uff0f", 1), uri.replace("callback", "call\u200bback"),
@@ -63,7 +63,7 @@ def beside(uri: str, host: str, path: str) -> list[str]:
         "file:///etc/passwd",
         "about:blank", f"ftp://{host}{path}", f"ws://{host}{path}", f"com.example.app:{path}",
         "urn:ietf:wg:oauth:2.0:oob",
-        # Nothing, and far too much
+        # Empty and oversized
         "", " ", scheme, f"{scheme}:", f"{scheme}://", uri + "a" * 10_240, uri.replace(host, "a" * 10_240),
     ]  # fmt: skip
 
@@ -99,7 +99,7 @@ BESIDE_LOOPBACK = [
     ids=["web", "loopback", "loopback without a port"],
 )
 def test_nothing_beside_a_registered_uri_is_it(registered: str, corpus: list[str]) -> None:
-    """P13 breaks: a code is sent to somebody who is not the client."""
+    """P13 breaks: an authorization code is sent to someone other than the client."""
     asked = {each for each in corpus if each != registered}
     escapes = [each for each in asked if redirect_matches(registered, each)]
     print(f"{registered}: {len(asked)} forms, {len(escapes)} escapes")
@@ -124,7 +124,7 @@ def test_nothing_beside_a_registered_uri_is_it(registered: str, corpus: list[str
     ],
 )
 def test_what_was_registered_is_found(registered: str, asked: str) -> None:
-    """RFC 8252 §7.3 breaks: an application that listens on whatever port is free cannot sign anybody in."""
+    """RFC 8252 §7.3 breaks: people cannot sign in to an application that listens on an arbitrary free port."""
     assert redirect_matches(registered, asked)
 
 
@@ -144,13 +144,13 @@ def test_what_was_registered_is_found(registered: str, asked: str) -> None:
     ],
 )
 def test_only_the_port_of_loopback_may_differ(registered: str, asked: str) -> None:
-    """P13 breaks: more than the port of a loopback URI is passed over."""
+    """P13 breaks: parts of a loopback URI other than the port are ignored."""
     assert not redirect_matches(registered, asked)
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_what_matches_is_the_same_place(one: str, other: str) -> None:
-    """P13 breaks: texts that differ match, though neither is a loopback URI."""
+    """P13 breaks: different URIs match although neither is a loopback URI."""
     assert redirect_matches(one, other) is (one == other)
     for registered in (WEB, LOOPBACK):
         if redirect_matches(registered, registered + one):
@@ -186,7 +186,7 @@ def test_what_matches_is_the_same_place(one: str, other: str) -> None:
     ],
 )
 def test_these_may_be_registered(uri: str) -> None:
-    """RFC 8252 §7 breaks: an application as the RFC describes it cannot be registered."""
+    """RFC 8252 §7 breaks: an application that follows the RFC cannot be registered."""
     assert redirect_uri(uri) == uri
     assert redirect_matches(uri, uri)
     assert origin_of_redirect(uri)
@@ -195,7 +195,7 @@ def test_these_may_be_registered(uri: str) -> None:
 
 REFUSED = {
     "must have at most 2048": ["https://a.example/" + "a" * 2031, "https://a.example/" + "a" * 10_240],
-    "must not hold white space": [
+    "must not contain white space": [
         f"{WEB}\t", f"{WEB}\n", f" {WEB}", f"{WEB}\0", "https://app.example.com\\@evil.example/",
         "https://аpp.example.com/",
         "https://app.example.com/\u200b", "com.example.app:/a b", "java\tscript:x", "https:\\\\app.example.com",
@@ -212,7 +212,7 @@ REFUSED = {
         "com.example.app:cb",
         "com.example.app://a@b/", "ws://a.example/", "1.2:/cb", "view-source:https://a.example/",
     ],
-    "must be https, for http": [
+    "must be https: http": [
         "http://app.example.com/cb", "http://localhost.example.com/cb", "http://127.0.0.2/cb", "http://10.0.0.1/cb",
         "http://[::2]/cb",
         "http://a.localhost/cb", "http://0.0.0.0/cb",
@@ -239,7 +239,7 @@ REFUSED = {
         "https://a.1/", "https://a.0x1/", "https://1.2.3.4.5/",
     ],
     "has a port over": ["https://app.example.com:65536/cb", "http://localhost:99999/"],
-    "must not hold the path segments": [
+    "must not contain the path segments": [
         f"{WEB}/..", f"{WEB}/../x", f"{WEB}/%2e%2E/x", f"{WEB}/.%2e", f"{WEB}/./x", "http://localhost/.",
         "https://a.example/%2e",
     ],
@@ -248,7 +248,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_these_may_not(reason: str) -> None:
-    """P13 breaks: a URI that leads elsewhere than it seems to is registered."""
+    """P13 breaks: a URI can be registered that leads elsewhere than it seems to."""
     for uri in REFUSED[reason]:
         with pytest.raises(ValueError) as caught:
             redirect_uri(uri)
@@ -266,7 +266,7 @@ ACTED_ON = [
 
 @pytest.mark.parametrize("scheme", ACTED_ON)
 def test_what_browsers_and_systems_act_on_is_nobodys_own(scheme: str) -> None:
-    """P13 breaks: a code goes to a script, a file or a program of the system, by a scheme that anybody may register."""
+    """P13 breaks: a code goes to a script, a file or a system program because anyone may register its scheme."""
     for rest in (":/cb", "://cb", ":/%0aalert(1)", ":////evil.example/cb"):
         for read in (redirect_uri, origin_of_redirect, host_of):
             with pytest.raises(ValueError):
@@ -275,7 +275,7 @@ def test_what_browsers_and_systems_act_on_is_nobodys_own(scheme: str) -> None:
 
 @given(st.text(alphabet="htps:/.[]@#?%\\ \t127.0localxe-", max_size=40))
 def test_nothing_but_a_refusal_is_raised(text: str) -> None:
-    """P20 breaks: a strange URI is an error of ours."""
+    """P20 breaks: an unusual URI causes a server error."""
     try:
         uri = redirect_uri(text)
     except ValueError:
@@ -298,5 +298,5 @@ def test_nothing_but_a_refusal_is_raised(text: str) -> None:
     ],
 )
 def test_what_pages_say_of_it(uri: str, origin: str, host: str) -> None:
-    """P13 breaks: a page names another host than the code goes to, or its policy lets a form lead anywhere."""
+    """P13 breaks: a page names another host than the code goes to, or its policy lets forms redirect anywhere."""
     assert (origin_of_redirect(uri), host_of(uri)) == (origin, host)

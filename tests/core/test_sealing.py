@@ -1,4 +1,4 @@
-"""What is sealed opens with its own key and in its own place only."""
+"""Sealed data opens with its own key and in its own place only."""
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,7 +19,7 @@ PLACE = "signing_keys/key_1/1"
 
 
 def test_the_form_is_aes_256_gcm_with_the_place_as_associated_data() -> None:
-    """P21 breaks: what a released version sealed does not open any more."""
+    """P21 breaks: data that a released version sealed can no longer be opened."""
     sealing_id, sealed = seal(OURS, PLACE, b"plain", NONCE_BYTES)
     assert sealed[:NONCE] == NONCE_BYTES
     assert AESGCM(OURS.sealing[sealing_id]).decrypt(NONCE_BYTES, sealed[NONCE:], PLACE.encode()) == b"plain"
@@ -27,7 +27,7 @@ def test_the_form_is_aes_256_gcm_with_the_place_as_associated_data() -> None:
 
 @given(st.binary(min_size=16, max_size=200), st.binary(min_size=NONCE, max_size=NONCE))
 def test_it_opens_with_an_older_master_key_as_well(plain: bytes, nonce: bytes) -> None:
-    """P7 breaks: sealed text holds the plain one, or is lost when a newer master key is put first."""
+    """P7 breaks: sealed data contains the plain text, or is lost when a newer master key is added."""
     sealing_id, sealed = seal(OURS, PLACE, plain, nonce)
     assert plain not in sealed
     assert unseal(BOTH, PLACE, sealing_id, sealed) == plain
@@ -35,7 +35,7 @@ def test_it_opens_with_an_older_master_key_as_well(plain: bytes, nonce: bytes) -
 
 
 def test_it_opens_nowhere_else() -> None:
-    """P7 breaks: a key from one row signs for another, a changed one is taken, or another master key opens it."""
+    """P7 breaks: a key from one row works in another, a changed key is accepted, or another master key opens it."""
     sealing_id, sealed = seal(OURS, PLACE, b"plain", NONCE_BYTES)
     flipped = [sealed[:i] + bytes([sealed[i] ^ 1]) + sealed[i + 1 :] for i in range(len(sealed))]
     wrong = [
@@ -51,6 +51,6 @@ def test_it_opens_nowhere_else() -> None:
 
 
 def test_a_nonce_has_its_length() -> None:
-    """P7 breaks: a short nonce comes twice, and the key is lost with it."""
+    """P7 breaks: a short nonce repeats, which breaks the encryption."""
     with pytest.raises(ValueError):
         seal(OURS, PLACE, b"plain", bytes(NONCE - 1))

@@ -1,4 +1,4 @@
-"""The form of keys: a mistyped one is refused offline, a released one keeps working, none prints by mistake."""
+"""The format of keys: a mistyped key is refused offline, a released key keeps working, no key is printed by mistake."""
 
 import copy
 import io
@@ -25,7 +25,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIXES = (b"ak-", b"acme1-")
 
 KNOWN = [
-    # prefix, entropy, key, digest under the pepper of tests.cast.MASTER_KEY. Never change a line: add lines.
+    # prefix, entropy, key, digest with the pepper of tests.cast.MASTER_KEY. Never change a line; only add lines.
     (
         "ak-",
         bytes(64),
@@ -58,7 +58,7 @@ ENTROPY = st.binary(min_size=MINT_ENTROPY, max_size=MINT_ENTROPY)
 @pytest.mark.promise("P21")
 @pytest.mark.parametrize("prefix, entropy, key, digest", KNOWN, ids=["zeros", "counting", "ones", "prefix"])
 def test_released_keys_keep_working(prefix: str, entropy: bytes, key: str, digest: str) -> None:
-    """P21 breaks: a key of a released version is no longer read, or no longer matches what was stored of it."""
+    """P21 breaks: a key of a released version cannot be parsed, or does not match its stored digest."""
     keyring = derive([MASTER_KEY])
     minted = mint(prefix, entropy)
     assert minted.secret.reveal() == key
@@ -73,14 +73,14 @@ def test_released_keys_keep_working(prefix: str, entropy: bytes, key: str, diges
     ids=["nothing", "padded", "letter", "the check value of CRC-32"],
 )
 def test_the_checksum_is_base62_crc32(body: bytes, expected: str) -> None:
-    """P21 breaks: a scanner or client that checks keys offline disagrees with us (CRC-32 of 123456789 is cbf43926)."""
+    """P21 breaks: scanners and clients that check keys offline get other results (CRC-32 of 123456789 is cbf43926)."""
     assert secret.checksum(body) == expected
     assert sum(ALPHABET.index(c) * 62**place for place, c in enumerate(reversed(expected))) < 2**32
 
 
 @given(ENTROPY)
 def test_what_is_minted_is_read_and_has_its_form(entropy: bytes) -> None:
-    """P21 breaks: some keys are handed out that nobody can use, or are of another form than documented."""
+    """P21 breaks: some new keys cannot be used, or have another format than documented."""
     minted = mint("ak-", entropy)
     text = minted.secret.reveal()
     assert len(text) == 3 + 32 + 44
@@ -94,7 +94,7 @@ def test_what_is_minted_is_read_and_has_its_form(entropy: bytes) -> None:
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "ENCRYPTED "])
 def test_a_private_key_is_a_secret_wherever_it_stands(kind: str) -> None:
-    """P7 breaks: a pasted private key is kept in a name, or a pointer or a user agent shows it."""
+    """P7 breaks: a pasted private key is stored in a name, or shown in a pointer or user agent."""
     text = f"my key:\n-----BEGIN {kind}PRIVATE KEY-----\nMC4CAQAw\n-----END {kind}PRIVATE KEY-----\n"
     assert secret.looks_like_secret(text)
     assert redact(text) == f"my key:\n-----BEGIN {kind}PRIVATE KEY-----…"
@@ -105,20 +105,20 @@ def test_a_private_key_is_a_secret_wherever_it_stands(kind: str) -> None:
 
 @given(st.lists(ENTROPY, min_size=2, max_size=8, unique_by=lambda entropy: entropy[16:]))
 def test_every_random_byte_counts(all_entropy: list[bytes]) -> None:
-    """P7 breaks: two keys share their secret part though their random bytes differ."""
+    """P7 breaks: two keys share their secret part although their random bytes differ."""
     secrets = {mint("ak-", entropy).secret.reveal()[35:-6] for entropy in all_entropy}
     assert len(secrets) == len(all_entropy)
 
 
 @pytest.mark.parametrize("length", [0, 16, MINT_ENTROPY - 1, MINT_ENTROPY + 1])
 def test_minting_takes_exactly_its_entropy(length: int) -> None:
-    """P7 breaks: a key is made from fewer random bytes than it promises."""
+    """P7 breaks: a key is made from fewer random bytes than promised."""
     with pytest.raises(ValueError):
         mint("ak-", bytes(length))
 
 
 def changed(key: str) -> set[str]:
-    """Every single slip of a typist: a character changed, left out, doubled or put in, two neighbours swapped."""
+    """Return every single typing error: a character changed, missing, doubled or inserted, or two neighbours swapped."""
     letters = ALPHABET + "-_ .é０"
     slips = {key[:at] + other + key[at + 1 :] for at in range(len(key)) for other in letters}
     slips |= {key[:at] + other + key[at:] for at in range(len(key) + 1) for other in letters}
@@ -129,7 +129,7 @@ def changed(key: str) -> set[str]:
 
 @pytest.mark.parametrize("key", [known[2] for known in KNOWN], ids=["zeros", "counting", "ones", "prefix"])
 def test_every_slip_is_refused_without_a_look_up(key: str) -> None:
-    """§3.2 breaks: a mistyped key costs a look-up; only a whole, exact key has an access id."""
+    """§3.2 breaks: a mistyped key causes a look-up, or a text that is not exactly a key has an access id."""
     slips = changed(key)
     assert len(slips) > 8_000
     assert [slip for slip in slips if parse(slip.encode(), PREFIXES) is not None] == []
@@ -161,19 +161,19 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
 def test_what_is_no_key_is_refused(text: bytes) -> None:
-    """§3.2 breaks: a key with stray characters is read as if they were not there."""
+    """§3.2 breaks: extra characters in a key are ignored."""
     assert parse(text, PREFIXES) is None
 
 
 def test_the_checksum_of_another_prefix_does_not_count() -> None:
-    """§3.2 breaks: a key can be carried over to another prefix."""
+    """§3.2 breaks: a key is accepted with another prefix."""
     assert parse(b"acme1-" + KEY[3:].encode(), PREFIXES) is None
     assert parse(KEY.encode(), (b"acme1-",)) is None
 
 
 @pytest.mark.parametrize("name", ["ak", "a1", "acme", "a" * 12])
 def test_a_prefix_has_its_form(name: str) -> None:
-    """P23 breaks: a good key prefix is refused."""
+    """P23 breaks: a valid key prefix is refused."""
     assert secret.prefix_of(name) == name + "-"
 
 
@@ -181,7 +181,7 @@ def test_a_prefix_has_its_form(name: str) -> None:
     "name", ["", "a", "1a", "Ak", "ak-", "a_b", "é1", "a" * 13, "ak\n", "a b"], ids=lambda name: repr(name)
 )
 def test_a_prefix_of_another_form_is_refused(name: str) -> None:
-    """P23 breaks: a prefix is accepted under which keys cannot be told apart."""
+    """P23 breaks: a prefix is accepted that makes keys ambiguous."""
     with pytest.raises(ValueError):
         secret.prefix_of(name)
 
@@ -191,7 +191,7 @@ def test_a_prefix_of_another_form_is_refused(name: str) -> None:
 
 @given(ENTROPY, st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
 def test_a_digest_needs_key_and_pepper(entropy: bytes, pepper: bytes, other: bytes) -> None:
-    """P7 breaks: a stolen table of digests says something without the pepper, or digests collide."""
+    """P7 breaks: a stolen table of digests is useful without the pepper, or digests collide."""
     text = mint("ak-", entropy).secret.reveal().encode()
     digest = secret.digest(text, pepper)
     assert len(digest) == 32
@@ -237,7 +237,7 @@ PRINTED: dict[str, Callable[[Secret], str]] = {
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("print_it", PRINTED.values(), ids=PRINTED)
 def test_a_secret_never_prints(print_it: Callable[[Secret], str]) -> None:
-    """P7 breaks: a secret stands in a log line, a traceback or a page because somebody formatted it."""
+    """P7 breaks: a secret appears in a log line, a traceback or a page because code formatted it."""
     shown = print_it(Secret("hunter2hunter2"))
     assert "***" in shown
     assert "hunter2" not in shown
@@ -249,7 +249,7 @@ COPIED: dict[str, Callable[[Secret], object]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "json": json.dumps,
-    "bytes": bytes,  # type: ignore[dict-item]  # the mistake that it guards against
+    "bytes": bytes,  # type: ignore[dict-item]  # the mistake under test
     "join": "".join,  # type: ignore[dict-item]
     "vars": vars,
     "asdict": lambda value: asdict(secret.Minted(value, "", "")),
@@ -259,7 +259,7 @@ COPIED: dict[str, Callable[[Secret], object]] = {
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("copy_it", COPIED.values(), ids=COPIED)
 def test_a_secret_is_opened_by_name_only(copy_it: Callable[[Secret], object]) -> None:
-    """P7 breaks: a secret's text gets out by another way than `reveal`."""
+    """P7 breaks: a secret's text can be read in another way than by `reveal`."""
     with pytest.raises(TypeError) as caught:
         copy_it(Secret("hunter2hunter2"))
     assert "hunter2" not in str(caught.value)
@@ -275,7 +275,7 @@ def test_a_secret_is_opened_by_name_only(copy_it: Callable[[Secret], object]) ->
     ids=["alone", "header", "query", "JSON", "twice", "glued", "path", "lines", "longer"],
 )
 def test_a_key_in_a_text_is_reduced(around: str) -> None:
-    """P7 breaks: a pasted key stands in the log."""
+    """P7 breaks: a pasted key appears in the log."""
     text = around.format(KEY)
     assert secret.looks_like_secret(text)
     shown = redact(text)
@@ -293,7 +293,7 @@ def test_a_key_in_a_text_is_reduced(around: str) -> None:
 @example([(KNOWN[1][1], 79, ""), (KNOWN[2][1], 60, "")])
 @example([(KNOWN[1][1], 50, ""), (KNOWN[2][1], 60, "")])
 def test_keys_that_were_cut_or_ran_together_are_reduced_too(parts: list[tuple[bytes, int, str]]) -> None:
-    """P7 breaks: a text that was shortened before it was redacted, or has keys side by side, shows a secret's part."""
+    """P7 breaks: a text that was truncated before redaction, or has adjacent keys, shows part of a secret."""
     keys = [(mint("ak-", entropy).secret.reveal(), kept, after) for entropy, kept, after in parts]
     shown = redact("".join(key[:kept] + after for key, kept, after in keys))
     for key, kept, _ in keys:
@@ -306,6 +306,6 @@ def test_keys_that_were_cut_or_ran_together_are_reduced_too(parts: list[tuple[by
     ids=["empty", "prose", "access id", "id", "no prefix", "redacted"],
 )
 def test_what_holds_no_key_stays_as_it_is(text: str) -> None:
-    """P7 breaks the other way: logs lose what is no secret."""
+    """P7 breaks the other way: logs lose text that is not a secret."""
     assert redact(text) == text
     assert not secret.looks_like_secret(text)

@@ -1,4 +1,4 @@
-"""Which key signs, which is believed, which is published."""
+"""Which key signs, which keys are accepted, and which are published."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def key_set(*keys: SigningKey, without: str = "") -> KeySet:
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_a_key_signs_its_published_half_verifies(algorithm: Algorithm) -> None:
-    """P14 breaks: a token cannot be verified by the published key, names another, or has another type."""
+    """P14 breaks: the published key does not verify a token, or the token names another key or type."""
     made = generate(algorithm)
     mine = key("one", algorithm=algorithm, public_key=made.public_key)
     keys = KeySet([mine], {"one": made.private_key})
@@ -58,7 +58,7 @@ def test_what_a_key_signs_its_published_half_verifies(algorithm: Algorithm) -> N
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_private_member_is_published_or_printed(algorithm: Algorithm) -> None:
-    """P7 breaks: the JWKS, or a traceback, holds a private key."""
+    """P7 breaks: the JWKS or a traceback contains a private key."""
     made = generate(algorithm)
     keys = KeySet([key("one", algorithm=algorithm, public_key=made.public_key)], {"one": made.private_key})
     (published,) = keys.jwks(NOON, PURPOSES)["keys"]
@@ -69,7 +69,7 @@ def test_no_private_member_is_published_or_printed(algorithm: Algorithm) -> None
 
 
 def test_the_newest_that_may_signs() -> None:
-    """P14 breaks: a key signs before another's end, after its own, once revoked, or for another purpose."""
+    """P14 breaks: a key signs too early, too late, after its revocation, or for another purpose."""
     old, new = key("old", believed_until=NOON + BELIEF), key("new", NOON + LEAD)
     keys = key_set(new, old, key("machine", purpose="m2m"))
 
@@ -87,7 +87,7 @@ def test_the_newest_that_may_signs() -> None:
 
 
 def test_a_clock_that_is_behind_the_keys_stops_nothing() -> None:
-    """§5 breaks: after a clock was set back, or was ahead when keys were made, no token is issued for days."""
+    """§5 breaks: after a wrong clock was corrected, no token is issued for days."""
     retired, last = key("retired", believed_until=NOON + BELIEF), key("last", NOON + LEAD)
     for now in (NOON - 400 * DAY, NOON - 1):
         found = key_set(retired, last).signer("access_token", now)
@@ -99,12 +99,12 @@ def test_a_clock_that_is_behind_the_keys_stops_nothing() -> None:
 
 
 def test_a_key_from_the_future_is_withdrawn_by_the_next_rotation() -> None:
-    """P14 breaks: a key that a wrong clock made signs after all, or the one before it is believed for as long."""
+    """P14 breaks: a key that a wrong clock created signs later, or its predecessor is accepted too long."""
     future = NOON + 400 * DAY
     old, new = key("old", believed_until=future + BELIEF), key("new", future)
     changed = succeeded(key_set(old, new), "access_token", NOON + LEAD, NOON)
     assert {each.kid: each.believed_until for each in changed} == {"old": NOON + LEAD + BELIEF, "new": NOON}
-    # Where it is all there is, it has signed, and goes on until its successor is known.
+    # If it is the only key, it has signed, so it is accepted until its successor is known.
     changed = succeeded(key_set(new), "access_token", NOON + LEAD, NOON)
     assert {each.kid: each.believed_until for each in changed} == {"new": NOON + LEAD + BELIEF}
     after = key_set(*changed, key("made", NOON + LEAD))
@@ -113,7 +113,7 @@ def test_a_key_from_the_future_is_withdrawn_by_the_next_rotation() -> None:
 
 
 def test_what_is_believed_is_what_is_published() -> None:
-    """P14 breaks: a key is published that is not believed, or believed and not published before it signs."""
+    """P14 breaks: a published key is not accepted, or a key is not published before it signs."""
     keys = key_set(
         key("next", NOON + LEAD),
         key("old", NOON - HOUR, believed_until=NOON + SECOND),
@@ -131,11 +131,11 @@ def test_what_is_believed_is_what_is_published() -> None:
 
 
 def test_a_key_is_believed_until_all_that_it_signed_has_expired() -> None:
-    """P14 breaks: a rotation refuses a valid token, or a withdrawn key comes to sign after all."""
+    """P14 breaks: a rotation refuses a valid token, or a withdrawn key signs."""
     old, waiting = key("old", believed_until=NOON + BELIEF), key("waiting", NOON + LEAD)
     changed = succeeded(key_set(old, waiting), "access_token", NOON + 2 * LEAD, NOON)
     assert {each.kid: each.believed_until for each in changed} == {
-        "old": NOON + 2 * LEAD + BELIEF,  # it signs for longer than it was to
+        "old": NOON + 2 * LEAD + BELIEF,  # it signs for longer than planned
         "waiting": NOON,
     }
     ended = key("ended", NOON - HOUR, believed_until=NOON + HOUR)
@@ -145,7 +145,7 @@ def test_a_key_is_believed_until_all_that_it_signed_has_expired() -> None:
 
 
 def test_states_in_a_word() -> None:
-    """The command breaks: the list calls a key by another state than it has."""
+    """The command breaks: the list shows a wrong state of a key."""
     states = {
         "next": key("a", NOON + 1),
         "signing": key("a"),
@@ -157,10 +157,10 @@ def test_states_in_a_word() -> None:
 
 
 def test_machine_tokens_are_rs256() -> None:
-    """The alias breaks: its clients refuse what is not RS256."""
+    """The alias breaks: clients of the alias refuse tokens that are not RS256."""
     assert [algorithm_for(purpose, "EdDSA") for purpose in PURPOSES] == ["EdDSA", "EdDSA", "RS256"]
 
 
 def test_a_private_key_stays_closed() -> None:
-    """P7 breaks: a new pair carries its private half in the open."""
+    """P7 breaks: a new pair shows its private key when printed."""
     assert isinstance(generate("EdDSA").private_key, Secret)

@@ -1,4 +1,4 @@
-"""URLs in the spelling in which audiences are compared."""
+"""The spelling of URLs in which audiences are compared."""
 
 import pytest
 
@@ -16,5 +16,5 @@ from ostiary.core.url import comparable
     ],
 )
 def test_two_audiences_are_not_taken_for_one(one: str, other: str) -> None:
-    """P14 breaks: a token for one audience is good at another."""
+    """P14 breaks: a token for one audience is accepted for another."""
     assert comparable(one) != comparable(other)

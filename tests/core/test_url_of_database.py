@@ -1,4 +1,4 @@
-"""The URL of a database: a password whose characters would end it early."""
+"""The URL of a database: characters in a password that would end it early."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from ostiary.core.url import check_userinfo
     ],
 )
 def test_a_password_that_must_be_encoded_is_told_from_one_that_is(url: str, found: str | None) -> None:
-    """P23 breaks: half a password is taken for the host, or a good URL is refused."""
+    """P23 breaks: part of a password is read as the host, or a valid URL is refused."""
     said = None
     try:
         check_userinfo(url)

@@ -1,4 +1,4 @@
-"""`judge`: each answer by itself, their precedence, and the whole against a naive model."""
+"""`judge`: each result by itself, their precedence, and equality with a naive model."""
 
 from dataclasses import replace
 from typing import Any, get_args
@@ -29,7 +29,7 @@ ROBO = Principal("service_account", "sa_robo", "Robo", "robo@acme.localhost", ba
 
 
 def standing(**changed: Any) -> Standing:
-    """Robo's key, good for reading and writing agents in the whole organization."""
+    """Robo's key, which may read and write agents in the whole organization."""
     facts: dict[str, Any] = {
         "credential_id": "cred_1",
         "kind": "api_key",
@@ -194,7 +194,7 @@ TABLE: list[tuple[str, Code, Standing | None, Access]] = [
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize("code, facts, access", [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_each_answer(code: Code, facts: Standing | None, access: Access) -> None:
-    """P1, P2, P16, P19 break: a credential is good where it should not be, or the other way round."""
+    """P1, P2, P16, P19 break: a credential is accepted where it must not be, or refused where it is valid."""
     verdict = judge(facts, access)
     assert verdict.code == code
     assert verdict.valid is (code == "valid")
@@ -204,9 +204,9 @@ def test_each_answer(code: Code, facts: Standing | None, access: Access) -> None
 
 
 def test_every_code_of_this_version_has_a_case() -> None:
-    """§4 of the interface breaks: a code exists that no case reaches."""
+    """§4 of the interface breaks: no case reaches some code."""
     later = {"wrong_audience"}  # tokens have audiences, API keys have none
-    counted = {"rate_limited"}  # a matter of how often, which is no fact of a credential
+    counted = {"rate_limited"}  # depends on earlier requests, not on facts about the credential
     assert {row[1] for row in TABLE} | {"malformed"} | later | counted == set(get_args(Code))
     assert {row[1] for row in TABLE} & WRONG_PLACE == WRONG_PLACE - later
     assert (MALFORMED.code, MALFORMED.standing, UNKNOWN.code, UNKNOWN.standing) == (
@@ -215,9 +215,10 @@ def test_every_code_of_this_version_has_a_case() -> None:
 
 
 def test_precedence() -> None:
-    """§3.2 breaks: a bad credential is told that only the place is wrong, or final states hide behind others.
+    """§3.2 breaks: an invalid credential gets a refusal that is for valid ones, or a reversible state hides a final
+    one.
 
-    Everything is wrong at first; then, one by one, what was answered is mended.
+    At first every fact is wrong. Then the reported ones are corrected one by one.
     """
     facts = standing(
         digest=OTHER_DIGEST,
@@ -266,25 +267,25 @@ def test_precedence() -> None:
 def test_what_is_final_comes_first(
     revoked: int | None, expires: int | None, deactivated: int | None, expected: CredentialStatus
 ) -> None:
-    """P1 breaks: a revoked credential shows as something that can be undone."""
+    """P1 breaks: a revoked credential has a status that seems reversible."""
     assert credential_status(revoked, expires, deactivated, NOON) == expected
 
 
 def test_what_is_missing_is_named() -> None:
-    """§3.2 breaks: a 403 does not say which scope is missing, or names one that is there."""
+    """§3.2 breaks: a 403 does not name the missing scope, or names one that is present."""
     verdict = judge(standing(), asked(scopes=frozenset({READ, "read:audit", "x"})))
     assert verdict.missing == {"read:audit", "x"}
 
 
 def test_changed_facts_have_their_own_scopes() -> None:
-    """§2.5 of the promises breaks: facts with another role answer from the old facts' memory."""
+    """§2.5 of the promises breaks: a standing with changed roles returns cached scopes of the original."""
     before = standing()
     assert judge(before, asked()).scopes == {READ, WRITE}
     assert judge(replace(before, grants=()), asked()).scopes == frozenset()
 
 
 def test_memory_of_projects_is_bounded() -> None:
-    """P20 breaks: questions about ever new projects fill the memory, or later ones get another answer."""
+    """P20 breaks: requests about many projects fill the memory, or later ones get a wrong result."""
     facts = standing(grants=(Grant(frozenset({READ}), None), Grant(frozenset({WRITE}), "prj_999")))
     for number in range(1_000):
         expected = {READ, WRITE} if number == 999 else {READ}
@@ -300,14 +301,14 @@ def test_a_client_id_is_the_accounts_own() -> None:
 # Against a naive model
 
 COVERS = {
-    # range: the addresses of ADDRESSES that are in it
+    # range: those of ADDRESSES that are in it
     "192.0.2.0/24": {"192.0.2.1"},
     "0.0.0.0/0": {"192.0.2.1", "198.51.100.7"},
     "2001:db8::/32": {"2001:db8::1"},
 }
 ADDRESSES = [None, "192.0.2.1", "198.51.100.7", "2001:db8::1"]
 REACHES = {
-    # pattern: the resources of RESOURCES that it covers
+    # pattern: those of RESOURCES that it covers
     "agents/*": {"agents/1", "agents/1/logs"},
     "agents/1": {"agents/1"},
     "plugins/*": {"plugins/1"},
@@ -361,7 +362,7 @@ def permits(level: str, listed: tuple[str, ...], scope: str) -> bool:
 
 
 def model(facts: Standing, access: Access) -> tuple[str, set[str]]:
-    """The code and the scopes, as the product's page says them, with no thought for speed."""
+    """Return the code and the scopes as the documentation specifies them, without regard to speed."""
     owner = facts.principal
     target = access.project if access.project is not None else facts.project_id
     held = set()
@@ -397,8 +398,8 @@ def model(facts: Standing, access: Access) -> tuple[str, set[str]]:
 @settings(max_examples=10 * settings().max_examples)
 @given(standings, accesses)
 def test_the_verdict_is_that_of_the_naive_model(facts: Standing, access: Access) -> None:
-    """P1, P2, P16, P19 break: some combination of facts is judged otherwise than the product's page says."""
+    """P1, P2, P16, P19 break: some combination of facts is judged differently from the documentation."""
     verdict = judge(facts, access)
     event(verdict.code)
     assert (verdict.code, set(verdict.scopes)) == model(facts, access)
-    assert judge(facts, access) == verdict  # nothing is remembered that changes the answer
+    assert judge(facts, access) == verdict  # cached scopes do not change the result

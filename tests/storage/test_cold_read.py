@@ -1,4 +1,4 @@
-"""P12: a standing read by the driver alone is the standing that a transaction reads, and fails as that does."""
+"""P12: a standing that the driver reads directly equals one that a transaction reads, and so do the errors."""
 
 import threading
 from collections.abc import Callable
@@ -39,7 +39,7 @@ PATIENCE = 30.0
 
 
 def furnish(house: House) -> None:
-    """One credential, at least, of everything that makes a standing differ."""
+    """Create credentials that cover everything in which standings can differ."""
     write, alice = house.store.write, house.alice
     website = write(projects.create, alice, "Website", "website", "").id
     write(roles.create_role, alice, "deployer", "", ("read:agents", "write:plugins"))
@@ -83,20 +83,20 @@ def furnish(house: House) -> None:
 
 
 def in_order(standing: Standing | None) -> Standing:
-    """Whose roles come in any order."""
+    """Sort the grants: roles have no defined order."""
     assert standing is not None
     grants = sorted(standing.grants, key=lambda each: (each.project_id or "", sorted(each.scopes)))
     return replace(standing, grants=tuple(grants))
 
 
 def kinds(standing: Standing) -> list[type]:
-    """What `1 == True` would hide."""
+    """Return the types of the fields: `1 == True` would hide a difference."""
     parts: tuple[Any, ...] = (standing, standing.principal, standing.organization)
     return [type(getattr(part, each.name)) for part in parts for each in fields(part)]
 
 
 def test_both_ways_read_the_same_standing(house: House) -> None:
-    """P12 breaks: a cold request is judged by other facts than the same request inside a transaction."""
+    """P12 breaks: an uncached request is judged by other facts than the same request in a transaction."""
     furnish(house)
     catalogue = Catalogue(house.store.read(role_rows.scopes_of_catalogue))
     wanted = sa.select(tables.generations.c.access_id, tables.generations.c.digest)
@@ -124,13 +124,13 @@ def test_both_ways_read_the_same_standing(house: House) -> None:
 
 
 def test_what_nobody_has_is_nothing(house: House) -> None:
-    """P12 breaks: an unknown key is a fault of ours."""
+    """P12 breaks: an unknown key causes a server error."""
     assert credential_rows.find_standing(house.store, "0" * 32, NOTHING) is None
     assert credential_rows.find_standing_by_digest(house.store, (b"x" * 32,), NOTHING) is None
 
 
 def test_each_look_sees_what_was_committed_before_it(house: House) -> None:
-    """P1 breaks: the driver's connection is left in a transaction, and sees the past from then on."""
+    """P1 breaks: the driver's connection stays in a transaction, and reads stale facts from then on."""
     key = house.key(house.account()).listed.credential
     for end in (None, house.clock.now):
         found = credential_rows.find_standing(house.store, key.access_id, NOTHING)
@@ -159,7 +159,7 @@ BOUNDS: dict[str, list[tuple[sa.Select[Any], object]]] = {
 
 
 def test_it_is_bounded_and_cannot_write(house: House) -> None:
-    """P5, P11 break: outside of a transaction there is no bound, or a door past the record."""
+    """P5, P11 break: a read without a transaction has no time-out, or can write without an audit event."""
     for statement, wanted in BOUNDS[house.store.engines.name]:
         for rows in (
             house.store.select(statement),
@@ -169,7 +169,7 @@ def test_it_is_bounded_and_cannot_write(house: House) -> None:
 
 
 def failed(store: Store, statement: sa.Select[Any]) -> list[tuple[type, str, dict[str, int]]]:
-    """How the statement fails alone and in a transaction, and what is counted of it."""
+    """Return how the statement fails, alone and in a transaction, and the error counts."""
     found = []
     ways: list[Callable[[], object]] = [
         lambda: store.select(statement),
@@ -187,7 +187,7 @@ def failed(store: Store, statement: sa.Select[Any]) -> list[tuple[type, str, dic
 
 
 def test_a_fault_of_ours_is_the_same_fault(house: House) -> None:
-    """P11 breaks: a wrong statement is called an outage, or an error shows what was asked for."""
+    """P11 breaks: a wrong statement is reported as an outage, or an error shows its parameters."""
     alone, inside = failed(house.store, sa.select(sa.column("x")).select_from(sa.table("nowhere")))
     assert alone == inside
     assert issubclass(alone[0], sa.exc.DBAPIError)
@@ -196,7 +196,7 @@ def test_a_fault_of_ours_is_the_same_fault(house: House) -> None:
 
 
 def test_a_pool_that_is_used_up_is_unavailable(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P11 breaks: a cold request waits without end for a connection, or opens one more."""
+    """P11 breaks: an uncached request waits for ever for a connection, or opens an additional one."""
     monkeypatch.setattr(house.store.engines.reader.pool, "_timeout", 0)
     held = [house.store.engines.reader.connect() for _ in range(engines.READERS)]
     try:
@@ -216,7 +216,7 @@ SUICIDE = sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid()))
 @pytest.mark.full
 @pytest.mark.promise("P11")
 def test_a_connection_that_is_lost_each_time_is_an_outage(postgresql_house: House) -> None:
-    """P11 breaks: a server that stops in the middle of a look-up is a fault of ours (500)."""
+    """P11 breaks: a database that stops during a look-up causes a server error (500)."""
     alone, inside = failed(postgresql_house.store, SUICIDE)
     assert alone == inside
     assert alone[:2] == (Problem, "unavailable")
@@ -227,7 +227,7 @@ def test_a_connection_that_is_lost_each_time_is_an_outage(postgresql_house: Hous
 @pytest.mark.full
 @pytest.mark.promise("P11")
 def test_a_look_up_after_the_server_came_back_succeeds(postgresql_house: House) -> None:
-    """P11 breaks: each connection that was lost meanwhile costs a request its answer."""
+    """P11 breaks: each connection that was lost in the meantime makes a request fail."""
     store = postgresql_house.store
     barrier = threading.Barrier(engines.READERS)
 

@@ -1,4 +1,4 @@
-"""P12: SQLite and PostgreSQL behave the same. Every test here runs on both, races included."""
+"""P12: SQLite and PostgreSQL behave the same. Every test here runs on both, including races."""
 
 import threading
 from collections.abc import Callable
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.promise("P12")
 
 
 def at_once(threads: int, work: Callable[[int], object]) -> list[object]:
-    """Run `work(number)` in so many threads that all begin together; results or Problems, in order."""
+    """Run `work(number)` in several threads that start together. Return results or Problems, in order."""
     barrier = threading.Barrier(threads)
 
     def one(number: int) -> object:
@@ -40,7 +40,7 @@ def at_once(threads: int, work: Callable[[int], object]) -> list[object]:
 
 
 def test_a_limit_of_ten_holds_under_24_threads(house: House) -> None:
-    """P12 breaks: two transactions counted before either inserted."""
+    """P12 breaks: two transactions count before either inserts."""
     robo = house.account()
     results = at_once(24, lambda _: house.key(robo))
     made = [each for each in results if not isinstance(each, Problem)]
@@ -51,7 +51,7 @@ def test_a_limit_of_ten_holds_under_24_threads(house: House) -> None:
 
 
 def test_different_organizations_write_at_the_same_time(house: House) -> None:
-    """P12 breaks: writers of different organizations spoil each other's work."""
+    """P12 breaks: writers of different organizations disturb each other."""
 
     def work(number: int) -> object:
         who = house.alice if number % 2 else house.charlie
@@ -64,7 +64,7 @@ def test_different_organizations_write_at_the_same_time(house: House) -> None:
 
 
 def test_a_single_use_thing_is_used_once_under_8_threads(house: House) -> None:
-    """P12, P8 break: two conditional updates both took the one row."""
+    """P12, P8 break: two conditional updates both get the one row."""
 
     def take(tx: Tx) -> bool:
         row = tx.execute(
@@ -82,7 +82,7 @@ def test_a_single_use_thing_is_used_once_under_8_threads(house: House) -> None:
 
 
 def test_an_exception_leaves_nothing_behind(house: House) -> None:
-    """P5 breaks: a change without its event, or an event without its change."""
+    """P5 breaks: a change is stored without its event, or an event without its change."""
 
     def half(tx: Tx, caller: Caller) -> None:
         directory.insert_project(tx, "prj_half", caller.organization_id, "half", "Half")
@@ -102,7 +102,7 @@ def test_an_exception_leaves_nothing_behind(house: House) -> None:
 
 
 def test_work_after_commit_is_not_done_when_there_was_none(house: House) -> None:
-    """P1 breaks: caches hear of a change that was rolled back, or do not hear of one that was not."""
+    """P1 breaks: caches are told of a change that was rolled back, or not of one that was committed."""
     done: list[str] = []
 
     def work(tx: Tx, _caller: Caller, fail: bool) -> None:
@@ -121,7 +121,7 @@ def test_work_after_commit_is_not_done_when_there_was_none(house: House) -> None
 
 
 def test_a_read_cannot_write(house: House) -> None:
-    """P5 breaks: a change slips past the one door that records it."""
+    """P5 breaks: a change bypasses the audit log."""
 
     def write(tx: Tx) -> None:
         tx.execute(tables.catalogue.insert(), {"scope": "read:nothing", "created_at": tx.now})
@@ -132,7 +132,7 @@ def test_a_read_cannot_write(house: House) -> None:
 
 
 def test_a_read_sees_one_moment(house: House) -> None:
-    """P12 breaks: two reads of one transaction disagree."""
+    """P12 breaks: two reads of one transaction differ."""
 
     def twice(tx: Tx) -> tuple[int, int]:
         first = credential_rows.count(tx, house.acme.id)
@@ -145,7 +145,7 @@ def test_a_read_sees_one_moment(house: House) -> None:
 
 
 def test_uses_add_up_from_many_batches(house: House) -> None:
-    """P12 breaks: two batches that meet lose uses, or take an earlier last use for the later."""
+    """P12 breaks: concurrent batches lose uses, or replace a later last use by an earlier one."""
     robo = house.account()
     made = [house.key(robo).listed.credential for _ in range(3)]
 
@@ -166,7 +166,7 @@ def test_uses_add_up_from_many_batches(house: House) -> None:
 
 
 def test_events_page_in_both_directions(house: House) -> None:
-    """P12 breaks: a page repeats or leaves out an event."""
+    """P12 breaks: a page repeats or omits an event."""
     for number in range(25):
         house.account(f"Account {number}", roles=())
     wanted = Filter(actions=("service_account.created",))
@@ -186,7 +186,7 @@ def test_events_page_in_both_directions(house: House) -> None:
 
 
 def test_changes_are_found_once_the_cache_has_begun(house: House) -> None:
-    """P1 breaks: a cache misses a change, or is given every change there ever was."""
+    """P1 breaks: a cache misses a change, or reads all changes from the beginning."""
     last, horizon = house.store.read(changes.begin)
     house.store.write(lambda tx, _caller: tx.changed("credential", "cred_x"), house.alice)
     seen, after = house.store.read(changes.since, last, horizon)
@@ -195,9 +195,9 @@ def test_changes_are_found_once_the_cache_has_begun(house: House) -> None:
 
 
 def test_a_change_that_is_committed_late_is_found(house: House) -> None:
-    """P1 breaks: a lower number that became visible after a higher one is never seen, however late it came."""
+    """P1 breaks: a lower number that is committed after a higher one is never seen."""
     if house.store.engines.name == "sqlite":
-        # There it cannot come late: while one writer is at it, no other number is given out.
+        # On SQLite it cannot be late: there is one writer, so numbers are committed in order.
         with house.store.engines.writer.connect() as slow, slow.begin(), pytest.raises(Problem):
             house.store.write_on((), lambda tx: tx.changed("credential", "cred_quick"))
         return
@@ -217,7 +217,7 @@ def test_a_change_that_is_committed_late_is_found(house: House) -> None:
 
 
 def test_deleting_a_credential_removes_its_digests(house: House) -> None:
-    """P7 breaks: a digest outlives its credential."""
+    """P7 breaks: a digest remains after its credential was deleted."""
     made = house.key(house.account())
     assert made.listed.credential.access_id
     house.store.write_on((), credential_rows.delete, made.listed.credential.id)

@@ -1,4 +1,4 @@
-"""P5, P20: what waits to be written is bounded, loses nothing, and one tenant's does not push out another's."""
+"""P5, P20: what waits to be written is bounded and complete, and no tenant displaces another's."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def use(number: int, organization: str, credential: str) -> Occasion:
 
 
 def test_what_is_given_back_stays_within_the_bounds() -> None:
-    """P5, P20 break: while the database is away, the memory fills, or counts or their times are lost."""
+    """P5, P20 break: while the database is down, memory grows without bound, or counts or times are lost."""
     counts = Counts()
     for round_ in range(5):
         for number in range(1000):
@@ -34,7 +34,7 @@ def test_what_is_given_back_stays_within_the_bounds() -> None:
 
 
 def test_a_flood_takes_nobody_elses_room() -> None:
-    """P5c breaks: while one tenant floods, another's uses and refusals are counted without a name or an address."""
+    """P5c breaks: during a flood from one tenant, another tenant's uses and refusals lose credential or address."""
     counts = Counts()
     for number in range(40_000):
         counts.add(refusal(number, "umbrella", f"reason {number % 4000}"), NOON)
@@ -51,7 +51,7 @@ def test_a_flood_takes_nobody_elses_room() -> None:
 
 
 def test_a_use_without_room_for_its_address_keeps_its_credential() -> None:
-    """P5c breaks: a key that is used from many addresses is not told, or fills the log with them."""
+    """P5c breaks: a key that is used from many addresses is not reported, or fills the log."""
     counts = Counts()
     for number in range(300):
         for key in range(20):
@@ -62,12 +62,12 @@ def test_a_use_without_room_for_its_address_keeps_its_credential() -> None:
         assert sum(count.number for count in of_key.values()) == 300
         assert {each.access_id for each in of_key} == {f"access of cred_{key}"}
         assert 1 < len(of_key) <= room.ADDRESSES_OF_CREDENTIAL + 1
-    # The first address of each key, some more of all keys, and for each key all others together.
+    # The first address of each key, some more of all keys, and one sum for each key's other addresses.
     assert len(kept) == 20 + room.MORE_ADDRESSES + 20
 
 
 def test_the_neighbourhood_of_a_refusal() -> None:
-    """P20 breaks: one IPv6 host is a new address with each request; or a use is not told with its own."""
+    """P20 breaks: one IPv6 host counts as a new address with each request; or a use is recorded with another address."""
     counts = Counts()
     for number in range(10):
         address = f"2001:db8:1:2:{number + 1:x}::1"
@@ -80,7 +80,7 @@ def test_the_neighbourhood_of_a_refusal() -> None:
 
 
 def test_a_mark_is_known_whatever_it_was_counted_as() -> None:
-    """P5, P20 break: marks fill the memory, keep others out, or what is counted by one is lost."""
+    """P5, P20 break: marks fill the memory or displace others, or uses that are counted by a mark are lost."""
     counts = Counts()
     for number in range(room.MAX_MARKS + 100):
         counts.add(refusal(number, "umbrella"), NOON, (str(number),))

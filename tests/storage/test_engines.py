@@ -1,4 +1,4 @@
-"""What is only SQLite's: its write-ahead log, which one process moves into the database for all."""
+"""SQLite only: the write-ahead log, which one process checkpoints for all."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PATIENCE = 30.0
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Engines]:
-    """What leaves the log alone."""
+    """An engine that does not checkpoint, as workers have."""
     path = tmp_path / "ostiary.db"
     migrated(engines.connect(engines.sqlite_url(path))).dispose()
     found = engines.connect(engines.sqlite_url(path), checkpoints=False)
@@ -33,7 +33,7 @@ def duties(worker: Engines, tmp_path: Path) -> Iterator[Engines]:
 
 
 def write(worker: Engines) -> None:
-    """Commit more pages than SQLite by itself would leave in the log (1,000 of 4 KiB)."""
+    """Commit more pages than SQLite would leave in the log by default (1,000 of 4 KiB)."""
     for _ in range(ROWS):
         with worker.writer.begin() as connection:
             connection.execute(
@@ -47,9 +47,9 @@ def log_size(folder: Path) -> int:
 
 
 def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_path: Path) -> None:
-    """Rule 20 breaks: a worker checkpoints while the duties process does."""
+    """Rule 20 breaks: a worker checkpoints at the same time as the periodic tasks."""
     with duties.reader.connect() as connection:
-        connection.execute(sa.text("SELECT 1"))  # so that the worker's is not the last connection
+        connection.execute(sa.text("SELECT 1"))  # closing the last connection would checkpoint
         write(worker)
         before = (tmp_path / "ostiary.db").stat().st_size
         assert log_size(tmp_path) > 1_000 * 4096
@@ -60,7 +60,7 @@ def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_pat
 def test_a_log_that_has_grown_is_emptied(
     worker: Engines, duties: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rule 20 breaks: under commits without pause the log is never begun again, and fills the disk."""
+    """Rule 20 breaks: under constant commits the log never starts over, and fills the disk."""
     monkeypatch.setattr(engines, "LARGE_LOG", 500)
     stop, failed = threading.Event(), []
 
@@ -68,7 +68,7 @@ def test_a_log_that_has_grown_is_emptied(
         try:
             while not stop.is_set():
                 write(worker)
-        except Exception as error:  # told by the assertion below
+        except Exception as error:  # reported by the assertion below
             failed.append(error)
 
     thread = threading.Thread(target=write_on)

@@ -1,4 +1,4 @@
-"""A database that hangs: waits that end, and callers that are spared them."""
+"""A database that hangs: waits end, and other callers do not wait."""
 
 import contextlib
 import threading
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.promise("P11")
 
 
 class Stopwatch:
-    """A clock that only a test moves."""
+    """A clock that only the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -35,13 +35,13 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
 
 
 def test_all_waits_of_a_request_take_so_long_together(watch: Stopwatch) -> None:
-    """P11 breaks: each step of a request waits its full time, and the answer comes after all of them."""
+    """P11 breaks: each step of a request waits for its full time, and the response comes after the sum."""
     assert patience.left(3) == 3
     with patience.within(4):
         with patience.waiting(3) as most:
             assert most == 3
             watch.now += 2.5
-        watch.now += 60  # work of our own is no wait
+        watch.now += 60  # the process's own work is not a wait
         assert patience.left(3) == 1.5
         with patience.within(2):
             with patience.waiting(3) as most:
@@ -64,14 +64,14 @@ def refused(gate: Gate) -> bool:
 
 
 def test_after_a_wait_in_vain_one_tries_and_the_others_are_refused_at_once(watch: Stopwatch) -> None:
-    """P11 breaks: while the database hangs each request waits for itself, and the threads are used up."""
+    """P11 breaks: while the database hangs, every request waits, and no threads are left."""
     gate = Gate()
     assert not refused(gate)
     gate.shut()
     assert refused(gate)
     watch.now += patience.PAUSE
     assert [refused(gate) for _ in range(3)] == [False, True, True]
-    gate.shut()  # it hung again
+    gate.shut()  # the database hung again
     watch.now += patience.PAUSE
     assert [refused(gate) for _ in range(3)] == [False, True, True]
     gate.open()
@@ -79,7 +79,7 @@ def test_after_a_wait_in_vain_one_tries_and_the_others_are_refused_at_once(watch
 
 
 def test_who_was_let_through_and_never_said_what_it_found_keeps_nobody_out(watch: Stopwatch) -> None:
-    """P11 breaks: after an outage the service refuses everything until it is started again."""
+    """P11 breaks: after an outage the service refuses everything until it is restarted."""
     gate = Gate()
     gate.shut()
     watch.now += patience.PAUSE
@@ -118,7 +118,7 @@ def network(postgresql_house: House) -> Iterator[Network]:
 
 @pytest.fixture
 def behind(postgresql_house: House, network: Network) -> Iterator[Store]:
-    """Acme's store, with a network between it and the database."""
+    """Acme's store, with a controllable network between it and the database."""
     url = sa.make_url(url_of(postgresql_house.store)).set(drivername="postgresql", port=network.port)
     found = engines.connect(url.render_as_string(hide_password=False))
     yield replace(postgresql_house.store, engines=found, errors={})
@@ -136,14 +136,14 @@ HUNG = "unavailable: no answer"
 @pytest.mark.full
 @pytest.mark.parametrize("warm", [True, False], ids=["connected", "not connected"])
 def test_a_server_that_says_nothing_is_not_waited_for(behind: Store, network: Network, warm: bool) -> None:
-    """P11 breaks: a partition from the database holds threads for minutes, or the service needs a restart after."""
+    """P11 breaks: a network partition blocks threads for minutes, or the service must be restarted after it."""
     if warm:
         assert (read(behind), written(behind)) == ("done", "done")
     with network.cut():
         assert [read(behind), read(behind)] == [HUNG, SHUT]
         assert [written(behind), written(behind)] == [HUNG, SHUT]
     for gate in (behind.engines.reads, behind.engines.writes):
-        gate.open()  # what else comes by itself after a pause
+        gate.open()  # otherwise it opens by itself after a pause
     assert (read(behind), written(behind)) == ("done", "done")
 
 
@@ -152,7 +152,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(behind: Store, network: Ne
 def test_a_commit_without_an_answer_is_neither_acknowledged_nor_run_again(
     behind: Store, network: Network, postgresql_house: House, direction: str, happened: bool
 ) -> None:
-    """P3, P11 break: a change in doubt is reported as done, or is made twice."""
+    """P3, P11 break: a commit with unknown result is reported as done, or is made twice."""
     ran = 0
 
     def rename(tx: Tx) -> None:
@@ -199,14 +199,14 @@ def other(sqlite_house: House) -> Iterator[Engines]:
 
 
 def test_a_locked_file_is_waited_for_once(sqlite_house: House, other: Engines) -> None:
-    """P11 breaks: while another process keeps SQLite locked each writer waits in turn, for minutes together."""
+    """P11 breaks: while another process keeps SQLite locked, writers wait one after another, for minutes in all."""
     store, tried, said = sqlite_house.store, [], []
     sa.event.listen(store.engines.writer, "checkout", lambda *_: tried.append(1))
     with other.writer.begin():
         threads = [threading.Thread(target=lambda: said.append(written(store))) for _ in range(8)]
         for thread in threads:
             thread.start()
-        assert read(store) == "done"  # who reads does not wait
+        assert read(store) == "done"  # readers do not wait
         for thread in threads:
             thread.join()
         assert "unavailable: locked" in said
@@ -218,7 +218,7 @@ def test_a_locked_file_is_waited_for_once(sqlite_house: House, other: Engines) -
 
 
 def test_opening_a_file_that_is_locked_ends(sqlite_house: House) -> None:
-    """P11 breaks: a command waits without end, or says that the file is broken, while another program keeps it locked."""
+    """P11 breaks: while another program keeps the file locked, a command waits for ever or reports damage."""
     store = sqlite_house.store
     store.engines.dispose()
     with contextlib.closing(engines.sqlite_module.connect(store.engines.reader.url.database)) as other:

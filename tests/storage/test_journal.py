@@ -1,4 +1,4 @@
-"""What is issued is in the log before the answer, and what may be used once is used once; on both databases."""
+"""On both databases, what is issued is in the log before the response, and single-use objects are used once."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ def writing(store: Store) -> Iterator[Journal]:
 
 @pytest.fixture
 def another_node(house: House) -> Iterator[Store]:
-    """A second store over the same database."""
+    """A second store on the same database."""
     url = house.store.engines.writer.url.render_as_string(hide_password=False)
     other = engines.connect(url)
     yield replace(house.store, engines=other)
@@ -48,7 +48,7 @@ def entry(house: House, reason: str, mark: bytes | None = None) -> Entry:
 
 
 def together(*asked: tuple[Journal, Sequence[Entry]]) -> list[object]:
-    """Record all of them at the same time; what each came to."""
+    """Record all entries at the same time. Return the result of each."""
 
     async def one(to: Journal, each: Entry) -> object:
         try:
@@ -63,7 +63,7 @@ def together(*asked: tuple[Journal, Sequence[Entry]]) -> list[object]:
 
 
 def written(house: House) -> list[str]:
-    """The reasons in the log of what was issued."""
+    """Return the reasons in the audit log."""
     table = tables.audit_events
     statement = sa.select(table.c.reason).where(table.c.action == "token.issued").order_by(table.c.seq)
     return [row.reason for row in house.store.select(statement)]
@@ -80,18 +80,18 @@ def execute(house: House, statement: str) -> None:
 
 @pytest.mark.promise("P5")
 def test_many_entries_are_few_transactions(house: House) -> None:
-    """P5 breaks: each issuance costs a commit of its own, or one is answered that is not in the log."""
+    """P5 breaks: each issuance costs its own commit, or a response comes before its event is in the log."""
     entries = [entry(house, str(number)) for number in range(MANY)]
     with watch.statements(house.store.engines) as sent, writing(house.store) as found:
         assert together((found, entries)) == [True] * MANY
     assert (
         sum("INSERT INTO audit_events" in statement for statement in sent) == 1
-    )  # all came in one pass of the loop
+    )  # all were recorded in one pass of the loop
     assert sorted(written(house), key=int) == [str(number) for number in range(MANY)]
 
 
 def test_what_had_gathered_is_one_transaction(house: House) -> None:
-    """P5 breaks: a worker that fell behind never catches up, as each entry waits for a commit of its own."""
+    """P5 breaks: a worker that fell behind never catches up, because each entry needs its own commit."""
     found = Journal(house.store)
 
     async def gathered() -> list[bool]:
@@ -108,7 +108,7 @@ def test_what_had_gathered_is_one_transaction(house: House) -> None:
 
 @pytest.mark.promise("P8")
 def test_a_mark_is_used_once(house: House) -> None:
-    """P8 breaks: of a hundred who show the same assertion at once, two get a token."""
+    """P8 breaks: of a hundred requests with the same assertion, two get a token."""
     names = [b"first", b"second", b"third"]
     entries = [entry(house, name.decode(), name) for _ in range(RACERS) for name in names]
     with writing(house.store) as found:
@@ -122,7 +122,7 @@ def test_a_mark_is_used_once(house: House) -> None:
 
 @pytest.mark.promise("P8")
 def test_a_mark_is_used_once_on_two_nodes(house: House, another_node: Store) -> None:
-    """P8 breaks: the same assertion shown to two nodes gives two tokens, or one of them an error."""
+    """P8 breaks: the same assertion gets a token from each of two nodes, or one of them fails."""
     names = [b"%d" % number for number in range(10)]
     here = [entry(house, name.decode(), name) for name in names for _ in range(RACERS // 10)]
     there = list(reversed(here))
@@ -135,7 +135,7 @@ def test_a_mark_is_used_once_on_two_nodes(house: House, another_node: Store) -> 
 
 @pytest.mark.promise("P8")
 def test_of_one_batch_the_first_wins(house: House) -> None:
-    """P8 breaks: the loser's event is written, or nobody wins."""
+    """P8 breaks: the event of a refused entry is written, or no entry succeeds."""
     entries = [entry(house, "first", b"mark"), entry(house, "second", b"mark"), entry(house, "other")]
     assert house.store.write_on((), journal.write, entries) == [True, False, True]
     assert house.store.write_on((), journal.write, entries[1:]) == [False, True]
@@ -144,7 +144,7 @@ def test_of_one_batch_the_first_wins(house: House) -> None:
 
 @pytest.mark.promise("P9")
 def test_what_could_not_be_applied_uses_nothing_up(house: House) -> None:
-    """P9 breaks: a client that was second with its refresh token cannot look again, for its proof counts as used."""
+    """P9 breaks: a client that lost the race for a refresh token cannot retry, because its proof counts as used."""
     second = replace(entry(house, "second", b"mark"), apply=lambda _: False)
     assert house.store.write_on((), journal.write, [second, entry(house, "other", b"b")]) == [False, True]
     assert marks(house) == {b"b"}
@@ -158,7 +158,7 @@ def test_what_could_not_be_applied_uses_nothing_up(house: House) -> None:
 
 @pytest.mark.promise("P5")
 def test_nothing_is_issued_unrecorded(house: House) -> None:
-    """P5 breaks: where the log cannot be written something is issued, or its mark is used up."""
+    """P5 breaks: something is issued although the log cannot be written, or its mark is used up."""
     with writing(house.store) as found:
         execute(house, "ALTER TABLE audit_events RENAME TO elsewhere")
         failed = together((found, [entry(house, str(number), b"%d" % number) for number in range(10)]))
@@ -172,7 +172,7 @@ def test_nothing_is_issued_unrecorded(house: House) -> None:
 
 @pytest.mark.promise("P11")
 def test_a_busy_database_is_told_to_all(house: House) -> None:
-    """P11 breaks: somebody waits for ever for a database that does not answer."""
+    """P11 breaks: a request waits for ever for a database that does not respond."""
     none = replace(house.store, engines=replace(house.store.engines, writing=Turns(0, 10)))
     with writing(none) as found:
         failed = together((found, [entry(house, str(number), b"%d" % number) for number in range(5)]))
@@ -183,7 +183,7 @@ def test_a_busy_database_is_told_to_all(house: House) -> None:
 
 @pytest.mark.promise("P20")
 def test_one_that_cannot_be_written_harms_nobody_else(house: House) -> None:
-    """P20 breaks: one crooked request makes the worker refuse all that come at the same time."""
+    """P20 breaks: one invalid request makes the worker refuse all concurrent ones."""
     found = Journal(house.store)
     crooked = Entry(house.acme.id, Event("token.issued", SYSTEM, details={"scope": object()}))
 
@@ -201,7 +201,7 @@ def test_one_that_cannot_be_written_harms_nobody_else(house: House) -> None:
 
 @pytest.mark.parametrize("ends_first", [False, True])
 def test_what_waits_is_written_at_the_end(house: House, ends_first: bool) -> None:
-    """P5 breaks: what was asked for just before the end is neither written nor answered."""
+    """P5 breaks: a request just before shutdown is neither written nor answered."""
     found = Journal(house.store)
 
     async def gathered() -> list[bool]:
@@ -220,7 +220,7 @@ def test_what_waits_is_written_at_the_end(house: House, ends_first: bool) -> Non
 
 @pytest.mark.promise("P20")
 def test_so_many_wait_and_no_more(house: House) -> None:
-    """P20 breaks: while the database is slow the memory of a worker grows without bound."""
+    """P20 breaks: while the database is slow, a worker's memory grows without bound."""
     found = Journal(house.store)
 
     async def gathered() -> list[bool]:
@@ -236,7 +236,7 @@ def test_so_many_wait_and_no_more(house: House) -> None:
 
 
 def test_a_thread_may_record_too(house: House) -> None:
-    """P8 breaks: a handler that runs in a thread does not see whether it lost."""
+    """P8 breaks: a handler in a thread does not see that it lost the race."""
     with writing(house.store) as found, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(found.record_now, [entry(house, "once", b"mark")] * 40))
     assert sorted(answers) == [False] * 39 + [True]
@@ -244,7 +244,7 @@ def test_a_thread_may_record_too(house: House) -> None:
 
 
 def test_whoever_went_away_holds_up_nobody(house: House) -> None:
-    """P20 breaks: a request that was given up ends the thread that writes for all."""
+    """P20 breaks: a cancelled request ends the thread that writes for all."""
     found = Journal(house.store)
 
     async def gathered() -> bool:
@@ -259,7 +259,7 @@ def test_whoever_went_away_holds_up_nobody(house: House) -> None:
 
 
 def test_a_loop_that_ended_holds_up_nobody(house: House) -> None:
-    """P20 breaks: the thread that writes ends with somebody's event loop."""
+    """P20 breaks: a closed event loop ends the thread that writes for all."""
     found = Journal(house.store)
 
     async def leave() -> None:
@@ -274,7 +274,7 @@ def test_a_loop_that_ended_holds_up_nobody(house: House) -> None:
 
 @pytest.mark.promise("P8")
 def test_a_mark_outlives_what_it_guards(house: House) -> None:
-    """P8 breaks: a mark is forgotten while its assertion is still good on a node whose clock is behind."""
+    """P8 breaks: a mark is deleted while its assertion is still valid on a node whose clock is behind."""
     with writing(house.store) as found:
         assert found.record_now(entry(house, "once", b"mark"))
         house.clock.advance(MINUTE + DAY)
@@ -286,6 +286,6 @@ def test_a_mark_outlives_what_it_guards(house: House) -> None:
 
 
 def test_the_application_has_one(front: Front) -> None:
-    """P5 breaks: what the application hands out for recording is not written."""
+    """P5 breaks: the application's journal does not write what it is given."""
     assert front.journal.record_now(entry(front.house, "recorded"))
     assert written(front.house) == ["recorded"]

@@ -1,4 +1,4 @@
-"""Files that processes map: no page without room on the disk, no link followed, nothing cut under who has mapped it."""
+"""Mapped files: every page has disk space, no link is followed, and no file is shortened while it is mapped."""
 
 import errno
 import os
@@ -21,8 +21,8 @@ KEY = b"k" * 32
 
 
 def test_each_page_has_its_room_on_the_disk(tmp_path: Path) -> None:
-    """P11 breaks: on a full disk, the first use of a page kills the worker (SIGBUS)."""
-    # As an older version left it.
+    """P11 breaks: on a full disk the first use of a page kills the worker (SIGBUS)."""
+    # As an older version created it.
     for name, size in (("number", 8), ("permits", 65_536 * 16)):
         (tmp_path / name).touch()
         os.truncate(tmp_path / name, size)
@@ -56,7 +56,7 @@ for made in (lambda: ChangeNumber(disk / "late").renew(), lambda: Permits(disk /
 
 
 def test_a_full_disk_is_an_error_and_no_signal(tmp_path: Path) -> None:
-    """P11 breaks: a full disk kills the workers, instead of being told."""
+    """P11 breaks: a full disk kills the workers instead of raising an error."""
     mounted = 'mount -t tmpfs -o size=64k tmpfs "$0"'
     if subprocess.run(["unshare", "-m", "sh", "-c", mounted, tmp_path], capture_output=True).returncode:
         unavailable(UnavailableError("a small disk can be mounted by root only"))
@@ -71,7 +71,7 @@ def test_a_full_disk_is_an_error_and_no_signal(tmp_path: Path) -> None:
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    """P7 breaks: a link in the data directory has a file elsewhere written to."""
+    """P7 breaks: a link in the data directory makes the service write to a file elsewhere."""
     precious = tmp_path / "precious"
     precious.write_text("precious")
     (tmp_path / "link").symlink_to(precious)
@@ -82,7 +82,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_table_of_another_size_is_not_cut(tmp_path: Path) -> None:
-    """P11 breaks: a command of another version cuts the table that workers have mapped, which kills them."""
+    """P11 breaks: a command of another version shortens the table that workers have mapped, which kills them."""
     running = Permits(tmp_path / "permits", KEY)
     size = (tmp_path / "permits").stat().st_size
     Permits(tmp_path / "permits", KEY, 8).close()

@@ -1,4 +1,5 @@
-"""P10 in the table: processes, threads, a full table, a clock put back and a crash let nothing more through."""
+"""P10 in the table: a limit holds with several processes and threads, a full table, a clock set back, and after a
+crash."""
 
 import fcntl
 import json
@@ -39,20 +40,20 @@ def uses(permits: Permits, name: str, limit: int, now: Instant, asked: int = 200
 
 
 def test_the_file_is_its_owners_only(permits: Permits, tmp_path: Path) -> None:
-    """P7 breaks: other users of the machine could change how much of a limit is used up."""
+    """P7 breaks: other users of the machine can change how much of a limit is used up."""
     assert stat.S_IMODE((tmp_path / "permits").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("limit", [1, 2, 60, 127, 128, 1000])
 def test_the_limit_then_one_each_interval(permits: Permits, limit: int) -> None:
-    """P10 breaks: a key gets more than its limit, or less."""
+    """P10 breaks: a key gets more or less than its limit."""
     assert uses(permits, "key", limit, NOON) == limit
     assert uses(permits, "key", limit, NOON + MINUTE // limit + 1) == 1
     assert uses(permits, "other", limit, NOON) == limit
 
 
 def test_what_is_left_is_told_after_each_use(permits: Permits) -> None:
-    """P10 breaks: `remaining` jumps about, or says that there is more than there is."""
+    """P10 breaks: `remaining` changes erratically, or is too high."""
     for number in range(300):
         permit = permits.take("key", 300, NOON)
         assert (permit.allowed, permit.remaining) == (True, 299 - number)
@@ -61,7 +62,7 @@ def test_what_is_left_is_told_after_each_use(permits: Permits) -> None:
 
 
 def test_what_was_used_is_remembered_by_the_next_process(tmp_path: Path) -> None:
-    """P10 breaks: whoever makes the service start again gets the whole limit again."""
+    """P10 breaks: a restart of the service resets limits."""
     first = Permits(tmp_path / "permits", KEY)
     assert uses(first, "key", 60, NOON) == 60
     first.close()
@@ -71,15 +72,15 @@ def test_what_was_used_is_remembered_by_the_next_process(tmp_path: Path) -> None
 
 
 def test_another_limit_holds_at_once(permits: Permits) -> None:
-    """P10 breaks: a lowered limit is spent from slots that were leased under the old one."""
+    """P10 breaks: after a limit was lowered, slots leased under the old one are spent."""
     assert uses(permits, "key", 1000, NOON, asked=3) == 3
-    # Of a minute, three leases' worth is used up at most; what is left of it is shared out by the new limit.
+    # At most three leases of the minute are used up. The rest of the minute is divided by the new limit.
     assert uses(permits, "key", 10, NOON) == 9
     assert uses(permits, "key", 1000, NOON) <= 1000 - 3 - 9 * 100
 
 
 def test_a_clock_put_back_locks_nobody_out(permits: Permits) -> None:
-    """P10 breaks: after a clock was put back, keys are refused until the old time has come again."""
+    """P10 breaks: after a clock was set back, keys are refused until the old time is reached."""
     assert uses(permits, "leased", 1000, NOON, asked=10) == 10
     assert uses(permits, "key", 60, NOON) == 60
     early = NOON - HOUR
@@ -91,7 +92,7 @@ def test_a_clock_put_back_locks_nobody_out(permits: Permits) -> None:
 
 
 def test_slots_in_hand_are_not_taken_back_in_time(permits: Permits, tmp_path: Path) -> None:
-    """P10 breaks: after a clock was put back, what was leased before is spent on top of the limit."""
+    """P10 breaks: after a clock was set back, leased slots are spent in addition to the limit."""
     assert uses(permits, "key", 1000, NOON, asked=700) == 700
     other = Permits(tmp_path / "permits", KEY)
     uses(other, "key", 1000, NOON - HOUR)
@@ -115,7 +116,7 @@ def test_slots_in_hand_are_not_taken_back_in_time(permits: Permits, tmp_path: Pa
 def test_a_full_table_lets_nothing_more_through(
     tmp_path_factory: pytest.TempPathFactory, entries: int, steps: list[tuple[int, int, int]]
 ) -> None:
-    """P10 breaks: more keys than the table has room for, and one of them gets more than its limit."""
+    """P10 breaks: with more keys than entries, a key gets more than its limit."""
     permits = Permits(tmp_path_factory.mktemp("full") / "permits", KEY, entries)
     now = NOON
     accepted: dict[int, list[Instant]] = defaultdict(list)
@@ -129,7 +130,7 @@ def test_a_full_table_lets_nothing_more_through(
 
 
 def test_a_key_that_shares_goes_on_sharing(tmp_path: Path) -> None:
-    """P10 breaks: a key that shared an entry gets one of its own as soon as there is one, and the limit again."""
+    """P10 breaks: a key that shares an entry moves to a free one, and gets its limit again."""
     permits = Permits(tmp_path / "permits", KEY, 8)
     for number in range(6):
         uses(permits, f"a minute {number}", 1, NOON)
@@ -142,7 +143,7 @@ def test_a_key_that_shares_goes_on_sharing(tmp_path: Path) -> None:
 
 
 def test_of_two_shared_entries_the_fuller_one_counts(tmp_path: Path) -> None:
-    """P10 breaks: a key whose entry came to be shared is counted in another shared one that has more left."""
+    """P10 breaks: a key whose entry became shared is counted in another shared entry, which has more left."""
     permits = Permits(tmp_path / "permits", KEY, 8)
     for at, ahead in enumerate((30, 60, 10)):
         permits._view[2 * at], permits._view[2 * at + 1] = SHARED, NOON + ahead * SECOND
@@ -151,7 +152,7 @@ def test_of_two_shared_entries_the_fuller_one_counts(tmp_path: Path) -> None:
 
 
 def test_a_full_table_has_room_again_after_a_minute(tmp_path: Path) -> None:
-    """P10 breaks: once the table was full, keys have to share what is each one's own."""
+    """P10 breaks: once the table was full, keys keep sharing entries."""
     permits = Permits(tmp_path / "permits", KEY, 8)
     for number in range(100):
         uses(permits, f"key {number}", 20, NOON, 20)
@@ -162,7 +163,7 @@ def test_a_full_table_has_room_again_after_a_minute(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_ahead_leaves_no_full_table(tmp_path: Path) -> None:
-    """P10 breaks: entries from a clock that was a day ahead are in everybody's way for a day."""
+    """P10 breaks: entries from a clock that was a day ahead block the table for a day."""
     permits = Permits(tmp_path / "permits", KEY, 8)
     for number in range(8):
         uses(permits, f"key {number}", 20, NOON + DAY, asked=1)
@@ -195,7 +196,7 @@ def test_threads_keep_it_together(permits: Permits, limit: int, names: int) -> N
             thread.join()
     finally:
         sys.setswitchinterval(before)
-    # Leases that two threads took at once may be lost, never doubled.
+    # If two threads lease at once, one lease may be lost, but no slot is spent twice.
     assert all(0.9 * limit < count <= limit for count in counts.values())
 
 
@@ -217,7 +218,7 @@ print(json.dumps(accepted))
 
 @pytest.mark.parametrize("limit", [10, 1000, 60_000])
 def test_processes_keep_it_together(tmp_path: Path, limit: int) -> None:
-    """P10 breaks: two workers of a node let more through together than the limit says."""
+    """P10 breaks: two workers of a node together allow more than the limit."""
     path = str(tmp_path / "permits")
     command = [sys.executable, "-c", PROCESS, path, str(limit)]
     pipe = subprocess.PIPE
@@ -236,7 +237,7 @@ def test_processes_keep_it_together(tmp_path: Path, limit: int) -> None:
         assert process.returncode == 0
         accepted += json.loads(out)
     accepted.sort()
-    # The whole test lies within one window, and so does every part of it.
+    # The whole test is within one window.
     assert len(accepted) <= limit + limit * (accepted[-1] - accepted[0]) / MINUTE
     assert len(accepted) >= min(limit, 1000) * 0.9
     if limit <= 1000:
@@ -255,7 +256,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_crash_with_the_lock_in_hand_blocks_nobody(tmp_path: Path) -> None:
-    """P10 breaks: a killed worker leaves the others waiting for the table for ever."""
+    """P10 breaks: after a worker was killed, the others wait for the table for ever."""
     path = tmp_path / "permits"
     done = subprocess.run([sys.executable, "-c", CRASH, str(path), str(NOON)], timeout=PATIENCE, check=False)
     assert done.returncode == -9
@@ -265,7 +266,7 @@ def test_a_crash_with_the_lock_in_hand_blocks_nobody(tmp_path: Path) -> None:
 
 
 def test_what_is_given_back_may_be_used_again(permits: Permits) -> None:
-    """P10 breaks: look-ups of good keys use up their address's budget for failures."""
+    """P10 breaks: look-ups of valid keys use up their address's budget for failures."""
     for _ in range(200):
         permit = permits.take("address", 50, NOON)
         assert permit.allowed
@@ -275,7 +276,7 @@ def test_what_is_given_back_may_be_used_again(permits: Permits) -> None:
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Iterator[int]:
-    """The table's lock in the hands of another process that was stopped."""
+    """Another process holds the table's lock and was stopped."""
     held = os.open(tmp_path / "permits", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
     yield held
@@ -286,7 +287,7 @@ def stopped(tmp_path: Path) -> Iterator[int]:
 def test_a_process_stopped_with_the_lock_in_hand_stops_no_other(
     stopped: int, permits: Permits, limit: int
 ) -> None:
-    """P10 breaks: one frozen worker freezes all, for as long as it is; or it opens every limit."""
+    """P10 breaks: one stopped worker blocks all others, or disables every limit."""
     refused = permits.take("key", limit, NOON)
     assert (refused.allowed, refused.remaining, refused.wait) == (False, 0, 1)
     assert uses(permits, "key", limit, NOON) == 0
@@ -297,7 +298,7 @@ def test_a_process_stopped_with_the_lock_in_hand_stops_no_other(
 def test_who_waited_in_vain_for_the_lock_does_not_wait_again(
     stopped: int, permits: Permits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P10 breaks: while a worker is frozen, each request keeps the others for as long as one may wait."""
+    """P10 breaks: while a worker is stopped, each request delays the others by the longest wait."""
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     assert uses(permits, "key", 50, NOON) == 0
@@ -307,7 +308,7 @@ def test_who_waited_in_vain_for_the_lock_does_not_wait_again(
 
 
 def test_a_permit_that_cannot_be_given_back_stays_used(tmp_path: Path, permits: Permits) -> None:
-    """P10 breaks: a look-up whose permit cannot be given back waits for a frozen worker, or changes its table."""
+    """P10 breaks: a refund waits for a stopped worker, or changes the table without the lock."""
     permit = permits.take("address", 50, NOON)
     with (tmp_path / "permits").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

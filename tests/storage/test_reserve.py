@@ -1,4 +1,4 @@
-"""The room in reserve: given up for what ends access, kept from everything else, made whole again."""
+"""The disk reserve: used to end access, kept from everything else, and restored."""
 
 import os
 from dataclasses import replace
@@ -25,17 +25,17 @@ def reserve(tmp_path: Path) -> Reserve:
 
 
 def test_it_is_made_of_blocks(reserve: Reserve) -> None:
-    """P1 breaks: the room in reserve is a number, and there is none when it is needed."""
+    """P1 breaks: the reserve has no disk blocks, so that there is no space when it is needed."""
     assert reserve.path is not None
     assert reserve.path.stat().st_blocks * 512 >= SIZE
     os.truncate(reserve.path, 0)
-    os.truncate(reserve.path, SIZE)  # as a copy may leave it: as long, and without its blocks
+    os.truncate(reserve.path, SIZE)  # like a sparse copy: full length, but without blocks
     reserve.restore()
     assert reserve.path.stat().st_blocks * 512 >= SIZE
 
 
 def test_it_is_given_up_by_steps(reserve: Reserve) -> None:
-    """P1 breaks: all of the reserve goes to whatever fills the disk, at the first revocation."""
+    """P1 breaks: at the first revocation the whole reserve goes to the program that fills the disk."""
     assert reserve.give_up()
     assert (reserve.left(), reserve.missing()) == (SIZE - HEAD - STEP, STEP)
     assert reserve.give_up(1)
@@ -48,7 +48,7 @@ def test_it_is_given_up_by_steps(reserve: Reserve) -> None:
 
 
 def test_commands_need_not_know_its_size(reserve: Reserve) -> None:
-    """P1 breaks: a command that runs without the setting of the service takes its reserve for given up, or for whole."""
+    """P1 breaks: a command without the service's setting misjudges whether the reserve is complete."""
     for size in (0, SIZE // 2, SIZE * 2):
         assert Reserve(reserve.path, size).has_room()
     assert reserve.give_up()
@@ -60,7 +60,7 @@ def test_commands_need_not_know_its_size(reserve: Reserve) -> None:
 
 
 def test_it_can_be_done_without(tmp_path: Path, reserve: Reserve) -> None:
-    """P11 breaks: a service without a reserve, or a command before the first start, is refused its writes."""
+    """P11 breaks: a service without a reserve, or a command before the first start, cannot write."""
     assert reserve.path is not None
     assert Reserve(tmp_path / "never made", SIZE).has_room()
     none = Reserve(reserve.path, 0)
@@ -70,7 +70,7 @@ def test_it_can_be_done_without(tmp_path: Path, reserve: Reserve) -> None:
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    """P7 breaks: a link in the data directory has a file elsewhere filled."""
+    """P7 breaks: a link in the data directory makes the service fill a file elsewhere."""
     precious = tmp_path / "precious"
     precious.write_text("precious")
     (tmp_path / "link").symlink_to(precious)
@@ -80,7 +80,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_while_it_is_given_up_only_ends_of_access_are_written(sqlite_house: House, reserve: Reserve) -> None:
-    """P1, P5 break: what is left is used up by other changes, or a revocation is refused."""
+    """P1, P5 break: other changes use up the rest of the reserve, or a revocation is refused."""
     house = replace(sqlite_house, store=replace(sqlite_house.store, reserve=reserve))
     account = house.account()
     key, other = house.key(account).listed.credential.id, house.key(account).listed.credential.id
@@ -92,7 +92,7 @@ def test_while_it_is_given_up_only_ends_of_access_are_written(sqlite_house: Hous
         house.store.write(credentials.update, house.alice, key, {"name": "New"})
     assert len(events(house)) == before
     house.store.write(credentials.revoke, house.alice, key)
-    house.store.write(credentials.revoke, house.alice, key)  # it is revoked already: nothing is written
+    house.store.write(credentials.revoke, house.alice, key)  # already revoked, so nothing is written
     house.store.write(service_accounts.set_disabled, house.alice, account.account.id, True)
     with refused("storage-full"):
         house.store.write(service_accounts.set_disabled, house.alice, account.account.id, False)

@@ -1,4 +1,4 @@
-"""What is deleted when, in how large parts, and that no table was left out; on both databases."""
+"""What is deleted when and in how large batches, and that no table is forgotten; on both databases."""
 
 import threading
 
@@ -14,13 +14,13 @@ from tests.cast import House
 
 MARKS = next(rule for rule in RULES if rule.table is tables.used_assertions)
 LASTING = {"credentials", "invitations"}
-"""Tables whose rows stay after they have expired: lists show them."""
+"""Tables whose rows stay after they expired, because lists show them."""
 SMALL = {"signing_keys", "clients"}
-"""Tables that others keep small."""
+"""Tables that are kept small in other ways."""
 
 
 def fill(tx: Tx, number: int, expires_at: Instant) -> None:
-    """Marks that expire one after the other, in another order than that of their key."""
+    """Insert marks that expire one after the other, in another order than that of their keys."""
     values = [
         {"digest": (number - each).to_bytes(4), "expires_at": expires_at + each} for each in range(number)
     ]
@@ -35,7 +35,7 @@ def left(house: House) -> list[Instant]:
 
 
 def test_the_oldest_go_first_and_some_at_a_time(house: House) -> None:
-    """P20 breaks: a transaction deletes without bound, and is ended by its time-out or holds up who writes."""
+    """P20 breaks: a transaction deletes without bound, and runs into its time-out or blocks writers."""
     begin, now = house.clock() - 30 * DAY, house.clock()
     house.store.write_on((), fill, 2 * AT_ONCE + 7, begin)
     for deleted, rest in ((AT_ONCE, AT_ONCE + 7), (AT_ONCE, 7), (7, 0), (0, 0)):
@@ -47,7 +47,7 @@ def test_the_oldest_go_first_and_some_at_a_time(house: House) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.since))
 def test_a_margin_of_a_day_is_left(rule: Rule) -> None:
-    """P1, P8 break: what a clock that is some hours wrong calls old is deleted at once."""
+    """P1, P8 break: a clock that is some hours wrong deletes rows that are still needed."""
     assert rule.kept >= DAY
 
 
@@ -63,7 +63,7 @@ def test_until_the_margin_is_over_nothing_goes(house: House) -> None:
 
 
 def test_every_table_with_an_end_has_a_rule_and_a_way_to_the_oldest() -> None:
-    """P20 breaks: a new table grows for good, or each part that is deleted costs a look at all of its rows."""
+    """P20 breaks: a new table grows for ever, or each batch of deletions reads the whole table."""
     ends = {each.name for each in tables.metadata.sorted_tables if "expires_at" in each.columns}
     assert ends - LASTING <= {rule.table.name for rule in RULES}
     for rule in RULES:
@@ -74,7 +74,7 @@ def test_every_table_with_an_end_has_a_rule_and_a_way_to_the_oldest() -> None:
 
 @pytest.mark.full
 def test_two_nodes_that_delete_at_once_do_not_wait_for_each_other(postgresql_house: House) -> None:
-    """P20 breaks: nodes of one database queue up for the same rows, and time out."""
+    """P20 breaks: nodes of one database wait for the same rows, and time out."""
     house, now = postgresql_house, postgresql_house.clock()
     house.store.write_on((), fill, 2 * AT_ONCE, now - 30 * DAY)
     first_done, second_done = threading.Event(), threading.Event()
@@ -95,7 +95,7 @@ def test_two_nodes_that_delete_at_once_do_not_wait_for_each_other(postgresql_hou
 
 
 def test_the_time_is_remembered_once(house: House) -> None:
-    """Operations break: the service does not know when it ran last, or keeps a row for each minute."""
+    """Operations break: the service does not know when it last ran, or stores a row each minute."""
     assert house.store.read(retention.seen_at) is None
     for each in (house.clock(), house.clock() + HOUR):
         house.store.write_on((), retention.note_time, each)
@@ -104,7 +104,7 @@ def test_the_time_is_remembered_once(house: House) -> None:
 
 @pytest.mark.full
 def test_a_look_for_late_changes_reads_none_of_long_ago(postgresql_house: House) -> None:
-    """P1 breaks: each look reads a day's changes, so that a refusal comes seconds late; or misses a late one."""
+    """P1 breaks: each read of changes reads a whole day, so that refusals come seconds late; or it misses a late one."""
 
     def note(tx: Tx) -> None:
         tx.changed("credential", "young")

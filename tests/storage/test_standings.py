@@ -1,4 +1,4 @@
-"""What is kept in memory is bounded and found again by what it belongs to; to share parts changes no verdict."""
+"""Standings in memory are bounded and indexed by what they belong to. Sharing parts changes no verdict."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ READ, WRITE = "read:agents", "write:agents"
 
 
 def standing(credential: int, secret: int, organization: int, role: str = READ) -> Standing:
-    """A key whose every part is an object of its own."""
+    """A key whose every part is a separate object."""
     home = f"org_{organization}"
     return Standing(
         credential_id=f"cred_{credential}",
@@ -65,13 +65,13 @@ acts = st.one_of(
 
 @given(st.lists(acts, max_size=60))
 def test_what_is_kept_is_what_a_plain_list_would_keep(done: list[tuple[str, Any]]) -> None:
-    """P1 breaks: a revoked key stays in memory, or others are forgotten with it, or the memory has no bound."""
+    """P1 breaks: a revoked key stays in memory, others are dropped with it, or memory has no bound."""
     standings = Standings(CAPACITY)
     plain: list[tuple[Handle, Standing]] = []
     for act, what in done:
         if act == "keep":
             number, imported, role = what
-            # Four secrets a credential, two credentials an organization.
+            # Four secrets per credential, two credentials per organization.
             made = standing(number // 4, number, number // 8, role)
             handle = handle_of(made, imported)
             assert standings.keep(handle, made) == made
@@ -91,7 +91,7 @@ def test_what_is_kept_is_what_a_plain_list_would_keep(done: list[tuple[str, Any]
 
 
 def test_keys_of_one_organization_share_what_is_equal() -> None:
-    """S5 breaks: every key in memory has its own copy of its organization, its owner and its roles."""
+    """S5 breaks: every key in memory has its own copy of its organization, owner and roles."""
     standings = Standings(CAPACITY)
     first, second = (standings.keep(f"{n:032x}", standing(n, n, 1)) for n in (2, 4))
     assert second.organization is first.organization
@@ -102,7 +102,7 @@ def test_keys_of_one_organization_share_what_is_equal() -> None:
 
 
 def test_what_is_not_equal_is_not_shared() -> None:
-    """P1 breaks: a key is judged by what another one's organization or owner was."""
+    """P1 breaks: a key is judged by another key's organization or owner."""
     standings = Standings(CAPACITY)
     old = standing(2, 2, 1)
     suspended = replace(standing(4, 4, 1, WRITE), organization=replace(old.organization, suspended_at=NOON))
@@ -116,7 +116,7 @@ def test_what_is_not_equal_is_not_shared() -> None:
 
 
 def test_what_a_key_is_found_by_is_its_own_access_id() -> None:
-    """S5 breaks: the text of every access id is in memory twice."""
+    """S5 breaks: every access id is in memory twice."""
     standings = Standings(CAPACITY)
     made = standing(1, 1, 1)
     standings.keep(f"{1:032x}", made)
@@ -125,7 +125,7 @@ def test_what_a_key_is_found_by_is_its_own_access_id() -> None:
 
 
 def test_everything_is_forgotten_at_once() -> None:
-    """P1 breaks: after the catalogue changed, a key is judged by what its role meant before."""
+    """P1 breaks: after a change of the catalogue, a key is judged by its role's former scopes."""
     standings = Standings(CAPACITY)
     for number in range(CAPACITY + 1):
         standings.keep(f"{number:032x}", standing(number, number, number // 2))

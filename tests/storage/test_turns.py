@@ -1,4 +1,4 @@
-"""Whoever waits for the database is served in order, and nobody's place is lost."""
+"""First come, first served: threads and processes get the database in order, and no turn is lost."""
 
 import fcntl
 import threading
@@ -24,7 +24,7 @@ WAITING = 5
 
 
 class Queue(deque[Any]):
-    """One that says when somebody has joined it."""
+    """A queue that reports when a thread has joined it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Queue(deque[Any]):
 
 
 class Moment:
-    """A lock before whose third taking something else happens."""
+    """A lock that runs something else before it is taken for the third time."""
 
     def __init__(self, happens: Callable[[], object]) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class Moment:
 
 def watched(number: int) -> tuple[Turns, Queue]:
     turns, queue = Turns(number, PATIENCE_MS), Queue()
-    turns._queue = queue  # watched, not replaced
+    turns._queue = queue  # instrumented, same behaviour
     return turns, queue
 
 
@@ -73,12 +73,12 @@ def started(work: Callable[[], object]) -> threading.Thread:
 
 
 def impatient(store: Store) -> Store:
-    """The same database, with one turn and hardly any time to wait for it."""
+    """The same database, with one turn and a very short wait for it."""
     return replace(store, engines=replace(store.engines, writing=Turns(1, 10)))
 
 
 def test_whoever_came_first_is_served_first() -> None:
-    """S8 breaks: somebody who asked late overtakes those who wait."""
+    """S8 breaks: a thread that asked late overtakes those that wait."""
     turns, queue = watched(1)
     served: list[int] = []
 
@@ -117,7 +117,7 @@ def test_whoever_comes_back_at_once_stands_behind_those_who_wait() -> None:
 
 
 def test_as_many_at_a_time_as_there_are_turns() -> None:
-    """S8 breaks: of several connections only one is used, or more are asked for than there are."""
+    """S8 breaks: only one of several connections is used, or more are requested than exist."""
     turns, queue = watched(2)
     entered = threading.Event()
 
@@ -136,7 +136,7 @@ def test_as_many_at_a_time_as_there_are_turns() -> None:
 
 
 def test_whoever_waited_too_long_leaves_the_queue() -> None:
-    """P11 breaks: a request waits for ever, or its place is handed a turn that nobody gives back."""
+    """P11 breaks: a request waits for ever, or a turn goes to a thread that has given up."""
     turns = Turns(1, 10)
     with turns.turn():
         for _ in range(2):
@@ -147,7 +147,7 @@ def test_whoever_waited_too_long_leaves_the_queue() -> None:
 
 
 def test_a_turn_handed_over_as_the_time_ended_is_not_lost() -> None:
-    """P11 breaks: now and then a turn vanishes, until nobody can write any more."""
+    """P11 breaks: now and then a turn is lost, until no thread can write any more."""
     turns = Turns(1, 0)
     first = turns.turn()
     turns._lock = Moment(lambda: first.__exit__(None, None, None))  # type: ignore[assignment] # watched, not replaced
@@ -158,7 +158,7 @@ def test_a_turn_handed_over_as_the_time_ended_is_not_lost() -> None:
 
 
 def test_a_writer_whose_turn_does_not_come_is_told_so(house: House) -> None:
-    """P11 breaks: a database that is busy answers with an error of ours, and is counted as nothing."""
+    """P11 breaks: a busy database causes a server error, and is not counted."""
     store = impatient(house.store)
     with store.engines.writing.turn(), pytest.raises(Problem) as refused:
         store.write_on((), lambda tx: tx.confirm())
@@ -168,7 +168,7 @@ def test_a_writer_whose_turn_does_not_come_is_told_so(house: House) -> None:
 
 
 def test_work_that_fails_gives_its_turn_back(house: House) -> None:
-    """P11 breaks: after some refused requests nobody can write any more."""
+    """P11 breaks: after some refused requests no thread can write any more."""
     store = impatient(house.store)
 
     def refuse(_tx: Tx) -> None:
@@ -185,7 +185,7 @@ def test_work_that_fails_gives_its_turn_back(house: House) -> None:
 
 @pytest.fixture
 def other(sqlite_house: House) -> Iterator[Engines]:
-    """Another process on the same database: a lock of a file belongs to who opened it."""
+    """Another process on the same database: a file lock belongs to the process that opened the file."""
     url = sqlite_house.store.engines.writer.url.render_as_string(hide_password=False)
     found = engines.connect(url)
     yield found
@@ -195,7 +195,7 @@ def other(sqlite_house: House) -> Iterator[Engines]:
 def test_a_process_that_writes_without_pause_lets_another_one_write(
     sqlite_house: House, other: Engines
 ) -> None:
-    """S8 breaks: with two workers on SQLite the busy one starves the other."""
+    """S8 breaks: with two workers on SQLite, the busy one starves the other."""
     refused = threading.Event()
     sa.event.listen(other.writer, "handle_error", lambda _context: refused.set())
     store, written = sqlite_house.store, []
@@ -205,7 +205,7 @@ def test_a_process_that_writes_without_pause_lets_another_one_write(
 
     def hold(_tx: Tx) -> threading.Thread:
         thread = started(write)
-        assert refused.wait(PATIENCE_MS / 1000)  # it has asked for the lock, in vain
+        assert refused.wait(PATIENCE_MS / 1000)  # it has tried to take the lock, and failed
         return thread
 
     thread = store.write_on((), hold)
@@ -215,19 +215,19 @@ def test_a_process_that_writes_without_pause_lets_another_one_write(
 
 
 def test_one_process_at_a_time_is_the_next(tmp_path: Path) -> None:
-    """S8 breaks: two processes ask for the lock at once, and one of them may never get it."""
+    """S8 breaks: two processes try to take the lock at once, and one of them may never get it."""
     path = tmp_path / "queue"
     with next_in_line(path, 10):
         with path.open() as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with next_in_line(path, 10):
-            pass  # one that was stopped in the line holds nobody up for ever
+            pass  # a process that was stopped in the line blocks others only for a while
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_writers_do_without_the_line_where_its_file_cannot_be_had(tmp_path: Path) -> None:
-    """P11 breaks: a file that is about order only keeps everybody from writing."""
+    """P11 breaks: a file that only creates an order prevents all writes."""
     with next_in_line(tmp_path / "no such directory" / "queue", 10):
         pass
     with next_in_line(tmp_path, 10):

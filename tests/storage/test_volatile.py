@@ -1,4 +1,4 @@
-"""What may be lost is bounded while it is kept; what everyone waits for is done once."""
+"""The cache of facts is bounded, and threads that wait for the same read share it."""
 
 import fcntl
 import os
@@ -29,7 +29,7 @@ PATIENCE = 30.0
 
 @contextmanager
 def look_ups(database: Engines, do: Callable[[], object] = lambda: None) -> Iterator[list[str]]:
-    """The look-ups of a secret in the database meanwhile; each thread that made one does what is to be done."""
+    """The database look-ups of secrets. Each calling thread also runs the test's action."""
     found: list[str] = []
 
     def answered(text: str) -> None:
@@ -42,7 +42,7 @@ def look_ups(database: Engines, do: Callable[[], object] = lambda: None) -> Iter
 
 
 class Flight:
-    """A lock that says when some number of threads wait for it."""
+    """A lock that reports when a given number of threads wait for it."""
 
     def __init__(self, waiting: int) -> None:
         self._lock = threading.Lock()
@@ -65,7 +65,7 @@ class Flight:
 def facts_of(house: House, flight: Flight | None = None, **limits: Any) -> Facts:
     facts = Facts(house.store, house.number, house.clock.monotonic, 30, **limits)
     if flight is not None:
-        facts._flights = (flight,) * volatile.FLIGHTS  # type: ignore[assignment] # watched, not replaced
+        facts._flights = (flight,) * volatile.FLIGHTS  # type: ignore[assignment] # instrumented, same behaviour
     facts.sync()
     return facts
 
@@ -75,7 +75,7 @@ def unknown(number: int) -> str:
 
 
 def test_those_who_wait_for_a_look_share_it(front: Front) -> None:
-    """P11 breaks: requests queue up for one look at the database each."""
+    """P11 breaks: waiting requests read the database one after the other."""
     looks = []
     facts = front.facts
     inner = facts._look
@@ -84,7 +84,7 @@ def test_those_who_wait_for_a_look_share_it(front: Front) -> None:
         looks.append(1)
         inner()
 
-    facts._look = look  # type: ignore[method-assign] # counted, not replaced
+    facts._look = look  # type: ignore[method-assign] # counts calls, same behaviour
     front.house.number.renew()
     barrier = threading.Barrier(6)
 
@@ -103,7 +103,7 @@ def test_those_who_wait_for_a_look_share_it(front: Front) -> None:
 
 @pytest.mark.promise("P1")
 def test_a_change_is_seen_by_all_and_waits_for_nobody(tmp_path: Path) -> None:
-    """P1 breaks: who revoked waits for a frozen process, or a change looks like one that was seen before."""
+    """P1 breaks: a revocation waits for a stopped process, or a change is mistaken for an earlier one."""
     path = tmp_path / "number"
     mine, others = ChangeNumber(path), ChangeNumber(path)
     seen = {mine.read()}
@@ -114,7 +114,7 @@ def test_a_change_is_seen_by_all_and_waits_for_nobody(tmp_path: Path) -> None:
             assert mine.read() == others.read()
             seen.add(mine.read())
     assert len(seen) == 101
-    # A restored or emptied file makes no number come again, as one that counts would.
+    # After the file is restored or emptied, no earlier number returns. With a counter, one would.
     os.pwrite(others._fd, bytes(8), 0)
     mine.renew()
     assert mine.read() not in seen
@@ -123,7 +123,7 @@ def test_a_change_is_seen_by_all_and_waits_for_nobody(tmp_path: Path) -> None:
 
 
 def test_many_who_ask_for_one_handle_make_one_look_up(sqlite_house: House) -> None:
-    """S4 breaks: after a change, all who use a busy key read it from the database at once."""
+    """S4 breaks: after a change, all users of a busy key read it from the database at once."""
     flight = Flight(THREADS - 1)
     facts = facts_of(sqlite_house, flight)
     handle = sqlite_house.alice_key[3:35]
@@ -137,7 +137,7 @@ def test_many_who_ask_for_one_handle_make_one_look_up(sqlite_house: House) -> No
 
 
 def test_who_waited_for_a_look_up_does_not_believe_what_was_not_kept(sqlite_house: House) -> None:
-    """P1 breaks: a request begun after a revocation is judged by what another one had read before it."""
+    """P1 breaks: a request after a revocation is judged by facts that were read before it."""
     house = sqlite_house
     flight = Flight(1)
     facts = facts_of(house, flight)
@@ -149,7 +149,7 @@ def test_who_waited_for_a_look_up_does_not_believe_what_was_not_kept(sqlite_hous
     def hold_the_first() -> None:
         if not has_read.is_set():
             has_read.set()
-            flight.wait_for_all()  # the request that began after the revocation waits for this one
+            flight.wait_for_all()  # the request that began after the revocation waits for this read
 
     def ask_after_revoking() -> None:
         assert has_read.wait(PATIENCE)
@@ -163,24 +163,24 @@ def test_who_waited_for_a_look_up_does_not_believe_what_was_not_kept(sqlite_hous
         pool.submit(ask_after_revoking).result()
     standing = early.result()
     assert standing is not None
-    assert standing.revoked_at is None  # it was asked for before
+    assert standing.revoked_at is None  # this read began before the revocation
     assert [each.revoked_at for each in late if each is not None] == [house.clock.now]
     assert len(found) == 2
 
 
 def test_a_handle_that_nobody_has_is_looked_up_once(front: Front) -> None:
-    """P20 breaks: made-up keys of the right form cost a thread and a query each time they are sent."""
+    """P20 breaks: made-up keys of the right form cost a thread and a query each time."""
     made_up = secret.mint("ak-", Entropy(7)(secret.MINT_ENTROPY)).secret.reveal()
     with look_ups(front.house.store.engines) as found:
         for _ in range(3):
             assert front.verify(made_up)["code"] == "unknown"
             assert front.ask("GET", "/v1/authorize/-", key=made_up).status == 401
-    assert len(found) == 2  # Alice's, who asks, and this one
+    assert len(found) == 2  # Alice's, who sends the request, and this one
     assert front.facts.standing(made_up[3:35]) is ABSENT
 
 
 def test_handles_that_nobody_has_are_bounded_and_cost_the_others_nothing(sqlite_house: House) -> None:
-    """P20 breaks: made-up keys fill the memory, or drive good ones out of the cache."""
+    """P20 breaks: made-up keys fill the memory, or displace valid ones from the cache."""
     facts = facts_of(sqlite_house, capacity=10)
     good = sqlite_house.alice_key[3:35]
     facts.load_standing(good)
@@ -192,13 +192,13 @@ def test_handles_that_nobody_has_are_bounded_and_cost_the_others_nothing(sqlite_
 
 
 def test_any_change_forgets_who_nobody_is(sqlite_house: House) -> None:
-    """P1 breaks: what began to exist stays refused from memory."""
+    """P1 breaks: a new key is refused because the cache still says that it does not exist."""
     house = sqlite_house
     facts = facts_of(house)
     assert facts.load_standing(unknown(1)) is None
     house.key(house.account())
     facts.sync()
-    assert facts.standing(unknown(1)) is ABSENT  # a new secret has an id that nobody could have asked for
+    assert facts.standing(unknown(1)) is ABSENT  # a new secret's random id cannot have been looked up before
     house.store.write_on((), lambda tx: tx.changed("import", "sa_robo"))
     facts.sync()
     assert facts.standing(unknown(1)) is None
@@ -215,7 +215,7 @@ def test_an_import_leaves_the_other_standings_in_memory(sqlite_house: House) -> 
 
 
 def test_a_handle_asked_for_during_an_import_is_not_kept_as_absent(sqlite_house: House) -> None:
-    """P1 breaks: what was looked up just before it was imported is refused just after, and from then on."""
+    """P1 breaks: a key that was looked up just before its import stays refused."""
     house = sqlite_house
     facts = facts_of(house)
     with look_ups(
@@ -228,7 +228,7 @@ def test_a_handle_asked_for_during_an_import_is_not_kept_as_absent(sqlite_house:
 @pytest.mark.full
 @pytest.mark.promise("P11")
 def test_a_database_that_says_nothing_is_unavailable(sqlite_house: House) -> None:
-    """P11 breaks: a server that accepts connections and hangs is a fault of ours (500)."""
+    """P11 breaks: a server that accepts connections and hangs causes a server error (500)."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hung = engines.connect(f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/d")
         store = Store(hung, sqlite_house.store.installation, sqlite_house.clock, sqlite_house.store.entropy)

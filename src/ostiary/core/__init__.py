@@ -1,1 +1,1 @@
-"""The rules of Ostiary as pure functions and frozen facts: no I/O, no clock, no randomness, no framework."""
+"""The rules of Ostiary: pure functions on frozen dataclasses. No I/O, no clock, no randomness, no framework."""

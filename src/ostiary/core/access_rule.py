@@ -1,7 +1,7 @@
-"""Access rules for proxies: which scopes a forwarded request needs, read from its method and path.
+"""Access rules for proxies: which scopes a forwarded request needs, according to its method and path.
 
-The path is judged as the upstream will read it or not at all: whatever two servers could read differently
-(dot segments, encoded slashes, `;`, double encoding, empty segments) is ambiguous and refused.
+The path must be judged exactly as the upstream will read it. So forms that two servers could read differently (dot
+segments, encoded slashes, `;`, double encoding, empty segments) are ambiguous and refused.
 """
 
 import re
@@ -18,7 +18,7 @@ _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}")
 _ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# Encoded slash, backslash, NUL and other controls, percent (double encoding), dot segments' dots are checked after decoding.
+# Encoded slash, backslash, percent (double encoding), controls and `;`. Dot segments are checked after decoding.
 _FORBIDDEN_ENCODED = re.compile(r"%(2[Ff]|5[Cc]|25|[01][0-9A-Fa-f]|7[Ff]|3[Bb])")
 _FORBIDDEN_PLAIN = re.compile(r"[\\;\x00-\x20\x7f-\U0010ffff#]")
 
@@ -35,7 +35,7 @@ class AmbiguousPathError(ValueError):
 
 
 class InvalidLineError(ValueError):
-    """A line of a rule is wrong: `line` counts from 0."""
+    """An entry of a rule's `match` is invalid. `line` is its index, from 0."""
 
     def __init__(self, line: int, detail: str) -> None:
         super().__init__(detail)
@@ -44,10 +44,11 @@ class InvalidLineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One line of a rule. `segments` are literals, or variables written `{name}`; `below` is a last `/**`."""
+    """One entry of a rule's `match`. `segments` are literals, or variables written `{name}`. `below`: the path ends in
+    `/**`."""
 
     methods: frozenset[str]
-    """Empty means any method."""
+    """Empty: any method."""
     segments: tuple[str, ...]
     below: bool
     scopes: Scopes
@@ -66,7 +67,7 @@ class Match:
         )
 
     def resource_of(self, path: tuple[str, ...]) -> str | None:
-        """The resource that the request is about: the template with the path's own values."""
+        """Return the resource of the request: the template with the values from the path. None without a template."""
         if self.resource is None:
             return None
         values = {
@@ -85,31 +86,31 @@ class AccessRule:
     kinds: frozenset[str] = frozenset()
     organizations: frozenset[str] = frozenset()
     audience: str | None = None
-    """Whom tokens must be meant for; None: this service."""
+    """The required audience of tokens. None: this service."""
     assertion: bool = False
-    """Whether the upstream gets a signed word on who calls."""
+    """Whether the upstream gets a signed assertion about the caller."""
     preflight: bool = False
     """Whether browsers' preflight requests pass without a credential."""
 
     def match(self, method: str, path: tuple[str, ...]) -> Match | None:
-        """The first line that fits decides; none is a refusal."""
-        return next((line for line in self.matches if line.fits(method, path)), None)
+        """Return the first entry that fits, which decides. None: the request is refused."""
+        return next((entry for entry in self.matches if entry.fits(method, path)), None)
 
     def admits_preflight(self, method: str, path: tuple[str, ...]) -> bool:
         """Return whether an OPTIONS request without a credential passes.
 
-        A line has its path, and the line that decides on the request does not name OPTIONS itself.
+        It passes if an entry has its path, and the entry that decides on the request does not name OPTIONS itself.
         """
         if not self.preflight or method != PREFLIGHT:
             return False
-        line = self.match(method, path)
-        if line is not None and PREFLIGHT in line.methods:
+        entry = self.match(method, path)
+        if entry is not None and PREFLIGHT in entry.methods:
             return False
-        return any(line.fits_path(path) for line in self.matches)
+        return any(entry.fits_path(path) for entry in self.matches)
 
 
 ANY_CREDENTIAL = AccessRule("-", ())
-"""The rule that asks for a valid credential and nothing more."""
+"""The rule that requires a valid credential and nothing else."""
 
 
 def is_rule_name(text: str) -> bool:
@@ -117,7 +118,7 @@ def is_rule_name(text: str) -> bool:
 
 
 def read_match(methods: list[str] | None, path: str, scopes: list[str], resource: str | None) -> Match:
-    """Check and read one line of a rule. ValueError says what is wrong."""
+    """Check and parse one entry of `match`. Raises ValueError with the reason."""
     for method in methods or ():
         if _METHOD.fullmatch(method) is None:
             raise ValueError("methods must be upper-case words such as GET")
@@ -138,31 +139,36 @@ def read_match(methods: list[str] | None, path: str, scopes: list[str], resource
         elif part == "" and position == len(parts) - 1 and not below:
             continue  # a path that ends in a slash
         elif part in {".", ".."} or _LITERAL.fullmatch(part) is None or "*" in part:
-            raise ValueError("a path segment is plain text, {name} for one whole segment, or a last /**")
+            raise ValueError(
+                "a path segment must be plain text, {name} for one whole segment, or ** at the end"
+            )
     if len(set(names)) != len(names):
-        raise ValueError("a name stands twice in the path")
+        raise ValueError("path must not have the same variable twice")
     if resource is not None:
         unknown = set(_VARIABLE.findall(resource)) - set(names)
         if unknown:
             raise ValueError("resource names a variable that the path does not have")
         if re.search(r"[{}*\\]", _VARIABLE.sub("", resource)) or not resource:
-            raise ValueError("resource is a path such as agents/{id}")
+            raise ValueError("resource must be a path such as agents/{id}")
     return Match(frozenset(methods or ()), tuple(parts), below, frozenset(scopes), resource)
 
 
 def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
-    """A rule from its JSON form (`match`, and the members of AccessRule). ValueError names the line."""
-    lines = []
-    for number, line in enumerate(document["match"]):
+    """Parse a rule from its JSON form (`match`, and the fields of AccessRule). Raises InvalidLineError for a bad
+    entry."""
+    entries = []
+    for number, entry in enumerate(document["match"]):
         try:
-            lines.append(
-                read_match(line.get("methods"), line["path"], line.get("scopes") or [], line.get("resource"))
+            entries.append(
+                read_match(
+                    entry.get("methods"), entry["path"], entry.get("scopes") or [], entry.get("resource")
+                )
             )
         except ValueError as error:
             raise InvalidLineError(number, str(error)) from None
     return AccessRule(
         name,
-        tuple(lines),
+        tuple(entries),
         document.get("project"),
         frozenset(document.get("kinds") or ()),
         frozenset(document.get("organizations") or ()),
@@ -173,9 +179,9 @@ def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
 
 
 def read_path(target: str) -> tuple[str, ...]:
-    """The decoded segments of a request target in origin form; the query is left out.
+    """Return the decoded path segments of a request target in origin form, without the query.
 
-    AmbiguousPathError where two servers could disagree; ValueError where it is no such target.
+    Raises AmbiguousPathError if two servers could read it differently, ValueError if it is not in origin form.
     """
     path = target.partition("?")[0]
     if not path.startswith("/"):
@@ -193,7 +199,7 @@ def read_path(target: str) -> tuple[str, ...]:
             raise AmbiguousPathError("bytes that are not UTF-8") from None
         if text == "" and position < len(segments) - 1:
             raise AmbiguousPathError("an empty segment")
-        # As servers read it that normalise Unicode, strip dots and spaces at the end, or decode twice.
+        # Refuse what changes on servers that normalise Unicode, strip trailing dots and spaces, or decode twice.
         plain = unicodedata.normalize("NFKC", text)
         if plain != text or text != text.rstrip(" .") or not _MISREAD.isdisjoint(text):
             raise AmbiguousPathError("a dot segment, or what some server reads as a separator")

@@ -1,7 +1,7 @@
-"""Access tokens: the claims that they carry (RFC 9068), and what is believed of those that are shown.
+"""Access tokens: the claims in new ones (RFC 9068), and the checks of presented ones.
 
-A token names the credential that it came from. That one's standing is judged on every use; nothing here says that a
-token is good, only that we made it and whom it stands for.
+A token names its origin, the credential or session that it came from. The origin's standing is judged on every use. A
+check here proves only that Ostiary issued the token, and for whom.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,17 +16,17 @@ from ostiary.core.url import comparable
 
 TYPE: Final = "at+jwt"
 ALIAS: Final = "/oauth2/ostiary"
-"""What the issuer of tokens for clients of the configuration TOML has behind ours."""
+"""The path after the issuer in the alternative issuer, which clients of the TOML configuration expect."""
 PURPOSES: Final[dict[str, Purpose]] = {"": "access_token", ALIAS: "m2m"}
 _TYPES: Final = frozenset({TYPE, "application/at+jwt"})
 
 
 FindKey = Callable[[str, Instant], SigningKey | None]
-"""The key of this id that is believed at an instant."""
+"""Returns the key with this id if it is accepted at an instant, else None."""
 
 
 def claims_of(token: Token, standing: Standing, issuer: str) -> dict[str, Any]:
-    """What a token says (RFC 9068 §2.2), and where it came from."""
+    """Return the claims of a token (RFC 9068 §2.2), including its origin."""
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": standing.principal.id,
@@ -49,7 +49,8 @@ def claims_of(token: Token, standing: Standing, issuer: str) -> dict[str, Any]:
 
 
 def client_id_of_principal(standing: Standing) -> str:
-    """The client in whose name tokens are issued: the one that has the session, else a service account is one itself."""
+    """Return the client id for tokens: of the client that has the session, else of the service account, else the
+    user's id."""
     principal = standing.principal
     if standing.client_id is not None:
         return standing.client_id
@@ -57,7 +58,7 @@ def client_id_of_principal(standing: Standing) -> str:
 
 
 def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
-    """The token that a text is, by one of our keys. Raises InvalidTokenError. Whether it has expired is not asked."""
+    """Verify a token and return it. Expiry is not checked. Raises InvalidTokenError if Ostiary did not issue it."""
     unverified = jws.read(text)
     if unverified.type is None or unverified.type.lower() not in _TYPES:
         raise InvalidTokenError("type")
@@ -67,7 +68,7 @@ def read(text: bytes, find: FindKey, issuer: str, now: Instant) -> Token:
     if key is None:
         raise InvalidTokenError("key")
     claims = jws.verify(text, unverified, key.algorithm, key.public_key)
-    # One of our keys for each issuer and use: no token of one is a token of another.
+    # Each issuer has keys of its own, so a token of one issuer is never valid as a token of the other.
     if key.purpose not in PURPOSES.values():
         raise InvalidTokenError("purpose")
     if not any(claims.get("iss") == issuer + path and key.purpose == use for path, use in PURPOSES.items()):
@@ -97,7 +98,7 @@ def _text(claims: dict[str, Any], name: str) -> str:
 
 
 def _origin(claims: dict[str, Any]) -> str:
-    """What it came from: the session of a person or a client, or a credential."""
+    """Return the id of the origin: the session of a person or client, or a credential."""
     if "ost_grant" in claims:
         origin_id = _text(claims, "ost_grant")
         if "ost_cred" in claims or not is_session(origin_id):
@@ -111,7 +112,7 @@ def _origin(claims: dict[str, Any]) -> str:
 
 def _time(claims: dict[str, Any], name: str) -> Instant:
     value = claims.get(name)
-    # As we write it: whole seconds.
+    # Ostiary writes whole seconds only.
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidTokenError(name)
     return value * SECOND

@@ -1,7 +1,7 @@
-"""Network addresses: strict reading of addresses and CIDR ranges, allow-lists, and whose address counts.
+"""IP addresses: strict parsing of addresses and CIDR ranges, allow-lists, and the client's address behind proxies.
 
-`ipaddress` is lenient where a security rule must not be: leading zeros, zones, mapped addresses. Here an
-IPv4-mapped IPv6 address is its IPv4 address everywhere, and what is not exact is refused.
+`ipaddress` is more lenient than a security rule may be. Here an IPv4-mapped IPv6 address is always treated as its IPv4
+address, and inexact forms are refused.
 """
 
 import re
@@ -14,7 +14,7 @@ MAX_ENTRIES = 100
 
 
 def parse_address(text: str) -> Address:
-    """An exact address. ValueError if it is not one, carries a zone, or has digits that are not ASCII."""
+    """Parse an IP address. Raises ValueError if it is not exact, has a zone, or has non-ASCII digits."""
     if not text.isascii() or "%" in text:
         raise ValueError("is not an IP address")
     try:
@@ -27,7 +27,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_network(text: str) -> Network:
-    """An address or CIDR range without host bits. ValueError says what is wrong, for the person who typed it."""
+    """Parse an address or CIDR range without host bits. Raises ValueError with the reason for the person who typed it."""
     if not text.isascii() or "%" in text:
         raise ValueError("is not an IP address or CIDR range")
     _, slash, bits = text.partition("/")
@@ -47,14 +47,15 @@ def parse_network(text: str) -> Network:
 
 
 def allowed(address: Address | None, networks: tuple[Network, ...]) -> bool:
-    """Whether an allow-list lets an address in. An empty list is everywhere; no address against a list is refused."""
+    """Return whether an allow-list admits an address. An empty list admits all; any other list refuses an unknown
+    address."""
     if not networks:
         return True
     return address is not None and any(address in network for network in networks)
 
 
 def within(inner: tuple[Network, ...], outer: tuple[Network, ...]) -> bool:
-    """Whether one allow-list lets in nothing that another keeps out. An empty list is everywhere."""
+    """Return whether the inner allow-list admits only addresses that the outer one admits. An empty list admits all."""
     if not outer:
         return True
     return bool(inner) and all(any(_subnet(each, network) for network in outer) for each in inner)
@@ -67,7 +68,7 @@ def _subnet(inner: Network, outer: Network) -> bool:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
+    """Return whether a host name or address refers to this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -79,11 +80,12 @@ def is_loopback_host(host: str) -> bool:
 def client_address(
     peer: str | None, forwarded_for: tuple[str, ...], trusted: tuple[Network, ...]
 ) -> Address | None:
-    """Whose address counts: the peer's, or what a trusted peer says of it.
+    """Return the client's address: the peer's, or the one that a trusted proxy forwards. None if it is undetermined.
 
-    `forwarded_for` holds the values of the X-Forwarded-For fields in the order received. Read from the right,
-    the first entry that is not a trusted proxy is the client; an entry that is not an address makes the
-    client undetermined (None), for whoever wrote it wanted it so. An untrusted peer is the client itself.
+    `forwarded_for` has the values of the X-Forwarded-For headers in the order received. Entries are read from the
+    right: the first one that is not a trusted proxy is the client. An entry that is not an address makes the client
+    undetermined, because its writer may have wanted to hide the address. A peer that is not trusted is the client
+    itself.
     """
     if peer is None:
         return None
@@ -113,7 +115,7 @@ def _without_port(entry: str) -> str:
 
 
 def neighbourhood(address: Address | None) -> str:
-    """Whose failures are counted together: those of an IPv4 address, of an IPv6 /64, or of all that are undetermined."""
+    """Return the group in which failures are counted together: an IPv4 address, an IPv6 /64, or all unknown addresses."""
     if isinstance(address, IPv6Address):
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
     return str(address)
@@ -129,7 +131,7 @@ def network_of(address: Address | None) -> str:
 
 
 def trusts(peer: str | None, trusted: tuple[Network, ...]) -> bool:
-    """Whether what this peer says of the request it forwards is believed."""
+    """Return whether the peer is a trusted proxy, whose forwarding headers are used."""
     try:
         return peer is not None and any(parse_address(peer) in network for network in trusted)
     except ValueError:

@@ -1,8 +1,8 @@
-"""What a JWT that was signed by a key file has to say, at each of the three doors where one may be shown.
+"""The claims that a JWT signed with a key file must have, for each of its three uses.
 
-`client` proves who a client is (private_key_jwt, RFC 7523 §2.2), `grant` is traded for an access token (RFC 7523
-§2.1), `login` begins a session. A JWT is good at one door only: what `login` takes has no audience, the others need
-one. Used marks are kept elsewhere; here is said what to mark, and for how long.
+`client` authenticates a client (private_key_jwt, RFC 7523 §2.2). `grant` is exchanged for an access token (RFC 7523
+§2.1). `login` begins a session. A JWT is valid for `login` or for the token endpoint, never for both: `login` refuses
+an audience, the others require one. Used marks are stored elsewhere; `check` returns what to mark, and for how long.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,45 +18,45 @@ from ostiary.core.url import comparable
 Door = Literal["client", "grant", "login"]
 
 SKEW: Final = 30 * SECOND
-"""By how much a clock may be ahead of ours. There is none for what has expired."""
+"""By how much the signer's clock may be ahead. There is no tolerance for expired tokens."""
 LONGEST: Final = 3600 * SECOND
 LOGIN_WINDOW: Final = 300 * SECOND
 MAX_ID: Final = 256
 GOOGLE_AUDIENCE: Final = "https://oauth2.googleapis.com/token"
-"""What Google's client libraries name whatever the key file says."""
+"""The audience that Google's client libraries use regardless of the key file's `token_uri`."""
 _LARGEST: Final = 2**43
-"""Seconds; what is larger is no time, and a float could not tell it to the microsecond."""
+"""Seconds. Larger values are not plausible times, and a float could not represent them to the microsecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A key that may have signed a JWT: of a key file, with the account that owns it, or one of a client's own."""
+    """A key that may have signed a JWT: of a key file, with the account that owns it, or a client's own key."""
 
     key_id: str
-    """Empty for a client's only key if that has no `kid`."""
+    """The `kid`. Empty for a client's only key without a `kid`."""
     algorithm: Algorithm
     public_key: bytes
     """SubjectPublicKeyInfo, DER."""
     client_id: str
     channel: str
-    """The channel identifier, which is the key file's `client_email`."""
+    """The channel identifier, which is `client_email` in the key file."""
     account_id: str
     google: bool = False
-    """Made for Google's libraries (compat): neither `jti` nor `sub`, and their audience."""
+    """Made for Google's libraries (`compat`): `jti` is optional and Google's audience is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A JWT that is good if its mark is new. Until `expires_at` it would be accepted again."""
+    """A JWT that is valid if its mark is new. It could be presented again until `expires_at`."""
 
     jti_digest: bytes
     expires_at: Instant
     scope: str | None
-    """The claim, which a grant may have."""
+    """The claim `scope`, which only `grant` reads."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _Presented:
     claims: Mapping[str, Any]
     token: Unverified
     signer: Signer
@@ -65,24 +65,25 @@ class _Shown:
 
 
 def check(
-    door: Door, text: bytes, token: Unverified, signer: Signer, audiences: frozenset[str], now: Instant
+    use: Door, text: bytes, token: Unverified, signer: Signer, audiences: frozenset[str], now: Instant
 ) -> Checked:
-    """Check a JWT, which was read as `token`, at a door. Raises InvalidTokenError.
+    """Verify a JWT's signature and check its claims for one use. `token` is the parsed `text`. Raises
+    InvalidTokenError.
 
-    `audiences` are our own: the issuer and the token endpoint.
+    `audiences` are this service's own: the issuer and the token endpoint.
     """
     claims = verify(text, token, signer.algorithm, signer.public_key)
-    shown = _Shown(claims, token, signer, audiences, now)
-    for rule in RULES[door]:
-        rule(shown)
-    if door == "login":
-        return Checked(_mark(door, shown), _time(claims, "iat") + LOGIN_WINDOW, None)
-    scope = _text(claims, "scope") if door == "grant" and "scope" in claims else None
-    return Checked(_mark(door, shown), _time(claims, "exp"), scope)
+    presented = _Presented(claims, token, signer, audiences, now)
+    for rule in RULES[use]:
+        rule(presented)
+    if use == "login":
+        return Checked(_mark(use, presented), _time(claims, "iat") + LOGIN_WINDOW, None)
+    scope = _text(claims, "scope") if use == "grant" and "scope" in claims else None
+    return Checked(_mark(use, presented), _time(claims, "exp"), scope)
 
 
 def check_any(
-    door: Door,
+    use: Door,
     text: bytes,
     token: Unverified,
     signers: Iterable[Signer],
@@ -91,12 +92,12 @@ def check_any(
 ) -> tuple[Signer, Checked]:
     """Check a JWT with each of these keys. Return the key that signed it, and the checked claims.
 
-    Raises the InvalidTokenError of the last key if none did.
+    Raises the InvalidTokenError of the last key if none matches.
     """
     error = InvalidTokenError("no usable key")
     for signer in signers:
         try:
-            return signer, check(door, text, token, signer, audiences, now)
+            return signer, check(use, text, token, signer, audiences, now)
         except InvalidTokenError as last:
             error = last
     raise error
@@ -105,127 +106,129 @@ def check_any(
 # Rules
 
 
-def _kind(shown: _Shown) -> None:
-    """No other type: an access token is not an assertion, whoever signed it (RFC 8725 §3.11)."""
-    _require(shown.token.type is None or shown.token.type.upper() == "JWT", "type")
+def _type(presented: _Presented) -> None:
+    """Refuse other token types: an access token is not an assertion, whoever signed it (RFC 8725 §3.11)."""
+    _require(presented.token.type is None or presented.token.type.upper() == "JWT", "type")
 
 
-def _key(shown: _Shown) -> None:
-    """A JWT with `kid` must be signed by that key."""
-    _require(shown.token.key_id in (None, shown.signer.key_id), "kid")
+def _key(presented: _Presented) -> None:
+    """Require that a JWT with `kid` names the key that signed it."""
+    _require(presented.token.key_id in (None, presented.signer.key_id), "kid")
 
 
-def _partner_algorithm(shown: _Shown) -> None:
-    _require(shown.signer.algorithm in ("RS256", "EdDSA"), "algorithm")
+def _partner_algorithm(presented: _Presented) -> None:
+    _require(presented.signer.algorithm in ("RS256", "EdDSA"), "algorithm")
 
 
-def _issued_by_client(shown: _Shown) -> None:
-    _require(_text(shown.claims, "iss") == shown.signer.client_id, "iss")
+def _issued_by_client(presented: _Presented) -> None:
+    _require(_text(presented.claims, "iss") == presented.signer.client_id, "iss")
 
 
-def _issued_by_account(shown: _Shown) -> None:
-    _require(_text(shown.claims, "iss") in (shown.signer.client_id, shown.signer.channel), "iss")
+def _issued_by_account(presented: _Presented) -> None:
+    _require(_text(presented.claims, "iss") in (presented.signer.client_id, presented.signer.channel), "iss")
 
 
-def _about_client(shown: _Shown) -> None:
-    _require(_text(shown.claims, "sub") == shown.signer.client_id, "sub")
+def _about_client(presented: _Presented) -> None:
+    _require(_text(presented.claims, "sub") == presented.signer.client_id, "sub")
 
 
-def _about_account(shown: _Shown) -> None:
-    if "sub" in shown.claims:
-        _require(_text(shown.claims, "sub") in (shown.claims["iss"], shown.signer.account_id), "sub")
+def _about_account(presented: _Presented) -> None:
+    if "sub" in presented.claims:
+        _require(
+            _text(presented.claims, "sub") in (presented.claims["iss"], presented.signer.account_id), "sub"
+        )
 
 
-def _about_key(shown: _Shown) -> None:
-    _require(_text(shown.claims, "sub") == shown.signer.key_id, "sub")
+def _about_key(presented: _Presented) -> None:
+    _require(_text(presented.claims, "sub") == presented.signer.key_id, "sub")
 
 
-def _for_us(shown: _Shown) -> None:
-    _require(_names_only(shown.audiences, shown.claims), "aud")
+def _for_service(presented: _Presented) -> None:
+    _require(_names_only(presented.audiences, presented.claims), "aud")
 
 
-def _for_us_or_google(shown: _Shown) -> None:
-    ours = shown.audiences | {GOOGLE_AUDIENCE} if shown.signer.google else shown.audiences
-    _require(_names_only(ours, shown.claims), "aud")
+def _for_service_or_google(presented: _Presented) -> None:
+    ours = presented.audiences | {GOOGLE_AUDIENCE} if presented.signer.google else presented.audiences
+    _require(_names_only(ours, presented.claims), "aud")
 
 
-def _for_nobody(shown: _Shown) -> None:
-    _require("aud" not in shown.claims, "aud")
+def _no_audience(presented: _Presented) -> None:
+    _require("aud" not in presented.claims, "aud")
 
 
-def _not_expired(shown: _Shown) -> None:
-    _require(_time(shown.claims, "exp") > shown.now, "expired")
+def _not_expired(presented: _Presented) -> None:
+    _require(_time(presented.claims, "exp") > presented.now, "expired")
 
 
-def _not_expired_if_said(shown: _Shown) -> None:
-    if "exp" in shown.claims:
-        _not_expired(shown)
+def _not_expired_if_said(presented: _Presented) -> None:
+    if "exp" in presented.claims:
+        _not_expired(presented)
 
 
-def _not_for_long(shown: _Shown) -> None:
-    _require(_time(shown.claims, "exp") <= shown.now + LONGEST + SKEW, "exp")
+def _not_for_long(presented: _Presented) -> None:
+    _require(_time(presented.claims, "exp") <= presented.now + LONGEST + SKEW, "exp")
 
 
-def _issued_before(shown: _Shown) -> None:
-    if "iat" in shown.claims:
-        issued = _time(shown.claims, "iat")
-        _require(issued <= shown.now + SKEW, "iat")
-        _require(_time(shown.claims, "exp") - issued <= LONGEST, "lifetime")
+def _issued_before(presented: _Presented) -> None:
+    if "iat" in presented.claims:
+        issued = _time(presented.claims, "iat")
+        _require(issued <= presented.now + SKEW, "iat")
+        _require(_time(presented.claims, "exp") - issued <= LONGEST, "lifetime")
 
 
-def _issued_just_now(shown: _Shown) -> None:
-    _require(abs(shown.now - _time(shown.claims, "iat")) <= LOGIN_WINDOW, "iat")
+def _issued_just_now(presented: _Presented) -> None:
+    _require(abs(presented.now - _time(presented.claims, "iat")) <= LOGIN_WINDOW, "iat")
 
 
-def _begun(shown: _Shown) -> None:
-    if "nbf" in shown.claims:
-        _require(_time(shown.claims, "nbf") <= shown.now + SKEW, "nbf")
+def _not_before(presented: _Presented) -> None:
+    if "nbf" in presented.claims:
+        _require(_time(presented.claims, "nbf") <= presented.now + SKEW, "nbf")
 
 
-def _named(shown: _Shown) -> None:
-    _require(0 < len(_text(shown.claims, "jti")) <= MAX_ID, "jti")
+def _named(presented: _Presented) -> None:
+    _require(0 < len(_text(presented.claims, "jti")) <= MAX_ID, "jti")
 
 
-def _named_or_google(shown: _Shown) -> None:
-    if "jti" in shown.claims or not shown.signer.google:
-        _named(shown)
+def _named_or_google(presented: _Presented) -> None:
+    if "jti" in presented.claims or not presented.signer.google:
+        _named(presented)
 
 
-Rule = Callable[[_Shown], None]
+Rule = Callable[[_Presented], None]
 RULES: Final[Mapping[Door, tuple[Rule, ...]]] = {
     "client": (
-        _kind,
+        _type,
         _key,
         _issued_by_client,
         _about_client,
-        _for_us,
+        _for_service,
         _not_expired,
         _not_for_long,
         _issued_before,
-        _begun,
+        _not_before,
         _named,
     ),
     "grant": (
-        _kind,
+        _type,
         _key,
         _issued_by_account,
         _about_account,
-        _for_us_or_google,
+        _for_service_or_google,
         _not_expired,
         _not_for_long,
         _issued_before,
-        _begun,
+        _not_before,
         _named_or_google,
     ),
     "login": (
-        _kind,
+        _type,
         _key,
         _partner_algorithm,
         _about_key,
-        _for_nobody,
+        _no_audience,
         _not_expired_if_said,
         _issued_just_now,
-        _begun,
+        _not_before,
         _named,
     ),
 }
@@ -234,8 +237,8 @@ RULES: Final[Mapping[Door, tuple[Rule, ...]]] = {
 # Claims
 
 
-def _require(holds: bool, reason: str) -> None:
-    if not holds:
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
         raise InvalidTokenError(reason)
 
 
@@ -247,15 +250,15 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _names_only(audiences: frozenset[str], claims: Mapping[str, Any]) -> bool:
-    """Return whether every audience in `aud` is one of these, in any spelling.
+    """Return whether every audience in `aud` is one of these, in any equivalent spelling.
 
-    Another audience would receive the assertion as well, and could present it here first.
+    Another recipient of the assertion could present it here first.
     """
     return set(map(comparable, _audience(claims))) <= set(map(comparable, audiences))
 
 
 def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
-    """One text, or a list of at least one (RFC 7519 §4.1.3)."""
+    """Return the audiences: a string, or an array of at least one (RFC 7519 §4.1.3)."""
     value = claims.get("aud")
     named = value if isinstance(value, list) else [value]
     if not named or not all(isinstance(each, str) for each in named):
@@ -264,7 +267,7 @@ def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _time(claims: Mapping[str, Any], name: str) -> Instant:
-    """A NumericDate (RFC 7519 §2), rounded up: seconds, perhaps with a fraction."""
+    """Return a NumericDate (RFC 7519 §2), rounded up. It is in seconds, possibly with a fraction."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTokenError(name)
@@ -273,11 +276,15 @@ def _time(claims: Mapping[str, Any], name: str) -> Instant:
     return ceil(value * SECOND)
 
 
-def _mark(door: Door, shown: _Shown) -> bytes:
-    """What no other JWT of this client and key has. Both doors of the token endpoint are one place: it is good once."""
-    place = b"login" if door == "login" else b"token"
-    value = shown.claims["jti"].encode() if "jti" in shown.claims else shown.token.signing_input
-    # None of the first three can hold the NUL between them. Keys of clients' own may have equal names.
+def _mark(use: Door, presented: _Presented) -> bytes:
+    """Return a digest that is unique to this JWT of this client and key.
+
+    `client` and `grant` share one namespace, so that a JWT is accepted once at the token endpoint.
+    """
+    place = b"login" if use == "login" else b"token"
+    value = presented.claims["jti"].encode() if "jti" in presented.claims else presented.token.signing_input
+    # The first three cannot contain the NUL that separates them. The client id is included because keys of different
+    # clients may have the same `kid`.
     return sha256(
-        b"\0".join((place, shown.signer.client_id.encode(), shown.signer.key_id.encode(), value))
+        b"\0".join((place, presented.signer.client_id.encode(), presented.signer.key_id.encode(), value))
     ).digest()

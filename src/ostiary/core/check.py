@@ -1,6 +1,7 @@
-"""Forms of what people type: names, usernames, email addresses. ValueError says what is wrong.
+"""Validation of text that people enter: names, usernames, email addresses, passwords.
 
-The sentence of each error reads after the field's name, and never holds the value.
+Functions return the normalised text, or raise ValueError. The message completes a sentence that begins with the
+field's name, and never contains the value.
 """
 
 import base64
@@ -31,9 +32,9 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
-# Controls, surrogates, private use, unassigned, and format characters: the last hold the bidirectional overrides.
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols that are nothing to see: fillers, and a cell of Braille without a dot."""
+"""Letters and symbols that are invisible: fillers, and the empty Braille cell."""
+# Controls, surrogates, private use, unassigned, and format characters (which include bidirectional overrides).
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -46,32 +47,32 @@ _CONTROLS = {
 
 ZERO_WIDTH_JOINER = "\u200d"
 _JOINERS = ("\u200c", ZERO_WIDTH_JOINER)
-# Scripts whose letters change their shape next to a joiner: Arabic, Syriac, N'Ko, Mandaic, Mongolian.
+# Scripts whose letters change shape next to a joiner: Arabic, Syriac, N'Ko, Mandaic, Mongolian.
 _SHAPED = re.compile(
     "[\u0620-\u065f\u066e-\u06d3\u06d5\u06fa-\u06ff\u0710-\u077f\u07ca-\u07ea\u0840-\u0858\u08a0-\u08c7"
     "\u1820-\u18aa]"
 )
 _VIRAMA = 9
-"""The combining class of the virama of Indic scripts; a joiner after it selects a form."""
+"""Combining class of the virama of Indic scripts. A joiner after a virama selects a glyph form."""
 _EMOJI_MODIFIERS = frozenset("\ufe0f♀♂\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(//[^/?#]+|[^/?#])")
 
 
 def import_prefix(text: str) -> str:
-    """How keys of another system begin: 3 to 16 characters that a header takes."""
+    """Check the prefix of another system's keys: 3 to 16 characters that are safe in a header. Raises ValueError."""
     if _IMPORT_PREFIX.fullmatch(text) is None:
         raise ValueError("must be 3 to 16 of the characters a-z A-Z 0-9 . _ -, the first a letter or digit")
     return text
 
 
 def sha256(text: str) -> bytes:
-    """A SHA-256 in 64 hexadecimal digits, or in base64 of either alphabet, with its padding or without."""
+    """Decode a SHA-256: 64 hexadecimal digits, or base64 (standard or URL-safe, padding optional). Raises ValueError."""
     if _SHA256.fullmatch(text) is None:
         raise ValueError("must be a SHA-256: 64 hexadecimal digits, or base64 of 43 or 44 characters")
     if len(text) == HEX_SHA256:
         return bytes.fromhex(text)
-    # The last character has unused bits. They must be 0, so that each digest has one spelling only.
+    # The unused bits of the last character must be 0, so that each digest has exactly one base64 spelling.
     digest = base64.urlsafe_b64decode(text.rstrip("=").translate(_URL_SAFE) + "=")
     if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != text.rstrip("=").translate(_URL_SAFE):
         raise ValueError("must be a SHA-256 in base64 as encoders write it")
@@ -79,7 +80,8 @@ def sha256(text: str) -> bytes:
 
 
 def key_name(text: str, digest: bytes) -> str:
-    """The display name of a key of which only the SHA-256 is known: not the key itself, nor one of ours."""
+    """Check the display name of an imported key. Raises ValueError if it is the key itself, or looks like a secret of
+    ours."""
     text = display_name(text)
     if hashlib.sha256(text.encode()).digest() == digest or looks_like_secret(text):
         raise ValueError("must not be a key: names are kept and shown")
@@ -87,7 +89,7 @@ def key_name(text: str, digest: bytes) -> str:
 
 
 def display_name(text: str) -> str:
-    """1 to 253 visible characters, white space around them removed."""
+    """Check a name: 1 to 253 visible characters. Surrounding white space is removed. Raises ValueError."""
     text = text.strip()
     if len(text) > MAX_DISPLAY_NAME:
         raise ValueError(f"must have at most {MAX_DISPLAY_NAME} characters")
@@ -98,7 +100,8 @@ def display_name(text: str) -> str:
 
 
 def description(text: str) -> str:
-    """At most 2,000 characters; line breaks are welcome, as forms send them too."""
+    """Check a description: at most 2,000 characters. Line feeds and tabs are allowed; CRLF, as HTML forms send,
+    becomes LF."""
     text = text.replace("\r\n", "\n")
     if len(text) > MAX_TEXT:
         raise ValueError(f"must have at most {MAX_TEXT} characters")
@@ -107,16 +110,17 @@ def description(text: str) -> str:
 
 
 def username(text: str) -> str:
-    """2 to 63 lower-case letters, digits and hyphens, no hyphen first; slugs and codes alike."""
+    """Check a username, slug or code: 2 to 63 lower-case letters, digits and hyphens, no leading hyphen. Raises
+    ValueError."""
     if _SLUG.fullmatch(text) is None:
         raise ValueError("must be 2 to 63 lower-case letters, digits and hyphens, no hyphen first")
     return text
 
 
 def email(text: str) -> str:
-    """An address that mail can be sent to, without comments, quotes or non-ASCII parts; in lower case.
+    """Check an email address and return it in lower case. Comments, quotes and non-ASCII characters are refused.
 
-    Mailboxes that differ in case only belong to the same person everywhere that matters.
+    Lower case, because in practice mailboxes that differ only in case belong to the same person.
     """
     if (
         len(text) > MAX_EMAIL
@@ -130,7 +134,7 @@ def email(text: str) -> str:
 
 
 def given_text(text: str) -> str:
-    """Return the text of a variable or file without a byte order mark and surrounding white space."""
+    """Return the text of an environment variable or file without a byte order mark and surrounding white space."""
     return text.removeprefix(BYTE_ORDER_MARK).strip()
 
 
@@ -139,11 +143,12 @@ def refuse_controls(text: str) -> None:
     for character in text:
         if character == BYTE_ORDER_MARK or unicodedata.category(character) in {"Cc", "Zl", "Zp"}:
             name = _CONTROLS.get(character) or unicodedata.name(character, "a control character").lower()
-            raise ValueError(f"holds {name} (U+{ord(character):04X})")
+            raise ValueError(f"contains {name} (U+{ord(character):04X})")
 
 
 def password(text: str, email: str) -> str:
-    """12 to 256 characters, which are neither blank nor the person's address. Nothing else makes one better."""
+    """Check a password: 12 to 256 characters, not blank, not the person's email address. There are no composition
+    rules."""
     if len(text) < MIN_PASSWORD:
         raise ValueError(f"must have at least {MIN_PASSWORD} characters")
     if len(text) > MAX_PASSWORD:
@@ -156,14 +161,14 @@ def password(text: str, email: str) -> str:
 
 
 def slug_of(name: str, otherwise: str = "account") -> str:
-    """A username or slug derived from a display name: `CI bot (staging)` → `ci-bot-staging`."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:56].strip("-")
+    """Derive a username or slug from a display name: `CI bot (staging)` → `ci-bot-staging`."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:56].strip("-")
     return slug if len(slug) >= 2 else f"{slug}-{otherwise}".lstrip("-")
 
 
 def free_slug(slug: str, taken: Callable[[str], bool]) -> str:
-    """The slug, or with the first number from 2 on that makes it free."""
+    """Return the slug if it is free, else the first free one of `slug-2`, `slug-3`, …."""
     number, candidate = 1, slug
     while taken(candidate):
         number += 1
@@ -171,18 +176,18 @@ def free_slug(slug: str, taken: Callable[[str], bool]) -> str:
     return candidate
 
 
-def _printable(text: str, welcome: str) -> None:
+def _printable(text: str, allowed: str) -> None:
     if any(
-        unicodedata.category(c) in _UNPRINTABLE and c not in welcome and not _joins(text, place)
+        unicodedata.category(c) in _UNPRINTABLE and c not in allowed and not _joins(text, place)
         for place, c in enumerate(text)
     ):
-        raise ValueError("must not hold control, invisible or bidirectional characters")
+        raise ValueError("must not contain control, invisible or bidirectional characters")
 
 
 def _joins(text: str, place: int) -> bool:
-    """Return whether this character is a joiner that its neighbours need (UAX #31 §2.3; emoji sequences of UTS #51).
+    """Return whether the character is a joiner that its neighbours need (UAX #31 §2.3, UTS #51).
 
-    Between other characters a joiner is invisible, so two different names would look the same.
+    Elsewhere a joiner is invisible, so that two different names would look the same.
     """
     if text[place] not in _JOINERS or place == 0 or place + 1 == len(text):
         return False
@@ -195,12 +200,12 @@ def _joins(text: str, place: int) -> bool:
 
 
 def _is_pictograph(character: str) -> bool:
-    """Return whether the character may be next to a joiner in an emoji sequence: a symbol or its modifier."""
+    """Return whether the character can be next to a joiner in an emoji sequence: a symbol or a modifier."""
     return unicodedata.category(character) == "So" or character in _EMOJI_MODIFIERS
 
 
 def audience(text: str) -> str:
-    """Whom a token may be meant for: an absolute URI without a fragment (RFC 8707 §2). ValueError otherwise."""
+    """Check the audience of a token: an absolute URI without a fragment (RFC 8707 §2). Raises ValueError."""
     if (
         len(text) > MAX_AUDIENCE
         or not text.isascii()

@@ -1,9 +1,10 @@
-"""What an application says of itself (RFC 7591 §2), from whichever of three places it says it.
+"""The metadata of an OAuth client (RFC 7591 §2), validated for each of its three sources.
 
-`registration` is a request to register (RFC 7591 §3.1), `document` a client-id metadata document
-(draft-ietf-oauth-client-id-metadata-document), `management` our own API. JSON was read strictly before. Members that
-nobody knows are ignored (RFC 7591 §2), and so is null. There are no client secrets: an application that runs where it
-cannot keep one is public, and one that can keep one has a key pair.
+`registration` is a registration request (RFC 7591 §3.1), `document` a client ID metadata document
+(draft-ietf-oauth-client-id-metadata-document), `management` the management API. The JSON is parsed strictly before.
+Unknown fields and null are ignored (RFC 7591 §2).
+
+There are no client secrets. A client that cannot keep a secret is public; any other client uses a key pair.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ SHARED_SECRET: Final = frozenset({"client_secret_basic", "client_secret_post", "
 
 
 class MetadataError(ValueError):
-    """Metadata that is not taken (RFC 7591 §3.2.2). The description never holds a value."""
+    """The metadata is invalid (RFC 7591 §3.2.2). The description never contains a value."""
 
     def __init__(self, code: Code, description: str) -> None:
         super().__init__(description)
@@ -43,15 +44,15 @@ class MetadataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ClientMetadata:
-    """A client as it is kept, everything checked."""
+    """Validated metadata, as it is stored."""
 
     name: str
     redirect_uris: tuple[str, ...]
-    """Empty only where no grant type leads back by one."""
+    """Empty only if no grant type uses redirects."""
     grant_types: tuple[GrantType, ...]
     response_types: tuple[Literal["code"], ...]
     scopes: tuple[str, ...]
-    """Names, of which some may not exist: `services.clients.of_metadata` leaves those out."""
+    """Scope names. Some may not exist; `services.clients.of_metadata` leaves those out."""
     auth_method: AuthMethod
     jwks: tuple[ClientKey, ...] | None
     jwks_uri: str | None
@@ -59,38 +60,38 @@ class ClientMetadata:
     application_type: ApplicationType | None
 
 
-def read_registration(members: Any) -> ClientMetadata:
-    """The metadata of a registration request. Raises MetadataError.
+def read_registration(value: Any) -> ClientMetadata:
+    """Return the metadata of a registration request. Raises MetadataError.
 
-    A method with a shared secret, which is also the default (RFC 7591 §2), becomes `none`; grant types that we do not
-    know are left out. The answer to the request says so (§3.2.1).
+    An authentication method with a shared secret, which is also the default (RFC 7591 §2), becomes `none`. Unsupported
+    grant types are left out. The response shows the result (§3.2.1).
     """
-    return _read(members, "registration")
+    return _read(value, "registration")
 
 
-def read_document(url: str, members: Any) -> ClientMetadata:
-    """The metadata of the document that was fetched from this client id. Raises MetadataError.
+def read_document(url: str, value: Any) -> ClientMetadata:
+    """Return the metadata of the document that was fetched from this URL, the client id. Raises MetadataError.
 
-    It was written for every authorization server alike, so grant types that we do not know are left out.
+    One document serves every authorization server, so unsupported grant types are left out.
     """
-    found = _object(members)
-    if found.get("client_id") != url:
+    metadata = _object(value)
+    if metadata.get("client_id") != url:
         raise _wrong("client_id", "must be the URL of the document, character for character")
     for name in ("client_secret", "client_secret_expires_at"):
-        if name in found:
-            raise _wrong(name, "must not stand in a document that everybody may read")
-    return _read(found, "document")
+        if name in metadata:
+            raise _wrong(name, "must not be in a public document")
+    return _read(metadata, "document")
 
 
-def read_managed(members: Any) -> ClientMetadata:
-    """The metadata that a person gave to the management API, where nothing is replaced. Raises MetadataError."""
-    return _read(members, "management")
+def read_managed(value: Any) -> ClientMetadata:
+    """Return the metadata from a request to the management API. Unsupported values are errors. Raises MetadataError."""
+    return _read(value, "management")
 
 
 def is_document_url(client_id: str) -> bool:
-    """Whether a client id is the URL of a metadata document, and may be fetched.
+    """Return whether a client id is the URL of a metadata document that may be fetched.
 
-    No query: the draft advises against it, and it would make many clients of one document.
+    A query is refused: the draft advises against it, and it would turn one document into many clients.
     """
     if len(client_id) > MAX_DOCUMENT_URL:
         return False
@@ -101,41 +102,40 @@ def is_document_url(client_id: str) -> bool:
     return url.scheme == "https" and url.path not in {"", "/"} and url.query is None
 
 
-def _read(members: Any, source: Source) -> ClientMetadata:
-    found = _object(members)
-    grant_types = _grant_types(found, source)
-    redirect_uris = _redirect_uris(found, required=AUTHORIZATION_CODE in grant_types)
-    auth_method = _auth_method(found, source)
-    jwks, jwks_uri = _keys(found, auth_method)
+def _read(value: Any, source: Source) -> ClientMetadata:
+    metadata = _object(value)
+    grant_types = _grant_types(metadata, source)
+    redirect_uris = _redirect_uris(metadata, required=AUTHORIZATION_CODE in grant_types)
+    auth_method = _auth_method(metadata, source)
+    jwks, jwks_uri = _keys(metadata, auth_method)
     if auth_method != "none" and any("." not in (private_scheme(each) or ".") for each in redirect_uris):
         raise MetadataError(
             "invalid_redirect_uri",
-            "redirect_uris must have a dot in the scheme of the application's own, unless "
-            "token_endpoint_auth_method is none",
+            "redirect_uris must have a dot in a private-use scheme, unless token_endpoint_auth_method is none",
         )
     return ClientMetadata(
-        name=_name(found, redirect_uris),
+        name=_name(metadata, redirect_uris),
         redirect_uris=redirect_uris,
         grant_types=grant_types,
-        response_types=_response_types(found, grant_types, source),
-        scopes=_scopes(found),
+        response_types=_response_types(metadata, grant_types, source),
+        scopes=_scopes(metadata),
         auth_method=auth_method,
         jwks=jwks,
         jwks_uri=jwks_uri,
-        client_uri=_client_uri(found),
-        application_type=_application_type(found),
+        client_uri=_client_uri(metadata),
+        application_type=_application_type(metadata),
     )
 
 
-# Members
+# Fields
 
 
-def _redirect_uris(members: Mapping[str, Any], *, required: bool) -> tuple[str, ...]:
-    given = members.get("redirect_uris")
+def _redirect_uris(metadata: Mapping[str, Any], *, required: bool) -> tuple[str, ...]:
+    given = metadata.get("redirect_uris")
     if given is None:
         given = []
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        raise MetadataError("invalid_redirect_uri", "redirect_uris must be a list of texts")
+        raise MetadataError("invalid_redirect_uri", "redirect_uris must be an array of strings")
     if len(given) > MAX_REDIRECTS:
         raise MetadataError(
             "invalid_redirect_uri", f"redirect_uris must have at most {MAX_REDIRECTS} entries"
@@ -152,35 +152,37 @@ def _redirect_uris(members: Mapping[str, Any], *, required: bool) -> tuple[str, 
     return tuple(dict.fromkeys(given))
 
 
-def _grant_types(members: Mapping[str, Any], source: Source) -> tuple[GrantType, ...]:
-    given = _texts(members, "grant_types")
+def _grant_types(metadata: Mapping[str, Any], source: Source) -> tuple[GrantType, ...]:
+    given = _texts(metadata, "grant_types")
     if given is None:
         return (AUTHORIZATION_CODE,)
     known = tuple(each for each in GRANT_TYPES if each in given)
     if source == "management" and len(known) < len(given):
-        raise _wrong("grant_types", f"must be of {', '.join(GRANT_TYPES)}")
+        raise _wrong("grant_types", f"must contain only {', '.join(GRANT_TYPES)}")
     if not set(known) - {REFRESH_TOKEN}:
-        raise _wrong("grant_types", f"must have authorization_code or {DEVICE_CODE}")
+        raise _wrong("grant_types", f"must contain authorization_code or {DEVICE_CODE}")
     return known
 
 
 def _response_types(
-    members: Mapping[str, Any], grant_types: tuple[GrantType, ...], source: Source
+    metadata: Mapping[str, Any], grant_types: tuple[GrantType, ...], source: Source
 ) -> tuple[Literal["code"], ...]:
-    """`code` goes with authorization_code, and the other way round (RFC 7591 §2.1)."""
+    """`code` and the grant type authorization_code require each other (RFC 7591 §2.1)."""
     codes = AUTHORIZATION_CODE in grant_types
-    given = _texts(members, "response_types")
+    given = _texts(metadata, "response_types")
     if given is None:
         return ("code",) if codes else ()
     if source == "management" and set(given) - {"code"}:
         raise _wrong("response_types", "must be code")
     if ("code" in given) is not codes:
-        raise _wrong("response_types", "must have code if grant_types has authorization_code, and only then")
+        raise _wrong(
+            "response_types", "must contain code if, and only if, grant_types contains authorization_code"
+        )
     return ("code",) if codes else ()
 
 
-def _auth_method(members: Mapping[str, Any], source: Source) -> AuthMethod:
-    given = _text(members, "token_endpoint_auth_method")
+def _auth_method(metadata: Mapping[str, Any], source: Source) -> AuthMethod:
+    given = _text(metadata, "token_endpoint_auth_method")
     if given is None or (source == "registration" and given in SHARED_SECRET):
         return "none"
     if given not in {"none", "private_key_jwt"}:
@@ -189,11 +191,11 @@ def _auth_method(members: Mapping[str, Any], source: Source) -> AuthMethod:
 
 
 def _keys(
-    members: Mapping[str, Any], auth_method: AuthMethod
+    metadata: Mapping[str, Any], auth_method: AuthMethod
 ) -> tuple[tuple[ClientKey, ...] | None, str | None]:
-    jwks, jwks_uri = members.get("jwks"), _text(members, "jwks_uri")
+    jwks, jwks_uri = metadata.get("jwks"), _text(metadata, "jwks_uri")
     if jwks is not None and jwks_uri is not None:
-        raise _wrong("jwks", "and jwks_uri must not both be there")
+        raise _wrong("jwks", "and jwks_uri must not both be present")
     if auth_method == "private_key_jwt" and jwks is None and jwks_uri is None:
         raise _wrong("token_endpoint_auth_method", "private_key_jwt needs jwks or jwks_uri")
     if jwks_uri is not None:
@@ -206,8 +208,8 @@ def _keys(
         raise _wrong("jwks", str(error)) from None
 
 
-def _name(members: Mapping[str, Any], redirect_uris: tuple[str, ...]) -> str:
-    given = _text(members, "client_name")
+def _name(metadata: Mapping[str, Any], redirect_uris: tuple[str, ...]) -> str:
+    given = _text(metadata, "client_name")
     if given is None:
         return host_of(redirect_uris[0])[:MAX_NAME] if redirect_uris else UNNAMED
     try:
@@ -221,9 +223,9 @@ def _name(members: Mapping[str, Any], redirect_uris: tuple[str, ...]) -> str:
     return name
 
 
-def _scopes(members: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names, separated by spaces (RFC 6749 §3.3)."""
-    given = _text(members, "scope") or ""
+def _scopes(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the scope names, which are separated by spaces (RFC 6749 §3.3)."""
+    given = _text(metadata, "scope") or ""
     if len(given) > MAX_SCOPE:
         raise _wrong("scope", f"must have at most {MAX_SCOPE} characters")
     try:
@@ -232,15 +234,15 @@ def _scopes(members: Mapping[str, Any]) -> tuple[str, ...]:
         raise _wrong("scope", str(error)) from None
 
 
-def _client_uri(members: Mapping[str, Any]) -> str | None:
-    given = _text(members, "client_uri")
+def _client_uri(metadata: Mapping[str, Any]) -> str | None:
+    given = _text(metadata, "client_uri")
     if given is not None:
         _web("client_uri", given, {"http", "https"})
     return given
 
 
-def _application_type(members: Mapping[str, Any]) -> ApplicationType | None:
-    given = _text(members, "application_type")
+def _application_type(metadata: Mapping[str, Any]) -> ApplicationType | None:
+    given = _text(metadata, "application_type")
     if given is None:
         return None
     if given not in {"web", "native"}:
@@ -248,40 +250,40 @@ def _application_type(members: Mapping[str, Any]) -> ApplicationType | None:
     return cast(ApplicationType, given)
 
 
-# Forms
+# Types
 
 
 def _wrong(name: str, reason: str) -> MetadataError:
     return MetadataError("invalid_client_metadata", f"{name} {reason}")
 
 
-def _object(members: Any) -> Mapping[str, Any]:
-    if not isinstance(members, Mapping):
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
         raise MetadataError("invalid_client_metadata", "the metadata must be a JSON object")
-    return members
-
-
-def _text(members: Mapping[str, Any], name: str) -> str | None:
-    value = members.get(name)
-    if value is not None and not isinstance(value, str):
-        raise _wrong(name, "must be a text")
     return value
 
 
-def _texts(members: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    value = members.get(name)
+def _text(metadata: Mapping[str, Any], name: str) -> str | None:
+    value = metadata.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _wrong(name, "must be a string")
+    return value
+
+
+def _texts(metadata: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    value = metadata.get(name)
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _wrong(name, "must be a list of texts")
+        raise _wrong(name, "must be an array of strings")
     if len(value) > MAX_ENTRIES:
         raise _wrong(name, f"must have at most {MAX_ENTRIES} entries")
     return tuple(dict.fromkeys(value))
 
 
-def _web(name: str, text: str, schemes: set[str]) -> None:
+def _web(name: str, uri: str, schemes: set[str]) -> None:
     try:
-        scheme = read_url(text).scheme
+        scheme = read_url(uri).scheme
     except ValueError as error:
         raise _wrong(name, str(error)) from None
     if scheme not in schemes:

@@ -1,4 +1,5 @@
-"""The configuration in TOML that comes with a client secret: contexts, one of which is the default; docs/cli.md."""
+"""The TOML configuration that comes with a client secret: named contexts, one of which is the default. See
+docs/cli.md."""
 
 import json
 import re
@@ -6,14 +7,14 @@ from dataclasses import dataclass
 
 EVERY_PROJECT = "*"
 AUTHORIZATION_SERVER = "ostiary"
-"""Below `<url>/oauth2/` the addresses for clients that call it an Okta authorization server."""
+"""The path segment below `<url>/oauth2/` of the endpoints for clients that expect an Okta authorization server."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A service, a client there, and where it works. `organization` is a slug, `project` a code or `*`."""
+    """A service and a client of it. `organization` is a slug, `project` a code or `*`."""
 
     name: str
     client_id: str
@@ -21,12 +22,12 @@ class Context:
     project: str
     url: str
     issuer: str
-    """Where the service says it is, which may not be where it was reached: `iss` in its tokens."""
+    """`iss` of the service's tokens. It may differ from `url`, where the service was reached."""
 
 
 def configuration(context: Context, client_secret: str) -> str:
-    """The file's text. The secret is in it in clear."""
-    members = {
+    """Return the file's text. It contains the secret in clear."""
+    fields = {
         "clientId": context.client_id,
         "clientSecret": client_secret,
         "organization": context.organization,
@@ -37,10 +38,11 @@ def configuration(context: Context, client_secret: str) -> str:
     }
     name = context.name if _BARE_KEY.fullmatch(context.name) else toml_string(context.name)
     lines = [f"defaultContext = {toml_string(context.name)}", "", f"[contexts.{name}]"]
-    lines += [f"{member} = {toml_string(value)}" for member, value in members.items()]
+    lines += [f"{key} = {toml_string(value)}" for key, value in fields.items()]
     return "\n".join(lines) + "\n"
 
 
 def toml_string(text: str) -> str:
-    """A basic string (TOML 1.0): that of JSON, but for DEL, and for pairs of surrogates, which TOML does not have."""
+    """Return a basic string (TOML 1.0). JSON's encoding fits, except for DEL and for surrogate pairs, which TOML does
+    not have."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
-"""The closed list of audit events, and the details that each may carry.
+"""The closed list of audit events, and the details that each event may carry.
 
-An event keeps its actor's and target's names as they were. Details are chosen from the list below and never
-hold a secret, a whole header or a body.
+An event keeps the names of actor and target as they were at the time. Details are limited to the names listed below,
+and never contain a secret, a whole header or a body.
 """
 
 from __future__ import annotations
@@ -33,39 +33,43 @@ _COUNTED = ("count", "first", "last", "via")
 _UPDATED = ("changed", "before", "after")
 
 EVENTS: Final[Mapping[str, EventKind]] = {
-    "organization.created": _kind("directory", "An organization was made.", "slug", "operator"),
-    "organization.updated": _kind("directory", "Name or state of an organization were changed.", *_UPDATED),
-    "policies.updated": _kind("access", "Limits of the organization were changed.", *_UPDATED),
-    "project.created": _kind("directory", "A project was made.", "code"),
+    "organization.created": _kind("directory", "An organization was created.", "slug", "operator"),
+    "organization.updated": _kind(
+        "directory", "The name or state of an organization was changed.", *_UPDATED
+    ),
+    "policies.updated": _kind("access", "The limits of the organization were changed.", *_UPDATED),
+    "project.created": _kind("directory", "A project was created.", "code"),
     "project.updated": _kind("directory", "Fields of a project were changed.", *_UPDATED),
-    "project.deleted": _kind("directory", "A project was deleted and its credentials revoked.", "revoked"),
+    "project.deleted": _kind(
+        "directory", "A project was deleted and its credentials were revoked.", "revoked"
+    ),
     "project.roles_changed": _kind(
         "access", "The role bindings on a project were replaced.", "before", "after"
     ),
-    "role.created": _kind("access", "A role of the organization's own was made.", "scopes"),
-    "role.updated": _kind("access", "A role of the organization's own was changed.", *_UPDATED),
-    "role.deleted": _kind(
-        "access", "A role of the organization's own was deleted, and its bindings.", "bindings"
-    ),
+    "role.created": _kind("access", "A custom role was created.", "scopes"),
+    "role.updated": _kind("access", "A custom role was changed.", *_UPDATED),
+    "role.deleted": _kind("access", "A custom role and its bindings were deleted.", "bindings"),
     "scope.created": _kind("access", "A scope was added to the installation's catalogue."),
-    "scope.deleted": _kind("access", "A scope was taken out of the installation's catalogue."),
+    "scope.deleted": _kind("access", "A scope was removed from the installation's catalogue."),
     "invitation.created": _kind(
-        "directory", "Somebody was invited to become a member.", "roles", "expires_at"
+        "directory", "A person was invited to become a member.", "roles", "expires_at"
     ),
     "invitation.deleted": _kind("directory", "An invitation was withdrawn."),
     "invitation.accepted": _kind("directory", "An invitation was accepted."),
     "member.roles_changed": _kind(
         "access", "The role bindings of a member were replaced.", "before", "after"
     ),
-    "member.removed": _kind("directory", "A member left, and its direct keys were revoked.", "revoked"),
+    "member.removed": _kind(
+        "directory", "A member was removed or left, and their own API keys were revoked.", "revoked"
+    ),
     "member.added": _kind("directory", "A user became a member of the organization.", "roles", "account"),
     "member.recovered": _kind(
         "auth",
-        "Whoever owns the data directory gave this member a new password and a new key (`init --recover`).",
+        "The owner of the data directory gave this member a new password and a new key (`init --recover`).",
     ),
     "service_account.created": _kind(
         "directory",
-        "A service account was made.",
+        "A service account was created.",
         "username",
         "contact_email",
         "access_level",
@@ -80,15 +84,15 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "access", "The role bindings of a service account were replaced.", "before", "after"
     ),
     "service_account.disabled": _kind(
-        "directory", "A service account was disabled: all of its credentials are refused from then on."
+        "directory", "A service account was disabled. All of its credentials are refused from then on."
     ),
     "service_account.enabled": _kind("directory", "A disabled service account was enabled again."),
     "service_account.deleted": _kind(
-        "directory", "A service account was deleted and its credentials revoked.", "revoked"
+        "directory", "A service account was deleted and its credentials were revoked.", "revoked"
     ),
     "credential.created": _kind(
         "credentials",
-        "A credential was made and its secret shown once.",
+        "A credential was created and its secret was shown once.",
         "kind",
         "owner",
         "last6",
@@ -103,14 +107,14 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     ),
     "credential.updated": _kind("credentials", "Fields of a credential were changed.", *_UPDATED),
     "credential.deactivated": _kind(
-        "credentials", "A credential was deactivated; it can be activated again."
+        "credentials", "A credential was deactivated. It can be activated again."
     ),
     "credential.activated": _kind("credentials", "A deactivated credential was activated."),
-    "credential.revoked": _kind("credentials", "A credential was revoked for good.", "because"),
-    "credential.deleted": _kind("credentials", "A credential's row was removed for good.", "last6", "kind"),
+    "credential.revoked": _kind("credentials", "A credential was revoked permanently.", "because"),
+    "credential.deleted": _kind("credentials", "A credential was deleted permanently.", "last6", "kind"),
     "credential.rotated": _kind(
         "credentials",
-        "A credential got a new secret; the old one is accepted for the overlap.",
+        "A credential got a new secret. The old one is accepted during the overlap.",
         "generation",
         "last6",
         "previous",
@@ -118,18 +122,18 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "expires_at",
     ),
     "credential.rotation_completed": _kind(
-        "credentials", "The old secret of a rotated credential was ended.", "generation", "previous"
+        "credentials", "A rotation was completed: the old secret ended.", "generation", "previous"
     ),
     "credential.rotation_cancelled": _kind(
         "credentials",
-        "A rotation was undone: the new secret was ended, the old one stays.",
+        "A rotation was cancelled: the new secret ended, and the old one stays valid.",
         "generation",
         "last6",
         "cancelled",
     ),
     "credentials.imported": _kind(
         "credentials",
-        "Keys of another system were imported, known by their digests only.",
+        "Keys of another system were imported by their digests.",
         "owner",
         "prefix",
         "imported",
@@ -138,28 +142,28 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "last",
         "limits_exceeded",
     ),
-    "import_prefix.created": _kind("access", "A prefix of another system's keys was registered."),
+    "import_prefix.created": _kind("access", "The prefix of another system's keys was registered."),
     "import_prefix.deleted": _kind(
-        "access", "A prefix was taken from the register: imported keys that begin so are not accepted."
+        "access", "A registered prefix was deleted. Imported keys with this prefix are no longer accepted."
     ),
     "credential.used_after_rotation": _kind(
         "auth",
-        "A secret was presented after another one had taken its place and it had been ended; counted likewise.",
+        "A secret was presented after a rotation had replaced and ended it. Counted over some seconds.",
         *_COUNTED,
     ),
     "credential.used": _kind(
-        "auth", "A credential was presented and accepted, counted over some seconds.", *_COUNTED
+        "auth", "A credential was presented and accepted. Counted over some seconds.", *_COUNTED
     ),
     "credential.refused": _kind(
         "auth",
-        "A credential was presented and refused, counted over some seconds by credential or address and reason. "
-        "`resource` is the first one that was refused, without its query, if that is the reason.",
+        "A credential was presented and refused. Counted over some seconds, by reason and by credential or IP address. "
+        "`resource` is set if the resource is the reason: the first refused resource, without its query.",
         *_COUNTED,
         "resource",
     ),
     "token.issued": _kind(
         "auth",
-        "A credential was traded for an access token.",
+        "An access token was issued in exchange for a credential.",
         "token",
         "grant_type",
         "client_id",
@@ -168,22 +172,26 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "expires_at",
     ),
     "token.revoked": _kind("auth", "An access token was revoked before it expired.", "token", "expires_at"),
-    "session.created": _kind("auth", "Somebody signed in: a session began.", "kind", "expires_at", "project"),
-    "session.confirmed": _kind("auth", "Somebody who had signed in gave the password again."),
-    "sign_in.refused": _kind("auth", "Somebody gave an email and a password, and was refused.", "purpose"),
+    "session.created": _kind(
+        "auth",
+        "A session began, by sign-in, device, application or key file.",
+        "kind",
+        "expires_at",
+        "project",
+    ),
+    "session.confirmed": _kind("auth", "A signed-in person confirmed their password."),
+    "sign_in.refused": _kind("auth", "An email and password were refused.", "purpose"),
     "password.changed": _kind(
-        "auth", "Somebody chose another password, and their other sessions ended.", "ended"
+        "auth", "A person changed their password, and their other sessions ended.", "ended"
     ),
-    "password_reset.created": _kind(
-        "auth", "A link was made by which a member may choose a new password.", "expires_at"
-    ),
+    "password_reset.created": _kind("auth", "A password reset link was created for a member.", "expires_at"),
     "password_reset.used": _kind(
-        "auth", "A new password was chosen by such a link, and all sessions of its person ended.", "ended"
+        "auth", "A person set a new password with a reset link, and all their sessions ended.", "ended"
     ),
     "session.revoked": _kind("auth", "A session was ended before it expired.", "because"),
     "client.created": _kind(
         "directory",
-        "An application of the organization's was registered, so that it may ask people for access.",
+        "An application was registered for the organization, so that it can ask people for access.",
         "access",
         "redirect_uris",
         "grant_types",
@@ -193,7 +201,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     ),
     "client.registered": _kind(
         "directory",
-        "An application registered itself (RFC 7591). It stands in the operator's log.",
+        "An application registered itself (RFC 7591). Recorded in the operator's log.",
         "redirect_uris",
         "grant_types",
         "scopes",
@@ -201,13 +209,13 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     ),
     "client.updated": _kind("directory", "Fields of a client were changed.", *_UPDATED),
     "client.disabled": _kind(
-        "directory", "A client was disabled: what people let it do is refused from then on."
+        "directory", "A client was disabled. The access that people gave it is refused from then on."
     ),
     "client.enabled": _kind("directory", "A disabled client was enabled again."),
-    "client.deleted": _kind("directory", "A client was deleted, and every consent to it ended.", "consents"),
+    "client.deleted": _kind("directory", "A client was deleted, and all consents for it ended.", "consents"),
     "consent.granted": _kind(
         "access",
-        "Somebody let a client act for them, or gave another organization access.",
+        "A person allowed a client to act for them, or gave another organization access.",
         "client_id",
         "scopes",
         "projects",
@@ -215,27 +223,27 @@ EVENTS: Final[Mapping[str, EventKind]] = {
         "session",
     ),
     "consent.denied": _kind(
-        "access", "Somebody was asked to let a client act for them, and did not.", "client_id", "scopes"
+        "access", "A person was asked to allow a client to act for them, and declined.", "client_id", "scopes"
     ),
     "consent.withdrawn": _kind(
         "access",
-        "A consent was ended, with everything that came of it.",
+        "A consent ended, and with it all access that is based on it.",
         "client_id",
         "because",
         "service_account",
     ),
-    "device.denied": _kind("access", "Somebody let a device have no access.", "address"),
-    "device.refused": _kind("auth", "Somebody entered the code of a device, and it was not valid for them."),
+    "device.denied": _kind("access", "A person denied a device access.", "address"),
+    "device.refused": _kind("auth", "A person entered a device's code that was not valid for them."),
     "signing_key.created": _kind(
-        "access", "A key that signs tokens was made.", "purpose", "algorithm", "signs_from"
+        "access", "A signing key was created.", "purpose", "algorithm", "signs_from"
     ),
     "signing_key.revoked": _kind(
-        "access", "A signing key was revoked: nothing that it signed is believed from then on.", "purpose"
+        "access", "A signing key was revoked. Tokens that it signed are refused from then on.", "purpose"
     ),
     "request.refused": _kind(
         "auth", "A request to the management API was refused.", "method", "route", "status", "code"
     ),
-    "access_rule.written": _kind("access", "An access rule for proxies was made or replaced.", *_UPDATED),
+    "access_rule.written": _kind("access", "An access rule for proxies was created or replaced.", *_UPDATED),
     "access_rule.deleted": _kind("access", "An access rule for proxies was deleted."),
 }
 
@@ -259,12 +267,12 @@ ENDS_ACCESS: Final = frozenset(
         "service_account.deleted",
         "service_account.disabled",
         "session.revoked",
-        "signing_key.created",  # in the place of one that is revoked
+        "signing_key.created",  # it replaces a key that is revoked
         "signing_key.revoked",
         "token.revoked",
     }
 )
-"""Events that end access. On a full disk their transactions may use the disk reserve, and no others."""
+"""Events that end access. When the disk is full, only the transactions of these events may use the disk reserve."""
 CHANGES_ROLES: Final = frozenset(
     {"member.roles_changed", "project.roles_changed", "service_account.roles_changed"}
 )
@@ -273,20 +281,20 @@ CATEGORIES: Final = ("auth", "credentials", "directory", "access")
 
 
 def actions_in(category: str) -> tuple[str, ...]:
-    """The actions of a category, for filters."""
+    """Return the actions of a category, for filters."""
     return tuple(name for name, kind in EVENTS.items() if kind.category == category)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it: `type` is user, service_account or system. `display` is what people read."""
+    """Who did it. `type` is user, service_account, system or unknown; `display` is the name that people read."""
 
     type: ActorType
     id: str | None
     display: str
     credential_id: str | None = None
     credential_kind: OriginKind | None = None
-    """The kind of the credential or session that the actor used, directly or by a token."""
+    """The kind of the credential or session that the actor used, directly or through a token."""
     token_id: str | None = None
     """The token or session that was presented instead of the credential."""
 
@@ -300,7 +308,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One audit event as a service hands it to `Tx.record`; id, time and organization are the transaction's."""
+    """One audit event as a service passes it to `Tx.record`, which adds id, time and organization.
+
+    Raises ValueError if the action is not in the list, or has a detail that its entry does not name.
+    """
 
     action: str
     actor: Actor
@@ -322,12 +333,12 @@ class Event:
 
     @property
     def ends_access(self) -> bool:
-        """Return whether the event only takes access away, so that it may use the disk reserve."""
+        """Return whether the event only takes access away, so that its transaction may use the disk reserve."""
         if self.action in CHANGES_ROLES:
             before, after = (self.details.get(each) for each in ("before", "after"))
             return isinstance(before, list) and isinstance(after, list) and set(after) <= set(before)
         if self.action == "organization.updated":
-            # Suspended or let in again, which only the operator's admins can do.
+            # Suspension and its reversal, which only operator admins can do.
             return self.details.get("changed") == ["suspended_at"]
         return self.action in ENDS_ACCESS
 

@@ -1,4 +1,4 @@
-"""Identifiers: a kind's prefix and a ULID, so that ids of one kind sort by their creation."""
+"""Identifiers: a prefix for the type and a ULID, so that ids of one type sort by creation time."""
 
 from typing import Literal
 
@@ -7,14 +7,14 @@ Prefix = Literal[
 ]  # fmt: skip
 
 ENTROPY = 10
-"""Random bytes in an id: 80 bits beside 48 bits of milliseconds."""
+"""Random bytes in an id: 80 bits, next to 48 bits of milliseconds."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
 
 
 def make(prefix: Prefix, instant: int, entropy: bytes) -> str:
-    """An id such as `sa_01kavq…` from an instant (microseconds) and `ENTROPY` random bytes."""
+    """Return an id such as `sa_01kavq…` from an instant (microseconds) and `ENTROPY` random bytes."""
     if len(entropy) != ENTROPY:
         raise ValueError(f"an id takes {ENTROPY} random bytes")
     number = (instant // 1000) << 80 | int.from_bytes(entropy)

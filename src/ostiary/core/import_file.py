@@ -1,7 +1,7 @@
-"""The form of a file of keys to import: JSON lines, or CSV with a first line of names. Text in, keys out.
+"""The format of an import file: JSON lines, or CSV with a header row. Text in, keys out.
 
-A key is `sha256` (the SHA-256 of the whole string, in hexadecimal or base64), and if known `name` and `expires_at`.
-Errors name the line and the field, and never hold a value: somebody may have put the keys themselves there.
+A key has `sha256` (the SHA-256 of the whole key, in hexadecimal or base64), and optionally `name` and `expires_at`.
+Errors name the line and the field. They never contain a value, because the file may contain the keys themselves.
 """
 
 import csv
@@ -18,13 +18,13 @@ MAX_LINE: Final = 4096
 
 
 ImportOutcome = Literal["imported", "exists", "repeated", "expired", "beyond_policy"]
-"""What becomes of a key in an import. It is skipped because a secret with its digest exists, because it stands earlier in
-the same batch, because it has expired, or because its lifetime is not what the policy allows."""
+"""The result for one key. It is skipped if a secret with its digest exists, if it occurs earlier in the same batch, if
+it has expired, or if the policy does not allow its lifetime."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedKey:
-    """A key of another system, of which nobody here has seen more than its SHA-256 (32 bytes)."""
+    """A key of another system, of which only the SHA-256 (32 bytes) is known here."""
 
     sha256: bytes
     name: str | None = None
@@ -32,14 +32,14 @@ class ImportedKey:
 
 
 class FileError(ValueError):
-    """A line that is no key, and why."""
+    """A line of the file that is not a valid key. The message names the line and the reason."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")
 
 
 def read_keys(lines: Iterable[str]) -> Iterator[ImportedKey]:
-    """The keys of a file, one after the other. The first line tells its form. Raises FileError."""
+    """Yield the keys of a file. The first line that is not empty decides the format. Raises FileError."""
     rows = enumerate(lines, 1)
     first = next(((number, line) for number, line in rows if line.strip()), None)
     if first is None:
@@ -54,13 +54,13 @@ def read_keys(lines: Iterable[str]) -> Iterator[ImportedKey]:
     if "sha256" not in names or set(names) - set(FIELDS) or len(set(names)) != len(names):
         raise FileError(
             first[0],
-            "must be a JSON object, or the names of the columns: sha256, and if known name, expires_at",
+            "must be a JSON object, or a header row with the columns sha256 and optionally name and expires_at",
         )
     for number, line in rows:
         if line.strip():
             cells = next(csv.reader([_short(number, line)]), [])
             if len(cells) != len(names):
-                raise FileError(number, f"has {len(cells)} columns, and the first line names {len(names)}")
+                raise FileError(number, f"has {len(cells)} columns, but the header row has {len(names)}")
             yield _key(number, {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()})
 
 
@@ -84,11 +84,9 @@ def _object(number: int, line: str) -> dict[str, Any]:
 def _key(number: int, value: dict[str, Any]) -> ImportedKey:
     unknown = set(value) - set(FIELDS)
     if unknown or "sha256" not in value:
-        raise FileError(
-            number, f"has the members {', '.join(FIELDS)}, of which sha256 is required, and no other"
-        )
+        raise FileError(number, f"must have the field sha256, and no fields other than {', '.join(FIELDS)}")
     if not all(each is None or isinstance(each, str) for each in value.values()):
-        raise FileError(number, "has a member that is not text")
+        raise FileError(number, "has a field that is not a string")
     field = ""
     try:
         field = "sha256"

@@ -1,4 +1,4 @@
-"""What holds for the whole installation and never changes while it runs; services read it from `tx.installation`."""
+"""Facts about the whole installation. They do not change while it runs; services read them from `tx.installation`."""
 
 from dataclasses import dataclass, field
 
@@ -8,12 +8,15 @@ from ostiary.core.permission import Policy
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """`channel_host` is the host part of channel identifiers, fixed at `init`. `key_prefixes` has every prefix
-    that was ever used, the one for new keys first, each as it is sent (`ak-`)."""
+    """Keys, key prefixes, names and default policy of the installation.
+
+    `channel_host` is the host part of channel identifiers, fixed at `init`. `key_prefixes` lists every prefix ever
+    used, as it appears in keys (`ak-`). The first one is used for new keys.
+    """
 
     keyring: Keyring
     key_prefixes: tuple[str, ...] = ("ak-",)
     channel_host: str = "localhost"
     issuer: str = "http://localhost:8080"
-    """The public URL without a slash at its end: `iss` and the usual `aud` of tokens."""
+    """The public URL without a trailing slash. It is `iss` and the default `aud` of tokens."""
     policy: Policy = field(default_factory=Policy)

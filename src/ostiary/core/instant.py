@@ -1,7 +1,7 @@
-"""Points in time as integers, and the RFC 3339 text that people and clients see.
+"""Points in time as integers, and as the RFC 3339 text that people and clients see.
 
-An `Instant` is microseconds since 1970-01-01T00:00:00Z: it compares, stores and sorts alike in Python,
-SQLite and PostgreSQL. A length of time is a `datetime.timedelta` in settings and microseconds in sums.
+An `Instant` is microseconds since 1970-01-01T00:00:00Z. It compares, stores and sorts alike in Python, SQLite and
+PostgreSQL. A length of time is a `datetime.timedelta` in settings, and microseconds in calculations.
 """
 
 import re
@@ -24,22 +24,22 @@ _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
 FIRST: Instant = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-"""The first instant that has a text: the year 1."""
+"""The earliest instant that can be written as text: the beginning of the year 1."""
 
 
 def to_text(instant: Instant) -> str:
-    """RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
+    """Return RFC 3339 text in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
     moment = _EPOCH + timedelta(microseconds=instant)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def text_or_none(instant: Instant | None) -> str | None:
-    """The same of a time that may be missing."""
+    """Return the text of a time that may be None."""
     return None if instant is None else to_text(instant)
 
 
 def from_text(text: str) -> Instant:
-    """Read an RFC 3339 time. A time without a zone is refused: ValueError says why."""
+    """Parse an RFC 3339 time. Raises ValueError with the reason; a time without a zone is refused."""
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("must be an RFC 3339 time with a zone, such as 2027-01-31T00:00:00Z")
@@ -50,14 +50,14 @@ def from_text(text: str) -> Instant:
         if int(zone[-2:]) > 59:
             raise ValueError("no such zone")
         moment = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second}.{micro}{zone}")
-        # What can be read can be shown: years 1 to 9999 in UTC too.
+        # Converting to UTC here refuses a time whose year in UTC would not be 1 to 9999.
         return from_datetime(moment.astimezone(UTC))
     except (ValueError, OverflowError) as error:
         raise ValueError("is not a time that exists") from error
 
 
 def expiry_from_text(text: str) -> Instant:
-    """Read an RFC 3339 time, or a date, which means its first moment in UTC. Raises ValueError."""
+    """Parse an RFC 3339 time, or a date, which means 00:00 UTC of that day. Raises ValueError."""
     if _DATE.fullmatch(text):
         text += "T00:00:00Z"
     try:
@@ -69,12 +69,12 @@ def expiry_from_text(text: str) -> Instant:
 
 
 def from_datetime(moment: datetime) -> Instant:
-    """The instant of an aware datetime."""
+    """Return the instant of a timezone-aware datetime."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def duration_from_text(text: str) -> int:
-    """Microseconds of `90s`, `15m`, `24h`, `30d`, or a bare number of seconds."""
+    """Return the microseconds of `90s`, `15m`, `24h`, `30d`, or a bare number of seconds. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError("must be a length of time such as 90s, 15m, 24h or 30d")
@@ -82,7 +82,7 @@ def duration_from_text(text: str) -> int:
 
 
 def duration_to_text(length: int) -> str:
-    """The shortest exact text of a length in microseconds: `24h` is `1d`."""
+    """Return the shortest exact text of a length in microseconds: 24 hours are `1d`."""
     for unit, size in reversed(_UNITS.items()):
         if length % size == 0:
             return f"{length // size}{unit}"

@@ -1,7 +1,7 @@
-"""Signed JSON in compact form (RFC 7515, RFC 7519): read strictly, signed and verified by a library.
+"""Signed JSON in compact form (RFC 7515, RFC 7519): parsed strictly here, signed and verified by a library.
 
-What is said here holds for every token that anybody shows: one algorithm a key, and nothing in a header chooses
-another key, another algorithm or something to fetch. What claims have to say is for whoever asks.
+These rules apply to every signed token that is presented. A key has exactly one algorithm, and a header can choose no
+other key, no other algorithm, and nothing to fetch. Callers check the claims.
 """
 
 import base64
@@ -33,16 +33,16 @@ PrivateKey = ECKey | OKPKey | RSAKey
 MAX_LENGTH: Final = 8 * 1024
 MIN_RSA_BITS: Final = 2048
 _KEYS: Final[dict[str, type[PrivateKey]]] = {"ES256": ECKey, "EdDSA": OKPKey, "RS256": RSAKey}
-# Whatever would change how the rest is to be read, or says where a key is.
+# Parameters that would change how the token is parsed, or that carry a key or its location.
 _REFUSED: Final = frozenset({"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc", "epk", "p2c"})
 _COMPACT: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _BRACKETS: Final = 64
-# RFC 9864 gave the one signature of an Ed25519 key a second name.
+# RFC 9864 added a second name for the signature algorithm of Ed25519 keys.
 _NAMES: Final = {"ES256": ("ES256",), "EdDSA": ("EdDSA", "Ed25519"), "RS256": ("RS256",)}
 
 
 class _Registry(jws.JWSRegistry):
-    """The library's, without its advice on names: which of them is taken is decided here."""
+    """The library's registry without its recommendations: this module decides which algorithms are allowed."""
 
     def get_alg(self, name: str) -> JWSAlgModel:
         if self.allowed is None or name not in self.allowed:
@@ -50,19 +50,19 @@ class _Registry(jws.JWSRegistry):
         return self.algorithms[name]
 
 
-# A parameter that nobody knows is ignored (RFC 7515 §4); the dangerous ones are refused before.
+# Unknown header parameters are ignored (RFC 7515 §4). `read` refuses the dangerous ones before.
 _REGISTRIES: Final = {
     name: _Registry(algorithms=names, strict_check_header=False) for name, names in _NAMES.items()
 }
 
 
 class InvalidTokenError(ValueError):
-    """Why a text is no signed token that anybody of ours made. Its words are for the audit log only."""
+    """The text is not a valid signed token. The message is for the audit log only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """What a text claims. Nothing of it may be believed before `verify`."""
+    """The parts of a token before its signature is checked. Do not trust them before `verify`."""
 
     algorithm: str
     type: str | None
@@ -72,12 +72,12 @@ class Unverified:
 
 
 def looks_signed(text: bytes) -> bool:
-    """Whether the text has the form of a signed token: three parts of base64url."""
+    """Return whether the text has the form of a signed token: three parts in base64url."""
     return text.startswith(b"eyJ") and _COMPACT.fullmatch(text) is not None
 
 
 def read(text: bytes) -> Unverified:
-    """Take a token apart, as strictly as can be. Raises InvalidTokenError."""
+    """Parse a token strictly, without checking its signature. Raises InvalidTokenError."""
     if len(text) > MAX_LENGTH:
         raise InvalidTokenError("too long")
     match = _COMPACT.fullmatch(text)
@@ -96,12 +96,12 @@ def read(text: bytes) -> Unverified:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a claim is a text. Half of a surrogate pair is none, and cannot be written down."""
+    """Return whether a claim is a string without unpaired surrogates, which cannot be encoded."""
     return isinstance(value, str) and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def verify(text: bytes, unverified: Unverified, algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:
-    """The claims, once this key (SubjectPublicKeyInfo, DER) is known to have signed them. Raises InvalidTokenError."""
+    """Check the signature with this key (SubjectPublicKeyInfo, DER) and return the claims. Raises InvalidTokenError."""
     if unverified.algorithm not in _NAMES[algorithm]:
         raise InvalidTokenError("algorithm")
     try:
@@ -112,46 +112,47 @@ def verify(text: bytes, unverified: Unverified, algorithm: Algorithm, public_key
 
 
 def sign(key: PrivateKey, algorithm: Algorithm, key_id: str, kind: str, claims: dict[str, Any]) -> str:
-    """A token of this type (`typ`), signed."""
+    """Return a signed token of this type (`typ`)."""
     header = {"alg": algorithm, "typ": kind, "kid": key_id}
     payload = json.dumps(claims, separators=(",", ":")).encode()
     return jws.serialize_compact(header, payload, key, registry=_REGISTRIES[algorithm])
 
 
 def private_key(algorithm: Algorithm, pem: bytes) -> PrivateKey:
-    """A private key (PKCS#8, PEM) to sign with."""
+    """Load a private key (PKCS#8, PEM) for signing."""
     return _KEYS[algorithm].import_key(pem)
 
 
 def any_private_key(pem: bytes) -> tuple[Algorithm, PrivateKey]:
-    """A private key (PKCS#8, PEM) whose kind says how it signs. ValueError, without any of its text, for others."""
+    """Load a private key (PKCS#8, PEM) and derive its algorithm. Raises ValueError, whose message has no part of the
+    key."""
     try:
         public = load_pem_private_key(pem, None).public_key()
         algorithm = algorithm_of(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
         return algorithm, private_key(algorithm, pem)
     except (ValueError, TypeError, UnsupportedAlgorithm, JoseError):
-        raise ValueError("is no private key that is taken") from None
+        raise ValueError("is not a supported private key") from None
 
 
 def public_jwk(algorithm: Algorithm, public_key: bytes) -> dict[str, Any]:
-    """A key (SubjectPublicKeyInfo, DER) as the members of a JWK (RFC 7517) that say what it is."""
+    """Return the key parameters of a public key (SubjectPublicKeyInfo, DER) as a JWK (RFC 7517)."""
     return dict(_imported(algorithm, public_key).as_dict(private=False))
 
 
 @lru_cache(maxsize=1024)
 def algorithm_of(public_key: bytes) -> Algorithm:
-    """The one algorithm of a key (SubjectPublicKeyInfo, DER). ValueError for a kind or size that is not taken."""
+    """Return the one algorithm of a public key (SubjectPublicKeyInfo, DER). Raises ValueError if it is not supported."""
     try:
         key = load_der_public_key(public_key)
     except UnsupportedAlgorithm:
-        raise ValueError("is of a kind that is not taken") from None
+        raise ValueError("is a key of an unsupported type") from None
     if isinstance(key, RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
         return "RS256"
     if isinstance(key, Ed25519PublicKey):
         return "EdDSA"
     if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
         return "ES256"
-    raise ValueError("is of a kind or size that is not taken")
+    raise ValueError("is a key of an unsupported type or size")
 
 
 @lru_cache(maxsize=1024)
@@ -169,7 +170,7 @@ def _decoded(part: bytes, what: str) -> bytes:
         raw = base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
     except binascii.Error:
         raise InvalidTokenError(what) from None
-    # Of several spellings of the same bytes only one is a token's.
+    # Only the canonical spelling of the bytes is accepted, so that each token has exactly one text.
     if base64.urlsafe_b64encode(raw).rstrip(b"=") != part:
         raise InvalidTokenError(what)
     return raw
@@ -180,7 +181,7 @@ def _object(part: bytes, what: str) -> dict[str, Any]:
     if raw.count(b"{") + raw.count(b"[") > _BRACKETS:
         raise InvalidTokenError(what)
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_members, parse_constant=_no_constant)
+        value = json.loads(raw.decode(), object_pairs_hook=_unique_members, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise InvalidTokenError(what) from None
     if not isinstance(value, dict):
@@ -188,11 +189,11 @@ def _object(part: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise InvalidTokenError("duplicate member")
-    return members
+    return value
 
 
 def _no_constant(_text: str) -> Any:

@@ -1,6 +1,6 @@
-"""Key files: a key pair of which the private half is handed out once, in a JSON file, and the public half kept.
+"""Key files: the private key is handed out once, in a JSON file; the public key is stored.
 
-The file is read by Google's client libraries and by partners' own scripts alike; docs/tokens.md says how.
+Google's client libraries and partners' scripts read the same file. See docs/tokens.md.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ RSA_BITS = 2048
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """`private_key` is PKCS#8 in PEM, `public_key` SubjectPublicKeyInfo in DER."""
+    """`private_key` is PKCS#8 in PEM, `public_key` is SubjectPublicKeyInfo in DER."""
 
     private_key: Secret
     public_key: bytes
@@ -35,22 +35,22 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """What a key file says beside the key itself."""
+    """The contents of a key file besides the private key."""
 
     key_id: str
-    """The access id of the secret, by which its public half is found."""
+    """The access id of the secret, which identifies the public key."""
     client_id: str
     channel_identifier: str
     project_id: str
-    """Of the project that the credential is for; else the organization's id."""
+    """The id of the credential's project, else of the organization."""
     project_code: str
-    """Empty without a project."""
+    """Empty if the credential has no project."""
 
 
 def generate(algorithm: KeyAlgorithm) -> KeyPair:
-    """A new key: RSA of 2048 bits, or Ed25519. Takes its random bytes from the system.
+    """Return a new key pair: RSA of 2048 bits, or Ed25519. The random bytes come from the operating system.
 
-    An RSA key takes some 30 ms, without the interpreter's lock, so it is made before a transaction begins.
+    An RSA key takes about 30 ms, without holding the interpreter's lock. Generate it before a transaction begins.
     """
     key = Ed25519PrivateKey.generate() if algorithm == "EdDSA" else generate_private_key(65537, RSA_BITS)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -59,22 +59,23 @@ def generate(algorithm: KeyAlgorithm) -> KeyPair:
 
 
 def algorithm_of(public_key: bytes) -> KeyAlgorithm:
-    """How the key with this public half (DER) signs."""
+    """Return how the key with this public key (DER) signs."""
     return "EdDSA" if isinstance(load_der_public_key(public_key), Ed25519PublicKey) else "RS256"
 
 
 def last6_of(public_key: bytes) -> str:
-    """What lists show of a key: the end of the SHA-256 of its public half, in hexadecimal."""
+    """Return what lists show of a key: the last six hexadecimal digits of the SHA-256 of its public key."""
     return sha256(public_key).hexdigest()[-6:]
 
 
 def document(file: KeyFile, private_key: Secret, token_uri: str) -> dict[str, str]:
-    """The file's JSON object. `private_key` is in clear: this goes into the one answer that carries it."""
+    """Return the file's JSON object. It contains the private key in clear: put it only in the response that hands it
+    out."""
     return {
         "type": "service_account",
         "project_id": file.project_id,
         "project_code": file.project_code,
-        # The names that Google's libraries read, and those of the partner scripts.
+        # Both the names that Google's libraries read and those of the partners' scripts.
         "private_key_id": file.key_id,
         "key_id": file.key_id,
         "private_key": private_key.reveal(),

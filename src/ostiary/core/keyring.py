@@ -1,7 +1,7 @@
-"""What is derived from the master key: one key a purpose, by HKDF-SHA256 (RFC 5869).
+"""Keys derived from the master key: one for each purpose, by HKDF-SHA256 (RFC 5869).
 
-The master key itself is used for nothing else. Several may be configured, newest first: new digests take the
-newest, and each stored digest names the pepper it was made with.
+The master key is used for nothing else. Several may be configured, the newest first. New digests use the newest, and
+each stored digest names the pepper that it was made with.
 """
 
 import base64
@@ -18,9 +18,9 @@ MASTER_KEY_LENGTH = 32
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Derived keys. `peppers` and `sealing` map a public id (16 hex digits) to 32 secret bytes.
+    """Derived keys. `peppers` and `sealing` map a public id (16 hex digits) to a secret of 32 bytes.
 
-    `newest` and `newest_sealing` are the ids in use.
+    `newest` and `newest_sealing` are the ids of the keys for new digests and new sealed data.
     """
 
     peppers: dict[str, bytes] = field(repr=False)
@@ -28,16 +28,17 @@ class Keyring:
     cursor: bytes = field(repr=False)
     """Authenticates page cursors."""
     permits: bytes = field(repr=False)
-    """Hides in which entry of the table of rate limits a name is counted."""
+    """Hides which entry of the rate limit table belongs to a name."""
     forms: bytes = field(repr=False)
-    """Ties the forms of pages to whoever they were shown to."""
+    """Binds the forms of pages to the browser that they were shown to."""
     sealing: dict[str, bytes] = field(repr=False)
-    """Encrypt what must be read back: `core.sealing`."""
+    """Encrypt stored data that must be read back: `core.sealing`."""
     newest_sealing: str
 
 
 def read_master_keys(text: str) -> tuple[bytes, ...]:
-    """Master keys from their configured text: base64 of 32 bytes each, separated by commas or white space."""
+    """Return the master keys of a setting: base64 of 32 bytes each, separated by commas or white space. Raises
+    ValueError."""
     keys = []
     for part in text.replace(",", " ").split():
         try:
@@ -50,14 +51,14 @@ def read_master_keys(text: str) -> tuple[bytes, ...]:
     if not keys:
         raise ValueError("is empty")
     if len(set(keys)) != len(keys):
-        raise ValueError("names one key twice")
+        raise ValueError("contains one key twice")
     return tuple(keys)
 
 
 def derive(master_keys: Sequence[bytes]) -> Keyring:
-    """The keyring of these master keys, newest first."""
-    peppers = _named(_expand(key, b"ostiary/pepper/1") for key in master_keys)
-    sealing = _named(_expand(key, b"ostiary/sealing/1") for key in master_keys)
+    """Return the keyring of these master keys, of which the newest is first."""
+    peppers = _by_id(_expand(key, b"ostiary/pepper/1") for key in master_keys)
+    sealing = _by_id(_expand(key, b"ostiary/sealing/1") for key in master_keys)
     return Keyring(
         peppers,
         next(iter(peppers)),
@@ -69,8 +70,8 @@ def derive(master_keys: Sequence[bytes]) -> Keyring:
     )
 
 
-def _named(keys: Iterable[bytes]) -> dict[str, bytes]:
-    """Each key under its public id."""
+def _by_id(keys: Iterable[bytes]) -> dict[str, bytes]:
+    """Return the keys by their public ids."""
     return {blake2b(key, digest_size=8, person=b"ostiary-id").hexdigest(): key for key in keys}
 
 

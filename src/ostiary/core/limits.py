@@ -1,6 +1,6 @@
 """Fixed limits on the number of objects that no policy limits. They are far above normal use.
 
-Without them, one leaked credential could fill the database. `check` is called in the transaction that inserts.
+Without them, one leaked credential could fill the database. Call `check` in the transaction that inserts.
 """
 
 from collections.abc import Mapping
@@ -9,22 +9,22 @@ from typing import Final
 from ostiary.core.problem import Problem
 
 MOST: Final[Mapping[str, int]] = {
-    # Of an organization.
+    # Per organization.
     "service_accounts": 10_000,
     "projects": 1_000,
     "members": 10_000,
     "invitations": 1_000,
     "roles": 200,
     "clients": 100,
-    # Of a user or service account, in an organization.
+    # Per user or service account in an organization.
     "role_bindings": 50,
     "consents": 200,
     "password_resets": 10,
-    # Of a credential: its secrets of the last 30 days.
+    # Per credential: its secrets of the last 30 days.
     "rotations": 1_000,
-    # Of the installation.
-    # All scopes, separated by spaces: a token with all of them has at most 8 KiB, and proxies accept the header that
-    # lists them.
+    # Per installation.
+    # The length of all scopes, separated by spaces. A token with all of them stays below 8 KiB, and proxies accept
+    # the header that lists them.
     "catalogue_characters": 4_096,
     "access_rules": 1_000,
     "import_prefixes": 50,
@@ -38,7 +38,7 @@ def check(limit: str, count: int, more: int = 1) -> None:
     if count + more > value:
         raise Problem(
             "limit-reached",
-            f"There may be {value} {limit.replace('_', ' ')}, and {count} exist. Delete those that are no longer "
+            f"The limit of {value} {limit.replace('_', ' ')} is reached: {count} exist. Delete those that are no longer "
             "needed, or wait until they expire.",
             members={"limit": limit, "value": value, "count": count},
             reason=f"{limit} reached",

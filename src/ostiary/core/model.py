@@ -1,4 +1,4 @@
-"""The facts that rules are about. Frozen; times are `Instant`s; a state is a time at which it began, never a flag."""
+"""The facts that rules work on. All are frozen; times are `Instant`s; a state is the time when it began, not a flag."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,7 +11,7 @@ from ostiary.core.permission import Scopes, narrow
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
 OriginKind = CredentialKind | Literal["session"]
-"""What a standing is of: a credential, or a session that stands for its owner."""
+"""The kind of a standing: a credential, or a session that acts for its owner."""
 SessionKind = Literal["browser", "key_file", "device", "application"]
 ClientSource = Literal["built_in", "organization", "registration", "document"]
 ClientAccess = Literal["user", "organization"]
@@ -27,14 +27,14 @@ KIND_NAMES = {
     "access_token": "access token",
     "session": "session",
 }
-"""How the kind of what was presented reads in a sentence."""
+"""Names of the kinds of presented credentials, for use in sentences."""
 SUFFIXES: dict[OriginKind, str] = {
     "api_key": "API key",
     "client_secret": "API key",
     "key_file": "key file",
     "session": "session",
 }
-"""How the audit log shows the credential, or the token of a credential, that an actor used."""
+"""The suffix that the audit log adds to an actor's name: the kind of credential that the actor used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """An organization's own role. `id` is None for a built-in one."""
+    """A custom role of an organization, or a built-in role, whose `id` is None."""
 
     id: str | None
     name: str
@@ -69,7 +69,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user in an organization."""
+    """A user as a member of an organization."""
 
     id: str
     email: str
@@ -87,23 +87,23 @@ class Invitation:
     expires_at: Instant
     accepted_at: Instant | None
     maker: "Maker | None" = None
-    """None: a local command on the data directory."""
+    """None if a local command on the data directory created it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """The maker of an invitation, reset link or code, which is refused if its maker may not make it any more."""
+    """Who created an invitation, reset link or code. It is refused once its maker may no longer create it."""
 
     principal_id: str
     organization_id: str
-    """The maker's own organization: an operator admin makes rows in other organizations as well."""
+    """The maker's own organization. An operator admin can create these in other organizations, too."""
     origin_id: str | None
-    """The presented credential, or the person's session."""
+    """The id of the presented credential, or of the person's session."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleBinding:
-    """A role on the organization (project_id None) or on one of its projects."""
+    """A role on the organization (`project_id` is None) or on one of its projects."""
 
     role: str
     project_id: str | None
@@ -121,11 +121,11 @@ class ServiceAccount:
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     projects: tuple[str, ...]
-    """Ids of the only projects that it may be used for; empty: of any, and for the organization."""
+    """Ids of the projects that it is restricted to. Empty: no restriction, organization-level access included."""
     created_at: Instant
     disabled_at: Instant | None
     grant_id: str | None = None
-    """The consent of another organization that it was made for, and by which it has access there."""
+    """The consent of another organization that it was created for. It has access there through this consent."""
 
     @property
     def client_id(self) -> str:
@@ -133,34 +133,34 @@ class ServiceAccount:
 
 
 def client_id_of(account_id: str) -> str:
-    """`sa_01k…` → `ostiary-sa-01k…`."""
+    """Return the OAuth client id of a service account: `sa_01k…` → `ostiary-sa-01k…`."""
     return f"ostiary-sa-{account_id.removeprefix('sa_')}"
 
 
 def account_id_of(client_id: str) -> str | None:
-    """`ostiary-sa-01k…` → `sa_01k…`; None for any other text."""
+    """Return the service account's id for a client id: `ostiary-sa-01k…` → `sa_01k…`. None for any other text."""
     prefix, _, rest = client_id.rpartition("-")
     return f"sa_{rest}" if prefix == "ostiary-sa" else None
 
 
 def channel_identifier(username: str, slug: str, host: str) -> str:
-    """`<username>@<organization slug>.<host>`: how an account is named outside, and in its key files."""
+    """Return `<username>@<organization slug>.<host>`, a service account's public name, which key files contain."""
     return f"{username}@{slug}.{host}"
 
 
 def may_be_channel_identifier(email: str, host: str) -> bool:
-    """Return whether an email could be a channel identifier, now or later: an address below the host."""
+    """Return whether an email is below the host, so that it could equal a channel identifier, now or later."""
     return email.rpartition("@")[2].endswith(f".{host.lower()}")
 
 
 def actor_display(name: str, kind: OriginKind) -> str:
-    """Return the display of an actor in the audit log: `ci-bot (API key)`."""
+    """Return the display name of an actor in the audit log: `ci-bot (API key)`."""
     return f"{name} ({SUFFIXES[kind]})"
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential as lists show it: everything but its digest."""
+    """A credential as lists show it: everything except its digest."""
 
     id: str
     organization_id: str
@@ -179,7 +179,7 @@ class Credential:
     deactivated_at: Instant | None
     revoked_at: Instant | None
     rate_limit: int | None
-    """Uses a minute; None: what the organization's policy says."""
+    """Uses per minute. None: the limit in the organization's policy applies."""
     access_id: str
     prefix: str
     last6: str
@@ -189,7 +189,7 @@ class Credential:
     overlap: "Overlap | None" = None
     replaced_at: Instant | None = None
     compat: str | None = None
-    """Of a key file: whose clients' way of signing is accepted beside the documented one (`google`)."""
+    """For a key file: whose signing conventions are accepted besides the documented ones (`google`)."""
 
     def status(self, now: Instant) -> CredentialStatus:
         return credential_status(self.revoked_at, self.expires_at, self.deactivated_at, now)
@@ -197,15 +197,15 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class CredentialFilter:
-    """The filters of a list of credentials. A credential must meet all of them."""
+    """The filters of a list of credentials. A credential must match all of them."""
 
     kind: CredentialKind | None = None
     status: CredentialStatus | None = None
     search: str | None = None
-    """A part of the name or of the owner's name in any case, an id, or the last six characters."""
+    """Part of the credential's or the owner's name in any case, an id, or the last six characters of the secret."""
     expires_before: Instant | None = None
     unused_since: Instant | None = None
-    """Made before this time, and not used since."""
+    """Matches credentials that were created before this time and not used since."""
 
 
 EVERY_CREDENTIAL = CredentialFilter()
@@ -213,7 +213,7 @@ EVERY_CREDENTIAL = CredentialFilter()
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """While a rotation is under way: the old secret, which is accepted until `ends_at` or, None, until completed."""
+    """The old secret during a rotation. It is accepted until `ends_at`; None means until the rotation is completed."""
 
     last6: str
     ends_at: Instant | None
@@ -221,7 +221,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One secret of a credential, and its use so far. The current one is not superseded."""
+    """One secret of a credential and its usage. `superseded_at` of the current secret is None."""
 
     access_id: str
     number: int
@@ -235,24 +235,24 @@ class Generation:
     uses: int
 
     def accepted(self, now: Instant) -> bool:
-        """Whether no rotation has ended it."""
+        """Return whether no rotation has ended the secret."""
         return _not_over(self.ends_at, self.ended_at, now)
 
 
 def label_of(name: str, last6: str) -> str:
-    """How a credential reads in a sentence: its name and the end of its key, which an imported one does not have."""
+    """Return a credential's name for sentences: `ci (…a1B2c3)`, or `ci (imported)` if its last characters are unknown."""
     return f"{name} (…{last6})" if last6 else f"{name} (imported)"
 
 
 def shown(prefix: str, access_id: str, last6: str) -> str:
-    """How lists show a key once its secret is gone: `ak-<access id>…<last 6>`, an imported one by its prefix."""
+    """Return how lists show a key after its creation: `ak-<access id>…<last 6>`, or an imported one's prefix."""
     return f"{prefix}{access_id}…{last6}" if last6 else f"{prefix}…"
 
 
 def credential_status(
     revoked_at: Instant | None, expires_at: Instant | None, deactivated_at: Instant | None, now: Instant
 ) -> CredentialStatus:
-    """The one state that counts where several hold: what is final comes first."""
+    """Return the status that takes precedence when several apply: permanent ones come first."""
     if revoked_at is not None:
         return "revoked"
     if expires_at is not None and expires_at <= now:
@@ -263,30 +263,30 @@ def credential_status(
 
 
 def _not_over(ends_at: Instant | None, ended_at: Instant | None, now: Instant) -> bool:
-    # What somebody ended is over on every clock; what ends by itself ends on this one.
+    # An explicit end (`ended_at`) does not depend on the clock. A planned end (`ends_at`) does.
     return ended_at is None and (ends_at is None or ends_at > now)
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A program that asks people for access (RFC 6749 §2). A service account is none in this sense."""
+    """An OAuth client: a program that asks people for access (RFC 6749 §2). Service accounts are separate."""
 
     id: str
-    """What it calls itself in requests: `app_…`, the address of its metadata document, or a name that is built in."""
+    """The `client_id`: `app_…`, the URL of the client's metadata document, or the name of a built-in client."""
     source: ClientSource
     organization_id: str | None
-    """Whose it is, of an organization's own."""
+    """The owning organization of a client with source `organization`, else None."""
     project_id: str | None
     access: ClientAccess
-    """`user`: it acts for whoever consents. `organization`: it gets a service account of its own organization."""
+    """`user`: it acts for the user who consents. `organization`: it gets a service account of its own organization."""
     name: str
     redirect_uris: tuple[str, ...]
     grant_types: tuple[str, ...]
     scopes: tuple[str, ...]
-    """What it may ask for; empty: anything."""
+    """The scopes that it may request. Empty: any."""
     auth_method: AuthMethod
     jwks: dict[str, Any] | None
-    """Its public keys (RFC 7517), of one that signs assertions."""
+    """Its public keys (RFC 7517), if it authenticates with signed assertions."""
     jwks_uri: str | None
     client_uri: str | None
     created_at: Instant
@@ -295,20 +295,20 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What somebody lets a client do: a row of `grants`."""
+    """What a user allowed a client to do: a row of the table `grants`."""
 
     id: str
     organization_id: str
-    """Whose resources it opens."""
+    """The organization whose resources the client may use."""
     user_id: str
-    """Who consented; and for whom the client acts, unless there is a service account."""
+    """The user who consented. The client acts for this user, unless there is a service account."""
     client_id: str
     service_account_id: str | None
-    """Of another organization, which has the access."""
+    """The account of another organization that received the access."""
     client_organization_id: str | None
     scopes: tuple[str, ...]
     projects: tuple[str, ...]
-    """Ids of the only projects that it opens; empty: all."""
+    """Ids of the projects that the client is restricted to. Empty: all."""
     created_at: Instant
     updated_at: Instant
     revoked_at: Instant | None
@@ -316,50 +316,47 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What was traded for something and stands for it: an access token or a session.
-
-    It dies with what it came from, its origin, and may do no more than that at the moment of use.
-    """
+    """An access token or a session. It ends when its origin ends, and may never do more than its origin."""
 
     kind: TokenKind
     id: str
-    """`jti` of an access token, id of a session."""
+    """`jti` of an access token, or the id of a session."""
     origin_id: str
-    """Id of the credential, or of the session of a person, a device or an application: `cred_…` or `ses_…`."""
+    """The id of a credential (`cred_…`), or of the session of a person, device or application (`ses_…`)."""
     scopes: Scopes
-    """Granted to it. With `api` all that its origin may do."""
+    """The granted scopes. `api` stands for everything that the origin may do."""
     audiences: tuple[str, ...]
-    """Whom it is meant for; the issuer stands for this service and whoever names no audience of their own."""
+    """The intended recipients. The issuer means this service and resource servers without an audience of their own."""
     client_id: str
     issued_at: Instant
     expires_at: Instant
     exchanged_from: str | None = None
-    """What else ends it: the token that it was exchanged for."""
+    """The id of the token that this one was exchanged for. Revoking that one revokes this one."""
     project_id: str | None = None
-    """Of a session: what is meant where no project is named."""
+    """For a session: the default project of requests that name none."""
     issuer: str = ""
-    """`iss` of an access token: this service, or its alias."""
+    """`iss` of an access token: the URL of this service, or its alias."""
     revoked: bool = False
-    """Whether it was ended by itself, or what it was exchanged for was. It stays so."""
+    """Whether this token, or the one it was exchanged for, was revoked. Revocation is permanent."""
 
 
 def is_session(origin_id: str) -> bool:
-    """Whether what a token came from is a session, and not a credential."""
+    """Return whether a token's origin is a session rather than a credential."""
     return origin_id.startswith("ses_")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The owner of a credential as a verdict sees it."""
+    """The owner of a credential, with the facts that a verdict reads."""
 
     kind: OwnerKind
     id: str
     display: str
-    """A user's email, or a service account's display name, which is chosen freely."""
+    """A user's email, or a service account's freely chosen display name."""
     identifier: str
-    """Unique in the installation: a user's email, a service account's channel identifier."""
+    """Unique in the installation: a user's email, or a service account's channel identifier."""
     barred: bool
-    """Disabled, deleted, or (a user) no longer a member of the organization."""
+    """Whether it is disabled or deleted, or (a user) no longer a member of the organization."""
     access_level: AccessLevel = "full"
     scopes: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
@@ -368,7 +365,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Scopes that a role binding gives, and where: project_id None holds in the whole organization."""
+    """The scopes of one role binding. `project_id` None: they apply to the whole organization."""
 
     scopes: Scopes
     project_id: str | None
@@ -376,10 +373,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every fact that a verdict on one secret of a credential, or on a session, reads. Cached; never a verdict itself."""
+    """Every fact that a verdict on one secret of a credential, or on a session, reads. Only facts are cached."""
 
     credential_id: str
-    """Of a session its own id."""
+    """The id of the credential, or of the session."""
     kind: OriginKind
     name: str
     access_id: str
@@ -399,37 +396,36 @@ class Standing:
     resources: tuple[str, ...]
     project_id: str | None
     rate_limit: int | None
-    """Uses a minute, by the policy and its own limit; None is no limit."""
+    """Uses per minute: the lower of the policy's limit and the credential's own. None: unlimited."""
     principal: Principal
     grants: tuple[Grant, ...]
     organization: Organization
     public_key: bytes | None = None
-    """Of a key file: the public half (SubjectPublicKeyInfo, DER). The private one was never here."""
+    """For a key file: the public key (SubjectPublicKeyInfo, DER). The private key is never stored."""
     compat: str | None = None
     generation: int = 1
     client_id: str | None = None
-    """Of a session that a client has."""
+    """For a session of a client: the client's id."""
     foreign: tuple[str, ...] = ()
-    """Ids of projects of another organization, which consented. What it may do at home it may not do there."""
+    """Ids of projects of another organization that consented. Organization-wide scopes do not apply there."""
     operator_admin: bool = False
-    """Whether its owner holds operator-admin, however little this credential may do."""
-    # What `allowed` worked out from the facts above, for the organization and for its projects. Most standings are
-    # asked about one of both at most, so there is no dict (232 bytes) before it is needed.
+    """Whether the owner holds the role operator-admin, even if this credential is restricted."""
+    # Cached results of `allowed`. The dict (232 bytes) is created on first use: many standings never need it.
     _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
     _on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def origin(self) -> Literal["credential", "session"]:
-        """What it is of, in the words of the audit log."""
+        """Return what the standing belongs to, as the audit log names it."""
         return "session" if self.kind == "session" else "credential"
 
     @property
     def label(self) -> str:
-        """How it reads in a sentence."""
+        """Return the name for use in sentences."""
         return self.name if self.kind == "session" else label_of(self.name, self.last6)
 
     def may_act(self, now: Instant) -> bool:
-        """Whether the credential, its owner and its organization are in a state to act at all."""
+        """Return whether the credential is active, its owner not barred, and its organization not suspended."""
         return (
             self.status(now) == "active"
             and not self.principal.barred
@@ -437,8 +433,8 @@ class Standing:
         )
 
     def status(self, now: Instant) -> CredentialStatus:
-        """The credential's, for whoever holds this secret: one that a rotation has ended is a revoked one."""
-        # The usual case in one look, on every request; what follows says the same, and why not.
+        """Return the status for the holder of this secret. A secret that a rotation has ended counts as revoked."""
+        # Fast path for the usual case on every request. The code below gives the same result, and the reason.
         if (
             self.revoked_at is None
             and self.deactivated_at is None
@@ -453,20 +449,21 @@ class Standing:
 
     @property
     def rotated(self) -> bool:
-        """Whether another secret took this one's place: by rotation, or by a second key before its revocation."""
+        """Return whether another secret replaced this one: by rotation, or by a newer key before this one was revoked."""
         return self.superseded_at is not None or self.replaced_at is not None
 
     @property
     def lasts_until(self) -> Instant | None:
-        """When this secret ends by itself: with its credential, or with the overlap of a rotation."""
+        """Return the planned end of this secret: its credential's expiry, or the end of a rotation's overlap if
+        earlier."""
         return min((each for each in (self.expires_at, self.ends_at) if each is not None), default=None)
 
     def allowed(self, project_id: str | None) -> Scopes:
-        """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""
+        """Return the scopes on the target: the owner's roles there ∩ the account's ceiling ∩ the credential's own."""
         if project_id is None:
             found = self._on_organization
             if found is None:
-                found = self._work_out(None)
+                found = self._compute_allowed(None)
                 object.__setattr__(self, "_on_organization", found)
             return found
         known = self._on_projects
@@ -475,26 +472,26 @@ class Standing:
             object.__setattr__(self, "_on_projects", known)
         found = known.get(project_id)
         if found is None:
-            found = self._work_out(project_id)
-            if len(known) < 64:  # bounded against many projects
+            found = self._compute_allowed(project_id)
+            if len(known) < 64:  # bounds memory if there are many projects
                 known[project_id] = found
         return found
 
     def allowed_anywhere(self) -> Scopes:
-        """What it may do on some target or other: what a token for it may be asked for."""
+        """Return the scopes that it has on at least one target: what a token for it may be issued with."""
         targets = {grant.project_id for grant in self.grants}
         return frozenset().union(*map(self.allowed, targets))
 
-    def _work_out(self, project_id: str | None) -> Scopes:
-        everywhere = project_id if project_id in self.foreign else None
+    def _compute_allowed(self, project_id: str | None) -> Scopes:
+        organization_wide = project_id if project_id in self.foreign else None
         held: Scopes = frozenset().union(
-            *(grant.scopes for grant in self.grants if grant.project_id in (everywhere, project_id))
+            *(grant.scopes for grant in self.grants if grant.project_id in (organization_wide, project_id))
         )
         held = narrow(held, self.principal.access_level == "fine_grained", self.principal.scopes)
-        return _one(narrow(held, self.access_level == "fine_grained", self.scopes))
+        return _shared(narrow(held, self.access_level == "fine_grained", self.scopes))
 
 
 @lru_cache(4096)
-def _one(scopes: Scopes) -> Scopes:
-    """The same scopes as one object for all standings: a set of thirty takes 2 kB, and most have an equal one."""
+def _shared(scopes: Scopes) -> Scopes:
+    """Return one shared object for equal sets: thirty scopes take 2 kB, and most standings have an equal set."""
     return scopes

@@ -1,4 +1,4 @@
-"""Words of OAuth that several rooms need, and the clients that are this program's own."""
+"""OAuth constants that several rooms use, and Ostiary's built-in clients."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,13 @@ TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noq
 CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 OFFLINE_ACCESS: Final = "offline_access"
-"""The scope that asks for a refresh token. It grants nothing by itself."""
+"""The scope that requests a refresh token. It grants nothing by itself."""
 
 NO_SCOPE: Final = (
     "The scope is empty, or none of its names exists here: see scopes_supported in the server metadata. "
     "openid is not supported, and offline_access grants nothing by itself."
 )
-# RFC 6749 §3.3: the characters of scope names, and spaces between them.
+# The characters of scope names and the spaces between them (RFC 6749 §3.3).
 _SCOPE: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 
 CODE_LIFETIME: Final = 60 * SECOND
@@ -53,7 +53,7 @@ _COMMAND_LINE: Final = Client(
 )
 
 BUILT_IN: Final[Mapping[str, Client]] = dict.fromkeys((CLI, "noorle-cli"), _COMMAND_LINE)
-"""One client, by each of the names that it is known by: the second is in the examples of another system's documentation."""
+"""One client under each of its names. The second name is in the examples of another system's documentation."""
 
 
 def scope_names(text: str) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def scope_names(text: str) -> tuple[str, ...]:
     scope name can have, such as a tab.
     """
     if _SCOPE.fullmatch(text) is None:
-        raise ValueError("must be names of scopes, separated by spaces")
+        raise ValueError("must be scope names, separated by spaces")
     return tuple(dict.fromkeys(filter(None, text.split(" "))))
 
 
@@ -86,10 +86,10 @@ def known_scopes(names: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
 
 
 def is_dangerous(client: Client, scopes: Iterable[str]) -> bool:
-    """Whether whoever consents has to have given the password just now.
+    """Return whether consent to these scopes requires a recently confirmed password.
 
-    What a client may change of this service it changes without being asked again; and what opens an organization to
-    another one is not for a screen that was left open either.
+    It does if the client could change objects of this service later without a further question, or if the consent
+    gives another organization access. A screen that was left open must not be enough for that.
     """
-    changes = EVERYTHING | {scope for scope in API_SCOPES if scope.startswith("write:")}
-    return client.access == "organization" or not changes.isdisjoint(scopes)
+    write_scopes = EVERYTHING | {scope for scope in API_SCOPES if scope.startswith("write:")}
+    return client.access == "organization" or not write_scopes.isdisjoint(scopes)

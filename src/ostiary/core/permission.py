@@ -1,6 +1,6 @@
-"""Who calls and what they may do: callers, scopes, built-in roles, resource patterns, limits.
+"""Callers and what they may do: scopes, built-in roles, resource patterns, limits.
 
-It owns the algebra of scopes; which roles a principal holds is the directory's business.
+The rules for combining scopes are here. `storage` and `services` know which roles a principal holds.
 """
 
 import re
@@ -33,17 +33,17 @@ API_SCOPES: Final[Scopes] = frozenset(
     {f"{verb}:{noun}" for verb in ("read", "write") for noun in RESERVED_NOUNS}
     | {"read:audit", "verify:credentials"}
 )
-"""The permissions of this API. A catalogue cannot define their nouns."""
+"""The scopes of the management API. Scopes in a catalogue must use other nouns."""
 
 EVERYTHING: Final[Scopes] = frozenset({"api", "m2m"})
-"""Scopes that every principal may ask for: all that its roles and access level allow at the moment of use."""
+"""Scopes that any principal may request. They stand for all that its roles and access level allow at the moment of
+use."""
 
 FIRST_CATALOGUE: Final = ("read:agents", "read:plugins", "write:agents", "write:plugins")
 
 OPERATOR_ADMIN: Final = "operator-admin"
 """The role that may act in every organization. It exists in the operator's organization only, and only a holder can
-give it. A feature that copies the roles of a creator must leave this one out.
-"""
+assign it. A feature that copies a creator's roles must leave it out."""
 
 BUILT_IN_ROLES: Final = ("organization-admin", OPERATOR_ADMIN, "developer", "viewer", "resource-server")
 
@@ -53,31 +53,32 @@ _PATTERN = re.compile(r"[A-Za-z0-9._~@:-]+(/[A-Za-z0-9._~@:-]+)*(/\*)?")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks a service for something: a principal by one of its credentials, and where it stands."""
+    """Who calls a service: a principal that presented one of its credentials, with its organization, scopes and
+    limits."""
 
     actor: Actor
     organization_id: str
     scopes: Scopes
     operator: bool = False
-    """Whether the organization it acts in is the operator's."""
+    """Whether the organization that it acts in is the operator's."""
     operator_admin: bool = False
-    """Whether it holds the role operator-admin, so that it may act in any organization. Always false for applications."""
+    """Whether it has the role operator-admin and so may act in any organization. Always false for applications."""
     access_id: str | None = None
-    """Of the secret that was presented; None for callers without one, such as the duties."""
+    """The access id of the presented secret. None for callers without a secret, such as periodic tasks."""
     fine_grained: bool = False
-    """Whether the presented credential may do only what it lists."""
+    """Whether the presented credential is limited to the scopes that it lists."""
     expires_at: Instant | None = None
     networks: tuple[Network, ...] = ()
     rate_limit: int | None = None
-    """Limits of the presented secret, which may end by a rotation first: what it makes for its own user may not outlive
-    or outreach it."""
+    """`expires_at`, `networks` and `rate_limit` are limits of the presented secret, which a rotation may end earlier.
+    Credentials that it creates for its own user must not exceed them."""
     token_id: str | None = None
-    """Of the token or session that was presented in the credential's place."""
+    """The id of the token or session that was presented instead of the credential."""
     exchanged_from: str | None = None
     granted: Scopes | None = None
-    """What the token was granted; None: all that its credential may do."""
+    """The scopes granted to the token. None: everything that its credential may do."""
     application: str | None = None
-    """The client that somebody lets act for them, if one acts; this program's own is none."""
+    """The id of the OAuth client that acts for a user. None for direct use and for Ostiary's own client."""
     address: Address | None = None
     user_agent: str = ""
     request_id: str = ""
@@ -87,7 +88,7 @@ class Caller:
 
 
 def require(caller: Caller, scope: str) -> None:
-    """Raise insufficient-permissions unless the caller holds the scope in the organization it acts in."""
+    """Raise insufficient-permissions unless the caller has the scope in the organization that it acts in."""
     if not caller.may(scope):
         raise Problem(
             "insufficient-permissions",
@@ -98,32 +99,36 @@ def require(caller: Caller, scope: str) -> None:
 
 
 def require_no_application(caller: Caller) -> None:
-    """What would outlive a consent is not made by it: its withdrawal shall end all that came of it.
+    """Raise insufficient-permissions if an application acts for a user.
 
-    So it is with links: whoever has one becomes the person that it is for.
+    An application must not create what would outlive its consent, because withdrawing a consent ends all access that
+    is based on it. This includes links: with a link, its holder becomes the person that it is for.
     """
     if caller.application is not None:
         raise Problem(
             "insufficient-permissions",
-            "An application that acts for somebody gives no roles, credentials, invitations or links: they would outlive "
-            "the consent.",
+            "An application that acts for a person cannot assign roles or create credentials, invitations or links: "
+            "they would outlive the consent.",
             reason="an application acts",
         )
 
 
 def require_operator(caller: Caller, scope: str) -> None:
-    """What belongs to the installation is the operator's organization's to read and change."""
+    """Raise insufficient-permissions unless the caller has the scope and acts in the operator's organization.
+
+    Objects of the installation, such as the scope catalogue, are read and changed there only.
+    """
     require(caller, scope)
     if not caller.operator:
         raise Problem(
             "insufficient-permissions",
-            "This belongs to the installation: only the operator's organization may do it.",
+            "This concerns the whole installation: only the operator's organization may do it.",
             reason="not the operator's organization",
         )
 
 
 def require_operator_admin(caller: Caller, what: str) -> None:
-    """Raise insufficient-permissions unless the caller is an operator admin. `what` completes the sentence "may …"."""
+    """Raise insufficient-permissions unless the caller is an operator admin. `what` completes the sentence "… may …"."""
     if not caller.operator_admin:
         raise Problem(
             "insufficient-permissions",
@@ -133,12 +138,12 @@ def require_operator_admin(caller: Caller, what: str) -> None:
 
 
 def is_scope(text: str) -> bool:
-    """Whether the text has the form `verb:noun`, or is one of the scopes that mean everything."""
+    """Return whether the text has the form `verb:noun`, or is one of the scopes in EVERYTHING."""
     return text in EVERYTHING or _SCOPE.fullmatch(text) is not None
 
 
 def role_scopes(role: str, catalogue: Scopes) -> Scopes:
-    """What a built-in role grants, given the installation's catalogue. An unknown role grants nothing."""
+    """Return the scopes of a built-in role, given the catalogue. An unknown role has none."""
     if role in ("organization-admin", OPERATOR_ADMIN):
         return API_SCOPES | catalogue
     if role == "developer":
@@ -155,9 +160,9 @@ def _verbs(catalogue: Scopes, *verbs: str) -> Scopes:
 
 
 def narrow(held: Scopes, fine_grained: bool, listed: Iterable[str]) -> Scopes:
-    """What is left of the held scopes: all at full access, at fine-grained access only the listed ones.
+    """Return the held scopes that remain: all with full access, only the listed ones with fine-grained access.
 
-    A list that names `api` narrows nothing; an empty list leaves nothing.
+    A list with `api` keeps all held scopes. An empty list keeps none.
     """
     if not fine_grained:
         return held
@@ -166,12 +171,13 @@ def narrow(held: Scopes, fine_grained: bool, listed: Iterable[str]) -> Scopes:
 
 
 def is_resource_pattern(text: str) -> bool:
-    """An exact path such as `agents/agent_123`, or `prefix/*` for everything below; nothing else."""
+    """Return whether the text is an exact path such as `agents/agent_123`, or `prefix/*` for everything below a path."""
     return len(text) <= 256 and _PATTERN.fullmatch(text) is not None and not _has_dots(text)
 
 
 def resource_matches(patterns: tuple[str, ...], resource: str | None) -> bool:
-    """Whether one of the patterns covers the resource. Without patterns, everything; without a resource, nothing."""
+    """Return whether the patterns allow the resource. Without patterns, any resource is allowed. With patterns, None
+    is not."""
     if not patterns:
         return True
     if resource is None or _has_dots(resource):
@@ -192,7 +198,7 @@ def _has_dots(path: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The limits of an organization. None is no limit; lengths of time are microseconds."""
+    """The limits of an organization. None means unlimited. Lengths of time are in microseconds."""
 
     max_credentials_per_service_account: int | None = 10
     max_credentials_per_organization: int | None = 100
@@ -200,18 +206,18 @@ class Policy:
     max_credential_lifetime: int | None = None
     deletion_delay: int = 24 * HOUR
     rate_limit: int | None = 1000
-    """Uses of a credential a minute."""
+    """Uses of one credential per minute."""
     session_lifetime: int = 30 * DAY
-    """How long a session lasts at most that a login with a key file begins."""
+    """The longest lifetime of a session that was created with a key file."""
     max_service_accounts: int | None = None
-    """Counts accounts that people made through a browser session."""
+    """Counts only accounts that people created through a browser session."""
 
     def overridden(self, chosen: Mapping[str, Any]) -> "Policy":
-        """This policy with what an organization chose in its place."""
+        """Return this policy with the values that an organization chose."""
         return replace(self, **chosen)
 
     def within(self, ceilings: Mapping[str, Any]) -> "Policy":
-        """This policy with no limit above its ceiling; None is no limit, and above any."""
+        """Return this policy with each limit lowered to its ceiling. A ceiling of None lowers nothing."""
         lowered = {}
         for name, ceiling in ceilings.items():
             value = getattr(self, name)
@@ -220,17 +226,17 @@ class Policy:
         return replace(self, **lowered)
 
     def chosen_within(self, chosen: Mapping[str, Any], ceilings: Mapping[str, Any]) -> "Policy":
-        """The limits in force: what an organization chose, else these within its ceilings."""
+        """Return the limits in force: the organization's choices, else this policy's values within its ceilings."""
         return self.within(ceilings).overridden(chosen)
 
     def rate_of(self, own: int | None) -> int | None:
-        """Uses a minute of a credential with this limit of its own, which only lowers the policy's."""
+        """Return the uses per minute of a credential with this limit of its own. It can only lower the policy's limit."""
         if own is None or self.rate_limit is None:
             return self.rate_limit if own is None else own
         return min(own, self.rate_limit)
 
     def check(self, limit: str, count: int, more: int = 1) -> None:
-        """Raise limit-reached if `more` things beside the `count` that exist would be more than the limit's value."""
+        """Raise limit-reached if the `count` existing objects and `more` new ones exceed the limit of this name."""
         value: int | None = getattr(self, limit)
         if value is not None and count + more > value:
             raise Problem(
@@ -242,26 +248,26 @@ class Policy:
 
 
 MAX_LIFETIME: Final = 36_500 * DAY
-"""An expiry further away than a hundred years is a typing error."""
+"""An expiry more than a hundred years away is a typing error."""
 MAX_DELETION_DELAY: Final = 30 * DAY
 SESSION_LIFETIMES: Final = (5 * MINUTE, 365 * DAY)
-"""The shortest and the longest that may be chosen."""
+"""The shortest and the longest session lifetime that an organization may choose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The scopes that may be named, and what the built-in roles and an organization's own ones mean by them."""
+    """The scopes that exist, and the scopes of built-in and custom roles."""
 
     names: Scopes
     own: Mapping[str, Scopes] = field(default_factory=dict)
-    """The organization's own roles. A scope that has left the catalogue is granted by none."""
+    """The organization's custom roles. They do not grant scopes that have been removed from the catalogue."""
     _roles: dict[str, Scopes] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def knows(self, scope: str) -> bool:
         return scope in self.names or scope in API_SCOPES or scope in EVERYTHING
 
     def granted(self, listed: Iterable[str]) -> Scopes:
-        """What a list of scopes grants: those that exist."""
+        """Return those of the listed scopes that exist."""
         return frozenset(listed) & (self.names | API_SCOPES)
 
     def has_role(self, role: str) -> bool:

@@ -1,7 +1,7 @@
 """The one error type of the management API, and its closed list of codes (RFC 9457).
 
-A Problem carries what the outside may read (`code`, `detail`, `errors`, `members`) and, apart from it, the
-exact `reason` for the audit log. It never carries a secret or a whole value that somebody sent.
+A Problem has the parts that the response shows (`code`, `detail`, `errors`, `members`) and separately the exact
+`reason` for the audit log. It never contains a secret or a whole value from the request.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 CODES: Final[Mapping[str, tuple[int, str]]] = {
-    # Requests that are not understood
+    # Malformed requests
     "invalid-request": (400, "Invalid Request"),
     "invalid-json": (400, "Invalid JSON"),
     "invalid-cursor": (400, "Invalid Cursor"),
@@ -19,14 +19,14 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "uri-too-long": (414, "URI Too Long"),
     "header-fields-too-large": (431, "Header Fields Too Large"),
     "validation-failed": (422, "Validation Failed"),
-    # Who and whether
+    # Authentication and permission
     "invalid-credential": (401, "Invalid API Key"),
     "token-expired": (401, "Token Expired"),
     "insufficient-permissions": (403, "Insufficient Permissions"),
     "reauthentication-required": (403, "Reauthentication Required"),
     "scope-exceeds-grantor": (403, "Scope Exceeds Grantor"),
     "rate-limited": (429, "Rate Limited"),
-    # What is there and what state it is in
+    # Objects and their state
     "not-found": (404, "Not Found"),
     "method-not-allowed": (405, "Method Not Allowed"),
     "name-taken": (409, "Name Taken"),
@@ -37,7 +37,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "idempotency-mismatch": (422, "Idempotency Key Reused"),
     "wrong-state": (409, "Wrong State"),
     "too-early": (409, "Too Early"),
-    # What the installation cannot do just now
+    # Faults and limits of the installation
     "internal": (500, "Internal Error"),
     "unavailable": (503, "Service Unavailable"),
     "audit-unavailable": (503, "Audit Log Unavailable"),
@@ -47,23 +47,23 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field that is wrong: where (a JSON pointer), what (a code), and the sentence for the person."""
+    """One invalid field: its place (a JSON Pointer), a code, and a sentence for the person."""
 
     pointer: str
     code: str
     detail: str
 
     def below(self, pointer: str) -> "FieldError":
-        """The same, where what was checked is itself a member of the body."""
+        """Return the same error with the pointer prefixed, for a value that is itself a field of the body."""
         return replace(self, pointer=pointer + self.pointer)
 
 
 @dataclass(slots=True)
 class Problem(Exception):  # noqa: N818 - RFC 9457's own word
-    """Raised by any room for an answer other than success; rendered in one place.
+    """An error response. Any room may raise it; it is rendered in one place.
 
-    `members` are extra members of the body, such as the `limit`, `value` and `count` of limit-reached.
-    `reason` is for the audit log only.
+    `members` are additional fields of the body, such as `limit`, `value` and `count` of limit-reached. `reason` is for
+    the audit log only.
     """
 
     code: str
@@ -72,7 +72,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
     members: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
 
-    __hash__ = Exception.__hash__  # equal problems are told apart as exceptions
+    __hash__ = Exception.__hash__  # `@dataclass` would remove it; exceptions stay hashable, by identity
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -88,21 +88,21 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
 
 
 def not_found(what: str, reason: str = "no such id in this organization") -> Problem:
-    """The one answer for an id that does not exist, has another form, or is another tenant's."""
+    """Return the same problem for an id that does not exist, is malformed, or belongs to another organization."""
     return Problem("not-found", f"There is no such {what}.", reason=reason)
 
 
 def internal() -> Problem:
-    """A fault of ours: nothing but the request's id leaves."""
+    """Return the problem for a fault of the service. The response shows only the request's id."""
     return Problem("internal", "Something went wrong on our side. The log has it under this request's id.")
 
 
 def invalid(pointer: str, code: str, detail: str) -> Problem:
-    """One field is wrong."""
+    """Return validation-failed for one field."""
     return invalid_fields((FieldError(pointer, code, detail),))
 
 
 def invalid_fields(errors: tuple[FieldError, ...]) -> Problem:
-    """All fields that are wrong, at once."""
+    """Return validation-failed for all invalid fields. The summary names the first three."""
     summary = "; ".join(f"{error.pointer or '(body)'} {error.detail}" for error in errors[:3])
     return Problem("validation-failed", summary, errors=errors)

@@ -1,12 +1,12 @@
-"""Rate limits: how many uses a minute, spread so that no window of any length ever holds more.
+"""Rate limits in uses per minute. The bound below holds for every window of time, not only for whole minutes.
 
-GCRA by slots, in whole microseconds. A limit of N a minute gives out slots that lie an interval T = 60 s / N apart
-(rounded up). A use takes the next slot and must happen within the tolerance τ = (N − 1) T before it, never after it:
-so from idle N are let in at once, then one each T, and in t seconds never more than N + N t / 60. All that has to be
-remembered is where the next slot lies (`tat`, the theoretical arrival time); one that has passed equals none.
+The algorithm is GCRA, in whole microseconds. A limit of N per minute has slots at an interval T = 60 s / N (rounded
+up). A use takes the next slot. It must happen before the slot, and at most the tolerance τ = (N − 1) T before it. So
+an idle limit allows N uses at once, then one per T, and in t seconds never more than N + N t / 60. The only state is
+the time of the next slot (`tat`, the theoretical arrival time). A time in the past is the same as none.
 
-Whoever takes several slots at once (a lease) may spend them later and alone, within the same bounds: each slot is
-used once, whoever holds it, so any number of processes together keep the limit. What is not spent in time is lost.
+A process may take several slots at once (a lease) and spend them later one by one within the same bounds. Each slot is
+used once, so any number of processes together keep the limit. Slots that are not spent in time are lost.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 from ostiary.core.instant import MINUTE, SECOND, Instant
 
 MAX_RATE: Final = 1_000_000
-"""The highest limit, in uses a minute: beyond it an interval has no digits left."""
+"""The highest limit, in uses per minute. Above it the interval would be too coarse in whole microseconds."""
 
 SKEW: Final = SECOND
-"""How much later than another one a process may have read the clock that it takes slots by."""
+"""By how much another process's clock reading may be later than this one's."""
 
 LEASED_FROM: Final = 128
 LONGEST_LEASE: Final = 16
@@ -27,18 +27,19 @@ LONGEST_LEASE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A limit of so many uses a minute, and what follows from it, in microseconds."""
+    """A limit in uses per minute, and the values derived from it, in microseconds."""
 
     limit: int
     interval: int
     tolerance: int
     lease: int
-    """How many slots may be taken at once. Small limits are not leased: what one holds, others miss."""
+    """How many slots may be taken at once. Small limits are not leased: slots that one process holds, no other can
+    use."""
 
 
 @lru_cache(maxsize=1024)
 def rate_of(limit: int) -> Rate:
-    """The rate of a limit, 1 to MAX_RATE uses a minute. ValueError for any other."""
+    """Return the rate of a limit of 1 to MAX_RATE uses per minute. Raises ValueError for any other limit."""
     if not 1 <= limit <= MAX_RATE:
         raise ValueError(f"must be a whole number from 1 to {MAX_RATE}")
     interval = -(-MINUTE // limit)
@@ -47,9 +48,9 @@ def rate_of(limit: int) -> Rate:
 
 
 def take(rate: Rate, tat: Instant, now: Instant) -> tuple[Instant, int]:
-    """The first free slot, and how many from there on may be taken together now; 0: the limit is reached.
+    """Return the first free slot, and how many slots from there may be taken now. 0: the limit is reached.
 
-    Whoever takes n of them leaves `tat` at the first plus n intervals. Towards the limit fewer are taken at once.
+    A caller that takes n slots sets `tat` to the first slot plus n intervals. Near the limit fewer are offered.
     """
     first = max(now, within_reach(rate, tat, now))
     room = (now + rate.tolerance - first) // rate.interval + 1
@@ -57,26 +58,26 @@ def take(rate: Rate, tat: Instant, now: Instant) -> tuple[Instant, int]:
 
 
 def within_reach(rate: Rate, tat: Instant, now: Instant) -> Instant:
-    """`tat`, or that of a limit that is all used up if it lies further away: then the clock has been put back."""
+    """Return `tat`, or the `tat` of a fully used limit if `tat` is later than that: then the clock was set back."""
     furthest = now + rate.limit * rate.interval
     return tat if tat <= furthest + SKEW else furthest
 
 
 def in_time(rate: Rate, slot: Instant, now: Instant) -> bool:
-    """Whether a slot may be spent now."""
+    """Return whether a slot may be spent now."""
     return slot - rate.tolerance <= now <= slot
 
 
 def refund(rate: Rate, slot: Instant, now: Instant) -> int:
-    """By how much `tat` goes back when a slot that was taken alone is given back unused.
+    """Return by how much to reduce `tat` when a slot that was taken alone is returned unused.
 
-    What has drained away since is not given back, and in doubt counts as drained: never more than the slot was worth.
+    The part of the slot that time has freed since is not refunded, so a refund is never more than the slot was worth.
     """
     return max(0, min(rate.interval, slot + rate.interval - now))
 
 
 class Permit(NamedTuple):
-    """What came of asking for one use at `now`, and what is left. `held`: slots in hand beyond `tat`'s account."""
+    """The result of asking for one use at `now`, and what is left. `held` counts leased slots that are still unspent."""
 
     allowed: bool
     rate: Rate
@@ -86,23 +87,23 @@ class Permit(NamedTuple):
 
     @property
     def limit(self) -> int:
-        """Uses a minute."""
+        """The limit in uses per minute."""
         return self.rate.limit
 
     @property
     def remaining(self) -> int:
-        """How many more could be had at once. Beside other processes, as of the last look at what they took."""
+        """Return how many more uses would be allowed at once, as far as this process knows of slots that others took."""
         free = self.rate.limit - -(-(self.tat - self.now) // self.rate.interval)
         return min(self.rate.limit, max(0, free) + self.held)
 
     @property
     def reset(self) -> int:
-        """Whole seconds, rounded up, until the whole limit is there again, if nothing is used meanwhile."""
+        """Return the seconds until the whole limit is available again if nothing is used, rounded up."""
         return max(0, -(-(self.tat - self.now) // SECOND))
 
     @property
     def wait(self) -> int:
-        """Whole seconds, rounded up and at least 1, until there is one more than now."""
+        """Return the seconds until one more use is allowed than now, rounded up, at least 1."""
         ahead = self.tat - self.now
         if not self.allowed:
             return max(1, -(-(ahead - self.rate.tolerance) // SECOND))

@@ -1,7 +1,7 @@
-"""Redirect URIs: which may be registered, which of them is meant, and what pages may say of one.
+"""Redirect URIs: which may be registered, which registration a request matches, and how pages show them.
 
-They are compared as exact strings (RFC 9700 §4.1.3). The one exception is the port of loopback URIs, which native
-applications do not know beforehand (RFC 8252 §7.3).
+URIs are compared as exact strings (RFC 9700 §4.1.3). The only exception is the port of a loopback URI, which a native
+application does not know in advance (RFC 8252 §7.3).
 """
 
 import re
@@ -12,7 +12,7 @@ from ostiary.core.url import MAX_URL, read_url
 MAX_REDIRECTS: Final = 10
 LOOPBACKS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
-# The scheme of an application's own (RFC 8252 §7.1). One letter would be a drive of Windows.
+# A private-use URI scheme (RFC 8252 §7.1). At least two letters: a single one could be a Windows drive.
 _PRIVATE_USE: Final = re.compile(
     r"(?P<scheme>[a-z](?=[^:])[a-z0-9-]*(?:\.[a-z0-9-]+)*):/[A-Za-z0-9._~!$&'()+,;=:/?%-]*"
 )
@@ -42,28 +42,29 @@ _LOOPBACK: Final = re.compile(
 
 
 def redirect_uri(text: str) -> str:
-    """A URI that may be registered, as it was given. ValueError says why it may not, and never holds it."""
+    """Return the URI unchanged if it may be registered. Raises ValueError with the reason, which never contains the
+    URI."""
     if len(text) > MAX_URL:
         raise ValueError(f"must have at most {MAX_URL} characters")
     if not text.isascii() or not text.isprintable() or set(text) & set(" \\"):
         raise ValueError(
-            "must not hold white space, backslashes, control characters or characters beyond ASCII"
+            "must not contain white space, backslashes, control characters or non-ASCII characters"
         )
     if "#" in text:
         raise ValueError("must not have a fragment")
     if "*" in text:
-        raise ValueError("must not have a wildcard: redirect URIs are compared as they are")
+        raise ValueError("must not have a wildcard: redirect URIs are compared exactly")
     if private_scheme(text) is not None:
         return text
     scheme, colon, _ = text.partition(":")
     if not colon or scheme not in {"http", "https"}:
         raise ValueError(
-            "must begin with https://, with http:// and a loopback address, or with a scheme of the application's own, "
-            "such as com.example.app:/"
+            "must begin with https://, with http:// and a loopback address, or with a private-use scheme such as "
+            "com.example.app:/"
         )
     url = read_url(text)
     if url.scheme == "http" and url.host not in LOOPBACKS:
-        raise ValueError("must be https, for http is for 127.0.0.1, [::1] and localhost only")
+        raise ValueError("must be https: http is allowed for 127.0.0.1, [::1] and localhost only")
     return text
 
 
@@ -77,29 +78,30 @@ def private_scheme(uri: str) -> str | None:
 
 
 def redirect_matches(registered: str, asked: str) -> bool:
-    """Whether this URI is asked for under that registration."""
+    """Return whether the requested URI matches the registered one."""
     if registered == asked:
         return True
-    one, other = _LOOPBACK.fullmatch(registered), _LOOPBACK.fullmatch(asked)
+    ours, theirs = _LOOPBACK.fullmatch(registered), _LOOPBACK.fullmatch(asked)
     return (
-        one is not None
-        and other is not None
-        and one["host"] == other["host"]
-        and one["rest"] == other["rest"]
-        and int(other["port"] or 80) <= 65535
+        ours is not None
+        and theirs is not None
+        and ours["host"] == theirs["host"]
+        and ours["rest"] == theirs["rest"]
+        and int(theirs["port"] or 80) <= 65535
     )
 
 
 def origin_of_redirect(uri: str) -> str:
-    """What lets a form's answer lead there, as a source of the CSP directive form-action. ValueError for no such URI."""
+    """Return the CSP `form-action` source that lets a form's response redirect to this URI. Raises ValueError for a
+    bad URI."""
     private = private_scheme(uri)
     if private is not None:
         return f"{private}:"
     url = read_url(uri)
-    # A source cannot be an IPv6 address (CSP 3 §2.3.1): browsers skip what they cannot read, and the form is stuck.
+    # CSP has no source for an IPv6 address (CSP 3 §2.3.1). Browsers would ignore it and block the redirect.
     return f"{url.scheme}:" if ":" in url.host else f"{url.scheme}://{url.authority}"
 
 
 def host_of(uri: str) -> str:
-    """Where it leads, for people: the host, or the scheme of an application's own. ValueError for no such URI."""
+    """Return what pages show to people: the host, or the private-use scheme. Raises ValueError for a bad URI."""
     return private_scheme(uri) or read_url(uri).host

@@ -1,7 +1,7 @@
-"""Refresh tokens: one family for each session, counted by generation.
+"""Refresh tokens. Each session has one family; a rotation increments the number of the family's current token.
 
-A token is made from its family's seed and its number, by a key that is not in the database. So the successor of one
-can be given again, and an old one is told from a forgery, though no token is stored.
+A token is derived from the family's seed and its number, with a key that is not in the database. No token is stored.
+Still, the same successor can be issued again, and an old token can be told from a forged one.
 """
 
 from hashlib import blake2b
@@ -14,14 +14,15 @@ from ostiary.core.secret import REFRESH, Secret
 FAMILY_BYTES: Final = 12
 SEED_BYTES: Final = 32
 GRACE: Final = 10 * SECOND
-"""How long after a rotation the token before it gets the same successor again: an answer may have been lost."""
+"""For this long after a rotation the previous token gets the same successor again, because the response may be lost.
+"""
 _FAMILY_LENGTH: Final = 2 * FAMILY_BYTES
 _PREFIXES: Final = (REFRESH.encode(),)
 _PERSON: Final = b"ostiary-refresh"
 
 
 class Claimed(NamedTuple):
-    """What a refresh token says of itself."""
+    """The unverified parts of a refresh token."""
 
     family: str
     """24 hexadecimal digits."""
@@ -29,14 +30,14 @@ class Claimed(NamedTuple):
 
 
 def token(pepper: bytes, seed: bytes, family: str, number: int) -> Secret:
-    """The token of this number, from 1. The same facts make the same token."""
+    """Return the family's token with this number (from 1). Deterministic: the same arguments give the same token."""
     public = f"{family}{number:08x}"
     random = blake2b(seed + public.encode(), digest_size=48, key=pepper, person=_PERSON).digest()
     return secret.assemble(REFRESH, public, random).secret
 
 
 def claimed(text: bytes) -> Claimed | None:
-    """What a text claims that has the form of a refresh token, else None. Nothing is proven."""
+    """Return family and number if the text has the form of a refresh token, else None. This proves nothing."""
     public = secret.parse(text, _PREFIXES)
     if public is None:
         return None

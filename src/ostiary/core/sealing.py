@@ -1,6 +1,6 @@
-"""Encryption of what must be read back: AES-256-GCM under a key that is not in the database.
+"""Authenticated encryption for stored data that must be read back: AES-256-GCM with a key that is not in the database.
 
-What is sealed is bound to its place (table, id and version of the form): moved to another row, it does not open.
+Sealed data is bound to its place (table, id and format version). It does not open in another row.
 """
 
 from typing import Final
@@ -11,15 +11,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ostiary.core.keyring import Keyring
 
 NONCE: Final = 12
-"""Random bytes that `seal` takes."""
+"""Length of the random nonce that `seal` takes, in bytes."""
 
 
 class SealedError(ValueError):
-    """What was sealed does not open here."""
+    """The sealed data cannot be opened: the key is missing, or the data was changed or moved."""
 
 
 def seal(keyring: Keyring, place: str, plain: bytes, nonce: bytes) -> tuple[str, bytes]:
-    """The id of the key in use, and nonce and ciphertext. Never the same nonce twice."""
+    """Encrypt with the newest key. Return the key's id, and nonce plus ciphertext. Never pass the same nonce twice."""
     if len(nonce) != NONCE:
         raise ValueError(f"a nonce has {NONCE} bytes")
     sealed = AESGCM(keyring.sealing[keyring.newest_sealing]).encrypt(nonce, plain, place.encode())
@@ -27,11 +27,12 @@ def seal(keyring: Keyring, place: str, plain: bytes, nonce: bytes) -> tuple[str,
 
 
 def unseal(keyring: Keyring, place: str, sealing_id: str, sealed: bytes) -> bytes:
-    """What was sealed at this place. Raises SealedError if its key is gone, or if it was changed or moved."""
+    """Return the plain text that was sealed at this place. Raises SealedError if the key is missing or the data does
+    not match."""
     key = keyring.sealing.get(sealing_id)
     if key is None:
-        raise SealedError("the key that it was sealed with is not configured")
+        raise SealedError("the master key that it was sealed with is not configured")
     try:
         return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], place.encode())
     except (InvalidTag, ValueError):
-        raise SealedError("was changed, or stands in another place") from None
+        raise SealedError("it was changed, or moved to another row") from None

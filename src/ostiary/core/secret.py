@@ -1,8 +1,8 @@
-"""How a secret looks: prefix, access id, random part, checksum. Mint from given bytes, parse, digest, redact.
+"""The format of secrets: create from given bytes, parse, digest, redact.
 
-The form is `<prefix><access id><secret>`: `ak-`, 32 hexadecimal digits that are public, and 44 characters of
-which 38 are random base62 (226 bits) and 6 are the base62 CRC-32 of all that stands before them. The checksum
-is no proof: it spares a look-up for a mistyped key and lets a scanner tell a key from noise offline.
+The form is `<prefix><access id><secret>`: `ak-`, then 32 public hexadecimal digits, then 44 characters. The first 38
+of them are random base62 (226 bits); the last 6 are the base62 CRC-32 of everything before. The checksum proves
+nothing. It saves a look-up for a mistyped key, and lets a secret scanner recognise a key offline.
 """
 
 import re
@@ -17,33 +17,34 @@ ACCESS_ID_LENGTH = 32
 RANDOM_LENGTH = 38
 CHECKSUM_LENGTH = 6
 SECRET_LENGTH = RANDOM_LENGTH + CHECKSUM_LENGTH
-CLIENT_SECRET = "secret_"  # noqa: S105 - how one begins
+CLIENT_SECRET = "secret_"  # noqa: S105 - a prefix, not a secret
 SESSION = "session_"
 REFRESH = "refresh_"
 CODE = "code_"
 DEVICE_CODE = "device_"
 RESET = "reset_"
 OTHER_PREFIXES = (CLIENT_SECRET, SESSION, REFRESH, CODE, DEVICE_CODE, RESET)
-"""How our other secrets begin. They are no API keys, whoever presents them as one."""
+"""Prefixes of secrets that are not API keys. They are never accepted as one."""
 MINT_ENTROPY = 16 + 48
-"""Bytes that `mint` takes: 16 for the access id, 48 for the random part (the bias of the modulus is below 2⁻¹⁵⁰)."""
+"""Bytes that `mint` takes: 16 for the access id, 48 for the random part (modulo bias below 2⁻¹⁵⁰)."""
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [left + right for left in _ALPHABET for right in _ALPHABET]
 _BODY = re.compile(rb"[0-9a-f]{32}[0-9A-Za-z]{44}")
 _ACCESS_ID = re.compile(r"[0-9a-f]{32}")
 _WHOLE = re.compile(r"([A-Za-z][A-Za-z0-9]{1,15}[-_][0-9a-f]{32})([0-9A-Za-z]{44})")
-# The same without looking back for the first letter: a long text is looked at once, from one hyphen to the next.
+# The same, but anchored at the hyphen or underscore, so that searching a long text takes linear time.
 _ANYWHERE = re.compile(r"[-_](?<=[A-Za-z0-9]{2}[-_])[0-9a-f]{32}[0-9A-Za-z]{44}")
-# Without the letters of the prefix: the end of a secret before it may have taken them.
+# Without the letters of the prefix: they may be the end of a secret just before it.
 _PART = re.compile(r"([-_][0-9a-f]{32})[0-9A-Za-z]+")
-# RFC 7468: a private key of any kind. What follows the line is the key.
+# The first line of a private key of any type (RFC 7468). The key follows it.
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----).*", re.DOTALL)
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
 
 
 class Secret:
-    """Text that prints as `***` wherever it is printed by mistake; `reveal()` opens it, and is easy to grep for."""
+    """A text that prints as `***`, so that it is not logged by mistake. `reveal()` returns the text and is easy to
+    search for."""
 
     __slots__ = ("_text",)
 
@@ -67,7 +68,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A new secret with the parts of it that may be kept."""
+    """A new secret, and the parts of it that may be stored in clear."""
 
     secret: Secret
     access_id: str
@@ -75,38 +76,39 @@ class Minted:
 
 
 def prefix_of(name: str) -> str:
-    """The key prefix as it is sent: `ak` → `ak-`. ValueError if the name is no prefix."""
+    """Return the key prefix as it appears in keys: `ak` → `ak-`. Raises ValueError if the name is not a valid prefix."""
     if _PREFIX.fullmatch(name) is None:
-        raise ValueError("must be 2 to 12 lower-case letters and digits, a letter first")
+        raise ValueError("must be 2 to 12 lower-case letters and digits, and begin with a letter")
     return name + "-"
 
 
 def mint(prefix: str, entropy: bytes) -> Minted:
-    """Make a secret from `MINT_ENTROPY` random bytes. The same bytes make the same secret."""
+    """Create a secret from `MINT_ENTROPY` random bytes. Deterministic. Raises ValueError for another number of bytes."""
     if len(entropy) != MINT_ENTROPY:
         raise ValueError(f"mint takes {MINT_ENTROPY} bytes")
     return assemble(prefix, access_id(entropy[:16]), entropy[16:])
 
 
 def assemble(prefix: str, public: str, random: bytes) -> Minted:
-    """The same from an access id (32 hexadecimal digits) and the 48 bytes of the random part."""
+    """Create a secret from an access id (32 hexadecimal digits) and the 48 bytes of the random part."""
     body = f"{prefix}{public}{_base62(int.from_bytes(random) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
     text = body + checksum(body.encode())
     return Minted(Secret(text), public, text[-CHECKSUM_LENGTH:])
 
 
 def access_id(entropy: bytes) -> str:
-    """A public id from 16 random bytes: a UUID (version 4) without hyphens."""
+    """Return a public id made from 16 random bytes: a UUID (version 4) without hyphens."""
     return uuid.UUID(bytes=entropy, version=4).hex
 
 
 def is_access_id(text: str) -> bool:
-    """Whether a text has the form of an access id."""
+    """Return whether the text has the form of an access id."""
     return _ACCESS_ID.fullmatch(text) is not None
 
 
 def claimed_id(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
-    """The access id that a text claims by its prefix and length, whatever it holds: only its digest proves it."""
+    """Return the access id at its place in a text of the right prefix and length, unchecked. Only the digest proves
+    it."""
     for prefix in prefixes:
         if len(text) == len(prefix) + ACCESS_ID_LENGTH + SECRET_LENGTH and text.startswith(prefix):
             return text[len(prefix) : len(prefix) + ACCESS_ID_LENGTH].decode("latin-1")
@@ -114,7 +116,8 @@ def claimed_id(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
 
 
 def parse(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
-    """The access id of a well-formed secret with one of these prefixes and a right checksum, else None."""
+    """Return the access id if the text is a well-formed secret with one of these prefixes and a valid checksum, else
+    None."""
     public = claimed_id(text, prefixes)
     if public is None or _BODY.fullmatch(text, len(text) - ACCESS_ID_LENGTH - SECRET_LENGTH) is None:
         return None
@@ -122,15 +125,15 @@ def parse(text: bytes, prefixes: tuple[bytes, ...]) -> str | None:
 
 
 def checksum(body: bytes) -> str:
-    """Base62 CRC-32, left-padded with 0 to six characters."""
-    # Two digits at a time: this stands before every look-up.
+    """Return the CRC-32 in base62, left-padded with 0 to six characters."""
+    # Two digits at a time, for speed: this runs before every look-up.
     rest, last = divmod(crc32(body), len(_PAIRS))
     first, middle = divmod(rest, len(_PAIRS))
     return _PAIRS[first] + _PAIRS[middle] + _PAIRS[last]
 
 
 def digest(text: bytes, pepper: bytes) -> bytes:
-    """What is stored in place of a secret: keyed BLAKE2b over its SHA-256, 32 bytes.
+    """Return the digest that is stored instead of a secret: keyed BLAKE2b over the secret's SHA-256, 32 bytes.
 
     The inner SHA-256 lets an imported digest be stored like our own. 226 random bits need no slow hash.
     """
@@ -138,7 +141,7 @@ def digest(text: bytes, pepper: bytes) -> bytes:
 
 
 def digest_of_sha256(inner: bytes, pepper: bytes) -> bytes:
-    """The same from the SHA-256 alone, for secrets that nobody has shown us."""
+    """Return the same digest from the SHA-256 alone, for imported secrets."""
     keyed = _keyed(pepper).copy()
     keyed.update(inner)
     return keyed.digest()
@@ -146,7 +149,7 @@ def digest_of_sha256(inner: bytes, pepper: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _keyed(pepper: bytes) -> blake2b:
-    """The hash with its key taken in: half of the work of a short text. Its copies are used, never itself."""
+    """Return a hash that has absorbed the key, which is half the work for a short text. Callers use copies of it only."""
     return blake2b(digest_size=32, key=pepper)
 
 
@@ -156,10 +159,9 @@ def matches(left: bytes, right: bytes) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text with everything that looks like one of our secrets reduced to what lists may show.
+    """Return the text with every secret of ours reduced to the parts that lists may show.
 
-    A secret that something cut off loses all that follows its access id, and a private key all that follows its first
-    line.
+    A truncated secret loses everything after its access id. A private key loses everything after its first line.
     """
     text = _PRIVATE_KEY.sub(r"\1…", text)
     text = _WHOLE.sub(lambda whole: f"{whole[1]}…{whole[2][-CHECKSUM_LENGTH:]}", text)
@@ -167,7 +169,7 @@ def redact(text: str) -> str:
 
 
 def looks_like_secret(text: str) -> bool:
-    """Whether a whole secret of our form, or the beginning of a private key (RFC 7468), stands in the text."""
+    """Return whether the text contains a whole secret in our format, or the first line of a private key (RFC 7468)."""
     return _ANYWHERE.search(text) is not None or _PRIVATE_KEY.search(text) is not None
 
 

@@ -1,7 +1,7 @@
-"""Signing keys: what they sign, from when, how long what they signed is believed, and how they are published.
+"""Signing keys: what they sign, from when, how long their tokens are accepted, and how the keys are published.
 
-A key has one purpose and one algorithm. It is published before it signs, so that who keeps the published keys for a
-while knows it in time; and it is believed after it stopped, until the last token that it signed has expired.
+A key has one purpose and one algorithm. It is published before it signs, so that clients that cache the published keys
+have it in time. It is accepted after it stops signing, until the last token that it signed has expired.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -27,16 +27,16 @@ Purpose = Literal["access_token", "assertion", "m2m"]
 
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 LONGEST_TOKEN: Final = 24 * HOUR
-"""No token that such a key signs may live longer."""
+"""The longest lifetime of a token that such a key signs."""
 BELIEF: Final = LONGEST_TOKEN + HOUR
-"""How long a key is believed after it stopped signing; the hour is for machines that learn of it late."""
+"""How long a key is accepted after it stopped signing. The extra hour is for machines that learn of the change late."""
 LEAD: Final = 15 * MINUTE
-"""How long a key is published before it signs: longer than anybody is told to keep the published keys."""
+"""How long a key is published before it signs. This is longer than clients are told to cache the published keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The public half of a key, and its life. `public_key` is SubjectPublicKeyInfo, DER."""
+    """The public half of a key, with its times. `public_key` is SubjectPublicKeyInfo, DER."""
 
     kid: str
     purpose: Purpose
@@ -45,15 +45,16 @@ class SigningKey:
     created_at: Instant
     signs_from: Instant
     believed_until: Instant | None
-    """Set when another takes its place."""
+    """Set when another key replaces it."""
     revoked_at: Instant | None
 
     def believed(self, now: Instant) -> bool:
-        """Whether what it signed counts. So does a key that does not sign yet: a clock elsewhere may be ahead."""
+        """Return whether tokens that it signed are accepted. This includes keys that do not sign yet, because clocks
+        differ."""
         return self.revoked_at is None and (self.believed_until is None or now < self.believed_until)
 
     def state(self, now: Instant) -> Literal["revoked", "expired", "next", "signing", "retired"]:
-        """In a word; `retired` keys sign no more (or soon), and what they signed is believed still."""
+        """Return the state for lists. A `retired` key has a successor; the tokens that it signed are still accepted."""
         if self.revoked_at is not None:
             return "revoked"
         if not self.believed(now):
@@ -65,7 +66,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A key pair that nobody keeps yet: PKCS#8 in PEM, and SubjectPublicKeyInfo in DER."""
+    """A key pair that is not stored yet: PKCS#8 in PEM, and SubjectPublicKeyInfo in DER."""
 
     algorithm: Algorithm
     private_key: Secret
@@ -80,48 +81,48 @@ class Signer:
     _private_key: Secret = field(repr=False)
 
     def sign(self, kind: str, claims: dict[str, Any]) -> str:
-        """A token of this type (`typ`)."""
-        private = _imported(self.key.algorithm, self._private_key.reveal())
+        """Return a signed token of this type (`typ`)."""
+        private = _loaded(self.key.algorithm, self._private_key.reveal())
         return jws.sign(private, self.key.algorithm, self.key.kid, kind, claims)
 
 
 class KeySet:
-    """Every key of the installation, and the private halves that could be opened here. It never changes."""
+    """All keys of the installation, with the private keys that could be decrypted here. Immutable."""
 
     __slots__ = ("_by_id", "_private", "keys")
 
     def __init__(self, keys: Iterable[SigningKey], private: Mapping[str, Secret]) -> None:
         self.keys: Final = tuple(sorted(keys, key=_order))
-        """The one that signs from latest last."""
+        """In order of `signs_from`, the latest last."""
         self._by_id: Final = MappingProxyType({key.kid: key for key in self.keys})
         self._private: Final = MappingProxyType(dict(private))
 
     def signer(self, purpose: Purpose, now: Instant) -> Signer | None:
-        """Return the newest usable key of this purpose whose time has come, if there is one.
+        """Return the newest usable key of this purpose that signs already, if there is one.
 
-        If the time of no key has come, the newest usable key signs. So a clock that is or was wrong, here or where
-        the key was made, never stops the issuing of tokens.
+        If no key signs already, return the newest usable key. So a wrong clock, here or where the key was created,
+        never stops the issuing of tokens. None if there is no usable key.
         """
-        waiting = None
+        not_yet = None
         for key in reversed(self.keys):
             if key.purpose != purpose or not key.believed(now) or not self.usable(key):
                 continue
             if key.signs_from <= now:
                 return Signer(key, self._private[key.kid])
-            waiting = waiting or key
-        return None if waiting is None else Signer(waiting, self._private[waiting.kid])
+            not_yet = not_yet or key
+        return None if not_yet is None else Signer(not_yet, self._private[not_yet.kid])
 
     def find(self, kid: str, now: Instant) -> SigningKey | None:
-        """The key of this id, if what it signed is believed now."""
+        """Return the key with this id if tokens that it signed are accepted now, else None."""
         key = self._by_id.get(kid)
         return key if key is not None and key.believed(now) else None
 
     def usable(self, key: SigningKey) -> bool:
-        """Whether its private half could be opened here."""
+        """Return whether the private key could be decrypted here."""
         return key.kid in self._private
 
     def jwks(self, now: Instant, purposes: Collection[Purpose]) -> dict[str, Any]:
-        """The public halves of what is believed now, as a JWK set (RFC 7517 §5), the newest first."""
+        """Return the public keys that are accepted now as a JWK Set (RFC 7517 §5), the newest first."""
         return {
             "keys": [
                 jws.public_jwk(key.algorithm, key.public_key)
@@ -133,17 +134,18 @@ class KeySet:
 
 
 def _order(key: SigningKey) -> tuple[Instant, Instant, bool, str]:
-    """Of two that were made in the same instant, the one that stays is the newer one."""
+    """Sort by `signs_from`. Of two keys from the same instant, the one without an end is the newer."""
     return key.signs_from, key.created_at, key.believed_until is None, key.kid
 
 
 def algorithm_for(purpose: Purpose, configured: Algorithm) -> Algorithm:
-    """What a key of this purpose signs with. Machine tokens of the alias are RS256 always: their clients insist."""
+    """Return the algorithm for new keys of this purpose. Tokens of the alias are always RS256: their clients require
+    it."""
     return "RS256" if purpose == "m2m" else configured
 
 
 def generate(algorithm: Algorithm) -> Pair:
-    """A new key pair from the crypto library's own random source. RSA takes tens of milliseconds or more."""
+    """Return a new key pair. The crypto library supplies the random bytes. RSA takes tens of milliseconds or more."""
     private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
     if algorithm == "ES256":
         private = ec.generate_private_key(ec.SECP256R1())
@@ -157,10 +159,10 @@ def generate(algorithm: Algorithm) -> Pair:
 
 
 def succeeded(keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant) -> tuple[SigningKey, ...]:
-    """The keys whose life another changes that signs from then on, as they are afterwards.
+    """Return the keys that change when a new key signs from `signs_from`, with their new values.
 
-    What signs until then is believed until its last token has expired; what has not signed yet is withdrawn.
-    So the first rotation by a correct clock removes a key that a wrong clock dated in the future.
+    The current key is accepted until its last token has expired. A key that has not signed yet is withdrawn. So the
+    first rotation with a correct clock removes a key that a wrong clock dated in the future.
     """
     live = [key for key in keys.keys if key.purpose == purpose and key.believed(now)]
     signing = keys.signer(purpose, now)
@@ -175,6 +177,6 @@ def succeeded(keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant)
 
 
 @lru_cache(maxsize=16)
-def _imported(algorithm: Algorithm, pem: str) -> jws.PrivateKey:
-    """Reading an RSA key checks it, which costs more than signing with it."""
+def _loaded(algorithm: Algorithm, pem: str) -> jws.PrivateKey:
+    """Return the loaded key, cached: loading an RSA key validates it, which costs more than signing."""
     return jws.private_key(algorithm, pem.encode())

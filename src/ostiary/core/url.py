@@ -1,7 +1,7 @@
-"""URLs of the web, read in one strict way: what is checked here is what a browser or our own client will ask for.
+"""Strict parsing of http and https URLs. What is checked here is what a browser or our own client will request.
 
-`urlsplit` drops tabs and newlines, resolvers take `127.1` and `0x7f000001`, browsers turn backslashes round. A text
-that any of them could read in another way is refused here, not repaired.
+Parsers differ: `urlsplit` drops tabs and newlines, resolvers accept `127.1` and `0x7f000001`, browsers turn
+backslashes into slashes. A text that any of them could read differently is refused, not repaired.
 """
 
 import re
@@ -22,7 +22,7 @@ _WEB: Final = re.compile(
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-# What browsers take for the end of an IPv4 address, whatever stands before it.
+# If the last label looks like this, browsers parse the whole host as an IPv4 address.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DOTS: Final = frozenset({".", ".."})
 
@@ -33,14 +33,14 @@ class Url:
 
     scheme: Literal["http", "https"]
     host: str
-    """A name in lower case, or an address in its canonical form, IPv6 without brackets."""
+    """A DNS name in lower case, or an IP address in its canonical form, IPv6 without brackets."""
     port: int
     path: str
     query: str | None
 
     @property
     def address(self) -> Address | None:
-        """The host, where it is an address and no name."""
+        """Return the host if it is an IP address, else None."""
         try:
             return parse_address(self.host)
         except ValueError:
@@ -48,22 +48,23 @@ class Url:
 
     @property
     def place(self) -> str:
-        """Host and port, always both."""
+        """Return `host:port`, always with the port."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def authority(self) -> str:
-        """Host and port as a Host header or an origin has them: the scheme's own port is left out (RFC 6454 §6.2)."""
+        """Return host and port as a Host header or an origin has them: without the scheme's default port (RFC 6454
+        §6.2)."""
         return self.place.removesuffix(f":{_default_port(self.scheme)}")
 
     @property
     def target(self) -> str:
-        """What a request line asks for (RFC 9112 §3.2.1)."""
+        """Return the request target in origin form (RFC 9112 §3.2.1)."""
         return (self.path or "/") + ("" if self.query is None else f"?{self.query}")
 
 
 def read_url(text: str) -> Url:
-    """Read an absolute http or https URL. ValueError says what is wrong with it, and never holds it."""
+    """Parse an absolute http or https URL. Raises ValueError with the reason, which never contains the URL."""
     if len(text) > MAX_URL:
         raise ValueError(f"must have at most {MAX_URL} characters")
     match = _URL.fullmatch(text)
@@ -74,12 +75,12 @@ def read_url(text: str) -> Url:
     if port > 65535:
         raise ValueError("has a port over 65535")
     if any(_segment(each) in _DOTS for each in match["path"].split("/")):
-        raise ValueError("must not hold the path segments . and ..")
+        raise ValueError("must not contain the path segments . and ..")
     return Url(scheme, read_host(match["host"]), port, match["path"], match["query"])
 
 
 def read_place(text: str) -> str:
-    """A host with a port or without, which is 443 then, as `Url.place` writes it. ValueError otherwise."""
+    """Return a host with an optional port (default 443) in the form of `Url.place`. Raises ValueError."""
     try:
         url = read_url(f"https://{text}")
     except ValueError:
@@ -90,15 +91,15 @@ def read_place(text: str) -> str:
 
 
 def read_host(text: str) -> str:
-    """A host as URLs write it: a DNS name, an IPv4 address, an IPv6 address in brackets. ValueError otherwise."""
+    """Parse a host as in a URL: a DNS name, an IPv4 address, or an IPv6 address in brackets. Raises ValueError."""
     host = text.lower()
     if host.startswith("["):
         try:
             address = IPv6Address(host[1:-1])
         except AddressValueError:
-            raise ValueError("has a host that is not an address") from None
+            raise ValueError("has a host that is not an IP address") from None
         if address.ipv4_mapped is not None or address.scope_id is not None or host != f"[{address}]":
-            raise ValueError("has an address that is not written in its canonical form")
+            raise ValueError("has an IP address that is not in its canonical form")
         return str(address)
     labels = host.split(".")
     if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
@@ -107,15 +108,15 @@ def read_host(text: str) -> str:
         try:
             return str(parse_address(host))
         except ValueError:
-            raise ValueError("has an address that is not written in its canonical form") from None
+            raise ValueError("has an IP address that is not in its canonical form") from None
     return host
 
 
 def comparable(uri: str) -> str:
-    """Return the spelling of an audience in which it is compared with others.
+    """Return the spelling of an audience that is used to compare it with others.
 
     For http and https: scheme and host in lower case, no default port, and `/` for an empty path (RFC 3986 §6.2.2.1,
-    §6.2.3). Many clients rewrite URLs in this way before they send them. Any other URI is returned as it is.
+    §6.2.3). Many clients rewrite URLs in this way before they send them. Any other URI is returned unchanged.
     """
     match = _WEB.fullmatch(uri)
     if match is None:
@@ -131,14 +132,14 @@ def _default_port(scheme: str) -> int:
 
 
 def _segment(text: str) -> str:
-    """A path segment as browsers compare it with the two that move."""
+    """Return a path segment as browsers compare it with `.` and `..`."""
     return text.lower().replace("%2e", ".")
 
 
 def check_userinfo(url: str) -> None:
-    """Raise ValueError if the user or password in a database's URL has a character that ends it there.
+    """Raise ValueError if the user or password in a database URL contains a character that ends it there.
 
-    The rest would be read as host, port, path or query, so the character must be percent-encoded.
+    A parser would read the rest as host, port, path or query, so the character must be percent-encoded.
     """
     rest = url.partition("://")[2].partition("?")[0]
     userinfo, at, _ = rest.rpartition("@")

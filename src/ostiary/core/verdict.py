@@ -1,7 +1,7 @@
-"""`judge(standing, access) -> Verdict`: the one place that says a credential is good.
+"""`judge(standing, access) -> Verdict`: the only place that decides whether a credential is valid.
 
-It runs on every request over cached facts and is never cached itself. It does not count: rate limits and
-usage are the caller's business, after it.
+It runs on every request over cached facts. Verdicts are never cached. It counts nothing: callers charge rate limits
+and record usage afterwards.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -32,20 +32,21 @@ Code = Literal[
 WRONG_PLACE: Final = frozenset(
     {"ip_not_allowed", "insufficient_scope", "project_not_allowed", "resource_not_allowed"}
 )
-"""Refusals of a credential that is good, but not here or not for this: 403. All others are one neutral 401.
+"""Refusals of a valid credential in the wrong place or for the wrong purpose: 403. All others are one neutral 401.
 
-So is a token that is meant for somebody else: here it is no token at all (RFC 6750 §3.1).
+`wrong_audience` is a 401, too: a token for another resource server is not a valid token here (RFC 6750 §3.1).
 """
 
 NO_SCOPES: Final[Scopes] = frozenset()
 
 
 class Access(NamedTuple):
-    """What is asked: by whose proof, when, from where, for what. A tuple, for one is made for every request.
+    """What is requested: with which secret, when, from where, and for what. A tuple, because every request creates
+    one.
 
-    `digest` is that of the presented secret under the standing's pepper. A token was proven before: the standing is
-    then its origin's, and no digest is compared. `project` is an id of the credential's organization; a name that is
-    no project there is `unknown_project`.
+    `digest` is the digest of the presented secret with the standing's pepper. For a token, `standing` is its origin's
+    and no digest is compared: the token was verified before. `project` is an id of the credential's organization;
+    `unknown_project` says that the request named a project that does not exist there.
     """
 
     digest: bytes
@@ -56,15 +57,15 @@ class Access(NamedTuple):
     unknown_project: bool = False
     resource: str | None = None
     about_itself: bool = False
-    """The credential only asks who it is: nothing is touched, so no resource has to be named."""
+    """The credential only asks about itself. It uses no resource, so none has to be named."""
     token: Token | None = None
-    """What was presented, if it stands for a credential."""
+    """The presented token, if a token was presented."""
     audience: str | None = None
-    """Whom a token must be meant for; None: whomever. A credential itself is meant for everybody."""
+    """The required audience of a token. None: any. Credentials themselves have no audience."""
 
 
 class Verdict(NamedTuple):
-    """Valid or not, and why. `standing` is there once the secret was proven; `scopes` are those on the target."""
+    """The result and its reason. `standing` is set once the secret was proven; `scopes` are the scopes on the target."""
 
     code: Code
     standing: Standing | None = None
@@ -81,11 +82,11 @@ class Verdict(NamedTuple):
 MALFORMED: Final = Verdict("malformed")
 UNKNOWN: Final = Verdict("unknown")
 LIMITED: Final = Verdict("rate_limited")
-"""Of what was not even looked up: too many look-ups from there have failed. `judge` itself does not count."""
+"""For a request that was not looked up, because too many look-ups from its address failed. `judge` does not return it."""
 
 
 def judge(standing: Standing | None, access: Access) -> Verdict:
-    """Judge one credential by its facts. The order of checks is the order of the answers' precedence."""
+    """Judge one credential by its facts. The first check that fails decides the code."""
     token = access.token
     if standing is None or (token is None and not matches(standing.digest, access.digest)):
         return UNKNOWN
@@ -110,11 +111,11 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
     limited = standing.principal.projects
     if limited and project not in limited and not (project is None and access.about_itself):
         return Verdict("project_not_allowed", standing, token=token)
-    scopes, whole = standing.allowed(project), True
+    scopes, all_of_origin = standing.allowed(project), True
     if token is not None and not token.scopes & EVERYTHING:
-        scopes, whole = scopes & token.scopes, False
+        scopes, all_of_origin = scopes & token.scopes, False
     missing = access.scopes - scopes if access.scopes else NO_SCOPES
-    if missing and not (whole and missing <= EVERYTHING and _unlimited(standing)):
+    if missing and not (all_of_origin and missing <= EVERYTHING and _covers_everything(standing)):
         return Verdict("insufficient_scope", standing, missing=missing, token=token)
     if not access.about_itself:
         for patterns in (standing.resources, standing.principal.resources):
@@ -123,12 +124,12 @@ def judge(standing: Standing | None, access: Access) -> Verdict:
     return Verdict("valid", standing, scopes, NO_SCOPES, project, token)
 
 
-def _unlimited(standing: Standing) -> bool:
-    """Whether the credential may be asked for `api`: it lists nothing, or lists that."""
+def _covers_everything(standing: Standing) -> bool:
+    """Return whether the credential may be asked for `api`: it lists no scopes, or lists `api`."""
     return standing.access_level == "full" or bool(EVERYTHING & frozenset(standing.scopes))
 
 
 def _is_meant_for(token: Token, audience: str) -> bool:
-    """Return whether the audience is among the token's, in any spelling."""
-    # Nearly every question names an audience as the token has it.
+    """Return whether the audience is among the token's, in any equivalent spelling."""
+    # Nearly always the spelling is the same, and the fast comparison is enough.
     return audience in token.audiences or comparable(audience) in map(comparable, token.audiences)

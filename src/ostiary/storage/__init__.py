@@ -1,1 +1,1 @@
-"""Rows in, rows out: the only SQL of Ostiary. No rule is decided here."""
+"""The only SQL of Ostiary: rows in, rows out. No rule is decided here."""

@@ -1,4 +1,4 @@
-"""Rows of access rules, each a JSON document that `services.authorization` has checked."""
+"""Rows of access rules. Each is a JSON document that `services.authorization` has validated."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def find(tx: Tx, name: str) -> dict[str, Any] | None:
 
 
 def list_all(tx: Tx) -> dict[str, dict[str, Any]]:
-    """Every rule by name, in order of name."""
+    """Return all rules by name, in order of name."""
     return {row.name: row.rule for row in tx.execute(sa.select(table).order_by(table.c.name))}
 
 

@@ -1,4 +1,4 @@
-"""Rows of first answers to requests that carry an Idempotency-Key."""
+"""Rows of first responses to requests with an Idempotency-Key header."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ KEPT = DAY
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A first answer, the hash of its request, and what its caller might do then."""
+    """A first response, the hash of its request, and the caller's scopes at that time."""
 
     request: bytes
     scopes: tuple[str, ...]
@@ -24,7 +24,7 @@ class Kept:
 
 
 def find(tx: Tx, caller_id: str, key: str) -> Kept | None:
-    """The first answer to a request; None after a day."""
+    """Return the first response to a request. None if there is none or it is older than a day."""
     row = tx.execute(
         sa.select(table).where(
             table.c.caller_id == caller_id,
@@ -36,7 +36,7 @@ def find(tx: Tx, caller_id: str, key: str) -> Kept | None:
 
 
 def keep(tx: Tx, caller_id: str, key: str, kept: Kept) -> None:
-    """Keep an answer, in place of one that is too old to be given again."""
+    """Store a response. It replaces one that is too old to be returned."""
     tx.execute(table.delete().where(table.c.caller_id == caller_id, table.c.idempotency_key == key))
     tx.execute(
         table.insert(),

@@ -1,4 +1,4 @@
-"""The audit log's rows: append and page. Nothing here changes or removes an event."""
+"""Rows of the audit log: append and read pages. Nothing here changes or deletes an event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event as it stands in the log."""
+    """An event as stored in the log."""
 
     seq: int
     id: str
@@ -46,18 +46,19 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events of an organization; None and () do not restrict."""
+    """Selects events of an organization. None and () do not restrict."""
 
     actions: tuple[str, ...] = ()
     actor: str | None = None
-    """Whatever names an actor. `services.audit` works out what it may stand for."""
+    """The actor's id, display name or the like, as the caller wrote it. `services.audit` resolves it into
+    `actor_names`."""
     target: str | None = None
     since: Instant | None = None
     until: Instant | None = None
     about: str | None = None
-    """An account: what it did, and what was done to it or to its credentials."""
+    """An account: selects what it did, and what was done to it or to its credentials."""
     actor_names: tuple[str, ...] = ()
-    """Ids of actors, ids of what they acted by, and displays."""
+    """Ids of actors, ids of the credentials that they used, and display names."""
 
 
 def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
@@ -94,7 +95,7 @@ def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
 def page(
     tx: Tx, organization_id: str, wanted: Filter, before: int | None, limit: int, oldest_first: bool = False
 ) -> list[Recorded]:
-    """Events newest first, starting below the sequence number `before`; or oldest first, above it."""
+    """Return events newest first, with sequence numbers below `before`; or oldest first, with numbers above it."""
     statement = sa.select(table).where(table.c.organization_id == organization_id)
     if wanted.actions:
         statement = statement.where(table.c.action.in_(wanted.actions))
@@ -123,7 +124,7 @@ def page(
 
 
 def has_actor(tx: Tx, organization_id: str, names: Sequence[str]) -> bool:
-    """Whether any event of the organization has such an actor."""
+    """Return whether any event of the organization has one of these actors."""
     statement = sa.select(table.c.seq).where(table.c.organization_id == organization_id, _by(names)).limit(1)
     return tx.execute(statement).first() is not None
 

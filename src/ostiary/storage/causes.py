@@ -1,6 +1,6 @@
-"""Why a database could not be used, in words for the operator.
+"""Why the database cannot be used, in words for the operator.
 
-The text of a driver's error may hold user names, parts of a URL or values, so none of it is repeated: it is only
+A driver's error text may contain user names, parts of a URL or values, so no part of it is repeated. It is only
 searched for known phrases.
 """
 
@@ -63,7 +63,7 @@ _CAUSES: Final = (
         "connection refused",
         Cause(
             "connection refused",
-            "The database does not answer: nothing takes connections at the host and port in OSTIARY_DATABASE_URL.",
+            "The database does not respond: nothing accepts connections at the host and port in OSTIARY_DATABASE_URL.",
         ),
     ),
     ("certificate", Cause("certificate", "The database's TLS certificate is not trusted: see sslrootcert.")),
@@ -75,11 +75,11 @@ _CAUSES: Final = (
     ("shutting down", Cause("shutting down", "The database is shutting down.")),
     (
         "permission denied",
-        Cause("permission denied", "The database's user may not read or write Ostiary's tables."),
+        Cause("permission denied", "The database user may not read or write Ostiary's tables."),
     ),
     (
         "read-only transaction",
-        Cause("read-only", "The database takes no writes: it is a standby. Connect to the primary."),
+        Cause("read-only", "The database is a standby and accepts no writes. Connect to the primary."),
     ),
     (
         "readonly database",
@@ -96,7 +96,8 @@ _CAUSES: Final = (
     (
         "database is locked",
         Cause(
-            "locked", "Another program keeps the database locked. Find it with `fuser` or `lsof`, and end it."
+            "locked",
+            "Another program keeps the database locked. Find it with `fuser` or `lsof`, and stop it.",
         ),
     ),
     (

@@ -1,4 +1,4 @@
-"""The `changes` table as caches read it: what became stale, with sequence numbers."""
+"""The `changes` table, which tells caches what became stale. Rows are numbered."""
 
 import sqlalchemy as sa
 
@@ -8,13 +8,13 @@ from ostiary.storage.tables import changes as table
 
 
 def begin(tx: Tx) -> tuple[int, int]:
-    """Where a cache that is empty begins: the last number, and the horizon of this look."""
+    """Return the starting point of an empty cache: the last number, and the current horizon."""
     last = tx.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.seq), 0))).scalar_one()
     return int(last), engines.horizon(tx.connection)
 
 
 def since(tx: Tx, seq: int, horizon: int) -> tuple[list[tuple[int, str, str]], int]:
-    """(number, kind, id) of every change above `seq`, or that no look at `horizon` could see; and this look's horizon.
+    """Return (number, kind, id) of each change above `seq` or not yet visible at `horizon`, and the current horizon.
 
     On PostgreSQL a lower number may be committed after a higher one. A transaction takes less than an hour.
     """

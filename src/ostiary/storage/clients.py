@@ -1,4 +1,4 @@
-"""Rows of clients. Those of this program itself have none: they are `core.oauth`'s."""
+"""Rows of OAuth clients. Built-in clients have no row; they are in `core.oauth`."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -15,7 +15,7 @@ _BY_ID = sa.select(*_COLUMNS).where(clients.c.id == sa.bindparam("client_id"), c
 
 
 def find(database: Tx | Store, client_id: str) -> Client | None:
-    """The client of this id, which may be disabled; None for one that nobody is, or is no more."""
+    """Return the client with this id, which may be disabled. None if it does not exist or was deleted."""
     if client_id in BUILT_IN:
         return BUILT_IN[client_id]
     rows = database.select(_BY_ID, client_id=client_id)
@@ -23,13 +23,13 @@ def find(database: Tx | Store, client_id: str) -> Client | None:
 
 
 def find_own(tx: Tx, organization_id: str, client_id: str) -> Client | None:
-    """A client of the organization's own."""
+    """Return a client that belongs to the organization."""
     found = find(tx, client_id)
     return found if found is not None and found.organization_id == organization_id else None
 
 
 def insert(tx: Tx, client: Client, network: str | None = None) -> None:
-    """`network` is where a client that registered itself was registered from."""
+    """Insert a client. `network` is where a client that registered itself did so from."""
     values = {column.name: getattr(client, column.name) for column in _COLUMNS}
     tx.execute(clients.insert(), values | {"network": network})
 
@@ -39,7 +39,7 @@ def update(tx: Tx, client_id: str, values: dict[str, Any]) -> None:
 
 
 def put_document(tx: Tx, client: Client) -> None:
-    """Keep what a client's document says. Of one that was kept before, when that was stays, and whether it is disabled."""
+    """Insert or update the client of a metadata document. Its creation time and whether it is disabled do not change."""
     before = find(tx, client.id)
     if before is None:
         insert(tx, client)
@@ -51,12 +51,12 @@ def put_document(tx: Tx, client: Client) -> None:
 
 
 def delete(tx: Tx, client_id: str) -> None:
-    """Keep the row, so that what it had stays refused, and nobody gets its id."""
+    """Mark a client as deleted. The row stays, so that its tokens remain refused and its id is not reused."""
     update(tx, client_id, {"deleted_at": tx.now})
 
 
 def count(tx: Tx, organization_id: str) -> int:
-    """Clients of the organization's own that were not deleted."""
+    """Count the organization's clients that were not deleted."""
     statement = sa.select(sa.func.count()).where(
         clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
     )
@@ -71,12 +71,12 @@ UNUSED: Final = sa.and_(
 
 
 def count_unused(tx: Tx) -> int:
-    """Clients that registered themselves, and that nobody ever consented to."""
+    """Count the clients that registered themselves and that nobody has consented to."""
     return int(tx.execute(sa.select(sa.func.count()).select_from(clients).where(UNUSED)).scalar_one())
 
 
 def make_room(tx: Tx) -> None:
-    """Delete the oldest unused client of the network that has the most, so that mass registration displaces itself only."""
+    """Delete the oldest unused client of the network with the most, so that mass registration displaces only itself."""
     most = (
         sa.select(clients.c.network)
         .where(UNUSED)
@@ -91,7 +91,7 @@ def make_room(tx: Tx) -> None:
 
 
 def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:
-    """Clients of the organization's own, newest first, below the id `after`."""
+    """Return the organization's clients, newest first, with ids below `after`."""
     statement = sa.select(*_COLUMNS).where(
         clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
     )
@@ -103,7 +103,7 @@ def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> li
 
 
 def names(tx: Tx, client_ids: list[str]) -> dict[str, str]:
-    """Display names by id, of those that were deleted too."""
+    """Return display names by id, including those of deleted clients."""
     found = tx.execute(sa.select(clients.c.id, clients.c.name).where(clients.c.id.in_(client_ids)))
     return {row.id: row.name for row in found} | {
         each: BUILT_IN[each].name for each in client_ids if each in BUILT_IN

@@ -1,4 +1,4 @@
-"""Rows of authorization codes and device codes: each is good once, and for a short time."""
+"""Rows of authorization codes and device codes. Each is short-lived and can be used once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,27 +12,27 @@ from ostiary.storage.store import Store, Tx
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationCode:
-    """What a code was given for (RFC 6749 §4.1.2)."""
+    """An authorization code, with the request that it was issued for (RFC 6749 §4.1.2)."""
 
     access_id: str
     digest: bytes
     pepper_id: str
     session_id: str
-    """Begins when it is redeemed."""
+    """The session that begins when the code is redeemed."""
     client_id: str
     redirect_uri: str
     redirect_named: bool
     challenge: str
-    """RFC 7636, S256."""
+    """The PKCE challenge (RFC 7636), method S256."""
     audiences: tuple[str, ...]
-    """Resources that were asked for (RFC 8707); empty: none."""
+    """The requested resources (RFC 8707). Empty: none."""
     expires_at: Instant
     used_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """What a device asked for, and what became of it (RFC 8628)."""
+    """A device's authorization request and its result (RFC 8628)."""
 
     access_id: str
     digest: bytes
@@ -49,9 +49,9 @@ class DeviceCode:
     created_at: Instant
     expires_at: Instant
     claimed_by: str | None = None
-    """Id of the user who entered it first, and alone may decide."""
+    """The id of the user who entered the code first. Only this user may decide."""
     session_id: str | None = None
-    """There once it was approved; begins when it is redeemed."""
+    """Set on approval. The session begins when the code is redeemed."""
     denied_at: Instant | None = None
     used_at: Instant | None = None
 
@@ -72,8 +72,8 @@ def find(database: Tx | Store, access_id: str) -> AuthorizationCode | None:
 
 
 def use(tx: Tx, access_id: str) -> bool:
-    """Use a code up, once: whether this was the once."""
-    return _once(
+    """Mark a code as used. Return True for the first call only, and False once it has expired."""
+    return _update_once(
         tx,
         authorization_codes,
         sa.and_(
@@ -96,7 +96,7 @@ def find_device(database: Tx | Store, access_id: str) -> DeviceCode | None:
 
 
 def find_device_by_user_code(tx: Tx, digests: list[bytes]) -> DeviceCode | None:
-    """By the digests of what a person typed, one for each pepper."""
+    """Find by the digests of the code that a person typed, one for each pepper."""
     row = tx.execute(sa.select(*_DEVICE_CODE).where(device_codes.c.user_digest.in_(digests))).one_or_none()
     return None if row is None else DeviceCode(**row._mapping)
 
@@ -106,8 +106,8 @@ def update_device(tx: Tx, access_id: str, values: dict[str, Any]) -> None:
 
 
 def claim_device(tx: Tx, access_id: str, user_id: str) -> bool:
-    """Let this person decide, and nobody after: whether it is theirs to decide."""
-    return _once(
+    """Let this user, and no other after, decide on the device. Return whether the decision is theirs."""
+    return _update_once(
         tx,
         device_codes,
         sa.and_(
@@ -120,9 +120,10 @@ def claim_device(tx: Tx, access_id: str, user_id: str) -> bool:
 
 
 def decide_device(tx: Tx, access_id: str, user_id: str, session_id: str | None) -> bool:
-    """Approve (with the session that shall begin) or deny, once, by whoever claimed it: whether this was the once."""
+    """Approve (with the session that will begin) or deny, for the user who claimed it. Return True for the first call
+    only."""
     decision: dict[str, Any] = {"denied_at": tx.now} if session_id is None else {"session_id": session_id}
-    return _once(
+    return _update_once(
         tx,
         device_codes,
         sa.and_(
@@ -138,8 +139,8 @@ def decide_device(tx: Tx, access_id: str, user_id: str, session_id: str | None) 
 
 
 def use_device(tx: Tx, access_id: str) -> bool:
-    """Use an approved device code up, once: whether this was the once."""
-    return _once(
+    """Mark an approved device code as used. Return True for the first call only, and False once it has expired."""
+    return _update_once(
         tx,
         device_codes,
         sa.and_(
@@ -153,7 +154,7 @@ def use_device(tx: Tx, access_id: str) -> bool:
     )
 
 
-def _once(
+def _update_once(
     tx: Tx, table: sa.Table, which: sa.ColumnElement[bool], key: sa.Column[str], values: dict[str, Any]
 ) -> bool:
     return tx.execute(table.update().where(which).values(**values).returning(key)).first() is not None

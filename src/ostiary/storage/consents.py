@@ -1,4 +1,4 @@
-"""Rows of `grants`: what people let clients do."""
+"""Rows of `grants`: what people allow clients to do."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def find(tx: Tx, consent_id: str) -> Consent | None:
 
 
 def find_live(tx: Tx, organization_id: str, client_id: str, user_id: str | None) -> Consent | None:
-    """The consent to a client that has not ended: a person's, or, without one, the organization's."""
+    """Return the consent to a client that has not ended: the user's or, without a user, the organization's."""
     statement = _CONSENT.where(
         grants.c.organization_id == organization_id,
         grants.c.client_id == client_id,
@@ -42,7 +42,7 @@ def find_live(tx: Tx, organization_id: str, client_id: str, user_id: str | None)
 
 
 def revoke(tx: Tx, consent_id: str) -> bool:
-    """End it for good, once: whether this was the once."""
+    """End a consent permanently. Return True for the first call only."""
     row = tx.execute(
         grants.update()
         .where(grants.c.id == consent_id, grants.c.revoked_at.is_(None))
@@ -55,9 +55,9 @@ def revoke(tx: Tx, consent_id: str) -> bool:
 def list_page(
     tx: Tx, organization_id: str, user_id: str | None, after: str | None, limit: int
 ) -> list[Consent]:
-    """Consents in an organization that have not ended, newest first: of one of its members, or of all of them.
+    """Return consents that have not ended, newest first: those of one user in the organization, or all of them.
 
-    With all of them, those as well by which it was given access to others.
+    All of them includes consents that give this organization access to others.
     """
     where = grants.c.organization_id == organization_id
     if user_id is None:
@@ -73,12 +73,12 @@ def list_page(
 
 
 def of_client(tx: Tx, client_id: str) -> list[Consent]:
-    """Those to a client that have not ended."""
+    """Return the consents to a client that have not ended."""
     return _live(tx, grants.c.client_id == client_id)
 
 
 def of_user(tx: Tx, organization_id: str, user_id: str) -> list[Consent]:
-    """Those by which clients act for a member, in the organization, that have not ended."""
+    """Return the consents with which clients act for this member in the organization, and that have not ended."""
     return _live(
         tx,
         sa.and_(
@@ -90,7 +90,7 @@ def of_user(tx: Tx, organization_id: str, user_id: str) -> list[Consent]:
 
 
 def to_others(tx: Tx, organization_id: str) -> list[Consent]:
-    """Those by which other organizations have access to this one, that have not ended."""
+    """Return the consents that give other organizations access to this one, and that have not ended."""
     return _live(
         tx, sa.and_(grants.c.organization_id == organization_id, grants.c.service_account_id.is_not(None))
     )

@@ -1,8 +1,8 @@
-"""Uses and refusals that wait to be written. They may be lost; they may not grow without bound.
+"""Uses and refusals that wait to be written. They may be lost, but must not grow without bound.
 
-Whoever sends a request may choose the address that it is counted with, so what is told of addresses is bounded first:
-past that bound an occasion loses its address, and never its credential or organization. What nobody's flood can take
-from another: the room of accepted uses is not the room of refusals, and one organization has at most half of either.
+A caller can choose the IP address that its requests are counted with. So the number of addresses is limited first:
+beyond that limit an occasion loses its address, but never its credential or organization. No flood can displace the
+numbers of others: accepted uses and refusals have separate limits, and one organization gets at most half of either.
 """
 
 import threading
@@ -15,11 +15,11 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import OriginKind
 
 ADDRESSES_OF_REFUSALS: Final = 300
-"""How many refused occasions of one organization are told with an address, between two writings."""
+"""How many refused occasions of one organization keep their address between two writes."""
 ADDRESSES_OF_CREDENTIAL: Final = 100
-"""How many accepted occasions of one credential are."""
+"""How many accepted occasions of one credential keep their address."""
 MORE_ADDRESSES: Final = 1000
-"""How many accepted occasions of one organization are, besides the first of each credential."""
+"""How many accepted occasions of one organization keep their address, besides the first of each credential."""
 MAX_MARKS: Final = 30_000
 
 _Key = TypeVar("_Key")
@@ -27,7 +27,7 @@ _Key = TypeVar("_Key")
 
 @dataclass(slots=True)
 class Count:
-    """How often something happened since it was last written, and when."""
+    """How often something happened since the last write, and when."""
 
     number: int = 0
     first: Instant = 0
@@ -36,9 +36,9 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """A use or refusal of a presented credential, as the audit log tells them apart.
+    """A use or refusal of a presented credential, with everything that the audit log distinguishes.
 
-    Without an `access_id` nothing that was presented is known.
+    Without an `access_id`, the presented credential is unknown.
     """
 
     accepted: bool
@@ -49,45 +49,45 @@ class Occasion:
     credential_id: str | None = None
     access_id: str | None = None
     rotated: bool = False
-    """Whether another secret has taken the place of the one that was presented."""
+    """Whether a rotation has replaced the presented secret."""
     credential: str = ""
-    """How the credential reads: name and last six characters."""
+    """The credential for display: name and last six characters."""
     credential_kind: OriginKind | None = None
     display: str = "unknown"
-    """How its owner reads."""
+    """The owner's display name."""
     actor_type: str = "unknown"
     actor_id: str | None = None
     resource: str = ""
-    """The resource that was refused, if that is the reason."""
+    """The refused resource, if the resource is the reason."""
 
 
 Mark = tuple[str | bool | None, ...]
-"""A short name of an occasion, made for every request; the occasion itself is told once."""
+"""A cheap key for an occasion, made for every request. The occasion itself is built once."""
 
 
 class _Waiting:
-    """Different occasions, and how much of the room for them is taken by whom."""
+    """The different occasions, and how many places each credential and organization uses."""
 
     def __init__(self) -> None:
         self.counts: dict[Occasion, Count] = {}
-        self.kinds = {False: 0, True: 0}
-        """How many refused ones there are, and how many accepted ones."""
-        self.shares: dict[tuple[bool, str | None], int] = {}
-        """The same of each organization."""
-        self.refused_from: dict[str | None, int] = {}
-        """How many refused ones of each organization have an address."""
-        self.used_from: dict[str | None, int] = {}
-        """How many accepted ones of each credential have one."""
-        self.used_from_more: dict[str | None, int] = {}
-        """How many accepted ones of each organization have one, besides the first of each credential."""
+        self.totals_by_outcome = {False: 0, True: 0}
+        """The number of refused (False) and accepted (True) occasions."""
+        self.by_organization: dict[tuple[bool, str | None], int] = {}
+        """The same for each organization."""
+        self.refused_with_address: dict[str | None, int] = {}
+        """Refused occasions with an address, for each organization."""
+        self.accepted_with_address: dict[str | None, int] = {}
+        """Accepted occasions with an address, for each credential."""
+        self.more_accepted_with_address: dict[str | None, int] = {}
+        """Accepted occasions with an address for each organization, besides the first of each credential."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """Uses and refusals in memory until they are written, every some seconds; a crash loses at most those.
+    """Uses and refusals in memory. They are written every few seconds; a crash loses those since the last write.
 
-    `uses` and `refusals`: how many different accepted and refused occasions are kept. What has no room there is
-    counted by organization, reason and the address of ours that it was presented at: `many`.
+    `uses` and `refusals` limit the number of different accepted and refused occasions. Occasions beyond that are
+    merged by organization, reason and `via`, and are displayed as `many`.
     """
 
     uses: int = 20_000
@@ -98,7 +98,8 @@ class Counts:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def again(self, mark: Mark, now: Instant) -> bool:
-        """Count once more what was counted under this mark since the last writing; False: not counted."""
+        """Count another occasion with this mark. Return False if the mark is unknown since the last write; nothing is
+        counted."""
         with self._lock:
             count = self._marked.get(mark)
             if count is None:
@@ -109,16 +110,17 @@ class Counts:
             return True
 
     def add(self, occasion: Occasion, now: Instant, mark: Mark | None = None) -> None:
-        """Count an occasion, and know it, or the wider one that it was counted as, by its mark from now on."""
+        """Count an occasion. From now on `again` counts it by its mark, as this occasion or the wider one it was
+        merged into."""
         with self._lock:
             count = self._merge(occasion, Count(1, now, now))
             if mark is not None:
                 if len(self._marked) >= MAX_MARKS:
-                    self._marked.clear()  # what is asked again is marked again; a flood keeps nobody out
+                    self._marked.clear()  # marks in use come back soon, so a flood displaces nobody for long
                 self._marked[mark] = count
 
     def take(self) -> dict[Occasion, Count]:
-        """Everything counted so far; counting begins anew."""
+        """Return everything counted so far, and start over."""
         with self._lock:
             taken, self._waiting = self._waiting.counts, _Waiting()
             self._marked.clear()
@@ -126,16 +128,16 @@ class Counts:
         return taken
 
     def give_back(self, taken: dict[Occasion, Count]) -> None:
-        """What could not be written is counted again, within the same bounds."""
+        """Count again what could not be written, within the same limits."""
         _tally(self._taken, taken.items(), -1)
         with self._lock:
             for occasion, count in taken.items():
                 self._merge(occasion, count)
 
     def totals(self) -> dict[tuple[str, str], int]:
-        """How often each (via, reason) was counted since the start, written or not.
+        """Return how often each (via, reason) was counted since the start, written or not.
 
-        Worked out when it is asked for, so that counting pays nothing for it. To be asked by the thread that takes.
+        Computed on demand, so that counting stays cheap. Only the thread that calls `take` may call this.
         """
         totals = dict(self._taken)
         with self._lock:
@@ -144,7 +146,7 @@ class Counts:
         return totals
 
     def waiting(self) -> int:
-        """Different occasions that wait to be written."""
+        """Return the number of different occasions that wait to be written."""
         return len(self._waiting.counts)
 
     # Under the lock
@@ -153,7 +155,7 @@ class Counts:
         counts = self._waiting.counts
         if not occasion.accepted:
             occasion = _by_neighbourhood(occasion)
-        if occasion not in counts and not self._tells_address(occasion):
+        if occasion not in counts and not self._keeps_address(occasion):
             occasion = replace(occasion, address=None)
         if occasion not in counts and not self._has_room(occasion):
             organization = occasion.organization_id
@@ -169,39 +171,41 @@ class Counts:
         present.last = max(present.last, count.last)
         return present
 
-    def _tells_address(self, occasion: Occasion) -> bool:
-        """Whether one more may be told with its address; if so, it is one of them from now on."""
+    def _keeps_address(self, occasion: Occasion) -> bool:
+        """Return whether one more occasion may keep its address. If so, it is counted as one of them."""
         if occasion.address is None:
             return True
         waiting, organization = self._waiting, occasion.organization_id
         if not occasion.accepted:
-            return _one_more(waiting.refused_from, organization, ADDRESSES_OF_REFUSALS)
-        if waiting.used_from.get(occasion.credential_id) and not _one_more(
-            waiting.used_from_more, organization, MORE_ADDRESSES
+            return _increment_below(waiting.refused_with_address, organization, ADDRESSES_OF_REFUSALS)
+        if waiting.accepted_with_address.get(occasion.credential_id) and not _increment_below(
+            waiting.more_accepted_with_address, organization, MORE_ADDRESSES
         ):
             return False
-        return _one_more(waiting.used_from, occasion.credential_id, ADDRESSES_OF_CREDENTIAL)
+        return _increment_below(
+            waiting.accepted_with_address, occasion.credential_id, ADDRESSES_OF_CREDENTIAL
+        )
 
     def _has_room(self, occasion: Occasion) -> bool:
-        """Whether one more may be kept: nobody may have more than is left for all others."""
+        """Return whether one more occasion fits. No organization may have more places than are left for all others."""
         waiting, accepted = self._waiting, occasion.accepted
-        left = (self.uses if accepted else self.refusals) - waiting.kinds[accepted]
-        if not _one_more(waiting.shares, (accepted, occasion.organization_id), left):
+        left = (self.uses if accepted else self.refusals) - waiting.totals_by_outcome[accepted]
+        if not _increment_below(waiting.by_organization, (accepted, occasion.organization_id), left):
             return False
-        waiting.kinds[accepted] += 1
+        waiting.totals_by_outcome[accepted] += 1
         return True
 
 
-def _one_more(numbers: dict[_Key, int], key: _Key, most: int) -> bool:
+def _increment_below(numbers: dict[_Key, int], key: _Key, limit: int) -> bool:
     number = numbers.get(key, 0)
-    if number >= most:
+    if number >= limit:
         return False
     numbers[key] = number + 1
     return True
 
 
 def _by_neighbourhood(occasion: Occasion) -> Occasion:
-    """An IPv6 address of a refusal is its /64: whoever has one address there has them all."""
+    """Replace the IPv6 address of a refusal by its /64, because a host usually controls all addresses in it."""
     address = occasion.address
     if address is None or ":" not in address or "/" in address:
         return occasion

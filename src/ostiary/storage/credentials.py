@@ -1,4 +1,4 @@
-"""Rows of credentials. Their secrets are `generations`' business; what verdicts read of them, `origins`'."""
+"""Rows of credentials. Their secrets are in `generations`; the facts that verdicts read are in `origins`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _LAST_USED = (
     .where(generation_uses.c.credential_id == credentials.c.id)
     .scalar_subquery()
 )
-# Each credential with its current secret and, during a rotation, the one before it that is still accepted.
+# Each credential with its current secret and, during a rotation, the previous one that is still accepted.
 _CREDENTIAL = sa.select(
     credentials,
     generations.c.access_id,
@@ -53,7 +53,7 @@ def _credential(row: sa.Row[Any]) -> Credential:
 def insert(
     tx: Tx, credential: Credential, digest: bytes, pepper_id: str, public_key: bytes | None = None
 ) -> None:
-    """A credential and its first secret."""
+    """Insert a credential and its first secret."""
     tx.execute(
         credentials.insert(),
         {column.name: getattr(credential, column.name) for column in credentials.columns},
@@ -79,7 +79,7 @@ def list_page(
     limit: int,
     wanted: CredentialFilter = EVERY_CREDENTIAL,
 ) -> list[Credential]:
-    """Those wanted of the organization's credentials, or of one owner's, newest first, below the id `after`."""
+    """Return matching credentials of the organization or of one owner, newest first, with ids below `after`."""
     statement = _CREDENTIAL.where(credentials.c.organization_id == organization_id)
     if owner_id is not None:
         statement = statement.where(credentials.c.owner_id == owner_id)
@@ -107,7 +107,7 @@ def _conditions(tx: Tx, wanted: CredentialFilter) -> list[sa.ColumnElement[bool]
 
 
 def _has_status(tx: Tx, status: CredentialStatus) -> sa.ColumnElement[bool]:
-    """The same as `model.credential_status`, in SQL."""
+    """`model.credential_status` in SQL."""
     revoked = credentials.c.revoked_at.is_not(None)
     expired = sa.func.coalesce(credentials.c.expires_at, tx.now + 1) <= tx.now
     deactivated = credentials.c.deactivated_at.is_not(None)
@@ -123,7 +123,7 @@ def _has_status(tx: Tx, status: CredentialStatus) -> sa.ColumnElement[bool]:
 
 
 def _matches(search: str) -> sa.ColumnElement[bool]:
-    """Whether the text is in the name or the owner's name, or is the id or the last six characters."""
+    """Return a condition: the text is part of the name or the owner's name, or is the id or the last six characters."""
     accounts = sa.select(service_accounts.c.id).where(
         sa.or_(
             service_accounts.c.display_name.icontains(search, autoescape=True),
@@ -140,7 +140,7 @@ def _matches(search: str) -> sa.ColumnElement[bool]:
 
 
 def owner_names(tx: Tx, organization_id: str, owner_ids: Sequence[str]) -> dict[str, str]:
-    """Display names of accounts (deleted ones too) and emails of users, by id."""
+    """Return display names of accounts (including deleted ones) and emails of users, by id."""
     accounts = sa.select(service_accounts.c.id, service_accounts.c.display_name.label("name")).where(
         service_accounts.c.organization_id == organization_id, service_accounts.c.id.in_(owner_ids)
     )
@@ -149,7 +149,7 @@ def owner_names(tx: Tx, organization_id: str, owner_ids: Sequence[str]) -> dict[
 
 
 def count(tx: Tx, organization_id: str, owner_id: str | None = None) -> int:
-    """Credentials that count toward limits: active, deactivated and expired ones, not revoked ones."""
+    """Count the credentials that use up limits: active, deactivated and expired ones, but not revoked ones."""
     statement = sa.select(sa.func.count()).where(
         credentials.c.organization_id == organization_id, credentials.c.revoked_at.is_(None)
     )
@@ -163,12 +163,12 @@ def update(tx: Tx, credential_id: str, values: Mapping[str, Any]) -> None:
 
 
 def revoke_all_of(tx: Tx, organization_id: str, owner_id: str) -> list[tuple[str, str, str]]:
-    """Revoke what an owner has in the organization; id, name and last 6 of those that were not revoked before."""
+    """Revoke the owner's credentials in the organization. Return (id, name, last 6) of those not revoked before."""
     return _revoke_where(tx, organization_id, credentials.c.owner_id == owner_id)
 
 
 def revoke_bound_to(tx: Tx, organization_id: str, project_id: str) -> list[tuple[str, str, str]]:
-    """Revoke what is bound to a project, likewise."""
+    """Revoke the credentials that are bound to a project. Return (id, name, last 6) of those not revoked before."""
     return _revoke_where(tx, organization_id, credentials.c.project_id == project_id)
 
 
@@ -180,7 +180,7 @@ def _revoke_where(tx: Tx, organization_id: str, which: sa.ColumnElement[bool]) -
 
 
 def has_younger(tx: Tx, credential: Credential) -> bool:
-    """Whether the same owner has another credential of that kind, made later and usable."""
+    """Return whether the owner has a newer usable credential of the same kind."""
     statement = sa.select(credentials.c.id).where(
         credentials.c.organization_id == credential.organization_id,
         credentials.c.owner_id == credential.owner_id,
@@ -195,6 +195,6 @@ def has_younger(tx: Tx, credential: Credential) -> bool:
 
 
 def delete(tx: Tx, credential_id: str) -> None:
-    """Remove the row for good, with its secrets' digests and their use."""
+    """Delete the row permanently, with its secrets and their usage."""
     tx.execute(credentials.delete().where(credentials.c.id == credential_id))
     tx.execute(generation_uses.delete().where(generation_uses.c.credential_id == credential_id))

@@ -1,4 +1,4 @@
-"""Rows of organizations, projects, service accounts, and of the installation itself."""
+"""Rows of organizations, projects and service accounts, and of the installation itself."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def insert_organization(tx: Tx, organization: Organization) -> None:
 
 
 def list_organizations(tx: Tx, only: str | None, after: str | None, limit: int) -> list[Organization]:
-    """Organizations newest first below the id `after`; `only` one of them, if given."""
+    """Return organizations, newest first, with ids below `after`; only the one with the id `only`, if given."""
     statement = sa.select(organizations)
     if only is not None:
         statement = statement.where(organizations.c.id == only)
@@ -47,19 +47,19 @@ def update_organization(tx: Tx, organization_id: str, values: dict[str, Any]) ->
 
 
 def find_organization(tx: Tx, name: str) -> Organization | None:
-    """An organization by its id or its slug."""
+    """Return an organization by its id or slug."""
     named = sa.or_(organizations.c.id == name, organizations.c.slug == name)
     row = tx.execute(sa.select(organizations).where(named)).one_or_none()
     return None if row is None else Organization(**row._mapping)
 
 
 def lock_installation(tx: Tx) -> None:
-    """Be the only one that makes the first organization."""
+    """Let only one process at a time create the first organization."""
     engines.lock_schema(tx.connection)
 
 
 def find_operator(tx: Tx) -> Organization | None:
-    """The operator's organization, which `init` made; None on a database that was not initialised."""
+    """Return the operator's organization, which `init` creates; None if the database is not initialised."""
     row = tx.execute(sa.select(organizations).where(organizations.c.operator)).one_or_none()
     return None if row is None else Organization(**row._mapping)
 
@@ -88,7 +88,7 @@ _PROJECT = [column for column in projects.columns if column.name != "deleted_at"
 
 
 def find_project(tx: Tx, organization_id: str, name: str) -> Project | None:
-    """A project by its id or its code."""
+    """Return a project by its id or code."""
     row = tx.execute(
         sa.select(*_PROJECT).where(
             projects.c.organization_id == organization_id,
@@ -100,7 +100,7 @@ def find_project(tx: Tx, organization_id: str, name: str) -> Project | None:
 
 
 def project_code_exists(tx: Tx, organization_id: str, code: str) -> bool:
-    """Whether the code was ever given out in the organization."""
+    """Return whether the code was ever used in the organization, deleted projects included."""
     statement = sa.select(projects.c.id).where(
         projects.c.organization_id == organization_id, projects.c.code == code
     )
@@ -108,7 +108,7 @@ def project_code_exists(tx: Tx, organization_id: str, code: str) -> bool:
 
 
 def list_projects(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Project]:
-    """Projects newest first, below the id `after`."""
+    """Return projects, newest first, with ids below `after`."""
     statement = sa.select(*_PROJECT).where(
         projects.c.organization_id == organization_id, projects.c.deleted_at.is_(None)
     )
@@ -123,7 +123,7 @@ def update_project(tx: Tx, project_id: str, values: dict[str, Any]) -> None:
 
 
 def project_names(tx: Tx, organization_id: str) -> dict[str, str]:
-    """Every id and every code of the organization's projects, each with the id it means."""
+    """Return the id for each project id and each project code of the organization."""
     rows = tx.execute(
         sa.select(projects.c.id, projects.c.code).where(
             projects.c.organization_id == organization_id, projects.c.deleted_at.is_(None)
@@ -144,7 +144,7 @@ def insert_service_account(tx: Tx, account: ServiceAccount, in_console: bool) ->
 
 
 def count_service_accounts(tx: Tx, organization_id: str) -> int:
-    """Accounts that were not deleted."""
+    """Count the accounts that were not deleted."""
     statement = sa.select(sa.func.count()).where(
         service_accounts.c.organization_id == organization_id, service_accounts.c.deleted_at.is_(None)
     )
@@ -152,7 +152,7 @@ def count_service_accounts(tx: Tx, organization_id: str) -> int:
 
 
 def count_projects(tx: Tx, organization_id: str) -> int:
-    """Projects that were not deleted."""
+    """Count the projects that were not deleted."""
     statement = sa.select(sa.func.count()).where(
         projects.c.organization_id == organization_id, projects.c.deleted_at.is_(None)
     )
@@ -160,7 +160,7 @@ def count_projects(tx: Tx, organization_id: str) -> int:
 
 
 def count_console_accounts(tx: Tx, organization_id: str) -> int:
-    """Those of them that people made through a browser session."""
+    """Count the accounts that people created through a browser session and that were not deleted."""
     statement = sa.select(sa.func.count()).where(
         service_accounts.c.organization_id == organization_id,
         service_accounts.c.made_in_console,
@@ -189,7 +189,7 @@ def _one_account(tx: Tx, organization_id: str, condition: sa.ColumnElement[bool]
 
 
 def account_ids(tx: Tx, organization_id: str, *, called: str) -> list[str]:
-    """Ids of the accounts that have this username or, if none has, this display name; deleted ones included."""
+    """Return the ids of accounts with this username or, if there are none, this display name; deleted ones included."""
     own = sa.select(service_accounts.c.id).where(service_accounts.c.organization_id == organization_id)
     for column in (service_accounts.c.username, service_accounts.c.display_name):
         found = list(tx.execute(own.where(column == called)).scalars())
@@ -199,7 +199,7 @@ def account_ids(tx: Tx, organization_id: str, *, called: str) -> list[str]:
 
 
 def username_exists(tx: Tx, organization_id: str, username: str) -> bool:
-    """Whether the username was ever given out in the organization, deleted accounts included."""
+    """Return whether the username was ever used in the organization, deleted accounts included."""
     statement = sa.select(service_accounts.c.id).where(
         service_accounts.c.organization_id == organization_id, service_accounts.c.username == username
     )
@@ -214,7 +214,8 @@ def list_service_accounts(
     limit: int,
     project_id: str | None = None,
 ) -> list[ServiceAccount]:
-    """Accounts, newest first, below the id `after`; of a project, those with a role or a consented access there."""
+    """Return accounts, newest first, with ids below `after`. With `project_id`: those with a role or consented access
+    there."""
     statement = sa.select(*_ACCOUNT).where(
         service_accounts.c.organization_id == organization_id, service_accounts.c.deleted_at.is_(None)
     )
@@ -222,7 +223,7 @@ def list_service_accounts(
         statement = statement.where(service_accounts.c.username == username)
     if project_id is not None:
         bound = sa.select(role_bindings.c.principal_id).where(role_bindings.c.project_id == project_id)
-        # The projects of a consent are one text, in which an id stands between quotes.
+        # A consent's projects are one JSON text, in which each id is in quotes.
         among = sa.type_coerce(grants.c.projects, sa.Text).contains(f'"{project_id}"', autoescape=True)
         consented = sa.select(grants.c.service_account_id).where(grants.c.revoked_at.is_(None), among)
         statement = statement.where(service_accounts.c.id.in_(bound.union_all(consented)))
@@ -237,7 +238,7 @@ def update_service_account(tx: Tx, account_id: str, values: dict[str, Any]) -> N
 
 
 def installation_facts(tx: Tx) -> dict[str, str]:
-    """Facts of the installation by name; empty on a database that was not initialised."""
+    """Return the facts of the installation by name; empty if the database is not initialised."""
     return {row.name: row.value for row in tx.execute(sa.select(installation))}
 
 

@@ -1,8 +1,8 @@
-"""What differs between SQLite and PostgreSQL, side by side, and nowhere else.
+"""Everything that differs between SQLite and PostgreSQL. No other module distinguishes them.
 
-SQLite has one writing connection, `BEGIN IMMEDIATE`, WAL and `synchronous=FULL`. PostgreSQL has READ COMMITTED
-whose first statement locks the organization's row. Reads are one read-only snapshot on both: a transaction, or a
-single statement outside of any.
+SQLite has one writing connection, with `BEGIN IMMEDIATE`, WAL and `synchronous=FULL`. PostgreSQL uses READ COMMITTED,
+and the first statement of a writing transaction locks the organization's row. On both, a read sees one read-only
+snapshot: a transaction, or a single statement outside any transaction.
 """
 
 import contextlib
@@ -26,39 +26,39 @@ from ostiary.storage.selects import Kept
 from ostiary.storage.turns import Turns, attempts, next_in_line
 
 try:
-    # Bundles a newer SQLite: 3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits
-    # while another checkpoints.
+    # Bundles a newer SQLite. Versions 3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits while
+    # another one checkpoints.
     from pysqlite3 import dbapi2 as _sqlite
 except ImportError:
     _sqlite = sqlite3
 sqlite_module: ModuleType = _sqlite
 
 WAIT_MS = int(patience.WAIT * 1000)
-"""Every wait for a lock, a turn or a pool is bounded by this."""
+"""Milliseconds. No wait for a lock, a turn or a pool takes longer."""
 READERS = 6
 WRITERS = 6
-"""Connections of one process: its handler threads, its duties, and one to spare."""
+"""Connections of one process: one for each handler thread, one for the periodic tasks, and one spare."""
 SAFE_CHECKPOINTS = (3, 51, 3)
-"""The SQLite from which on one connection may commit while another checkpoints."""
+"""The first SQLite version in which one connection may commit while another checkpoints."""
 NEEDS = "needs SQLite 3.51.3 or later (install pysqlite3, or use PostgreSQL)"
 LARGE_LOG = 16_384
-"""Pages of SQLite's write-ahead log (64 MiB) beyond which it is emptied, for which writers wait a moment."""
+"""Pages of SQLite's write-ahead log (64 MiB) above which the log is truncated. Writers wait a moment for that."""
 TRUNCATE_WAIT_MS = 200
 BEGUN_WITH = "rows changed before"
-"""Where a connection keeps how many rows it had changed when the transaction began."""
+"""Key in `Connection.info`: the number of rows that the connection had changed when the transaction began."""
 
 Name = Literal["sqlite", "postgresql"]
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """A reader and a writer of one database. `writing` is where threads wait for the writer, in order."""
+    """A reader and a writer of one database. In `writing`, threads wait for the writer in order."""
 
     name: Name
     reader: sa.Engine
     writer: sa.Engine
     writing: Turns
-    """Who writes next, in this process."""
+    """Decides which thread of this process writes next."""
     reads: Gate = field(default_factory=Gate, compare=False, repr=False)
     writes: Gate = field(default_factory=Gate, compare=False, repr=False)
     selects: Kept = field(default_factory=dict, compare=False, repr=False)
@@ -73,10 +73,10 @@ def sqlite_url(path: Path) -> str:
 
 
 def connect(url: str, checkpoints: bool = True, patient: bool = False) -> Engines:
-    """Open (not yet connect to) the database of a `sqlite:///` or `postgresql://` URL.
+    """Prepare the engines for a `sqlite:///` or `postgresql://` URL. No connection is opened yet.
 
-    Without `checkpoints` SQLite's log is left to another process, which calls `checkpoint`. `patient` is for local
-    commands: a statement on PostgreSQL may take a minute, and its answer is waited for as long as TCP does.
+    Without `checkpoints`, another process must call `checkpoint` for SQLite's log. `patient` is for local commands: on
+    PostgreSQL a statement may take a minute, and its response is awaited for as long as TCP does.
     """
     if url.startswith("sqlite:///"):
         return _sqlite_engines(url, checkpoints)
@@ -92,7 +92,7 @@ def connect(url: str, checkpoints: bool = True, patient: bool = False) -> Engine
     }
     read_only = f"{options['options']} -c default_transaction_read_only=on"
     pool: dict[str, Any] = {"pool_timeout": patience.WAIT, "pool_recycle": 1800, "hide_parameters": True}
-    # As on SQLite: no transactions of the driver's, so that `select` needs none; the others begin by our BEGIN.
+    # As on SQLite, the driver begins no transactions: `select` needs none, and the others begin with our own BEGIN.
     reader = sa.create_engine(
         parts,
         connect_args=options | {"options": read_only},
@@ -131,9 +131,9 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
     }
     path = url.removeprefix("sqlite:///")
     writer = sa.create_engine(url, pool_size=1, **common)
-    reader = sa.create_engine(url, pool_size=READERS, creator=lambda: _reading(path), **common)
+    reader = sa.create_engine(url, pool_size=READERS, creator=lambda: _connect_reader(path), **common)
 
-    # The driver's own transactions lose updates silently: it is told to have none, and we say BEGIN ourselves.
+    # The driver's implicit transactions lose updates silently. So they are switched off, and BEGIN is explicit.
     def prepare(connection: Any, writes: bool) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
@@ -142,12 +142,12 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
         cursor.execute("PRAGMA trusted_schema = OFF")
         cursor.execute("PRAGMA temp_store = MEMORY")
         if writes:
-            # So that a full disk fails the commit, when the events of the transaction are known.
+            # A full disk must fail the commit, not an earlier statement: only then are the transaction's events known.
             cursor.execute("PRAGMA cache_spill = OFF")
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA secure_delete = ON")
-            # Only BEGIN may have to wait. SQLite would look again ever more rarely, while nobody writes.
+            # Only BEGIN may have to wait, and `_begin_in_turn` does that. SQLite's own wait polls ever more rarely.
             cursor.execute("PRAGMA busy_timeout = 0")
         else:
             cursor.execute("PRAGMA query_only = ON")
@@ -157,22 +157,22 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
 
     sa.event.listen(writer, "connect", lambda connection, _record: prepare(connection, True))
     sa.event.listen(reader, "connect", lambda connection, _record: prepare(connection, False))
-    sa.event.listen(reader, "checkin", _let_go)
+    sa.event.listen(reader, "checkin", _close_unshared)
     queue = Path(f"{path}-queue")
-    sa.event.listen(writer, "begin", lambda connection: _begin_as_next(connection, queue))
+    sa.event.listen(writer, "begin", lambda connection: _begin_in_turn(connection, queue))
     sa.event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return Engines("sqlite", reader, writer, Turns(1, WAIT_MS))
 
 
 class _Unshared(sqlite_module.Connection):  # type: ignore[name-defined,misc] # of whichever module is installed
-    """A connection that reads the file as it is, without locks."""
+    """A connection that reads the file without locks and without the log."""
 
 
-def _reading(path: str) -> Any:
-    """A connection for reading. On a full disk it may be an `_Unshared` one.
+def _connect_reader(path: str) -> Any:
+    """Return a connection for reading. On a full disk it may be an `_Unshared` one.
 
-    SQLite shares its log through a file that it makes when the first process opens the database. Where the disk has no
-    room for that, nobody has the database open, so nobody writes, and without a log the file alone is the database.
+    SQLite shares its log through a file that the first process to open the database creates. If the disk has no room
+    for that file, no process has the database open, so nobody writes. Without a log, the file alone is the database.
     """
     options: dict[str, Any] = {"check_same_thread": False, "timeout": WAIT_MS / 1000}
     connection = sqlite_module.connect(path, **options)
@@ -188,14 +188,14 @@ def _reading(path: str) -> Any:
     return connection
 
 
-def _let_go(connection: Any, record: Any) -> None:
-    """After one use, try again to open the database with locks: another process may write then."""
+def _close_unshared(connection: Any, record: Any) -> None:
+    """Close an `_Unshared` connection after one use. By then another process may write, and locks are needed."""
     if isinstance(connection, _Unshared):
         record.invalidate()
 
 
-def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
-    """Begin SQLite's one writing transaction, in turn with the other processes."""
+def _begin_in_turn(connection: sa.Connection, queue: Path) -> None:
+    """Begin SQLite's only writing transaction, in order with other processes."""
     with next_in_line(queue, WAIT_MS):
         for _ in attempts(WAIT_MS):
             try:
@@ -212,11 +212,13 @@ def _begin_as_next(connection: sa.Connection, queue: Path) -> None:
 
 @contextlib.contextmanager
 def writing(engines: Engines) -> Iterator[tuple[sa.Connection, sa.Transaction]]:
-    """The writer's connection in a transaction, when it is this thread's turn. It is rolled back unless committed.
+    """Yield the writer's connection in a transaction, when it is this thread's turn. It is rolled back unless
+    committed.
 
-    On SQLite each of the turn in this process, the place among the processes and the lock takes `patience.WAIT` at most,
-    and all three `patience.REQUEST`: with 2 s for all three, a service that was killed under load refused a write once.
-    On PostgreSQL there is a turn for each thread, and only the connection is waited for.
+    On SQLite there are three waits: for the turn in this process, the place among the processes, and the lock. Each
+    takes at most `patience.WAIT`, and all together at most `patience.REQUEST`. (With 2 s for all three, a service that
+    was killed under load once refused a write.) On PostgreSQL every thread has a turn, so only the connection is
+    waited for.
     """
     with contextlib.ExitStack() as stack:
         with patience.within(patience.REQUEST):
@@ -248,7 +250,7 @@ def asking(gate: Gate) -> Iterator[None]:
 
 
 def _hangs(error: DBAPIError) -> bool:
-    """Return whether other callers would wait for nothing too: the server is silent, or SQLite's lock is not released."""
+    """Return whether other callers would wait in vain, too: the server is silent, or SQLite's lock is not released."""
     return (isinstance(error.orig, wire.SilentError) and error.orig.hangs) or _is_locked(error)
 
 
@@ -257,22 +259,22 @@ def _is_locked(error: DBAPIError) -> bool:
 
 
 def checkpoints_safely() -> bool:
-    """Whether the linked SQLite lets one process checkpoint while others commit."""
+    """Return whether the linked SQLite allows one process to checkpoint while others commit."""
     version: tuple[int, ...] = sqlite_module.sqlite_version_info
     return version >= SAFE_CHECKPOINTS
 
 
 def checkpoint(engines: Engines) -> None:
-    """Move what was committed from SQLite's log into the database; nothing on PostgreSQL. DBAPIError.
+    """Move committed pages from SQLite's log into the database file. Does nothing on PostgreSQL. Raises DBAPIError.
 
-    Nobody waits for it, but where the log has grown: while there are commits without pause, nothing else lets
-    it begin again.
+    Usually no writer waits for it. Once the log is large, writers wait a moment: under constant commits nothing else
+    lets the log start over.
     """
     if engines.name != "sqlite":
         return
     try:
         with engines.writing.turn(), contextlib.closing(engines.writer.raw_connection()) as connection:
-            # Not through `begin`: a checkpoint is not possible inside a transaction.
+            # A raw connection, because a checkpoint is not possible inside a transaction.
             cursor = connection.cursor()
             try:
                 _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -289,7 +291,7 @@ def checkpoint(engines: Engines) -> None:
 def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> None:
     """Make this transaction the only writer of these organizations until it ends.
 
-    On SQLite it already is the only writer of all. On PostgreSQL the rows are locked, in order of id.
+    On SQLite it already is the only writer. On PostgreSQL it locks the organizations' rows, in order of id.
     """
     if connection.dialect.name == "sqlite":
         return
@@ -299,16 +301,16 @@ def serialize(connection: sa.Connection, organization_ids: Sequence[str]) -> Non
 
 
 def lock_schema(connection: sa.Connection) -> None:
-    """Two nodes that migrate at once: the second waits, then finds nothing to do."""
+    """Let one node migrate at a time. A second node waits, and then finds nothing to do."""
     if connection.dialect.name == "postgresql":
-        # The bounds of requests are too short for another node's migration.
+        # The time-outs of requests are too short for another node's migration.
         connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(6817426)"))
 
 
 def horizon(connection: sa.Connection) -> int:
-    """The oldest transaction that this snapshot cannot see, or could not have seen; 0 where there is one writer."""
+    """Return the oldest transaction that this snapshot may not see. 0 on SQLite, which has one writer."""
     if connection.dialect.name == "sqlite":
         return 0
     statement = sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
@@ -316,10 +318,10 @@ def horizon(connection: sa.Connection) -> int:
 
 
 def unseen(connection: sa.Connection, since: int) -> sa.TextClause | None:
-    """The condition for rows of a transaction that was not over at that horizon; None where there are no such rows.
+    """Return the SQL condition for rows whose transaction was not finished at this horizon. None on SQLite.
 
-    A row carries the lower 32 bits of its transaction's id, which wrap around. Only rows of the last hour, by their
-    `at`, are looked at, which has an index: no transaction takes longer.
+    A row's `xmin` has the lower 32 bits of its transaction's id, which wrap around. So only rows with an `at` in the
+    last hour are compared, which uses the index on `at`. No transaction takes longer.
     """
     if connection.dialect.name == "sqlite":
         return None
@@ -337,10 +339,10 @@ def upsert(
     add: tuple[str, ...] = (),
     latest: tuple[str, ...] = (),
 ) -> None:
-    """Insert rows; where the key exists, add to some columns and take the later value of others.
+    """Insert rows. If the key exists, add to the columns in `add`, and keep the later value in the columns in
+    `latest`.
 
-    Columns in neither list are overwritten. Rows are written in order of their key, so that two batches
-    that meet do not deadlock.
+    Other columns are overwritten. Rows are written in order of their key, so that two batches do not deadlock.
     """
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     keys = [column.name for column in table.primary_key]
@@ -367,9 +369,9 @@ def insert_new(
     unique: sa.Column[Any],
     returning: sa.Column[Any],
 ) -> set[Any]:
-    """Insert the rows whose value of `unique` nobody has yet; what `returning` is in those.
+    """Insert the rows whose value of `unique` does not exist yet. Return the values of `returning` in those rows.
 
-    Rows are written in order of that value, so that two that meet do not deadlock.
+    Rows are written in order of that value, so that two batches do not deadlock.
     """
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = make(table).on_conflict_do_nothing(index_elements=[unique]).returning(returning)
@@ -384,10 +386,10 @@ def delete_first(
     limit: int,
     returning: sa.Column[Any],
 ) -> list[Any]:
-    """Delete the first rows by `order`, at most `limit`, for which the condition holds; what `returning` was in those.
+    """Delete at most `limit` rows that match the condition, the first by `order`. Return their values of `returning`.
 
-    Rows are found by where they lie: with a long list of values of a key, PostgreSQL reads the whole table. Rows that
-    another transaction has locked are passed over.
+    Rows are found by their physical position: for a long list of key values, PostgreSQL would read the whole table.
+    Rows that another transaction has locked are skipped.
     """
     table = order.table
     sqlite = connection.dialect.name == "sqlite"
@@ -403,7 +405,7 @@ def delete_first(
 
 
 def has_written(connection: sa.Connection) -> bool:
-    """Return whether this transaction has changed a row; on PostgreSQL always true."""
+    """Return whether this transaction has changed a row; on PostgreSQL always True."""
     if connection.dialect.name != "sqlite":
         return True
     driver: Any = connection.connection.dbapi_connection
@@ -411,7 +413,7 @@ def has_written(connection: sa.Connection) -> bool:
 
 
 def linked_version(engines: Engines) -> str:
-    """The version of the database that answers: a library for SQLite, a server for PostgreSQL."""
+    """Return the version of the database in use: SQLite's library, or PostgreSQL's server."""
     if engines.name == "sqlite":
         return str(sqlite_module.sqlite_version)
     with engines.reader.begin() as connection:
@@ -419,14 +421,16 @@ def linked_version(engines: Engines) -> str:
 
 
 def clock(connection: sa.Connection, now: int) -> sa.ColumnElement[int]:
-    """Return SQL for the time in microseconds: the database's clock, or `now` on SQLite, which has no clock of its own."""
+    """Return SQL for the time in microseconds: the database's clock, or `now` on SQLite, which has no clock of its
+    own."""
     if connection.dialect.name == "sqlite":
         return sa.literal(now, sa.BigInteger)
     return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
 
 
 def clock_difference(engines: Engines, now: int) -> float:
-    """Seconds by which this node's clock is ahead of the database's. SQLite has no clock of its own: 0."""
+    """Return the seconds by which this node's clock is ahead of the database's. 0 on SQLite, which has no clock of its
+    own."""
     if engines.name == "sqlite":
         return 0.0
     with engines.reader.begin() as connection:

@@ -1,4 +1,5 @@
-"""Translates errors of both databases for the transaction, the caller and the operator, and checks the whole database."""
+"""Errors of both databases, translated for the transaction, the caller and the operator; and a check of the whole
+database."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,13 +25,13 @@ POSTGRESQL_TROUBLES: Mapping[str, Trouble] = {
 }
 """By SQLSTATE: disk_full, io_error, internal_error, data_corrupted, index_corrupted."""
 NOT_ALLOWED = "42501"
-"""insufficient_privilege: the operator has taken a right from our role."""
+"""insufficient_privilege: the operator has revoked a privilege of our database user."""
 CANNOT_OPEN = 14
-"""SQLITE_CANTOPEN: a file could not be opened or made."""
+"""SQLITE_CANTOPEN: a file could not be opened or created."""
 
 
 def trouble(error: DBAPIError | PoolTimeoutError) -> Trouble | None:
-    """Return the trouble behind an error that the operator has to end, if there is one."""
+    """Return the trouble behind a database error, if it is one that the operator must fix."""
     code = _result_code(error)
     if code is not None:
         return SQLITE_TROUBLES.get(code)
@@ -38,7 +39,7 @@ def trouble(error: DBAPIError | PoolTimeoutError) -> Trouble | None:
 
 
 def cannot_open(error: DBAPIError | PoolTimeoutError) -> bool:
-    """Whether SQLite could not open or make one of its files."""
+    """Return whether SQLite could not open or create one of its files."""
     return _result_code(error) == CANNOT_OPEN
 
 
@@ -48,13 +49,13 @@ def sqlstate(error: DBAPIError | PoolTimeoutError) -> str | None:
 
 
 def _result_code(error: DBAPIError | PoolTimeoutError) -> int | None:
-    """SQLite's primary result code."""
+    """Return SQLite's primary result code."""
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
     return code & 0xFF if isinstance(code, int) else None
 
 
 def may_retry(error: DBAPIError) -> bool:
-    """Return whether the uncommitted transaction may succeed if it is run again. It does not if the server is silent.
+    """Return whether the uncommitted transaction may succeed when run again. It does not while the server is silent.
 
     A unique violation (23505) counts: another transaction inserted the same person or client, which belong to no
     organization and so have no single writer. The second run sees that row.
@@ -101,7 +102,7 @@ def advice(error: BaseException | None) -> str | None:
 
 
 def is_outage(error: DBAPIError) -> bool:
-    """Return whether the database cannot do it now, as opposed to a fault in our code."""
+    """Return whether the database is unable to serve now, as opposed to a fault in our code."""
     state = sqlstate(error) or ""
     if error.connection_invalidated or trouble(error) is not None or state == NOT_ALLOWED:
         return True
@@ -112,7 +113,7 @@ def is_outage(error: DBAPIError) -> bool:
 
 
 def wrapped(error: Any, dialect: sa.Dialect, lost: bool = False) -> DBAPIError:
-    """An error of the driver as SQLAlchemy raises it."""
+    """Return a driver's error as SQLAlchemy raises it."""
     found = DBAPIError.instance(
         None,
         None,

@@ -1,4 +1,4 @@
-"""Rows of the secrets behind credentials: one is current, earlier ones may live on for an overlap. And their use."""
+"""Rows of the secrets of credentials, and of their usage. One secret is current; earlier ones may overlap with it."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -23,14 +23,14 @@ MOST_KEY_FILES: Final = 20
 def insert(
     tx: Tx, credential: Credential, digest: bytes, pepper_id: str, public_key: bytes | None = None
 ) -> None:
-    """The current secret of a credential, as the credential tells it."""
+    """Insert the current secret of a credential."""
     tx.execute(generations.insert(), row(credential, digest, pepper_id, public_key))
 
 
 def row(
     credential: Credential, digest: bytes, pepper_id: str, public_key: bytes | None = None
 ) -> dict[str, Any]:
-    """The row of a credential's current secret; of a key file, with its public half."""
+    """Return the row for a credential's current secret. A key file's has the public key."""
     return {
         "access_id": credential.access_id,
         "credential_id": credential.id,
@@ -45,16 +45,16 @@ def row(
 
 
 def public_key_of(tx: Tx, access_id: str) -> bytes | None:
-    """The public half (DER) of a key file's key; None for a secret of another kind."""
+    """Return the public key (DER) of a key file's secret; None for a secret of another kind."""
     found = tx.execute(sa.select(generations.c.public_key).where(generations.c.access_id == access_id))
     key = found.scalar_one()
     return None if key is None else bytes(key)
 
 
 def usable_key_files(tx: Tx, name: str) -> list[str]:
-    """Access ids of the key files that a service account can use now, newest first, at most MOST_KEY_FILES.
+    """Return the access ids of the key files that a service account can use now, newest first, at most MOST_KEY_FILES.
 
-    `name` is the account's client id or channel identifier. Of the latter the host is not compared.
+    `name` is the account's client id or channel identifier. The host of a channel identifier is not compared.
     """
     account_id = account_id_of(name)
     if account_id is not None:
@@ -83,7 +83,7 @@ def usable_key_files(tx: Tx, name: str) -> list[str]:
 
 
 def list_of(tx: Tx, credential_id: str) -> list[Generation]:
-    """Every secret that the credential has had, newest first, with its use."""
+    """Return all stored secrets of the credential with their usage, newest first."""
     columns = [
         generations.c[name]
         for name in (
@@ -113,7 +113,7 @@ def list_of(tx: Tx, credential_id: str) -> list[Generation]:
 
 
 def last_number(tx: Tx, credential_id: str) -> int:
-    """The highest number that a secret of the credential has had, of those not yet forgotten."""
+    """Return the highest number among the credential's stored secrets."""
     statement = sa.select(sa.func.max(generations.c.number)).where(
         generations.c.credential_id == credential_id
     )
@@ -127,7 +127,7 @@ def settle(
     ends_at: Instant | None = None,
     ended_at: Instant | None = None,
 ) -> None:
-    """Say since when another secret stands in this one's place, until when it is accepted, and when it was ended."""
+    """Set when a secret was superseded, until when it is still accepted, and when it was ended."""
     tx.execute(
         generations.update()
         .where(generations.c.access_id == access_id)
@@ -136,7 +136,7 @@ def settle(
 
 
 def end_past(tx: Tx, credential_id: str, now: Instant) -> None:
-    """What has ended by itself by now is ended for good, also for a clock that is behind this one."""
+    """Mark secrets whose planned end has passed as ended, so that they are also ended for a clock that is behind."""
     tx.execute(
         generations.update()
         .where(
@@ -149,7 +149,7 @@ def end_past(tx: Tx, credential_id: str, now: Instant) -> None:
 
 
 def forget_before(tx: Tx, credential_id: str, ended_before: Instant) -> None:
-    """Remove secrets that ended that long ago: who presents them is unknown from then on."""
+    """Delete secrets that ended before this time. From then on they are unknown when presented."""
     tx.execute(
         generations.delete().where(
             generations.c.credential_id == credential_id,
@@ -159,7 +159,7 @@ def forget_before(tx: Tx, credential_id: str, ended_before: Instant) -> None:
 
 
 def add_uses(tx: Tx, uses: Sequence[tuple[str, str, Instant, int]]) -> None:
-    """Batch: (access id, credential id, last use, number of uses) added to what is there."""
+    """Add uses in one batch: (access id, credential id, last use, number of uses)."""
     engines.upsert(
         tx.connection,
         generation_uses,

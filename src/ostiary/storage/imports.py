@@ -1,4 +1,4 @@
-"""Rows of imported keys, many at once, and the register of the prefixes that they begin with."""
+"""Rows of imported keys, in batches, and the registered prefixes of other systems' keys."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -14,11 +14,11 @@ from ostiary.storage.tables import credentials, generations, import_prefixes
 T = TypeVar("T")
 
 AT_ONCE = 1_000
-"""Values in one statement; both databases take more."""
+"""Values per statement; both databases accept more."""
 
 
 def prefixes(tx: Tx) -> tuple[str, ...]:
-    """Every registered prefix, in order."""
+    """Return the registered prefixes, sorted."""
     rows = tx.execute(sa.select(import_prefixes.c.prefix).order_by(import_prefixes.c.prefix))
     return tuple(rows.scalars())
 
@@ -32,7 +32,7 @@ def unregister(tx: Tx, prefix: str) -> None:
 
 
 def existing(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:
-    """Those of the digests that some secret of the installation has already."""
+    """Return those of the digests that a secret of the installation already has."""
     found: set[bytes] = set()
     for part in _parts(digests):
         rows = tx.execute(sa.select(generations.c.digest).where(generations.c.digest.in_(part)))
@@ -41,7 +41,7 @@ def existing(tx: Tx, digests: Sequence[bytes]) -> set[bytes]:
 
 
 def insert_many(tx: Tx, made: Sequence[Credential], digests: Sequence[bytes], pepper_id: str) -> set[str]:
-    """Insert credentials with their digests; the ids of those that another transaction did not insert first."""
+    """Insert credentials with their digests. Return the ids of those whose digest no other transaction inserted first."""
     columns = [column.name for column in credentials.columns]
     tx.execute(credentials.insert(), [{name: getattr(each, name) for name in columns} for each in made])
     kept = engines.insert_new(
@@ -51,8 +51,8 @@ def insert_many(tx: Tx, made: Sequence[Credential], digests: Sequence[bytes], pe
         generations.c.digest,
         generations.c.credential_id,
     )
-    lost = [each.id for each in made if each.id not in kept]
-    for part in _parts(lost):
+    duplicates = [each.id for each in made if each.id not in kept]
+    for part in _parts(duplicates):
         tx.execute(credentials.delete().where(credentials.c.id.in_(part)))
     return kept
 

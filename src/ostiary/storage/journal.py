@@ -1,9 +1,10 @@
-"""The journal: events that must be in the audit log before an answer, many of them in one transaction.
+"""Audit events that must be committed before the response, many of them in one transaction.
 
-Whoever records an entry waits until it is committed. While one transaction is being written the next entries gather,
-so a worker commits as often as its disk allows, however many requests there are. An entry may carry the mark of a
-thing that is used once: of all entries with one mark, on every node and for ever, one is written; or a conditional
-update of its own. Nothing is decided here but that.
+The recorder of an entry waits until the entry is committed. While one transaction is written, the next entries gather.
+So a worker commits only as often as its disk allows, however many requests there are.
+
+An entry may use up marks: of all entries with the same mark, on every node and for ever, only one is written. It may
+also carry a conditional update of its own. Nothing else is decided here.
 """
 
 import asyncio
@@ -23,12 +24,12 @@ from ostiary.storage.tables import used_assertions as marks
 MOST_WAITING: Final = 1_000
 STOP_SECONDS: Final = 10
 _FOR_ALL: Final = frozenset({"unavailable", "storage-full"})
-"""Failures that no entry is the cause of."""
+"""Problem codes of failures that no single entry causes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """The mark of a thing that is used once, and until when somebody could try it again."""
+    """The mark of a single-use object, and until when the object could be presented again."""
 
     digest: bytes
     expires_at: Instant
@@ -42,102 +43,105 @@ class Entry:
     event: Event
     used: tuple[Used, ...] = ()
     apply: Callable[[Tx], bool] | None = None
-    """What else has to be written with it: whether it could be. If not, nothing of the entry is."""
+    """An update in the same transaction. It returns whether it was possible; if not, nothing of the entry is written."""
 
 
-Answer = bool | Exception
+Result = bool | Exception
 Waiter = asyncio.Future[bool] | Future[bool]
 
 
 class Journal:
-    """What one process records. A thread of its own writes, from `start` to `stop`."""
+    """The recorder of one process. Its own thread writes, from `start` to `stop`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: list[tuple[Entry, Waiter]] = []
         self._changed = threading.Condition()
-        self._ripe = self._asked = self._ended = False
+        self._ready = self._scheduled = self._stopped = False
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, and take nothing more. The event loop must go on meanwhile, so this is for a thread."""
+        """Write the waiting entries, and accept no more. Call it in a thread: the event loop must keep running
+        meanwhile."""
         with self._changed:
-            self._ended = True
+            self._stopped = True
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
 
     def record(self, entry: Entry) -> asyncio.Future[bool]:
-        """For the event loop: True once the entry is committed; False if its mark was there already, and it was not.
+        """For the event loop. The future is True once the entry is committed; False if a mark was used already or
+        `apply` failed.
 
-        Raises a Problem (audit-unavailable, unavailable, storage-full) where it may not have been written.
+        The call or the future raises a Problem (audit-unavailable, unavailable, storage-full) if it may not have been
+        written.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(entry, future)
-        if not self._asked:
-            # What one pass of the loop records goes together, be the disk ever so fast: a transaction costs as much
+        self._enqueue(entry, future)
+        if not self._scheduled:
+            # All entries of one pass of the loop go together, even if the disk is fast: a transaction costs as much
             # processor time as issuing several tokens.
-            self._asked = True
-            loop.call_soon(self._ripen)
+            self._scheduled = True
+            loop.call_soon(self._mark_ready)
         return future
 
     def record_now(self, entry: Entry) -> bool:
-        """The same for a thread, which waits."""
+        """Record an entry from a thread, which waits for the result. Raises like `record`."""
         future: Future[bool] = Future()
-        self._put(entry, future)
-        self._ripen()
+        self._enqueue(entry, future)
+        self._mark_ready()
         return future.result()
 
-    def _put(self, entry: Entry, waiter: Waiter) -> None:
+    def _enqueue(self, entry: Entry, waiter: Waiter) -> None:
         with self._changed:
-            if self._ended or len(self._waiting) >= MOST_WAITING:
-                why = "the service stops" if self._ended else "too much waits for the audit log"
-                raise Problem("unavailable", "The database is busy; try again.", reason=why)
+            if self._stopped or len(self._waiting) >= MOST_WAITING:
+                reason = "the service stops" if self._stopped else "too much waits for the audit log"
+                raise Problem("unavailable", "The database is busy; try again.", reason=reason)
             self._waiting.append((entry, waiter))
 
-    def _ripen(self) -> None:
-        """What waits may be written."""
+    def _mark_ready(self) -> None:
+        """Let the writer take the waiting entries."""
         with self._changed:
-            self._ripe, self._asked = True, False
+            self._ready, self._scheduled = True, False
             self._changed.notify()
 
     def _write_all(self) -> None:
         while True:
             with self._changed:
-                while not self._ripe and not self._ended:
+                while not self._ready and not self._stopped:
                     self._changed.wait()
-                taken, self._waiting, self._ripe = self._waiting, [], False
-                if not taken and self._ended:
+                taken, self._waiting, self._ready = self._waiting, [], False
+                if not taken and self._stopped:
                     return
             if not taken:
                 continue
-            answers = self._answers([entry for entry, _ in taken])
-            _resolve([(waiter, answer) for (_, waiter), answer in zip(taken, answers, strict=True)])
+            results = self._results([entry for entry, _ in taken])
+            _resolve([(waiter, result) for (_, waiter), result in zip(taken, results, strict=True)])
 
-    def _answers(self, entries: Sequence[Entry]) -> Sequence[Answer]:
-        """What became of each. Where one that cannot be written made all fail, each is tried by itself, once."""
+    def _results(self, entries: Sequence[Entry]) -> Sequence[Result]:
+        """Return the result of each entry. If an entry makes the batch fail, each entry is tried once by itself."""
         try:
             with patience.within(patience.REQUEST):
                 return self._store.write_on((), write, entries)
-        except Exception as error:  # whoever waits is told, and the thread must live
+        except Exception as error:  # becomes the result of the entries; the thread must go on
             failure = error
         if len(entries) == 1 or _concerns_all(failure):
             return [failure] * len(entries)
-        answers: list[Answer] = []
+        results: list[Result] = []
         for number, entry in enumerate(entries):
-            (answer,) = self._answers([entry])
-            if isinstance(answer, Exception) and _concerns_all(answer):
-                return answers + [answer] * (len(entries) - number)
-            answers.append(answer)
-        return answers
+            (result,) = self._results([entry])
+            if isinstance(result, Exception) and _concerns_all(result):
+                return results + [result] * (len(entries) - number)
+            results.append(result)
+        return results
 
 
 def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
-    """Write the entries whose marks nobody has used yet; whether each was written."""
+    """Write the entries whose marks are unused and whose `apply` succeeds. Return for each whether it was written."""
     first: dict[bytes, int] = {}
     used = []
     for number, entry in enumerate(entries):
@@ -146,31 +150,35 @@ def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
                 first[each.digest] = number
                 used.append(each)
     new = use_up(tx, used)
-    won = [
+    first_use = [
         all(first[each.digest] == number and each.digest in new for each in entry.used)
         for number, entry in enumerate(entries)
     ]
     written = [
-        first_with_it and (entry.apply is None or entry.apply(tx))
-        for entry, first_with_it in zip(entries, won, strict=True)
+        is_first and (entry.apply is None or entry.apply(tx))
+        for entry, is_first in zip(entries, first_use, strict=True)
     ]
-    # Whoever was not first with the rest may look again, with the same proof.
+    # If `apply` failed, release the entry's marks, so that the request can be retried with the same proof.
     unused = [
         each.digest
-        for entry, first_with_it, done in zip(entries, won, written, strict=True)
-        if first_with_it and not done
+        for entry, is_first, was_written in zip(entries, first_use, written, strict=True)
+        if is_first and not was_written
         for each in entry.used
     ]
     if unused:
         tx.execute(marks.delete().where(marks.c.digest.in_(unused)))
     tx.record_all(
-        [(entry.organization_id, entry.event) for entry, done in zip(entries, written, strict=True) if done]
+        [
+            (entry.organization_id, entry.event)
+            for entry, was_written in zip(entries, written, strict=True)
+            if was_written
+        ]
     )
     return written
 
 
 def use_up(tx: Tx, used: Sequence[Used]) -> set[bytes]:
-    """Set these marks, each of another digest; the digests of those that nobody had set before."""
+    """Store these marks, which must differ. Return the digests of those that were not stored before."""
     rows = [{"digest": each.digest, "expires_at": each.expires_at} for each in used]
     return engines.insert_new(tx.connection, marks, rows, marks.c.digest, marks.c.digest) if rows else set()
 
@@ -179,27 +187,27 @@ def _concerns_all(failure: Exception) -> bool:
     return isinstance(failure, Problem) and failure.code in _FOR_ALL
 
 
-def _resolve(answers: Sequence[tuple[Waiter, Answer]]) -> None:
-    """Tell those who wait: threads at once, each event loop in one call."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Answer]]] = {}
-    for waiter, answer in answers:
+def _resolve(results: Sequence[tuple[Waiter, Result]]) -> None:
+    """Deliver the results: to threads at once, to each event loop in one call."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Result]]] = {}
+    for waiter, result in results:
         if isinstance(waiter, Future):
-            _tell([(waiter, answer)])
+            _set_results([(waiter, result)])
         else:
-            loops.setdefault(waiter.get_loop(), []).append((waiter, answer))
-    for loop, told in loops.items():
+            loops.setdefault(waiter.get_loop(), []).append((waiter, result))
+    for loop, loop_results in loops.items():
         try:
-            loop.call_soon_threadsafe(_tell, told)
-        except RuntimeError:  # the loop has been closed, and nobody waits any more
+            loop.call_soon_threadsafe(_set_results, loop_results)
+        except RuntimeError:  # the loop was closed, so nothing waits for the result
             continue
 
 
-def _tell(answers: Sequence[tuple[Waiter, Answer]]) -> None:
-    for waiter, answer in answers:
-        if waiter.done():  # whoever waited has gone away
+def _set_results(results: Sequence[tuple[Waiter, Result]]) -> None:
+    for waiter, result in results:
+        if waiter.done():  # the request was cancelled
             continue
-        if isinstance(answer, bool):
-            waiter.set_result(answer)
+        if isinstance(result, bool):
+            waiter.set_result(result)
         else:
-            # Raised once for each: an exception keeps the traces of all who raised it.
-            waiter.set_exception(replace(answer) if isinstance(answer, Problem) else answer)
+            # A copy for each waiter, because an exception accumulates the tracebacks of everyone who raises it.
+            waiter.set_exception(replace(result) if isinstance(result, Problem) else result)

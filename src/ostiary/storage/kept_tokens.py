@@ -1,6 +1,7 @@
-"""The tokens and sessions that are kept in memory, found by the SHA-256 of their text. No I/O, no lock.
+"""Tokens and sessions in memory, found by the SHA-256 of their text. No I/O, no lock.
 
-What is kept of one never changes; what it came from is judged on every use. It is dropped when it is revoked by itself.
+The cached facts of a token never change; its origin is judged on every use. An entry is dropped when the token itself
+is revoked.
 """
 
 from hashlib import sha256
@@ -12,19 +13,19 @@ MAX_TOKENS: Final = 20_000
 
 
 def fingerprint(text: bytes) -> bytes:
-    """What a token is found by: 32 bytes, so that no token has to be kept as it is sent."""
+    """Return the look-up key of a token: 32 bytes. The token itself is not stored."""
     return sha256(text).digest()
 
 
 class KeptTokens:
-    """At most `capacity` of them; the one that was kept first makes room."""
+    """At most `capacity` tokens. When full, the oldest entry is removed."""
 
     def __init__(self, capacity: int = MAX_TOKENS) -> None:
         self._capacity = capacity
         self._tokens: dict[bytes, Token] = {}
         self._by_id: dict[str, dict[bytes, None]] = {}
         self.get = self._tokens.get
-        """The token of a fingerprint, or None. Asked for every request: the dict's own method."""
+        """Returns the token of a fingerprint, or None. The dict's own method, for speed: every request calls it."""
 
     def keep(self, found: bytes, token: Token) -> None:
         self._remove(found)
@@ -35,12 +36,12 @@ class KeptTokens:
             self._by_id.setdefault(each, {})[found] = None
 
     def drop(self, token_id: str) -> None:
-        """Forget the token or session of this id, and what was exchanged for it."""
+        """Drop the token or session with this id, and tokens that were exchanged for it."""
         for found in tuple(self._by_id.get(token_id, ())):
             self._remove(found)
 
     def drop_signed(self) -> None:
-        """Forget access tokens, which a key signed; sessions stay."""
+        """Drop access tokens, which are signed by a key. Sessions stay."""
         for found in [each for each, token in self._tokens.items() if token.kind == "access_token"]:
             self._remove(found)
 
@@ -56,9 +57,9 @@ class KeptTokens:
         if token is None:
             return
         for each in _ids(token):
-            of_one = self._by_id[each]
-            of_one.pop(found, None)
-            if not of_one:
+            fingerprints = self._by_id[each]
+            fingerprints.pop(found, None)
+            if not fingerprints:
                 del self._by_id[each]
 
 

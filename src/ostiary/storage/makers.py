@@ -1,4 +1,4 @@
-"""The columns that name the maker of a link or code, and the end of a maker's links."""
+"""The columns that name the maker of a link or code, and the ending of a maker's links."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ _LINKS = ((invitations, invitations.c.accepted_at), (password_resets, password_r
 
 
 def columns_of(maker: Maker | None) -> dict[str, str | None]:
-    """The values of `tables.maker()`."""
+    """Return the values of the columns `tables.maker()`."""
     if maker is None:
         return {"made_by": None, "made_in": None, "made_with": None}
     return {
@@ -24,14 +24,14 @@ def columns_of(maker: Maker | None) -> dict[str, str | None]:
 
 
 def of_row(row: Mapping[Any, Any]) -> Maker | None:
-    """The maker that these columns name; None for a local command."""
+    """Return the maker that the columns name; None for a local command."""
     if row["made_by"] is None:
         return None
     return Maker(row["made_by"], row["made_in"], row["made_with"])
 
 
 def end_links_of_sessions(tx: Tx, user_id: str, session_id: str | None = None) -> None:
-    """End the invitations and reset links that a person made in this session, or (None) in any session."""
+    """End the open invitations and reset links that a person created in this session, or (None) in any session."""
     for table, used_at in _LINKS:
         made_with = table.c.made_with
         which = (

@@ -23,7 +23,7 @@ def delete_member(tx: Tx, organization_id: str, user_id: str) -> None:
 
 
 def find_member(tx: Tx, organization_id: str, user_id: str) -> str | None:
-    """The email of a user who is a member of the organization and not disabled."""
+    """Return the email of a user who is a member of the organization and not disabled."""
     row = tx.execute(
         sa.select(users.c.email)
         .join(members, members.c.user_id == users.c.id)
@@ -37,10 +37,7 @@ def find_member(tx: Tx, organization_id: str, user_id: str) -> str | None:
 
 
 def organizations_of(tx: Tx, user_id: str) -> list[Organization]:
-    """The organizations that a user is a member of and may act in, the longest-standing membership first.
-
-    None for one who is disabled.
-    """
+    """Return the organizations that a user is a member of, the oldest membership first. Empty if the user is disabled."""
     statement = (
         sa.select(organizations)
         .join(members, members.c.organization_id == organizations.c.id)
@@ -52,7 +49,7 @@ def organizations_of(tx: Tx, user_id: str) -> list[Organization]:
 
 
 def is_member_elsewhere(tx: Tx, organization_id: str, user_id: str) -> bool:
-    """Whether a user is a member of another organization, too, even of a suspended one."""
+    """Return whether a user is also a member of another organization, even of a suspended one."""
     statement = sa.select(members.c.user_id).where(
         members.c.user_id == user_id, members.c.organization_id != organization_id
     )
@@ -60,13 +57,13 @@ def is_member_elsewhere(tx: Tx, organization_id: str, user_id: str) -> bool:
 
 
 def emails(tx: Tx, user_ids: Sequence[str]) -> dict[str, str]:
-    """Addresses of users, by id."""
+    """Return the email addresses of users by id."""
     found = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(user_ids)))
     return {row.id: row.email for row in found}
 
 
 def first_holder(tx: Tx, organization_id: str, role: str) -> tuple[str, str] | None:
-    """Id and email of the member who has held this role on the organization for longest."""
+    """Return id and email of the member who has held this role on the organization for longest."""
     row = tx.execute(
         sa.select(users.c.id, users.c.email)
         .join(members, members.c.user_id == users.c.id)
@@ -98,7 +95,7 @@ def get_member(tx: Tx, organization_id: str, user_id: str) -> Member | None:
 def list_members(
     tx: Tx, organization_id: str, email: str | None, after: str | None, limit: int
 ) -> list[Member]:
-    """Members newest first, below the user id `after`; only the one of this address, if given."""
+    """Return members, newest first, with user ids below `after`; only the one with this email, if given."""
     statement = _MEMBER.where(members.c.organization_id == organization_id)
     if email is not None:
         statement = statement.where(users.c.email == email)
@@ -108,12 +105,12 @@ def list_members(
 
 
 def admins(tx: Tx, organization_id: str) -> set[str]:
-    """Ids of the members who hold organization-admin on the organization and are not disabled."""
+    """Return the ids of enabled members who hold organization-admin on the organization."""
     return holders(tx, organization_id, "organization-admin")
 
 
 def holders(tx: Tx, organization_id: str, role: str) -> set[str]:
-    """Ids of the members who hold this role on the organization and are not disabled."""
+    """Return the ids of enabled members who hold this role on the organization."""
     rows = tx.execute(
         sa.select(users.c.id)
         .join(members, members.c.user_id == users.c.id)
@@ -166,7 +163,7 @@ def count_members(tx: Tx, organization_id: str) -> int:
 
 
 def count_open_invitations(tx: Tx, organization_id: str) -> int:
-    """Invitations that can still be accepted."""
+    """Count the invitations that can still be accepted."""
     statement = sa.select(sa.func.count()).where(
         invitations.c.organization_id == organization_id,
         invitations.c.accepted_at.is_(None),
@@ -185,13 +182,13 @@ def find_invitation(tx: Tx, organization_id: str, invitation_id: str) -> Invitat
 
 
 def find_invitation_by_access_id(tx: Tx, access_id: str) -> tuple[Invitation, bytes, str] | None:
-    """The invitation with its digest and the pepper of it."""
+    """Return the invitation with the digest of its secret and the id of the digest's pepper."""
     row = tx.execute(sa.select(invitations).where(invitations.c.access_id == access_id)).one_or_none()
     return None if row is None else (_invitation(row._mapping), bytes(row.digest), row.pepper_id)
 
 
 def list_invitations(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Invitation]:
-    """Invitations newest first, below the id `after`."""
+    """Return invitations, newest first, with ids below `after`."""
     statement = sa.select(invitations).where(invitations.c.organization_id == organization_id)
     if after is not None:
         statement = statement.where(invitations.c.id < after)
@@ -200,7 +197,7 @@ def list_invitations(tx: Tx, organization_id: str, after: str | None, limit: int
 
 
 def accept_invitation(tx: Tx, invitation_id: str) -> bool:
-    """Mark it accepted, once: whether this was the once."""
+    """Mark an invitation as accepted. Return True for the first call only, and False once it has expired."""
     row = tx.execute(
         invitations.update()
         .where(

@@ -1,7 +1,7 @@
-"""Where verdicts get their facts: of a credential by its secret, and of what tokens came from.
+"""The facts that verdicts read: of a credential by its secret, and of the origin of a token.
 
-One SELECT each. A token's origin is a credential, or a session: of a person in a browser, or of a client that somebody
-lets act for them.
+Each look-up is one SELECT. The origin of a token is a credential or a session, of a person in a browser or of a client
+that acts for a person.
 """
 
 import functools
@@ -36,7 +36,7 @@ _ITS_CLIENT = clients.alias("its_client")
 
 
 def _of_owner(base: sa.FromClause, of: sa.FromClause, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """These columns with every fact on the owner of a row of `of`, in its organization; a row for each role."""
+    """Select these columns with all facts about the owner of a row of `of` in its organization. One row for each role."""
     return (
         sa.select(
             *columns,
@@ -70,7 +70,8 @@ def _of_owner(base: sa.FromClause, of: sa.FromClause, *columns: sa.ColumnElement
         .select_from(base)
         .join(organizations, organizations.c.id == of.c.organization_id)
         .outerjoin(service_accounts, service_accounts.c.id == of.c.owner_id)
-        # What another organization consented to, while neither it, the consent nor the client has ended.
+        # The consent of another organization, as long as it is not revoked, the organization not suspended and the
+        # client not disabled.
         .outerjoin(
             _GIVER.join(_OF_CONSENT, _OF_CONSENT.c.organization_id == _GIVER.c.id).join(
                 _ITS_CLIENT, _ITS_CLIENT.c.id == _OF_CONSENT.c.client_id
@@ -152,7 +153,7 @@ _OF_SESSION = _of_owner(
     clients.c.disabled_at.label("client_disabled_at"),
 ).where(sessions.c.id == sa.bindparam("session_id"), sessions.c.credential_id.is_(None))
 
-# A membership as if it were a session: what a person may do, whatever they presented.
+# A membership in the form of a session: what a person may do, independent of any credential.
 _MEMBERSHIP = sa.select(
     members.c.user_id.label("id"),
     sa.literal("user").label("owner_kind"),
@@ -167,15 +168,15 @@ _OF_PERSON = _of_owner(_MEMBERSHIP, _MEMBERSHIP, _MEMBERSHIP.c.id).where(
 
 @functools.cache
 def _by_digest(number: int) -> sa.Select[Any]:
-    """One parameter for each pepper, of which there are few: the text is made once."""
+    """Return the statement for this number of peppers, cached. It has one parameter for each."""
     digests = [sa.bindparam(f"digest_{each}", type_=sa.LargeBinary) for each in range(number)]
     return _STANDING.where(generations.c.digest.in_(digests))
 
 
 def find_standing(database: Tx | Store, access_id: str, catalogue: Catalogue) -> Standing | None:
-    """Every fact that a verdict on this credential reads, in one SELECT; None for an access id nobody has.
+    """Return all facts that a verdict on this credential reads, or None for an unknown access id. One SELECT.
 
-    Asked in a transaction, or of the store: faster, and by itself as much of one moment.
+    `database` is a transaction, or the store itself, which is faster and as consistent for one SELECT.
     """
     rows = database.select(_BY_ACCESS_ID, access_id=access_id)
     return _of_credential(rows, catalogue, database.installation)
@@ -184,16 +185,18 @@ def find_standing(database: Tx | Store, access_id: str, catalogue: Catalogue) ->
 def find_standing_by_digest(
     database: Tx | Store, digests: Sequence[bytes], catalogue: Catalogue
 ) -> Standing | None:
-    """The same for an imported key, by what its text digests to under each pepper."""
+    """Return the same for an imported key, by the digests of its text with each pepper."""
     named = {f"digest_{number}": digest for number, digest in enumerate(digests)}
     rows = database.select(_by_digest(len(digests)), **named)
     return _of_credential(rows, catalogue, database.installation)
 
 
 def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> Standing | None:
-    """The same for what tokens came from: a credential, whichever of its secrets they were bought with, or a session.
+    """Return the same for the origin of a token: a session, or a credential regardless of which of its secrets was
+    used.
 
-    No secret proves it, and what is used by a token counts as no secret's use.
+    The result has no digest, because no secret proves it. Its access id is the origin's id, so a use through a token
+    does not count as a use of a secret.
     """
     installation = database.installation
     if is_session(origin_id):
@@ -206,12 +209,13 @@ def find_origin(database: Tx | Store, origin_id: str, catalogue: Catalogue) -> S
 def find_member(
     database: Tx | Store, organization_id: str, user_id: str, catalogue: Catalogue
 ) -> Standing | None:
-    """What a member may do in an organization by their roles there, whatever they presented; None for a stranger."""
+    """Return what a member may do in an organization with their roles there, independent of credentials. None for
+    others."""
     rows = database.select(_OF_PERSON, organization_id=organization_id, user_id=user_id)
     return _of_nothing(rows, catalogue, database.installation) if rows else None
 
 
-# Of each there are a few texts in all; every standing in memory would have its own.
+# These columns have few different values. Interning avoids a copy of the text in every standing.
 _shared: Callable[[Any], Any] = sys.intern
 
 
@@ -275,7 +279,7 @@ def _of_session(rows: Sequence[Any], catalogue: Catalogue, installation: Install
 
 
 def _of_nothing(rows: Sequence[Any], catalogue: Catalogue, installation: Installation) -> Standing:
-    """What the owner of a row may do by itself, with nothing that was presented to narrow or to end it."""
+    """Return the standing of a row's owner alone: no credential restricts it or ends it."""
     row = rows[0]
     return Standing(
         credential_id=row.id,
@@ -333,7 +337,7 @@ def _principal(row: Any, installation: Installation) -> Principal:
 
 
 def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[Grant, ...]:
-    """What roles give, and what another organization consented to, on its projects alone."""
+    """Return the scopes of the owner's roles, and those that another organization consented to, on its projects only."""
     found = [
         Grant(
             catalogue.granted(each.role_scopes) if each.role_scopes else catalogue.role(each.role),
@@ -350,7 +354,7 @@ def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[Grant, ...]:
 
 
 def _reaches(rows: Sequence[Any]) -> bool:
-    """Whether the owner holds operator-admin on the operator's organization."""
+    """Return whether the owner holds operator-admin on the operator's organization."""
     return any(
         each.operator and each.role == OPERATOR_ADMIN and each.role_project_id is None for each in rows
     )

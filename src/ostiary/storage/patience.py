@@ -111,7 +111,7 @@ class Gate:
         with self._lock:
             self.check()
             if self._shut_until:
-                # Shut for the others until this caller reports, or until it had time enough.
+                # Shut for the others until this caller reports or has had enough time.
                 self._shut_until = time.monotonic() + SILENCE + PAUSE
 
     def shut(self) -> None:

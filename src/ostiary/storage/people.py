@@ -1,4 +1,4 @@
-"""Rows of users: who they are, what proves them, and the links by which they choose a new password."""
+"""Rows of users, their passwords, and the links to set a new password."""
 
 from dataclasses import dataclass, field
 
@@ -14,22 +14,22 @@ from ostiary.storage.tables import users
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user, in whatever organizations."""
+    """A user, independent of organizations."""
 
     id: str
     email: str
     disabled_at: Instant | None
     password_hash: str | None = field(repr=False)
-    """None: no password was chosen yet."""
+    """None: no password was set yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """A link by which a person chooses a new password. Of its secret there is a digest only."""
+    """A link to set a new password. Its secret is stored as a digest only."""
 
     access_id: str
     organization_id: str
-    """Where it was made."""
+    """The organization in which it was created."""
     user_id: str
     digest: bytes
     pepper_id: str
@@ -48,12 +48,12 @@ def find(tx: Tx, user_id: str) -> Person | None:
 
 
 def find_by_email(tx: Tx, email: str) -> Person | None:
-    """The person with this address, which is in lower case."""
+    """Return the user with this email address, which must be in lower case."""
     return _one(tx, _PERSON.where(users.c.email == email))
 
 
 def lock(tx: Tx, user_id: str) -> Person | None:
-    """The person as of now. Nobody else changes the password before this transaction ends."""
+    """Return the user's current row and lock it. No other transaction changes the password before this one ends."""
     return _one(tx, _PERSON.where(users.c.id == user_id).with_for_update())
 
 
@@ -74,7 +74,7 @@ def set_password(tx: Tx, user_id: str, password_hash: str) -> None:
 
 
 def replace_password(tx: Tx, user_id: str, password_hash: str, before: str | None) -> bool:
-    """Put a hash in the place of the one before (None: of none). Whether that was still there."""
+    """Replace the password hash `before` (None: no password). Return False if it was no longer the stored one."""
     row = tx.execute(
         users.update()
         .where(users.c.id == user_id, users.c.password_hash == before)
@@ -97,7 +97,7 @@ def find_reset(tx: Tx, access_id: str) -> Reset | None:
 
 
 def count_resets(tx: Tx, user_id: str) -> int:
-    """Links of this person that can still be used."""
+    """Count the user's reset links that can still be used."""
     statement = sa.select(sa.func.count()).where(
         password_resets.c.user_id == user_id,
         password_resets.c.used_at.is_(None),
@@ -107,7 +107,7 @@ def count_resets(tx: Tx, user_id: str) -> int:
 
 
 def use_reset(tx: Tx, access_id: str) -> bool:
-    """Use it up, once: whether this was the once."""
+    """Mark a reset link as used. Return True for the first call only, and False once it has expired."""
     row = tx.execute(
         password_resets.update()
         .where(
@@ -122,7 +122,7 @@ def use_reset(tx: Tx, access_id: str) -> bool:
 
 
 def end_resets(tx: Tx, user_id: str) -> None:
-    """Let no link of this person be good any more."""
+    """End all open reset links of the user."""
     tx.execute(
         password_resets.update()
         .where(password_resets.c.user_id == user_id, password_resets.c.used_at.is_(None))

@@ -1,9 +1,10 @@
-"""Permits: who has used how much of a rate limit, in one file that all processes of a node map.
+"""Rate limit state in one file that all processes of a node map: how much of each limit is used up.
 
-A fixed table of open addressing. An entry is sixteen bytes: the fingerprint of a key, and where its next slot lies
-(`core.rate`). An entry whose slot has passed is free. Slots are taken under a lock; a process takes some at once
-(a lease) and spends those without one. A limit is never exceeded: where the table is full, keys share an entry, and
-where the lock cannot be had, nothing is permitted.
+The file is a fixed hash table with open addressing. An entry has sixteen bytes: the fingerprint of a key, and the time
+of its next slot (`core.rate`). An entry whose slot has passed is free. Slots are taken under a lock. A process takes
+several at once (a lease) and spends those without the lock.
+
+A limit is never exceeded. If the table is full, keys share an entry; if the lock is unavailable, nothing is permitted.
 """
 
 import fcntl
@@ -24,22 +25,27 @@ ENTRIES: Final = 65_536
 PROBES: Final = 8
 MAX_LEASES: Final = 20_000
 SHARED: Final = 0
-"""The fingerprint of an entry that several keys share because there was no other one left."""
+"""The fingerprint of an entry that several keys share because no other was free."""
 PAUSES: Final = (0.0, *(0.000_02 * 2**n for n in range(11)))
-"""Seconds before each attempt at the lock, 41 ms in all. Counted in attempts: while all processes are throttled at once
-none goes by. Whoever has the lock needs it for some microseconds, so one who keeps it so long was stopped."""
+"""Seconds before each attempt to take the lock, 41 ms in all.
+
+Counted in attempts, not in time: while all processes are throttled together, no attempt is used up. A process needs
+the lock for some microseconds, so one that keeps it for so many attempts was stopped.
+"""
 FURTHEST: Final = MINUTE + SECOND
-"""How far away a slot can lie at most: a minute, and what rounding intervals up adds to it."""
+"""The furthest a slot can be in the future: a minute, plus what rounding intervals up adds."""
 
 
 class Permits:
-    """The table of one file. Each process opens it for itself: a lock belongs to the open file, forks included."""
+    """The table in one file. Each process, forks included, must open it itself, because a lock belongs to the open
+    file."""
 
     def __init__(self, path: Path, key: bytes, entries: int = ENTRIES, private: bool = False) -> None:
-        """`key`, up to 64 secret bytes: without it nobody can aim a name at somebody else's entry. OSError.
+        """Open or create the table. Raises OSError.
 
-        Whatever is in the file: an entry in the wrong place is nobody's, and is free within a minute. `private`: the
-        table is this process's own, for a service of one process on a disk without room for the file.
+        `key` has up to 64 secret bytes, so that nobody can choose a name that collides with another's entry. The
+        file's contents need no check: an entry in a wrong place belongs to no key, and is free within a minute.
+        `private`: the table is not shared, for a service of one process on a disk without room for the file.
         """
         size = entries * 16
         self._fd, self._map = map_memory(path.parent, size) if private else map_file(path, size)
@@ -47,8 +53,8 @@ class Permits:
         self._entries = entries
         self._hash = blake2b(key=key, digest_size=8)
         self._lock = threading.Lock()
-        self._stuck = False
-        # The last answer from the table, with the slots in hand. An iterator's next value is one thread's only.
+        self._lock_unavailable = False
+        # The last state of each key, with its leased slots. An iterator gives each slot to one thread only.
         self._leases: dict[str, tuple[int, Rate, Instant, Iterator[Instant]]] = {}
 
     def close(self) -> None:
@@ -57,7 +63,7 @@ class Permits:
         os.close(self._fd)
 
     def take(self, name: str, limit: int, now: Instant) -> Permit:
-        """Take one use of a limit (so many a minute) at `now`, or learn that there is none left."""
+        """Take one use of a limit (uses per minute) at `now`. The result says whether it was allowed."""
         lease = self._leases.get(name)
         if lease is None:
             return self._take(name, self._fingerprint(name), rate_of(limit), now)
@@ -72,14 +78,15 @@ class Permits:
         return self._take(name, fingerprint, rate, now)
 
     def _take(self, name: str, fingerprint: int, rate: Rate, now: Instant) -> Permit:
-        # A flock is the open file's: threads of one process would pass each other. A process that ends lets go of it.
+        # A flock belongs to the open file, so it does not exclude threads of one process. The lock here does. The kernel
+        # releases the flock of a process that ends.
         with self._lock:
-            if not self._attempt():
-                # Refused for a second, and nothing of it is remembered. To let a thread wait for longer, who asks would
-                # need a third answer, for a lock that is had at once unless another process was stopped just then.
+            if not self._acquire():
+                # Refused for a second; nothing is stored. Waiting longer would need a third kind of result, for a lock
+                # that is free at once unless another process was stopped just then.
                 return Permit(False, rate, now, now + rate.tolerance + 1)
             try:
-                at = self._place(fingerprint, now) + 1
+                at = self._find_entry(fingerprint, now) + 1
                 first, count = take(rate, self._view[at], now)
                 tat = self._view[at] = first + count * rate.interval
             finally:
@@ -90,35 +97,36 @@ class Permits:
         return Permit(count > 0, rate, now, tat, max(0, count - 1))
 
     def give_back(self, name: str, permit: Permit, now: Instant) -> None:
-        """Give back a permit that was not used after all. Only for limits that are not leased.
+        """Return a permit that was not used. Only for limits without leases.
 
-        Where the lock cannot be had, it stays used.
+        If the lock is unavailable, the use remains counted.
         """
         fingerprint = self._fingerprint(name)
         slot = permit.tat - permit.rate.interval
         with self._lock:
-            if not self._attempt():
+            if not self._acquire():
                 return
             try:
-                self._view[self._place(fingerprint, now) + 1] -= refund(permit.rate, slot, now)
+                self._view[self._find_entry(fingerprint, now) + 1] -= refund(permit.rate, slot, now)
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    def _attempt(self) -> bool:
-        """Whether the lock was had, and is to be let go of. It is the event loop that waits, so not for long.
+    def _acquire(self) -> bool:
+        """Take the lock; return whether it was taken, so that the caller must release it. The event loop waits, so not
+        for long.
 
-        Who waited in vain does not wait again until the lock was had once: else each request would.
+        After a failure, later calls do not wait until the lock was taken once. Otherwise each request would wait.
         """
-        for pause in PAUSES[:1] if self._stuck else PAUSES:
+        for pause in PAUSES[:1] if self._lock_unavailable else PAUSES:
             if pause:
                 time.sleep(pause)
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            self._stuck = False
+            self._lock_unavailable = False
             return True
-        self._stuck = True
+        self._lock_unavailable = True
         return False
 
     def _fingerprint(self, name: str) -> int:
@@ -126,25 +134,25 @@ class Permits:
         hashed.update(name.encode())
         return int.from_bytes(hashed.digest(), "little", signed=True) or 1
 
-    def _place(self, fingerprint: int, now: Instant) -> int:
-        """Where a key's entry stands in `_view`; a free one becomes its own.
+    def _find_entry(self, fingerprint: int, now: Instant) -> int:
+        """Return the position of a key's entry in `_view`. A free entry becomes the key's own.
 
-        A key that has none, while all it could have are taken, shares the one that is free soonest with its owner and
-        with whoever comes after: those have no entry of their own and find the shared one. What a shared entry tells
-        is never less than each of them has used, and a key stays with it until it is free.
+        If a key has no entry and all its possible ones are taken, it shares the one that is free soonest, with its
+        owner and with later keys: those have no entry of their own and find the shared one. A shared entry never shows
+        less than each of its keys has used, and a key stays with it until it is free.
         """
         view = self._view
-        gone = now - SKEW
+        expired_before = now - SKEW
         free = shared = soonest = -1
         for probe in range(fingerprint, fingerprint + PROBES):
             at = probe % self._entries * 2
             tat = view[at + 1]
-            if tat <= gone:
+            if tat <= expired_before:
                 if free < 0:
                     free = at
                 continue
             if tat > now + FURTHEST + SKEW:
-                # The clock has been put back: nothing is used up for longer than a minute.
+                # The clock was set back. Nothing is used up for longer than a minute.
                 view[at + 1] = tat = now + FURTHEST
             owner = view[at]
             if owner == fingerprint:

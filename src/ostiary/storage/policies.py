@@ -10,7 +10,8 @@ from ostiary.storage.tables import policies as table
 
 
 def find(tx: Tx, organization_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the organization chose, and the ceilings that the operator set for it; both by name of limit."""
+    """Return the limits that the organization chose, and the ceilings that the operator set for it, each by name of
+    limit."""
     row = tx.execute(sa.select(table).where(table.c.organization_id == organization_id)).one_or_none()
     return ({}, {}) if row is None else (row.document, row.ceilings)
 

@@ -16,7 +16,7 @@ from ostiary.storage.store import Tx
 
 MARGIN: Final = DAY
 AT_ONCE: Final = 500
-"""Rows of one transaction. SQLite's only writer is busy with them for some 40 ms."""
+"""Rows per transaction. They keep SQLite's only writer busy for about 40 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Rule:
 UNUSED_CLIENTS: Final = Rule(authorization.clients.c.created_at, DAY, only=clients.UNUSED)
 
 RULES: Final = (
-    # A cache that did not look for an hour starts empty (`volatile.MAX_AWAY`).
+    # A cache that has not read changes for an hour starts empty (`volatile.MAX_AWAY`).
     Rule(tables.changes.c.at, MARGIN),
     Rule(tables.answers.c.created_at, answers.KEPT + MARGIN),
     Rule(tables.used_assertions.c.expires_at, MARGIN),
     Rule(tables.revoked_tokens.c.expires_at, MARGIN),
     Rule(authorization.sessions.c.expires_at, MARGIN, used=True),
-    # Its code or device code is good for minutes.
+    # Its authorization code or device code is valid for minutes only.
     Rule(
         authorization.sessions.c.created_at,
         MARGIN,

@@ -1,4 +1,4 @@
-"""Rows of role bindings, of organizations' own roles, and of the catalogue of scopes."""
+"""Rows of role bindings, of custom roles, and of the scope catalogue."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from ostiary.storage.tables import catalogue, role_bindings, roles
 def list_role_bindings(
     tx: Tx, organization_id: str, principal_ids: Sequence[str]
 ) -> dict[str, list[RoleBinding]]:
-    """Bindings of these principals in the organization, by principal, those on the organization first."""
+    """Return the bindings of these principals in the organization, by principal, organization-level bindings first."""
     found: dict[str, list[RoleBinding]] = {principal_id: [] for principal_id in principal_ids}
     rows = tx.execute(
         sa.select(role_bindings).where(
@@ -56,7 +56,7 @@ def insert_role_binding(tx: Tx, organization_id: str, principal_id: str, binding
 
 
 def list_project_bindings(tx: Tx, project_id: str) -> list[tuple[str, RoleBinding]]:
-    """(principal, binding) of everyone who has a role on the project, in order of their making."""
+    """Return (principal id, binding) of all roles on the project, in order of creation."""
     rows = tx.execute(
         sa.select(role_bindings).where(role_bindings.c.project_id == project_id).order_by(role_bindings.c.id)
     )
@@ -68,7 +68,7 @@ def delete_bindings_of_project(tx: Tx, project_id: str) -> None:
 
 
 def delete_bindings_of_role(tx: Tx, organization_id: str, role: str) -> int:
-    """Take a role away from everyone in the organization; how many had it."""
+    """Delete all bindings of a role in the organization. Return their number."""
     return tx.execute(
         role_bindings.delete().where(
             role_bindings.c.organization_id == organization_id, role_bindings.c.role == role
@@ -91,7 +91,7 @@ def insert_role(tx: Tx, organization_id: str, role: Role) -> None:
 
 
 def list_roles(tx: Tx, organization_id: str) -> list[Role]:
-    """The organization's own roles, in order of their making."""
+    """Return the organization's custom roles, in order of creation."""
     rows = tx.execute(sa.select(roles).where(roles.c.organization_id == organization_id).order_by(roles.c.id))
     return [Role(row.id, row.name, row.description, row.scopes) for row in rows]
 
@@ -109,7 +109,7 @@ def delete_scope(tx: Tx, scope: str) -> None:
 
 
 def catalogue_of(tx: Tx, organization_id: str) -> Catalogue:
-    """The installation's scopes with the organization's own roles."""
+    """Return the installation's scopes with the organization's custom roles."""
     own = {role.name: frozenset(role.scopes) for role in list_roles(tx, organization_id)}
     return Catalogue(scopes_of_catalogue(tx), own)
 

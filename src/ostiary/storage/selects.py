@@ -1,4 +1,4 @@
-"""Runs one SELECT by the driver, without SQLAlchemy's overhead, for look-ups on the path of a request."""
+"""Runs one SELECT directly on the driver, without SQLAlchemy's overhead, for look-ups on the path of a request."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ class Prepared:
 
     text: str
     names: tuple[str, ...] | None
-    """The parameters in order; None where the driver takes them by name."""
+    """The parameters in order; None if the driver takes them by name."""
     values: Mapping[str, Any]
-    """The parameters that stand in the statement itself."""
+    """The parameters whose values are part of the statement."""
     row: Callable[[Sequence[Any]], Any]
     conversions: tuple[tuple[int, Callable[[Any], Any]], ...]
     """Columns whose values need a conversion, such as lists of names."""

@@ -1,4 +1,4 @@
-"""Rows of sessions. Of a session's secret there is a digest only, of its refresh tokens what they are made from."""
+"""Rows of sessions. A session's secret is stored as a digest only; its refresh tokens are derived from a stored seed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,7 @@ class Session:
     owner_kind: OwnerKind
     owner_id: str
     credential_id: str | None
-    """Of a key file's."""
+    """For a key file's session: the key file's credential."""
     project_id: str | None
     address: str | None
     user_agent: str
@@ -42,28 +42,30 @@ class Session:
     expires_at: Instant
     revoked_at: Instant | None
     grant_id: str | None = None
-    """Of a device's or an application's: the consent."""
+    """For a session of a device or application: the consent."""
     client_id: str | None = None
     scopes: tuple[str, ...] = ("api",)
     projects: tuple[str, ...] = ()
-    """Ids of the only projects that it is good for; empty: all."""
+    """Ids of the projects that it is restricted to. Empty: all."""
     audiences: tuple[str, ...] = ()
-    """The only resources that its tokens are for (RFC 8707); empty: none was named."""
+    """The resources that its tokens are restricted to (RFC 8707). Empty: the request named none."""
     begun_at: Instant | None = None
-    """None: its code was not redeemed yet, and nothing stands for it."""
+    """None until its code is redeemed. Until then it has no tokens."""
     authenticated_at: Instant | None = None
-    """Of a browser's: when its person last gave the password."""
+    """For a browser's session: when the person last confirmed the password."""
     made_by: str | None = None
-    """Of a device's or an application's: id of the person who consented, and of the session in which they did."""
+    """For a session of a device or application: the ids of the person who consented, and of the session in which they
+    did."""
     made_with: str | None = None
     last_used_at: Instant | None = None
     live: bool = True
-    """Whether it may act: neither it nor what it stands for has ended, been disabled, or been deactivated."""
+    """Whether it may act: neither it, nor its credential, consent, client, owner or organization, has ended or is
+    disabled."""
 
 
 _COLUMNS = [sessions.c[name] for name in Session.__dataclass_fields__ if name not in ("last_used_at", "live")]
 _NOW: sa.BindParameter[Any] = sa.bindparam("now", type_=sa.BigInteger)
-# What `Standing.may_act` and the token's own end say, of many at once: a list must not show what is refused.
+# The same conditions in SQL as `Standing.may_act` and the token's own expiry: lists must not show refused sessions.
 _LIVE = sa.and_(
     sessions.c.revoked_at.is_(None),
     sessions.c.begun_at.is_not(None),
@@ -123,7 +125,7 @@ _BY_ACCESS_ID = sa.select(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What proves a session, and what it stands for."""
+    """The stored proof of a session, and the token that it stands for."""
 
     digest: bytes
     pepper_id: str
@@ -132,7 +134,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is stored of a session's secret."""
+    """The stored form of a session's secret."""
 
     access_id: str
     digest: bytes
@@ -141,24 +143,24 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a session's refresh tokens are made from, and which of them is good."""
+    """The seed of a session's refresh tokens, and the number of the current one."""
 
     id: str
-    """24 hexadecimal digits, in every token of the family."""
+    """24 hexadecimal digits, contained in every token of the family."""
     seed: bytes
     pepper_id: str
     number: int = 0
-    """0: none was given."""
+    """0: no refresh token was issued."""
     refreshed_at: Instant | None = None
 
 
 def insert(tx: Tx, session: Session, proof: Proof) -> None:
-    """A session that is proven by a secret of its own."""
+    """Insert a session that is proven by its own secret."""
     _insert(tx, session, access_id=proof.access_id, digest=proof.digest, pepper_id=proof.pepper_id)
 
 
 def insert_with_family(tx: Tx, session: Session, family: Family) -> None:
-    """A session that tokens are issued for."""
+    """Insert a session that access and refresh tokens are issued for."""
     _insert(tx, session, family=family.id, seed=family.seed, pepper_id=family.pepper_id, number=family.number)
 
 
@@ -168,7 +170,7 @@ def _insert(tx: Tx, session: Session, **others: Any) -> None:
 
 
 def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
-    """What a session stands for; None for an access id nobody has."""
+    """Return the proof and the token of a session by its access id, or None if there is none."""
     rows = database.select(_BY_ACCESS_ID, access_id=access_id)
     if not rows:
         return None
@@ -176,7 +178,7 @@ def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
     token = Token(
         kind="session",
         id=row.id,
-        # One that a key file began stands for that; a person's in a browser for itself.
+        # The origin of a key file's session is the key file. A browser session is its own origin.
         origin_id=row.credential_id or row.id,
         scopes=EVERYTHING,
         audiences=(issuer,),
@@ -198,7 +200,7 @@ def find(tx: Tx, organization_id: str, session_id: str) -> Session | None:
 
 
 def home_of(tx: Tx, session_id: str) -> str | None:
-    """The organization that a session belongs to; None for an id nobody has."""
+    """Return the organization of a session, or None if there is no such session."""
     home: str | None = tx.execute(
         sa.select(sessions.c.organization_id).where(sessions.c.id == session_id)
     ).scalar_one_or_none()
@@ -206,7 +208,7 @@ def home_of(tx: Tx, session_id: str) -> str | None:
 
 
 def is_live(tx: Tx, session_id: str) -> bool:
-    """Whether the session was not revoked. Whether it expired is told by its token."""
+    """Return whether the session exists and was not revoked. Expiry is not checked here; tokens carry it."""
     statement = sa.select(sessions.c.id).where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
     return tx.execute(statement).first() is not None
 
@@ -219,7 +221,7 @@ def list_page(
     owner_id: str | None = None,
     credential_id: str | None = None,
 ) -> list[Session]:
-    """Sessions that may act, newest first, below the id `after`; of the organization, an owner or a credential."""
+    """Return sessions that may act, newest first, with ids below `after`: all, or those of one owner or credential."""
     conditions: list[Any] = [sessions.c.organization_id == organization_id, _LIVE]
     if owner_id is not None:
         conditions.append(sessions.c.owner_id == owner_id)
@@ -233,7 +235,7 @@ def list_page(
 
 
 def beyond(tx: Tx, newest: int, **which: str) -> list[str]:
-    """Ids of the sessions with these values that have not ended, but for the newest so many."""
+    """Return the ids of open sessions with these column values, except the newest `newest`; at most MOST_AT_ONCE."""
     statement = (
         sa.select(sessions.c.id)
         .where(
@@ -253,12 +255,12 @@ def revoke(tx: Tx, session_id: str) -> None:
 
 
 def find_family(tx: Tx, family: str) -> tuple[Session, Family] | None:
-    """The session that refresh tokens of this family belong to, whether or not it may act."""
+    """Return the session of this refresh token family, whether or not it may act. None if there is none."""
     return _with_family(tx, sessions.c.family == family)
 
 
 def find_with_family(tx: Tx, session_id: str) -> tuple[Session, Family] | None:
-    """The same by the session's id; None too for one that can have no refresh tokens."""
+    """Return the same by the session's id. None also if the session has no refresh token family."""
     return _with_family(tx, sa.and_(sessions.c.id == session_id, sessions.c.family.is_not(None)))
 
 
@@ -273,7 +275,7 @@ def _with_family(tx: Tx, which: sa.ColumnElement[bool]) -> tuple[Session, Family
 
 
 def begin(tx: Tx, session_id: str, number: int) -> bool:
-    """Let a session begin, with its first refresh token (1) or without (0); once. Whether this was the once."""
+    """Begin a session, with its first refresh token (1) or without (0). Return whether this call began it."""
     row = tx.execute(
         sessions.update()
         .where(sessions.c.id == session_id, sessions.c.begun_at.is_(None), sessions.c.revoked_at.is_(None))
@@ -284,7 +286,7 @@ def begin(tx: Tx, session_id: str, number: int) -> bool:
 
 
 def rotate(tx: Tx, session_id: str, number: int) -> bool:
-    """Let the refresh token after this number be the good one; once. Whether this was the once."""
+    """Make the refresh token after this number the current one. Return False if another call did so first."""
     row = tx.execute(
         sessions.update()
         .where(sessions.c.id == session_id, sessions.c.number == number, sessions.c.revoked_at.is_(None))
@@ -295,17 +297,17 @@ def rotate(tx: Tx, session_id: str, number: int) -> bool:
 
 
 def hold(tx: Tx, session_id: str) -> None:
-    """Lock a session, so that no other transaction ends it before this one is committed."""
+    """Lock a session row, so that no other transaction ends the session before this one commits."""
     tx.execute(sa.select(sessions.c.id).where(sessions.c.id == session_id).with_for_update(read=True))
 
 
 def authenticated(tx: Tx, session_id: str) -> None:
-    """Note that its person gave the password just now."""
+    """Store that the person confirmed the password just now."""
     tx.execute(sessions.update().where(sessions.c.id == session_id).values(authenticated_at=tx.now))
 
 
 def renew(tx: Tx, session_id: str, proof: Proof) -> None:
-    """Let another secret prove it in place of the one before."""
+    """Replace the secret that proves the session."""
     tx.execute(
         sessions.update()
         .where(sessions.c.id == session_id)
@@ -314,7 +316,7 @@ def renew(tx: Tx, session_id: str, proof: Proof) -> None:
 
 
 def confirmed_at(tx: Tx, session_id: str) -> tuple[SessionKind, Instant | None] | None:
-    """The kind of a session, and when its person last gave the password."""
+    """Return the kind of a session, and when the person last confirmed the password. None if there is no such session."""
     row = tx.execute(
         sa.select(sessions.c.kind, sessions.c.authenticated_at).where(sessions.c.id == session_id)
     ).one_or_none()
@@ -322,13 +324,13 @@ def confirmed_at(tx: Tx, session_id: str) -> tuple[SessionKind, Instant | None] 
 
 
 def is_of_browser(tx: Tx, session_id: str | None) -> bool:
-    """Whether this is the id of a browser's session."""
+    """Return whether this is the id of a browser's session."""
     kind = tx.execute(sa.select(sessions.c.kind).where(sessions.c.id == session_id)).scalar()
     return kind == "browser"
 
 
 def find_of_owner(tx: Tx, owner_id: str, session_id: str) -> Session | None:
-    """A session of a person or an account, in whatever organization."""
+    """Return a session of a person or account, in any organization."""
     row = tx.execute(
         _SESSION.where(sessions.c.owner_id == owner_id, sessions.c.id == session_id), {"now": tx.now}
     ).one_or_none()
@@ -336,14 +338,14 @@ def find_of_owner(tx: Tx, owner_id: str, session_id: str) -> Session | None:
 
 
 def list_of_owner(tx: Tx, owner_id: str, limit: int) -> list[Session]:
-    """Sessions of a person that may act, in all organizations, newest first."""
+    """Return the sessions of a person that may act, in all organizations, newest first."""
     statement = _SESSION.where(sessions.c.owner_id == owner_id, _LIVE)
     rows = tx.execute(statement.order_by(sessions.c.id.desc()).limit(limit), {"now": tx.now})
     return [Session(**row._mapping) for row in rows]
 
 
 def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
-    """Ids of a person's or an account's sessions that were not revoked, with their organizations'."""
+    """Return the sessions of a person or account that were not revoked: session id to organization id."""
     statement = sa.select(sessions.c.id, sessions.c.organization_id).where(
         sessions.c.owner_id == owner_id, sessions.c.revoked_at.is_(None)
     )
@@ -353,37 +355,42 @@ def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
 def covering(
     tx: Tx, grant_id: str, scopes: tuple[str, ...], audiences: tuple[str, ...]
 ) -> tuple[str, ...] | None:
-    """The projects of a consent's newest session that has not ended and was given all of this; None without one.
+    """Return the projects of the consent's newest open session that was granted all of these scopes and audiences.
 
-    What several of them were given together nobody consented to.
+    None if there is no such session. Grants of several sessions are not combined: nobody consented to the combination.
     """
     statement = sa.select(sessions.c.scopes, sessions.c.projects, sessions.c.audiences).where(
         sessions.c.grant_id == grant_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > tx.now
     )
     for row in tx.execute(statement.order_by(sessions.c.id.desc()).limit(MOST_AT_ONCE)):
-        beyond = set(scopes) - set(row.scopes)
-        whole = bool(EVERYTHING & frozenset(row.scopes)) and OFFLINE_ACCESS not in beyond
-        given = set(map(comparable, row.audiences))
-        meant = not given or (bool(audiences) and set(map(comparable, audiences)) <= given)
-        if meant and (whole or not beyond):
+        missing = set(scopes) - set(row.scopes)
+        all_scopes = bool(EVERYTHING & frozenset(row.scopes)) and OFFLINE_ACCESS not in missing
+        session_audiences = set(map(comparable, row.audiences))
+        audiences_covered = not session_audiences or (
+            bool(audiences) and set(map(comparable, audiences)) <= session_audiences
+        )
+        if audiences_covered and (all_scopes or not missing):
             return tuple(row.projects)
     return None
 
 
 def revoke_of_grant(tx: Tx, grant_id: str) -> list[str]:
-    """Revoke those of a consent; the ids of those that were not revoked before."""
+    """Revoke the sessions of a consent. Return the ids of those that were not revoked before."""
     return _revoke_where(tx, sessions.c.grant_id == grant_id)
 
 
 def revoke_of_client(tx: Tx, client_id: str) -> list[str]:
-    """Revoke those of a client, likewise."""
+    """Revoke the sessions of a client. Return the ids of those that were not revoked before."""
     return _revoke_where(tx, sessions.c.client_id == client_id)
 
 
 def revoke_of_owner(
     tx: Tx, owner_id: str, organization_id: str | None = None, kept: str | None = None
 ) -> list[str]:
-    """Revoke those of a person or an account, everywhere or in an organization, but for the one to be kept."""
+    """Revoke the sessions of a person or account, everywhere or in one organization, except the session `kept`.
+
+    Return the ids of those that were not revoked before.
+    """
     which = sessions.c.owner_id == owner_id
     if organization_id is not None:
         which = sa.and_(which, sessions.c.organization_id == organization_id)
@@ -391,7 +398,8 @@ def revoke_of_owner(
 
 
 def revoke_of_project(tx: Tx, project_id: str) -> list[tuple[str, str]]:
-    """Revoke those that have this project as their target, likewise; each with the id of its organization."""
+    """Revoke the sessions whose target is this project. Return (session id, organization id) of those not revoked
+    before."""
     which = sessions.c.project_id == project_id
     revoked = _revoke_where(tx, which)
     homes = {row.id: row.organization_id for row in tx.execute(sa.select(sessions).where(which))}
@@ -399,7 +407,7 @@ def revoke_of_project(tx: Tx, project_id: str) -> list[tuple[str, str]]:
 
 
 def owners_bound_to(tx: Tx, project_id: str) -> list[str]:
-    """Ids of the owners of sessions and credentials that end with a project."""
+    """Return the ids of owners of unrevoked sessions and credentials that are bound to a project."""
     found = sa.union(
         *(
             sa.select(table.c.owner_id).where(table.c.project_id == project_id, table.c.revoked_at.is_(None))

@@ -1,4 +1,4 @@
-"""Rows of signing keys. The private half is sealed under a key that is not in the database, bound to its row."""
+"""Rows of signing keys. The private key is encrypted with a key that is not in the database, and bound to its row."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ostiary.storage.store import Tx
 from ostiary.storage.tables import signing_keys as table
 
 KEPT = 30 * DAY
-"""How long a key that is believed no more can still be listed."""
+"""How long a key stays listed after it is no longer accepted."""
 
 
 def insert(tx: Tx, key: SigningKey, pair: Pair) -> None:
@@ -26,7 +26,7 @@ def insert(tx: Tx, key: SigningKey, pair: Pair) -> None:
 
 
 def key_set(tx: Tx) -> KeySet:
-    """Every key. The private half of one whose master key is gone, or that was tampered with, is left out."""
+    """Return all keys. A private key is left out if its master key is missing or it was tampered with."""
     keys, private = [], {}
     for row in tx.execute(sa.select(table)):
         keys.append(_key(row._mapping))
@@ -45,7 +45,7 @@ def update(tx: Tx, kid: str, **values: int | None) -> None:
 
 
 def _place(kid: str) -> str:
-    """What a sealed private half is bound to: table, id, version of the form."""
+    """Return what a sealed private key is bound to: table, id, format version."""
     return f"signing_keys/{kid}/1"
 
 

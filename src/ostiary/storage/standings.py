@@ -1,7 +1,7 @@
-"""The standings that are kept in memory, found by handle, and dropped by what they belong to. No I/O, no lock.
+"""The standings in memory: found by handle, dropped by credential, organization or client. No I/O, no lock.
 
-A hundred thousand of them must not fill the machine: whatever can be one object is. A standing and all that it is
-made of never change, so that two may share their parts.
+Up to a hundred thousand standings must fit in memory, so equal parts are shared objects. That is safe because a
+standing and its parts are immutable.
 """
 
 from dataclasses import replace
@@ -10,23 +10,23 @@ from typing import Final
 from ostiary.core.model import Standing
 
 Handle = str | tuple[bytes, ...]
-"""What a secret is looked up by: the access id in it, or, of an imported one, its digests by each pepper.
+"""The look-up key of a secret: its access id or, for an imported key, its digests with each pepper.
 
-The origin of a token is looked up by its id, be it a credential's or a session's.
+The origin of a token is looked up by its id, of a credential or a session.
 """
 
 ORIGINS: Final = ("cred_", "ses_")
 
 MAX_DROPPED: Final = 20_000
 SHARED: Final = ("organization", "principal", "grants", "networks", "scopes", "resources")
-"""What is often the same for many keys of one organization."""
+"""The parts of a standing that are often equal for many keys of one organization."""
 
 
 class Index:
-    """Handles by what they belong to. One that is alone there stands for itself: a collection takes 200 bytes."""
+    """Handles by what they belong to. A single handle is stored directly, because a collection takes 200 bytes."""
 
     def __init__(self) -> None:
-        # The dict is an ordered set, which is smaller than a set, too.
+        # The dict serves as an ordered set. It is also smaller than a set.
         self._found: dict[str, Handle | dict[Handle, None]] = {}
 
     def add(self, key: str, handle: Handle) -> None:
@@ -48,7 +48,7 @@ class Index:
             del self._found[key]
 
     def of(self, key: str) -> tuple[Handle, ...]:
-        """All of them, the latest last."""
+        """Return all handles, the latest last."""
         found = self._found.get(key)
         if found is None:
             return ()
@@ -66,7 +66,7 @@ class Index:
 
 
 class Standings:
-    """At most `capacity` standings; the one that was kept first makes room."""
+    """At most `capacity` standings. When full, the oldest entry is removed."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -75,16 +75,16 @@ class Standings:
         self._by_organization = Index()
         self._dropped: dict[Handle, None] = {}
         self.get = self._standings.get
-        """The standing of a handle, or None. Asked for every request: the dict's own method."""
+        """Returns the standing of a handle, or None. The dict's own method, for speed: every request calls it."""
 
     def keep(self, handle: Handle, standing: Standing) -> Standing:
-        """Keep it; the same standing, as it is kept."""
+        """Store a standing. Return the stored object, which may share parts with others."""
         self._remove(handle)
         self._dropped.pop(handle, None)
         while len(self._standings) >= self._capacity:
             self._remove(next(iter(self._standings)))
         if handle == standing.access_id:
-            handle = standing.access_id  # the same text, and one object less
+            handle = standing.access_id  # equal text; saves one object
         latest = self._by_organization.latest(standing.organization.id)
         if latest is not None:
             standing = _sharing(standing, self._standings[latest])
@@ -102,7 +102,7 @@ class Standings:
             self._remove(handle)
 
     def drop_client(self, client_id: str) -> None:
-        """What this client has. Rare, so there is no index for it."""
+        """Drop the standings of a client's sessions. This is rare, so there is no index for it."""
         for handle in [each for each, kept in self._standings.items() if kept.client_id == client_id]:
             self._remove(handle)
 
@@ -111,7 +111,7 @@ class Standings:
             self._remove(handle)
 
     def had(self, handle: Handle) -> bool:
-        """Whether there was a standing here that was dropped, lately: a change makes no handle unknown."""
+        """Return whether a standing of this handle was dropped recently. A change does not make the handle unknown."""
         return handle in self._dropped
 
     def __len__(self) -> int:
@@ -128,6 +128,6 @@ class Standings:
 
 
 def _sharing(standing: Standing, other: Standing) -> Standing:
-    """The same standing, made of the other one's parts where those are equal."""
+    """Return the standing with its parts replaced by equal parts of the other one."""
     equal = {name: part for name in SHARED if (part := getattr(other, name)) == getattr(standing, name)}
     return replace(standing, **equal)

@@ -1,7 +1,7 @@
-"""The only door to the world: `Store.read` and `Store.write` run a function with a `Tx`.
+"""The only access to the world: `Store.read` and `Store.write` run a function with a `Tx`.
 
-One writer at a time per organization, so that straight-line code ("count, then insert") is right on both
-databases. A transaction function may run more than once: it does nothing outside `tx`.
+There is one writer at a time per organization, so that straight-line code ("count, then insert") is right on both
+databases. A transaction function may run more than once, so it must do nothing outside `tx`.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,13 +38,13 @@ class Entropy(Protocol):
 
 
 class Announce(Protocol):
-    """Tells every cache on this node that the `changes` table has grown; called after commit, before the answer."""
+    """Tells all caches of this node that the `changes` table has grown. Called after commit, before the response."""
 
     def __call__(self) -> None: ...
 
 
 class Tx:
-    """One transaction: the instant, random bytes, rows, the audit record, what to do after commit."""
+    """One transaction: the instant, random bytes, rows, the audit record, and actions after commit."""
 
     __slots__ = ("_after", "_connection", "_ends", "_entropy", "changed_anything", "installation", "now")
 
@@ -60,17 +60,17 @@ class Tx:
         self.changed_anything = False
 
     def execute(self, statement: sa.Executable, rows: Any = None) -> sa.CursorResult[Any]:
-        """Run a statement. Only the modules of `storage` call this."""
+        """Run a statement. Only modules of `storage` may call this."""
         result: Any = self._connection.execute(statement, rows)
-        return result  # type: ignore[no-any-return] # SQLAlchemy's Result; a CursorResult for every statement of ours
+        return result  # type: ignore[no-any-return] # SQLAlchemy says Result; for our statements it is a CursorResult
 
     def select(self, statement: sa.Select[Any], /, **parameters: Any) -> Sequence[Any]:
-        """The rows of a SELECT, as `Store.select` gives them."""
+        """Return the rows of a SELECT, like `Store.select`."""
         return self.execute(statement, parameters).all()
 
     @property
     def connection(self) -> sa.Connection:
-        """For what is written per engine, in `engines.py` only."""
+        """Return the connection, for the database-specific statements in `engines.py` only."""
         return self._connection
 
     def entropy(self, length: int) -> bytes:
@@ -80,11 +80,13 @@ class Tx:
         return identifier.make(prefix, self.now, self._entropy(identifier.ENTROPY))
 
     def record(self, event: Event, organization_id: str) -> None:
-        """Put an event into the audit log of an organization, in this transaction or not at all."""
+        """Append an event to the audit log of an organization, in this transaction. Raises Problem as `record_all`
+        does."""
         self.record_all([(organization_id, event)])
 
     def record_all(self, events: Sequence[tuple[str, Event]]) -> None:
-        """The same for several events, each with the organization whose log it belongs to."""
+        """Append several events, each to the log of its organization. Raises audit-unavailable if the log cannot be
+        written."""
         self._ends.update(event.ends_access for _, event in events)
         try:
             audit.insert(self, events)
@@ -111,21 +113,22 @@ class Tx:
         kind: Literal["credential", "organization", "installation", "import", "token", "session", "client"],
         subject_id: str,
     ) -> None:
-        """Note that what verdicts read has changed."""
+        """Record that facts which verdicts read have changed, so that caches drop them."""
         self.changed_anything = True
-        # The database's clock, as in `retention`: a row with a date in the past could be deleted before caches read it.
+        # The database's clock, as in `retention`: a row dated in the past could be deleted before caches read it.
         at = engines.clock(self._connection, self.now)
         self.execute(tables.changes.insert().values(kind=kind, id=subject_id, at=at))
 
     def confirm(self) -> None:
-        """What was asked for holds already: no cache may say otherwise after this is acknowledged.
+        """Make this node's caches catch up before the response, although this transaction changes nothing.
 
-        Whoever changed it may not have announced it yet, or on another node only.
+        For a request whose result exists already: the transaction that made the change may not have announced it yet,
+        or only on another node.
         """
         self.changed_anything = True
 
     def after(self, action: Callable[[], None]) -> None:
-        """Do this once the transaction has been committed, before the answer."""
+        """Run this action after the commit, before the response."""
         self._after.append(action)
 
     def committed(self) -> None:
@@ -143,35 +146,35 @@ class Store:
     entropy: Entropy
     announce: Announce = lambda: None
     errors: dict[str, int] = field(default_factory=dict, compare=False)
-    """How often the database failed, by reason, what was tried again included. Two threads may lose one."""
+    """How often the database failed, by reason, retried errors included. Not exact: two threads may lose a count."""
     reserve: Reserve = field(default_factory=Reserve, compare=False)
     troubles: Troubles = field(default_factory=Troubles, compare=False)
 
     def read(self, work: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `work(tx, …)` over one read-only snapshot."""
+        """Run `work(tx, …)` on one read-only snapshot. Raises Problem if the database cannot be used."""
 
         def snapshot() -> T:
             with self.engines.reader.begin() as connection:
                 return work(self._tx(connection), *args, **kwargs)
 
-        return self._tried(snapshot)
+        return self._with_retries(snapshot)
 
     def select(self, statement: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
-        """The rows of one SELECT without a transaction around it, where a request waits for that alone.
+        """Return the rows of one SELECT without a transaction, for requests that need only this read.
 
-        A column is an attribute of a row. Only the modules of `storage` call this.
+        A column is an attribute of a row. Only modules of `storage` may call this.
         """
-        return self._tried(
+        return self._with_retries(
             lambda: selects.select(self.engines.reader, self.engines.selects, statement, parameters)
         )
 
-    def _tried(self, read: Callable[[], T]) -> T:
+    def _with_retries(self, read: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
                 with engines.asking(self.engines.reads):
                     return read()
             except (DBAPIError, PoolTimeoutError) as error:
-                met = self._met(error)
+                met = self._note_failure(error)
                 if attempt + 1 < ATTEMPTS and isinstance(error, DBAPIError) and failures.may_retry(error):
                     continue
                 raise _translated(error, met) from error
@@ -180,7 +183,7 @@ class Store:
     def write(
         self, work: Callable[Concatenate[Tx, Caller, P], T], caller: Caller, *args: Any, **kwargs: Any
     ) -> T:
-        """Run `work(tx, caller, …)` as the only writer of the caller's organization."""
+        """Run `work(tx, …)` as the only writer of the caller's organization."""
         return self.write_on((caller.organization_id,), work, caller, *args, **kwargs)
 
     def write_on(
@@ -190,10 +193,10 @@ class Store:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `work(tx, …)` as the only writer of these organizations; of none for batches and for `init`.
+        """Run `work(tx, …)` as the only writer of these organizations. Batches and `init` pass none. Raises Problem.
 
-        On a full disk, what ends access gets the room in reserve, a step at a time. Until there is room and the
-        reserve is whole again, nothing else is written.
+        On a full disk, transactions that end access get the reserved space, a step at a time. All others are refused
+        until there is room and the reserve is complete again.
         """
         attempts = given_up = 0
         while True:
@@ -211,19 +214,20 @@ class Store:
                     if not (tx.ends_access or self.reserve.has_room()) and engines.has_written(connection):
                         raise Problem(
                             "storage-full",
-                            "The disk of the database is full; until there is room, only what ends access is done.",
+                            "The disk of the database is full. Until there is room, only operations that end access "
+                            "are possible.",
                             reason="the room left is in reserve",
                         )
                     committing = True
                     transaction.commit()
             except (DBAPIError, PoolTimeoutError) as error:
-                met = self._met(error)
-                # Without a transaction the database could not be opened: give up one step for that.
-                entitled = tx.ends_access if tx is not None else attempts == 1
-                if met == "full" and entitled and self.reserve.give_up(given_up):
+                met = self._note_failure(error)
+                # No transaction: the database could not be opened. One step of the reserve is given up for that.
+                may_use_reserve = tx.ends_access if tx is not None else attempts == 1
+                if met == "full" and may_use_reserve and self.reserve.give_up(given_up):
                     given_up += 1
                     continue
-                # A commit whose answer was lost may have happened: it is not run again.
+                # A commit whose response was lost may have succeeded, so it is not run again.
                 retry = isinstance(error, DBAPIError) and failures.may_retry(error) and not committing
                 if retry and attempts < ATTEMPTS:
                     continue
@@ -234,17 +238,17 @@ class Store:
             return result
 
     def checkpoint(self) -> None:
-        """Move what was committed from SQLite's log into the database, as `engines.checkpoint` does. Problem.
+        """Move committed pages from SQLite's log into the database file (`engines.checkpoint`). Raises Problem.
 
-        On a full disk one step of the reserve is spent on it, once any is: the log then begins again, and takes no more
-        room for what ends access.
+        On a full disk this may use one step of the reserve, if some of it was given up before. The log then starts
+        over and takes no more of the room that is for ending access.
         """
         may_give_up = self.reserve.missing() > 0
         while True:
             try:
                 return engines.checkpoint(self.engines)
             except (DBAPIError, PoolTimeoutError) as error:
-                met = self._met(error)
+                met = self._note_failure(error)
                 if met == "full" and may_give_up and self.reserve.give_up():
                     may_give_up = False
                     continue
@@ -252,11 +256,11 @@ class Store:
                     return None  # logged once a minute with the other troubles
                 raise _translated(error, met) from error
 
-    def _met(self, error: DBAPIError | PoolTimeoutError) -> Trouble | None:
+    def _note_failure(self, error: DBAPIError | PoolTimeoutError) -> Trouble | None:
         """Count a database error, and note the trouble behind it."""
         met = failures.trouble(error)
         if self.reserve.is_out_of_room() and (met == "failing" or failures.cannot_open(error)):
-            met = "full"  # a file could not be made or grow
+            met = "full"  # a file could not be created or extended
         if met is not None:
             self.troubles.note(met, self.clock())
         reason = failures.reason(error, met)
@@ -268,7 +272,7 @@ class Store:
 
 
 def _translated(error: DBAPIError | PoolTimeoutError, met: Trouble | None) -> Exception:
-    """A Problem where the database could not; the error itself where the fault is ours (a 500)."""
+    """Return a Problem if the database is unavailable; the error itself (a 500) if the fault is in our code."""
     if isinstance(error, PoolTimeoutError) or failures.is_outage(error):
         return failures.problem(error, met)
     return error

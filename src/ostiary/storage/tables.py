@@ -1,4 +1,4 @@
-"""Every table, once. Times are microseconds since 1970 (`core.instant`); lists of names are JSON text."""
+"""All tables. Times are microseconds since 1970 (`core.instant`); lists of names are JSON text."""
 
 import json
 from typing import Any
@@ -16,16 +16,16 @@ metadata = sa.MetaData(
 )
 
 Instant = sa.BigInteger
-# SQLite gives a rowid to INTEGER keys only.
+# In SQLite only INTEGER keys are row ids.
 Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-# Ids, codes and names of rules sort by their bytes in both engines, whatever the database's language.
+# Ids, codes and rule names sort by their bytes in both engines, independent of the database's collation.
 Key = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 class Names(sa.TypeDecorator[tuple[str, ...]]):
-    """A tuple of strings as JSON text: the same bytes in both engines, read only as a whole."""
+    """A tuple of strings as JSON text: the same bytes in both engines. It is always read as a whole."""
 
     impl = sa.Text
     cache_ok = True
@@ -71,7 +71,7 @@ installation = sa.Table(
     metadata,
     own_id("name"),
     sa.Column("value", sa.Text, nullable=False),
-    comment="Facts fixed at init or added to for good: channel_host, key_prefix:<prefix>, pepper:<id>",
+    comment="Facts that never change once written: channel_host, key_prefix:<prefix>, pepper:<id>",
 )
 
 heartbeat = sa.Table(
@@ -79,7 +79,7 @@ heartbeat = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("seen_at", Instant, nullable=False),
-    comment="One row: when the service last ran with a clock that was believed.",
+    comment="One row: when the service last ran with a trusted clock.",
 )
 
 catalogue = sa.Table(
@@ -110,7 +110,7 @@ projects = sa.Table(
     sa.Column("description", sa.Text, nullable=False, server_default=""),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
-    # A deleted project keeps its row: its code is not given out again.
+    # A deleted project keeps its row, so that its code is not reused.
     sa.UniqueConstraint("organization_id", "code"),
 )
 
@@ -144,15 +144,15 @@ service_accounts = sa.Table(
     sa.Column("access_level", sa.Text, nullable=False),
     sa.Column("scopes", Names, nullable=False),
     sa.Column("resources", Names, nullable=False),
-    # Ids. A deleted project stays on the list: an empty one would be no limit.
+    # Ids. A deleted project stays in the list, because an empty list means no restriction.
     sa.Column("projects", Names, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("disabled_at", Instant),
     sa.Column("deleted_at", Instant),
     sa.Column("made_in_console", sa.Boolean, nullable=False, server_default=sa.false()),
-    # The consent of another organization that it was made for, and has its access by.
+    # The consent of another organization that it was created for. It has access there through this consent.
     sa.Column("grant_id", Key),
-    # A deleted account keeps its row, so that its username is not given out again.
+    # A deleted account keeps its row, so that its username is not reused.
     sa.UniqueConstraint("organization_id", "username"),
 )
 
@@ -178,7 +178,7 @@ roles = sa.Table(
     sa.Column("scopes", Names, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.UniqueConstraint("organization_id", "name"),
-    comment="An organization's own roles. The built-in ones are rules, not rows.",
+    comment="An organization's custom roles. Built-in roles are code, not rows.",
 )
 
 policies = sa.Table(
@@ -187,7 +187,7 @@ policies = sa.Table(
     sa.Column("organization_id", Key, sa.ForeignKey("organizations.id"), primary_key=True),
     sa.Column("document", Document, nullable=False),
     sa.Column("ceilings", Document, nullable=False),
-    comment="Where an organization's limits differ from the installation's: what it chose, and what it may choose.",
+    comment="Where an organization's limits differ from the installation's: its choices, and the operator's ceilings.",
 )
 
 invitations = sa.Table(
@@ -219,7 +219,7 @@ answers = sa.Table(
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("body", Document, nullable=False),
     sa.Column("created_at", Instant, nullable=False, index=True),
-    comment="First answers to requests with an Idempotency-Key, kept for a day, without their secrets.",
+    comment="First responses to requests with an Idempotency-Key, kept for a day, without their secrets.",
 )
 
 credentials = sa.Table(
@@ -241,9 +241,9 @@ credentials = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deactivated_at", Instant),
     sa.Column("revoked_at", Instant),
-    # When it was revoked after its owner had got another one in its place: a rotation by hand.
+    # When it was revoked after its owner had created a replacement: a manual rotation.
     sa.Column("replaced_at", Instant),
-    # Uses a minute; none: what the policy says.
+    # Uses per minute. NULL: the policy's limit.
     sa.Column("rate_limit", sa.Integer),
     sa.Column("compat", sa.Text),
     sa.Index(None, "organization_id", "id"),
@@ -261,12 +261,11 @@ generations = sa.Table(
     sa.Column("digest", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("pepper_id", Key, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    # When a rotation put another one in its place; until when it is accepted (None: until it is ended);
-    # when somebody ended it.
+    # When a rotation replaced it; until when it is accepted (NULL: until it is ended); when it was ended.
     sa.Column("superseded_at", Instant),
     sa.Column("ends_at", Instant),
     sa.Column("ended_at", Instant),
-    # Of a key file: SubjectPublicKeyInfo, DER. Its digest stands for it, so that no two credentials have one key.
+    # For a key file: SubjectPublicKeyInfo, DER. `digest` is then the key's, so that no two credentials share a key.
     sa.Column("public_key", sa.LargeBinary),
     sa.UniqueConstraint("credential_id", "number"),
     sa.Index(
@@ -276,7 +275,7 @@ generations = sa.Table(
         sqlite_where=sa.text("superseded_at IS NULL"),
         postgresql_where=sa.text("superseded_at IS NULL"),
     ),
-    comment="The secrets of a credential, as digests. Exactly one of them is current: not superseded.",
+    comment="The secrets of a credential, as digests. Exactly one of them is current (not superseded).",
 )
 
 generation_uses = sa.Table(
@@ -286,7 +285,7 @@ generation_uses = sa.Table(
     sa.Column("credential_id", Key, nullable=False, index=True),
     sa.Column("last_used_at", Instant, nullable=False),
     sa.Column("uses", sa.BigInteger, nullable=False),
-    comment="Written in batches, so no foreign key: a use may arrive after its credential's row has gone.",
+    comment="Written in batches. No foreign key: a use may arrive after its credential was deleted.",
 )
 
 usage = sa.Table(
@@ -298,7 +297,7 @@ usage = sa.Table(
     sa.Column("outcome", Key, primary_key=True),
     sa.Column("via", Key, primary_key=True),
     sa.Column("number", sa.BigInteger, nullable=False),
-    comment="Written in batches, so no foreign key. The subject is the organization, an account or a credential: "
+    comment="Written in batches. No foreign key. The subject is the organization, an account or a credential: "
     "a use counts once under each. The outcome is accepted, or the reason of the refusal.",
 )
 
@@ -307,7 +306,7 @@ import_prefixes = sa.Table(
     metadata,
     own_id("prefix"),
     sa.Column("created_at", Instant, nullable=False),
-    comment="How keys of other systems begin. Only strings that begin so are looked up by digest.",
+    comment="Prefixes of other systems' keys. Only strings with such a prefix are looked up by digest.",
 )
 
 access_rules = sa.Table(
@@ -330,7 +329,7 @@ signing_keys = sa.Table(
     sa.Column("private_key", sa.LargeBinary, nullable=False),
     sa.Column("sealing_id", Key, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    # Published before it signs, and believed until the last that it signed has expired.
+    # Published before it signs, and accepted until the last token that it signed has expired.
     sa.Column("signs_from", Instant, nullable=False),
     sa.Column("believed_until", Instant),
     sa.Column("revoked_at", Instant),
@@ -341,7 +340,7 @@ used_assertions = sa.Table(
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
     sa.Column("expires_at", Instant, nullable=False, index=True),
-    comment="Signed assertions that were used: each is accepted once, and forgotten when it has expired.",
+    comment="Used signed assertions. Each is accepted once, and its row is deleted after it has expired.",
 )
 
 revoked_tokens = sa.Table(
@@ -351,7 +350,7 @@ revoked_tokens = sa.Table(
     own_organization(),
     sa.Column("expires_at", Instant, nullable=False, index=True),
     sa.Column("revoked_at", Instant, nullable=False),
-    comment="Access tokens that were revoked by themselves, by their jti, until they would have expired.",
+    comment="Individually revoked access tokens, by jti, until they would have expired.",
 )
 
 audit_events = sa.Table(
@@ -388,7 +387,7 @@ changes = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("at", Instant, nullable=False, index=True),
-    comment="What verdicts read and a cache may hold has changed: kind is credential, "
-    " organization, installation, import, token, session or client.",
+    comment="Changes to facts that verdicts read and caches may hold. The kind is credential, organization, "
+    "installation, import, token, session or client.",
     sqlite_autoincrement=True,
 )

@@ -1,4 +1,4 @@
-"""Troubles of the database that the operator has to end, with the time at which each was last met.
+"""Database troubles that the operator must fix, with the time at which each last occurred.
 
 All processes of a node share them in one mapped file, so that every process reports the same in `/readyz`, and one
 process writes the log.
@@ -15,14 +15,15 @@ Trouble = Literal["full", "damaged", "failing"]
 
 KINDS: Final[tuple[Trouble, ...]] = ("full", "damaged", "failing")
 LASTS: Final = MINUTE
-"""How long a trouble counts after it was last met; damage counts until the service is started again."""
+"""How long a trouble is reported after it last occurred. Damage is reported until the service restarts."""
 
 
 class Troubles:
-    """The time at which each trouble was last met. Each process opens the file itself; without a path nothing is shared."""
+    """The time at which each trouble last occurred. Each process opens the file itself. Without a path nothing is
+    shared."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Raises OSError if the file cannot be made or opened."""
+        """Raises OSError if the file cannot be created or opened."""
         self._fd, self._map = (
             map_memory(None, 8 * len(KINDS)) if path is None else map_file(path, 8 * len(KINDS))
         )
@@ -32,7 +33,7 @@ class Troubles:
         self._view[KINDS.index(trouble)] = now
 
     def last(self, trouble: Trouble) -> Instant:
-        """Return when it was last met; 0 if never."""
+        """Return when it last occurred; 0 if never."""
         return self._view[KINDS.index(trouble)]
 
     def current(self, now: Instant) -> tuple[Trouble, ...]:

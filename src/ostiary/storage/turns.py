@@ -1,7 +1,8 @@
-"""Who waits for the database is served in the order of asking: the threads of a process, and processes among each other.
+"""First come, first served access to the database: among the threads of a process, and among the processes of a
+machine.
 
-Neither a connection pool nor SQLite's lock keeps what became free for those who wait. Whoever writes without pause
-takes it back every time, and the others wait until their time is over.
+Neither a connection pool nor SQLite's lock is fair. A thread that writes without pause gets it back every time, while
+the others wait until they time out.
 """
 
 import fcntl
@@ -18,22 +19,22 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from ostiary.storage import patience
 
 POLL = 0.001
-"""Seconds between two attempts at what nobody hands over."""
+"""Seconds between two attempts to take a lock that has no queue."""
 
 
 class Turns:
-    """As many turns at a time as there are connections, first come, first served, for the threads of one process."""
+    """As many turns at a time as there are connections, for the threads of one process, in order of arrival."""
 
     def __init__(self, number: int, wait_ms: int) -> None:
         self._free = number
         self._wait = wait_ms / 1000
         self._lock = threading.Lock()
-        # A locked lock for each thread that waits; whoever hands over unlocks it.
+        # One locked lock for each waiting thread. The thread that hands over its turn unlocks the first.
         self._queue: deque[threading.Lock] = deque()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold a turn. Raises the error of a pool that is used up when there is none within `wait_ms`."""
+        """Hold a turn. Raises the pool's time-out error if none is free within `wait_ms`."""
         self._take()
         try:
             yield
@@ -41,7 +42,7 @@ class Turns:
             self._hand_over()
 
     def waiting(self) -> int:
-        """Threads that wait for a turn."""
+        """Return the number of threads that wait for a turn."""
         return len(self._queue)
 
     def _take(self) -> None:
@@ -49,23 +50,23 @@ class Turns:
             if self._free:
                 self._free -= 1
                 return
-            mine = threading.Lock()
-            mine.acquire()
-            self._queue.append(mine)
+            own_lock = threading.Lock()
+            own_lock.acquire()
+            self._queue.append(own_lock)
         with patience.waiting(self._wait) as most:
-            given = mine.acquire(timeout=most)
-        if given:
+            acquired = own_lock.acquire(timeout=most)
+        if acquired:
             return
         with self._lock:
-            if mine in self._queue:
-                self._queue.remove(mine)
+            if own_lock in self._queue:
+                self._queue.remove(own_lock)
                 raise PoolTimeoutError("no turn within the time to wait")
-        # It was handed over in the moment in which the time was over: the turn is held after all.
+        # The turn was handed over just as the time-out ended, so this thread holds it.
 
     def _hand_over(self) -> None:
         with self._lock:
             if self._queue:
-                # Never free in between: whoever comes now stands behind those who wait.
+                # The turn is never free in between, so a new thread cannot overtake those that wait.
                 self._queue.popleft().release()
             else:
                 self._free += 1
@@ -73,13 +74,13 @@ class Turns:
 
 @contextmanager
 def next_in_line(path: Path, wait_ms: int) -> Iterator[None]:
-    """Be the one process of the machine that asks for what the file stands for, and so the next to get it.
+    """Let one process of the machine at a time try to take the lock that this file stands for.
 
-    This is about order and guards nothing: who has waited for `wait_ms`, or cannot open the file, goes on without.
-    A process that ends, however it ends, is out of the line.
+    This only creates an order and protects nothing: a process that has waited for `wait_ms`, or cannot open the file,
+    continues without it. A process that ends, however it ends, leaves the line.
     """
     try:
-        # Opened anew each time: a lock that a fork had inherited would be its parent's too.
+        # Opened each time: a fork would share a lock on an inherited descriptor with its parent.
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         yield
@@ -87,7 +88,7 @@ def next_in_line(path: Path, wait_ms: int) -> Iterator[None]:
     try:
         for _ in attempts(wait_ms):
             try:
-                # Never waits in the kernel, where a stopped process could hold up all others for ever.
+                # Non-blocking: waiting in the kernel, a stopped process could block all others for ever.
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
@@ -98,7 +99,7 @@ def next_in_line(path: Path, wait_ms: int) -> Iterator[None]:
 
 
 def attempts(wait_ms: int) -> Iterator[None]:
-    """Once at once, then again and again for that long, or as long as there is patience left."""
+    """Yield at once, and then every POLL seconds until `wait_ms` or the request's time for waiting is used up."""
     with patience.waiting(wait_ms / 1000) as most:
         end = time.monotonic() + most
         yield

@@ -1,7 +1,7 @@
-"""Rows of usage: how often credentials were accepted and refused, hour by hour.
+"""Rows of usage: how often credentials were accepted and refused, per hour.
 
-Each number stands under what it is asked for by: the organization, the account and the credential. So an answer
-about any of them reads its own rows only, and what a deleted credential did stays with its account.
+Each number is stored once under each subject that it can be queried by: organization, account, credential. So a query
+reads only its own rows, and the numbers of a deleted credential remain with its account.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from ostiary.storage.tables import usage as table
 KEPT = 90 * DAY
 
 Place = tuple[str, str, Instant, str, str]
-"""Organization, subject (its id or an account's or a credential's), hour, outcome, via."""
+"""Organization, subject (the id of the organization, an account or a credential), hour, outcome, via."""
 
 
 def add(tx: Tx, numbers: Mapping[Place, int]) -> None:
-    """Batch: these numbers are added to what is there."""
+    """Add these numbers to the stored ones, in one batch."""
     if numbers:
         names = ("organization_id", "subject_id", "hour", "outcome", "via")
         rows = [dict(zip(names, place, strict=True), number=number) for place, number in numbers.items()]
@@ -30,8 +30,8 @@ def add(tx: Tx, numbers: Mapping[Place, int]) -> None:
 def by_time(
     tx: Tx, organization_id: str, subject_id: str, since: Instant, until: Instant, length: int
 ) -> list[tuple[Instant, str, int]]:
-    """(beginning, outcome, number) of each stretch of this length, which divides a day or is one, from 1970 on."""
-    # Not a parameter: PostgreSQL would not see that what is selected is what is grouped by.
+    """Return (beginning, outcome, number) for each period of this length. The length must divide a day, or be one."""
+    # Not a parameter: PostgreSQL would not recognise the selected expression as the one in GROUP BY.
     size = sa.literal_column(str(length), sa.BigInteger)
     begins = (table.c.hour - table.c.hour % size).label("begins")
     statement = sa.select(begins, table.c.outcome, sa.func.sum(table.c.number).label("number"))
@@ -44,7 +44,7 @@ def by_time(
 def by_via(
     tx: Tx, organization_id: str, subject_id: str, since: Instant, until: Instant
 ) -> list[tuple[str, int]]:
-    """(via, number) of the whole time."""
+    """Return (via, number) for the whole period."""
     statement = sa.select(table.c.via, sa.func.sum(table.c.number).label("number"))
     found = _within(statement, organization_id, subject_id, since, until).group_by(table.c.via)
     return [(row.via, int(row.number)) for row in tx.execute(found)]

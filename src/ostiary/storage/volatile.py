@@ -1,8 +1,8 @@
-"""What may be lost: the cache of facts.
+"""The cache of facts, which may be lost at any time.
 
-Facts are cached, never verdicts. All workers of one `serve` map one small file; whoever commits a change
-changes the number in it before it answers, and a worker that sees another number than its own reads the
-`changes` table before it judges. So a revocation acknowledged anywhere on the node holds everywhere on it.
+Facts are cached, verdicts never. All workers of one `serve` map one small file with a number. A process that commits a
+change sets a new number before it responds. A worker that sees another number than its own reads the `changes` table
+before it judges. So a revocation that was acknowledged anywhere on the node is in force everywhere on it.
 """
 
 import os
@@ -42,18 +42,19 @@ from ostiary.storage.store import Store
 
 MAX_STANDINGS: Final = 100_000
 MAX_ABSENT: Final = 10_000
-"""Handles that nobody has; whoever asks chooses them, so they have a bound of their own."""
+"""Cached handles that do not exist. Callers can make up any number of them, so they have a limit of their own."""
 FLIGHTS: Final = 64
 SESSION: Final = secret.SESSION.encode()
 MAX_AWAY: Final = 3600.0
-"""Seconds without a successful look at `changes` after which everything cached is forgotten."""
+"""Seconds without a successful read of `changes`, after which the whole cache is dropped."""
 
 
 class ChangeNumber:
-    """A number in a file that all processes of a node map: reading it costs some tens of nanoseconds."""
+    """A number in a file that all processes of a node map. Reading it takes some tens of nanoseconds."""
 
     def __init__(self, path: Path, private: bool = False) -> None:
-        """OSError where the file cannot be had. `private`: the number is this process's own, as in `Permits`."""
+        """Open or create the file. Raises OSError. `private`: the number is not shared with other processes, as in
+        `Permits`."""
         self._fd, self._map = map_memory(path.parent, 8) if private else map_file(path, 8)
         self._view = memoryview(self._map).cast("Q")
 
@@ -61,12 +62,12 @@ class ChangeNumber:
         return self._view[0]
 
     def renew(self) -> None:
-        """Make it another number than any that was there before.
+        """Set a number that was never there before.
 
-        Without a lock, for which one would wait between a commit and its answer. Who reads it asks only whether it is
-        the one that they saw before they last looked, and 64 random bits are not. Of two processes that write at once
-        the last one stays: who looked between the two writes looks once more. It is one store of eight aligned bytes,
-        so nobody reads half of it.
+        There is no lock, because a commit would have to wait for it before its response. A reader only compares the
+        number with the one before its last read of `changes`, and 64 random bits differ. If two processes write at
+        once, one number remains; a reader that saw the other one reads `changes` once more. The number is one aligned
+        store of eight bytes, so no reader sees half of it.
         """
         self._view[0] = secrets.randbits(64)
 
@@ -77,7 +78,7 @@ class ChangeNumber:
 
 
 class Absent(Enum):
-    """Known not to exist, as opposed to not known here."""
+    """Known not to exist, as opposed to not cached."""
 
     ABSENT = "absent"
 
@@ -87,28 +88,28 @@ ABSENT: Final = Absent.ABSENT
 
 @dataclass(slots=True)
 class _Installed:
-    """What belongs to the installation, read whole and dropped whole."""
+    """Facts about the installation, read and dropped as a whole."""
 
     catalogue: Catalogue
     rules: dict[str, AccessRule]
     import_prefixes: tuple[bytes, ...]
     audiences: Mapping[str, str]
-    """The audiences as access rules spell them, by that spelling and by the comparable one."""
+    """The audiences in the spelling of the access rules, by that spelling and by the comparable one."""
     keys: KeySet
 
 
 def _spellings(rules: Iterable[AccessRule]) -> dict[str, str]:
-    # Where rules spell one audience differently, the first spelling in order stands for all others but theirs.
+    # If rules spell one audience differently, each spelling maps to itself, and any other to the first in order.
     found = sorted({rule.audience for rule in rules if rule.audience is not None}, reverse=True)
     return {comparable(each): each for each in found} | {each: each for each in found}
 
 
 class Facts:
-    """The cache of one process. `current`, `standing`, `projects` and `rule` do no I/O; `load_*`, `sync`
-    and `catch_up` do.
+    """The cache of one process. `load_*`, `sync` and `catch_up` do I/O; `current`, `standing`, `projects` and `rule`
+    do not.
 
-    `max_staleness` is how long, in seconds, cached facts are believed without a successful look at the
-    database; 0 looks before every verdict.
+    `max_staleness` is how long, in seconds, cached facts are used without a successful read of `changes`. With 0,
+    `changes` is read before every verdict.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Facts:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
-        # Requests for one handle wait for one read of it. Few locks, chosen by the handle, are enough.
+        # Requests for the same handle share one read. A few locks, chosen by the handle's hash, are enough.
         self._flights = tuple(threading.Lock() for _ in range(FLIGHTS))
         self._standings = Standings(capacity)
         self._tokens = KeptTokens()
@@ -142,14 +143,14 @@ class Facts:
         self._looks = 0
         self._failed: Problem | None = None
         self.misses = 0
-        """Credentials that had to be read from the database, since the start."""
+        """Look-ups that had to read the database, since the start."""
         self.looks = 0
-        """Looks at what changed that succeeded, since the start."""
+        """Successful reads of `changes`, since the start."""
 
-    # What the hot path asks, without I/O
+    # Without I/O, for the fast path
 
     def current(self) -> bool:
-        """Whether what is cached may be judged now, without a look at the database first."""
+        """Return whether cached facts may be used now without reading `changes` first."""
         return (
             self._number.read() == self._seen
             and self._monotonic() - self._synced_at < self._max_staleness
@@ -157,30 +158,31 @@ class Facts:
         )
 
     def standing(self, handle: Handle) -> Standing | Absent | None:
-        """What is known of a handle: its standing, that nobody has it, or nothing (None)."""
+        """Return the standing of a handle, ABSENT if it is known not to exist, or None if it is not cached."""
         return self._standings.get(handle) or self._absent.get(handle)
 
     def had_standing(self, handle: Handle) -> bool:
-        """Whether a standing that was kept has been dropped, by a change or for want of room."""
+        """Return whether a cached standing of this handle was dropped, because of a change or for lack of room."""
         return self._standings.had(handle)
 
     def token(self, found: bytes) -> Token | None:
-        """The token or session of this fingerprint, if it is known here. What it came from is still to be judged."""
+        """Return the cached token or session with this fingerprint, or None. Its origin still has to be judged."""
         return self._tokens.get(found)
 
     def projects(self, organization_id: str) -> dict[str, str] | None:
-        """Ids and codes of an organization's projects, each with the id it means; None: not known here."""
+        """Return the project id for each id and code of an organization's projects. None if it is not cached."""
         return self._projects.get(organization_id)
 
     def rule(self, name: str) -> AccessRule | None:
-        """The access rule of this name, None if there is none. Only to be asked while `current`."""
+        """Return the access rule with this name, or None. Call it only while `current`."""
         installed = self._installed
         return None if installed is None else installed.rules.get(name)
 
     def audience(self, resource: str) -> str | None:
-        """The audience that a resource names (RFC 8707 §2), in the spelling of its access rule or of the issuer.
+        """Return the audience that a resource names (RFC 8707 §2), in the spelling of its access rule or of the
+        issuer.
 
-        None if there is no such audience. Only to be asked while `current`.
+        None if there is no such audience. Call it only while `current`.
         """
         installed, issuer = self._installed, self._store.installation.issuer
         wanted = comparable(resource)
@@ -190,31 +192,31 @@ class Facts:
         return known.get(resource) or known.get(wanted)
 
     def is_imported(self, text: bytes) -> bool:
-        """Whether the text begins like keys of another system. Only to be asked while `current`."""
+        """Return whether the text begins with a registered prefix of imported keys. Call it only while `current`."""
         installed = self._installed
         return installed is not None and text.startswith(installed.import_prefixes)
 
     def keys(self) -> KeySet | None:
-        """The signing keys; None before the first look. Only to be asked while `current`."""
+        """Return the signing keys; None before the first read. Call it only while `current`."""
         installed = self._installed
         return None if installed is None else installed.keys
 
     def catalogue(self) -> Catalogue | None:
-        """Every scope and role there is; None before the first look. Only to be asked while `current`."""
+        """Return all scopes and roles; None before the first read. Call it only while `current`."""
         installed = self._installed
         return None if installed is None else installed.catalogue
 
-    # What a thread may ask, with I/O
+    # With I/O, for threads
 
     def catch_up(self) -> None:
-        """Make what is cached current, by one look that all who wait share. Raises what that look raised."""
+        """Bring the cache up to date. Concurrent callers share one read. Raises what that read raised."""
         looks = self._looks
         self._store.engines.reads.check()
         with patience.held(self._syncing):
             if self.current():
                 return
             if self._looks != looks and self._failed is not None:
-                raise self._failed  # somebody looked while this one waited, in vain
+                raise self._failed  # another thread tried while this one waited, and failed
             try:
                 self._look()
                 self._failed = None
@@ -225,7 +227,7 @@ class Facts:
                 self._looks += 1
 
     def sync(self) -> None:
-        """Look at what changed and forget what became stale. Raises Problem when the database does not answer."""
+        """Read `changes` and drop stale facts. Raises Problem if the database does not respond."""
         self._store.engines.reads.check()
         with patience.held(self._syncing):
             self._look()
@@ -239,7 +241,7 @@ class Facts:
         fresh = [(kind, subject) for seq, kind, subject in found if seq not in self._applied]
         installed = self._installed
         if installed is None or any(kind == "installation" for kind, _ in fresh):
-            # Read after the changes were, so it is at least as new; put in place together with their effect.
+            # Read after the changes, so it is at least as new. It is put in place together with their effect.
             documents = self._store.read(access_rules.list_all)
             rules = {name: read_rule(name, document) for name, document in documents.items()}
             prefixes = self._store.read(imports.prefixes)
@@ -253,32 +255,32 @@ class Facts:
         with self._lock:
             if fresh:
                 self._epoch += 1
-                self._absent.clear()  # what nobody had may have been imported
+                self._absent.clear()  # an absent handle may have been imported
             for kind, subject in fresh:
                 self._drop(kind, subject)
-            # What this look found may be found again by the next one, and is applied once.
+            # The next read may return the same changes again. Each is applied once.
             self._applied = {seq for seq, _, _ in found}
             self._horizon = horizon
             self._installed = installed
         if found:
             self._last = max(self._last, found[-1][0])
-        # The number from before the reads: what came later is seen at the next look.
+        # The number from before the reads: later changes are seen at the next read.
         self._seen = number
         self._synced_at = self._monotonic()
         self.looks += 1
 
     def load_standing(self, handle: Handle) -> Standing | None:
-        """The standing from the cache or the database, None if nobody has this handle.
+        """Return the standing from the cache or the database, or None if the handle does not exist.
 
-        Kept, either way, unless something changed meanwhile.
+        The result is cached unless something changed meanwhile.
         """
         found = self.standing(handle)
         if found is None:
             flight = self._flights[hash(handle) % FLIGHTS]
             first = flight.acquire(blocking=False)
             if not first:
-                # Somebody reads it. Only what was kept may be used here: the rest is good for their request alone,
-                # which may have begun before a change that this one must see.
+                # Another thread reads it. Only a cached result may be used here: an uncached one is valid for the other
+                # request only, which may have begun before a change that this one must see.
                 with patience.held(flight):
                     pass
             try:
@@ -308,7 +310,7 @@ class Facts:
         return found or ABSENT
 
     def load_token(self, text: bytes, found: bytes) -> Token | None:
-        """The token that a text is, once it was proven; None for what is none. Kept likewise."""
+        """Verify a token or session and return it; None if it is not valid. Cached under the same condition."""
         number, epoch = self._number.read(), self._epoch
         token = self._prove_session(text) if text.startswith(SESSION) else self._prove_token(text)
         if token is not None:
@@ -318,7 +320,7 @@ class Facts:
         return token
 
     def may_be_token(self, text: bytes) -> bool:
-        """Whether it is worth to prove a text: a session by its form, a token by the key that it names. No I/O."""
+        """Return whether it is worth verifying a text: a session by its form, a token if it names a known key. No I/O."""
         if text.startswith(SESSION):
             return secret.parse(text, (SESSION,)) is not None
         keys = self.keys()
@@ -366,7 +368,7 @@ class Facts:
         return known
 
     def age(self) -> float:
-        """Seconds since the last look at what changed that succeeded; infinite before the first."""
+        """Return the seconds since the last successful read of `changes`; infinite before the first."""
         return self._monotonic() - self._synced_at
 
     def __len__(self) -> int:
@@ -387,10 +389,10 @@ class Facts:
             self._standings.drop_organization(subject)
         elif kind in ("token", "session"):
             self._tokens.drop(subject)
-            self._standings.drop_credential(subject)  # a session may be an origin itself
+            self._standings.drop_credential(subject)  # a session may itself be an origin
         elif kind == "client":
             self._standings.drop_client(subject)
-        elif kind != "import":  # of keys that are new: no standing was made from them
+        elif kind != "import":  # imported keys are new, so no standing depends on them
             self._standings.clear()
             self._tokens.drop_signed()  # the key may have been revoked
 

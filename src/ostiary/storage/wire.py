@@ -66,7 +66,7 @@ def connect(patient: bool, *arguments: Any, **options: Any) -> Connection:
         except TimeoutError:
             if made.cancel():
                 raise _silent(most) from None
-            connection = made.result()  # it was made at the last moment
+            connection = made.result()  # it succeeded at the last moment
         except ConnectionTimeout:
             raise _silent(patience.SILENCE) from None
     if patient:
@@ -79,10 +79,10 @@ def _attempt(made: Future[Connection], connect: Callable[[], Connection]) -> Non
     try:
         connection = connect()
         made.set_result(connection)
-    except InvalidStateError:  # nobody waits any more
+    except InvalidStateError:  # the caller has given up
         if connection is not None:
             connection.close()
-    except BaseException as error:  # the thread that waits has to know
+    except BaseException as error:  # passed on to the waiting thread
         with contextlib.suppress(InvalidStateError):
             made.set_exception(error)
 

@@ -1,4 +1,4 @@
-"""Schema versions by Alembic. `upgrade` runs what is missing; `version` and `head` say whether anything is."""
+"""Schema versions, with Alembic. `upgrade` runs missing migrations; comparing `version` with `head` shows if any are."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ostiary.storage.engines import Engines
 
 
 def upgrade(engines: Engines) -> None:
-    """Bring the schema up to date in one transaction. Running it again finishes what was interrupted."""
+    """Bring the schema up to date in one transaction. If it was interrupted, run it again."""
     config = _config()
     with engines.writer.begin() as connection:
         engines_room.lock_schema(connection)
@@ -21,13 +21,13 @@ def upgrade(engines: Engines) -> None:
 
 
 def version(engines: Engines) -> str | None:
-    """The schema version of the database; None if it has none."""
+    """Return the schema version of the database; None if it has none."""
     with engines.reader.begin() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:
-    """The schema version that this program needs."""
+    """Return the schema version that this program needs."""
     found = ScriptDirectory.from_config(_config()).get_current_head()
     assert found is not None
     return found

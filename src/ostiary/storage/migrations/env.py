@@ -1,4 +1,4 @@
-"""Alembic's entry: it migrates over the connection that `upgrade` hands it, in that transaction."""
+"""Alembic's entry point. It migrates on the connection of `upgrade`, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The first schema. Until the first release it is `tables.py` as it stands; from then on it is frozen here."""
+"""The first schema. Until the first release it is created from `tables.py`; from then on it is frozen here."""
 
 from alembic import op
 
