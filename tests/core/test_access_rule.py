@@ -276,7 +276,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("line", WRONG.values(), ids=WRONG)
 def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
-    """§3.8 breaks: a rule is stored that means nothing or something else, or its author is not told which line."""
+    """B8 breaks: a rule is stored that means nothing or something else, or its author is not told which line."""
     with pytest.raises(InvalidLineError) as caught:
         read_rule("api", {"match": [{"path": "/fine"}, line]})
     assert caught.value.line == 1
@@ -284,7 +284,7 @@ def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["a", "0", "api", "api-2", "a" * 63])
 def test_a_rule_name_has_its_form(name: str) -> None:
-    """§3.8 breaks the other way: a good name of a rule is refused."""
+    """B8 breaks the other way: a good name of a rule is refused."""
     assert is_rule_name(name)
 
 

@@ -19,7 +19,7 @@ def test_a_code_is_read_as_people_write_it(text: str) -> None:
     "text", ["", "WDJB-MJH", "WDJB-MJHTT", "ADJB-MJHT", "WDJB_MJHT", "\uff37DJBMJHT", "-" * 33]
 )
 def test_other_texts_are_no_code(text: str) -> None:
-    """§3.5 breaks: a text that is no code costs a look, or is taken for somebody's."""
+    """B5 breaks: a text that is no code costs a look, or is taken for somebody's."""
     assert user_code.read(text) is None
 
 

@@ -204,7 +204,7 @@ def test_each_answer(code: Code, facts: Standing | None, access: Access) -> None
 
 
 def test_every_code_of_this_version_has_a_case() -> None:
-    """§4 of the interface breaks: a code exists that no case reaches."""
+    """API breaks: a code exists that no case reaches."""
     later = {"wrong_audience"}  # tokens have audiences, API keys have none
     counted = {"rate_limited"}  # a matter of how often, which is no fact of a credential
     assert {row[1] for row in TABLE} | {"malformed"} | later | counted == set(get_args(Code))
@@ -215,7 +215,7 @@ def test_every_code_of_this_version_has_a_case() -> None:
 
 
 def test_precedence() -> None:
-    """§3.2 breaks: a bad credential is told that only the place is wrong, or final states hide behind others.
+    """B2 breaks: a bad credential is told that only the place is wrong, or final states hide behind others.
 
     Everything is wrong at first; then, one by one, what was answered is mended.
     """
@@ -271,13 +271,13 @@ def test_what_is_final_comes_first(
 
 
 def test_what_is_missing_is_named() -> None:
-    """§3.2 breaks: a 403 does not say which scope is missing, or names one that is there."""
+    """B2 breaks: a 403 does not say which scope is missing, or names one that is there."""
     verdict = judge(standing(), asked(scopes=frozenset({READ, "read:audit", "x"})))
     assert verdict.missing == {"read:audit", "x"}
 
 
 def test_changed_facts_have_their_own_scopes() -> None:
-    """§2.5 of the promises breaks: facts with another role answer from the old facts' memory."""
+    """R5 breaks: facts with another role answer from the old facts' memory."""
     before = standing()
     assert judge(before, asked()).scopes == {READ, WRITE}
     assert judge(replace(before, grants=()), asked()).scopes == frozenset()

@@ -48,7 +48,7 @@ def test_a_username_is_unique_in_its_organization_only(house: House) -> None:
 
 
 def test_an_account_answers_to_its_id_client_id_and_channel_identifier(house: House) -> None:
-    """interface.md §4 breaks: a call that names a service account does not take all of its names."""
+    """API breaks: a call that names a service account does not take all of its names."""
     robo = house.account()
     assert robo.account.client_id == f"ostiary-sa-{robo.account.id.removeprefix('sa_')}"
     assert robo.channel_identifier == "robo@acme.localhost"

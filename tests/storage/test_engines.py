@@ -47,7 +47,7 @@ def log_size(folder: Path) -> int:
 
 
 def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_path: Path) -> None:
-    """Rule 20 breaks: a worker checkpoints while the duties process does."""
+    """R20 breaks: a worker checkpoints while the duties process does."""
     with duties.reader.connect() as connection:
         connection.execute(sa.text("SELECT 1"))  # so that the worker's is not the last connection
         write(worker)
@@ -60,7 +60,7 @@ def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_pat
 def test_a_log_that_has_grown_is_emptied(
     worker: Engines, duties: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rule 20 breaks: under commits without pause the log is never begun again, and fills the disk."""
+    """R20 breaks: under commits without pause the log is never begun again, and fills the disk."""
     monkeypatch.setattr(engines, "LARGE_LOG", 500)
     stop, failed = threading.Event(), []
 

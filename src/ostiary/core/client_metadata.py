@@ -63,7 +63,7 @@ def read_registration(members: Any) -> ClientMetadata:
     """The metadata of a registration request. Raises MetadataError.
 
     A method with a shared secret, which is also the default (RFC 7591 §2), becomes `none`; grant types that we do not
-    know are left out. The answer to the request says so (§3.2.1).
+    know are left out. The answer to the request says so (RFC 7591 §3.2.1).
     """
     return _read(members, "registration")
 
