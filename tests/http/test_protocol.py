@@ -210,12 +210,47 @@ def test_a_lax_request_line_is_refused_wherever_it_stands(
 ) -> None:
     """B1 breaks: two servers read one request differently, or the operator cannot see why it was refused."""
     answers = talk(BEFORE[place] + LAX[what]).split(b"HTTP/1.1 ")[1:]
-    assert answers[-1].startswith(b"400 "), answers
+    assert [answer[:4] for answer in answers] == [b"200 "] * bool(BEFORE[place]) + [b"400 "]
     assert b"connection: close" in answers[-1]
     assert b"application/problem+json" in answers[-1]
     assert b'"code":"invalid-request"' in answers[-1]
     told = capsys.readouterr()
     assert "turned away" in told.out + told.err + caplog.text
+
+
+BROKEN = {
+    "line": b"GET  / HTTP/1.1" + HOST + b"\r\n",
+    "head": b"GET / HTTP/1.1" + HOST + b"X : a\r\n\r\n",
+    "framing": b"POST / HTTP/1.1" + HOST + b"Transfer-Encoding: gzip\r\n\r\n",
+    "body": b"POST / HTTP/1.1" + HOST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+}
+
+
+@pytest.mark.promise("P20")
+@pytest.mark.parametrize("what", BROKEN)
+def test_requests_before_a_malformed_one_are_answered(what: str) -> None:
+    """P20 breaks: a request loses its response because of the request behind it."""
+    before = b"".join(BEFORE.values())
+    for raw in (before + BROKEN[what] + PLAIN, PLAIN + BROKEN[what] + PLAIN):
+        answers = talk(raw).split(b"HTTP/1.1 ")[1:]
+        goods, last = answers[:-1], answers[-1]
+        assert [answer[:4] for answer in goods] == [b"200 "] * (3 if raw.startswith(before) else 1)
+        assert last.startswith(b"400 ")
+        assert b"connection: close" in last
+
+
+@full
+@pytest.mark.promise("P20")
+@pytest.mark.parametrize("path", ["/v1/verify", "/v1/service-accounts"])
+def test_a_change_before_a_malformed_request_is_answered(service: Ostiary, path: str) -> None:
+    """P20 breaks: what was made is not told, because the request behind it was malformed."""
+    body = b'{"credential":"x"}' if path == "/v1/verify" else b'{"display_name":"Pipelined"}'
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {service.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    answers = send(service, head.encode() + body + BROKEN["line"]).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:4] for answer in answers] == [b"200 " if path == "/v1/verify" else b"201 ", b"400 "]
 
 
 @pytest.mark.promise("P20")
