@@ -265,6 +265,10 @@ ENDS_ACCESS: Final = frozenset(
     }
 )
 """Events that end access. On a full disk their transactions may use the disk reserve, and no others."""
+ENDS_ONE_TOKEN: Final = frozenset({"session.revoked", "token.revoked"})
+"""Those of `ENDS_ACCESS` that no limit bounds: an organization has as many tokens and sessions as it asked for."""
+TOKENS_SHARE: Final = 0.5
+"""The part of the disk reserve that these may use. The rest is kept for what ends all tokens of a credential at once."""
 CHANGES_ROLES: Final = frozenset(
     {"member.roles_changed", "project.roles_changed", "service_account.roles_changed"}
 )
@@ -322,7 +326,7 @@ class Event:
 
     @property
     def ends_access(self) -> bool:
-        """Return whether the event only takes access away, so that it may use the disk reserve."""
+        """Return whether the event only takes access away."""
         if self.action in CHANGES_ROLES:
             before, after = (self.details.get(each) for each in ("before", "after"))
             return isinstance(before, list) and isinstance(after, list) and set(after) <= set(before)
@@ -330,6 +334,11 @@ class Event:
             # Suspended or let in again, which only the operator's admins can do.
             return self.details.get("changed") == ["suspended_at"]
         return self.action in ENDS_ACCESS
+
+    @property
+    def reserve_share(self) -> float:
+        """Return the part of the disk reserve that the event may use, from 0 to 1."""
+        return TOKENS_SHARE if self.action in ENDS_ONE_TOKEN else float(self.ends_access)
 
 
 SYSTEM: Final = Actor("system", None, "Ostiary")
