@@ -52,6 +52,7 @@ test: setup ## every test once, real servers included, promises in small (at mos
 	@$(BIN)/python -m pytest -q $(SPREAD)
 
 prove: setup ## the promises in full, up to an hour; P=P3 runs one; results go to docs/proof/
+	@tests/setup-debian 'go:golang-go golang-golang-x-oauth2-dev'
 	@OSTIARY_PROVE=1 $(BIN)/python -m pytest -q -m promise $(if $(P),--promise '$(P)')
 
 bench: setup ## measure against the bars; writes benchmarks/results/

@@ -31,11 +31,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "[postgresql" in item.name or "-postgresql" in item.name:
             item.add_marker("full")
-    if wanted:
-        kept = [
-            item for item in items if any(wanted in marker.args for marker in item.iter_markers("promise"))
-        ]
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+
+    def runs(item: pytest.Item) -> bool:
+        if item.get_closest_marker("prove") and not PROVE:
+            return False
+        return not wanted or any(wanted in marker.args for marker in item.iter_markers("promise"))
+
+    kept = [item for item in items if runs(item)]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
         items[:] = kept
 
 

@@ -64,7 +64,7 @@ def test_an_issuer_is_an_origin_as_browsers_write_it(issuer: str, public_url: st
     ],
 )
 def test_an_address_that_nobody_can_sign_in_at_is_warned_of(host: str, issuer: str, warns: bool) -> None:
-    """§4 of the console breaks: the service listens for other machines, where no form is believed, and says nothing."""
+    """Pages breaks: the service listens for other machines, where no form is believed, and says nothing."""
     found = load({"host": host}, {"OSTIARY_ISSUER": issuer} if issuer else {}, None).settings.out_of_reach
     assert ("ssh -L" in found) is warns
 

@@ -1,4 +1,4 @@
-"""§3: an operator says which scopes requests behind a proxy need with `ostiary access-rule …`."""
+"""CLI: an operator says which scopes requests behind a proxy need with `ostiary access-rule …`."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ RULE = {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["re
 
 
 def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path) -> None:
-    """§3 breaks: what `show` prints is not what `put` takes, or a rule does not come and go."""
+    """CLI breaks: what `show` prints is not what `put` takes, or a rule does not come and go."""
     file = tmp_path / "rule.json"
     file.write_text(json.dumps(RULE))
     put = service.command("access-rule", "put", "agents-cli", str(file)).stdout
@@ -31,7 +31,7 @@ def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path
 
 
 def test_a_rule_shows_whom_tokens_are_for(service: Ostiary) -> None:
-    """§3 breaks: whoever asks for a token with `--resource` cannot see which audiences there are."""
+    """CLI breaks: whoever asks for a token with `--resource` cannot see which audiences there are."""
     audience = "https://cli.acme.test"
     text = json.dumps(RULE | {"audience": audience})
     put = service.command("access-rule", "put", "audience-cli", "-", stdin=text).stdout
@@ -56,7 +56,7 @@ def test_a_rule_shows_whom_tokens_are_for(service: Ostiary) -> None:
 def test_a_wrong_rule_is_wrong_use_and_names_the_place(
     service: Ostiary, name: str, text: str, said: str
 ) -> None:
-    """§3.8 breaks: a rule that cannot be meant is taken, or its fault is not named."""
+    """B8 breaks: a rule that cannot be meant is taken, or its fault is not named."""
     assert said in service.command("access-rule", "put", name, "-", stdin=text, code=2).stderr
 
 

@@ -1,4 +1,4 @@
-"""§3: `ostiary api-key generate` hands a key over once, in the form that its reader wants."""
+"""CLI: `ostiary api-key generate` hands a key over once, in the form that its reader wants."""
 
 import json
 import tomllib
@@ -18,7 +18,7 @@ def _generate(service: Ostiary, account: str, *options: str) -> tuple[str, str]:
 
 @pytest.mark.promise("P7")
 def test_the_key_stands_alone_on_standard_output(service: Ostiary, robo: dict[str, Any]) -> None:
-    """P7, §3 break: standard output holds more than the key, or the note beside it repeats it."""
+    """P7, CLI break: standard output holds more than the key, or the note beside it repeats it."""
     key, note = _generate(service, robo["username"])
     assert key == key.strip() + "\n"
     assert service.command("whoami", OSTIARY_API_KEY=key.strip()).stdout.startswith("Principal:")
@@ -28,7 +28,7 @@ def test_the_key_stands_alone_on_standard_output(service: Ostiary, robo: dict[st
 
 
 def test_each_format_is_read_by_its_own_reader(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: `--format` env, json or toml cannot be read, or holds a key that does not work."""
+    """CLI breaks: `--format` env, json or toml cannot be read, or holds a key that does not work."""
     env, _ = _generate(service, robo["id"], "--format", "env")
     name, _, from_env = env.strip().partition("=")
     assert name == "OSTIARY_API_KEY"
@@ -40,7 +40,7 @@ def test_each_format_is_read_by_its_own_reader(service: Ostiary, robo: dict[str,
 
 
 def test_what_limits_a_key_is_kept(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: an option of `generate` does not reach the key that is made."""
+    """CLI breaks: an option of `generate` does not reach the key that is made."""
     made = json.loads(
         _generate(
             service, robo["username"], "--name", "build job", "--scope", "read:agents", "--scope", "read:plugins",
@@ -60,7 +60,7 @@ def test_what_limits_a_key_is_kept(service: Ostiary, robo: dict[str, Any]) -> No
 
 
 def test_without_an_account_it_is_ones_own(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: a direct key does not belong to its caller, or a service account gets one."""
+    """CLI breaks: a direct key does not belong to its caller, or a service account gets one."""
     made = json.loads(service.command("api-key", "generate", "--json").stdout)
     assert made["credential"]["owner"]["id"] == service.first["admin"]["id"]
     robots = _generate(service, robo["id"])[0].strip()
@@ -88,7 +88,7 @@ def test_without_an_account_it_is_ones_own(service: Ostiary, robo: dict[str, Any
 def test_a_wrong_limit_makes_no_key(
     service: Ostiary, robo: dict[str, Any], options: list[str], said: str
 ) -> None:
-    """§3.8 breaks: a limit that cannot be kept is dropped instead of refused as wrong use."""
+    """B8 breaks: a limit that cannot be kept is dropped instead of refused as wrong use."""
     done = service.command("api-key", "generate", "--service-account", robo["id"], *options, code=2)
     assert said in done.stderr
     assert done.stdout == ""
@@ -99,7 +99,7 @@ def test_a_wrong_limit_makes_no_key(
 
 
 def test_the_limit_of_ten_is_told_with_its_name(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3.8 breaks: a limit that is reached is not exit 1 with the limit, its value and the count."""
+    """B8 breaks: a limit that is reached is not exit 1 with the limit, its value and the count."""
     for _ in range(10):
         service.call("POST", f"/v1/service-accounts/{robo['id']}/credentials", {"kind": "api_key"})
     done = service.command("api-key", "generate", "--service-account", robo["id"], code=1)

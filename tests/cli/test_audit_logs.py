@@ -1,4 +1,4 @@
-"""§3, §3.9: a person reads, follows and exports the audit log with `ostiary audit logs`."""
+"""CLI, B9: a person reads, follows and exports the audit log with `ostiary audit logs`."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ def test_events_of_a_target_newest_last(service: Ostiary, robo: dict[str, Any], 
 
 @pytest.mark.full
 def test_an_actor_goes_by_a_name_and_nobody_is_told(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3.9 breaks: `--actor` with a known name finds nothing, or a mistyped one looks like one without events."""
+    """B9 breaks: `--actor` with a known name finds nothing, or a mistyped one looks like one without events."""
     about = ("audit", "logs", "--target", robo["id"])
     assert "service_account.created" in service.command(*about, "--actor", "alice@acme.test").stdout
     for name in (robo["display_name"], robo["username"]):
@@ -82,7 +82,7 @@ def test_no_secret_stands_in_the_log(service: Ostiary, key: tuple[str, str]) -> 
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_filter_is_wrong_use(service: Ostiary, options: list[str], said: str) -> None:
-    """§3.9 breaks: a filter that cannot be meant shows other events than were asked for."""
+    """B9 breaks: a filter that cannot be meant shows other events than were asked for."""
     done = service.command("audit", "logs", *options, code=2)
     assert said in done.stderr
     assert done.stdout == ""
@@ -90,7 +90,7 @@ def test_a_wrong_filter_is_wrong_use(service: Ostiary, options: list[str], said:
 
 @pytest.mark.full
 def test_follow_prints_each_event_once_and_ends_on_ctrl_c(service: Ostiary) -> None:
-    """§3 breaks: `--follow` misses or repeats an event, or Ctrl-C ends it with a traceback."""
+    """CLI breaks: `--follow` misses or repeats an event, or Ctrl-C ends it with a traceback."""
     process = subprocess.Popen(
         [
             *OSTIARY,
@@ -135,7 +135,7 @@ def test_follow_prints_each_event_once_and_ends_on_ctrl_c(service: Ostiary) -> N
 def test_an_export_is_whole_private_and_never_over_a_file(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path
 ) -> None:
-    """§3.9 breaks: an exported log can be read by others, leaves events out, or replaces what was there."""
+    """B9 breaks: an exported log can be read by others, leaves events out, or replaces what was there."""
     path = tmp_path / "events.jsonl"
     done = service.command("audit", "logs", "--target", robo["id"], "--export", str(path))
     assert (done.stdout, done.stderr) == ("", f"1 event in {path}.\n")
@@ -165,7 +165,7 @@ def test_without_permission_there_is_no_file(service: Ostiary, tmp_path: Path) -
 def test_an_export_that_breaks_off_leaves_nothing(
     stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§3.9 breaks: a service that fails between two pages leaves half a file."""
+    """B9 breaks: a service that fails between two pages leaves half a file."""
     stranger.says(
         (200, "application/json", b'{"data":[{"id":"evt_1"}],"next_cursor":"more"}'),
         (503, "application/json", b'{"title":"Service Unavailable","detail":"Later."}'),
@@ -181,7 +181,7 @@ def test_an_export_that_breaks_off_leaves_nothing(
 def test_a_place_that_cannot_be_written_is_wrong_use(
     stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: a directory that does not exist is a traceback, or costs a whole export before it is told."""
+    """CLI breaks: a directory that does not exist is a traceback, or costs a whole export before it is told."""
     stranger.says((200, "application/json", b'{"data":[],"next_cursor":null}'))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-somebody")

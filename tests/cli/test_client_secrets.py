@@ -1,4 +1,4 @@
-"""§3: `ostiary client-secret generate` hands a client secret over once, in the form that its reader wants."""
+"""CLI: `ostiary client-secret generate` hands a client secret over once, in the form that its reader wants."""
 
 import json
 import tomllib
@@ -17,7 +17,7 @@ def _generate(service: Ostiary, account: str, *options: str) -> str:
 
 @pytest.mark.promise("P7")
 def test_the_secret_stands_alone_on_standard_output(service: Ostiary, robo: dict[str, Any]) -> None:
-    """P7, §3 break: standard output holds more than the secret, or the note beside it repeats it."""
+    """P7, CLI break: standard output holds more than the secret, or the note beside it repeats it."""
     done = service.command("client-secret", "generate", "--service-account", robo["username"])
     assert done.stdout.startswith("secret_")
     assert done.stdout == done.stdout.strip() + "\n"
@@ -26,7 +26,7 @@ def test_the_secret_stands_alone_on_standard_output(service: Ostiary, robo: dict
 
 
 def test_each_format_has_both_halves(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3, interface.md §6 break: what is read of `--format` env, json or toml is no client with its secret."""
+    """CLI, Files break: what is read of `--format` env, json or toml is no client with its secret."""
     env = dict(line.split("=") for line in _generate(service, robo["id"], "--format", "env").splitlines())
     assert list(env) == ["OSTIARY_CLIENT_ID", "OSTIARY_CLIENT_SECRET", "OSTIARY_URL"]
     assert (env["OSTIARY_CLIENT_ID"], env["OSTIARY_URL"]) == (robo["client_id"], service.url)
@@ -49,7 +49,7 @@ def test_each_format_has_both_halves(service: Ostiary, robo: dict[str, Any]) -> 
 
 
 def test_what_toml_needs_is_asked_for_first(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: a configuration that cannot be written costs a secret that nobody has seen."""
+    """CLI breaks: a configuration that cannot be written costs a secret that nobody has seen."""
     options = ["client-secret", "generate", "--service-account", robo["id"], "--project", "nowhere"]
     service.command(*options, "--format", "toml", code=1)
     shown = service.command("service-account", "show", robo["id"], "--json").stdout
@@ -57,7 +57,7 @@ def test_what_toml_needs_is_asked_for_first(service: Ostiary, robo: dict[str, An
 
 
 def test_without_an_account_it_is_the_callers(service: Ostiary) -> None:
-    """§3 breaks: a service account cannot make its own secret, or a user is not told to name an account."""
+    """CLI breaks: a service account cannot make its own secret, or a user is not told to name an account."""
     done = service.command("client-secret", "generate", code=2)
     assert "name one with --service-account" in done.stderr
     options = ["--name", "Own", "--role", "organization-admin", "--credential", "api-key", "--json"]
@@ -67,7 +67,7 @@ def test_without_an_account_it_is_the_callers(service: Ostiary) -> None:
 
 
 def test_it_is_rotated_in_each_format(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: the new secret of a rotation is told as an API key, or without its client."""
+    """CLI breaks: the new secret of a rotation is told as an API key, or without its client."""
     made = json.loads(_generate(service, robo["id"], "--json"))["credential"]["id"]
     plain = service.command("credential", "rotate", made, "--overlap", "0", "--yes").stdout
     assert plain.startswith("secret_")

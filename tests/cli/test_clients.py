@@ -12,7 +12,7 @@ CALLBACK = "https://app.test/callback"
 
 
 def test_the_life_of_a_client(service: Ostiary) -> None:
-    """§3 breaks: a client cannot be registered, found, changed, disabled or deleted from the command line."""
+    """CLI breaks: a client cannot be registered, found, changed, disabled or deleted from the command line."""
     made = json.loads(
         service.command(
             "client",
@@ -42,7 +42,7 @@ def test_the_life_of_a_client(service: Ostiary) -> None:
 
 
 def test_what_is_wrong_is_told(service: Ostiary) -> None:
-    """§3 breaks: whoever mistypes something is not told what, or what to do."""
+    """CLI breaks: whoever mistypes something is not told what, or what to do."""
     wrong = service.command("client", "create", "--name", "x", "--redirect-uri", "http://app.test/", code=2)
     assert "--redirect-uri must" in wrong.stderr
     service.command("client", "update", "app_nothing", code=2)

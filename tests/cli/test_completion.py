@@ -1,4 +1,4 @@
-"""§2: a shell completes commands, options, and names that only the profile or the service knows."""
+"""CLI: a shell completes commands, options, and names that only the profile or the service knows."""
 
 import contextlib
 import json
@@ -74,18 +74,18 @@ def two_contexts(config: Path) -> None:
 )
 @pytest.mark.usefixtures("two_contexts")
 def test_words_that_need_no_service(line: str, offered: list[str]) -> None:
-    """§2 breaks: a word is not completed, or an incomplete line answers with an error."""
+    """CLI breaks: a word is not completed, or an incomplete line answers with an error."""
     assert _offered(line) == offered
 
 
 def test_options_are_completed() -> None:
-    """§2 breaks: the options of a command are not offered."""
+    """CLI breaks: the options of a command are not offered."""
     assert {"--json", "--url", "--no-check"} <= set(_offered("ostiary context add -"))
 
 
 @pytest.mark.full
 def test_names_that_the_service_knows(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """§2 breaks: accounts and credentials have to be copied by hand."""
+    """CLI breaks: accounts and credentials have to be copied by hand."""
     environment = {"OSTIARY_URL": service.url, "OSTIARY_API_KEY": service.key}
     name = robo["username"]
     assert _offered(f"ostiary service-account show {name}", environment)[0] == name
@@ -126,7 +126,7 @@ def test_names_that_the_service_knows(service: Ostiary, robo: dict[str, Any], ke
 def test_a_service_cannot_put_anything_on_the_command_line(
     answer: tuple[int, str, bytes], stranger: Stranger
 ) -> None:
-    """§2 breaks: completing shows an error, or inserts what a shell would run."""
+    """CLI breaks: completing shows an error, or inserts what a shell would run."""
     stranger.says(answer)
     environment = {"OSTIARY_URL": stranger.url, "OSTIARY_API_KEY": "ak-x"}
     assert _offered("ostiary service-account show ", environment) == []
@@ -134,7 +134,7 @@ def test_a_service_cannot_put_anything_on_the_command_line(
 
 
 def test_nothing_is_said_where_nothing_can_be_known(config: Path) -> None:
-    """§2 breaks: completing without credential, with a wrong profile or a service that is silent is an error."""
+    """CLI breaks: completing without credential, with a wrong profile or a service that is silent is an error."""
     line = "ostiary service-account show "
     assert _offered(line) == []
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -145,7 +145,7 @@ def test_nothing_is_said_where_nothing_can_be_known(config: Path) -> None:
 
 
 def test_a_service_that_never_ends_its_answer_is_not_waited_for() -> None:
-    """§2 breaks: a press of a key hangs as long as somebody's service likes."""
+    """CLI breaks: a press of a key hangs as long as somebody's service likes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def trickle() -> None:
@@ -169,7 +169,7 @@ def test_a_service_that_never_ends_its_answer_is_not_waited_for() -> None:
 
 
 def test_no_credential_is_sent_in_clear_for_a_press_of_a_key(stranger: Stranger) -> None:
-    """Rule 22 breaks: completing sends a key over http to another machine."""
+    """R22 breaks: completing sends a key over http to another machine."""
     stranger.says((200, JSON, b'{"data":[]}'))
     environment = {
         "OSTIARY_URL": "http://keys.example",
@@ -211,7 +211,7 @@ def path_with_ostiary(tmp_path: Path) -> str:
 
 
 def test_bash_completes_with_our_script(path_with_ostiary: str, two_contexts: None) -> None:
-    """§2 breaks: what `ostiary completion bash` prints does not make bash complete."""
+    """CLI breaks: what `ostiary completion bash` prints does not make bash complete."""
     script = """
 source <(ostiary completion bash)
 complete -p ostiary
@@ -242,7 +242,7 @@ done
     [("bash", "# ", "~/.bashrc"), ("zsh", "#compdef ostiary", "~/.zshrc"), ("fish", "# ", "ostiary.fish")],
 )
 def test_each_script_says_where_it_belongs(shell: str, first: str, named: str) -> None:
-    """§2 breaks: a script does not say how to install it, or zsh does not take it for a completion."""
+    """CLI breaks: a script does not say how to install it, or zsh does not take it for a completion."""
     shown = run_command("completion", shell).stdout
     assert shown.startswith(first)
     assert any(named in line for line in shown.splitlines() if line.startswith("# "))
@@ -250,6 +250,6 @@ def test_each_script_says_where_it_belongs(shell: str, first: str, named: str) -
 
 
 def test_another_shell_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
-    """§2 breaks: `completion` for a shell that we do not know prints a script that does nothing."""
+    """CLI breaks: `completion` for a shell that we do not know prints a script that does nothing."""
     assert run(["completion", "tcsh"]) == 2
     assert "'bash', 'zsh', 'fish'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""§3: which of environment, options and profile decides where a command goes, with which credential."""
+"""CLI: which of environment, options and profile decides where a command goes, with which credential."""
 
 import json
 from pathlib import Path
@@ -79,7 +79,7 @@ CASES: dict[str, tuple[dict[str, str], str, tuple[str, str, str | None]]] = {
 def test_service_credential_and_organization_come_from_the_first_that_has_them(
     case: str, before: bool, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3 breaks: a command goes elsewhere, or with another credential, than command line, environment and profile
+    """CLI breaks: a command goes elsewhere, or with another credential, than command line, environment and profile
     say in that order."""
     environment, options, (path, credential, organization) = CASES[case]
     for name, value in environment.items():
@@ -135,7 +135,7 @@ def test_a_kept_credential_goes_to_its_own_service_only(
 def test_a_job_with_a_whole_environment_never_reads_the_profile(
     config: Path, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3 breaks: a job fails because of a file that somebody left in its home."""
+    """CLI breaks: a job fails because of a file that somebody left in its home."""
     config.write_text("not toml")
     stranger.says(EMPTY)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
@@ -161,7 +161,7 @@ def test_a_refusal_says_whose_credential_it_was(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§2 breaks: after a 401 its user looks for the credential in the wrong place."""
+    """CLI breaks: after a 401 its user looks for the credential in the wrong place."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stranger.says((401, JSON, b'{"code":"invalid-credential"}'))
@@ -175,7 +175,7 @@ def test_a_refusal_says_whose_credential_it_was(
 def test_a_refusal_elsewhere_says_where_it_was_asked(
     status: int, stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: whoever acts in another organization without knowing is not told."""
+    """CLI breaks: whoever acts in another organization without knowing is not told."""
     stranger.says((status, JSON, b"{}"))
     run(["credential", "show", "cred_x"])
     assert f"Asked in {ORG}, as contexts.prod.organization in {config} says." in capsys.readouterr().err
@@ -185,7 +185,7 @@ def test_a_refusal_elsewhere_says_where_it_was_asked(
 def test_what_is_about_the_credential_itself_takes_no_organization(
     stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§4 breaks: `whoami` names an organization where none is taken, or does not say where commands act."""
+    """API breaks: `whoami` names an organization where none is taken, or does not say where commands act."""
     body = {
         "principal": {"id": "usr_x", "display_name": "Alice"},
         "organization": {"id": OTHER, "name": "Acme"},
@@ -220,13 +220,13 @@ def test_what_is_about_the_credential_itself_takes_no_organization(
 )
 @pytest.mark.usefixtures("contexts")
 def test_an_address_keeps_its_own_query(path: str, sent: str, stranger: Stranger) -> None:
-    """§4 breaks: `api-call` loses a query, or acts in another organization than its address says."""
+    """API breaks: `api-call` loses a query, or acts in another organization than its address says."""
     assert run(["api-call", "GET", path]) == 0
     assert [line for line, _ in stranger.asked] == [f"GET /prod{sent} HTTP/1.1"]
 
 
 def test_the_command_line_knows_which_addresses_take_an_organization(front: Front) -> None:
-    """§4 breaks: with `--organization` an address refuses a member that it does not take, or acts at home unnoticed."""
+    """API breaks: with `--organization` an address refuses a member that it does not take, or acts at home unnoticed."""
     alice = front.house.alice_key
     wrong = []
     for template, methods in methods_of(front).items():
@@ -246,7 +246,7 @@ def test_the_command_line_knows_which_addresses_take_an_organization(front: Fron
 def test_a_choice_that_would_be_ignored_is_wrong_use(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: `ostiary --organization ORG init` does something else than it says."""
+    """CLI breaks: `ostiary --organization ORG init` does something else than it says."""
     assert run([option, "x", *command.split()]) == 2
     assert f"{command.split()[0]} is none" in capsys.readouterr().err
 
@@ -255,7 +255,7 @@ def test_a_choice_that_would_be_ignored_is_wrong_use(
 def test_a_service_that_is_silent_is_named_by_its_context(
     stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: whoever uses a context is told to look at a variable."""
+    """CLI breaks: whoever uses a context is told to look at a variable."""
     stranger.says((200, "text/html", b"<h1>hello</h1>"))
     assert run(["whoami"]) == 1
     assert f"Is contexts.prod.url in {config} right?" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""§3: a person keeps services and their credentials with `ostiary context …`."""
+"""CLI: a person keeps services and their credentials with `ostiary context …`."""
 
 import json
 import tomllib
@@ -26,7 +26,7 @@ def _list() -> list[dict[str, Any]]:
 
 @pytest.mark.promise("P7")
 def test_a_service_is_kept_and_used(service: Ostiary) -> None:
-    """P7, §3 break: after `context add` a command still needs the key, or the key is shown again."""
+    """P7, CLI break: after `context add` a command still needs the key, or the key is shown again."""
     done = _add(service)
     assert f"prod is kept: alice@acme.test ({service.first['admin']['id']}) at {service.url}." in done.stdout
     shown = [
@@ -40,7 +40,7 @@ def test_a_service_is_kept_and_used(service: Ostiary) -> None:
 
 
 def test_the_key_stays_in_its_file_where_one_is_named(service: Ostiary, tmp_path: Path) -> None:
-    """§3 breaks: `--api-key-file` copies the key, or takes one that others can read."""
+    """CLI breaks: `--api-key-file` copies the key, or takes one that others can read."""
     file = tmp_path / "key"
     file.write_text(service.key)
     file.chmod(0o644)  # whatever the umask is
@@ -71,7 +71,7 @@ def test_the_key_stays_in_its_file_where_one_is_named(service: Ostiary, tmp_path
 def test_what_cannot_be_used_is_not_kept(
     service: Ostiary, options: list[str], key: str | None, code: int, said: str
 ) -> None:
-    """P7, rule 22 break: a context is kept whose key would travel in clear, or that opens nothing."""
+    """P7, R22 break: a context is kept whose key would travel in clear, or that opens nothing."""
     done = _add(service, "prod", *options, code=code, key=key)
     assert said in done.stderr
     assert "hunter2" not in done.stderr
@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_not_kept(
 
 
 def test_a_silent_service_is_kept_only_unasked(service: Ostiary) -> None:
-    """§3 breaks: `context add` keeps what it could not check, or `--no-check` asks."""
+    """CLI breaks: `context add` keeps what it could not check, or `--no-check` asks."""
     url = f"http://127.0.0.1:{free_port()}"
     done = run_command("context", "add", "prod", "--url", url, code=3, stdin=service.key)
     assert "--url right?" in done.stderr
@@ -89,13 +89,13 @@ def test_a_silent_service_is_kept_only_unasked(service: Ostiary) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "é", "a" * 64, "a/b", "$(x)"])
 def test_a_name_that_a_shell_would_change_is_no_name(service: Ostiary, name: str) -> None:
-    """§3 breaks: a context gets a name that cannot be typed again."""
+    """CLI breaks: a context gets a name that cannot be typed again."""
     done = run_command("context", "add", "--url", service.url, "--", name, code=2, stdin=service.key)
     assert "NAME is 1 to 63" in done.stderr
 
 
 def test_one_context_is_replaced_chosen_and_forgotten(service: Ostiary, bob: str) -> None:
-    """§3 breaks: `add --replace`, `use` or `remove` does not do what it says, or does it to another context."""
+    """CLI breaks: `add --replace`, `use` or `remove` does not do what it says, or does it to another context."""
     _add(service)
     assert "There is a context prod already" in _add(service, code=2).stderr
     org = service.first["organization"]["id"]
@@ -119,7 +119,7 @@ def test_one_context_is_replaced_chosen_and_forgotten(service: Ostiary, bob: str
 
 
 def test_what_stands_before_a_context_is_said(service: Ostiary) -> None:
-    """§3 breaks: `context use` seems to do nothing, because a variable of the shell comes first."""
+    """CLI breaks: `context use` seems to do nothing, because a variable of the shell comes first."""
     _add(service)
     for command in ("use prod", "list", "show"):
         done = run_command("context", *command.split(), environment={"OSTIARY_API_KEY": "ak-x"})
@@ -127,7 +127,7 @@ def test_what_stands_before_a_context_is_said(service: Ostiary) -> None:
 
 
 def test_an_empty_list_says_how_to_begin() -> None:
-    """§3 breaks: whoever has no context is not told how to make one."""
+    """CLI breaks: whoever has no context is not told how to make one."""
     code, shown = on_terminal("context", "list", environment={})
     assert code == 0
     assert "\n  ostiary context add prod --url https://keys.example.com" in shown
@@ -150,7 +150,7 @@ def test_a_person_is_asked_for_the_key_unseen(service: Ostiary) -> None:
 
 
 def test_an_operator_acts_in_another_organization(service: Ostiary) -> None:
-    """§4 breaks: with `--organization` an operator's command acts at home."""
+    """API breaks: with `--organization` an operator's command acts at home."""
     name = {"name": "Umbrella", "slug": "umbrella-of-contexts"}
     umbrella = service.call("POST", "/v1/organizations", name).json()["id"]
     _add(service)

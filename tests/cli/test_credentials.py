@@ -1,4 +1,4 @@
-"""§3: a person sees credentials and ends them with `ostiary credential …`."""
+"""CLI: a person sees credentials and ends them with `ostiary credential …`."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.full
 def test_the_list_shows_what_a_person_looks_for(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """P7, §3 break: the list cuts an id, leaves out a column of the product page, or shows a secret."""
+    """P7, CLI break: the list cuts an id, leaves out a documented column, or shows a secret."""
     listed = service.command("credential", "list", "--service-account", robo["username"]).stdout
     header, line = listed.splitlines()
     assert header.split("  ")[0] == "ID"
@@ -89,7 +89,7 @@ def test_an_update_limits_a_key_when_the_command_has_ended(service: Ostiary, key
 
 
 def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tuple[str, str]) -> None:
-    """§3.8 breaks: deleting too early is not exit 1 with what to do and when."""
+    """B8 breaks: deleting too early is not exit 1 with what to do and when."""
     assert (
         "Revoke the credential first"
         in service.command("credential", "delete", "--yes", key[0], code=1).stderr
@@ -103,7 +103,7 @@ def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tu
 
 @pytest.mark.parametrize("verb", ["show", "update", "deactivate", "activate", "revoke --yes", "delete --yes"])
 def test_an_unknown_id_says_where_to_look(service: Ostiary, verb: str) -> None:
-    """§2 breaks: an unknown id is not exit 1 with the command that lists them."""
+    """CLI breaks: an unknown id is not exit 1 with the command that lists them."""
     options = ["--name", "x"] if verb == "update" else []
     done = service.command("credential", *verb.split(), "cred_nobody", *options, code=1)
     assert "no such credential" in done.stderr
@@ -111,7 +111,7 @@ def test_an_unknown_id_says_where_to_look(service: Ostiary, verb: str) -> None:
 
 
 def test_the_list_is_narrowed_by_status(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """§3 breaks: `--status` shows others, or an empty list is an error."""
+    """CLI breaks: `--status` shows others, or an empty list is an error."""
     of_robo = ("credential", "list", "--service-account", robo["id"], "--status")
     assert key[0] in service.command(*of_robo, "active").stdout
     empty = service.command(*of_robo, "revoked")
@@ -129,7 +129,7 @@ def test_whoever_may_only_look_cannot_revoke(service: Ostiary, key: tuple[str, s
 def test_without_a_terminal_what_cannot_be_undone_needs_yes(
     service: Ostiary, key: tuple[str, str], command: str
 ) -> None:
-    """§3 breaks: a script whose variable holds the wrong id ends a key that nobody confirmed."""
+    """CLI breaks: a script whose variable holds the wrong id ends a key that nobody confirmed."""
     done = service.command("credential", *command.split(), key[0], code=2)
     assert (done.stdout, "needs --yes" in done.stderr) == ("", True)
     service.command("whoami", OSTIARY_API_KEY=key[1])
@@ -138,7 +138,7 @@ def test_without_a_terminal_what_cannot_be_undone_needs_yes(
 def test_a_credential_goes_by_its_last_six_or_its_name(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """§3 breaks: a person who reads six characters in a log cannot find the key, or gets somebody else's."""
+    """CLI breaks: a person who reads six characters in a log cannot find the key, or gets somebody else's."""
     name = f"only {robo['username']}"
     service.command("credential", "update", key[0], "--name", name)
     for text in (key[0], key[1][-6:], name):
@@ -177,7 +177,7 @@ def test_several_are_revoked_and_one_failure_stops_none(
 
 
 def test_the_list_is_searched_and_sorted(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: whoever cleans up does not find the keys that nobody uses, or those that end soon."""
+    """CLI breaks: whoever cleans up does not find the keys that nobody uses, or those that end soon."""
     ids = {}
     for name, expires in (("beta", "2099-01-01"), ("Alpha", "2098-01-01"), ("gamma", None)):
         options = () if expires is None else ("--expires", expires)

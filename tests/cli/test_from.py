@@ -66,7 +66,7 @@ def test_the_page_is_read_as_it_is_meant() -> None:
 
 
 def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
-    """docs/from.md breaks: a step of the second or fourth document does something else than the page says."""
+    """docs/from.md breaks: a step of the old system's manual does something else than the page says."""
     if shutil.which("curl") is None:
         unavailable(UnavailableError("curl is not installed: apt-get install curl"))
     binary = tmp_path / "bin"

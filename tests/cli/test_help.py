@@ -1,4 +1,4 @@
-"""§3: every command is there, says what it does, and costs nothing to ask about."""
+"""CLI: every command is there, says what it does, and costs nothing to ask about."""
 
 import subprocess
 import sys
@@ -146,7 +146,7 @@ def _options(command: click.Command) -> list[click.Option]:
 
 
 def test_the_commands_and_options_are_those_of_the_contract() -> None:
-    """§3 breaks: a command or an option came, went or changed its name."""
+    """CLI breaks: a command or an option came, went or changed its name."""
     found = {}
     for path, command in FOUND.items():
         names = {each.opts[0] for each in _options(command)}
@@ -160,7 +160,7 @@ def test_the_commands_and_options_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("path", FOUND)
 def test_every_command_and_option_says_what_it_does(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """§3 breaks: a command or an option has no help."""
+    """CLI breaks: a command or an option has no help."""
     assert [each.opts[0] for each in _options(FOUND[path]) if not each.help] == []
     assert run([*path.split(), "--help"]) == 0
     shown = capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_every_command_and_option_says_what_it_does(path: str, capsys: pytest.Ca
 
 @pytest.mark.parametrize("group", ["", *sorted({path.split()[0] for path in COMMANDS if " " in path})])
 def test_a_group_alone_prints_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """§3 breaks: whoever looks around with `ostiary` or `ostiary credential` gets an error or cut lines."""
+    """CLI breaks: whoever looks around with `ostiary` or `ostiary credential` gets an error or cut lines."""
     assert run(group.split()) == 0
     shown = capsys.readouterr()
     assert shown.out.startswith(f"Usage: ostiary {group}".rstrip())
@@ -191,7 +191,7 @@ def test_a_group_alone_prints_its_help(group: str, capsys: pytest.CaptureFixture
 def test_a_mistyped_word_is_refused_with_the_nearest_one(
     arguments: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: wrong use does not exit 2, or leaves its user without the next step."""
+    """CLI breaks: wrong use does not exit 2, or leaves its user without the next step."""
     assert run(arguments.split()) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -218,7 +218,7 @@ def test_help_and_client_commands_load_no_server() -> None:
 
 @pytest.mark.parametrize("command", ["serve", "init", "migrate", "config", "doctor", "import x", "keys list"])
 def test_without_the_server_s_libraries_a_local_command_says_how_to_get_them(command: str) -> None:
-    """§2 breaks: after `pip install ostiary` a command of the service ends with a traceback."""
+    """CLI breaks: after `pip install ostiary` a command of the service ends with a traceback."""
     script = (
         "import importlib.abc, sys\n"
         "class Missing(importlib.abc.MetaPathFinder):\n"

@@ -1,4 +1,4 @@
-"""§3: `ostiary key-file generate` writes a key file once, for its owner's eyes only, or asks for nothing."""
+"""CLI: `ostiary key-file generate` writes a key file once, for its owner's eyes only, or asks for nothing."""
 
 import json
 import stat
@@ -22,7 +22,7 @@ def _count(service: Ostiary, account: str) -> int:
 def test_the_file_is_its_owners_and_the_key_is_nowhere_else(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path
 ) -> None:
-    """P7, §3.9 break: others can read a key file, or its key is printed."""
+    """P7, B9 break: others can read a key file, or its key is printed."""
     out = tmp_path / "robo.json"
     done = service.command(
         "key-file", "generate", "--service-account", robo["username"], "--out", str(out), "--compat", "google"
@@ -41,7 +41,7 @@ def test_the_file_is_its_owners_and_the_key_is_nowhere_else(
 def test_where_nothing_can_be_written_nothing_is_made(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path, way: str
 ) -> None:
-    """§3.9 breaks: a key file overwrites something, or a key is made that nobody gets."""
+    """B9 breaks: a key file overwrites something, or a key is made that nobody gets."""
     out = tmp_path / "robo.json"
     if way == "file":
         out.write_text("kept")
@@ -63,7 +63,7 @@ def test_where_nothing_can_be_written_nothing_is_made(
 def test_a_key_file_is_not_printed(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3.9 breaks: `--out -` leaves a private key in a file of that name."""
+    """B9 breaks: `--out -` leaves a private key in a file of that name."""
     monkeypatch.chdir(tmp_path)
     for command in (
         ["key-file", "generate", "--service-account", robo["id"], "--out", "-"],
@@ -76,7 +76,7 @@ def test_a_key_file_is_not_printed(
 
 
 def test_a_refused_key_leaves_no_file(service: Ostiary, robo: dict[str, Any], tmp_path: Path) -> None:
-    """§3.9 breaks: half a file stays when the service refuses."""
+    """B9 breaks: half a file stays when the service refuses."""
     out = tmp_path / "robo.json"
     options = ["key-file", "generate", "--service-account", robo["id"], "--out", str(out)]
     done = service.command(*options, "--algorithm", "EdDSA", "--compat", "google", code=2)
@@ -85,7 +85,7 @@ def test_a_refused_key_leaves_no_file(service: Ostiary, robo: dict[str, Any], tm
 
 
 def test_a_rotation_writes_another_file(service: Ostiary, robo: dict[str, Any], tmp_path: Path) -> None:
-    """§3 breaks: a rotated key file is printed or lost, or `--out` is taken for what has no file."""
+    """CLI breaks: a rotated key file is printed or lost, or `--out` is taken for what has no file."""
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     made = json.loads(
         service.command(
@@ -113,7 +113,7 @@ def test_a_rotation_writes_another_file(service: Ostiary, robo: dict[str, Any], 
 def test_whoever_may_not_read_still_gets_what_they_rotate(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path
 ) -> None:
-    """§3 breaks: the new key of a rotation is lost because its kind could not be asked for."""
+    """CLI breaks: the new key of a rotation is lost because its kind could not be asked for."""
     out = tmp_path / "robo.json"
     options = ["key-file", "generate", "--service-account", robo["id"], "--out", str(out), "--json"]
     credential = json.loads(service.command(*options).stdout)["credential"]["id"]

@@ -1,4 +1,4 @@
-"""§2: the keys that sign tokens, on the data directory beside the running service."""
+"""CLI: the keys that sign tokens, on the data directory beside the running service."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_running_service_obeys(served: tuple[Ostiary, Path], capsys: pytest.Ca
 
 
 def test_people_read_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """§2 breaks: an empty list, an unknown key or a purpose that is none says nothing useful."""
+    """CLI breaks: an empty list, an unknown key or a purpose that is none says nothing useful."""
     data = tmp_path / "data"
     initialise(data)
     assert run(["keys", "list", "--data", str(data)]) == 0

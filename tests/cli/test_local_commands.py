@@ -1,4 +1,4 @@
-"""§2: whoever owns the machine begins, starts, checks and recovers an installation."""
+"""CLI: whoever owns the machine begins, starts, checks and recovers an installation."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from tests.servers import free_port, initialise, ostiary, run_command
 def test_init_shows_everything_once_and_what_comes_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: `init` does not show password and key once, the next commands, or makes files others can read."""
+    """CLI breaks: `init` does not show password and key once, the next commands, or makes files others can read."""
     data = tmp_path / "data"
     begin = ["init", "--data", str(data), "--organization", "Acme", "--email", "alice@acme.test"]
     assert run([*begin, "--port", "8099"]) == 0
@@ -40,7 +40,7 @@ def test_init_shows_everything_once_and_what_comes_next(
 
 @pytest.mark.full
 def test_a_recovered_key_opens_what_was_begun(tmp_path: Path) -> None:
-    """§2 breaks: `init --json` has another shape, or `--recover` gives a key that is not the admin's."""
+    """CLI breaks: `init --json` has another shape, or `--recover` gives a key that is not the admin's."""
     data = tmp_path / "data"
     first = initialise(data)
     assert set(first) >= {"organization", "admin", "api_key"}
@@ -68,7 +68,7 @@ def test_a_recovered_key_opens_what_was_begun(tmp_path: Path) -> None:
 def test_a_wrong_beginning_leaves_nothing(
     options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: `init` with wrong names is not exit 2, or makes half an installation."""
+    """CLI breaks: `init` with wrong names is not exit 2, or makes half an installation."""
     assert run(["init", "--data", str(tmp_path / "data"), *options]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -78,7 +78,7 @@ def test_a_wrong_beginning_leaves_nothing(
 def test_serve_without_an_installation_shows_the_init_line(
     exists: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: `serve` on an empty data directory is not exit 2 with the line that makes one."""
+    """CLI breaks: `serve` on an empty data directory is not exit 2 with the line that makes one."""
     data = tmp_path / "data"
     if exists:
         data.mkdir(mode=0o700)
@@ -91,7 +91,7 @@ def test_serve_without_an_installation_shows_the_init_line(
 @pytest.mark.full
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_serve_says_where_and_ends_in_peace(how: signal.Signals, tmp_path: Path) -> None:
-    """§2 breaks: `serve` prints more than its URL, or a signal does not end it with 0 and no traceback."""
+    """CLI breaks: `serve` prints more than its URL, or a signal does not end it with 0 and no traceback."""
     with ostiary(tmp_path / "data") as service:
         service.process.send_signal(how)
         assert service.process.wait(servers.PATIENCE) == 0
@@ -125,7 +125,7 @@ def test_serve_on_a_taken_port_is_a_wrong_configuration(tmp_path: Path) -> None:
 def test_doctor_finds_a_sound_house_and_an_open_door(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: `doctor` is silent about files that others can read, or exits as if all were well."""
+    """CLI breaks: `doctor` is silent about files that others can read, or exits as if all were well."""
     data = tmp_path / "data"
     doctor = ["doctor", "--data", str(data)]
     assert run([*doctor, "--json"]) == 1
@@ -176,7 +176,7 @@ def test_config_tells_where_each_setting_comes_from_and_no_secret(
 def test_a_database_that_is_down_is_not_reachable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: a database that does not answer is not exit 3, or its password is shown."""
+    """CLI breaks: a database that does not answer is not exit 3, or its password is shown."""
     monkeypatch.setenv(
         "OSTIARY_DATABASE_URL", f"postgresql://ostiary:hunter2@127.0.0.1:{free_port()}/ostiary"
     )
@@ -191,7 +191,7 @@ def test_a_database_that_is_down_is_not_reachable(
 def test_a_busy_port_is_found_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: `init` shows secrets once, for a service that then cannot start on the port that was asked for."""
+    """CLI breaks: `init` shows secrets once, for a service that then cannot start on the port that was asked for."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         begin = [

@@ -1,4 +1,4 @@
-"""§3: `ostiary login` and `logout`, and the tokens that they keep."""
+"""CLI: `ostiary login` and `logout`, and the tokens that they keep."""
 
 import json
 import stat
@@ -117,7 +117,7 @@ def test_a_login_from_its_first_line_to_its_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§3 breaks: a person cannot sign in at the command line, or not out."""
+    """CLI breaks: a person cannot sign in at the command line, or not out."""
     monkeypatch.setenv("OSTIARY_URL", service.url)
     printed = approves(service, alice, monkeypatch, capsys)
     assert run(["login"]) == 0
@@ -146,7 +146,7 @@ def test_a_login_from_its_first_line_to_its_end(
 def test_what_is_asked_and_shown(
     stranger: Stranger, capsys: pytest.CaptureFixture[str], slept: list[float]
 ) -> None:
-    """§3 breaks: scripts and people that read the two lines do not find them."""
+    """CLI breaks: scripts and people that read the two lines do not find them."""
     stranger.says(ok(ASKED), no("authorization_pending"), ok(TOKENS), ok(WHO))
     assert run(["login", "--url", stranger.url]) == 0
     shown = capsys.readouterr()
@@ -179,7 +179,7 @@ def test_what_is_asked_and_shown(
 def test_a_strangers_numbers_are_not_waited_for(
     stranger: Stranger, capsys: pytest.CaptureFixture[str], slept: list[float], member: str, value: str
 ) -> None:
-    """§3.9 breaks: a service that lies about seconds holds the command for good, or ends it with a traceback."""
+    """B9 breaks: a service that lies about seconds holds the command for good, or ends it with a traceback."""
     body = json.dumps({**ASKED, member: "@"}).replace('"@"', value.replace("\x1b", "\\u001b"))
     stranger.says((200, JSON, body.encode()))
     assert run(["login", "--url", stranger.url]) == 1
@@ -188,7 +188,7 @@ def test_a_strangers_numbers_are_not_waited_for(
 
 
 def test_less_can_be_asked_for(stranger: Stranger) -> None:
-    """§3 breaks: a login is always for everything."""
+    """CLI breaks: a login is always for everything."""
     stranger.says(ok(ASKED), ok(TOKENS), ok(WHO))
     assert run(["login", "--url", stranger.url, "--scope", "read:agents", "--scope", "read:audit"]) == 0
     assert sent(stranger)[0]["scope"] == "read:agents read:audit offline_access"
@@ -220,7 +220,7 @@ def test_a_login_that_comes_to_nothing(
     code: int,
     said: str,
 ) -> None:
-    """§3 breaks: a command that was refused ends as if it was not, or keeps something."""
+    """CLI breaks: a command that was refused ends as if it was not, or keeps something."""
     stranger.says(ok(ASKED), answer)
     assert run(["login", "--url", stranger.url]) == code
     assert said in capsys.readouterr().err
@@ -228,7 +228,7 @@ def test_a_login_that_comes_to_nothing(
 
 
 def test_a_browser_is_opened_where_there_is_one(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """§3 breaks: a browser opens on a machine where nobody sees it, or one that nobody wanted."""
+    """CLI breaks: a browser opens on a machine where nobody sees it, or one that nobody wanted."""
     import webbrowser
 
     opened: list[str] = []
@@ -255,7 +255,7 @@ def login(stranger: Stranger, seconds: int, refresh: str | None = "refresh_1") -
 def test_a_login_is_used_where_nothing_else_is_given(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3 breaks: a login is not used, or in place of what was chosen, or at another service."""
+    """CLI breaks: a login is not used, or in place of what was chosen, or at another service."""
     login(stranger, 3600)
     monkeypatch.setenv("OSTIARY_URL", stranger.url.upper().replace("HTTP:", "http:") + "/")
     stranger.says(ok({"data": [], "next_cursor": None}))
@@ -271,7 +271,7 @@ def test_a_login_is_used_where_nothing_else_is_given(
 
 
 def test_a_token_is_refreshed_before_it_ends(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """§3 breaks: a person signs in each hour."""
+    """CLI breaks: a person signs in each hour."""
     login(stranger, 59)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(ok(TOKENS | {"refresh_token": "refresh_2"}), ok({"data": [], "next_cursor": None}))
@@ -308,7 +308,7 @@ def test_a_login_that_has_ended_says_what_to_do(
     capsys: pytest.CaptureFixture[str],
     refresh: str | None,
 ) -> None:
-    """§3 breaks: a script cannot tell that somebody has to sign in again."""
+    """CLI breaks: a script cannot tell that somebody has to sign in again."""
     login(stranger, 0, refresh)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(no("invalid_grant"))
@@ -329,7 +329,7 @@ def test_a_service_that_is_away_ends_no_login(stranger: Stranger, monkeypatch: p
 def test_to_sign_out_forgets_even_if_nobody_answers(
     stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§3 breaks: a token stays behind because the service was away; or nobody is told that the session lives."""
+    """CLI breaks: a token stays behind because the service was away; or nobody is told that the session lives."""
     away = f"http://127.0.0.1:{free_port()}"
     logins.keep(away, Login("eyJo.bGQ.eA", 0, "refresh_1"))
     login(stranger, 3600)
@@ -369,7 +369,7 @@ def test_tokens_are_kept_where_nobody_else_reads_them(stranger: Stranger, home: 
     ["", "[]", '{"logins":[]}', '{"logins":{"URL":{}}}', '{"logins":{"URL":{"access_token":1}}}', "{" * 9999],
 )
 def test_a_file_that_is_none_is_told(stranger: Stranger, home: Path, text: str) -> None:
-    """§3 breaks: a broken file ends every command in a trace, which may repeat a token."""
+    """CLI breaks: a broken file ends every command in a trace, which may repeat a token."""
     home.mkdir(mode=0o700)
     (home / "token.json").write_text(text.replace("URL", stranger.url))
     (home / "token.json").chmod(0o600)

@@ -98,7 +98,7 @@ def test_a_key_file_that_cannot_be_finished_is_revoked(
 def test_a_rotation_whose_secret_is_lost_is_cancelled(
     service: Ostiary, key: tuple[str, str], overlap: list[str]
 ) -> None:
-    """product.md (Rotate) breaks: the old key ends, or is to end, and nobody has the new one."""
+    """Rotation breaks: the old key ends, or is to end, and nobody has the new one."""
     credential, old = key
     done = sh(service, f'"$@" {FULL}', "credential", "rotate", credential, *overlap)
     found = shown(service, done)
@@ -108,7 +108,7 @@ def test_a_rotation_whose_secret_is_lost_is_cancelled(
 
 
 def test_links_and_tokens_are_taken_back_too(service: Ostiary) -> None:
-    """§3 breaks: a link or a token that reached nobody stays good, or the message names nothing."""
+    """CLI breaks: a link or a token that reached nobody stays good, or the message names nothing."""
     done = sh(service, f'"$@" {FULL}', "member", "invite", "lost@acme.test", "--role", "viewer")
     assert (done.returncode, "is withdrawn" in done.stderr) == (1, True), done.stderr
     kept = service.call("GET", "/v1/invitations").json()["data"]
@@ -120,7 +120,7 @@ def test_links_and_tokens_are_taken_back_too(service: Ostiary) -> None:
 
 
 def test_a_first_key_that_is_lost_is_revoked_and_made_again(tmp_path: Path) -> None:
-    """§2 breaks: `init` on a full disk leaves an operator key that nobody has, and no way on."""
+    """CLI breaks: `init` on a full disk leaves an operator key that nobody has, and no way on."""
     data = tmp_path / "data"
     words = ["init", "--data", str(data), "--organization", "Acme", "--email", "alice@acme.test"]
     done = subprocess.run(
@@ -142,7 +142,7 @@ def test_a_first_key_that_is_lost_is_revoked_and_made_again(tmp_path: Path) -> N
     ("command", "output"), [("credential list --json", FULL), ("whoami", CLOSED), ("--help", FULL)]
 )
 def test_an_output_that_cannot_be_written_is_said(service: Ostiary, command: str, output: str) -> None:
-    """§2 breaks: on a full disk a command shows a traceback, or exits 0 as if all had been written."""
+    """CLI breaks: on a full disk a command shows a traceback, or exits 0 as if all had been written."""
     done = sh(service, f'"$@" {output}', *command.split())
     assert done.returncode == 1, done
     assert "Standard output cannot be written" in done.stderr
@@ -182,7 +182,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(stranger: Stranger) -> None:
 
 
 def test_an_answer_that_is_lost_for_good_is_said(stranger: Stranger) -> None:
-    """§2 breaks: nobody is told that a key may exist whose secret nobody has, or how to find it."""
+    """CLI breaks: nobody is told that a key may exist whose secret nobody has, or how to find it."""
     stranger.says((504, JSON, b"{}"))
     done = subprocess.run(
         [*OSTIARY, "api-key", "generate"],

@@ -1,4 +1,4 @@
-"""§3: an administrator invites people and says what they may do with `ostiary member …` and `ostiary invitation …`."""
+"""CLI: an administrator invites people and says what they may do with `ostiary member …` and `ostiary invitation …`."""
 
 import itertools
 import json
@@ -55,7 +55,7 @@ def test_a_link_for_a_forgotten_password_is_shown_once(service: Ostiary) -> None
 
 
 def test_an_invitation_is_withdrawn(service: Ostiary) -> None:
-    """§3 breaks: an invitation that was deleted is still there."""
+    """CLI breaks: an invitation that was deleted is still there."""
     email, made = _invite(service, "viewer")
     number = made["invitation"]["id"]
     assert service.command("invitation", "delete", "--yes", number).stdout == f"{number} is withdrawn.\n"
@@ -72,12 +72,12 @@ def test_an_invitation_is_withdrawn(service: Ostiary) -> None:
     ],
 )
 def test_a_wrong_invitation_is_wrong_use(service: Ostiary, arguments: str, said: str) -> None:
-    """§2 breaks: a fault is told in the API's words instead of the command's."""
+    """CLI breaks: a fault is told in the API's words instead of the command's."""
     assert said in service.command("member", "invite", *arguments.split(), code=2).stderr
 
 
 def test_a_member_is_found_by_id_and_by_email(service: Ostiary) -> None:
-    """§3 breaks: MEMBER does not take an address, or an unknown one gives no next step."""
+    """CLI breaks: MEMBER does not take an address, or an unknown one gives no next step."""
     alice = service.first["admin"]
     assert _show(service, alice["email"]) == _show(service, alice["id"])
     listed = [line.split()[:3] for line in service.command("member", "list").stdout.splitlines()]
@@ -88,7 +88,7 @@ def test_a_member_is_found_by_id_and_by_email(service: Ostiary) -> None:
 
 
 def test_roles_are_given_and_taken_and_the_others_stay(service: Ostiary) -> None:
-    """§3 breaks: `grant` and `ungrant` change more than they name."""
+    """CLI breaks: `grant` and `ungrant` change more than they name."""
     email = service.first["admin"]["email"]
     code = json.loads(service.command("project", "create", "--name", "Given", "--json").stdout)["code"]
     given = service.command("member", "grant", email, "viewer", f"developer@{code}")
@@ -105,7 +105,7 @@ def test_roles_are_given_and_taken_and_the_others_stay(service: Ostiary) -> None
 
 
 def test_the_last_admin_stays(service: Ostiary) -> None:
-    """§3 breaks: a command leaves the organization without an admin."""
+    """CLI breaks: a command leaves the organization without an admin."""
     email = service.first["admin"]["email"]
     for arguments in (("ungrant", email, "organization-admin"), ("remove", "--yes", email)):
         done = service.command("member", *arguments, code=1)

@@ -1,4 +1,4 @@
-"""§2: what a person reads where no service answers: a name, a port, a certificate and another program are told apart."""
+"""CLI: what a person reads where no service answers: a name, a port, a certificate and another program are told apart."""
 
 import contextlib
 import socket
@@ -88,7 +88,7 @@ def test_why_nothing_answers_is_told_apart(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§2 breaks: a person cannot tell a wrong name, a wrong port and a certificate apart, or reads what the peer sent."""
+    """CLI breaks: a person cannot tell a wrong name, a wrong port and a certificate apart, or reads what the peer sent."""
     monkeypatch.setenv("OSTIARY_URL", url.format(free=free_port(), port=peer(said)))
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-somebody")
     assert run(["whoami"]) == 3
@@ -105,7 +105,7 @@ def test_an_authority_of_one_s_own_is_named_by_ssl_cert_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§2 breaks: the advice for certificates does not help, or a wrong SSL_CERT_FILE is a traceback."""
+    """CLI breaks: the advice for certificates does not help, or a wrong SSL_CERT_FILE is a traceback."""
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-somebody")
     port = peer(None)
     for host, file, words in (

@@ -1,4 +1,4 @@
-"""§3: what a person sees: tables that fit, ids that can be copied, a question before what cannot be undone."""
+"""CLI: what a person sees: tables that fit, ids that can be copied, a question before what cannot be undone."""
 
 import itertools
 import json
@@ -52,7 +52,7 @@ def long_names(service: Ostiary) -> None:
 def test_a_table_fits_and_keeps_its_ids_whole(
     service: Ostiary, command: tuple[str, str], columns: int
 ) -> None:
-    """§3 breaks: on a terminal of 80 or 120 columns a table wraps, a cell is cut, or an id cannot be copied."""
+    """CLI breaks: on a terminal of 80 or 120 columns a table wraps, a cell is cut, or an id cannot be copied."""
     from rich.cells import cell_len
 
     plain = _environment(service) | {"NO_COLOR": "1", "TERM": "dumb"}
@@ -72,7 +72,7 @@ def test_a_table_fits_and_keeps_its_ids_whole(
 
 
 def test_what_does_not_fit_a_table_is_a_record_each(stranger: Stranger) -> None:
-    """§3 breaks: at 80 columns the audit log loses why something happened, or tells it as a program writes it."""
+    """CLI breaks: at 80 columns the audit log loses why something happened, or tells it as a program writes it."""
     event = {
         "id": "evt_1",
         "time": "2026-01-01T00:00:00.000Z",
@@ -108,7 +108,7 @@ DETAILS: """
 
 
 def test_what_kind_it_is_outlasts_when_it_was_made(stranger: Stranger) -> None:
-    """§3 breaks: a terminal shows when credentials were made, but has no room for what they are."""
+    """CLI breaks: a terminal shows when credentials were made, but has no room for what they are."""
     row = {"id": "cred_1", "name": "Bot", "kind": "client_secret", "last6": "abcdef", "status": "active"}
     times = {"created_at": "2026-01-01T00:00:00Z", "last_used_at": None, "expires_at": None}
     body = {"data": [row | times | {"owner": {"display_name": "Robo"}}], "next_cursor": None}
@@ -120,7 +120,7 @@ def test_what_kind_it_is_outlasts_when_it_was_made(stranger: Stranger) -> None:
 
 @pytest.mark.parametrize("colour", [True, False])
 def test_colour_is_for_terminals_that_want_it(service: Ostiary, key: tuple[str, str], colour: bool) -> None:
-    """§2 breaks: NO_COLOR is ignored, or a state looks like any other text."""
+    """CLI breaks: NO_COLOR is ignored, or a state looks like any other text."""
     environment = _environment(service) | ({} if colour else {"NO_COLOR": "1"})
     listed = on_terminal("credential", "list", environment=environment)[1]
     refused = on_terminal("credential", "show", "cred_nobody", environment=environment)[1]
@@ -135,7 +135,7 @@ def test_colour_is_for_terminals_that_want_it(service: Ostiary, key: tuple[str, 
 def test_a_person_is_asked_before_a_revocation(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str], answer: str, code: int, status: str
 ) -> None:
-    """§3 breaks: a slip of the hand revokes a key, or the question does not say whose it is."""
+    """CLI breaks: a slip of the hand revokes a key, or the question does not say whose it is."""
     asked = on_terminal("credential", "revoke", key[0], environment=_environment(service), answer=answer)
     assert asked[0] == code
     assert f"Revoke {robo['display_name']}'s API key (…{key[1][-6:]})" in asked[1].replace("\n", "")
@@ -145,14 +145,14 @@ def test_a_person_is_asked_before_a_revocation(
 
 
 def test_with_yes_nobody_is_asked(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """§3 breaks: a command with --yes waits for an answer that nobody gives."""
+    """CLI breaks: a command with --yes waits for an answer that nobody gives."""
     code, shown = on_terminal("credential", "revoke", key[0], "--yes", environment=_environment(service))
     assert (code, "[y/N]" in shown) == (0, False)
     assert service.command("service-account", "delete", "--yes", robo["id"]).stdout.endswith("revoked.\n")
 
 
 def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: an empty list shows nothing, or a line that cannot be copied."""
+    """CLI breaks: an empty list shows nothing, or a line that cannot be copied."""
     code, shown = on_terminal(
         "credential", "list", "--service-account", robo["username"], environment=_environment(service)
     )
@@ -161,7 +161,7 @@ def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any
 
 
 def test_a_person_is_asked_before_a_rotation_without_overlap(service: Ostiary, key: tuple[str, str]) -> None:
-    """product.md (Rotate) breaks: a slip of the hand ends a key that is in use."""
+    """Rotation breaks: a slip of the hand ends a key that is in use."""
     rotate = ("credential", "rotate", key[0], "--overlap", "0")
     code, shown = on_terminal(*rotate, environment=_environment(service), answer="n\n")
     assert (code, "end the old key at once?" in shown.replace("\n", "")) == (1, True)
@@ -170,7 +170,7 @@ def test_a_person_is_asked_before_a_rotation_without_overlap(service: Ostiary, k
 
 
 def test_several_are_asked_about_in_one_question(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: a person confirms the revocation of a key that the question does not name."""
+    """CLI breaks: a person confirms the revocation of a key that the question does not name."""
     ids = []
     for name in ("first", "second"):
         made = service.call(

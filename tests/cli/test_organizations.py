@@ -1,4 +1,4 @@
-"""§3: the operator keeps organizations and their limits with `ostiary organization …` and `ostiary policy …`."""
+"""CLI: the operator keeps organizations and their limits with `ostiary organization …` and `ostiary policy …`."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def _key_in(service: Ostiary, organization: str) -> str:
 
 
 def test_an_organization_is_made_shown_renamed_and_listed(service: Ostiary) -> None:
-    """§3 breaks: what `create` made is not what `show` and `list` find, by slug as by id."""
+    """CLI breaks: what `create` made is not what `show` and `list` find, by slug as by id."""
     done = service.command("organization", "create", "--name", "Umbrella Corp.", "--slug", "umbrella-corp")
     assert "Umbrella Corp. is made: umbrella-corp, org_" in done.stdout
     made = json.loads(service.command("organization", "show", "umbrella-corp", "--json").stdout)
@@ -60,7 +60,7 @@ def test_a_suspended_organization_is_refused_until_it_is_resumed(service: Ostiar
 
 
 def test_a_person_is_asked_before_a_suspension(service: Ostiary, umbrella: str) -> None:
-    """§3 breaks: a slip of the hand stops a customer, or the question does not say which."""
+    """CLI breaks: a slip of the hand stops a customer, or the question does not say which."""
     environment = {"OSTIARY_URL": service.url, "OSTIARY_API_KEY": service.key}
     code, shown = on_terminal(
         "organization", "suspend", umbrella, environment=environment, columns=120, answer="n\n"
@@ -81,7 +81,7 @@ def test_a_person_is_asked_before_a_suspension(service: Ostiary, umbrella: str) 
     ],
 )
 def test_what_cannot_be_done_says_why(service: Ostiary, arguments: str, code: int, said: str) -> None:
-    """§2 breaks: a refusal has another exit code, or does not name the option or the next step."""
+    """CLI breaks: a refusal has another exit code, or does not name the option or the next step."""
     assert said in service.command("organization", *arguments.split(), code=code).stderr
 
 
@@ -158,5 +158,5 @@ def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, um
     ids=" ".join,
 )
 def test_a_wrong_limit_is_wrong_use(service: Ostiary, settings: list[str], said: str) -> None:
-    """§2 breaks: a limit that cannot be meant is taken, or its fault is not named as it was given."""
+    """CLI breaks: a limit that cannot be meant is taken, or its fault is not named as it was given."""
     assert said in service.command("policy", "set", *settings, code=2).stderr

@@ -1,4 +1,4 @@
-"""§3.9, §6: the profile is read only where nobody else can, and written whole, with all that is not ours kept."""
+"""B9, Files: the profile is read only where nobody else can, and written whole, with all that is not ours kept."""
 
 import os
 import tomllib
@@ -44,7 +44,7 @@ def _write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
-    """§6 breaks: a change of the profile loses a comment, a member or a context that it was not about."""
+    """Files break: a change of the profile loses a comment, a member or a context that it was not about."""
     _write(config, WRITTEN)
     profile.put(Context("new", "https://new.example", api_key="ak-new"))
     assert (
@@ -82,7 +82,7 @@ def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
     ],
 )
 def test_the_first_context_becomes_the_default(config: Path, text: str) -> None:
-    """§6 breaks: a profile of some other form loses its text, or the first context is not used."""
+    """Files break: a profile of some other form loses its text, or the first context is not used."""
     if text:
         _write(config, text)
     before = tomllib.loads(text)
@@ -103,7 +103,7 @@ def test_the_first_context_becomes_the_default(config: Path, text: str) -> None:
     ],
 )
 def test_a_form_that_cannot_be_edited_is_left_alone(config: Path, text: str) -> None:
-    """§3.9 breaks: a profile that the command does not understand well enough is spoiled."""
+    """B9 breaks: a profile that the command does not understand well enough is spoiled."""
     _write(config, text)
     assert profile.load().find("a").url == "https://a.example"
     with pytest.raises(ProfileError, match="edit it by hand"):
@@ -113,7 +113,7 @@ def test_a_form_that_cannot_be_edited_is_left_alone(config: Path, text: str) -> 
 
 @pytest.mark.promise("P7")
 def test_the_profile_is_for_its_owner_only_and_never_half(config: Path) -> None:
-    """P7, §3.9 break: others can read the profile, or a failed write leaves half of it."""
+    """P7, B9 break: others can read the profile, or a failed write leaves half of it."""
     config.parent.rmdir()
     umask = os.umask(0)
     try:
@@ -130,7 +130,7 @@ def test_the_profile_is_for_its_owner_only_and_never_half(config: Path) -> None:
 
 
 def test_a_closed_directory_is_said(config: Path) -> None:
-    """§3.9 breaks: a profile that cannot be written is a traceback."""
+    """B9 breaks: a profile that cannot be written is a traceback."""
     config.parent.rmdir()
     config.parent.write_text("a file stands where the directory would be")
     with pytest.raises(ProfileError, match="cannot be written"):
@@ -173,7 +173,7 @@ SECRET = "Hunter2_hunter2"
 def test_a_wrong_profile_is_told_by_file_and_field(
     config: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """P7, §3.9 break: a wrong member is not exit 2 with file and field, or its value is repeated."""
+    """P7, B9 break: a wrong member is not exit 2 with file and field, or its value is repeated."""
     _write(config, text)
     assert run(["whoami"]) == 2
     shown = capsys.readouterr()
@@ -188,7 +188,7 @@ def test_a_wrong_profile_is_told_by_file_and_field(
 def test_a_file_that_others_could_read_or_put_there_is_refused(
     config: Path, what: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """P7, §3.9 break: a profile or key file that others can read, a link or no file at all is used."""
+    """P7, B9 break: a profile or key file that others can read, a link or no file at all is used."""
     path = config if what == "profile" else tmp_path / "key"
     text = KEY
     if what == "profile":
@@ -220,7 +220,7 @@ def test_a_file_that_others_could_read_or_put_there_is_refused(
 def test_a_key_file_is_found_from_home_and_from_the_profile(
     config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """§6 breaks: `~/key`, or a name relative to the profile, is looked for somewhere else."""
+    """Files break: `~/key`, or a name relative to the profile, is looked for somewhere else."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     _write(tmp_path / "key", "ak-home\n")

@@ -1,4 +1,4 @@
-"""§3: an administrator keeps projects, and says who may do what on them, with `ostiary project …`."""
+"""CLI: an administrator keeps projects, and says who may do what on them, with `ostiary project …`."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ def _roles(service: Ostiary, project: str) -> list[tuple[str, str]]:
 
 
 def test_a_project_is_made_shown_changed_listed_and_deleted(service: Ostiary) -> None:
-    """§3 breaks: what `create` made is not what the others find, by code as by id."""
+    """CLI breaks: what `create` made is not what the others find, by code as by id."""
     done = service.command("project", "create", "--name", "Alpha", "--code", "alpha-1")
     assert done.stdout.startswith("Alpha is made: alpha-1, prj_")
     assert "Next: ostiary project grant alpha-1" in done.stderr
@@ -59,7 +59,7 @@ def test_deleting_a_project_ends_the_keys_that_are_bound_to_it(
 def test_a_role_is_given_and_taken_by_any_name(
     service: Ostiary, website: str, robo: dict[str, Any], form: str
 ) -> None:
-    """§3 breaks: a role on a project reaches nobody or somebody else, or takes others' roles along."""
+    """CLI breaks: a role on a project reaches nobody or somebody else, or takes others' roles along."""
     alice = service.first["admin"]
     service.command("project", "grant", website, alice["email"], "developer")
     given = service.command("project", "grant", website, robo[form], "viewer", "resource-server")
@@ -82,7 +82,7 @@ def test_a_role_is_given_and_taken_by_any_name(
 def test_a_role_that_is_not_there_cannot_be_taken(
     service: Ostiary, website: str, robo: dict[str, Any]
 ) -> None:
-    """§3 breaks: a mistyped `ungrant` says that it took what it did not, or takes half of what it names."""
+    """CLI breaks: a mistyped `ungrant` says that it took what it did not, or takes half of what it names."""
     service.command("project", "grant", website, robo["id"], "viewer")
     done = service.command("project", "ungrant", website, robo["id"], "viewer", "developer", code=1)
     assert f"does not have developer on {website}, but viewer" in done.stderr
@@ -117,7 +117,7 @@ def test_whom_or_what_nobody_knows_says_where_to_look(
     code: int,
     said: str,
 ) -> None:
-    """§2 breaks: an unknown name has another exit code, or no next step."""
+    """CLI breaks: an unknown name has another exit code, or no next step."""
     who = robo["id"] if principal is None else principal
     assert said in service.command("project", "grant", website, who, role, code=code).stderr
 
@@ -125,7 +125,7 @@ def test_whom_or_what_nobody_knows_says_where_to_look(
 def test_who_may_not_read_names_still_gives_roles(
     service: Ostiary, website: str, robo: dict[str, Any]
 ) -> None:
-    """§3 breaks: whoever manages projects but not members cannot see who has a role."""
+    """CLI breaks: whoever manages projects but not members cannot see who has a role."""
     service.command("project", "grant", website, service.first["admin"]["email"], "viewer")
     narrow = service.command("api-key", "generate", "--scope", "read:projects").stdout.strip()
     shown = service.command("project", "roles", website, OSTIARY_API_KEY=narrow).stdout

@@ -1,4 +1,4 @@
-"""§2, §3: where a command goes, with which credential, and what each kind of failure exits with.
+"""CLI: where a command goes, with which credential, and what each kind of failure exits with.
 
 These run in this process. What answers stands at the network's edge: a server that is not ours, or none.
 """
@@ -75,7 +75,7 @@ def test_every_answer_has_its_exit_code_and_next_step(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§2 breaks: an answer gets another exit code, no next step, or a traceback."""
+    """CLI breaks: an answer gets another exit code, no next step, or a traceback."""
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(answer)
     assert run(["credential", "list"]) == code
@@ -88,7 +88,7 @@ def test_every_answer_has_its_exit_code_and_next_step(
 def test_a_silent_server_is_not_reachable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§2 breaks: a server that is down is not exit 3."""
+    """CLI breaks: a server that is down is not exit 3."""
     monkeypatch.setenv("OSTIARY_URL", f"http://127.0.0.1:{free_port()}")
     assert run(["whoami"]) == 3
     assert "Is `ostiary serve` running" in capsys.readouterr().err
@@ -119,7 +119,7 @@ def test_a_silent_server_is_not_reachable(
 def test_no_credential_goes_where_others_could_read_it(
     url: str, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rule 22 breaks: a credential would leave this machine in clear, or a wrong URL is not exit 2."""
+    """R22 breaks: a credential would leave this machine in clear, or a wrong URL is not exit 2."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("HTTP_PROXY", stranger.url)  # whatever is sent over http ends there
     monkeypatch.setenv("OSTIARY_URL", url)
@@ -133,7 +133,7 @@ def test_no_credential_goes_where_others_could_read_it(
 def test_no_proxy_reads_what_goes_to_this_machine(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rule 22 breaks: HTTP_PROXY carries a credential in clear to another machine."""
+    """R22 breaks: HTTP_PROXY carries a credential in clear to another machine."""
     stranger.says((200, JSON, b"{}"))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, stranger.url)
@@ -147,7 +147,7 @@ def test_no_proxy_reads_what_goes_to_this_machine(
 def test_the_credential_comes_from_the_environment(
     variable: str, in_file: bool, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """§3 breaks: a credential of the environment, or of the file that it names, is not the one sent."""
+    """CLI breaks: a credential of the environment, or of the file that it names, is not the one sent."""
     stranger.says((200, JSON, b'{"data":[],"next_cursor":null}'))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.delenv("OSTIARY_API_KEY")
@@ -178,7 +178,7 @@ def test_a_credential_that_cannot_be_meant_is_wrong_use(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§3.9 breaks: a missing or unusable credential is not exit 2, or its value is repeated."""
+    """B9 breaks: a missing or unusable credential is not exit 2, or its value is repeated."""
     monkeypatch.delenv("OSTIARY_API_KEY")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -218,7 +218,7 @@ def test_a_credential_in_the_wrong_variable_is_told_the_right_one(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """§3.9, P7 break: a credential in the wrong variable is sent where it means nothing, or is repeated."""
+    """B9, P7 break: a credential in the wrong variable is sent where it means nothing, or is repeated."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.delenv("OSTIARY_API_KEY")
     for name, given in (("URL", stranger.url), ("CLIENT_ID", "ostiary-sa-x"), ("CLIENT_SECRET", "secret_y")):
@@ -258,7 +258,7 @@ def test_a_secret_on_the_command_line_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """P7, §3.9 break: a secret given as an argument is used or repeated."""
+    """P7, B9 break: a secret given as an argument is used or repeated."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run(arguments) == 2
@@ -289,7 +289,7 @@ def test_a_document_that_could_be_misread_is_wrong_use(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """§3.8 breaks: a document is sent as something else than what its author wrote, or is a traceback."""
+    """B8 breaks: a document is sent as something else than what its author wrote, or is a traceback."""
     stranger.says((200, JSON, b'{"match":[]}'))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     file = tmp_path / "document.json"
@@ -364,7 +364,7 @@ def test_no_control_character_of_others_reaches_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§3.9 breaks: a name or an answer commands the terminal of whoever reads it."""
+    """B9 breaks: a name or an answer commands the terminal of whoever reads it."""
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(answer)
     run(arguments)
@@ -381,7 +381,7 @@ def test_no_control_character_of_others_reaches_the_terminal(
 def test_an_expiry_that_could_be_misread_is_wrong_use(
     given: str, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§3.8 breaks: an expiry without unit or zone makes a key of another lifetime than was meant."""
+    """B8 breaks: an expiry without unit or zone makes a key of another lifetime than was meant."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run(["api-key", "generate", f"--expires={given}"]) == 2
@@ -390,7 +390,7 @@ def test_an_expiry_that_could_be_misread_is_wrong_use(
 
 
 def test_a_date_alone_is_its_first_moment_in_utc(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """§3 breaks: `--expires 2027-01-31` is refused, or means midnight somewhere else."""
+    """CLI breaks: `--expires 2027-01-31` is refused, or means midnight somewhere else."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     run(["api-key", "generate", "--expires", "2027-01-31"])
@@ -404,7 +404,7 @@ def test_a_date_alone_is_its_first_moment_in_utc(stranger: Stranger, monkeypatch
 def test_a_name_never_becomes_another_address(
     command: str, name: str, path: str | None, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3 breaks: what somebody typed as an id reaches an address that the command does not mean."""
+    """CLI breaks: what somebody typed as an id reaches an address that the command does not mean."""
     stranger.says((404, JSON, _problem("not-found")))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run([*command.split(), name]) == (2 if path is None else 1)
@@ -413,7 +413,7 @@ def test_a_name_never_becomes_another_address(
 
 
 def test_ctrl_c_ends_a_waiting_command_quietly() -> None:
-    """§2 breaks: Ctrl-C shows a traceback, or a shell's loop does not learn of it."""
+    """CLI breaks: Ctrl-C shows a traceback, or a shell's loop does not learn of it."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         process = subprocess.Popen(
             [*OSTIARY, "whoami"],
@@ -434,7 +434,7 @@ def test_ctrl_c_ends_a_waiting_command_quietly() -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(stranger: Stranger) -> None:
-    """§2 breaks: `ostiary … | head -1` shows a traceback."""
+    """CLI breaks: `ostiary … | head -1` shows a traceback."""
     stranger.says((200, JSON, json.dumps({"many": ["x" * 80] * 5000}).encode()))
     process = subprocess.Popen(
         [*OSTIARY, "api-call", "GET", "/"],

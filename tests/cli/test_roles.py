@@ -1,4 +1,4 @@
-"""§3: an administrator makes roles with `ostiary role …`, the operator scopes with `ostiary scope …`."""
+"""CLI: an administrator makes roles with `ostiary role …`, the operator scopes with `ostiary scope …`."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ def _scopes(service: Ostiary, role: str) -> Any:
 
 
 def test_the_list_has_the_built_in_and_the_own(service: Ostiary, reader: str) -> None:
-    """§3 breaks: a role is missing from the list, or one cannot tell which may be changed."""
+    """CLI breaks: a role is missing from the list, or one cannot tell which may be changed."""
     lines = [line.split() for line in service.command("role", "list").stdout.splitlines()]
     assert lines[0] == ["NAME", "KIND", "DESCRIPTION", "SCOPES"]
     assert lines[1][:2] == ["organization-admin", "built-in"]
@@ -56,7 +56,7 @@ def test_a_changed_role_holds_when_the_command_has_ended(
 
 
 def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
-    """§3 breaks: a change of the description takes scopes away, or an empty value does not."""
+    """CLI breaks: a change of the description takes scopes away, or an empty value does not."""
     service.command("role", "update", reader, "--description", "All")
     assert _scopes(service, reader) == ["read:agents", "read:plugins"]
     service.command("role", "update", reader, "--scope", "")
@@ -81,14 +81,14 @@ def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
 def test_what_cannot_be_done_says_why(
     service: Ostiary, reader: str, arguments: str, code: int, said: str
 ) -> None:
-    """§2 breaks: a refusal has another exit code, or does not name the option or the next step."""
+    """CLI breaks: a refusal has another exit code, or does not name the option or the next step."""
     given = arguments.replace("READER", reader).split()
     assert said in service.command("role", *given, code=code).stderr
     assert _scopes(service, reader) == ["read:agents", "read:plugins"]
 
 
 def test_scopes_come_and_go(service: Ostiary) -> None:
-    """§3 breaks: a scope of the catalogue does not come, go, or say why it cannot."""
+    """CLI breaks: a scope of the catalogue does not come, go, or say why it cannot."""
     assert (
         service.command("scope", "create", "read:invoices").stdout == "read:invoices is in the catalogue.\n"
     )

@@ -1,4 +1,4 @@
-"""§3: a person rotates a key, follows who still uses the old one, and ends it."""
+"""CLI: a person rotates a key, follows who still uses the old one, and ends it."""
 
 import json
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.full
 
 
 def test_a_rotation_from_its_beginning_to_its_end(service: Ostiary, key: tuple[str, str]) -> None:
-    """P1, product.md (Rotate) break: the new key is not alone on standard output, or the old one outlives its end."""
+    """P1, Rotation break: the new key is not alone on standard output, or the old one outlives its end."""
     credential, old = key
     done = service.command("credential", "rotate", credential)
     new = done.stdout.strip()
@@ -31,7 +31,7 @@ def test_a_rotation_from_its_beginning_to_its_end(service: Ostiary, key: tuple[s
 
 
 def test_a_cancelled_rotation_and_one_with_an_end(service: Ostiary, key: tuple[str, str]) -> None:
-    """product.md (Rotate) breaks: cancelling ends the old key, or an overlap has no end."""
+    """Rotation breaks: cancelling ends the old key, or an overlap has no end."""
     credential, old = key
     new = service.command("credential", "rotate", credential, "--overlap", "24h", "--format", "env").stdout
     assert new.startswith("OSTIARY_API_KEY=ak-")

@@ -1,4 +1,4 @@
-"""§3: a person makes and keeps service accounts with `ostiary service-account …`."""
+"""CLI: a person makes and keeps service accounts with `ostiary service-account …`."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def _show(service: Ostiary, account: str) -> dict[str, Any]:
 
 
 def test_create_prints_the_ids_and_says_what_comes_next(service: Ostiary) -> None:
-    """§3 breaks: the lines of the fifth document are not those that `create` prints."""
+    """CLI breaks: `create` prints other lines than documented."""
     done = service.command("service-account", "create", "--name", "Integration bot", "--role", "developer")
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
     assert list(lines) == ["Service Account ID", "Client ID", "Client Secret", "Username"]
@@ -30,7 +30,7 @@ def test_create_prints_the_ids_and_says_what_comes_next(service: Ostiary) -> Non
 
 
 def test_create_without_a_credential_says_what_comes_next(service: Ostiary) -> None:
-    """§3 breaks: `--credential none` makes one, or its user does not learn how to make one."""
+    """CLI breaks: `--credential none` makes one, or its user does not learn how to make one."""
     done = service.command("service-account", "create", "--name", "Bare bot", "--credential", "none")
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
     assert list(lines) == ["Service Account ID", "Client ID", "Username"]
@@ -39,7 +39,7 @@ def test_create_without_a_credential_says_what_comes_next(service: Ostiary) -> N
 
 
 def test_create_with_a_key_file_writes_it(service: Ostiary, tmp_path: Path) -> None:
-    """P7, §3 break: the key of a new account is shown, or its file is missing, or a file in the way makes an account."""
+    """P7, CLI break: the key of a new account is shown, or its file is missing, or a file in the way makes an account."""
     out = tmp_path / "bot.json"
     options = ["service-account", "create", "--name", "Filed", "--credential", "key-file", "--out", str(out)]
     lines = dict(line.split(": ") for line in service.command(*options).stdout.splitlines())
@@ -58,7 +58,7 @@ def test_create_with_a_key_file_writes_it(service: Ostiary, tmp_path: Path) -> N
 
 
 def test_create_with_a_key_shows_it_once(service: Ostiary) -> None:
-    """§3 breaks: the key that was asked for with the account is not shown, not limited, or does not work."""
+    """CLI breaks: the key that was asked for with the account is not shown, not limited, or does not work."""
     done = service.command(
         "service-account", "create", "--name", "Keyed", "--credential", "api-key", "--ip", "127.0.0.0/8",
         "--expires", "90d",
@@ -73,27 +73,27 @@ def test_create_with_a_key_shows_it_once(service: Ostiary) -> None:
 
 @pytest.mark.parametrize("form", ["id", "username", "client_id", "channel_identifier"])
 def test_an_account_is_found_by_each_of_its_names(service: Ostiary, robo: dict[str, Any], form: str) -> None:
-    """§3 breaks: ACCOUNT does not take an id, a username, a client id or a channel identifier."""
+    """CLI breaks: ACCOUNT does not take an id, a username, a client id or a channel identifier."""
     assert _show(service, robo[form])["id"] == robo["id"]
 
 
 @pytest.mark.parametrize("username", ["ostiary-sa-deploy", "sa-deploy"])
 def test_a_username_that_looks_like_an_id_is_a_username(service: Ostiary, username: str) -> None:
-    """§3 breaks: an account whose username begins like an id cannot be named by it."""
+    """CLI breaks: an account whose username begins like an id cannot be named by it."""
     service.command("service-account", "create", "--name", "Deploy", "--username", username)
     assert _show(service, username)["username"] == username
 
 
 @pytest.mark.parametrize("name", ["nobody", "sa_nobody", "a" * 65, "nobody@acme.localhost", "sa_" + "0" * 26])
 def test_an_unknown_account_says_where_to_look(service: Ostiary, name: str) -> None:
-    """§2 breaks: an account that does not exist is not exit 1 with the command that lists them."""
+    """CLI breaks: an account that does not exist is not exit 1 with the command that lists them."""
     done = service.command("service-account", "show", name, code=1)
     assert "`ostiary service-account list` shows" in done.stderr
     assert done.stdout == ""
 
 
 def test_every_wrong_option_is_named_as_it_was_given(service: Ostiary) -> None:
-    """§2 breaks: what the service refuses is told in the API's words, one at a time, or is not wrong use."""
+    """CLI breaks: what the service refuses is told in the API's words, one at a time, or is not wrong use."""
     done = service.command(
         "service-account", "create", "--name", " ", "--username", "A B", "--email", "x", code=2
     )
@@ -101,7 +101,7 @@ def test_every_wrong_option_is_named_as_it_was_given(service: Ostiary) -> None:
 
 
 def test_a_limit_on_nothing_is_wrong_use(service: Ostiary) -> None:
-    """§2 breaks: `--ip` without a credential is taken and limits nothing."""
+    """CLI breaks: `--ip` without a credential is taken and limits nothing."""
     done = service.command(
         "service-account", "create", "--name", "X", "--ip", "10.0.0.0/8", "--credential", "none", code=2
     )
@@ -109,7 +109,7 @@ def test_a_limit_on_nothing_is_wrong_use(service: Ostiary) -> None:
 
 
 def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: `set-roles` does not leave exactly the roles that it names."""
+    """CLI breaks: `set-roles` does not leave exactly the roles that it names."""
     for roles in (["viewer", "resource-server"], []):
         options = [part for role in roles for part in ("--role", role)]
         service.command("service-account", "set-roles", robo["username"], *options, "--yes")
@@ -117,7 +117,7 @@ def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any
 
 
 def test_roles_are_given_and_taken_one_by_one(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: `grant` or `ungrant` changes more than it names, or takes a role on one project for all of them."""
+    """CLI breaks: `grant` or `ungrant` changes more than it names, or takes a role on one project for all of them."""
     name = robo["username"]
     code = json.loads(service.command("project", "create", "--name", "Granted", "--json").stdout)["code"]
     given = service.command("service-account", "grant", name, "viewer", f"viewer@{code}")
@@ -139,7 +139,7 @@ def test_roles_are_given_and_taken_one_by_one(service: Ostiary, robo: dict[str, 
 
 
 def test_two_who_give_a_role_at_once_both_succeed(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: a role that another administrator gives in the same moment is lost, or the command fails."""
+    """CLI breaks: a role that another administrator gives in the same moment is lost, or the command fails."""
     address = f"/v1/service-accounts/{robo['id']}/role-bindings"
     others = iter(["viewer", "resource-server"])
 
@@ -158,7 +158,7 @@ def test_two_who_give_a_role_at_once_both_succeed(service: Ostiary, robo: dict[s
 
 
 def test_an_update_changes_what_it_names(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: `update` changes what was not named, or cannot take something away."""
+    """CLI breaks: `update` changes what was not named, or cannot take something away."""
     update = ("service-account", "update", robo["username"])
     given = ("--description", "Builds", "--email", "ops@acme.test", "--scope", "read:agents")
     first = json.loads(service.command(*update, *given, "--resource", "agents/*", "--json").stdout)
@@ -192,7 +192,7 @@ def test_disable_enable_and_delete_act_on_its_keys_at_once(
 
 
 def test_the_list_shows_ids_whole_and_json_all_of_it(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: the list cuts an id, or `--json` differs from the API."""
+    """CLI breaks: the list cuts an id, or `--json` differs from the API."""
     listed = service.command("service-account", "list").stdout
     assert listed.splitlines()[0].split() == [
         "ID", "USERNAME", "STATUS", "NAME", "CONTACT", "ROLES", "CREDENTIALS", "CREATED",
@@ -202,14 +202,14 @@ def test_the_list_shows_ids_whole_and_json_all_of_it(service: Ostiary, robo: dic
 
 
 def test_whoever_may_not_is_refused(service: Ostiary, bob: str) -> None:
-    """§2 breaks: a refusal for lack of permission is not exit 4 with the scope that is missing."""
+    """CLI breaks: a refusal for lack of permission is not exit 4 with the scope that is missing."""
     done = service.command("service-account", "create", "--name", "X", code=4, OSTIARY_API_KEY=bob)
     assert "write:service-accounts" in done.stderr
     assert "`ostiary whoami`" in done.stderr
 
 
 def test_roles_have_the_same_form_everywhere(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: who made an account with --role cannot give it another one in the same form."""
+    """CLI breaks: who made an account with --role cannot give it another one in the same form."""
     grant = ("service-account", "grant", robo["username"])
     service.command(*grant, "resource-server", "--role", "viewer")
     assert {each["role"] for each in _show(service, robo["id"])["roles"]} >= {"viewer", "resource-server"}

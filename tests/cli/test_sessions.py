@@ -23,7 +23,7 @@ def begin(service: Ostiary) -> Any:
 
 
 def test_sessions_are_listed_and_revoked(service: Ostiary) -> None:
-    """§3 breaks: a session is not listed with what tells it from others, or several cannot be ended at once."""
+    """CLI breaks: a session is not listed with what tells it from others, or several cannot be ended at once."""
     one, two = begin(service), begin(service)
     lines = service.command("session", "list", COLUMNS="200").stdout.splitlines()
     assert lines[0].split() == [
@@ -49,7 +49,7 @@ def test_sessions_are_listed_and_revoked(service: Ostiary) -> None:
 
 
 def test_a_session_that_is_none(service: Ostiary) -> None:
-    """§3 breaks: whoever mistypes an id is not told where to look."""
+    """CLI breaks: whoever mistypes an id is not told where to look."""
     done = service.command("session", "revoke", "ses_nothing", code=1)
     assert "`ostiary session list` shows" in done.stderr
     service.command("session", "revoke", code=2)

@@ -1,4 +1,4 @@
-"""§3, §5: `ostiary oauth-token` and `ostiary token`, and the credentials that are traded before a command asks."""
+"""CLI, OAuth: `ostiary oauth-token` and `ostiary token`, and the credentials that are traded before a command asks."""
 
 import base64
 import json
@@ -78,7 +78,7 @@ def _whose(service: Ostiary, **environment: str) -> str:
 
 @pytest.mark.promise("P7")
 def test_the_documents_line_prints_a_token_alone(service: Ostiary) -> None:
-    """§3, P7 break: the fifth document's example prints more than the token, or a token that may do more."""
+    """CLI, P7 break: the documented example prints more than the token, or a token that may do more."""
     done = service.command("oauth-token", "generate", "--scope", "read:plugins", "--scope", "write:agents")
     token = done.stdout.strip()
     assert done.stdout == f"{token}\n"
@@ -92,7 +92,7 @@ def test_the_documents_line_prints_a_token_alone(service: Ostiary) -> None:
 
 
 def test_each_format_has_the_token(service: Ostiary, client: dict[str, str]) -> None:
-    """§3 breaks: a script finds no token, or not when it ends, in what it asked for."""
+    """CLI breaks: a script finds no token, or not when it ends, in what it asked for."""
     env = _as(service, client, "oauth-token", "generate", "--format", "env").stdout
     assert env.startswith("OSTIARY_TOKEN=eyJ")
     before = datetime.now(UTC)
@@ -107,7 +107,7 @@ def test_each_format_has_the_token(service: Ostiary, client: dict[str, str]) -> 
 def test_a_client_gets_a_token_of_its_own(
     service: Ostiary, robo: dict[str, Any], client: dict[str, str], tmp_path: Path
 ) -> None:
-    """§5 breaks: OSTIARY_CLIENT_ID with its secret, or the file of it, is not the client that asks."""
+    """OAuth breaks: OSTIARY_CLIENT_ID with its secret, or the file of it, is not the client that asks."""
     token = _as(service, client, "oauth-token", "generate").stdout.strip()
     assert (_claims(token)["sub"], _claims(token)["client_id"]) == (robo["id"], robo["client_id"])
     (tmp_path / "secret").write_text(client.pop("OSTIARY_CLIENT_SECRET") + "\n")
@@ -116,7 +116,7 @@ def test_a_client_gets_a_token_of_its_own(
 
 
 def test_a_key_file_gets_a_token_of_its_own(service: Ostiary, robo: dict[str, Any], key_file: Path) -> None:
-    """§5, §6 break: what the key file signs here, by either algorithm, is not taken by the service."""
+    """OAuth, Files break: what the key file signs here, by either algorithm, is not taken by the service."""
     named = {"OSTIARY_KEY_FILE": str(key_file)}
     token = _as(service, named, "oauth-token", "generate", "--scope", "read:agents").stdout.strip()
     assert (_claims(token)["sub"], _claims(token)["scope"]) == (robo["id"], "read:agents")
@@ -125,7 +125,7 @@ def test_a_key_file_gets_a_token_of_its_own(service: Ostiary, robo: dict[str, An
 
 
 def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
-    """§3 breaks: `--resource` binds a token to nothing, or to what nobody knows."""
+    """CLI breaks: `--resource` binds a token to nothing, or to what nobody knows."""
     service.command(
         "access-rule", "put", "tokens", "-", stdin='{"match":[],"audience":"https://agents.acme.test"}'
     )
@@ -162,14 +162,14 @@ def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
 def test_a_refusal_says_what_to_do_next(
     service: Ostiary, options: list[str], environment: dict[str, str], code: int, said: str
 ) -> None:
-    """§2 breaks: a refusal of the token endpoint gets another exit code, or leaves its user without the next step."""
+    """CLI breaks: a refusal of the token endpoint gets another exit code, or leaves its user without the next step."""
     done = _as(service, environment, "oauth-token", "generate", *options, code=code)
     assert said in done.stderr
     assert done.stdout == ""
 
 
 def test_no_service_no_token() -> None:
-    """§2 breaks: a service that is down is not exit 3 where a token is asked for first."""
+    """CLI breaks: a service that is down is not exit 3 where a token is asked for first."""
     environment = {
         "OSTIARY_URL": f"http://localhost:{free_port()}",
         "OSTIARY_CLIENT_ID": "ostiary-sa-x",
@@ -185,7 +185,7 @@ def test_no_service_no_token() -> None:
 def test_a_command_fetches_one_token_and_carries_it(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3, §5 break: a client's secret goes further than the token endpoint, or a token is fetched for every request."""
+    """CLI, OAuth break: a client's secret goes further than the token endpoint, or a token is fetched for every request."""
     stranger.says(TRADED, (200, JSON, b'{"data":[],"next_cursor":"x"}'), EMPTY)
     for name, value in (("URL", stranger.url), ("CLIENT_ID", "ostiary-sa-x"), ("CLIENT_SECRET", "secret_%+")):
         monkeypatch.setenv(f"OSTIARY_{name}", value)
@@ -199,7 +199,7 @@ def test_a_command_fetches_one_token_and_carries_it(
 
 
 def test_a_key_is_exchanged_in_the_body_alone(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """§5 breaks: what is traded stands in a header or a query too, or several scopes are several parameters."""
+    """OAuth breaks: what is traded stands in a header or a query too, or several scopes are several parameters."""
     stranger.says(TRADED)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-robo")
@@ -233,7 +233,7 @@ def test_an_answer_without_a_token_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§2 breaks: another program's answer is printed as a token, or ends in a traceback."""
+    """CLI breaks: another program's answer is printed as a token, or ends in a traceback."""
     stranger.says((200, JSON, answer))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     for name, value in CLIENT.items():
@@ -270,7 +270,7 @@ def test_of_two_credentials_none_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§3.9 breaks: a command acts as somebody whom its user did not mean, or an error does not name both."""
+    """B9 breaks: a command acts as somebody whom its user did not mean, or an error does not name both."""
     stranger.says(EMPTY)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     for name, value in environment.items():
@@ -284,7 +284,7 @@ def test_of_two_credentials_none_is_chosen(
 def test_a_context_may_hold_a_client(
     stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§6 breaks: the configuration that comes with a client secret is none that this command line can use."""
+    """Files break: the configuration that comes with a client secret is none that this command line can use."""
     text = (
         f'defaultContext = "robo"\n[contexts.robo]\nclientId = "ostiary-sa-x"\nclientSecret = "secret_x"\n'
         f'organization = "acme"\nproject = "*"\nurl = "{stranger.url}"\noktaAuthServer = "ostiary"\n'
@@ -320,7 +320,7 @@ def test_nothing_is_traded_in_clear(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Rule 22 breaks: a secret or a token goes over http to another machine."""
+    """R22 breaks: a secret or a token goes over http to another machine."""
     _in_clear(stranger, monkeypatch)
     monkeypatch.setenv(variable, "secret_x" if variable == "OSTIARY_CLIENT_SECRET" else "of-robo")
     if variable == "OSTIARY_CLIENT_SECRET":
@@ -337,7 +337,7 @@ def test_a_token_that_is_asked_about_goes_nowhere_in_clear(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Rule 22 breaks: a token in a body goes over http to another machine, because no credential goes with it."""
+    """R22 breaks: a token in a body goes over http to another machine, because no credential goes with it."""
     _in_clear(stranger, monkeypatch)
     monkeypatch.setenv("OSTIARY_TOKEN", "eyJh.eyJz.c2ln")
     assert run(["token", *command]) == 2
@@ -405,7 +405,7 @@ def test_a_wrong_key_file_is_told_by_its_field(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """§3.9, P7 break: a key file that others can read is used, an assertion is signed for somebody else's service,
+    """B9, P7 break: a key file that others can read is used, an assertion is signed for somebody else's service,
     or a message repeats the key."""
     path = tmp_path / "robo.json"
     stranger.says(TRADED)
@@ -440,7 +440,7 @@ def test_a_wrong_key_file_is_told_by_its_field(
 
 
 def test_an_assertion_says_no_more_than_it_must(service: Ostiary, key_file: Path) -> None:
-    """§5 breaks: what a key file signs here lives longer than five minutes, is good twice, or is good elsewhere."""
+    """OAuth breaks: what a key file signs here lives longer than five minutes, is good twice, or is good elsewhere."""
     from ostiary.cli.proving import assertion, read_key_file
 
     file = read_key_file(str(key_file))
@@ -458,7 +458,7 @@ def test_an_assertion_says_no_more_than_it_must(service: Ostiary, key_file: Path
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("way", ["argument", "stdin", "before", "after"])
 def test_a_token_is_revoked_by_whoever_has_it(service: Ostiary, way: str, tmp_path: Path) -> None:
-    """§3, §3.9 break: the fifth document's `token revoke` needs more than the token, repeats it, or ends nothing."""
+    """CLI, B9 break: `token revoke` needs more than the token, repeats it, or ends nothing."""
     token = service.command("oauth-token", "generate").stdout.strip()
     config = tmp_path / "ostiary"
     config.mkdir(mode=0o700)
@@ -481,7 +481,7 @@ def test_a_token_is_revoked_by_whoever_has_it(service: Ostiary, way: str, tmp_pa
 
 @pytest.mark.parametrize("kind", ["token", "session"])
 def test_only_what_was_ended_is_told_to_be_revoked(service: Ostiary, kind: str) -> None:
-    """§3.9 breaks: somebody believes that a token was ended, of which they copied a part, and it goes on working."""
+    """B9 breaks: somebody believes that a token was ended, of which they copied a part, and it goes on working."""
     nothing = "Nothing accepts this text: it is expired, already ended, or was not copied whole.\n"
     if kind == "token":
         token = service.command("oauth-token", "generate").stdout.strip()
@@ -504,7 +504,7 @@ def test_only_what_was_ended_is_told_to_be_revoked(service: Ostiary, kind: str) 
 def test_what_cannot_be_seen_to_be_good_is_ended_all_the_same(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3 breaks: a token that is refused just now, as that of a deactivated key, is left to live again."""
+    """CLI breaks: a token that is refused just now, as that of a deactivated key, is left to live again."""
     stranger.says((200, JSON, b'{"active":false}'), (200, JSON, b""))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run(["token", "revoke", "eyJh.eyJz.c2ln"]) == 0
@@ -525,7 +525,7 @@ def _session(service: Ostiary) -> str:
     ids=" ".join,
 )
 def test_a_token_belongs_to_its_credentials_organization(service: Ostiary, arguments: list[str]) -> None:
-    """§3 breaks: somebody believes that a token acts in the organization that they named."""
+    """CLI breaks: somebody believes that a token acts in the organization that they named."""
     token = service.command("oauth-token", "generate").stdout.strip()
     for command in (["--organization", "umbrella", *arguments], [*arguments, "--organization", "umbrella"]):
         assert "--organization" in service.command(*command, code=2).stderr
@@ -536,7 +536,7 @@ def test_a_token_belongs_to_its_credentials_organization(service: Ostiary, argum
 
 
 def test_a_refusal_that_says_what_to_do_is_not_contradicted(service: Ostiary) -> None:
-    """§2 breaks: the next step of a refusal is the very command that was refused."""
+    """CLI breaks: the next step of a refusal is the very command that was refused."""
     token = service.command("oauth-token", "generate").stdout.strip()
     # The first came from a key; the second was exchanged for the first.
     token = _as(service, {"OSTIARY_TOKEN": token}, "oauth-token", "generate").stdout.strip()
@@ -547,7 +547,7 @@ def test_a_refusal_that_says_what_to_do_is_not_contradicted(service: Ostiary) ->
 
 
 def test_whoami_tells_a_token_from_its_credential(service: Ostiary, client: dict[str, str]) -> None:
-    """§3 breaks: somebody believes that their client secret expires when a token of it does."""
+    """CLI breaks: somebody believes that their client secret expires when a token of it does."""
     token = _as(service, client, "oauth-token", "generate").stdout.strip()
     session = _session(service)
     for used, kind in ((token, "access token of "), (session, "session of ")):
@@ -561,7 +561,7 @@ def test_whoami_tells_a_token_from_its_credential(service: Ostiary, client: dict
 
 
 def test_a_key_is_no_token_to_revoke(service: Ostiary) -> None:
-    """§3 breaks: somebody believes that an API key was ended by `token revoke`."""
+    """CLI breaks: somebody believes that an API key was ended by `token revoke`."""
     for options, stdin in (([service.key], None), (["-"], service.key)):
         done = service.command("token", "revoke", *options, stdin=stdin, code=2)
         assert "A key or secret is revoked as a credential" in done.stderr
@@ -572,7 +572,7 @@ def test_a_key_is_no_token_to_revoke(service: Ostiary) -> None:
 
 @pytest.mark.parametrize("empty", ["", " \n", "two words"])
 def test_nothing_is_no_token(service: Ostiary, empty: str) -> None:
-    """§3.9 breaks: an empty variable or pipe is asked about, or told to be revoked."""
+    """B9 breaks: an empty variable or pipe is asked about, or told to be revoked."""
     for command in (["revoke", "-"], ["introspect", "-"], ["revoke", empty]):
         done = service.command("token", *command, stdin=empty, code=2)
         assert "holds no token" in done.stderr
@@ -580,7 +580,7 @@ def test_nothing_is_no_token(service: Ostiary, empty: str) -> None:
 
 
 def test_what_a_token_is_worth(service: Ostiary, tmp_path: Path) -> None:
-    """§3, §5 break: `token introspect` does not say what a token may do and until when, or a dead one is exit 0."""
+    """CLI, OAuth break: `token introspect` does not say what a token may do and until when, or a dead one is exit 0."""
     token = service.command("oauth-token", "generate", "--scope", "read:agents").stdout.strip()
     (tmp_path / "token").write_text(token)
     ways: list[tuple[list[str], str | None, dict[str, str]]] = [
@@ -619,7 +619,7 @@ def test_what_a_token_is_worth(service: Ostiary, tmp_path: Path) -> None:
 def test_a_token_is_no_argument_elsewhere(
     command: str, kind: str, stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§3.9, P7 break: a token on a command line, where all may read it, is taken as if that were the way."""
+    """B9, P7 break: a token on a command line, where all may read it, is taken as if that were the way."""
     key = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
     token = "eyJhbGciOiJF.eyJpc3MiOiJo.c2lnbmF0dXJl" if kind == "token" else key
     assert run(command.replace("TOKEN", token).split()) == 2
@@ -629,7 +629,7 @@ def test_a_token_is_no_argument_elsewhere(
 
 
 def test_a_word_that_is_no_token_is_refused_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """§3.9 breaks: `token introspect` takes an argument of another form, or repeats it."""
+    """B9 breaks: `token introspect` takes an argument of another form, or repeats it."""
     assert run(["token", "introspect", "Hunter2"]) == 2
     shown = capsys.readouterr().err
     assert "A token is no argument here" in shown
@@ -651,7 +651,7 @@ def test_a_person_is_asked_for_the_token(service: Ostiary) -> None:
 
 
 def test_the_log_shows_what_was_traded_and_ended(service: Ostiary, client: dict[str, str]) -> None:
-    """The fifth document's "monitor authentication" breaks: `audit logs --filter auth` does not show tokens."""
+    """CLI breaks: `audit logs --filter auth` does not show tokens."""
     token = _as(service, client, "oauth-token", "generate").stdout.strip()
     _as(service, {}, "token", "revoke", token)
     done = service.command("audit", "logs", "--filter", "auth", "--json")

@@ -1,4 +1,4 @@
-"""§3: a person asks whether a credential is good, with `ostiary verify`."""
+"""CLI: a person asks whether a credential is good, with `ostiary verify`."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.servers import Ostiary
 
 
 def test_every_code_has_words() -> None:
-    """§3 breaks: a code of the API is told to a person as it is."""
+    """CLI breaks: a code of the API is told to a person as it is."""
     assert {"valid", *_WORDS} == set(get_args(Code))
 
 
@@ -22,7 +22,7 @@ def test_every_code_has_words() -> None:
 def test_a_good_credential_is_told_with_what_it_may_do(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """§3 breaks: whoever asks about a key does not learn whose it is, what it may do, and how often."""
+    """CLI breaks: whoever asks about a key does not learn whose it is, what it may do, and how often."""
     service.command("credential", "update", key[0], "--rate-limit", "60")
     done = service.command("verify", "--scope", "read:agents", stdin=f"{key[1]}\n")
     lines = dict(line.split(":", 1) for line in done.stdout.splitlines())
@@ -37,7 +37,7 @@ def test_a_good_credential_is_told_with_what_it_may_do(
 
 @pytest.mark.full
 def test_a_bad_one_is_exit_1_with_the_reason(service: Ostiary, key: tuple[str, str], tmp_path: Path) -> None:
-    """§3 breaks: a script takes a revoked key, or one that lacks a scope or an address, for a good one."""
+    """CLI breaks: a script takes a revoked key, or one that lacks a scope or an address, for a good one."""
     file = tmp_path / "key"
     file.write_text(key[1])
     service.command("credential", "update", key[0], "--ip", "203.0.113.0/24", "--scope", "read:agents")
@@ -78,7 +78,7 @@ def test_a_person_is_asked_for_it_unseen(service: Ostiary, key: tuple[str, str])
 def test_what_is_asked_stands_in_the_body(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """§3 breaks: an option of `verify` does not reach the service, or a credential is an argument."""
+    """CLI breaks: an option of `verify` does not reach the service, or a credential is an argument."""
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-somebody")
     members = {"credential_id": None, "rate_limit": None, "rotation": None}

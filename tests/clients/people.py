@@ -53,6 +53,18 @@ class Alice:
         done = self.browser.submit(shown, VERIFY, decision="allow")
         assert done.status == 200, done.text
 
+    def answer(self, question: dict[str, str]) -> Any:
+        """Do what a program asks of her (`conversation.py`), and return what it is told."""
+        match question:
+            case {"allow": address}:
+                return self.allows(address)
+            case {"approve": address, "user_code": code}:
+                self.approves(address, code)
+                return True
+            case {"capable": token}:
+                return self.capable(token)
+        raise AssertionError(question)
+
     def application(self, **facts: Any) -> str:
         """The client id of a new application of her organization's."""
         body = {"name": f"Reports {secrets.token_hex(4)}", "redirect_uris": [REDIRECT]} | facts

@@ -1,7 +1,5 @@
 """openid-client and oauth4webapi: applications in JavaScript that ask people, and believe no answer unchecked."""
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 
 from tests import node
 from tests.applications import CHALLENGE, VERIFIER
+from tests.clients.conversation import conversation
 from tests.clients.people import CALLBACK, Alice
 from tests.conftest import unavailable
 from tests.servers import UnavailableError
@@ -31,44 +30,10 @@ def converse(alice: Alice) -> Converse:
 
     def with_alice(name: str, **told: Any) -> Any:
         given = {"issuer": alice.issuer, "redirect_uri": CALLBACK, "scope": SCOPE} | told
-        process = subprocess.Popen(
-            [program, str(HERE / name), str(home)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stderr is not None
-            try:
-                answer: Any = given
-                while True:
-                    process.stdin.write(json.dumps(answer) + "\n")
-                    process.stdin.flush()
-                    line = process.stdout.readline()
-                    assert line, process.stderr.read()
-                    question = json.loads(line)
-                    if "done" in question:
-                        return question["done"]
-                    answer = _answer(alice, question)
-            finally:
-                process.kill()
+        command = [program, str(HERE / name), str(home)]
+        return conversation(command, given, alice.answer)
 
     return with_alice
-
-
-def _answer(alice: Alice, question: dict[str, str]) -> Any:
-    match question:
-        case {"allow": address}:
-            return alice.allows(address)
-        case {"approve": address, "user_code": code}:
-            alice.approves(address, code)
-            return True
-        case {"capable": token}:
-            return alice.capable(token)
-    raise AssertionError(question)
 
 
 @pytest.mark.parametrize("task", ["code", "device"])

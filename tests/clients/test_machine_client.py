@@ -1,6 +1,6 @@
-"""The fourth document's command: its token call and what it demands of the token, from the configuration it is given.
+"""The token call of a partner's command line, and what that demands of the token, from the configuration it is given.
 
-The program itself cannot be had; what it sends and checks is written down here as interface.md §6 has it.
+The program itself cannot be had; what it sends and checks is written down here.
 """
 
 import base64
@@ -49,7 +49,7 @@ def trade(context: dict[str, Any]) -> httpx2.Response:
 
 
 def test_it_logs_in_and_works(robo: Robo, context: dict[str, Any]) -> None:
-    """interface.md §6 breaks: the fourth document's command refuses our token, or we do."""
+    """Files break: a partner's command line refuses our token, or we do."""
     answer = trade(context)
     assert answer.status_code == 200, answer.text
     token = answer.json()["access_token"]
@@ -73,6 +73,6 @@ def test_it_logs_in_and_works(robo: Robo, context: dict[str, Any]) -> None:
 
 
 def test_a_wrong_secret_is_refused(context: dict[str, Any]) -> None:
-    """interface.md §6 breaks: the alias gives tokens to whoever knows a client's id."""
+    """Files break: the alias gives tokens to whoever knows a client's id."""
     answer = trade(context | {"clientSecret": "secret_none"})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")

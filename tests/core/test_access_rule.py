@@ -276,7 +276,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("line", WRONG.values(), ids=WRONG)
 def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
-    """§3.8 breaks: a meaningless or misread rule is stored, or its author is not told which entry is wrong."""
+    """B8 breaks: a meaningless or misread rule is stored, or its author is not told which entry is wrong."""
     with pytest.raises(InvalidLineError) as caught:
         read_rule("api", {"match": [{"path": "/fine"}, line]})
     assert caught.value.line == 1
@@ -284,7 +284,7 @@ def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["a", "0", "api", "api-2", "a" * 63])
 def test_a_rule_name_has_its_form(name: str) -> None:
-    """§3.8 breaks the other way: a valid rule name is refused."""
+    """B8 breaks the other way: a valid rule name is refused."""
     assert is_rule_name(name)
 
 

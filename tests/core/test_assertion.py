@@ -169,7 +169,7 @@ GOOGLE = {"sub": GONE, "jti": GONE, "aud": GOOGLE_AUDIENCE}
 
 
 def test_what_googles_libraries_sign() -> None:
-    """§6 of the interface breaks: an unmodified google-auth gets no token."""
+    """Files break: an unmodified google-auth gets no token."""
     by = signer("RS256", google=True)
     first = show("grant", signed("grant", "RS256", **GOOGLE), by)
     later = signed("grant", "RS256", **GOOGLE, iat=SECONDS + 1, exp=SECONDS + 1 + HOUR)

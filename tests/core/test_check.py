@@ -36,7 +36,7 @@ SPOILERS = {
 
 @pytest.mark.parametrize("spoiler", SPOILERS.values(), ids=SPOILERS)
 def test_a_name_is_visible_text(spoiler: str) -> None:
-    """§3.8 breaks: a name looks like another one, or controls the terminal that lists it."""
+    """B8 breaks: a name looks like another one, or controls the terminal that lists it."""
     with pytest.raises(ValueError, match="control, invisible or bidirectional"):
         check.display_name(f"Ro{spoiler}bo")
     if spoiler not in "\n\t":
@@ -56,7 +56,7 @@ def test_a_name_is_visible_text(spoiler: str) -> None:
     ],
 )
 def test_a_joiner_stands_where_a_script_needs_it(text: str) -> None:
-    """§3.8 breaks the other way: people cannot write their names in Persian or Sinhala."""
+    """B8 breaks the other way: people cannot write their names in Persian or Sinhala."""
     assert check.display_name(text) == text
 
 
@@ -65,21 +65,21 @@ def test_a_joiner_stands_where_a_script_needs_it(text: str) -> None:
     "form", ["Ro{}bo", "{}Robo", "می{}", "می{} خواهم", "می{}{}خواهم", "👩{}A", "1{}2", "Robo {}👩"], ids=ascii
 )
 def test_a_joiner_elsewhere_is_invisible_and_refused(joiner: str, form: str) -> None:
-    """§3.8 breaks: two different names look the same."""
+    """B8 breaks: two different names look the same."""
     with pytest.raises(ValueError, match="invisible"):
         check.display_name(form.replace("{}", joiner))
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0\u2003\u3000"], ids=repr)
 def test_a_name_is_not_blank(text: str) -> None:
-    """§3.8 breaks: an account has no visible name."""
+    """B8 breaks: an account has no visible name."""
     with pytest.raises(ValueError, match="blank"):
         check.display_name(text)
 
 
 @pytest.mark.parametrize("length, good", [(1, True), (253, True), (254, False), (10_000, False)])
 def test_a_name_has_253_characters_at_most(length: int, good: bool) -> None:
-    """§3.8 breaks: the documented maximum length of a name is wrong."""
+    """B8 breaks: the documented maximum length of a name is wrong."""
     for letter in ("a", "é", "名", "🤖"):
         if good:
             assert check.display_name(f"  {letter * length} ") == letter * length
@@ -90,13 +90,13 @@ def test_a_name_has_253_characters_at_most(length: int, good: bool) -> None:
 
 @pytest.mark.parametrize("text", ["Robo", "CI bot (staging)", "Zoë’s 名前", "ربوت", "🤖", "a  b", "<b>&'\""])
 def test_people_name_things_as_they_like(text: str) -> None:
-    """§3.8 breaks the other way: a harmless name is refused or changed."""
+    """B8 breaks the other way: a harmless name is refused or changed."""
     assert check.display_name(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "one\n\ttwo", "é" * 2_000])
 def test_a_description_may_have_lines(text: str) -> None:
-    """§3.8 breaks the other way: a description is refused or changed."""
+    """B8 breaks the other way: a description is refused or changed."""
     assert check.description(text) == text
 
 
@@ -108,7 +108,7 @@ def test_a_description_has_2000_characters_at_most() -> None:
 
 @pytest.mark.parametrize("text", ["ci", "0a", "a-", "a--b", "ci-bot-2", "a" * 63])
 def test_a_username_has_its_form(text: str) -> None:
-    """§3.8 breaks the other way: a good username is refused."""
+    """B8 breaks the other way: a good username is refused."""
     assert check.username(text) == text
 
 
@@ -135,7 +135,7 @@ def test_a_username_has_its_form(text: str) -> None:
     ids=repr,
 )
 def test_a_username_of_another_form_is_refused(text: str) -> None:
-    """§3.8 breaks: a channel identifier is ambiguous, or a slug is not a valid host label."""
+    """B8 breaks: a channel identifier is ambiguous, or a slug is not a valid host label."""
     with pytest.raises(ValueError):
         check.username(text)
 
@@ -153,7 +153,7 @@ def test_a_username_of_another_form_is_refused(text: str) -> None:
     ],
 )
 def test_an_email_address_is_taken(text: str) -> None:
-    """§3.8 breaks the other way: a deliverable address is refused."""
+    """B8 breaks the other way: a deliverable address is refused."""
     assert check.email(text) == text
 
 
@@ -195,7 +195,7 @@ def test_an_email_address_is_taken(text: str) -> None:
     ids=repr,
 )
 def test_a_malformed_email_address_is_refused(text: str) -> None:
-    """§3.8 breaks: an alert cannot be delivered, or a header is injected into it."""
+    """B8 breaks: an alert cannot be delivered, or a header is injected into it."""
     with pytest.raises(ValueError, match="must be an email address"):
         check.email(text)
 
@@ -215,13 +215,13 @@ def test_a_malformed_email_address_is_refused(text: str) -> None:
     ],
 )
 def test_a_username_comes_from_a_name(name: str, slug: str) -> None:
-    """§3.8 breaks: an account gets another username than documented."""
+    """B8 breaks: an account gets another username than documented."""
     assert check.slug_of(name) == slug
 
 
 @given(st.text())
 def test_every_name_gives_a_username(name: str) -> None:
-    """§3.8 breaks: no username can be derived from some name, or no numbered one."""
+    """B8 breaks: no username can be derived from some name, or no numbered one."""
     assert check.username(check.slug_of(name) + "-12345")
     assert check.username(check.slug_of(name)) == check.slug_of(check.slug_of(name))
 
@@ -229,7 +229,7 @@ def test_every_name_gives_a_username(name: str) -> None:
 @pytest.mark.parametrize("read", [check.display_name, check.description, check.username, check.email])
 @given(text=st.text(alphabet=st.characters(codec=None), max_size=300))
 def test_a_refusal_never_repeats_the_value(read: Callable[[str], str], text: str) -> None:
-    """§3 breaks: an error repeats the value that was sent, or a text raises an unexpected error."""
+    """CLI breaks: an error repeats the value that was sent, or a text raises an unexpected error."""
     # The prefix occurs in no message, so the text cannot match by accident, as the word "mail" would.
     for sent in (text, f"\u2603{text}"):
         said = ""

@@ -11,7 +11,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def test_the_file_has_the_members_that_its_client_reads() -> None:
-    """interface.md §6 breaks: the client of the TOML configuration does not find a field that it needs."""
+    """Files break: the client of the TOML configuration does not find a field that it needs."""
     text = configuration(
         Context("ci-bot", "ostiary-sa-1", "acme", "*", "http://127.0.0.1:8080", "http://localhost:8080"),
         "secret_1",
@@ -25,7 +25,7 @@ def test_the_file_has_the_members_that_its_client_reads() -> None:
 
 @given(TEXT)
 def test_any_text_is_read_as_it_was(text: str) -> None:
-    """interface.md §6 breaks: a text with a quote, a line break or another special character changes the file's
+    """Files break: a text with a quote, a line break or another special character changes the file's
     meaning."""
     assert tomllib.loads(f"x = {toml_string(text)}") == {"x": text}
     written = configuration(Context(text, text, text, text, text, text), text)

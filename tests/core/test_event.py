@@ -9,6 +9,7 @@ from ostiary.core.event import (
     CATEGORIES,
     CHANGES_ROLES,
     ENDS_ACCESS,
+    ENDS_ONE_TOKEN,
     EVENTS,
     SYSTEM,
     UNKNOWN,
@@ -82,24 +83,27 @@ def test_an_event_carries_its_own_details_only(action: str) -> None:
 
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize(
-    "action, details, ends",
+    "action, details, share",
     [
-        ("credential.revoked", {}, True),
-        ("credential.created", {}, False),
-        ("service_account.disabled", {}, True),
-        ("service_account.enabled", {}, False),
-        ("organization.updated", {"changed": ["suspended_at"]}, True),
-        ("organization.updated", {"changed": ["name", "suspended_at"]}, False),
-        ("member.roles_changed", {"before": ["a", "b"], "after": ["b"]}, True),
-        ("member.roles_changed", {"before": ["a"], "after": ["b"]}, False),
-        ("project.roles_changed", {"before": ["a"], "after": []}, True),
+        ("credential.revoked", {}, 1),
+        ("credential.created", {}, 0),
+        ("service_account.disabled", {}, 1),
+        ("service_account.enabled", {}, 0),
+        ("organization.updated", {"changed": ["suspended_at"]}, 1),
+        ("organization.updated", {"changed": ["name", "suspended_at"]}, 0),
+        ("member.roles_changed", {"before": ["a", "b"], "after": ["b"]}, 1),
+        ("member.roles_changed", {"before": ["a"], "after": ["b"]}, 0),
+        ("project.roles_changed", {"before": ["a"], "after": []}, 1),
+        ("token.revoked", {}, 0.5),
+        ("session.revoked", {}, 0.5),
     ],
 )
-def test_what_ends_access(action: str, details: dict[str, object], ends: bool) -> None:
+def test_what_may_use_the_disk_reserve(action: str, details: dict[str, object], share: float) -> None:
     """P1 breaks: on a full disk access cannot be ended, or the reserved space is used to give access."""
-    assert Event(action, SYSTEM, details=details).ends_access is ends
+    assert Event(action, SYSTEM, details=details).reserve_share == share
 
 
 def test_what_ends_access_is_in_the_list() -> None:
     """P1 breaks: a renamed event is missing in this list, so that it is refused on a full disk."""
     assert set(EVENTS) >= ENDS_ACCESS | CHANGES_ROLES
+    assert ENDS_ACCESS > ENDS_ONE_TOKEN

@@ -32,7 +32,7 @@ def test_ids_of_released_versions(
 
 @given(INSTANTS, INSTANTS, BYTES, BYTES)
 def test_ids_sort_by_their_creation(first: int, second: int, some: bytes, other: bytes) -> None:
-    """§1 of the house breaks: lists in order of id are not in order of creation, or ids of one instant collide."""
+    """Architecture breaks: lists in order of id are not in order of creation, or ids of one instant collide."""
     one, two = make("cred", first, some), make("cred", second, other)
     assert re.fullmatch("cred_[0-7][0-9a-hjkmnp-tv-z]{25}", one)
     if first // 1000 != second // 1000:

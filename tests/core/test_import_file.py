@@ -23,7 +23,7 @@ FORMS = {
 
 
 def test_digests_in_base64_and_dates_alone_are_read() -> None:
-    """product.md (Import) breaks: the export of another system must be converted first."""
+    """Import breaks: the export of another system must be converted first."""
     digest = b"\xfb\xff" + bytes(30)  # has both characters in which the alphabets differ
     texts = [b64encode(digest), urlsafe_b64encode(digest), urlsafe_b64encode(digest).rstrip(b"=")]
     lines = ["sha256,expires_at\n", *(f"{text.decode()},2030-01-31\n" for text in texts)]
@@ -32,12 +32,12 @@ def test_digests_in_base64_and_dates_alone_are_read() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_both_forms_say_the_same(form: str) -> None:
-    """product.md (Import) breaks: JSON lines and CSV give different keys."""
+    """Import breaks: JSON lines and CSV give different keys."""
     assert list(read_keys(FORMS[form].splitlines(keepends=True))) == KEYS
 
 
 def test_nothing_is_no_key() -> None:
-    """product.md (Import) breaks: blank lines become keys."""
+    """Import breaks: blank lines become keys."""
     assert list(read_keys(["\n", "  \n"])) == []
 
 
@@ -72,7 +72,7 @@ OURS = mint("ak-", bytes(MINT_ENTROPY)).secret.reveal()
     ],
 )
 def test_a_wrong_line_is_named_and_not_repeated(text: str, line: int, reason: str) -> None:
-    """P7, §3.9 break: the file contains the keys themselves, and the error shows them."""
+    """P7, B9 break: the file contains the keys themselves, and the error shows them."""
     with pytest.raises(FileError) as caught:
         list(read_keys(text.splitlines(keepends=True)))
     assert str(caught.value).startswith(f"line {line}: ")

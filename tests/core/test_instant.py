@@ -36,7 +36,7 @@ READ = {
 
 @pytest.mark.parametrize("text, expected", READ.items(), ids=READ)
 def test_a_time_is_read_exactly(text: str, expected: int) -> None:
-    """§3.8 breaks: a credential expires at another time than its owner entered."""
+    """B8 breaks: a credential expires at another time than its owner entered."""
     assert from_text(text) == expected
 
 
@@ -80,14 +80,14 @@ REFUSED = [
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text))
 def test_a_time_that_could_be_misread_is_refused(text: str) -> None:
-    """§3.8 breaks: an expiry is accepted that has no zone, does not exist, or cannot be shown."""
+    """B8 breaks: an expiry is accepted that has no zone, does not exist, or cannot be shown."""
     with pytest.raises(ValueError):
         from_text(text)
 
 
 @given(MOMENTS)
 def test_every_moment_reads_as_it_was_written(moment: datetime) -> None:
-    """§3.8 breaks: the zone or fraction of a time is lost."""
+    """B8 breaks: the zone or fraction of a time is lost."""
     expected = micros(moment)
     try:
         moment.astimezone(UTC)
@@ -100,7 +100,7 @@ def test_every_moment_reads_as_it_was_written(moment: datetime) -> None:
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_what_is_shown_reads_back_to_the_millisecond(moment: datetime) -> None:
-    """§3.8 breaks: a client that sends back a time from a response means another time."""
+    """B8 breaks: a client that sends back a time from a response means another time."""
     shown = to_text(micros(moment))
     assert len(shown) == len("2026-11-22T09:30:00.000Z")
     assert from_text(shown) == micros(moment) // 1000 * 1000

@@ -43,7 +43,7 @@ def test_a_pair_does_not_print_its_key() -> None:
 
 
 def test_the_file_has_the_members_that_its_readers_want() -> None:
-    """interface.md §6 breaks: Google's libraries or the partners' scripts do not find a field of a key file."""
+    """Files break: Google's libraries or the partners' scripts do not find a field of a key file."""
     pair = key_file.generate("EdDSA")
     assert key_file.document(FILE, pair.private_key, "https://keys.example.com/oauth/token") == {
         "type": "service_account",

@@ -82,7 +82,7 @@ def test_narrowing_never_widens(held: frozenset[str], fine_grained: bool, listed
 
 @pytest.mark.parametrize("text", ["read:agents", "a:b", "verify:credentials", "write:a-1", "api", "m2m"])
 def test_a_scope_has_its_form(text: str) -> None:
-    """§3.8 breaks the other way: a well-formed scope is refused."""
+    """B8 breaks the other way: a well-formed scope is refused."""
     assert is_scope(text)
 
 
@@ -96,7 +96,7 @@ def test_a_scope_has_its_form(text: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_scope_of_another_form_is_refused(text: str) -> None:
-    """§3.8 breaks: a scope can break out of a header, or means two scopes."""
+    """B8 breaks: a scope can break out of a header, or means two scopes."""
     assert not is_scope(text)
 
 
@@ -105,12 +105,12 @@ def test_a_scope_of_another_form_is_refused(text: str) -> None:
     [("read:agents", True), ("read:audit", True), ("api", True), ("read:unknown", False), ("", False)],
 )
 def test_a_catalogue_knows_its_own_and_ours(scope: str, known: bool) -> None:
-    """§3.8 breaks: an unknown scope is accepted, or a known one refused."""
+    """B8 breaks: an unknown scope is accepted, or a known one refused."""
     assert Catalogue(CATALOGUE).knows(scope) is known
 
 
 def test_a_changed_catalogue_has_its_own_roles() -> None:
-    """§2.5 of the promises breaks: a changed copy of a catalogue returns cached roles of the original."""
+    """R5 breaks: a changed copy of a catalogue returns cached roles of the original."""
     first = Catalogue(CATALOGUE)
     assert first.role("viewer") == ROLES["viewer"]
     assert replace(first, names=frozenset()).role("viewer") == {"read:service-accounts"}
@@ -123,7 +123,7 @@ def test_a_changed_catalogue_has_its_own_roles() -> None:
     "text", ["agents", "agents/agent_123", "agents/*", "a/b/c/*", "a.b/c~d/e@f:g-h", "a" * 256, "a/.../b"]
 )
 def test_a_pattern_has_its_form(text: str) -> None:
-    """§3.8 breaks the other way: a well-formed pattern is refused."""
+    """B8 breaks the other way: a well-formed pattern is refused."""
     assert is_resource_pattern(text)
 
 
@@ -137,7 +137,7 @@ def test_a_pattern_has_its_form(text: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_a_pattern_of_another_form_is_refused(text: str) -> None:
-    """§3.8 breaks: a stored pattern covers something else than it seems to."""
+    """B8 breaks: a stored pattern covers something else than it seems to."""
     assert not is_resource_pattern(text)
 
 
@@ -204,7 +204,7 @@ def test_the_installation_is_the_operators() -> None:
     [(None, 10**9, False), (10, 9, False), (10, 10, True), (10, 11, True), (0, 0, True), (1, 0, False)],
 )
 def test_a_limit_holds(value: int | None, count: int, reached: bool) -> None:
-    """§3.8 breaks: a limit allows one too many or one too few, or the error does not show it."""
+    """B8 breaks: a limit allows one too many or one too few, or the error does not show it."""
     policy = Policy(max_credentials_per_service_account=value)
     if not reached:
         policy.check("max_credentials_per_service_account", count)

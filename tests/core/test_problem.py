@@ -36,14 +36,14 @@ STATUSES = {
 
 @pytest.mark.parametrize("code, status", STATUSES.items(), ids=STATUSES)
 def test_a_code_keeps_its_status(code: str, status: int) -> None:
-    """§3 breaks: a refusal gets another status than documented."""
+    """CLI breaks: a refusal gets another status than documented."""
     problem = Problem(code, "No.")
     assert problem.status == status
     assert problem.title == CODES[code][1]
 
 
 def test_every_code_has_its_form() -> None:
-    """§3 breaks: a code cannot be part of a URL, or its title is malformed."""
+    """CLI breaks: a code cannot be part of a URL, or its title is malformed."""
     for code, (status, title) in CODES.items():
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
         assert 400 <= status <= 599
@@ -54,7 +54,7 @@ def test_every_code_has_its_form() -> None:
 
 @pytest.mark.parametrize("code", ["", "not_found", "Not-Found", "teapot"])
 def test_the_list_is_closed(code: str) -> None:
-    """§3 breaks: a response has an undocumented code."""
+    """CLI breaks: a response has an undocumented code."""
     with pytest.raises(ValueError, match="list of problem codes"):
         Problem(code, "No.")
 
@@ -70,7 +70,7 @@ def test_an_id_of_any_kind_of_wrong_gets_one_answer() -> None:
 
 
 def test_all_wrong_fields_are_told_at_once() -> None:
-    """§3.8 breaks: a person fixes one field only to be told of the next."""
+    """B8 breaks: a person fixes one field only to be told of the next."""
     errors = tuple(FieldError(f"/field{number}", "invalid", "is wrong") for number in range(5))
     problem = invalid_fields(errors)
     assert (problem.status, problem.errors) == (422, errors)

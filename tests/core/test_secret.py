@@ -129,7 +129,7 @@ def changed(key: str) -> set[str]:
 
 @pytest.mark.parametrize("key", [known[2] for known in KNOWN], ids=["zeros", "counting", "ones", "prefix"])
 def test_every_slip_is_refused_without_a_look_up(key: str) -> None:
-    """§3.2 breaks: a mistyped key causes a look-up, or a text that is not exactly a key has an access id."""
+    """B2 breaks: a mistyped key causes a look-up, or a text that is not exactly a key has an access id."""
     slips = changed(key)
     assert len(slips) > 8_000
     assert [slip for slip in slips if parse(slip.encode(), PREFIXES) is not None] == []
@@ -161,12 +161,12 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
 def test_what_is_no_key_is_refused(text: bytes) -> None:
-    """§3.2 breaks: extra characters in a key are ignored."""
+    """B2 breaks: extra characters in a key are ignored."""
     assert parse(text, PREFIXES) is None
 
 
 def test_the_checksum_of_another_prefix_does_not_count() -> None:
-    """§3.2 breaks: a key is accepted with another prefix."""
+    """B2 breaks: a key is accepted with another prefix."""
     assert parse(b"acme1-" + KEY[3:].encode(), PREFIXES) is None
     assert parse(KEY.encode(), (b"acme1-",)) is None
 

@@ -87,7 +87,7 @@ def test_the_newest_that_may_signs() -> None:
 
 
 def test_a_clock_that_is_behind_the_keys_stops_nothing() -> None:
-    """§5 breaks: after a wrong clock was corrected, no token is issued for days."""
+    """OAuth breaks: after a wrong clock was corrected, no token is issued for days."""
     retired, last = key("retired", believed_until=NOON + BELIEF), key("last", NOON + LEAD)
     for now in (NOON - 400 * DAY, NOON - 1):
         found = key_set(retired, last).signer("access_token", now)

@@ -19,7 +19,7 @@ def test_a_code_is_read_as_people_write_it(text: str) -> None:
     "text", ["", "WDJB-MJH", "WDJB-MJHTT", "ADJB-MJHT", "WDJB_MJHT", "\uff37DJBMJHT", "-" * 33]
 )
 def test_other_texts_are_no_code(text: str) -> None:
-    """§3.5 breaks: a text that is not a code causes a look-up, or is taken for another person's code."""
+    """B5 breaks: a text that is not a code causes a look-up, or is taken for another person's code."""
     assert user_code.read(text) is None
 
 

@@ -204,7 +204,7 @@ def test_each_answer(code: Code, facts: Standing | None, access: Access) -> None
 
 
 def test_every_code_of_this_version_has_a_case() -> None:
-    """§4 of the interface breaks: no case reaches some code."""
+    """API breaks: no case reaches some code."""
     later = {"wrong_audience"}  # tokens have audiences, API keys have none
     counted = {"rate_limited"}  # depends on earlier requests, not on facts about the credential
     assert {row[1] for row in TABLE} | {"malformed"} | later | counted == set(get_args(Code))
@@ -215,7 +215,7 @@ def test_every_code_of_this_version_has_a_case() -> None:
 
 
 def test_precedence() -> None:
-    """§3.2 breaks: an invalid credential gets a refusal that is for valid ones, or a reversible state hides a final
+    """B2 breaks: an invalid credential gets a refusal that is for valid ones, or a reversible state hides a final
     one.
 
     At first every fact is wrong. Then the reported ones are corrected one by one.
@@ -272,13 +272,13 @@ def test_what_is_final_comes_first(
 
 
 def test_what_is_missing_is_named() -> None:
-    """§3.2 breaks: a 403 does not name the missing scope, or names one that is present."""
+    """B2 breaks: a 403 does not name the missing scope, or names one that is present."""
     verdict = judge(standing(), asked(scopes=frozenset({READ, "read:audit", "x"})))
     assert verdict.missing == {"read:audit", "x"}
 
 
 def test_changed_facts_have_their_own_scopes() -> None:
-    """§2.5 of the promises breaks: a standing with changed roles returns cached scopes of the original."""
+    """R5 breaks: a standing with changed roles returns cached scopes of the original."""
     before = standing()
     assert judge(before, asked()).scopes == {READ, WRITE}
     assert judge(replace(before, grants=()), asked()).scopes == frozenset()

@@ -20,12 +20,12 @@ PAGES = [path for path in files() if path.suffix == ".md"]
 
 @pytest.mark.parametrize("name", generated_pages.PAGES)
 def test_generated_pages_are_fresh(name: str) -> None:
-    """§2.5 of the house breaks: a setting, event or code is not documented as it is; `make docs` writes it."""
+    """Closed lists break: a setting, event or code is not documented as it is; `make docs` writes it."""
     assert (generated_pages.DOCS / name).read_text("utf-8") == generated_pages.PAGES[name]()
 
 
 def test_every_setting_event_and_code_is_documented() -> None:
-    """§2.5 of the house breaks: something of a closed list is on no page, or has no sentence about it."""
+    """Closed lists break: something of a closed list is on no page, or has no sentence about it."""
     settings, events, problems = (generated_pages.PAGES[name]() for name in generated_pages.PAGES)
     for name, field in Settings.model_fields.items():
         assert re.search(r"[a-z]{3}", field.description or "")
@@ -38,13 +38,13 @@ def test_every_setting_event_and_code_is_documented() -> None:
 
 
 def test_every_code_has_its_entry() -> None:
-    """§3.2 breaks: the `type` of a problem leads nowhere."""
+    """B2 breaks: the `type` of a problem leads nowhere."""
     headings = anchors(ROOT / "docs" / "troubleshooting.md")
     assert CODES.keys() - headings == set()
 
 
 def test_every_code_is_used() -> None:
-    """§2.5 of the house breaks: the pages explain an answer that nobody can get."""
+    """Closed lists break: the pages explain an answer that nobody can get."""
     said = Counter(text for each in modules() for text in set(each.texts()) if each.path != "core/problem.py")
     said.update(text for each in modules() if each.path == "core/problem.py" for text in each.texts())
     listed = 1
@@ -59,7 +59,7 @@ def named_variables() -> set[str]:
 
 @pytest.mark.parametrize("variable", sorted(named_variables()))
 def test_a_variable_that_a_page_names_is_read(variable: str) -> None:
-    """§2.5 of the house breaks: a page names a setting that is none."""
+    """Closed lists break: a page names a setting that is none."""
     name = variable.removeprefix(PREFIX)
     settings = {each.upper() for each in Settings.model_fields if each not in NOT_IN_ENVIRONMENT}
     settings |= {f"{each.upper()}_FILE" for each in SECRETS}
@@ -115,7 +115,7 @@ def make(*arguments: str) -> str:
 
 
 def test_the_doors_are_there() -> None:
-    """§1 of the interface breaks: `make` does not show the doors, or one of them is gone."""
+    """Build breaks: `make` does not show the doors, or one of them is gone."""
     shown = make().splitlines()
     assert [line.split()[0] for line in shown] == DOORS
     assert all(len(line.split()) > 1 for line in shown)
@@ -123,12 +123,12 @@ def test_the_doors_are_there() -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_can_be_opened(door: str) -> None:
-    """§1 of the interface breaks: make cannot say what a door would do."""
+    """Build breaks: make cannot say what a door would do."""
     assert make("-n", door)
 
 
 def test_what_must_pass_before_anything_lands_is_make_test() -> None:
-    """§1 of the interface breaks: CI runs something else than people do."""
+    """Build breaks: CI runs something else than people do."""
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     assert script.read_text("utf-8").splitlines()[-1] == "exec make test"

@@ -1,4 +1,4 @@
-"""Who may import whom: `core ← storage ← services ← http`; house.md §1."""
+"""Who may import whom: `core ← storage ← services ← http`."""
 
 import sys
 
@@ -68,7 +68,7 @@ def wrong(each: Module) -> set[str]:
 
 @pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
 def test_imports_go_one_way(each: Module) -> None:
-    """§1 of the house breaks: a room imports one to its right, or somebody's library that is not its business."""
+    """Architecture breaks: a room imports one to its right, or somebody's library that is not its business."""
     if each.room:
         assert wrong(each) == set()
     else:
@@ -76,7 +76,7 @@ def test_imports_go_one_way(each: Module) -> None:
 
 
 def test_the_rooms_are_these() -> None:
-    """§1 of the house breaks: a room that no picture shows, or that is not built yet."""
+    """Architecture breaks: a room that no picture shows, or that is not built yet."""
     assert {each.room for each in modules()} - {""} == set(ROOMS)
 
 
@@ -100,5 +100,5 @@ def test_the_rooms_are_these() -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(path: str, text: str) -> None:
-    """§1 of the house breaks unseen: the rule above no longer notices what it is there for."""
+    """Architecture breaks unseen: the rule above no longer notices what it is there for."""
     assert wrong(module(path, text))

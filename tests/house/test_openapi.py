@@ -33,7 +33,7 @@ OPERATIONS = {
 
 
 def test_the_document_is_fresh_and_its_examples_are_true() -> None:
-    """§4 of the interface breaks: the document tells of another API, or an example of it is refused.
+    """API breaks: the document tells of another API, or an example of it is refused.
 
     `make docs` writes it. Making it sends every example to the application and takes down what it answers.
     """
@@ -41,7 +41,7 @@ def test_the_document_is_fresh_and_its_examples_are_true() -> None:
 
 
 def test_others_can_read_it() -> None:
-    """§4 of the interface breaks: the document is no OpenAPI 3.1."""
+    """API breaks: the document is no OpenAPI 3.1."""
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
@@ -51,7 +51,7 @@ SPELLINGS = {each for document in DOCUMENTS for each in (f"{ALIAS}{document}", f
 
 
 def test_every_address_is_in_it(front: Front) -> None:
-    """§4 of the interface breaks: an address can be used and is not documented, or the other way round."""
+    """API breaks: an address can be used and is not documented, or the other way round."""
     has = {
         (method, path)
         for path, methods in methods_of(front).items()
@@ -64,7 +64,7 @@ def test_every_address_is_in_it(front: Front) -> None:
 
 
 def test_the_routes_of_the_api_are_ours() -> None:
-    """§2.5 of the house breaks: a route does without what `ApiRoute` brings, or FastAPI reads its body."""
+    """Closed lists break: a route does without what `ApiRoute` brings, or FastAPI reads its body."""
     for route in document.routes():
         assert isinstance(route, ApiRoute)
         assert route.body_field is None
@@ -73,7 +73,7 @@ def test_the_routes_of_the_api_are_ours() -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_says_what_it_does(name: str) -> None:
-    """§4 of the interface breaks: nobody learns from the document what an operation does, takes or needs."""
+    """API breaks: nobody learns from the document what an operation does, takes or needs."""
     method, path, operation = OPERATIONS[name]
     assert re.fullmatch("[a-z]+(_[a-z]+)*", name)
     assert 10 <= len(operation["summary"]) <= 80
@@ -110,7 +110,7 @@ def parameter(either: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_tag_is_used() -> None:
-    """§4 of the interface breaks: a chapter of the document is empty."""
+    """API breaks: a chapter of the document is empty."""
     assert {operation["tags"][0] for _, _, operation in OPERATIONS.values()} == set(words.TAGS)
 
 
@@ -128,7 +128,7 @@ def examples() -> Iterator[tuple[str, Any, Any]]:
 
 
 def test_an_example_has_the_shape_that_is_documented() -> None:
-    """§4 of the interface breaks: an example contradicts the schema beside it."""
+    """API breaks: an example contradicts the schema beside it."""
     checked = 0
     for where, schema, value in examples():
         # References within the document resolve against a schema that holds its components.
@@ -178,7 +178,7 @@ def test_an_operation_needs_the_scope_that_it_names() -> None:
 
 
 def test_it_is_served_as_it_is(front: Front) -> None:
-    """§4 of the interface breaks: the document is not at its address, or is sent again to whoever has it."""
+    """API breaks: the document is not at its address, or is sent again to whoever has it."""
     answer = front.ask("GET", "/openapi.json")
     assert (answer.status, answer.body) == (200, OPENAPI.read_bytes())
     assert answer.headers["content-type"] == "application/json"

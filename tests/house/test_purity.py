@@ -1,4 +1,4 @@
-"""The core does nothing but think, and a service is determined by its arguments; house.md §1, §2.1."""
+"""The core does nothing but think, and a service is determined by its arguments."""
 
 import ast
 
@@ -43,7 +43,7 @@ def impure(each: Module) -> set[str]:
 
 @pytest.mark.parametrize("each", [m for m in modules() if m.room in ROOMS], ids=lambda each: each.path)
 def test_nothing_of_the_world_gets_in(each: Module) -> None:
-    """§2.1 of the house breaks: the same arguments give another answer, so no test can hold the clock."""
+    """Architecture breaks: the same arguments give another answer, so no test can hold the clock."""
     assert impure(each) == set()
 
 
@@ -59,5 +59,5 @@ def test_nothing_of_the_world_gets_in(each: Module) -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(text: str) -> None:
-    """§2.1 of the house breaks unseen: the rule above no longer notices a clock."""
+    """Architecture breaks unseen: the rule above no longer notices a clock."""
     assert impure(module("core/x.py", text))

@@ -43,14 +43,14 @@ ELSEWHERE = re.compile(
 
 @pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
 def test_a_module_can_be_read_at_a_sitting(each: Module) -> None:
-    """§5 of the house breaks: a module grew past what one reads at a sitting, or is named for nothing."""
+    """Style breaks: a module grew past what one reads at a sitting, or is named for nothing."""
     assert each.text.count("\n") <= LONGEST
     assert not FORBIDDEN_NAMES & set(re.split(r"[./_]", each.path.removesuffix(".py")))
 
 
 @pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
 def test_a_module_says_what_it_owns(each: Module) -> None:
-    """§5 of the house breaks: a module does not open with what it is."""
+    """Style breaks: a module does not open with what it is."""
     first = each.tree.body[0] if each.tree.body else None
     assert first is None or re.match(r'("""|r""")\S', each.text)
 
@@ -67,7 +67,7 @@ def text_of(path: Path) -> str:
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
-    """§1 of the interface breaks: the build works on one machine only, or fetches from where its user did not choose."""
+    """Build breaks: the build works on one machine only, or fetches from where its user did not choose."""
     found = {str(path.relative_to(ROOT)): strangers(text_of(path)) for path in files()}
     assert {name: names for name, names in found.items() if names} == {}
 
@@ -82,7 +82,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(text: str) -> None:
-    """§1 of the interface breaks unseen: the rule above no longer notices what it is there for."""
+    """Build breaks unseen: the rule above no longer notices what it is there for."""
     assert strangers(text)
 
 
@@ -90,7 +90,7 @@ def test_this_rule_sees_what_it_forbids(text: str) -> None:
     "text", ["/v1/work", "network/root", "/workers", "/rooted", "a/work/b", "root / path"]
 )
 def test_this_rule_leaves_others_alone(text: str) -> None:
-    """§1 of the interface breaks the other way: the rule above refuses what is no path of a machine."""
+    """Build breaks the other way: the rule above refuses what is no path of a machine."""
     assert strangers(text) == []
 
 
@@ -99,7 +99,7 @@ REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 @pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
 def test_every_requirement_is_pinned_by_hash(path: Path) -> None:
-    """§1 of the interface breaks: an installation takes what a registry serves that day."""
+    """Build breaks: an installation takes what a registry serves that day."""
     lines = re.sub(r"\\\n\s*", "", path.read_text("utf-8")).splitlines()
     pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     assert len(pins) > 5
@@ -112,7 +112,7 @@ def test_every_requirement_is_pinned_by_hash(path: Path) -> None:
 
 
 def test_both_requirements_are_there() -> None:
-    """§1 of the interface breaks: what the server or the tests need is not pinned."""
+    """Build breaks: what the server or the tests need is not pinned."""
     assert [path.name for path in REQUIREMENTS] == ["dev.txt", "server.txt"]
 
 

@@ -1,4 +1,4 @@
-"""Where a secret is opened: a short list that a person has read; rule 9 of promises.md."""
+"""Where a secret is opened: a short list that a person has read (R9)."""
 
 import ast
 from collections import Counter

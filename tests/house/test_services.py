@@ -1,4 +1,4 @@
-"""Every operation is a plain function `(tx, caller, …)`; house.md §2.1."""
+"""Every operation is a plain function `(tx, caller, …)`."""
 
 import ast
 
@@ -74,11 +74,11 @@ def is_operation(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_an_operation_takes_tx_and_caller(name: str) -> None:
-    """§2.1 of the house breaks: an operation reaches the world beside `tx`, or nobody knows who asks."""
+    """Architecture breaks: an operation reaches the world beside `tx`, or nobody knows who asks."""
     assert is_operation(FUNCTIONS[name]) is (name not in NOT_OPERATIONS)
 
 
 def test_the_reviewed_list_is_not_stale() -> None:
-    """§2.1 of the house breaks: an exception outlives what it was made for."""
+    """Architecture breaks: an exception outlives what it was made for."""
     assert FUNCTIONS.keys() >= NOT_OPERATIONS.keys()
     assert len(FUNCTIONS) > len(NOT_OPERATIONS) + 20

@@ -1,4 +1,4 @@
-"""Storage has the only SQL, and engines.py the only differences between databases; house.md §1, §2.5."""
+"""Storage has the only SQL, and engines.py the only differences between databases."""
 
 import ast
 import re
@@ -50,7 +50,7 @@ def engine_names(each: Module) -> list[str]:
 
 @pytest.mark.parametrize("each", modules(), ids=lambda each: each.path)
 def test_sql_is_in_storage(each: Module) -> None:
-    """§1 of the house breaks: SQL outside of the one room that has both databases tested."""
+    """Architecture breaks: SQL outside of the one room that has both databases tested."""
     assert sql_outside(each) == []
 
 
@@ -76,7 +76,7 @@ def test_the_reviewed_list_is_not_stale() -> None:
     ],
 )
 def test_this_rule_sees_sql(text: str) -> None:
-    """§1 of the house breaks unseen: the rule about SQL no longer notices any."""
+    """Architecture breaks unseen: the rule about SQL no longer notices any."""
     assert sql_outside(module("services/x.py", text))
 
 

@@ -1,4 +1,4 @@
-"""The colour of a function is the rule: what touches the store is a plain `def`; house.md §2."""
+"""The colour of a function is the rule: what touches the store is a plain `def`."""
 
 import ast
 
@@ -38,7 +38,7 @@ def test_no_coroutine_touches_the_store(each: Module) -> None:
 
 @pytest.mark.parametrize("each", [m for m in modules() if m.room != "http"], ids=lambda each: each.path)
 def test_coroutines_live_in_http(each: Module) -> None:
-    """§2 of the house breaks: a service or the storage has a colour."""
+    """Architecture breaks: a service or the storage has a colour."""
     assert [node.name for node in coroutines(each)] == []
 
 
@@ -63,7 +63,7 @@ def test_a_handler_runs_in_a_thread(handler: ast.AST) -> None:
 
 
 def test_there_are_handlers() -> None:
-    """§2 of the house breaks unseen: the rule about handlers finds none."""
+    """Architecture breaks unseen: the rule about handlers finds none."""
     assert len(handlers()) >= 20
 
 

@@ -1,4 +1,4 @@
-"""§3.1: what no address takes, and what the installation cannot do."""
+"""B1: what no address takes, and what the installation cannot do."""
 
 import asyncio
 from typing import Any
@@ -58,7 +58,7 @@ def is_problem(answer: Answer, status: int, code: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_what_no_address_takes(front: Front, path: str) -> None:
-    """§3.1 breaks: an oversized or two-faced request reaches a handler."""
+    """B1 breaks: an oversized or two-faced request reaches a handler."""
     key = ("x-api-key", front.house.alice_key)
     host = ("host", "localhost")
     room = 16 * 1024 - len("host") - len("localhost") - 4 - len("x") - 4
@@ -112,7 +112,7 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/capabilities", "/v1/service-accounts", "/sign-in"])
 def test_a_client_of_http_1_0_needs_no_host(front: Front, path: str) -> None:
-    """§3.1 breaks: a plain health check of HAProxy marks every node down; or two Hosts pass in an old version."""
+    """B1 breaks: a plain health check of HAProxy marks every node down; or two Hosts pass in an old version."""
     key = ("x-api-key", front.house.alice_key)
     assert knock(front, "GET", path, [key], version="1.0").status == 200
     two = [("host", "a"), ("host", "b"), key]
@@ -132,7 +132,7 @@ def test_what_is_refused_at_once_is_logged(front: Front, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_target_has_no_controls_and_no_half_escapes(front: Front, path: str) -> None:
-    """§3.1 breaks: a target that two parsers read differently reaches a handler."""
+    """B1 breaks: a target that two parsers read differently reaches a handler."""
     for bad in ("%", "%z", "%4", "%zz", "%00", "%0a", "%0D", "%1f", "%7f", " ", "\t", "\x01", "\x7f", "é"):
         for target in (f"{path}{bad}", f"{path}?x={bad}"):
             answer = front.ask("GET", target, key=front.house.alice_key)
@@ -147,7 +147,7 @@ def test_a_target_has_no_controls_and_no_half_escapes(front: Front, path: str) -
     [("POST", "/v1/verify"), ("POST", "/v1/service-accounts"), ("PUT", "/v1/access-rules/web")],
 )
 def test_a_body_is_small(front: Front, method: str, path: str) -> None:
-    """§3.1 breaks: a body over 64 KiB is read."""
+    """B1 breaks: a body over 64 KiB is read."""
     key = front.house.alice_key
     whole = b'{"x":"' + b"y" * (64 * 1024 - 8) + b'"}'
     assert len(whole) == 64 * 1024
@@ -162,7 +162,7 @@ def test_a_body_is_small(front: Front, method: str, path: str) -> None:
 def test_a_body_that_does_not_come_is_not_waited_for(
     front: Front, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3.1 breaks: a slow client holds a request for as long as it likes."""
+    """B1 breaks: a slow client holds a request for as long as it likes."""
     monkeypatch.setattr(door, "BODY_SECONDS", 0.01)
 
     class Slow:
@@ -224,7 +224,7 @@ def test_large_bodies_wait_for_room(front: Front, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unknown_path_is_not_found(front: Front) -> None:
-    """§3.1 breaks: an address that does not exist is answered in another form."""
+    """B1 breaks: an address that does not exist is answered in another form."""
     for path in ("/nowhere", "/v1", "/v1/", "/v1/verify/", "/v1/authorize", "/v1/service-accounts/",
                  "/openapi", "/V1/capabilities", "//v1/capabilities"):  # fmt: skip
         for method in ("GET", "POST"):
@@ -253,7 +253,7 @@ def test_a_wrong_method_is_told_all_the_right_ones(front: Front) -> None:
 
 @pytest.mark.promise("P7")
 def test_an_unhandled_exception_tells_the_request_id_only(front: Front) -> None:
-    """§3.1 breaks: a fault of ours shows its inside, or has no id to look for in the log."""
+    """B1 breaks: a fault of ours shows its inside, or has no id to look for in the log."""
     house = front.house
     key = house.key(house.account())
 
@@ -271,7 +271,7 @@ def test_an_unhandled_exception_tells_the_request_id_only(front: Front) -> None:
 
 
 def test_a_full_disk_is_said_to_be_full(front: Front) -> None:
-    """§3.1 breaks: a full disk is a fault of ours, or half a change remains."""
+    """B1 breaks: a full disk is a fault of ours, or half a change remains."""
     house = front.house
     with house.store.engines.writer.connect() as connection:
         size = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -291,7 +291,7 @@ def test_a_full_disk_is_said_to_be_full(front: Front) -> None:
 
 @pytest.mark.promise("P5")
 def test_without_an_audit_log_nothing_is_done(front: Front) -> None:
-    """§3.1, P5 break: the audit log cannot be written, and the change or the refusal is acknowledged."""
+    """B1, P5 break: the audit log cannot be written, and the change or the refusal is acknowledged."""
     house = front.house
     robo = house.key(house.account(roles=("viewer",))).secret.reveal()
     with house.store.engines.writer.begin() as connection:

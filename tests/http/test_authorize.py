@@ -242,7 +242,7 @@ def test_each_address_has_one_source(front: Front, robo: Created) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 def test_any_verb_asks(front: Front, robo: Created, method: str) -> None:
-    """interface.md §4 breaks: a proxy that passes the client's verb on gets a 405."""
+    """API breaks: a proxy that passes the client's verb on gets a 405."""
     for address in ("/v1/authorize/-", "/v1/authorize-nginx/-", "/v1/authorize/web/public/x"):
         assert front.ask(method, address, key=robo.secret.reveal()).status == 200
         refused = front.ask(method, address)
@@ -252,7 +252,7 @@ def test_any_verb_asks(front: Front, robo: Created, method: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_rule_that_asks_for_a_credential_only(front: Front, robo: Created, family: Family) -> None:
-    """interface.md §4 breaks: the rule `-` wants a description, or takes what is not valid."""
+    """API breaks: the rule `-` wants a description, or takes what is not valid."""
     for peer in (PROXY, "192.0.2.1"):
         answer = ask(front, family, "GET", "/any/../thing", robo.secret.reveal(), rule="-", peer=peer)
         check(answer, family, 200, "")
@@ -263,7 +263,7 @@ def test_the_rule_that_asks_for_a_credential_only(front: Front, robo: Created, f
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_different_credentials_at_once(front: Front, robo: Created, family: Family) -> None:
-    """§3.2 breaks: two credentials at once are judged by one of them."""
+    """B2 breaks: two credentials at once are judged by one of them."""
     for other in (front.house.alice_key, ""):
         answer = ask(front, family, "GET", "/public/x", robo.secret.reveal(), headers={"api-key": other})
         check(answer, family, 400, "invalid_request")
@@ -353,7 +353,7 @@ def test_a_rule_is_in_force_at_once(front: Front, robo: Created) -> None:
     ],
 )
 def test_a_rule_of_another_form_is_refused(front: Front, document: object, pointer: str) -> None:
-    """§3.8 breaks: a rule that means something else than its author thinks is put in force."""
+    """B8 breaks: a rule that means something else than its author thinks is put in force."""
     answer = front.ask("PUT", "/v1/access-rules/other", document, key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
@@ -398,7 +398,7 @@ def test_a_description_of_a_stranger_is_no_preflight(front: Front) -> None:
 
 @pytest.mark.parametrize("rule", ["web", "nothing"])
 def test_a_refusal_says_nothing_of_how_the_service_is_set_up(front: Front, robo: Created, rule: str) -> None:
-    """product.md breaks: customers of the upstream read about rules, lines and settings that are not theirs."""
+    """Forward-auth breaks: customers of the upstream read about rules, lines and settings that are not theirs."""
     key = robo.secret.reveal()
     told = [
         ask(front, "forwarded", "GET", "/nowhere", key, rule=rule),

@@ -1,4 +1,4 @@
-"""§3.8: what the management API answers to bodies that it cannot take: a row for each case, on every route."""
+"""B8: what the management API answers to bodies that it cannot take: a row for each case, on every route."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def scene(front: Front) -> Scene:
 
 
 def test_every_member_has_a_line(front: Front) -> None:
-    """§3.8 breaks: a body has a member, and nobody said what it is and which values are wrong."""
+    """B8 breaks: a body has a member, and nobody said what it is and which values are wrong."""
     assert models().keys() == MEMBERS.keys()
     for route, model in models().items():
         assert set(members_of(model)) == MEMBERS[route].keys(), route
@@ -78,7 +78,7 @@ NO_BODY: dict[str, tuple[bytes, str, str]] = {
 
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_what_two_parsers_could_read_differently(scene: Scene, what: str) -> None:
-    """§3.8 breaks: a body is read in one of several ways, or is a fault of ours."""
+    """B8 breaks: a body is read in one of several ways, or is a fault of ours."""
     before = scene.state()
     for route in BODIES:
         is_refused(scene.ask(route, raw=UNREADABLE[what]), 400, "invalid-json")
@@ -87,14 +87,14 @@ def test_what_two_parsers_could_read_differently(scene: Scene, what: str) -> Non
 
 @pytest.mark.parametrize("what", NO_BODY)
 def test_what_is_no_body(scene: Scene, what: str) -> None:
-    """§3.8 breaks: text that a database refuses or mangles, or a body without members, reaches a service."""
+    """B8 breaks: text that a database refuses or mangles, or a body without members, reaches a service."""
     raw, pointer, code = NO_BODY[what]
     for route in BODIES:
         is_refused(scene.ask(route, raw=raw), 422, "validation-failed", (pointer, code))
 
 
 def test_what_is_just_readable(scene: Scene) -> None:
-    """§3.8 breaks the other way: brackets in text count as nesting, or 32 levels or 2⁵³ are too many."""
+    """B8 breaks the other way: brackets in text count as nesting, or 32 levels or 2⁵³ are too many."""
     text = json.dumps({"text": '[{"\\' * 100, "more": "[" * 100})
     for raw in (text.encode(), b'{"a":' + DEEP[1:-1] + b"}", b'{"a":9007199254740992}', b'{"a":1e308}'):
         for route in BODIES:
@@ -105,7 +105,7 @@ def test_what_is_just_readable(scene: Scene) -> None:
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""]
 )
 def test_a_body_of_another_type(scene: Scene, content_type: str) -> None:
-    """§3.1 breaks: what a browser's form can send across sites is taken for JSON."""
+    """B1 breaks: what a browser's form can send across sites is taken for JSON."""
     for route in BODIES:
         fields = [("content-type", content_type)]
         is_refused(scene.ask(route, scene.body(route), headers=fields), 415, "unsupported-media-type")
@@ -114,7 +114,7 @@ def test_a_body_of_another_type(scene: Scene, content_type: str) -> None:
 
 
 def test_unknown_members(scene: Scene) -> None:
-    """§3.8 breaks: a misspelt member is left out without a word, or its name comes back whole."""
+    """B8 breaks: a misspelt member is left out without a word, or its name comes back whole."""
     before = scene.state()
     for route in BODIES:
         body = scene.body(route) | {"surplus": CANARY, "id": CANARY, "a/b~c": 1, "x" * 200: 1, "": 1}
@@ -128,7 +128,7 @@ def test_unknown_members(scene: Scene) -> None:
 
 
 def test_missing_members(scene: Scene) -> None:
-    """§3.8 breaks: what is required may be left out, or its absence is told without a pointer."""
+    """B8 breaks: what is required may be left out, or its absence is told without a pointer."""
     checked = 0
     for route in BODIES:
         required = ["credential"] if route == VERIFY else [
@@ -158,7 +158,7 @@ def test_missing_members(scene: Scene) -> None:
 
 
 def test_members_of_the_wrong_type(scene: Scene) -> None:
-    """§3.8 breaks: a number is taken for a text, a text for a list, or nobody is told which member it was."""
+    """B8 breaks: a number is taken for a text, a text for a list, or nobody is told which member it was."""
     before = scene.state()
     for route, members in MEMBERS.items():
         for pointer in members:
@@ -180,7 +180,7 @@ def test_members_of_the_wrong_type(scene: Scene) -> None:
 
 
 def test_all_wrong_members_at_once(scene: Scene) -> None:
-    """§3 breaks: errors come one at a time, so that a form is sent as often as it has mistakes."""
+    """CLI breaks: errors come one at a time, so that a form is sent as often as it has mistakes."""
     for route, members in MEMBERS.items():
         tops = {each.split("/")[1] for each in members}
         body = dict.fromkeys(tops, 1.5) | {CANARY[:5]: 1}
@@ -199,7 +199,7 @@ def test_all_wrong_members_at_once(scene: Scene) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_secret_in_a_body(scene: Scene) -> None:
-    """P7, §3 break: a key that somebody pasted is stored in clear, or comes back in the refusal."""
+    """P7, CLI break: a key that somebody pasted is stored in clear, or comes back in the refusal."""
     secret = scene.front.house.alice_key
     random = secret[35:-6]
     before = scene.state()
@@ -339,7 +339,7 @@ WRONG: dict[str, Wrong] = {
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_values_that_mean_nothing(scene: Scene, kind: str) -> None:
-    """§3.8 breaks: a value that means nothing is stored or taken for another, or its refusal does not say where."""
+    """B8 breaks: a value that means nothing is stored or taken for another, or its refusal does not say where."""
     before = scene.state()
     routes = [(route, at) for route, members in MEMBERS.items() for at, its in members.items() if its == kind]
     assert routes

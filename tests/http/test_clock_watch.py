@@ -196,7 +196,7 @@ def signing(house: House) -> KeySet:
 
 
 def test_a_node_goes_by_the_databases_clock(timely: House) -> None:
-    """Rule 17 breaks: a node whose clock is not the database's deletes, or dates signing keys, for all nodes."""
+    """R17 breaks: a node whose clock is not the database's deletes, or dates signing keys, for all nodes."""
     watch = ClockWatch(timely.store)
     assert watch.believed() is not None
     settings = Settings.model_validate({"data": "/nowhere"})

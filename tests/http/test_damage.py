@@ -109,7 +109,7 @@ def test_what_is_wrong_with_postgresql_is_no_fault_of_ours(
 
 
 def test_a_fault_of_ours_stays_one() -> None:
-    """§3.1 breaks: a mistake in our SQL is told as an outage, and nobody looks for it."""
+    """B1 breaks: a mistake in our SQL is told as an outage, and nobody looks for it."""
     found = error(psycopg.errors.UndefinedColumn)
     assert _translated(found, trouble(found)) is found
 

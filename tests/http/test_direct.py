@@ -173,7 +173,7 @@ NAMES = list(_requests(""))
 def test_both_adapters_answer_alike(
     line: Line, what: str, through_the_application: Callable[[], None]
 ) -> None:
-    """§3.1 breaks: one adapter takes, or says, what the other does not."""
+    """B1 breaks: one adapter takes, or says, what the other does not."""
     raw = _requests(line.front.house.alice_key)[what]
     line.talk(_requests(line.front.house.alice_key)["admitted"])  # what the key is, is known from here on
     here = line.talk(raw)
@@ -222,7 +222,7 @@ def test_answers_come_in_the_order_of_the_requests(line: Line) -> None:
 
 @pytest.mark.parametrize("cut", [1, 30, 60, -20, -1])
 def test_a_request_in_pieces_is_one_request(line: Line, cut: int) -> None:
-    """§3.1 breaks: where the network cuts a request changes its answer."""
+    """B1 breaks: where the network cuts a request changes its answer."""
     key = line.front.house.alice_key
     raw = request("POST", "/v1/verify", json.dumps({"credential": key}).encode(), X_API_Key=key)
     whole = _told(line.talk(raw))

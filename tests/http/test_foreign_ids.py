@@ -471,7 +471,7 @@ def lists(tenants: Tenants, names: dict[str, str]) -> dict[str, str]:
 
 
 def test_cursors(tenants: Tenants) -> None:
-    """P19, §3.8 break: a cursor of Acme's list, or of another list, moves Charlie to rows that are not his."""
+    """P19, B8 break: a cursor of Acme's list, or of another list, moves Charlie to rows that are not his."""
     house = tenants.house
     for number in range(2):  # a second of everything, so that there is a next page
         acme(house)

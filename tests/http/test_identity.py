@@ -130,7 +130,7 @@ def test_a_credential_is_told_by_its_kind_and_its_tokens_with_it(front: Front) -
 
 
 def test_actors_are_found_by_whatever_names_them(front: Front) -> None:
-    """§3.9 breaks: `--actor` with the name that a person knows finds nothing, or somebody else."""
+    """B9 breaks: `--actor` with the name that a person knows finds nothing, or somebody else."""
     house = front.house
     bot = machine(front, "CI bot", roles=("organization-admin",))
     other = machine(front, "Other", roles=("organization-admin",), username="ostiary-sa-other")
@@ -180,7 +180,7 @@ def test_a_name_does_not_stand_in_for_an_identity_in_the_filter(front: Front) ->
 
 @pytest.mark.promise("P19")
 def test_an_actor_who_is_nobody_is_named(front: Front) -> None:
-    """§3.9 breaks: a mistyped actor looks like one that did nothing; or tells who is known elsewhere."""
+    """B9 breaks: a mistyped actor looks like one that did nothing; or tells who is known elsewhere."""
     house = front.house
 
     def asked(actor: str, key: str) -> tuple[int, list[str]]:

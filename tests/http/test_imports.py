@@ -35,7 +35,7 @@ def bring(front: Front, *texts: str, **body: Any) -> Answer:
 
 
 def test_a_key_that_was_refused_is_accepted_once_it_is_imported(front: Front) -> None:
-    """product.md (Import) breaks: whoever tried a key before its import is refused after it."""
+    """Import breaks: whoever tried a key before its import is refused after it."""
     front.house.store.write(imports.register_prefix, front.house.alice, PREFIX)
     for _ in range(2):  # first from the database, then from memory
         assert front.verify(KEYS[0])["code"] == "unknown"
@@ -94,7 +94,7 @@ def test_the_synthetic_id_of_an_imported_key_opens_nothing(front: Front) -> None
 
 
 def test_a_batch_may_be_two_mebibytes_and_nothing_else_may(front: Front) -> None:
-    """§3.1 of promises.md breaks: a whole batch is refused, or any address takes such bodies."""
+    """B1 breaks: a whole batch is refused, or any address takes such bodies."""
     texts = [f"{PREFIX}{number}" for number in range(5000)]
     answer = bring(front, *texts, exceed_limits=True)
     assert (answer.status, answer.json()["imported"]) == (200, 5000)
@@ -122,7 +122,7 @@ def test_a_batch_may_be_two_mebibytes_and_nothing_else_may(front: Front) -> None
     ],
 )
 def test_a_wrong_batch_names_its_fields(front: Front, body: dict[str, Any], pointers: list[str]) -> None:
-    """§3.8 of promises.md breaks: a wrong import is made in part, or its errors are without end."""
+    """B8 breaks: a wrong import is made in part, or its errors are without end."""
     answer = bring(front, "a", **body)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == pointers

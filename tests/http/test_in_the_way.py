@@ -1,4 +1,4 @@
-"""§3.8, §3.9: names, states and limits that stand in the way; ids and queries that mean nothing."""
+"""B8, B9: names, states and limits that stand in the way; ids and queries that mean nothing."""
 
 import json
 from collections.abc import Callable
@@ -136,7 +136,7 @@ STATES: dict[str, tuple[Callable[[Scene], Answer], int, str, dict[str, object]]]
 
 @pytest.mark.parametrize("what", STATES)
 def test_what_stands_in_the_way(scene: Scene, what: str) -> None:
-    """§3.8 breaks: a conflict has another code, does not say what to do about it, or gives back what was sent."""
+    """B8 breaks: a conflict has another code, does not say what to do about it, or gives back what was sent."""
     act, status, code, told = STATES[what]
     scene.names["code"] = scene.ask("GET /v1/projects/{project}").json()["code"]
     scene.names["role_name"] = scene.ask("GET /v1/roles/{role}").json()["name"]
@@ -150,7 +150,7 @@ def test_what_stands_in_the_way(scene: Scene, what: str) -> None:
 
 
 def test_ids_of_another_form(scene: Scene) -> None:
-    """§3.8 breaks: an id that cannot be one is a fault of ours, or told apart from one that nobody has."""
+    """B8 breaks: an id that cannot be one is a fault of ours, or told apart from one that nobody has."""
     other = ("x", "0", "sa_", "cred_", "usr_", "null", "*", "x" * 4000, "sa_%F0%9F%98%80", "%E2%80%8B", "a@b", "@",
              "sa_01KAVQ00000000000000000000", "'", "1%20OR%201", "%FF", scene.robo.account.display_name)  # fmt: skip
     names, before = scene.names, scene.state()
@@ -177,7 +177,7 @@ def taking(member: str) -> list[str]:
 
 
 def test_members_of_a_query_that_nobody_knows(scene: Scene) -> None:
-    """§3.9 breaks: a filter that is misspelt is ignored, and the whole list taken for its part."""
+    """B9 breaks: a filter that is misspelt is ignored, and the whole list taken for its part."""
     for route in queries():
         for query, pointer in (("colour=red", "/colour"), ("Limit=1", "/Limit"), ("a/b=", "/a~1b"), ("x", "/x"),
                                ("limit%5B%5D=1", "/limit[]")):  # fmt: skip
@@ -190,7 +190,7 @@ def test_members_of_a_query_that_nobody_knows(scene: Scene) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_secret_in_a_query(scene: Scene) -> None:
-    """P7, §3.2 break: a key in a URL is believed, or comes back in the refusal."""
+    """P7, B2 break: a key in a URL is believed, or comes back in the refusal."""
     secret = scene.front.house.alice_key
     for route in queries():
         for query in (f"token={secret}", f"ACCESS_TOKEN={secret}", "api_key="):
@@ -202,7 +202,7 @@ def test_a_secret_in_a_query(scene: Scene) -> None:
 
 
 def test_pages_of_no_size(scene: Scene) -> None:
-    """§3.8 breaks: a page of any size is given, or a limit is guessed at."""
+    """B8 breaks: a page of any size is given, or a limit is guessed at."""
     assert len(taking("limit")) >= 9
     for route in taking("limit"):
         for limit in ("0", "201", "-1", "x", "1.5", "", "9" * 30, "%D9%A3", "1e2", "+1", "%201", "0x1"):
@@ -212,7 +212,7 @@ def test_pages_of_no_size(scene: Scene) -> None:
 
 
 def test_forged_cursors(scene: Scene) -> None:
-    """§3.8 breaks: a forged cursor is followed, or is a fault of ours; `test_foreign_ids` has the stolen ones."""
+    """B8 breaks: a forged cursor is followed, or is a fault of ours; `test_foreign_ids` has the stolen ones."""
     house = scene.front.house
     house.account("Second")
     good = scene.ask(f"GET {ACCOUNTS}", query="limit=1").json()["next_cursor"]
@@ -253,7 +253,7 @@ FILTERS = {
 
 @pytest.mark.parametrize("what", FILTERS)
 def test_filters_of_the_audit_log_that_mean_nothing(scene: Scene, what: str) -> None:
-    """§3.9 breaks: a filter that means nothing shows everything."""
+    """B9 breaks: a filter that means nothing shows everything."""
     query, where = FILTERS[what]
     answer = scene.ask("GET /v1/audit-events", query=query)
     is_problem(answer, 422, "validation-failed")
@@ -262,6 +262,6 @@ def test_filters_of_the_audit_log_that_mean_nothing(scene: Scene, what: str) -> 
 
 
 def test_a_long_value_in_a_query(scene: Scene) -> None:
-    """§3 breaks: a refusal is no problem document, or gives back the whole value that was sent."""
+    """CLI breaks: a refusal is no problem document, or gives back the whole value that was sent."""
     answer = scene.ask(f"GET {ACCOUNTS}", query=f"username={CANARY * 3}")
     is_refused(answer, 422, "validation-failed", ("/username", "invalid"))

@@ -24,7 +24,7 @@ def create(front: Front, account: str, body: dict[str, Any], key: str | None = N
 
 
 def test_a_client_secret_comes_with_its_client_id(front: Front) -> None:
-    """§4 breaks: whoever makes a client secret does not learn the whole of it, or what it belongs to."""
+    """API breaks: whoever makes a client secret does not learn the whole of it, or what it belongs to."""
     robo = front.house.account().account
     made = create(front, robo.id, {"kind": "client_secret"})
     assert made.status == 201
@@ -40,7 +40,7 @@ def test_a_client_secret_comes_with_its_client_id(front: Front) -> None:
 
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
 def test_a_key_file_is_whole(front: Front, algorithm: str) -> None:
-    """interface.md §6 breaks: a key file cannot be used as it is, or is none of the account's."""
+    """Files break: a key file cannot be used as it is, or is none of the account's."""
     view = front.house.account()
     made = create(front, view.account.id, {"kind": "key_file", "algorithm": algorithm}).json()
     file = made["secret"]
@@ -61,7 +61,7 @@ def test_a_key_file_is_whole(front: Front, algorithm: str) -> None:
 
 
 def test_compat_is_kept_and_told(front: Front) -> None:
-    """interface.md §6 breaks: what a key was made compatible with is forgotten."""
+    """Files break: what a key was made compatible with is forgotten."""
     robo = front.house.account().account
     made = create(front, robo.id, {"kind": "key_file", "compat": "google"}).json()["credential"]
     address = f"/v1/credentials/{made['id']}"
@@ -87,7 +87,7 @@ def test_its_secret_is_in_one_answer(front: Front, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_comes_with_a_new_account(front: Front, kind: str) -> None:
-    """§4 breaks: `credential` of a new account takes some kinds only, or its errors are not found below it."""
+    """API breaks: `credential` of a new account takes some kinds only, or its errors are not found below it."""
     body = {"display_name": "CI", "credential": {"kind": kind}}
     made = front.ask("POST", ACCOUNTS, body, key=front.house.alice_key).json()
     assert made["credential"]["kind"] == kind
@@ -100,7 +100,7 @@ def test_it_comes_with_a_new_account(front: Front, kind: str) -> None:
 
 
 def test_without_a_kind_it_is_an_api_key(front: Front) -> None:
-    """§4 breaks: the documented default is another one."""
+    """API breaks: the documented default is another one."""
     made = create(front, front.house.account().account.id, {}).json()["credential"]
     assert (made["kind"], made["client_id"]) == ("api_key", None)
 
@@ -117,7 +117,7 @@ def test_without_a_kind_it_is_an_api_key(front: Front) -> None:
     ],
 )
 def test_a_kind_that_is_none_is_refused(front: Front, body: dict[str, Any], pointer: str) -> None:
-    """§3.8 breaks: a wrong kind, algorithm or compat makes a credential."""
+    """B8 breaks: a wrong kind, algorithm or compat makes a credential."""
     robo = front.house.account().account
     refused = create(front, robo.id, body)
     assert refused.status == 422
@@ -126,7 +126,7 @@ def test_a_kind_that_is_none_is_refused(front: Front, body: dict[str, Any], poin
 
 @pytest.mark.parametrize("member", ["kind", "algorithm", "compat"])
 def test_a_direct_key_has_no_kind(front: Front, member: str) -> None:
-    """§4 breaks: a user's direct key is another kind than an API key."""
+    """API breaks: a user's direct key is another kind than an API key."""
     answer = front.ask("POST", "/v1/api-keys", {member: "key_file"}, key=front.house.alice_key)
     assert answer.status == 422
     assert answer.json()["errors"][0]["code"] == "unknown-member"
@@ -146,7 +146,7 @@ def test_a_key_is_made_for_those_only_who_may_have_it(front: Front, monkeypatch:
 
 @pytest.mark.parametrize("body", [{"kind": "client_secret"}, {"kind": "key_file", "algorithm": "EdDSA"}])
 def test_it_is_rotated(front: Front, body: dict[str, Any]) -> None:
-    """§4 breaks: a rotation of this kind hands out nothing new, or a repeat of it something else."""
+    """API breaks: a rotation of this kind hands out nothing new, or a repeat of it something else."""
     made = create(front, front.house.account().account.id, body).json()
     address = f"/v1/credentials/{made['credential']['id']}/rotate"
 
@@ -170,7 +170,7 @@ def test_it_is_rotated(front: Front, body: dict[str, Any]) -> None:
 
 
 def test_lists_have_the_kind_that_was_asked_for(front: Front) -> None:
-    """§4 breaks: `/v1/api-keys` lists other kinds, or `kind` does not choose."""
+    """API breaks: `/v1/api-keys` lists other kinds, or `kind` does not choose."""
     robo = front.house.account().account
     for kind in ("api_key", *KINDS):
         create(front, robo.id, {"kind": kind})

@@ -64,7 +64,7 @@ def test_a_secret_is_in_the_one_answer_that_made_it(front: Front) -> None:
 
 
 def test_pages_of_a_list(front: Front) -> None:
-    """interface.md §4 breaks: following `next_cursor` repeats or leaves out a row, or does not end."""
+    """API breaks: following `next_cursor` repeats or leaves out a row, or does not end."""
     for number in range(5):
         front.house.clock.advance(SECOND)
         front.house.account(f"Account {number}")
@@ -88,7 +88,7 @@ def test_pages_of_a_list(front: Front) -> None:
 
 
 def test_filters_of_the_audit_log(front: Front) -> None:
-    """§3.9 breaks: a filter leaves out what it asks for, or shows what it does not."""
+    """B9 breaks: a filter leaves out what it asks for, or shows what it does not."""
     house = front.house
     robo = house.account()
     key = house.key(robo)
@@ -125,7 +125,7 @@ def test_filters_of_the_audit_log(front: Front) -> None:
 
 
 def test_the_form_of_an_event(front: Front) -> None:
-    """interface.md §4 breaks: an event does not say who did what to whom, from where."""
+    """API breaks: an event does not say who did what to whom, from where."""
     headers = {"user-agent": "curl/8"}
     made = ask(front, "POST", "/v1/api-keys", {"name": "CI"}, headers=headers)
     event = ask(front, "GET", "/v1/audit-events?limit=1").json()["data"][0]

@@ -104,7 +104,7 @@ def test_every_link_and_anchor_leads_somewhere(front: Front) -> None:
 
 
 def test_every_problem_type_leads_to_its_entry(front: Front) -> None:
-    """§3.2 breaks: the `type` of a problem leads nowhere in the service that sent it."""
+    """B2 breaks: the `type` of a problem leads nowhere in the service that sent it."""
     ids = read(front.ask("GET", "/docs/troubleshooting")).all("id")
     types = [messages.problem_body(Problem(code, "x"), "https://keys.example.com") for code in CODES]
     assert all(

@@ -45,7 +45,7 @@ def as_written(members: list[tuple[str, Any]], ascii_only: bool, gap: str) -> by
 def test_the_quick_way_reads_what_the_strict_way_reads(
     members: list[tuple[str, Any]], ascii_only: bool, gap: str
 ) -> None:
-    """§3.8 breaks: a member that stands twice, or a text that is none, is read where it must be refused."""
+    """B8 breaks: a member that stands twice, or a text that is none, is read where it must be refused."""
     raw = as_written(members, ascii_only, gap)
     quick = messages._plain_json(raw)
     if quick is not None:
@@ -54,7 +54,7 @@ def test_the_quick_way_reads_what_the_strict_way_reads(
 
 @given(st.binary(max_size=40))
 def test_no_bytes_are_read_in_two_ways(raw: bytes) -> None:
-    """§3.8 breaks: what is no JSON is taken for some."""
+    """B8 breaks: what is no JSON is taken for some."""
     for body in (raw, b'{"credential":"' + raw + b'"}', b'{"credential":"x"' + raw + b"}"):
         quick = messages._plain_json(body)
         if quick is not None:
@@ -78,7 +78,7 @@ def test_no_bytes_are_read_in_two_ways(raw: bytes) -> None:
     ],
 )
 def test_what_is_not_plain_takes_the_strict_way(raw: bytes) -> None:
-    """§3.8 breaks: the quick way answers where two parsers could disagree."""
+    """B8 breaks: the quick way answers where two parsers could disagree."""
     assert messages._plain_json(raw) is None
 
 

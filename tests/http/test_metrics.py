@@ -1,4 +1,4 @@
-"""§8: `/metrics` tells an operator how the service does, over all its processes, and tells nobody else anything."""
+"""Monitoring: `/metrics` tells an operator how the service does, over all its processes, and tells nobody else anything."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def checks(front: Front) -> dict[tuple[str, ...], float]:
 
 
 def test_checks_are_counted_once_whenever_they_are_written(front: Front) -> None:
-    """§8 breaks: a figure falls, doubles or is late because counts were written, or could not be."""
+    """Monitoring breaks: a figure falls, doubles or is late because counts were written, or could not be."""
     house = front.house
     key = house.key(house.account()).secret.reveal()
     assert checks(front) == {}
@@ -85,7 +85,7 @@ def test_checks_are_counted_once_whenever_they_are_written(front: Front) -> None
 
 
 def test_requests_are_told_by_template(front: Front) -> None:
-    """§8, P7 break: a path that somebody sent, or a method that somebody thought of, becomes a figure of its own."""
+    """Monitoring, P7 break: a path that somebody sent, or a method that somebody thought of, becomes a figure of its own."""
     key = front.house.alice_key
     for method, target in (
         ("GET", "/v1/service-accounts/sa_1"),
@@ -112,7 +112,7 @@ def test_requests_are_told_by_template(front: Front) -> None:
 
 
 def test_faults_of_judging_are_told(front: Front) -> None:
-    """§8 breaks: verification answers 503 or 500, and no figure moves."""
+    """Monitoring breaks: verification answers 503 or 500, and no figure moves."""
     house = front.house
     keys = [house.key(house.account()).secret.reveal() for _ in range(2)]
     asked = [
@@ -175,7 +175,7 @@ def test_no_label_says_whose_anything_is(front: Front) -> None:
 
 
 def test_the_cache_and_the_database(front: Front) -> None:
-    """§8 breaks: an operator does not see that the cache is cold, falls behind, or that the database fails."""
+    """Monitoring breaks: an operator does not see that the cache is cold, falls behind, or that the database fails."""
     house = front.house
     key = house.key(house.account()).secret.reveal()
     for _ in range(3):
@@ -204,7 +204,7 @@ def test_the_cache_and_the_database(front: Front) -> None:
 
 
 def test_what_the_process_is(front: Front) -> None:
-    """§8 breaks: nobody sees which version runs, since when, in how many processes."""
+    """Monitoring breaks: nobody sees which version runs, since when, in how many processes."""
     front.metrics.connections = lambda: 3
     found = told(front)
     assert found["ostiary_workers"] == {NONE: 1}
@@ -216,7 +216,7 @@ def test_what_the_process_is(front: Front) -> None:
 
 
 def test_the_form_that_is_asked_for(front: Front) -> None:
-    """§8 breaks: Prometheus cannot read the answer, or a proxy keeps it."""
+    """Monitoring breaks: Prometheus cannot read the answer, or a proxy keeps it."""
     plain = ask(front)
     assert plain.headers["content-type"].startswith("text/plain; version=")
     assert plain.headers["cache-control"] == "no-store"
@@ -264,7 +264,7 @@ def fronts(sqlite_house: House, tmp_path: Path) -> Iterator[Any]:
     ],
 )
 def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: int) -> None:
-    """§8 breaks: strangers read how the service does, or the operator's Prometheus cannot."""
+    """Monitoring breaks: strangers read how the service does, or the operator's Prometheus cannot."""
     front = fronts(setting)
     answer = ask(front, peer)
     assert answer.status == status
@@ -292,7 +292,7 @@ def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: in
     ids=lambda field: field[0],
 )
 def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str]) -> None:
-    """§8 breaks: behind a proxy on the same machine, the internet reads the figures."""
+    """Monitoring breaks: behind a proxy on the same machine, the internet reads the figures."""
     assert ask(front, **{field[0]: field[1]}).status == 404
     # And a stranger cannot name an address that may.
     assert ask(front, "198.51.100.7", **{field[0]: field[1]}).status == 404
@@ -315,7 +315,7 @@ def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str])
 def test_a_page_that_a_browser_was_led_to_reads_nothing(
     sqlite_house: House, tmp_path: Path, host: str, status: int
 ) -> None:
-    """§8 breaks: a site whose name comes to mean this machine reads the figures by a visitor's browser."""
+    """Monitoring breaks: a site whose name comes to mean this machine reads the figures by a visitor's browser."""
     front = Front(sqlite_house, tmp_path, metrics="loopback, 10.0.0.0/8", issuer="https://keys.example.com")
     with closing(front):
         for peer, expected in ((LOOPBACK, status), ("::1", status), ("10.0.0.1", 200)):
@@ -427,7 +427,7 @@ def run(script: str, data: Path) -> str:
 
 @pytest.mark.full
 def test_without_room_on_the_disk_it_serves_without_figures(tmp_path: Path) -> None:
-    """§3.1 breaks: on a full disk a worker does not start, or is killed by a figure that it writes."""
+    """B1 breaks: on a full disk a worker does not start, or is killed by a figure that it writes."""
     lines = run(NO_ROOM, tmp_path).splitlines()
     assert "metrics of this process are not kept" in lines[0]
     assert lines[1:] == [""]
@@ -435,7 +435,7 @@ def test_without_room_on_the_disk_it_serves_without_figures(tmp_path: Path) -> N
 
 @pytest.mark.full
 def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> None:
-    """§8 breaks: a worker tells its own figures only, a dead one's counts are lost, or it still counts as alive."""
+    """Monitoring breaks: a worker tells its own figures only, a dead one's counts are lost, or it still counts as alive."""
     both, after, files, _ = run(FAMILY, tmp_path).split("\0")
     asked = {"method": "GET", "route": "/v1/projects"}
     for text, workers, connections, oldest in ((both, 3, 3210, 0), (after, 2, 3010, 0)):
@@ -455,7 +455,7 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
 @pytest.mark.full
 @pytest.mark.promise("P20")
 def test_those_that_ended_take_no_more_room(tmp_path: Path) -> None:
-    """P20, §8 break: each worker that dies leaves files for ever, or what it counted is lost or doubled."""
+    """P20, Monitoring break: each worker that dies leaves files for ever, or what it counted is lost or doubled."""
     files, text = run(ONE_AFTER_ANOTHER, tmp_path).split("\0")
     assert files.splitlines() == ["counter_ended.db True", "histogram_ended.db True"] * 6
     found = read(text)
@@ -469,7 +469,7 @@ def test_those_that_ended_take_no_more_room(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_of_a_real_service(service: Ostiary) -> None:
-    """§8 breaks: the process that users start tells nothing, or something else than it does."""
+    """Monitoring breaks: the process that users start tells nothing, or something else than it does."""
 
     def get(**headers: str) -> httpx2.Response:
         return httpx2.get(f"http://127.0.0.1:{service.port}/metrics", headers=headers)

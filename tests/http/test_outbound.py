@@ -1,4 +1,4 @@
-"""What the one outbound client fetches, and what it makes of answers (rules 16 and 21)."""
+"""What the one outbound client fetches, and what it makes of answers (R16, R21)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -269,7 +269,7 @@ def dripping(clock: Hand, parts: Iterable[bytes], sent: list[bytes]) -> Callable
 
 @pytest.mark.parametrize("where", ["head", "interim", "body"])
 def test_a_drip_does_not_draw_it_out(app: FarSide, where: str) -> None:
-    """Rule 21 breaks: a server that sends a byte now and then holds a thread for as long as it likes."""
+    """R21 breaks: a server that sends a byte now and then holds a thread for as long as it likes."""
     clock, sent = Hand(), list[bytes]()
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
     parts = {
@@ -282,7 +282,7 @@ def test_a_drip_does_not_draw_it_out(app: FarSide, where: str) -> None:
 
 
 def test_time_that_is_over_before_the_connection(app: FarSide) -> None:
-    """Rule 21 breaks: a slow resolver leaves the rest its full time."""
+    """R21 breaks: a slow resolver leaves the rest its full time."""
     clock = Hand()
 
     def slow(_host: str, _port: int) -> Sequence[str]:
@@ -294,7 +294,7 @@ def test_time_that_is_over_before_the_connection(app: FarSide) -> None:
 
 
 def test_resolvers_that_hang_are_left_behind(app: FarSide) -> None:
-    """Rule 21 breaks: a resolver that does not answer holds the request, or more and more threads."""
+    """R21 breaks: a resolver that does not answer holds the request, or more and more threads."""
     go, begun = Event(), list[str]()
 
     def hangs(host: str, _port: int) -> Sequence[str]:

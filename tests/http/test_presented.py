@@ -1,4 +1,4 @@
-"""§3.2: how a credential is presented, and the one neutral refusal."""
+"""B2: how a credential is presented, and the one neutral refusal."""
 
 import itertools
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def mangled(key: str) -> dict[str, Fields]:
 
 @pytest.mark.promise("P20")
 def test_what_cannot_be_a_key_is_refused_without_a_look_up(front: Front) -> None:
-    """§3.2 breaks: a malformed credential costs a query, or is told apart from any other bad one."""
+    """B2 breaks: a malformed credential costs a query, or is told apart from any other bad one."""
     key = front.house.key(front.house.account()).secret.reveal()
     front.verify(never_made())  # from here on, what is cached is current; the key itself is not cached
     neutral = without_ids(front.ask("GET", "/v1/capabilities", key=never_made()))[2]
@@ -112,20 +112,20 @@ def test_what_cannot_be_a_key_is_refused_without_a_look_up(front: Front) -> None
     ids=repr,
 )
 def test_an_empty_credential_is_a_bad_request(front: Front, fields: Fields) -> None:
-    """§3.2 breaks: an empty value passes for no credential, or for a bad one."""
+    """B2 breaks: an empty value passes for no credential, or for a bad one."""
     for answer in everywhere(front, fields):
         assert (answer.status, answer.json()["code"]) == (400, "invalid-request")
 
 
 def test_no_credential_is_asked_for(front: Front) -> None:
-    """§3.2 breaks: a challenge names an error where nothing was presented."""
+    """B2 breaks: a challenge names an error where nothing was presented."""
     for answer in everywhere(front, []):
         assert answer.status == 401
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_every_way_to_send_a_key_alone_and_together(front: Front) -> None:
-    """product.md breaks: the same key in several headers is refused, or different ones are judged by one of them."""
+    """API breaks: the same key in several headers is refused, or different ones are judged by one of them."""
     key = front.house.alice_key
     ways = [("x-api-key", ""), ("api-key", ""), ("authorization", "ApiKey ")]
     for number in (1, 2, 3):
@@ -155,7 +155,7 @@ def test_every_way_to_send_a_key_alone_and_together(front: Front) -> None:
      "%61ccess_token={}", "token=", "token"],
 )  # fmt: skip
 def test_a_credential_in_a_query_is_refused(front: Front, query: str) -> None:
-    """§3.2 breaks: a secret in a URL, which every log on the way keeps, is believed or overlooked."""
+    """B2 breaks: a secret in a URL, which every log on the way keeps, is believed or overlooked."""
     key = front.house.alice_key
     for method, target in ADDRESSES:
         if "authorize" in target:  # its own query is the client's, passed on by the proxy, and not read
@@ -167,7 +167,7 @@ def test_a_credential_in_a_query_is_refused(front: Front, query: str) -> None:
 
 
 def test_every_bad_credential_gets_the_same_refusal(front: Front) -> None:
-    """§3.2 breaks: from outside, somebody can tell why a credential is refused."""
+    """B2 breaks: from outside, somebody can tell why a credential is refused."""
     house = front.house
     keys = {"malformed": "nonsense", "unknown": never_made()}
 

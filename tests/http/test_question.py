@@ -1,4 +1,4 @@
-"""Rule 4: the body of `/v1/verify` is read strictly, the quick look and the thorough one being of one mind."""
+"""R4: the body of `/v1/verify` is read strictly, the quick look and the thorough one being of one mind."""
 
 from typing import Any
 

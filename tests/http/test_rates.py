@@ -120,7 +120,7 @@ def test_who_asks_is_not_charged(front: Front) -> None:
 
 
 def test_nginx_gets_one_of_its_three_statuses(front: Front) -> None:
-    """§4 of the interface breaks: `auth_request` turns 429 into 500."""
+    """API breaks: `auth_request` turns 429 into 500."""
     key = key_of(limited(front.house))
     for remaining in (1, 0):
         answer = front.ask("GET", "/v1/authorize-nginx/-", key=key, peer=PROXY)
@@ -251,7 +251,7 @@ WAYS: dict[str, Callable[[Front, str], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_ten_thousand_bad_keys_cost_few_queries(front: Front, way: str) -> None:
-    """Rule 15 breaks: whoever sends keys that nobody has makes the database work for each."""
+    """R15 breaks: whoever sends keys that nobody has makes the database work for each."""
     refused = {"verify": "rate_limited", "nginx": 403}.get(way, 429)
     neutral = {"verify": "unknown"}.get(way, 401)
     WAYS[way](front, unknown(0))
@@ -264,7 +264,7 @@ def test_ten_thousand_bad_keys_cost_few_queries(front: Front, way: str) -> None:
 
 
 def test_who_is_known_already_is_not_locked_out(front: Front) -> None:
-    """Rule 15 breaks: a neighbour behind the same address keeps good keys out."""
+    """R15 breaks: a neighbour behind the same address keeps good keys out."""
     house = front.house
     known = key_of(house.key(house.account()))
     new = key_of(house.key(house.account("New")))
@@ -282,7 +282,7 @@ def test_who_is_known_already_is_not_locked_out(front: Front) -> None:
 
 
 def test_a_change_makes_nobody_unknown(front: Front) -> None:
-    """Rule 15 breaks: after any change in its organization a good key is refused, while a neighbour guesses."""
+    """R15 breaks: after any change in its organization a good key is refused, while a neighbour guesses."""
     house = front.house
     known = key_of(house.key(house.account()))
     assert capabilities(front, known).status == 200
@@ -302,7 +302,7 @@ def test_a_change_makes_nobody_unknown(front: Front) -> None:
 
 
 def test_what_a_tenant_says_of_an_address_is_not_held_against_it(front: Front) -> None:
-    """Rule 15, P19 break: a resource server names another's address with invented keys, and locks it out."""
+    """R15, P19 break: a resource server names another's address with invented keys, and locks it out."""
     house = front.house
     new, another = key_of(house.key(house.account())), key_of(house.key(house.account("Another")))
     for number in range(60):
@@ -313,7 +313,7 @@ def test_what_a_tenant_says_of_an_address_is_not_held_against_it(front: Front) -
 
 
 def test_wrong_secrets_and_imported_prefixes_are_failures_too(front: Front) -> None:
-    """Rule 15 breaks: a look-up that fails in another way costs nothing."""
+    """R15 breaks: a look-up that fails in another way costs nothing."""
     house = front.house
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
     account = house.account()
@@ -325,7 +325,7 @@ def test_wrong_secrets_and_imported_prefixes_are_failures_too(front: Front) -> N
 
 
 def test_good_keys_are_no_failures(front: Front) -> None:
-    """Rule 15 breaks: an address with many good keys that are seen for the first time is refused."""
+    """R15 breaks: an address with many good keys that are seen for the first time is refused."""
     house = front.house
     keys = []
     for number in range(8):
@@ -335,7 +335,7 @@ def test_good_keys_are_no_failures(front: Front) -> None:
 
 
 def test_whose_failures_are_counted_together(front: Front) -> None:
-    """Rule 15 breaks: an IPv6 network has a budget for each of its addresses, or all share one with everybody."""
+    """R15 breaks: an IPv6 network has a budget for each of its addresses, or all share one with everybody."""
     for number in range(60):
         capabilities(front, unknown(number), peer=f"2001:db8:0:1::{number:x}")
     assert capabilities(front, unknown(100), peer="2001:db8:0:1:ffff::1").status == 429
@@ -351,7 +351,7 @@ def test_whose_failures_are_counted_together(front: Front) -> None:
 
 
 def test_bad_signatures_are_failures_and_lock_no_good_token_out(front: Front) -> None:
-    """Rule 15 breaks: forged tokens cost nothing; or a neighbour who sends them locks others out."""
+    """R15 breaks: forged tokens cost nothing; or a neighbour who sends them locks others out."""
     front.house.sign()
     robo = front.house.account()
     form = {
@@ -379,7 +379,7 @@ def test_bad_signatures_are_failures_and_lock_no_good_token_out(front: Front) ->
 
 
 def test_a_question_without_an_address_spends_nothing(front: Front) -> None:
-    """Rule 15 breaks: at `/v1/verify` the API's own address pays for what its clients sent."""
+    """R15 breaks: at `/v1/verify` the API's own address pays for what its clients sent."""
     for number in range(60):
         assert front.verify(unknown(number))["code"] == "unknown"
     for number in range(100, 160):
@@ -399,7 +399,7 @@ def test_an_address_that_is_refused_stands_in_the_log(front: Front) -> None:
 
 
 def test_a_look_up_that_could_not_be_made_is_no_failure(front: Front) -> None:
-    """Rule 15 breaks: after an outage everybody has failed too often."""
+    """R15 breaks: after an outage everybody has failed too often."""
     key = key_of(front.house.key(front.house.account()))
     capabilities(front, front.house.alice_key)
     with outage(front):

@@ -20,7 +20,7 @@ BODY = {"display_name": "CI", "credential": {"kind": "api_key"}}
 
 
 def test_a_repeat_gets_the_first_answer_without_the_secret(front: Front) -> None:
-    """§4 of the interface breaks: a request that is sent twice makes two, or shows the secret twice."""
+    """API breaks: a request that is sent twice makes two, or shows the secret twice."""
     key, again = front.house.alice_key, {"idempotency-key": "one"}
     first = front.ask(*CREATE, BODY, key=key, headers=again)
     second = front.ask(*CREATE, BODY, key=key, headers=again)
@@ -33,7 +33,7 @@ def test_a_repeat_gets_the_first_answer_without_the_secret(front: Front) -> None
 
 
 def test_a_key_is_for_one_request_of_one_caller(front: Front) -> None:
-    """§4 of the interface breaks: an answer is given to another request, or to another caller."""
+    """API breaks: an answer is given to another request, or to another caller."""
     house = front.house
     again = {"idempotency-key": "one"}
     assert front.ask(*CREATE, BODY, key=house.alice_key, headers=again).status == 201
@@ -66,7 +66,7 @@ def test_an_answer_is_the_credentials_that_asked(front: Front) -> None:
 
 
 def test_no_write_ignores_a_tag(front: Front) -> None:
-    """§3.8 breaks: If-Match is taken and ignored, or what was refused for it happens all the same."""
+    """B8 breaks: If-Match is taken and ignored, or what was refused for it happens all the same."""
     house = front.house
     checked = 0
     stale = [("if-match", '"stale"')]
@@ -85,7 +85,7 @@ def test_no_write_ignores_a_tag(front: Front) -> None:
 
 
 def test_every_tag_that_is_told_fits(front: Front) -> None:
-    """§4 of the interface breaks: a tag that was just read is refused as stale, in one field or in two."""
+    """API breaks: a tag that was just read is refused as stale, in one field or in two."""
     scene = Scene(front)
     checked = 0
     for method, path in table():
@@ -109,7 +109,7 @@ def test_who_may_not_is_told_that_and_not_what_the_tag_says(front: Front) -> Non
 
 
 def test_a_refusal_is_not_kept(front: Front) -> None:
-    """§4 of the interface breaks: what was refused once stays refused for a day."""
+    """API breaks: what was refused once stays refused for a day."""
     key, again = front.house.alice_key, {"idempotency-key": "one"}
     body = {"display_name": "CI", "roles": [{"role": "nobody"}]}
     assert front.ask(*CREATE, body, key=key, headers=again).status == 422
@@ -121,7 +121,7 @@ def test_a_refusal_is_not_kept(front: Front) -> None:
 
 
 def test_a_stale_tag_changes_nothing(front: Front) -> None:
-    """§3.8 breaks: two people edit at once and one never learns that the other's change is gone."""
+    """B8 breaks: two people edit at once and one never learns that the other's change is gone."""
     key = front.house.alice_key
     made = front.ask("POST", "/v1/projects", {"name": "Alpha"}, key=key).json()
     address = f"/v1/projects/{made['id']}"
@@ -136,7 +136,7 @@ def test_a_stale_tag_changes_nothing(front: Front) -> None:
 
 
 def test_a_role_that_somebody_else_gave_meanwhile_is_not_lost(front: Front) -> None:
-    """§4 of the interface breaks: two give a role at once, and one of the roles is gone without a word."""
+    """API breaks: two give a role at once, and one of the roles is gone without a word."""
     key, account = front.house.alice_key, front.house.account().account.id
     front.ask("POST", "/v1/projects", {"name": "Alpha", "code": "alpha"}, key=key)
     for address, member in (
@@ -157,7 +157,7 @@ def test_a_role_that_somebody_else_gave_meanwhile_is_not_lost(front: Front) -> N
 
 
 def test_use_does_not_change_a_tag(front: Front) -> None:
-    """§4 of the interface breaks: a key that is in use can never be edited with If-Match."""
+    """API breaks: a key that is in use can never be edited with If-Match."""
     key = front.house.alice_key
     robo = front.house.key(front.house.account())
     address = f"/v1/credentials/{robo.listed.credential.id}"
@@ -215,7 +215,7 @@ def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> No
 
 
 def test_lists_refuse_filters_that_they_do_not_know(front: Front) -> None:
-    """§4 of the interface breaks: a filter is ignored, and the whole list taken for its part."""
+    """API breaks: a filter is ignored, and the whole list taken for its part."""
     for path in ("/v1/credentials?state=revoked", "/v1/projects?name=x", "/v1/members?limit=1&name=a"):
         answer = front.ask("GET", path, key=front.house.alice_key)
         assert (answer.status, answer.json()["errors"][0]["code"]) == (422, "unknown-field"), path

@@ -178,7 +178,7 @@ def test_a_removed_member_takes_direct_keys_along(front: Front) -> None:
 
 
 def test_a_deleted_credential_is_unknown_at_once(front: Front, tmp_path: Path) -> None:
-    """§2 rule 5 breaks: a row that verdicts read has gone, and the cache still has it."""
+    """R5 breaks: a row that verdicts read has gone, and the cache still has it."""
     quick = Front(front.house.with_policy(deletion_delay=0), tmp_path)
     house = quick.house
     key = house.key(house.account())

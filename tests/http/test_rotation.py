@@ -28,7 +28,7 @@ def end(front: Front, credential: str, action: str) -> Any:
 
 
 def test_an_old_secret_is_told_that_it_is_old(front: Front) -> None:
-    """product.md (Rotate) breaks: whoever uses the old secret during the overlap is not told."""
+    """Rotation breaks: whoever uses the old secret during the overlap is not told."""
     credential, old, new, told = start(front, overlap="24h")
     ends_at = to_text(NOON + DAY)
     assert told["id"] == credential
@@ -96,7 +96,7 @@ def test_a_secret_that_was_ended_is_dead_at_once_and_its_use_raises_the_alert(
 
 
 def test_the_second_documents_way_raises_the_same_alert(front: Front) -> None:
-    """product.md (Rotate) breaks: a second key, then the first one's revocation, and nobody hears of its use."""
+    """Rotation breaks: a second key, then the first one's revocation, and nobody hears of its use."""
     house = front.house
     account, other = house.account(), house.account("Other")
     first, alone = house.key(account), house.key(other)
@@ -119,7 +119,7 @@ def test_the_second_documents_way_raises_the_same_alert(front: Front) -> None:
 
 
 def test_a_rotation_is_followed_by_api(front: Front) -> None:
-    """interface.md §4 breaks: the state of a rotation has another form, or another word."""
+    """API breaks: the state of a rotation has another form, or another word."""
     credential, old, new, _ = start(front)
     key = front.house.alice_key
     front.verify(new)
@@ -144,7 +144,7 @@ def test_a_rotation_is_followed_by_api(front: Front) -> None:
 
 
 def test_a_repeated_rotation_is_one_rotation(front: Front) -> None:
-    """interface.md §4 breaks: a rotation that was sent twice rotates twice, or shows its secret twice."""
+    """API breaks: a rotation that was sent twice rotates twice, or shows its secret twice."""
     made = front.house.key(front.house.account())
     target = f"/v1/credentials/{made.listed.credential.id}/rotate"
     first, again = (
@@ -167,7 +167,7 @@ def test_a_repeated_rotation_is_one_rotation(front: Front) -> None:
     ],
 )
 def test_a_wrong_rotation_names_its_field(front: Front, body: dict[str, Any], pointer: str) -> None:
-    """§3.8 of promises.md breaks: a rotation that nobody meant is made."""
+    """B8 breaks: a rotation that nobody meant is made."""
     made = front.house.key(front.house.account())
     answer = front.ask(
         "POST", f"/v1/credentials/{made.listed.credential.id}/rotate", body, key=front.house.alice_key

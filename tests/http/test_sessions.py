@@ -68,8 +68,9 @@ def test_a_login(front: Front, algorithm: Any, path: str, status: int) -> None:
     assert front.verify(told["token"])["kind"] == "session"
 
 
+@pytest.mark.promise("P24")
 def test_on_an_https_issuer_the_cookie_is_of_this_host_alone(sqlite_house: House, tmp_path: Path) -> None:
-    """P22 breaks: a session's cookie goes over http, or another host of the domain can set it."""
+    """P24 breaks: a session's cookie goes over http, or another host of the domain can set it."""
     store = sqlite_house.store
     installation = replace(store.installation, issuer="https://keys.example.com")
     house = replace(sqlite_house, store=replace(store, installation=installation))
@@ -111,7 +112,7 @@ def test_a_session_may_do_what_its_key_may(front: Front) -> None:
 
 
 def test_whoami_of_what_is_no_session(front: Front) -> None:
-    """§4 breaks: a user, or a key, is told to be somebody else."""
+    """API breaks: a user, or a key, is told to be somebody else."""
     told = front.ask("GET", WHOAMI, key=front.house.alice_key).json()
     assert (told["user_code"], told["type"], told["display_name"]) == (
         front.house.alice.actor.id,
@@ -122,8 +123,9 @@ def test_whoami_of_what_is_no_session(front: Front) -> None:
     assert front.ask("GET", WHOAMI).status == 401
 
 
+@pytest.mark.promise("P24")
 def test_a_page_of_another_site_has_no_session(front: Front) -> None:
-    """P22 breaks: somebody else's page acts with the session that the browser keeps."""
+    """P24 breaks: somebody else's page acts with the session that the browser keeps."""
     text = begun(front, robo_and_file(front)[1])
     for path in (WHOAMI, LOGIN, "/v1/authorize/-", "/v1/capabilities"):
         assert front.ask("GET", path, headers=cookie(text)).status == 200
@@ -142,7 +144,7 @@ def test_a_page_of_another_site_has_no_session(front: Front) -> None:
 
 
 def test_a_credential_in_a_header_counts_before_the_cookie(front: Front) -> None:
-    """§4 breaks: a request with a key acts as whoever's cookie it happens to carry."""
+    """API breaks: a request with a key acts as whoever's cookie it happens to carry."""
     text = begun(front, robo_and_file(front)[1])
     told = front.ask("GET", WHOAMI, key=front.house.alice_key, headers=cookie(text)).json()
     assert told["user_code"] == front.house.alice.actor.id
@@ -227,7 +229,7 @@ def test_every_failure_is_the_same(front: Front) -> None:
 
 
 def test_the_window_of_a_login(front: Front) -> None:
-    """§6 breaks: a token is accepted outside of 300 seconds around its iat, or refused inside."""
+    """OAuth breaks: a token is accepted outside of 300 seconds around its iat, or refused inside."""
     house = front.house
     _, file = robo_and_file(front)
     seconds = house.clock() // SECOND

@@ -1,4 +1,4 @@
-"""§4: `/v1/usage` on the wire: what was asked of the door comes out as numbers."""
+"""API: `/v1/usage` on the wire: what was asked of the door comes out as numbers."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def ask(front: Front, query: str = "", key: str | None = None) -> Any:
 
 
 def test_what_the_door_saw_is_told(front: Front) -> None:
-    """§4 breaks: a chart shows other numbers than there were requests, or leaves out the hours without any."""
+    """API breaks: a chart shows other numbers than there were requests, or leaves out the hours without any."""
     house = front.house
     made = house.key(house.account())
     key, credential = made.secret.reveal(), made.listed.credential
@@ -72,7 +72,7 @@ def test_what_the_door_saw_is_told(front: Front) -> None:
     ],
 )
 def test_a_question_that_cannot_be_meant(front: Front, query: str, pointer: str) -> None:
-    """§3.8 breaks: a filter is ignored or misread, and the answer is taken for another one."""
+    """B8 breaks: a filter is ignored or misread, and the answer is taken for another one."""
     answer = front.ask("GET", f"/v1/usage?{query}", key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]

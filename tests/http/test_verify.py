@@ -130,7 +130,7 @@ def test_a_refusal_tells_its_code_and_whose_it_is(
     question: dict[str, Any],
     proven: bool,
 ) -> None:
-    """interface.md §4 breaks: a verdict has another code, or tells more of a credential that is not valid."""
+    """API breaks: a verdict has another code, or tells more of a credential that is not valid."""
     key = prepare(front.house)
     for _ in range(2):  # first from the database, then from memory
         found = front.verify(sent(key.secret.reveal()), **question)
@@ -141,7 +141,7 @@ def test_a_refusal_tells_its_code_and_whose_it_is(
 
 
 def test_a_valid_credential_is_told_in_full(front: Front) -> None:
-    """interface.md §4 breaks: a verifier does not learn who is calling and what they may do."""
+    """API breaks: a verifier does not learn who is calling and what they may do."""
     robo = front.house.account("Robo", username="robo")
     key = front.house.key(robo)
     expected: dict[str, Any] = {
@@ -176,7 +176,7 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
 
 
 def test_targets_and_times_of_a_valid_credential(front: Front) -> None:
-    """product.md (Target) breaks: a role on a project counts elsewhere, or not there."""
+    """Roles break: a role on a project counts elsewhere, or not there."""
     house = front.house
     add_project(house)
     robo = house.account(roles=())
@@ -282,21 +282,21 @@ def test_a_question_that_is_not_to_be_counted_is_not(front: Front) -> None:
     ],
 )
 def test_a_question_of_another_form_is_refused(front: Front, body: object, pointer: str) -> None:
-    """§3.8 breaks: a question that is not understood is answered."""
+    """B8 breaks: a question that is not understood is answered."""
     answer = front.ask("POST", "/v1/verify", body, key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
 
 
 def test_all_wrong_fields_are_told_at_once(front: Front) -> None:
-    """§3.8 breaks: whoever writes a client learns of one mistake at a time."""
+    """B8 breaks: whoever writes a client learns of one mistake at a time."""
     body = {"ip": "x", "scopes": 1, "count": 2, "extra": 3}
     errors = front.ask("POST", "/v1/verify", body, key=front.house.alice_key).json()["errors"]
     assert {each["pointer"] for each in errors} == {"/credential", "/ip", "/scopes", "/count", "/extra"}
 
 
 def test_capabilities_say_who_the_credential_is(front: Front) -> None:
-    """interface.md §4 breaks: a credential cannot ask what it is, whatever it may do."""
+    """API breaks: a credential cannot ask what it is, whatever it may do."""
     house = front.house
     add_project(house)
     robo = house.account("Robo", roles=(), username="robo", resources=("agents/*",))

@@ -149,14 +149,14 @@ def test_without_a_key_nothing_is_admitted_that_wants_a_word(front: Front) -> No
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused(front: Front, part: dict[str, Any], pointer: str) -> None:
-    """§3.8 breaks: a rule is taken that nobody can satisfy, or a word that is meant for nobody."""
+    """B8 breaks: a rule is taken that nobody can satisfy, or a word that is meant for nobody."""
     answer = front.ask("PUT", "/v1/access-rules/agents", {"match": []} | part, key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
 
 
 def test_a_rule_may_want_tokens_only(front: Front) -> None:
-    """§4 of the interface breaks: a rule cannot tell a token from a key."""
+    """API breaks: a rule cannot tell a token from a key."""
     front.house.sign()
     rule = {"match": [{"path": "/**"}], "kinds": ["access_token"]}
     front.ask("PUT", "/v1/access-rules/tokens", rule, key=front.house.alice_key)

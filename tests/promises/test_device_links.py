@@ -1,4 +1,4 @@
-"""§3.5: what a second person can do with the link, or the code, of a first one's device: nothing, and see nothing."""
+"""B5: what a second person can do with the link, or the code, of a first one's device: nothing, and see nothing."""
 
 import pytest
 

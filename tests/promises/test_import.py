@@ -66,7 +66,7 @@ def wrongly(server: Ostiary, numbers: list[int]) -> int:
 
 
 def test_an_import_that_was_killed_goes_on_and_every_key_verifies(tmp_path: Path) -> None:
-    """P3, product.md (Import) break: a killed import loses keys, or makes some twice, or must begin anew."""
+    """P3, Import break: a killed import loses keys, or makes some twice, or must begin anew."""
     path = tmp_path / "keys.csv"
     write_file(path)
     with servers.ostiary(tmp_path / "data", OSTIARY_DEFAULT_RATE_LIMIT="none") as server:

@@ -148,7 +148,7 @@ def test_no_limit_is_exceeded_at_any_address(served: Ostiary) -> None:
 
 
 def test_bad_keys_of_one_address_cost_few_look_ups(served: Ostiary) -> None:
-    """Rule 15 breaks: thousands of keys that nobody has make the database work for each of them."""
+    """R15 breaks: thousands of keys that nobody has make the database work for each of them."""
     with Line(served.port, served.key) as line:
         good = served.call("POST", "/v1/api-keys", {}).json()["secret"]
         assert line.ask("GET", "/v1/capabilities", key=good).status == 200

@@ -249,7 +249,7 @@ def _changed(members: dict[str, Any], **changed: Any) -> dict[str, Any]:
 def test_a_token_is_of_one_key_one_algorithm_and_one_issuer(
     robo: Machine, front: Front, no_network: list[object]
 ) -> None:
-    """P14, rule 11 break: what one of our keys signs for one use is taken for another."""
+    """P14, R11 break: what one of our keys signs for one use is taken for another."""
     keys: KeySet = front.house.store.read(lambda tx: signing.list_all(tx, front.house.alice))
     now = front.house.clock.now
     kids = {purpose: signer.key.kid for purpose in PURPOSES if (signer := keys.signer(purpose, now))}

@@ -206,7 +206,7 @@ def neighbour(server: Ostiary) -> Iterator[Opened]:
 
 @pytest.mark.parametrize("how", ["credential", "account"])
 def test_another_process_of_the_node_ends_a_credential(server: Ostiary, neighbour: Opened, how: str) -> None:
-    """P1, rule 5 break: a change by another process on the same data is not seen by the one that serves."""
+    """P1, R5 break: a change by another process on the same data is not seen by the one that serves."""
     operator = neighbour.store.read(directory_rows.find_operator)
     assert operator is not None
     alice = replace(

@@ -323,7 +323,7 @@ def test_a_disk_without_room_for_the_tables_does_not_start(good: Path, taken: in
 
 
 def test_a_database_that_does_not_answer_is_not_reachable(tmp_path: Path) -> None:
-    """interface.md §2 breaks: a database that is down looks like a mistake of configuration, or its URL is shown."""
+    """Service breaks: a database that is down looks like a mistake of configuration, or its URL is shown."""
     done = servers.run_command(
         "serve", "--data", str(tmp_path / "data"), code=3, environment={DATABASE: POSTGRES, MASTER: KEY}
     )

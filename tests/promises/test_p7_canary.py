@@ -500,7 +500,7 @@ def test_no_canary_is_seen_outside_the_one_showing(tmp_path: Path, form: Literal
     assert {400, 401, 404, 422, 500, 503} <= counts.keys()
     hits = search.hits()
     assert hits == [], "\n".join(hits)
-    # §3.1: what failed is a problem like any other, with the request's id and nothing else to go by.
+    # B1: what failed is a problem like any other, with the request's id and nothing else to go by.
     kinds = {answer.partition(b"\r\ncontent-type: ")[2].partition(b"\r")[0] for answer in failed}
     assert kinds == {b"application/problem+json"}
     if PROVE and form == "console":

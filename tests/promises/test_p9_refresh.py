@@ -313,7 +313,7 @@ def test_with_what_it_came_from_it_ends(front: Front, how: str) -> None:
 
 
 def test_a_session_has_one_end_however_often_it_is_refreshed(front: Front) -> None:
-    """Rule 13 of promises.md §2 breaks: a session lives for ever by being refreshed."""
+    """R13 breaks: a session lives for ever by being refreshed."""
     ours = family(front)
     begun = front.house.clock.now
     end = ours.rows[0].expires_at

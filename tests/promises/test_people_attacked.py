@@ -319,7 +319,7 @@ def test_strangers_that_register_search_no_sessions() -> None:
 
 @pytest.mark.parametrize("name", ["\u3164", "\u2800\u2800", "\u115f", "\u034f", "\ufe0f\u0301"])
 def test_an_application_has_a_name_to_see(name: str) -> None:
-    """§3.7 breaks: a page asks whether nobody may have access: its name is there, and nothing to see."""
+    """B7 breaks: a page asks whether nobody may have access: its name is there, and nothing to see."""
     with pytest.raises(ValueError, match="blank"):
         check.display_name(name)
 

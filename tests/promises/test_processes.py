@@ -86,7 +86,7 @@ def test_memory_is_hidden_from_the_same_user() -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_all_processes_at_once_is_an_orderly_end(server: Ostiary, sent: signal.Signals) -> None:
-    """interface.md §2 breaks: ctrl-C on a terminal, or systemd's stop, is reported as a failure."""
+    """Service breaks: ctrl-C on a terminal, or systemd's stop, is reported as a failure."""
     every = [*server.workers(), *of_duties(server)]
     os.killpg(server.process.pid, sent)
     assert server.process.wait(servers.PATIENCE) == 0
@@ -185,7 +185,7 @@ def test_the_others_go_on_when_a_worker_is_killed(server: Ostiary) -> None:
 
 
 def test_the_duties_process_comes_back(server: Ostiary) -> None:
-    """interface.md §8 breaks: after one crash nothing old is forgotten any more, and SQLite's log grows for ever."""
+    """Monitoring breaks: after one crash nothing old is forgotten any more, and SQLite's log grows for ever."""
     (first,) = of_duties(server)
     os.kill(first, signal.SIGKILL)
     servers.wait_until("another", lambda: of_duties(server) not in ([], [first]))
@@ -193,7 +193,7 @@ def test_the_duties_process_comes_back(server: Ostiary) -> None:
 
 
 def test_a_key_that_every_worker_refused_is_accepted_by_each_once_it_is_imported(server: Ostiary) -> None:
-    """product.md (Import) breaks: a worker goes on refusing a key from memory that another one imported."""
+    """Import breaks: a worker goes on refusing a key from memory that another one imported."""
     prefix = "sk_live_"
     with ExitStack() as stack:
         one, other = (lines[0] for lines in lines_to_each(server, stack, 1).values())
@@ -222,7 +222,7 @@ def with_old_sqlite(workers: int, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
-    """Rule 20 breaks: two processes commit and checkpoint with a library in which that can corrupt the database."""
+    """R20 breaks: two processes commit and checkpoint with a library in which that can corrupt the database."""
     servers.initialise(tmp_path / "data")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -238,7 +238,7 @@ def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
 def test_doctor_says_that_sqlite_is_too_old_for_several_workers(
     tmp_path: Path, workers: int, mark: str, code: int
 ) -> None:
-    """Rule 20 breaks: whoever asks the doctor learns only from `serve` that it will not start."""
+    """R20 breaks: whoever asks the doctor learns only from `serve` that it will not start."""
     servers.initialise(tmp_path / "data")
     process = with_old_sqlite(workers, "doctor", "--data", str(tmp_path / "data"))
     out, _ = process.communicate(timeout=servers.PATIENCE)
@@ -249,7 +249,7 @@ def test_doctor_says_that_sqlite_is_too_old_for_several_workers(
 
 
 def test_with_an_old_sqlite_the_one_worker_does_the_duties(tmp_path: Path) -> None:
-    """Rule 20 breaks: a second process checkpoints, or none does."""
+    """R20 breaks: a second process checkpoints, or none does."""
     data, port = tmp_path / "data", servers.free_port()
     first = servers.initialise(data)
     process = with_old_sqlite(1, "serve", "--data", str(data), "--port", str(port))
@@ -274,7 +274,7 @@ def holds(database: Path, what: bytes) -> bool:
 
 
 def test_the_duties_process_moves_the_log_into_the_database(server: Ostiary) -> None:
-    """Rule 20 breaks: nobody checkpoints, and SQLite's log grows for ever."""
+    """R20 breaks: nobody checkpoints, and SQLite's log grows for ever."""
     with Line(server.port, server.key) as line:
         line.made("/v1/service-accounts", {"display_name": "Robo", "roles": [{"role": "developer"}]})
     assert b"Robo" in (server.data / "ostiary.db-wal").read_bytes()
@@ -282,5 +282,5 @@ def test_the_duties_process_moves_the_log_into_the_database(server: Ostiary) -> 
 
 
 def test_linked_library_is_one_that_takes_several_processes() -> None:
-    """Rule 20 breaks unseen: what the tests above run with is itself too old for two workers."""
+    """R20 breaks unseen: what the tests above run with is itself too old for two workers."""
     assert engines.checkpoints_safely(), sqlite_module.sqlite_version

@@ -45,7 +45,7 @@ def loopback_addresses() -> list[str]:
 
 
 def test_one_line_says_that_it_is_ready(tmp_path: Path) -> None:
-    """interface.md §2 breaks: standard output is not exactly the one line, or it comes before connections do."""
+    """Service breaks: standard output is not exactly the one line, or it comes before connections do."""
     data, port = tmp_path / "data", servers.free_port()
     servers.initialise(data)
     process = subprocess.Popen(
@@ -67,7 +67,7 @@ def test_one_line_says_that_it_is_ready(tmp_path: Path) -> None:
 
 
 def test_both_loopback_addresses_and_no_other_are_bound(lasting: Ostiary) -> None:
-    """interface.md §1 breaks: `localhost` reaches nothing on one of its addresses, or the world reaches the service."""
+    """Build breaks: `localhost` reaches nothing on one of its addresses, or the world reaches the service."""
     bound = [address for address in ("127.0.0.1", "::1") if servers.accepts(lasting.port, address)]
     assert bound == loopback_addresses()
     # All of 127/8 is this machine's: a socket on every interface would answer here too.
@@ -75,7 +75,7 @@ def test_both_loopback_addresses_and_no_other_are_bound(lasting: Ostiary) -> Non
 
 
 def test_healthz_and_readyz(lasting: Ostiary) -> None:
-    """interface.md §8 breaks: an orchestrator cannot tell a living or a ready service."""
+    """Monitoring breaks: an orchestrator cannot tell a living or a ready service."""
     for path, body in (("/healthz", {"status": "ok"}), ("/readyz", {"status": "ready"})):
         answer = httpx2.get(lasting.url + path)
         assert (answer.status_code, answer.json()) == (200, body)
@@ -83,7 +83,7 @@ def test_healthz_and_readyz(lasting: Ostiary) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_finishes_what_is_in_flight(server: Ostiary, sent: signal.Signals) -> None:
-    """interface.md §2 breaks: a request in flight is cut off, or an orderly end is reported as a failure."""
+    """Service breaks: a request in flight is cut off, or an orderly end is reported as a failure."""
     body = json.dumps({"display_name": "Robo"}).encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=servers.PATIENCE) as sock:
         sock.sendall(
@@ -116,7 +116,7 @@ def test_a_restart_keeps_what_was_made(server: Ostiary) -> None:
 
 
 def test_a_second_init_is_refused(lasting: Ostiary) -> None:
-    """interface.md §2 breaks: `init` on a data directory in use makes a second beginning."""
+    """Service breaks: `init` on a data directory in use makes a second beginning."""
     done = servers.run_command(
         "init", "--data", str(lasting.data), "--organization", "Umbrella", "--email", "charlie@umbrella.test",
         code=2,
@@ -128,7 +128,7 @@ def test_a_second_init_is_refused(lasting: Ostiary) -> None:
 
 
 def test_recover_makes_a_new_key_and_leaves_the_old_one(lasting: Ostiary) -> None:
-    """interface.md §2 breaks: whoever owns the data cannot get back in, or is locked out by trying."""
+    """Service breaks: whoever owns the data cannot get back in, or is locked out by trying."""
     done = servers.run_command("init", "--data", str(lasting.data), "--recover", "--json")
     again = json.loads(done.stdout)
     assert again["organization"] == lasting.first["organization"]
@@ -144,7 +144,7 @@ def test_recover_makes_a_new_key_and_leaves_the_old_one(lasting: Ostiary) -> Non
 
 
 def test_init_shows_the_key_and_the_next_commands(tmp_path: Path) -> None:
-    """interface.md §1 breaks: somebody at the terminal does not learn the key or what to do next."""
+    """Build breaks: somebody at the terminal does not learn the key or what to do next."""
     done = servers.run_command(
         "init", "--data", str(tmp_path / "data"), "--organization", "Acme", "--email", "alice@acme.test"
     )
@@ -153,7 +153,7 @@ def test_init_shows_the_key_and_the_next_commands(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_for_its_owner_only(lasting: Ostiary) -> None:
-    """§3.9, P7 break: another user of the machine reads the database or the master key."""
+    """B9, P7 break: another user of the machine reads the database or the master key."""
     lasting.call("POST", "/v1/service-accounts", {"display_name": "Robo"})
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in lasting.data.rglob("*")}
     assert modes.pop("metrics") == 0o700

@@ -15,7 +15,7 @@ from tests.cast import Front, House
 from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events
 
-pytestmark = pytest.mark.promise("P22")
+pytestmark = pytest.mark.promise("P24")
 
 ALICE = "alice@acme.test"
 RAIN = "only Charlie knows this"
@@ -34,7 +34,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def test_a_session_cannot_be_fixed(front: Front) -> None:
-    """P22 breaks: a cookie that somebody set before is the session of whoever signs in."""
+    """P24 breaks: a cookie that somebody set before is the session of whoever signs in."""
     attacker = Browser(front)
     attacker.sign_in("charlie@umbrella.test", RAIN)
     ended = attacker.session
@@ -56,7 +56,7 @@ def test_a_session_cannot_be_fixed(front: Front) -> None:
 
 
 def test_a_live_session_of_the_attacker_is_not_adopted(front: Front) -> None:
-    """P22 breaks: the victim signs in, and the attacker's cookie becomes the victim's session."""
+    """P24 breaks: the victim signs in, and the attacker's cookie becomes the victim's session."""
     attacker = Browser(front)
     attacker.sign_in("charlie@umbrella.test", RAIN)
     victim = Browser(front, jar={"ostiary_session": attacker.session})
@@ -68,7 +68,7 @@ def test_a_live_session_of_the_attacker_is_not_adopted(front: Front) -> None:
 
 
 def test_forms_of_others_change_nothing(front: Front) -> None:
-    """P22 breaks: another site's page, or another session's form, acts for whoever looks at it."""
+    """P24 breaks: another site's page, or another session's form, acts for whoever looks at it."""
     house = front.house
     alice, charlie, nobody = Browser(front), Browser(front), Browser(front)
     alice.sign_in(ALICE)
@@ -116,7 +116,7 @@ def plain(answer_body: str, email: str) -> str:
 
 
 def test_nobody_learns_who_is_there(front: Front) -> None:
-    """P22 breaks: answers to a wrong password tell which addresses are people's."""
+    """P24 breaks: answers to a wrong password tell which addresses are people's."""
     for known, unknown in ((ALICE, "alicf@acme.test"), ("bob@acme.test", "bobby@acme.test")):
         seen: list[list[tuple[int, str, str]]] = []
         for email, peer in ((known, "192.0.2.7"), (unknown, "192.0.2.8")):
@@ -295,7 +295,7 @@ EVIL += [
 
 
 def test_sign_in_leads_nowhere_else(front: Front) -> None:
-    """P22 breaks: a link to our sign-in page ends at somebody else's, who asks for the password once more."""
+    """P24 breaks: a link to our sign-in page ends at somebody else's, who asks for the password once more."""
     for evil in EVIL:
         assert local(evil, "/account") == "/account", evil
     browser = Browser(front)
@@ -318,12 +318,12 @@ def test_sign_in_leads_nowhere_else(front: Front) -> None:
      "/invitations/accept?invitation=invite-0"],
 )  # fmt: skip
 def test_sign_in_leads_back(good: str) -> None:
-    """§3 breaks: who was sent to sign in does not come back."""
+    """CLI breaks: who was sent to sign in does not come back."""
     assert local(good, "/account") == good
 
 
 def test_our_origin_is_written_as_browsers_write_it() -> None:
-    """P22 breaks: forms are refused where the public URL names the port that is meant anyway."""
+    """P24 breaks: forms are refused where the public URL names the port that is meant anyway."""
     assert own_origin("https://auth.example:443/x") == "https://auth.example"
     assert own_origin("http://Localhost:8080") == "http://localhost:8080"
     assert own_origin("http://[::1]:8080") == "http://[::1]:8080"

@@ -138,7 +138,7 @@ def bad_tokens(front: Front, robo: Any, peer: str, number: int = 60) -> list[int
 
 
 def test_a_neighbour_does_not_lock_out_fresh_tokens(front: Front) -> None:
-    """Rule 15 breaks: whoever guesses behind the same address locks out the tokens of a credential that is known good."""
+    """R15 breaks: whoever guesses behind the same address locks out the tokens of a credential that is known good."""
     front.house.sign()
     robo, mallory = machine(front), machine(front, "Mallory")
     first = {"authorization": f"Bearer {token_of(robo.by_secret())}"}
@@ -150,7 +150,7 @@ def test_a_neighbour_does_not_lock_out_fresh_tokens(front: Front) -> None:
 
 
 def test_a_neighbour_does_not_lock_out_known_tokens(front: Front) -> None:
-    """Rule 15 breaks: after any change to the installation every token is unknown, and a guesser locks all out."""
+    """R15 breaks: after any change to the installation every token is unknown, and a guesser locks all out."""
     house = front.house
     house.sign()
     robo, mallory = machine(front), machine(front, "Mallory")
@@ -165,7 +165,7 @@ def test_a_neighbour_does_not_lock_out_known_tokens(front: Front) -> None:
 
 
 def test_a_neighbour_does_not_lock_out_a_known_key_file(front: Front) -> None:
-    """Rule 15 breaks: a change to a credential makes its key file unknown, and a guesser locks it out."""
+    """R15 breaks: a change to a credential makes its key file unknown, and a guesser locks it out."""
     house = front.house
     house.sign()
     robo, mallory = machine(front), machine(front, "Mallory")
@@ -317,7 +317,7 @@ def test_a_narrowed_operator_admin_elsewhere(front: Front) -> None:
 
 
 def test_a_revoked_token_is_told_so(front: Front) -> None:
-    """P1 and rule 15 break: a client whose token was revoked is told to wait (429), and its neighbours with it."""
+    """P1, R15 break: a client whose token was revoked is told to wait (429), and its neighbours with it."""
     house = front.house
     house.sign()
     robo, other = machine(front), machine(front, "Other")

@@ -70,14 +70,14 @@ def test_a_preflight_passes_where_the_rule_says_so(door: Door) -> None:
 
 @pytest.mark.parametrize("line", ["API-Key: {}", "Authorization: ApiKey {}", "Authorization: Bearer {}"])
 def test_a_key_is_read_where_the_api_reads_it(door: Door, robo: tuple[str, str], line: str) -> None:
-    """§4 of the interface breaks: a proxy keeps a credential from Ostiary that the API would take."""
+    """API breaks: a proxy keeps a credential from Ostiary that the API would take."""
     answer, seen = door.ask("/v1/agents", "", "GET", line.format(robo[1]))
     assert answer.status == 200
     assert seen[0].value("x-auth-subject") == robo[0]
 
 
 def test_different_credentials_at_once_are_refused(door: Door, robo: tuple[str, str]) -> None:
-    """§3.2 of the promises breaks: of two credentials a proxy lets Ostiary see one, and the service another."""
+    """B2 breaks: of two credentials a proxy lets Ostiary see one, and the service another."""
     other = door.key(robo[0])
     for lines in (f"API-Key: {other}", f"Authorization: Bearer {other}", f"X-API-Key: {other}"):
         answer, seen = door.ask("/v1/agents", robo[1], "GET", lines)

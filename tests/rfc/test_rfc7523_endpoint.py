@@ -190,7 +190,7 @@ def test_3_a_rotated_key_file_is_one(robo: Machine, door: Any) -> None:
 
 
 def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> None:
-    """promises.md §2.15 breaks: forged assertions cost an address nothing, or lock out a neighbour that is known."""
+    """R15 breaks: forged assertions cost an address nothing, or lock out a neighbour that is known."""
     forged = [
         good(other_key(robo.private), robo.claims("grant"), robo.header(kid=GONE)) for _ in range(FAILURES)
     ]

@@ -15,7 +15,7 @@ def actions(house: House, account: str) -> list[str]:
 
 
 def test_activity_is_what_it_did_and_what_was_done_to_it(house: House) -> None:
-    """product.md (system 2, Monitoring) breaks: an account's own page leaves out a change, or shows another's."""
+    """Account page breaks: an account's own page leaves out a change, or shows another's."""
     robo, other = house.account("Robo"), house.account("Other")
     key = house.key(robo)
     house.key(other)

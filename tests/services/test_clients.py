@@ -78,7 +78,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("what", CONTRADICTIONS)
 def test_what_contradicts_itself(sqlite_house: House, what: str) -> None:
-    """§3.7 breaks: a client is registered that nobody could use, or that asks for what nobody may give."""
+    """B7 breaks: a client is registered that nobody could use, or that asks for what nobody may give."""
     spec, pointer = CONTRADICTIONS[what]
     before = all_rows(sqlite_house)
     with refused("validation-failed") as caught:
@@ -103,7 +103,7 @@ def test_a_project_is_ones_own(house: House) -> None:
 
 
 def test_changes(house: House) -> None:
-    """§4 of the interface breaks: a change loses what was not sent, or leaves keys that contradict each other."""
+    """API breaks: a change loses what was not sent, or leaves keys that contradict each other."""
     client = make(house, auth_method="private_key_jwt", jwks={"keys": [KEY | {"x5c": ["surplus"]}]})
     assert client.jwks == {"keys": [KEY]}
 

@@ -155,7 +155,7 @@ def test_without_a_delay_deletion_is_one_step_from_any_state(house: House) -> No
 
 
 def test_what_counts_toward_an_accounts_limit(house: House) -> None:
-    """§3.8 breaks: the limit counts revoked credentials, or forgets deactivated and expired ones."""
+    """B8 breaks: the limit counts revoked credentials, or forgets deactivated and expired ones."""
     account = house.account()
     for number in range(10):
         made = in_state(house, ("active", "deactivated", "expired")[number % 3], account.account.id)
@@ -172,7 +172,7 @@ def test_what_counts_toward_an_accounts_limit(house: House) -> None:
 
 
 def test_an_organizations_limit_counts_direct_keys_and_its_own_only(house: House) -> None:
-    """§3.8 breaks: an organization passes its limit by direct keys, or pays for its neighbour's."""
+    """B8 breaks: an organization passes its limit by direct keys, or pays for its neighbour's."""
     tight = house.with_policy(max_credentials_per_organization=3)
     tight.key(tight.account())
     tight.store.write(credentials.create_direct, tight.alice, CredentialSpec())
@@ -187,7 +187,7 @@ def test_an_organizations_limit_counts_direct_keys_and_its_own_only(house: House
 
 
 def test_a_lowered_limit_removes_nothing(house: House) -> None:
-    """§3.8 breaks: a lowered limit takes away what exists."""
+    """B8 breaks: a lowered limit takes away what exists."""
     account = house.account()
     made = [house.key(account) for _ in range(3)]
     lowered = house.with_policy(max_credentials_per_service_account=1)
@@ -216,7 +216,7 @@ def test_a_lowered_limit_removes_nothing(house: House) -> None:
 def test_lifetimes(
     sqlite_house: House, policy: dict[str, int], asked: int | None, outcome: int | str | None
 ) -> None:
-    """§3.8 breaks: a credential lives longer than the policy lets it, or expires though nothing says so."""
+    """B8 breaks: a credential lives longer than the policy lets it, or expires though nothing says so."""
     house = sqlite_house.with_policy(**policy)
     account = house.account()
     expires_at = None if asked is None else NOON + asked
@@ -230,7 +230,7 @@ def test_lifetimes(
 
 
 def test_a_new_default_lifetime_is_for_new_credentials_only(house: House) -> None:
-    """§3.8 breaks: a policy ends credentials that were made without an expiry."""
+    """B8 breaks: a policy ends credentials that were made without an expiry."""
     made = house.key(house.account())
     strict = house.with_policy(default_credential_lifetime=DAY, max_credential_lifetime=DAY)
     strict.clock.advance(400 * DAY)
@@ -238,7 +238,7 @@ def test_a_new_default_lifetime_is_for_new_credentials_only(house: House) -> Non
 
 
 def test_a_change_of_expiry_counts_from_the_creation(house: House) -> None:
-    """§3.8 breaks: an expiry can be pushed along for ever, a step at a time."""
+    """B8 breaks: an expiry can be pushed along for ever, a step at a time."""
     strict = house.with_policy(max_credential_lifetime=10 * DAY)
     made = strict.key(strict.account(), expires_at=NOON + DAY)
     strict.clock.advance(DAY - 1)
@@ -269,7 +269,7 @@ def test_a_project_is_one_of_the_organizations_own(house: House) -> None:
 
 
 def test_a_name_is_derived_where_none_is_given(house: House) -> None:
-    """§3.8 breaks: a derived name is longer than a name may be."""
+    """B8 breaks: a derived name is longer than a name may be."""
     assert house.key(house.account()).listed.credential.name == "Robo's API key"
     assert len(house.key(house.account("R" * 253)).listed.credential.name) == 253
 
@@ -321,7 +321,7 @@ def test_pages_show_every_credential_once_newest_first(house: House) -> None:
 
 
 def test_a_list_has_what_its_filter_asks_for(house: House) -> None:
-    """§4 of the console breaks: whoever looks for the key that nobody uses, or the one that leaks, does not find it."""
+    """Pages breaks: whoever looks for the key that nobody uses, or the one that leaks, does not find it."""
     account = house.account()
     charlies = house.store.write(service_accounts.create, house.charlie, AccountSpec("Robo"))
     house.store.write(

@@ -42,7 +42,7 @@ def poll(house: House, begun: Begun) -> str:
 
 
 def test_one_person_decides(house: House) -> None:
-    """§3.5 breaks: two people decide about one device."""
+    """B5 breaks: two people decide about one device."""
     begun, code = begin(house)
     assert isinstance(house.store.write(devices.claim, house.bob, code), DeviceCode)
     assert house.store.write(devices.claim, house.alice, code) == "entered by somebody else"
@@ -54,7 +54,7 @@ def test_one_person_decides(house: House) -> None:
 
 
 def test_of_many_who_enter_a_code_at_once_one_has_it(house: House) -> None:
-    """§3.5 breaks: in a race two people decide about one device."""
+    """B5 breaks: in a race two people decide about one device."""
     people = [house.alice, house.bob, house.charlie] * 4
     with ThreadPoolExecutor(len(people)) as pool:
         for _ in range(5):
@@ -93,7 +93,7 @@ def test_of_many_decisions_at_once_one_counts(house: House) -> None:
 
 @pytest.mark.parametrize("decide", ["claim", "approve", "deny"])
 def test_a_code_expires_for_people_too(house: House, decide: str) -> None:
-    """§3.5 breaks: what expired can be decided about."""
+    """B5 breaks: what expired can be decided about."""
     begun, code = begin(house)
     house.store.write(devices.claim, house.alice, code)
     house.clock.advance(30 * MINUTE)

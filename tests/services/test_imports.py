@@ -62,7 +62,7 @@ def test_a_digest_that_exists_anywhere_is_skipped(house: House) -> None:
 
 
 def test_an_imported_key_has_the_life_of_any_other(house: House) -> None:
-    """product.md (Import) breaks: an imported key cannot be seen, rotated or ended."""
+    """Import breaks: an imported key cannot be seen, rotated or ended."""
     robo = begin(house)
     (made,) = bring(house, robo, [replace(foreign("a")[0], expires_at=NOON + DAY)]).credential_ids
     assert made is not None
@@ -77,7 +77,7 @@ def test_an_imported_key_has_the_life_of_any_other(house: House) -> None:
 
 
 def test_the_policy_holds_for_imported_keys(house: House) -> None:
-    """product.md (Limits) breaks: an import makes more, or longer-lived, credentials than the policy says."""
+    """Limits break: an import makes more, or longer-lived, credentials than the policy says."""
     robo = begin(house)
     strict = house.with_policy(
         max_credentials_per_service_account=3,
@@ -98,7 +98,7 @@ def test_the_policy_holds_for_imported_keys(house: House) -> None:
 
 
 def test_a_dry_run_foretells_what_becomes_of_each_key(house: House) -> None:
-    """product.md (Import) breaks: an import stops at a row, or does another thing than its dry run said."""
+    """Import breaks: an import stops at a row, or does another thing than its dry run said."""
     robo = begin(house)
     strict = house.with_policy(max_credential_lifetime=90 * DAY, default_credential_lifetime=30 * DAY)
     bring(strict, robo, foreign("there"))
@@ -121,7 +121,7 @@ def test_a_dry_run_foretells_what_becomes_of_each_key(house: House) -> None:
 
 
 def test_a_dry_run_finds_the_limit_that_the_import_would_reach(house: House) -> None:
-    """product.md (Import) breaks: the dry run says that all is well, and the import stops."""
+    """Import breaks: the dry run says that all is well, and the import stops."""
     robo = begin(house)
     strict = house.with_policy(max_credentials_per_service_account=1)
     for work in (strict.store.read, strict.store.write):
@@ -161,7 +161,7 @@ def test_who_may_import_and_register(house: House) -> None:
 
 
 def test_a_digest_under_an_older_pepper_counts_as_existing(house: House) -> None:
-    """product.md (Import) breaks: after the master key was rotated, one key gets two owners."""
+    """Import breaks: after the master key was rotated, one key gets two owners."""
     robo = begin(house)
     bring(house, robo, foreign("a"))
     keyring = derive([bytes(reversed(MASTER_KEY)), MASTER_KEY])
@@ -212,7 +212,7 @@ def test_two_imports_at_once_give_one_key_one_owner(house: House) -> None:
 
 
 def test_whoever_owns_the_data_acts_for_any_organization(house: House) -> None:
-    """product.md (Import) breaks: the operator cannot import into a customer's organization offline."""
+    """Import breaks: the operator cannot import into a customer's organization offline."""
     begin(house)
     for name in (house.umbrella.id, "umbrella"):
         found = house.store.read(installation.custodian, SYSTEM_CALLER, name)

@@ -28,7 +28,7 @@ def store(database: Engines) -> Store:
 
 
 def test_an_installation_begins_once(store: Store) -> None:
-    """interface.md §2 breaks: a second `init` makes a second operator, or changes the first."""
+    """CLI breaks: a second `init` makes a second operator, or changes the first."""
     begun = store.write_on((), installation.begin, SYSTEM_CALLER, "Acme", "alice@acme.test", "hash")
     assert begun.organization.operator
     assert begun.organization.slug == "acme"
@@ -49,7 +49,7 @@ def test_an_installation_begins_once(store: Store) -> None:
 
 
 def test_there_is_nothing_to_recover_in_an_empty_database(store: Store) -> None:
-    """interface.md §2 breaks: `init --recover` makes an admin out of nothing."""
+    """CLI breaks: `init --recover` makes an admin out of nothing."""
     with refused("wrong-state"):
         store.write_on((), installation.recover, SYSTEM_CALLER, "hash")
 

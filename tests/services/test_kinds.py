@@ -84,7 +84,7 @@ def test_of_a_key_file_the_public_half_is_kept(house: House) -> None:
 
 
 def test_a_key_file_for_a_project_names_it(house: House) -> None:
-    """interface.md §6 breaks: a key file says another project than the one that it is for."""
+    """Files break: a key file says another project than the one that it is for."""
     shop = house.store.write(projects.create, house.alice, "Shop", "shop", "")
     made = make(house, "key_file", project="shop")
     assert made.file is not None
@@ -127,7 +127,7 @@ def test_it_lives_and_dies_like_an_api_key(house: House, kind: CredentialKind) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_rotated_with_an_overlap(house: House, kind: CredentialKind) -> None:
-    """product.md (Rotate) breaks: the old secret of a kind does not live for the overlap, or lives beyond it."""
+    """Rotation breaks: the old secret of a kind does not live for the overlap, or lives beyond it."""
     made = make(house, kind)
     house.clock.advance(HOUR)
     new = house.store.write(rotation.rotate, house.alice, id_of(made), DAY, None, PAIRS[1])
@@ -180,7 +180,7 @@ def test_without_a_pair_there_is_no_key_file(house: House) -> None:
 def test_what_only_key_files_have_is_for_key_files(
     house: House, wrong: dict[str, Any], pointers: list[str]
 ) -> None:
-    """§3.8 breaks: a member that means nothing for a kind is taken, or its errors come one at a time."""
+    """B8 breaks: a member that means nothing for a kind is taken, or its errors come one at a time."""
     with refused("validation-failed") as caught:
         house.key(house.account(), **wrong)
     assert [each.pointer for each in caught.value.errors] == pointers
@@ -188,14 +188,14 @@ def test_what_only_key_files_have_is_for_key_files(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_user_has_api_keys_only(house: House, kind: CredentialKind) -> None:
-    """product.md (credential) breaks: a user gets what only a service account can use."""
+    """Credentials break: a user gets what only a service account can use."""
     with refused("validation-failed") as caught:
         house.store.write(credentials.create_direct, house.alice, spec(kind))
     assert [each.pointer for each in caught.value.errors] == ["/kind"]
 
 
 def test_each_kind_is_listed_by_itself_and_counts(house: House) -> None:
-    """product.md (Limits) breaks: some kinds do not count, or a list of one kind has another."""
+    """Limits break: some kinds do not count, or a list of one kind has another."""
     account = house.account()
     name = account.account.id
     house.key(account)
@@ -215,7 +215,7 @@ def test_each_kind_is_listed_by_itself_and_counts(house: House) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_one_replaces_the_first_of_its_kind_only(house: House, kind: CredentialKind) -> None:
-    """product.md (Rotate) breaks: revoking one after another kind was made looks like a rotation by hand."""
+    """Rotation breaks: revoking one after another kind was made looks like a rotation by hand."""
     account = house.account()
     made = house.store.write(credentials.create, house.alice, account.account.id, spec(kind))
     house.clock.advance(HOUR)

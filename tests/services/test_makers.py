@@ -236,7 +236,7 @@ def test_a_local_command_needs_nobody(house: House) -> None:
 
 
 def test_an_operator_admin_makes_links_elsewhere(house: House) -> None:
-    """product.md (operator) breaks: links in a customer's organization are refused, as its maker is no member there."""
+    """Links break: links in a customer's organization are refused, as its maker is no member there."""
     there = house.store.read(organizations.enter, house.alice, "umbrella")
     made = links(house, there)
     assert made.good()

@@ -16,7 +16,7 @@ def website(house: House, name: str = "Website") -> str:
 
 
 def test_its_keys_are_good_for_these_projects_and_nothing_else(house: House) -> None:
-    """product.md (Words) breaks: an account that is limited to projects acts in others, or in the organization."""
+    """Roles break: an account that is limited to projects acts in others, or in the organization."""
     one, two = website(house), website(house, "Shop")
     robo = house.account(projects=("website", one))
     assert robo.account.projects == (one,)

@@ -51,7 +51,7 @@ def use(house: House, created: Created, *, rotated: bool = False) -> None:
 
 
 def test_a_rotation_keeps_everything_but_the_secret(house: House) -> None:
-    """product.md (Rotate) breaks: a rotated key is another credential, or forgets its limits or its use."""
+    """Rotation breaks: a rotated key is another credential, or forgets its limits or its use."""
     account = house.account()
     old = house.key(
         account, name="CI", scopes=("read:agents",), allowed_ips=("192.0.2.0/24",), expires_at=NOON + 90 * DAY
@@ -100,7 +100,7 @@ def test_both_secrets_are_good_until_the_overlap_ends(house: House) -> None:
 
 
 def test_without_an_overlap_the_old_secret_lives_until_completed(house: House) -> None:
-    """product.md (Rotate) breaks: a rotation without an overlap ends by itself, or completing does not end it."""
+    """Rotation breaks: a rotation without an overlap ends by itself, or completing does not end it."""
     old = house.key(house.account())
     new = rotate(house, id_of(old))
     house.clock.advance(400 * DAY)
@@ -113,7 +113,7 @@ def test_without_an_overlap_the_old_secret_lives_until_completed(house: House) -
 
 
 def test_a_cancelled_rotation_leaves_the_old_secret(house: House) -> None:
-    """product.md (Rotate) breaks: cancelling ends the wrong secret, or none."""
+    """Rotation breaks: cancelling ends the wrong secret, or none."""
     old = house.key(house.account())
     new = rotate(house, id_of(old), HOUR)
     undone = house.store.write(rotation.cancel, house.alice, id_of(old))
@@ -144,7 +144,7 @@ def test_revoking_ends_both_secrets(house: House) -> None:
 
 
 def test_what_cannot_be_rotated(house: House) -> None:
-    """§3.8 of promises.md breaks: something final, under way or disabled is rotated."""
+    """B8 breaks: something final, under way or disabled is rotated."""
     account = house.account()
     revoked, expired, turning, disabled = (house.key(account, expires_at=NOON + DAY) for _ in range(4))
     house.store.write(credentials.revoke, house.alice, id_of(revoked))
@@ -190,7 +190,7 @@ def test_who_may_rotate(house: House) -> None:
 
 
 def test_a_new_expiry_is_the_new_secrets_only(house: House) -> None:
-    """product.md (limits) breaks: by rotating, a secret lives longer than the policy lets any secret live."""
+    """Limits break: by rotating, a secret lives longer than the policy lets any secret live."""
     strict = house.with_policy(max_credential_lifetime=90 * DAY)
     old = strict.key(strict.account(), expires_at=NOON + 90 * DAY)
     house.clock.advance(80 * DAY)
@@ -207,7 +207,7 @@ def test_a_new_expiry_is_the_new_secrets_only(house: House) -> None:
 
 
 def test_an_old_secret_lives_no_longer_than_the_policy_lets_it(house: House) -> None:
-    """product.md (limits) breaks: by rotating and cancelling, over and over, one secret lives for ever."""
+    """Limits break: by rotating and cancelling, over and over, one secret lives for ever."""
     strict = house.with_policy(max_credential_lifetime=90 * DAY)
     old = strict.key(strict.account(), expires_at=NOON + 90 * DAY)
     house.clock.advance(80 * DAY)
@@ -253,7 +253,7 @@ def test_a_secret_that_ended_has_ended_on_every_clock(house: House) -> None:
 
 
 def test_the_verdict_on_ending_the_old_secret(house: House) -> None:
-    """product.md (Rotate) breaks: it is called safe to end a secret that is used, or not known to be unused."""
+    """Rotation breaks: it is called safe to end a secret that is used, or not known to be unused."""
     old = house.key(house.account())
     assert state(house, id_of(old)).reasons == ("not_rotated",)
     use(house, old)

@@ -12,6 +12,7 @@ from ostiary.storage import directory as directory_rows
 from ostiary.storage.store import Tx
 from tests.cast import House
 from tests.services.questions import events, refused, verdict
+from tests.watch import statements
 
 
 def names(view: AccountView) -> tuple[str, str, str]:
@@ -48,7 +49,7 @@ def test_a_username_is_unique_in_its_organization_only(house: House) -> None:
 
 
 def test_an_account_answers_to_its_id_client_id_and_channel_identifier(house: House) -> None:
-    """interface.md §4 breaks: a call that names a service account does not take all of its names."""
+    """API breaks: a call that names a service account does not take all of its names."""
     robo = house.account()
     assert robo.account.client_id == f"ostiary-sa-{robo.account.id.removeprefix('sa_')}"
     assert robo.channel_identifier == "robo@acme.localhost"
@@ -99,6 +100,20 @@ def test_a_deletion_names_each_credential_that_it_revoked(house: House) -> None:
         ("credential.revoked", each.id, f"{each.name} (…{each.last6})") for each in kept
     )
     assert found[-1] == ("service_account.deleted", robo.account.id, "Robo")
+
+
+def test_a_deletion_takes_few_statements(sqlite_house: House) -> None:
+    """P11 breaks: the deletion of an account with many keys keeps other writers waiting, a statement for each key."""
+
+    def sent(keys: int) -> int:
+        robo = sqlite_house.account(f"With {keys}")
+        for _ in range(keys):
+            sqlite_house.key(robo)
+        with statements(sqlite_house.store.engines) as found:
+            sqlite_house.store.write(service_accounts.delete, sqlite_house.alice, robo.account.id)
+        return len(found)
+
+    assert sent(keys=5) == sent(keys=1)
 
 
 # Role bindings

@@ -225,7 +225,7 @@ def test_to_revoke_twice_is_to_revoke_once(house: House) -> None:
 
 
 def test_pages_follow_one_another(house: House) -> None:
-    """§4 breaks: a page of sessions is too long, or leaves some out."""
+    """API breaks: a page of sessions is too long, or leaves some out."""
     file = house.key_file(house.account())
     made = []
     for _ in range(5):

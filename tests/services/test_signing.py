@@ -164,7 +164,7 @@ def test_keys_that_a_clock_ahead_made_are_replaced_by_the_first_rotation(house: 
 
 
 def test_keys_that_began_in_the_future_sign_until_their_successors_do(house: House) -> None:
-    """§5 breaks: where the first start had a clock ahead, no token is issued once it is right."""
+    """OAuth breaks: where the first start had a clock ahead, no token is issued once it is right."""
     house.clock.advance(400 * DAY)
     house.sign()
     house.clock.advance(-400 * DAY)

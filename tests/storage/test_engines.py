@@ -47,7 +47,7 @@ def log_size(folder: Path) -> int:
 
 
 def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_path: Path) -> None:
-    """Rule 20 breaks: a worker checkpoints at the same time as the periodic tasks."""
+    """R20 breaks: a worker checkpoints at the same time as the periodic tasks."""
     with duties.reader.connect() as connection:
         connection.execute(sa.text("SELECT 1"))  # closing the last connection would checkpoint
         write(worker)
@@ -60,7 +60,7 @@ def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_pat
 def test_a_log_that_has_grown_is_emptied(
     worker: Engines, duties: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rule 20 breaks: under constant commits the log never starts over, and fills the disk."""
+    """R20 breaks: under constant commits the log never starts over, and fills the disk."""
     monkeypatch.setattr(engines, "LARGE_LOG", 500)
     stop, failed = threading.Event(), []
 

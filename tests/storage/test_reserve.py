@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ostiary.services import credentials, service_accounts
+from ostiary.core.instant import HOUR
+from ostiary.core.model import Token
+from ostiary.services import credentials, service_accounts, tokens
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage.reserve import HEAD, STEP, Reserve
 from tests.cast import House
@@ -99,3 +101,21 @@ def test_while_it_is_given_up_only_ends_of_access_are_written(sqlite_house: Hous
     reserve.restore()
     house.store.write(service_accounts.set_disabled, house.alice, account.account.id, False)
     house.store.write(credentials.revoke, house.alice, other)
+
+
+def test_tokens_leave_half_of_it_to_what_is_bounded(sqlite_house: House, reserve: Reserve) -> None:
+    """P1 breaks: an organization that revokes one token after the other leaves no room to revoke a stolen key."""
+    house = replace(sqlite_house, store=replace(sqlite_house.store, reserve=reserve))
+    key = house.key(house.account()).listed.credential.id
+
+    def token(jti: str) -> Token:
+        now = house.clock()
+        return Token("access_token", jti, key, frozenset(), (), "app", now, now + HOUR)
+
+    for step in range(SIZE // STEP // 2 - 1):
+        assert reserve.give_up()
+        house.store.write(tokens.revoke, house.alice, token(f"early-{step}"))
+    reserve.give_up()
+    with refused("storage-full"):
+        house.store.write(tokens.revoke, house.alice, token("late"))
+    house.store.write(credentials.revoke, house.alice, key)

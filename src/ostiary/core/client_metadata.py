@@ -64,7 +64,7 @@ def read_registration(value: Any) -> ClientMetadata:
     """Return the metadata of a registration request. Raises MetadataError.
 
     An authentication method with a shared secret, which is also the default (RFC 7591 §2), becomes `none`. Unsupported
-    grant types are left out. The response shows the result (§3.2.1).
+    grant types are left out. The response shows the result (RFC 7591 §3.2.1).
     """
     return _read(value, "registration")
 

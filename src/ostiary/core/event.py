@@ -273,6 +273,10 @@ ENDS_ACCESS: Final = frozenset(
     }
 )
 """Events that end access. When the disk is full, only the transactions of these events may use the disk reserve."""
+ENDS_ONE_TOKEN: Final = frozenset({"session.revoked", "token.revoked"})
+"""The events of `ENDS_ACCESS` that no limit bounds: an organization can have any number of tokens and sessions."""
+TOKENS_SHARE: Final = 0.5
+"""The part of the disk reserve that these may use. The rest is kept for events that end all tokens of a credential."""
 CHANGES_ROLES: Final = frozenset(
     {"member.roles_changed", "project.roles_changed", "service_account.roles_changed"}
 )
@@ -333,7 +337,7 @@ class Event:
 
     @property
     def ends_access(self) -> bool:
-        """Return whether the event only takes access away, so that its transaction may use the disk reserve."""
+        """Return whether the event only takes access away."""
         if self.action in CHANGES_ROLES:
             before, after = (self.details.get(each) for each in ("before", "after"))
             return isinstance(before, list) and isinstance(after, list) and set(after) <= set(before)
@@ -341,6 +345,11 @@ class Event:
             # Suspension and its reversal, which only operator admins can do.
             return self.details.get("changed") == ["suspended_at"]
         return self.action in ENDS_ACCESS
+
+    @property
+    def reserve_share(self) -> float:
+        """Return the part of the disk reserve that the event may use, from 0 to 1."""
+        return TOKENS_SHARE if self.action in ENDS_ONE_TOKEN else float(self.ends_access)
 
 
 SYSTEM: Final = Actor("system", None, "Ostiary")

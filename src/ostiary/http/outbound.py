@@ -1,6 +1,6 @@
 """The one client with which this service asks others: client documents and keys whose address a stranger chose.
 
-It cannot be made to reach inside (rule 16 of the promises). A name is resolved once, every address that it has must be
+It cannot be made to reach inside (R16 in docs/promises.md). A name is resolved once, every address that it has must be
 a global one, and the connection goes to one of those addresses. There are no redirects, cookies, proxies or encodings,
 and all of it together takes `SECONDS` at most. What an operator allowed by name may be anywhere.
 

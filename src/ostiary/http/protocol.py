@@ -55,6 +55,8 @@ class GuardedProtocol(DirectProtocol):
     """After a request for another protocol nothing more is read."""
     _why = ""
     """What is wrong with a request that the parser takes."""
+    _refusal: Problem | None = None
+    """The refusal of a malformed request, while requests before it are still unanswered. Nothing more is read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn names the kind
         super().connection_made(transport)
@@ -70,6 +72,8 @@ class GuardedProtocol(DirectProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
         new = self._in_head and not self._begun
         if self._in_head:
             self._head += len(data)
@@ -90,7 +94,7 @@ class GuardedProtocol(DirectProtocol):
     def feed(self, data: bytes) -> None:
         """Hand over one message after the other, so that each begins at a place that is known and its line is seen."""
         start = 0
-        while start < len(data) and not (self._upgraded or self.transport.is_closing()):
+        while start < len(data) and not (self._upgraded or self._refusal or self.transport.is_closing()):
             end = self._break(data, start)
             part = data[start:end] if start or end < len(data) else data
             if self._line is not None and not self._is_line(part):
@@ -134,8 +138,8 @@ class GuardedProtocol(DirectProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         self._body_left = self._length()
+        self._in_head = False
         super().on_headers_complete()
         if self.parser.should_upgrade():
             # The parser reads no further: what came with this request is not answered, and the answer says so.
@@ -162,6 +166,8 @@ class GuardedProtocol(DirectProtocol):
         self._line, self._last, self._body_left = b"", b"", 0
 
     def on_response_complete(self) -> None:
+        if self._refusal is not None and not self.pipeline and not self.transport.is_closing():
+            self._turn_away(self._refusal)
         super().on_response_complete()
         idle = self._in_head and not self._begun
         # What was answered before its body came has this long to end, though nobody reads it.
@@ -195,6 +201,19 @@ class GuardedProtocol(DirectProtocol):
         self._refuse(Problem("invalid-request", self._why or "The request is not well-formed."))
 
     def _refuse(self, problem: Problem) -> None:
+        """Send a refusal of the request at hand and close, once the requests before it are answered."""
+        if self._refusal is not None:
+            return
+        if self._in_head:
+            waits = self.cycle is not None and not self.cycle.response_complete
+        elif waits := bool(self.pipeline):
+            self.pipeline.popleft()  # the newest is the malformed one: the application never sees it
+        if waits:
+            self._refusal = problem
+        else:
+            self._turn_away(problem)
+
+    def _turn_away(self, problem: Problem) -> None:
         turned_away(problem, self.client[0] if self.client else None)
         app = self.config.loaded_app
         issuer, always = (app.issuer, app.always) if isinstance(app, Door) else ("", [])

@@ -78,10 +78,15 @@ def _told(name: str, value: object) -> object:
 
 
 def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], because: str) -> None:
-    """Record that credentials (id, name, last 6) were revoked with what they belonged to."""
-    for credential_id, name, last6 in found:
-        target = Target("credential", credential_id, label_of(name, last6))
-        change(tx, caller, "credential.revoked", target, because=because)
+    """Record that credentials (id, name, last 6) were revoked with what they belonged to, in one statement."""
+    targets = (Target("credential", each, label_of(name, last6)) for each, name, last6 in found)
+    details = {"because": because}
+    tx.record_all(
+        [
+            (caller.organization_id, event_of(caller, "credential.revoked", target, details=details))
+            for target in targets
+        ]
+    )
 
 
 def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: str, reason: str) -> None:

@@ -76,6 +76,13 @@ class Reserve:
         """Return whether all writes are allowed, not only those that end access."""
         return not self.missing() and not self.is_out_of_room()
 
+    def allows(self, share: float) -> bool:
+        """Return whether a write may use the reserve that is entitled to this part of it, from 0 to 1."""
+        if share <= 0:
+            return False
+        missing = self.missing()
+        return missing <= share * (missing + self.left())
+
     def is_out_of_room(self) -> bool:
         """Return whether the disk is full; False if the database is on another machine."""
         return self.path is not None and is_out_of_room(self.path.parent)

@@ -46,7 +46,7 @@ class Announce(Protocol):
 class Tx:
     """One transaction: the instant, random bytes, rows, the audit record, and actions after commit."""
 
-    __slots__ = ("_after", "_connection", "_ends", "_entropy", "changed_anything", "installation", "now")
+    __slots__ = ("_after", "_connection", "_entropy", "_shares", "changed_anything", "installation", "now")
 
     def __init__(
         self, connection: sa.Connection, now: Instant, entropy: Entropy, installation: Installation
@@ -54,7 +54,7 @@ class Tx:
         self._connection = connection
         self._entropy = entropy
         self._after: list[Callable[[], None]] = []
-        self._ends: set[bool] = set()
+        self._shares: set[float] = set()
         self.now = now
         self.installation = installation
         self.changed_anything = False
@@ -87,7 +87,7 @@ class Tx:
     def record_all(self, events: Sequence[tuple[str, Event]]) -> None:
         """Append several events, each to the log of its organization. Raises audit-unavailable if the log cannot be
         written."""
-        self._ends.update(event.ends_access for _, event in events)
+        self._shares.update(event.reserve_share for _, event in events)
         try:
             audit.insert(self, events)
         except DBAPIError as error:
@@ -104,9 +104,12 @@ class Tx:
             ) from error
 
     @property
-    def ends_access(self) -> bool:
-        """Return whether this transaction only takes access away, judged by its recorded events."""
-        return self._ends == {True}
+    def reserve_share(self) -> float:
+        """Return the part of the disk reserve that this transaction may use, judged by its recorded events.
+
+        It is 0 if the transaction does anything but take access away.
+        """
+        return max(self._shares) if self._shares and min(self._shares) > 0 else 0.0
 
     def changed(
         self,
@@ -211,7 +214,8 @@ class Store:
                     engines.serialize(connection, organization_ids)
                     tx = self._tx(connection)
                     result = work(tx, *args, **kwargs)
-                    if not (tx.ends_access or self.reserve.has_room()) and engines.has_written(connection):
+                    allowed = self.reserve.allows(tx.reserve_share) or self.reserve.has_room()
+                    if not allowed and engines.has_written(connection):
                         raise Problem(
                             "storage-full",
                             "The disk of the database is full. Until there is room, only operations that end access "
@@ -222,8 +226,8 @@ class Store:
                     transaction.commit()
             except (DBAPIError, PoolTimeoutError) as error:
                 met = self._note_failure(error)
-                # No transaction: the database could not be opened. One step of the reserve is given up for that.
-                may_use_reserve = tx.ends_access if tx is not None else attempts == 1
+                # Without a transaction the database could not be opened: one step of the reserve is given up for that.
+                may_use_reserve = self.reserve.allows(tx.reserve_share) if tx is not None else attempts == 1
                 if met == "full" and may_use_reserve and self.reserve.give_up(given_up):
                     given_up += 1
                     continue

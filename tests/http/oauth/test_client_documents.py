@@ -98,7 +98,7 @@ def test_scopes_that_do_not_exist_are_left_out(scene: Scene) -> None:
      ("No-Cache, max-age=60", 0), ("max-age=x", 300), ("max-age=600, max-age=20", 20)],
 )  # fmt: skip
 def test_how_long_a_document_is_believed(scene: Scene, caching: str, seconds: int) -> None:
-    """§3.7 breaks: a redirect URI that was taken out of a document is believed for longer than it says, or than 1 h."""
+    """B7 breaks: a redirect URI that was taken out of a document is believed for longer than it says, or than 1 h."""
     scene.net.put(URL, document(), caching)
     scene.resolve()
     scene.net.put(URL, document(redirect_uris=["https://app.test/other"]), caching)
@@ -126,7 +126,7 @@ def test_how_long_a_document_is_believed(scene: Scene, caching: str, seconds: in
     ],
 )  # fmt: skip
 def test_what_is_no_document(scene: Scene, answer: Fetched | OutboundError) -> None:
-    """§3.7 breaks: something else is taken for a client's document, or the failure is remembered."""
+    """B7 breaks: something else is taken for a client's document, or the failure is remembered."""
     scene.net.pages[URL] = answer
     assert scene.refused().retry_after is None
     scene.net.put(URL, document())
@@ -151,7 +151,7 @@ def test_a_stranger_does_not_learn_why_nothing_was_fetched(
 @pytest.mark.parametrize("url", ["http://app.test/c", "https://app.test/", "https://app.test", "https://app.test/c?x=1",
                                  "https://a@app.test/c", "https://app.test/c#x", "app_1", ""])  # fmt: skip
 def test_what_is_no_address_of_a_document(scene: Scene, url: str) -> None:
-    """§3.7, P18 break: something is fetched from where no document may be."""
+    """B7, P18 break: something is fetched from where no document may be."""
     scene.refused(url)
     assert scene.net.asked == []
 

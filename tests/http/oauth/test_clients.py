@@ -1,4 +1,4 @@
-"""Who a client claims to be is read in one way; promises.md §3.3."""
+"""Who a client claims to be is read in one way (B3)."""
 
 import base64
 from urllib.parse import quote
@@ -99,14 +99,14 @@ def test_an_assertion_is_read() -> None:
     ],
 )
 def test_an_unreadable_basic_is_an_unknown_client(value: bytes) -> None:
-    """§3.3 breaks: a broken Authorization field is passed over, and the client is taken for a public one."""
+    """B3 breaks: a broken Authorization field is passed over, and the client is taken for a public one."""
     assert refused([(b"authorization", value)]) == "401 invalid_client"
     assert refused([(b"authorization", value)], client_id="a") == "401 invalid_client"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer x", "ApiKey x", "Digest x", "", "Basically YTpi"])
 def test_other_schemes_are_left_alone(scheme: str) -> None:
-    """§3.6 breaks: a resource server that shows a key is taken for a client that shows none."""
+    """B6 breaks: a resource server that shows a key is taken for a client that shows none."""
     headers = [(b"authorization", scheme.encode())]
     assert claim(headers, client_id="a") == Public("a")
     assert claim(headers, client_id="a", client_secret="b") == WithSecret("a", "b", "post")
@@ -131,7 +131,7 @@ def test_other_schemes_are_left_alone(scheme: str) -> None:
     ],
 )
 def test_an_unclear_claim_is_refused(headers: Headers, fields: dict[str, str]) -> None:
-    """§3.3 breaks: of two claims one is believed, and a proxy in front believed the other."""
+    """B3 breaks: of two claims one is believed, and a proxy in front believed the other."""
     assert refused(headers, **fields) == "400 invalid_request"
 
 

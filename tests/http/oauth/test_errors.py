@@ -47,7 +47,7 @@ def test_too_many_is_told_with_when_to_come_back() -> None:
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_each_problem_has_its_words(code: str) -> None:
-    """§3.3 breaks: a problem of another room is answered in the wrong form, or not at all."""
+    """B3 breaks: a problem of another room is answered in the wrong form, or not at all."""
     error = of_problem(Problem(code, "Is it 2⁵³?", members={"retry_after": 9}, reason="exactly this"))
     assert error.reason == "exactly this"
     expected = {401: 401, 403: 400, 429: 429, 500: 503, 503: 503, 507: 503}

@@ -1,4 +1,4 @@
-"""An OAuth request is read in one way, or refused; promises.md rule 14, §3.3."""
+"""An OAuth request is read in one way, or refused (R14, B3)."""
 
 import json
 
@@ -45,7 +45,7 @@ def values(form: Form, *names: str) -> list[str | None]:
     ],
 )
 def test_a_form_is_read(body: str, expected: list[str | None]) -> None:
-    """Rule 14 breaks: a parameter has another value with us than with whoever wrote it (RFC 6749, appendix B)."""
+    """R14 breaks: a parameter has another value with us than with whoever wrote it (RFC 6749, appendix B)."""
     assert values(of(body), "grant_type", "scope") == expected
 
 
@@ -90,14 +90,14 @@ def test_a_form_is_read(body: str, expected: list[str | None]) -> None:
     ],
 )
 def test_a_crooked_form_is_refused(body: bytes) -> None:
-    """Rule 14 breaks: what a proxy in front reads differently is taken."""
+    """R14 breaks: what a proxy in front reads differently is taken."""
     with pytest.raises(OAuthError) as caught:
         of(body)
     assert (caught.value.code, caught.value.status) == ("invalid_request", 400)
 
 
 def test_the_longest_form_that_is_taken() -> None:
-    """Rule 14 breaks: a token of the longest form that we take does not get through."""
+    """R14 breaks: a token of the longest form that we take does not get through."""
     longest = "a" * MAX_FIELD
     assert of(f"token={longest}")["token"] == longest
     assert of(f"token={'%61' * MAX_FIELD}")["token"] == longest
@@ -133,7 +133,7 @@ def test_resource_alone_may_repeat() -> None:
 
 
 def test_json_is_read() -> None:
-    """§3.3 breaks: the examples of the documents, which send JSON, do not run."""
+    """B3 breaks: the examples of the documents, which send JSON, do not run."""
     form = of_json({"grant_type": "client_credentials", "scope": "a b", "client_id": f"é{PAIR}"})
     assert values(form, "grant_type", "scope", "client_id") == ["client_credentials", "a b", "é😀"]
 
@@ -170,7 +170,7 @@ def test_json_is_read() -> None:
     ],
 )
 def test_crooked_json_is_refused(body: str) -> None:
-    """Rule 14 breaks: a JSON body gets more than a form would."""
+    """R14 breaks: a JSON body gets more than a form would."""
     with pytest.raises(OAuthError) as caught:
         of(body, JSON)
     assert caught.value.code == "invalid_request"
@@ -186,7 +186,7 @@ def test_crooked_json_is_refused(body: str) -> None:
     ],
 )
 def test_a_content_type_may_have_parameters(kind: bytes) -> None:
-    """§3.3 breaks: clients that name the character set are refused."""
+    """B3 breaks: clients that name the character set are refused."""
     assert of("scope=api", kind)["scope"] == "api"
 
 
@@ -210,7 +210,7 @@ def test_a_content_type_may_have_parameters(kind: bytes) -> None:
     ],
 )
 def test_another_content_type_is_refused(kinds: list[bytes]) -> None:
-    """§3.3 breaks: a body is read as what it was not declared to be."""
+    """B3 breaks: a body is read as what it was not declared to be."""
     with pytest.raises(OAuthError) as caught:
         read([(b"content-type", kind) for kind in kinds], b"", b"scope=api")
     assert caught.value.code == "invalid_request"
@@ -218,7 +218,7 @@ def test_another_content_type_is_refused(kinds: list[bytes]) -> None:
 
 @pytest.mark.parametrize("query", [b"scope=api", b"x", b"access_token=x", b"&"])
 def test_nothing_is_read_from_the_address(query: bytes) -> None:
-    """Rule 14 breaks: a secret or a parameter is taken from where logs have it."""
+    """R14 breaks: a secret or a parameter is taken from where logs have it."""
     with pytest.raises(OAuthError) as caught:
         read([(b"content-type", FORM)], query, b"scope=api")
     assert caught.value.code == "invalid_request"

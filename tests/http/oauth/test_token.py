@@ -41,7 +41,7 @@ def test_a_secret_is_traded(front: Front) -> None:
 
 
 def test_a_clock_set_back_stops_no_token_and_readiness_tells_when_something_does(front: Front) -> None:
-    """§5 breaks: tokens are refused with 503 because of the clock, or because of a key, while `/readyz` is well."""
+    """OAuth breaks: tokens are refused with 503 because of the clock, or because of a key, while `/readyz` is well."""
     house = front.house
 
     def issued() -> Answer:

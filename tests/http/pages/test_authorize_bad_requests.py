@@ -1,4 +1,4 @@
-"""What bad input gets at `/oauth/authorize` and, for codes and refresh tokens, at `/oauth/token`: promises.md §3.3, §3.4.
+"""What bad input gets at `/oauth/authorize` and, for codes and refresh tokens, at `/oauth/token`: B3, B4.
 
 Cell by cell: what stays here as a page, what goes to the client by redirect, what a form without its token changes.
 """
@@ -203,7 +203,7 @@ def test_the_state_comes_back_as_it_was(front: Front, state: str) -> None:
 
 
 def test_the_redirect_that_may_be_left_out(front: Front) -> None:
-    """promises.md §3.4 breaks: a client with several addresses is answered at one that it did not name."""
+    """B4 breaks: a client with several addresses is answered at one that it did not name."""
     one = application(front.house)
     two = application(front.house, redirect_uris=(REDIRECT, SECOND_REDIRECT))
     none = application(front.house, redirect_uris=())
@@ -218,7 +218,7 @@ def test_the_redirect_that_may_be_left_out(front: Front) -> None:
 
 
 def test_a_client_that_was_disabled(front: Front) -> None:
-    """promises.md §3.4 breaks: a disabled client is still answered."""
+    """B4 breaks: a disabled client is still answered."""
     stays(browser(front).get(request(application(front.house, disabled_at=front.house.clock()))))
 
 
@@ -275,7 +275,7 @@ def test_scopes_that_do_not_exist_are_left_out(front: Front) -> None:
     "query", ["a=%zz", "a=%00", "a=%0a", "a=%ff", "&".join(f"p{n}=1" for n in range(65)), "client_id"]
 )
 def test_what_cannot_be_read(front: Front, query: str) -> None:
-    """promises.md §3.1 breaks: a query that can be read in two ways is guessed at."""
+    """B1 breaks: a query that can be read in two ways is guessed at."""
     answer = front.ask("GET", f"{request(application(front.house))}&{query}")
     assert answer.status == 400
     assert "location" not in answer.headers
@@ -283,7 +283,7 @@ def test_what_cannot_be_read(front: Front, query: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_another_method(front: Front, method: str) -> None:
-    """promises.md §3.1 breaks: the page answers to a method that it does not have, or grants another origin something."""
+    """B1 breaks: the page answers to a method that it does not have, or grants another origin something."""
     answer = front.ask(
         method,
         request(application(front.house)),
@@ -298,7 +298,7 @@ def test_another_method(front: Front, method: str) -> None:
 
 
 def test_without_a_question_only_what_was_consented_to(front: Front) -> None:
-    """promises.md §3.4 breaks: `prompt=none` gives what nobody was asked about."""
+    """B4 breaks: `prompt=none` gives what nobody was asked about."""
     house = front.house
     client = application(house, redirect_uris=(REDIRECT, "http://127.0.0.1/cb", "com.example.app:/cb"))
     goes(browser(front).get(request(client, prompt="none")), "login_required")
@@ -387,7 +387,7 @@ FORGED: dict[str, Forge] = {
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
 def test_a_form_that_is_not_ours(front: Front, decision: str) -> None:
-    """promises.md §3.4 breaks: another site, or another session, decides for a person."""
+    """B4 breaks: another site, or another session, decides for a person."""
     house = front.house
     client = application(house)
     victim = at_home(house, front, house.alice)
@@ -407,7 +407,7 @@ OTHERS = ("another person's", "another session's of the same person")
 
 
 def test_a_form_without_a_session(front: Front) -> None:
-    """promises.md §3.4 breaks: somebody who has not signed in, or not any more, decides."""
+    """B4 breaks: somebody who has not signed in, or not any more, decides."""
     house = front.house
     client = application(house)
     alice = at_home(house, front, house.alice)
@@ -420,7 +420,7 @@ def test_a_form_without_a_session(front: Front) -> None:
 
 
 def test_a_form_that_decides_nothing(front: Front) -> None:
-    """promises.md §3.4 breaks: a form that says neither yes nor no is taken for a yes."""
+    """B4 breaks: a form that says neither yes nor no is taken for a yes."""
     house = front.house
     client = application(house)
     alice = at_home(house, front, house.alice)
@@ -434,7 +434,7 @@ def test_a_form_that_decides_nothing(front: Front) -> None:
 
 
 def test_what_is_asked_is_shown(front: Front) -> None:
-    """promises.md §3.4 breaks: a person consents without having seen client, host, scopes and lifetime; or markup of
+    """B4 breaks: a person consents without having seen client, host, scopes and lifetime; or markup of
     the client's is shown as the page's own."""
     house = front.house
     client = application(house, name="<b>Reports</b> & \N{RIGHT-TO-LEFT OVERRIDE}co")
@@ -501,7 +501,7 @@ TOKEN_CELLS: dict[str, tuple[Callable[[Front, Client, str, str], Answer], str]] 
 
 
 def test_what_a_bad_trade_gets(front: Front) -> None:
-    """promises.md §3.3 breaks: a bad trade is taken, or refused with another error; or what is refused is used up."""
+    """B3 breaks: a bad trade is taken, or refused with another error; or what is refused is used up."""
     client = application(front.house)
     alice = at_home(front.house, front, front.house.alice)
     token = redeem(front, client, code_of(alice, client)).json()["refresh_token"]
@@ -521,7 +521,7 @@ def test_what_a_bad_trade_gets(front: Front) -> None:
 
 
 def test_a_trade_by_somebody_else(front: Front) -> None:
-    """promises.md §3.3 breaks: a code or refresh token is good for a client that it was not given to."""
+    """B3 breaks: a code or refresh token is good for a client that it was not given to."""
     house = front.house
     client, other = application(house), application(house)
     robo = machine(front)
@@ -549,7 +549,7 @@ def test_a_trade_by_somebody_else(front: Front) -> None:
 
 
 def test_a_code_that_was_used_and_one_of_a_dead_client(front: Front) -> None:
-    """promises.md §3.3 breaks: a code is good twice, or after its minute."""
+    """B3 breaks: a code is good twice, or after its minute."""
     client = application(front.house)
     alice = at_home(front.house, front, front.house.alice)
     code = code_of(alice, client)

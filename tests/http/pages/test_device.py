@@ -1,4 +1,4 @@
-"""§3.5: who decides about a device, and by what."""
+"""B5: who decides about a device, and by what."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +93,7 @@ def test_nobody_decides_before_they_sign_in(front: Front, asked: dict[str, Any])
 def test_a_link_fills_in_the_code_and_does_no_more(
     front: Front, alice: Browser, asked: dict[str, Any]
 ) -> None:
-    """§3.5 breaks: whoever follows a link has allowed something, or taken the code, without a question."""
+    """B5 breaks: whoever follows a link has allowed something, or taken the code, without a question."""
     answer = alice.get(f"{VERIFY}?user_code={asked['user_code'].lower()}")
     assert answer.status == 200
     assert says(answer, f'value="{asked["user_code"]}"')
@@ -143,7 +143,7 @@ def test_a_code_is_taken_as_people_type_it(alice: Browser, asked: dict[str, Any]
 def test_what_is_no_code_is_refused_without_a_look(
     alice: Browser, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§3.5 breaks: any text at all costs the database a look."""
+    """B5 breaks: any text at all costs the database a look."""
     token = alice.token(VERIFY)
     with looks(monkeypatch) as seen:
         assert refused(alice.enter(VERIFY, {"user_code": code}, token))
@@ -172,7 +172,7 @@ def test_to_allow_begins_a_session_of_the_device(front: Front, alice: Browser, a
 
 
 def test_to_deny_is_final_and_recorded(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """§3.5 breaks: a device that was denied gets access after all, or nobody can see that it asked."""
+    """B5 breaks: a device that was denied gets access after all, or nobody can see that it asked."""
     enter(alice, asked["user_code"])
     answer = decide(alice, asked["user_code"], "deny")
     assert answer.status == 200
@@ -201,7 +201,7 @@ def test_it_is_decided_once(front: Front, alice: Browser, asked: dict[str, Any])
 
 
 def test_nothing_is_decided_that_was_not_shown(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """§3.5 breaks: a form that somebody prepared decides about a device whose question nobody saw."""
+    """B5 breaks: a form that somebody prepared decides about a device whose question nobody saw."""
     assert refused(decide(alice, asked["user_code"], "allow", front.house.acme.id))
     assert refused(decide(alice, asked["user_code"], "deny"))
     found = device(front, asked)
@@ -221,13 +221,13 @@ def test_the_organization_is_one_of_theirs(front: Front, alice: Browser, asked: 
 
 @pytest.mark.parametrize("decision", ["yes", "ALLOW", "allow "])
 def test_a_decision_is_one_of_two_words(alice: Browser, asked: dict[str, Any], decision: str) -> None:
-    """§3.5 breaks: what was not said counts as a yes."""
+    """B5 breaks: what was not said counts as a yes."""
     enter(alice, asked["user_code"])
     assert decide(alice, asked["user_code"], decision).status == 400
 
 
 def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
-    """§3.5 breaks: the page tells a code of somebody else from one that nobody has."""
+    """B5 breaks: the page tells a code of somebody else from one that nobody has."""
     bob = at_home(front.house, front, front.house.bob)
     theirs, used, expired = begin(front), begin(front), begin(front)
     enter(bob, theirs["user_code"])
@@ -250,7 +250,7 @@ def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
 
 
 def test_who_entered_it_first_decides(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """§3.5 breaks: somebody decides about another one's device."""
+    """B5 breaks: somebody decides about another one's device."""
     bob = at_home(front.house, front, front.house.bob)
     assert enter(alice, asked["user_code"]).status == 200
     assert refused(enter(bob, asked["user_code"]))
@@ -261,7 +261,7 @@ def test_who_entered_it_first_decides(front: Front, alice: Browser, asked: dict[
 
 
 def test_a_get_decides_nothing(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """§3.5 breaks: a link, or a picture on a page, allows a device."""
+    """B5 breaks: a link, or a picture on a page, allows a device."""
     enter(alice, asked["user_code"])
     query = f"user_code={asked['user_code']}&decision=allow&organization={front.house.acme.id}"
     answer = alice.get(f"{VERIFY}?{query}")
@@ -270,7 +270,7 @@ def test_a_get_decides_nothing(front: Front, alice: Browser, asked: dict[str, An
 
 
 def test_a_form_of_somebody_else_is_refused(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """§3.5 breaks: a page elsewhere, or another person's form, decides in somebody's name."""
+    """B5 breaks: a page elsewhere, or another person's form, decides in somebody's name."""
     enter(alice, asked["user_code"])
     bobs = at_home(front.house, front, front.house.bob).token(VERIFY)
     again = at_home(front.house, front, front.house.alice).token(VERIFY)
@@ -336,7 +336,7 @@ def test_a_disabled_client_is_not_shown(front: Front, alice: Browser) -> None:
 
 
 def test_codes_outlive_a_new_master_key(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """§3.5 breaks: codes that were shown before a change of the master key are wrong after it."""
+    """B5 breaks: codes that were shown before a change of the master key are wrong after it."""
     store = front.house.store
     keyring = derive([bytes(32), MASTER_KEY])
     later = replace(store, installation=replace(store.installation, keyring=keyring))

@@ -66,7 +66,7 @@ def emails(front: Front, key: str | None = None) -> set[str]:
 
 
 def test_a_new_person_joins(front: Front) -> None:
-    """§3 breaks: who was invited cannot come in, or by a look at the page already."""
+    """CLI breaks: who was invited cannot come in, or by a look at the page already."""
     browser, link = Browser(front), invite(front, "eve@acme.test")
     before = all_rows(front.house)
     page = text_of(browser.get(link))
@@ -206,7 +206,7 @@ def test_an_account_that_appears_meanwhile_is_not_joined_by_a_link_alone(
 
 @pytest.mark.parametrize("signed_in_once", [False, True])
 def test_who_has_left_sets_the_account_up_again(front: Front, signed_in_once: bool) -> None:
-    """§3 breaks: somebody who was a member once cannot come back: who is a member nowhere cannot sign in."""
+    """CLI breaks: somebody who was a member once cannot come back: who is a member nowhere cannot sign in."""
     house = front.house
     if signed_in_once:
         give_password(house, house.bob, OTHER)
@@ -218,7 +218,7 @@ def test_who_has_left_sets_the_account_up_again(front: Front, signed_in_once: bo
 
 
 def test_a_forgotten_password_is_chosen_anew(front: Front) -> None:
-    """§3 breaks: a reset leaves a session, works twice, or by a look."""
+    """CLI breaks: a reset leaves a session, works twice, or by a look."""
     house = front.house
     browser = Browser(front)
     browser.sign_in(ALICE)

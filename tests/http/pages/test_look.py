@@ -359,7 +359,7 @@ def test_a_decision_is_one_of_two_and_no_is_first() -> None:
 
 
 def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
-    """§3.4 of promises.md breaks: a person allows something that the page did not say."""
+    """B4 breaks: a person allows something that the page did not say."""
     text = prose(look.consent(CONSENT))
     for said in (
         "Deploy Bot wants access to your account",
@@ -398,7 +398,7 @@ def test_a_wrong_request_leads_nowhere() -> None:
 
 
 def test_the_device_page_shows_the_code_and_ends() -> None:
-    """§3.5 of promises.md breaks: a person allows a device without having compared the code."""
+    """B5 breaks: a person allows a device without having compared the code."""
     text = prose(look.device_confirm(DEVICE))
     for said in (
         "WDJB-MJHT",

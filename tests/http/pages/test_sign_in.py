@@ -51,7 +51,7 @@ def begin(front: Front, client_id: str = "ostiary-cli", kind: SessionKind = "dev
 
 
 def test_a_person_signs_in(browser: Browser) -> None:
-    """§3 breaks: the right password opens nothing, or the cookie can be read or sent by others."""
+    """CLI breaks: the right password opens nothing, or the cookie can be read or sent by others."""
     answer = browser.sign_in("  Alice@Acme.test ", onward="/oauth/device/verify?user_code=WDJB-MJHT")
     house = browser.front.house
     assert (answer.status, answer.headers["location"]) == (303, "/oauth/device/verify?user_code=WDJB-MJHT")
@@ -79,7 +79,7 @@ def test_a_person_signs_in(browser: Browser) -> None:
 def test_a_page_at_another_address_names_its_own(
     browser: Browser, headers: dict[str, str], told: bool
 ) -> None:
-    """§4 of the console breaks: signing in at another name of the service is a dead end."""
+    """Pages breaks: signing in at another name of the service is a dead end."""
     browser.headers = headers
     answer = browser.sign_in(ALICE)
     assert answer.status == 403
@@ -88,13 +88,13 @@ def test_a_page_at_another_address_names_its_own(
 
 
 def test_a_password_may_be_typed_on_another_keyboard(browser: Browser) -> None:
-    """§3 breaks: a letter with an accent is another one on another system."""
+    """CLI breaks: a letter with an accent is another one on another system."""
     give_password(browser.front.house, browser.front.house.alice, "cafe\u0301 cafe\u0301 cafe\u0301")
     assert browser.sign_in(ALICE, "caf\u00e9 caf\u00e9 caf\u00e9").status == 303
 
 
 def test_an_old_hash_is_made_again(browser: Browser) -> None:
-    """§3 breaks: passwords stay hashed by what was enough years ago."""
+    """CLI breaks: passwords stay hashed by what was enough years ago."""
     house = browser.front.house
     old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     house.store.write_on((), people.set_password, str(house.alice.actor.id), old)
@@ -176,7 +176,7 @@ def test_a_session_lasts_so_long_and_no_longer(browser: Browser) -> None:
 
 
 def test_the_account_shows_and_ends_everything(browser: Browser) -> None:
-    """§3 breaks: a session or an application that acts for somebody is not shown, or lives on after it was ended."""
+    """CLI breaks: a session or an application that acts for somebody is not shown, or lives on after it was ended."""
     house = browser.front.house
     browser.sign_in(ALICE)
     second = Browser(browser.front)
@@ -252,7 +252,7 @@ def test_a_session_of_each_kind_is_revoked_by_api(browser: Browser, kind: Sessio
 
 
 def test_a_password_is_changed(browser: Browser) -> None:
-    """§3 breaks: whoever knew the old password stays, or a password is chosen that is none."""
+    """CLI breaks: whoever knew the old password stays, or a password is chosen that is none."""
     house = browser.front.house
     browser.sign_in(ALICE)
     second = Browser(browser.front)
@@ -277,7 +277,7 @@ def test_a_password_is_changed(browser: Browser) -> None:
 
 
 def test_changes_by_api_want_the_password_of_a_browser(browser: Browser) -> None:
-    """§4 breaks: a screen that was left open is enough to give somebody a key."""
+    """Pages breaks: a screen that was left open is enough to give somebody a key."""
     front, house = browser.front, browser.front.house
     browser.sign_in(ALICE)
 
@@ -316,7 +316,7 @@ def test_changes_by_api_want_the_password_of_a_browser(browser: Browser) -> None
 
 
 def test_anothers_session_is_not_ended_without_the_password(browser: Browser) -> None:
-    """§4 breaks: with a browser left open everyone else is signed out."""
+    """Pages breaks: with a browser left open everyone else is signed out."""
     front, house = browser.front, browser.front.house
     browser.sign_in(ALICE)
     file = house.key_file(house.account())
@@ -328,7 +328,7 @@ def test_anothers_session_is_not_ended_without_the_password(browser: Browser) ->
 
 
 def test_old_links_are_forgotten(house: House) -> None:
-    """§6 breaks: rows of links that are over stay for good."""
+    """Pages breaks: rows of links that are over stay for good."""
     row = people.Reset(
         "a" * 32, house.acme.id, str(house.alice.actor.id), b"x", "p", house.clock(), house.clock() + MINUTE
     )

@@ -212,6 +212,8 @@ class CredentialJson(TypedDict):
     description: str
     owner: OwnerJson
     status: CredentialStatus
+    """The state of the credential itself. An active one is refused as well while its account is disabled, its
+    organization is suspended, or a consent no longer opens its project."""
     display: str
     """What may be shown of it: its beginning and its last six characters."""
     access_id: str

@@ -33,6 +33,7 @@ GROUPS: Final = (
             "configuration",
             "operations",
             "security",
+            "promises",
             "speed",
             "troubleshooting",
         ),

@@ -191,7 +191,7 @@ class TokenEndpoint:
     def _audiences(self, form: Form, subject: Subject) -> tuple[str, ...]:
         """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us.
 
-        What somebody consented to for some resources is for those, or for some of them (§2.2).
+        What somebody consented to for some resources is for those, or for some of them (RFC 8707 §2.2).
         """
         resources = form.all("resource") or subject.audiences
         if not resources:

@@ -1,0 +1,33 @@
+"""Runs a client program in another language: one JSON object a line, in both directions (see `talk.mjs`)."""
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def conversation(command: Sequence[str], told: Any, answer: Callable[[dict[str, Any]], Any]) -> Any:
+    """Send the task `told` to a program, answer its questions, and return what it says under `done`.
+
+    Fails with the program's standard error if it ends before that.
+    """
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            said = told
+            while True:
+                process.stdin.write(json.dumps(said) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+                assert line, process.stderr.read()
+                question = json.loads(line)
+                if "done" in question:
+                    return question["done"]
+                said = answer(question)
+        finally:
+            process.kill()
