@@ -80,10 +80,6 @@ def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Resp
             )
         members = {"error": error.code, "error_description": error.description}
         return _back(visit, error.target, members)
-    except Problem as problem:
-        if problem.code != "reauthentication-required":
-            raise
-        raise SignInNeeded(again=True, target=f"{PATH}?{query}") from None
 
 
 def _read(visit: Visit, query: str) -> Request:

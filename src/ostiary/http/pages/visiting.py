@@ -169,8 +169,6 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
     except SignInNeeded as needed:
         return _to_sign_in(request, needed)
     except Problem as problem:
-        if problem.code == "reauthentication-required":
-            return _to_sign_in(request, SignInNeeded(again=True))
         return _told(request, wiring, visitor, problem)
 
 
