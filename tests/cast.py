@@ -40,6 +40,7 @@ from ostiary.services import (
 )
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
+from ostiary.services.execute import execute
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
@@ -137,7 +138,7 @@ class House:
     def session(self, created: Created, project: str | None = None) -> Begun:
         """A session that was bought with this credential of Acme's."""
         used = Used(self.store.entropy(32), self.clock() + MINUTE)
-        return self.store.write(sessions.begin, self.holder(created), used, project)
+        return execute(self.store, self.holder(created), sessions.begin, used, project)
 
     def sign(self, algorithm: Algorithm = "ES256") -> KeySet:
         """Let a key of each purpose sign, as `serve` does when it starts; every key there is."""

@@ -9,6 +9,7 @@ from tests.house.source import modules
 NOT_OPERATIONS = {
     # Public functions of services that are no operation, and why.
     "audit.event_of": "pure: an event from its parts",
+    "callers.holder": "pure: a caller without what its credential gives it",
     "clients.of_metadata": "pure: a client from what it says of itself",
     "consents.end_sessions": "tells caches only, for operations that ended them",
     "consents.why_not_begin": "a question about a code's session, whoever redeems it",
@@ -21,6 +22,9 @@ NOT_OPERATIONS = {
     "credentials.target_of": "pure: a credential as an event names it",
     "devices.begin": "asked by a device, for which nobody stands yet",
     "devices.poll": "asked by a device, which its code proves",
+    "execute.execute": "begins the transaction in which an operation runs, after judging the caller again",
+    "execute.execute_once": "the same, for a request with an idempotency key",
+    "execute.record_refusal": "begins the transaction that records a refusal",
     "minting.as_owner": "pure: an account as an owner",
     "minting.check_lifetime": "pure: what a policy says of an expiry",
     "minting.check_rate": "pure: what a policy says of a limit of uses",

@@ -38,6 +38,7 @@ from ostiary.services.authorizations import Request
 from ostiary.services.callers import RECENTLY
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
+from ostiary.services.execute import execute
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.passwords import hash_password, verify_password
 from ostiary.services.roles import RoleSpec
@@ -207,10 +208,10 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
     client = application(house)
     asked = Asked(client, house.acme.id, ("read:plugins",))
     bound = Request(REDIRECT, True, CHALLENGE)
-    house.store.write(authorizations.allow, visitor, asked, bound)
+    execute(house.store, visitor, authorizations.allow, asked, bound)
     house.store.write(sessions.end_all, house.alice, str(house.alice.actor.id), "test")
     with pytest.raises(Problem) as refused:
-        house.store.write(authorizations.allow, visitor, asked, bound)
+        execute(house.store, visitor, authorizations.allow, asked, bound)
     assert refused.value.code == "invalid-credential"
     assert house.store.read(consents.list_page, house.alice, None, 9)
 

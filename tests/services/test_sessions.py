@@ -12,6 +12,7 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import credentials, members, organizations, projects, service_accounts, sessions
 from ostiary.services.credentials import Created
+from ostiary.services.execute import execute
 from ostiary.services.minting import CredentialSpec
 from ostiary.services.service_accounts import AccountView
 from ostiary.storage import tables, tokens
@@ -103,7 +104,7 @@ def test_what_ended_meanwhile_begins_nothing_and_lists_nothing(house: House, end
     ENDS[end](house, robo, file)
     before = all_rows(house)
     with refused("invalid-credential"):
-        house.store.write(sessions.begin, house.holder(file), used(house), None)
+        execute(house.store, house.holder(file), sessions.begin, used(house), None)
     assert all_rows(house) == before
     assert listed(house, house.alice) == []
     assert not house.store.read(sessions.get, house.alice, session.id).session.live

@@ -22,6 +22,7 @@ from ostiary.http.metrics import Metrics
 from ostiary.logs import where
 from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
 from ostiary.storage import retention
 from ostiary.storage.counts import Counts
 from ostiary.storage.store import Store
@@ -207,7 +208,7 @@ def write_counts(store: Store, counts: Counts) -> None:
     while waiting:
         part, waiting = dict(waiting[:BATCH]), waiting[BATCH:]
         try:
-            store.write_on((), audit.write_counts, SYSTEM_CALLER, part)
+            execute(store, SYSTEM_CALLER, audit.write_counts, part, organizations=())
         except BaseException:
             counts.give_back(part | dict(waiting))
             raise

@@ -11,6 +11,7 @@ from ostiary.core.permission import Caller
 from ostiary.http.installation import open_installation, remember
 from ostiary.services import imports, installation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
 from ostiary.storage.store import Store
 
 
@@ -28,7 +29,7 @@ class Import:
 
     def register(self) -> None:
         """Register the prefix if it is not registered yet."""
-        self.store.write(imports.register_prefix, self.operator, self.prefix)
+        execute(self.store, self.operator, imports.register_prefix, self.prefix)
 
     def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[ImportOutcome]:
         """Count the outcomes that the keys of all batches would have. Raises the Problem that would stop the import."""
@@ -48,8 +49,14 @@ class Import:
 
     def add(self, keys: Sequence[ImportedKey]) -> Counter[ImportOutcome]:
         """Import one batch in one transaction. Return the counted outcomes of its keys."""
-        done = self.store.write(
-            imports.import_keys, self.caller, self.account_id, self.prefix, keys, self.exceed_limits
+        done = execute(
+            self.store,
+            self.caller,
+            imports.import_keys,
+            self.account_id,
+            self.prefix,
+            keys,
+            self.exceed_limits,
         )
         return Counter(done.outcomes)
 

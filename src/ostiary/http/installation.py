@@ -36,6 +36,7 @@ from ostiary.data_directory import (
 from ostiary.http.clock_watch import disagreement
 from ostiary.services import credentials, installation
 from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
 from ostiary.services.installation import Beginning as Beginning  # what `cli` is shown
 from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, failures, imports, migrations
@@ -230,7 +231,7 @@ def remember(opened: Opened) -> Opened:
 
 
 def remember_forms(store: Store) -> None:
-    store.write_on((), installation.remember_forms, SYSTEM_CALLER)
+    execute(store, SYSTEM_CALLER, installation.remember_forms, organizations=())
 
 
 def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
@@ -250,7 +251,8 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Begi
         issuer = settings.public_url.rstrip("/")
         installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, issuer, settings.policy())
         store = Store(database, installed, wall_clock, secrets.token_bytes, number.renew)
-        return store.write_on((), installation.begin, SYSTEM_CALLER, name, email, hash_password(password))
+        hashed = hash_password(password)
+        return execute(store, SYSTEM_CALLER, installation.begin, name, email, hashed, organizations=())
     except DBAPIError as error:
         raise not_reachable(settings, error) from None
     finally:
@@ -262,7 +264,8 @@ def recover(settings: Settings, password: str) -> Beginning:
     """A new password and operator key for whoever owns the data directory."""
     opened = remember(open_installation(settings))
     try:
-        return opened.store.write_on((), installation.recover, SYSTEM_CALLER, hash_password(password))
+        hashed = hash_password(password)
+        return execute(opened.store, SYSTEM_CALLER, installation.recover, hashed, organizations=())
     finally:
         opened.close()
 
@@ -272,7 +275,7 @@ def withdraw(settings: Settings, beginning: Beginning) -> None:
     opened = remember(open_installation(settings))
     try:
         caller = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
-        opened.store.write(credentials.revoke, caller, beginning.key_id)
+        execute(opened.store, caller, credentials.revoke, beginning.key_id)
     finally:
         opened.close()
 

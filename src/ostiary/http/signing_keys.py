@@ -14,6 +14,7 @@ from ostiary.http.clock_watch import disagreement
 from ostiary.http.installation import Opened, open_installation, remember
 from ostiary.services import installation, signing
 from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
 from ostiary.storage.store import Store
 
 
@@ -29,7 +30,7 @@ def ensure(store: Store, settings: Settings) -> None:
     if why is not None:
         structlog.get_logger().warning("no signing keys made", reason=why)
     elif wanted:
-        store.write(signing.ensure, caller, pairs(settings, wanted))
+        execute(store, caller, signing.ensure, pairs(settings, wanted))
 
 
 def rotate_due(store: Store, settings: Settings) -> None:
@@ -38,7 +39,7 @@ def rotate_due(store: Store, settings: Settings) -> None:
     lifetime = settings.signing_key_lifetime // timedelta(microseconds=1)
     wanted = store.read(signing.due, caller, lifetime)
     if wanted:
-        store.write(signing.rotate_due, caller, pairs(settings, wanted), lifetime)
+        execute(store, caller, signing.rotate_due, pairs(settings, wanted), lifetime)
 
 
 def pairs(settings: Settings, purposes: Collection[Purpose]) -> dict[Purpose, Pair]:
@@ -75,14 +76,14 @@ class Keys:
             raise Problem(
                 "unavailable", f"No key was made: {why}. Set the clock of this machine right.", reason=why
             )
-        return self._store.write(
-            signing.rotate, self._caller, pairs(self._settings, purposes), at_once=at_once
+        return execute(
+            self._store, self._caller, signing.rotate, pairs(self._settings, purposes), at_once=at_once
         )
 
     def revoke(self, key: SigningKey) -> SigningKey | None:
         """Revoke it; the key that was made in its place, if there had to be one."""
         made = pairs(self._settings, [key.purpose])[key.purpose]
-        return self._store.write(signing.revoke, self._caller, key.kid, made)
+        return execute(self._store, self._caller, signing.revoke, key.kid, made)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from ostiary.core.permission import Caller
 from ostiary.core.secret import CODE, Secret
 from ostiary.services import consents, minting
 from ostiary.services.audit import change
-from ostiary.services.callers import refreshed
 from ostiary.storage import codes
 from ostiary.storage.codes import AuthorizationCode
 from ostiary.storage.store import Tx
@@ -26,9 +25,8 @@ class Request:
 
 
 def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Secret:
-    """Consent, and the code that the client redeems within a minute. Raises as `consents.give`; invalid-credential
-    if the person's session ended while the request waited."""
-    given = consents.give(tx, refreshed(tx, caller), asked)
+    """Consent, and the code that the client redeems within a minute. Raises as `consents.give`."""
+    given = consents.give(tx, caller, asked)
     new = minting.new_secret(tx, CODE)
     code = AuthorizationCode(
         new.access_id,

@@ -19,12 +19,10 @@ RECENTLY = 15 * MINUTE
 
 
 def refreshed(tx: Tx, caller: Caller) -> Caller:
-    """Return the caller with its current scopes.
+    """Return the caller with its current scopes. Only `execute` calls this. A caller without a credential is unchanged.
 
     Raises invalid-credential if its credential is no longer valid, and not-found if it acts in another organization and
     may no longer do so.
-
-    It was judged from a cache before the transaction waited for its turn: a revocation may have come first.
     """
     if caller.access_id is None:
         return caller
@@ -52,6 +50,14 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
         networks=standing.networks,
         rate_limit=standing.rate_limit,
     )
+
+
+def holder(caller: Caller) -> Caller:
+    """Return the caller as the holder of what it presented, and no more: without scopes, and not judged again.
+
+    For what possession alone allows: to end the presented token or session (RFC 7009 §2.1), be it valid or not.
+    """
+    return replace(caller, access_id=None, scopes=frozenset(), operator_admin=False)
 
 
 def require_confirmed(tx: Tx, caller: Caller) -> None:

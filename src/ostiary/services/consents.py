@@ -329,9 +329,9 @@ def project_of(tx: Tx, caller: Caller, account_id: str | None, name: str) -> Pro
     That is a project of the caller's organization or one that another organization consented to for this account. A
     code of the caller's own organization takes precedence. `account_id` None: for a user's credential.
     """
-    own = directory.project_names(tx, caller.organization_id).get(name)
+    own = directory.find_project(tx, caller.organization_id, name)
     if own is not None:
-        return directory.find_project(tx, caller.organization_id, own)
+        return own
     account = None
     if account_id is not None:
         account = directory.find_service_account(tx, caller.organization_id, account_id)

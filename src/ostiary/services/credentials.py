@@ -23,8 +23,9 @@ from ostiary.services.minting import CredentialSpec, Owner
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
-from ostiary.storage import generations
+from ostiary.storage import generations, issuance
 from ostiary.storage import members as member_rows
+from ostiary.storage.issuance import CredentialCounts, OwnerFacts
 from ostiary.storage.store import Tx
 
 
@@ -53,9 +54,9 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
     found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
     minting.require_enabled(owner)
-    policy = organizations.policy_of(tx, caller.organization_id)
-    policy.check("max_credentials_per_service_account", rows.count(tx, caller.organization_id, found.id))
-    return _make(tx, caller, owner, spec)
+    facts, counts = issuance.facts_and_counts(tx, caller.organization_id, owner.id)
+    facts.policy.check("max_credentials_per_service_account", counts.of_owner)
+    return _make(tx, caller, owner, spec, facts, counts)
 
 
 def create_account(
@@ -90,7 +91,8 @@ def create_direct(tx: Tx, caller: Caller, spec: CredentialSpec) -> Created:
     email = member_rows.find_member(tx, caller.organization_id, caller.actor.id)
     if email is None:
         raise not_found("member")
-    return _make(tx, caller, Owner("user", caller.actor.id, email), spec)
+    facts, counts = issuance.facts_and_counts(tx, caller.organization_id, caller.actor.id)
+    return _make(tx, caller, Owner("user", caller.actor.id, email), spec, facts, counts)
 
 
 def make_first(tx: Tx, caller: Caller, user_id: str, email: str, spec: CredentialSpec) -> Created:
@@ -139,7 +141,8 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     after = replace(before, **changes)
     spec = spec_of(after)
     if not renamed:
-        minting.check(tx, caller, owner_of(tx, before), spec, direct=is_own(caller, before))
+        facts = issuance.facts_of(tx, caller.organization_id, before.owner_id)
+        minting.check(tx, caller, owner_of(tx, before), spec, facts, direct=is_own(caller, before))
     if "expires_at" in changes:
         # It holds for each secret that no overlap ends.
         living = [
@@ -181,7 +184,8 @@ def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
         owner = owner_of(tx, credential)
-        minting.check(tx, caller, owner, spec_of(credential), direct=is_own(caller, credential))
+        facts = issuance.facts_of(tx, caller.organization_id, owner.id)
+        minting.check(tx, caller, owner, spec_of(credential), facts, direct=is_own(caller, credential))
         credential = replace(credential, deactivated_at=None)
         rows.update(tx, credential.id, {"deactivated_at": None})
         tx.changed("credential", credential.id)
@@ -240,12 +244,14 @@ def target_of(credential: Credential) -> Target:
     return Target("credential", credential.id, label_of(credential.name, credential.last6))
 
 
-def _make(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec) -> Created:
-    policy = organizations.policy_of(tx, caller.organization_id)
-    policy.check("max_credentials_per_organization", rows.count(tx, caller.organization_id))
+def _make(
+    tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, facts: OwnerFacts, counts: CredentialCounts
+) -> Created:
+    policy = facts.policy
+    policy.check("max_credentials_per_organization", counts.of_organization)
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
-    level = minting.check(tx, caller, owner, spec, direct=owner.kind == "user")
+    level = minting.check(tx, caller, owner, spec, facts, direct=owner.kind == "user")
     minting.check_lifetime(policy, spec.expires_at, tx.now)
     minting.check_rate(policy, spec.rate_limit)
     return _insert(tx, caller, owner, spec, level)

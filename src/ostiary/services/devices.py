@@ -17,7 +17,7 @@ from ostiary.core.problem import Problem
 from ostiary.core.secret import DEVICE_CODE, Secret
 from ostiary.services import audit, consents, minting, sessions
 from ostiary.services.audit import change
-from ostiary.services.callers import SYSTEM_CALLER, refreshed
+from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import codes
 from ostiary.storage import sessions as rows
 from ostiary.storage.codes import DeviceCode
@@ -137,7 +137,7 @@ def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: 
         return False
     given = consents.give(
         tx,
-        refreshed(tx, caller),
+        caller,
         consents.Asked(
             client,
             organization_id,

@@ -23,11 +23,11 @@ from ostiary.core.permission import (
 )
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import OTHER_PREFIXES
-from ostiary.services import minting, organizations, service_accounts
+from ostiary.services import minting, service_accounts
 from ostiary.services.audit import change
 from ostiary.services.minting import CredentialSpec, Owner
-from ostiary.storage import credentials as credential_rows
 from ostiary.storage import imports as rows
+from ostiary.storage import issuance
 from ostiary.storage.store import Tx
 
 MAX_KEYS: Final = 5_000
@@ -195,8 +195,9 @@ def _planned(
     owner = minting.as_owner(service_accounts.find(tx, caller, account))
     minting.require_enabled(owner)
     # Imported keys are not narrowed, so one check is enough for all.
-    minting.check(tx, caller, owner, CredentialSpec(access_level="full"), direct=False)
-    policy = organizations.policy_of(tx, caller.organization_id)
+    facts = issuance.facts_of(tx, caller.organization_id, owner.id)
+    minting.check(tx, caller, owner, CredentialSpec(access_level="full"), facts, direct=False)
+    policy = facts.policy
     keyring = tx.installation.keyring
     by_pepper = {
         pepper_id: [secret.digest_of_sha256(key.sha256, pepper) for key in keys]
@@ -236,10 +237,9 @@ def _is_allowed(policy: Policy, expires_at: Instant | None, now: Instant) -> boo
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
     if not more:
         return  # without new keys, a limit that is exceeded already does not matter
-    policy = organizations.policy_of(tx, caller.organization_id)
-    of_owner = credential_rows.count(tx, caller.organization_id, owner.id)
-    policy.check("max_credentials_per_service_account", of_owner, more)
-    policy.check("max_credentials_per_organization", credential_rows.count(tx, caller.organization_id), more)
+    facts, counts = issuance.facts_and_counts(tx, caller.organization_id, owner.id)
+    facts.policy.check("max_credentials_per_service_account", counts.of_owner, more)
+    facts.policy.check("max_credentials_per_organization", counts.of_organization, more)
 
 
 def _credential(

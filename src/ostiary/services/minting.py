@@ -28,8 +28,9 @@ from ostiary.core.permission import (
 )
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import CLIENT_SECRET, Secret
-from ostiary.services import consents, organizations, roles, service_accounts
+from ostiary.services import consents, roles, service_accounts
 from ostiary.storage import roles as role_rows
+from ostiary.storage.issuance import OwnerFacts
 from ostiary.storage.store import Tx
 
 
@@ -80,8 +81,13 @@ class NewSecret:
     public_key: bytes | None = None
 
 
-def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct: bool) -> AccessLevel:
-    """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants."""
+def check(
+    tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, facts: OwnerFacts, *, direct: bool
+) -> AccessLevel:
+    """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants.
+
+    `facts` are the owner's, as `issuance` reads them in this transaction.
+    """
     require_no_application(caller)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors = _check_kind(owner, spec)
@@ -96,8 +102,8 @@ def check(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, *, direct:
     narrowed = caller.fine_grained or caller.granted is not None
     if caller.granted is not None or (direct and not caller.may("write:credentials")):
         # A limited key or narrowed token makes only credentials with the same limits.
-        _require_within(caller, spec, organizations.policy_of(tx, caller.organization_id))
-    bindings = role_rows.list_role_bindings(tx, caller.organization_id, [owner.id])[owner.id]
+        _require_within(caller, spec, facts.policy)
+    bindings = list(facts.bindings)
     if direct and not narrowed:
         # `caller.scopes` are those on the organization; the key has the user's roles on projects in any case.
         bindings = [each for each in bindings if each.project_id is None]

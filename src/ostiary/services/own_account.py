@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import Caller, Scopes
 from ostiary.core.problem import not_found
-from ostiary.services import callers, consents, roles, sessions
+from ostiary.services import consents, roles, sessions
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as consent_rows
 from ostiary.storage import directory
@@ -73,7 +73,6 @@ def concerned(tx: Tx, caller: Caller, consent_id: str) -> tuple[str, ...]:
 
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
     """End a consent of the caller's own, in whichever organization: with what they may do in that one."""
-    caller = callers.refreshed(tx, caller)
     home = concerned(tx, caller, consent_id)[0]
     consents.withdraw(
         tx, replace(caller, organization_id=home, scopes=_scopes(tx, home, str(caller.actor.id))), consent_id
@@ -88,7 +87,6 @@ def _scopes(tx: Tx, organization_id: str, user_id: str) -> Scopes:
 
 def end_session(tx: Tx, caller: Caller, session_id: str) -> None:
     """End a session of the caller's own, in whichever organization. Idempotent."""
-    caller = callers.refreshed(tx, caller)
     found = session_rows.find_of_owner(tx, str(caller.actor.id), session_id)
     if found is None:
         raise not_found("session", "not their own")
@@ -97,4 +95,4 @@ def end_session(tx: Tx, caller: Caller, session_id: str) -> None:
 
 def sign_out_everywhere(tx: Tx, caller: Caller) -> int:
     """End all sessions of the caller, the present one included. How many they were."""
-    return sessions.revoke_all(tx, callers.refreshed(tx, caller))
+    return sessions.revoke_all(tx, caller)

@@ -13,7 +13,7 @@ from ostiary.core.model import Organization, SessionKind
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import SESSION, Secret
-from ostiary.services import callers, minting, organizations, sessions
+from ostiary.services import minting, organizations, sessions
 from ostiary.services.audit import change
 from ostiary.storage import directory
 from ostiary.storage import members as member_rows
@@ -135,7 +135,6 @@ def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
 
 def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
     """Note that whoever has this session gave the password again. Its secret changes: the one before is worth nothing."""
-    caller = callers.refreshed(tx, caller)
     _still(tx, caller, proven)
     session = session_rows.find(tx, caller.organization_id, str(caller.token_id))
     if session is None or session.kind != BROWSER:
@@ -150,7 +149,6 @@ def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
 
 def change_password(tx: Tx, caller: Caller, proven: Proven, password_hash: str) -> None:
     """Another password for whoever calls. All their other sessions end, and links to choose one are void."""
-    caller = callers.refreshed(tx, caller)
     person = _still(tx, caller, Proven(proven.verified))
     if not rows.replace_password(tx, person.id, password_hash, proven.verified):
         raise _refused("password changed meanwhile")

@@ -13,11 +13,11 @@ from ostiary.core.key_file import KeyAlgorithm, KeyPair
 from ostiary.core.model import Credential, Generation, Overlap
 from ostiary.core.permission import Caller, require_no_application
 from ostiary.core.problem import Problem, invalid
-from ostiary.services import credentials, minting, organizations
+from ostiary.services import credentials, minting
 from ostiary.services.audit import change
 from ostiary.services.credentials import Created
 from ostiary.storage import credentials as rows
-from ostiary.storage import generations
+from ostiary.storage import generations, issuance
 from ostiary.storage.store import Tx
 
 State = Literal["none", "overlap", "completed", "cancelled"]
@@ -87,9 +87,11 @@ def rotate(
         generation=generations.last_number(tx, before.id) + 1,
         secret_created_at=tx.now,
     )
-    minting.check(tx, caller, owner, credentials.spec_of(after), direct=credentials.is_own(caller, before))
+    facts = issuance.facts_of(tx, caller.organization_id, owner.id)
+    own = credentials.is_own(caller, before)
+    minting.check(tx, caller, owner, credentials.spec_of(after), facts, direct=own)
     if expires_at is not None:
-        minting.check_lifetime(organizations.policy_of(tx, caller.organization_id), expires_at, tx.now)
+        minting.check_lifetime(facts.policy, expires_at, tx.now)
     ends = [] if overlap is None else [tx.now + overlap]
     if before.expires_at is not None and after.expires_at != before.expires_at:
         ends.append(before.expires_at)
@@ -195,16 +197,17 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
 
 def _may_stay(tx: Tx, caller: Caller, credential: Credential, old: Generation) -> None:
     """Raise unless the old secret may live as long as the credential."""
+    facts = issuance.facts_of(tx, caller.organization_id, credential.owner_id)
     minting.check(
         tx,
         caller,
         credentials.owner_of(tx, credential),
         credentials.spec_of(credential),
+        facts,
         direct=credentials.is_own(caller, credential),
     )
-    policy = organizations.policy_of(tx, caller.organization_id)
     try:
-        minting.check_lifetime(policy, credential.expires_at, old.created_at)
+        minting.check_lifetime(facts.policy, credential.expires_at, old.created_at)
     except Problem:
         raise Problem(
             "wrong-state",

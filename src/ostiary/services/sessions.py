@@ -65,14 +65,13 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
     `used` is the assertion's mark, `project` the code or id of the target. Raises invalid-credential if the mark was
     set before, or the credential ended meanwhile; invalid-fields for a project that it may not be used for.
     """
-    caller = callers.refreshed(tx, caller)
     if not journal.use_up(tx, [used]):
         raise Problem(
             "invalid-credential", "The token was used before. Sign another one.", reason="used before"
         )
     credential_id, owner_id = caller.actor.credential_id, caller.actor.id
     credential = credential_rows.find(tx, caller.organization_id, credential_id or "")
-    if credential is None or owner_id is None:  # refreshed found it a moment ago
+    if credential is None or owner_id is None:  # `execute` found it a moment ago
         raise not_found("credential")
     project_id = None if project is None else _target(tx, caller, project, credential.project_id)
     lifetime = organizations.policy_of(tx, caller.organization_id).session_lifetime

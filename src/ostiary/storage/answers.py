@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY
+from ostiary.storage import engines
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import answers as table
 
@@ -37,16 +38,13 @@ def find(tx: Tx, caller_id: str, key: str) -> Kept | None:
 
 def keep(tx: Tx, caller_id: str, key: str, kept: Kept) -> None:
     """Store a response. It replaces one that is too old to be returned."""
-    tx.execute(table.delete().where(table.c.caller_id == caller_id, table.c.idempotency_key == key))
-    tx.execute(
-        table.insert(),
-        {
-            "caller_id": caller_id,
-            "idempotency_key": key,
-            "request": kept.request,
-            "scopes": kept.scopes,
-            "status": kept.status,
-            "body": kept.body,
-            "created_at": tx.now,
-        },
-    )
+    row = {
+        "caller_id": caller_id,
+        "idempotency_key": key,
+        "request": kept.request,
+        "scopes": kept.scopes,
+        "status": kept.status,
+        "body": kept.body,
+        "created_at": tx.now,
+    }
+    engines.upsert(tx.connection, table, [row])

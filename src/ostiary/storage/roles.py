@@ -77,6 +77,7 @@ def delete_bindings_of_role(tx: Tx, organization_id: str, role: str) -> int:
 
 
 def insert_role(tx: Tx, organization_id: str, role: Role) -> None:
+    tx.catalogues.clear()
     tx.execute(
         roles.insert(),
         {
@@ -97,21 +98,35 @@ def list_roles(tx: Tx, organization_id: str) -> list[Role]:
 
 
 def update_role(tx: Tx, role_id: str, values: dict[str, Any]) -> None:
+    tx.catalogues.clear()
     tx.execute(roles.update().where(roles.c.id == role_id).values(**values))
 
 
 def delete_role(tx: Tx, role_id: str) -> None:
+    tx.catalogues.clear()
     tx.execute(roles.delete().where(roles.c.id == role_id))
 
 
 def delete_scope(tx: Tx, scope: str) -> None:
+    tx.catalogues.clear()
     tx.execute(catalogue.delete().where(catalogue.c.scope == scope))
 
 
 def catalogue_of(tx: Tx, organization_id: str) -> Catalogue:
-    """Return the installation's scopes with the organization's custom roles."""
-    own = {role.name: frozenset(role.scopes) for role in list_roles(tx, organization_id)}
-    return Catalogue(scopes_of_catalogue(tx), own)
+    """Return the installation's scopes with the organization's custom roles. Read once a transaction, until one changes."""
+    found = tx.catalogues.get(organization_id)
+    if found is None:
+        own = sa.select(roles.c.id, roles.c.name, roles.c.scopes).where(
+            roles.c.organization_id == organization_id
+        )
+        scopes = sa.select(sa.null(), catalogue.c.scope, sa.null())
+        rows = tx.execute(own.union_all(scopes)).all()
+        found = Catalogue(
+            frozenset(row.name for row in rows if row.id is None),
+            {row.name: frozenset(row.scopes) for row in rows if row.id is not None},
+        )
+        tx.catalogues[organization_id] = found
+    return found
 
 
 def scopes_of_catalogue(tx: Tx) -> frozenset[str]:
@@ -119,5 +134,6 @@ def scopes_of_catalogue(tx: Tx) -> frozenset[str]:
 
 
 def insert_scopes(tx: Tx, scopes: Sequence[str]) -> None:
+    tx.catalogues.clear()
     for scope in scopes:
         tx.execute(catalogue.insert(), {"scope": scope, "created_at": tx.now})

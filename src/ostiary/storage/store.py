@@ -16,7 +16,7 @@ from ostiary.core import identifier
 from ostiary.core.event import Event
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
-from ostiary.core.permission import Caller
+from ostiary.core.permission import Caller, Catalogue
 from ostiary.core.problem import Problem
 from ostiary.storage import audit, engines, failures, selects, tables
 from ostiary.storage.engines import Engines
@@ -46,7 +46,16 @@ class Announce(Protocol):
 class Tx:
     """One transaction: the instant, random bytes, rows, the audit record, and actions after commit."""
 
-    __slots__ = ("_after", "_connection", "_entropy", "_shares", "changed_anything", "installation", "now")
+    __slots__ = (
+        "_after",
+        "_connection",
+        "_entropy",
+        "_shares",
+        "catalogues",
+        "changed_anything",
+        "installation",
+        "now",
+    )
 
     def __init__(
         self, connection: sa.Connection, now: Instant, entropy: Entropy, installation: Installation
@@ -58,6 +67,8 @@ class Tx:
         self.now = now
         self.installation = installation
         self.changed_anything = False
+        self.catalogues: dict[str, Catalogue] = {}
+        """Read in this transaction, by organization. `storage.roles` keeps and forgets them."""
 
     def execute(self, statement: sa.Executable, rows: Any = None) -> sa.CursorResult[Any]:
         """Run a statement. Only modules of `storage` may call this."""

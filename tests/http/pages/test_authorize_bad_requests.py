@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ostiary.core.instant import DAY, MINUTE, SECOND
 from ostiary.core.model import Client
 from ostiary.services import projects
+from ostiary.services.callers import RECENTLY
 from ostiary.storage.tables import metadata
 from tests.applications import (
     CHALLENGE,
@@ -333,6 +334,17 @@ def test_without_a_question_never_two_consents_in_one(front: Front) -> None:
         token = redeem(front, client, page.answer["code"]).json()["access_token"]
         assert front.verify(token, project=project, scopes=[scope])["valid"]
         assert not front.verify(token, project=other, scopes=[scope])["valid"]
+
+
+def test_without_a_question_a_left_screen_opens_nothing_dangerous(front: Front) -> None:
+    """Decision 18 breaks: `prompt=none` gives an application write access from a screen that was left open."""
+    house = front.house
+    client, alice = application(house), at_home(house, front, house.alice)
+    allow(alice, request(client, scope="api"))
+    assert alice.get(request(client, prompt="none", scope="api")).answer["code"]
+    house.clock.advance(RECENTLY)
+    goes(alice.get(request(client, prompt="none", scope="api")), "login_required")
+    assert alice.get(request(client, prompt="none", scope="read:plugins")).answer["code"]
 
 
 # Forms that are not ours

@@ -34,7 +34,9 @@ from ostiary.http.calling import caller_of
 from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth.client_documents import ClientDocuments
 from ostiary.http.telling import superseded
-from ostiary.services import answers, audit, callers, organizations
+from ostiary.services import organizations
+from ostiary.services.answers import Once
+from ostiary.services.execute import Unchanged, execute, execute_once, record_refusal
 from ostiary.storage.store import Store, Tx
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -130,8 +132,8 @@ class ApiRoute(APIRoute):
         return guarded
 
     def _record(self, request: Request, caller: Caller, problem: Problem) -> None:
-        wiring(request).store.write(
-            audit.refuse,
+        record_refusal(
+            wiring(request).store,
             caller,
             request.method,
             self.path_format,
@@ -376,44 +378,22 @@ def perform(
     current: Resource[Mapping[str, Any]] | None = None,
     confirmed: bool = True,
 ) -> Answer[Told]:
-    """Write: run `work(tx, caller, *args)` and answer with what `tell` makes of it.
+    """Write: `execute` `work(tx, caller, *args)`, and answer with what `tell` makes of it.
 
     With `If-Match`, only if the tag is that of what `current` reads in the same transaction; where there is
     nothing to read no tag fits. With an `Idempotency-Key` on POST, a repeat gets the first answer again, without
     its secret. A person in a browser has to have given the password lately, unless it need not be `confirmed`.
     """
-    wanted = _tags(request)
-    keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
 
     def act(tx: Tx, caller: Caller) -> Told:
-        caller = callers.refreshed(tx, caller)
-        if confirmed:
-            callers.require_confirmed(tx, caller)
-        found = {"*", etag(current(tx, caller))} if wanted and current is not None else set()
-        told = tell(work(tx, caller, *args))
-        # Last, and then all of it is undone: whoever may not do it, or cannot, is told that instead of what
-        # the tag says (RFC 9110 §13.2.1).
-        if wanted and not wanted & found:
-            raise Problem(
-                "precondition-failed",
-                "It has changed since it was read. Read it again, then decide again.",
-                reason="stale If-Match",
-            )
-        return told
+        return tell(work(tx, caller, *args))
 
-    store = wiring(request).store
-    if not keys or request.method != "POST":
-        return answer(store.write(act, caller), status)
-    key = keys[0]
-    if len(keys) > 1:
-        raise Problem("invalid-request", "A request has one Idempotency-Key.")
-    if not 1 <= len(key) <= 255 or not key.isascii():
-        raise Problem("invalid-request", "An Idempotency-Key has 1 to 255 ASCII characters.")
-    body: bytes = getattr(request.state, "body", b"")
-    asked = f"{request.method} {request.url.path}?{request.url.query}\0".encode() + body
-    status, value, again = store.write(answers.once, caller, key.decode(), asked, status, act)
-    response = answer(cast("Told", value), status)
-    if again:
+    store, unchanged, once = wiring(request).store, _unchanged(request, current), _once(request, status)
+    if once is None:
+        return answer(execute(store, caller, act, confirmed=confirmed, unchanged=unchanged), status)
+    done = execute_once(store, caller, once, act, confirmed=confirmed, unchanged=unchanged)
+    response = answer(cast("Told", done.body), done.status)
+    if done.repeated:
         response.headers["idempotency-replayed"] = "true"
     return response
 
@@ -429,6 +409,32 @@ def remove(
     """Write likewise, and answer with nothing."""
     perform(request, caller, lambda _: {}, work, *args, current=current, confirmed=confirmed)
     return Response(status_code=204, headers={"cache-control": "no-store"})
+
+
+def _once(request: Request, status: int) -> Once | None:
+    """The `Idempotency-Key` of a POST with its request; None without one. Raises invalid-request."""
+    keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    if not keys or request.method != "POST":
+        return None
+    if len(keys) > 1:
+        raise Problem("invalid-request", "A request has one Idempotency-Key.")
+    if not 1 <= len(keys[0]) <= 255 or not keys[0].isascii():
+        raise Problem("invalid-request", "An Idempotency-Key has 1 to 255 ASCII characters.")
+    body: bytes = getattr(request.state, "body", b"")
+    asked = f"{request.method} {request.url.path}?{request.url.query}\0".encode() + body
+    return Once(keys[0].decode(), asked, status)
+
+
+def _unchanged(request: Request, current: Resource[Mapping[str, Any]] | None) -> Unchanged | None:
+    """The condition of `If-Match`: one of its tags is that of the current resource. None without the header."""
+    wanted = _tags(request)
+    if not wanted:
+        return None
+
+    def unchanged(tx: Tx, caller: Caller) -> bool:
+        return current is not None and not wanted.isdisjoint({"*", etag(current(tx, caller))})
+
+    return unchanged
 
 
 def _tags(request: Request) -> set[str]:

@@ -37,6 +37,7 @@ from ostiary.http.calling import caller_of
 from ostiary.http.question import Question
 from ostiary.http.telling import HomeOrganizationJson
 from ostiary.services import sessions
+from ostiary.services.execute import execute
 from ostiary.services.sessions import Begun, Listed, Whose
 from ostiary.storage.journal import Used
 
@@ -294,7 +295,7 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
     caller = caller_of(verdict, origin, agent, state["request_id"])
     used = Used(checked.jti_digest, checked.expires_at)
     try:
-        begun: Begun = store.write(sessions.begin, caller, used, body.default_project_code or None)
+        begun: Begun = execute(store, caller, sessions.begin, used, body.default_project_code or None)
     except Problem as problem:
         if problem.code != "invalid-credential":
             raise

@@ -23,6 +23,7 @@ from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.services import consents, devices
 from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
 from ostiary.services.sessions import end
 from ostiary.storage import codes, sessions
 from ostiary.storage.codes import AuthorizationCode
@@ -242,7 +243,7 @@ def _end(asked: Asked, verdict: Verdict, session_id: str, because: str) -> None:
     standing = verdict.standing
     if standing is not None:
         caller = replace(SYSTEM_CALLER, organization_id=standing.organization.id)
-        asked.database.write(end, caller, session_id, because)
+        execute(asked.database, caller, end, session_id, because)
 
 
 def _pepper(asked: Asked, pepper_id: str) -> bytes:

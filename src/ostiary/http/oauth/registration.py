@@ -23,6 +23,7 @@ from ostiary.http.oauth.answering import HEAD, Request, answered
 from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
 from ostiary.http.oauth.errors import OAuthError
 from ostiary.services import clients
+from ostiary.services.execute import execute
 from ostiary.storage.store import Store
 
 PATH: Final = "/oauth/register"
@@ -67,7 +68,9 @@ class Registration:
             user_agent=request.user_agent,
             request_id=request.request_id,
         )
-        client = self.store.write_on((), clients.register, caller, metadata, members.get("jwks"))
+        client = execute(
+            self.store, caller, clients.register, metadata, members.get("jwks"), organizations=()
+        )
         return messages.wire(201, HEAD, orjson.dumps(_told(client, metadata)))
 
 

@@ -27,6 +27,8 @@ from ostiary.http.oauth.introspection import authenticate
 from ostiary.http.oauth.token import PATH
 from ostiary.http.question import Question
 from ostiary.services import sessions, tokens
+from ostiary.services.callers import holder
+from ostiary.services.execute import execute
 from ostiary.storage.store import Store
 
 _BODY: Final = b"{}"
@@ -87,7 +89,9 @@ class Revocation:
         # Who asked is who authenticated; in the JSON form, and for a client of people, it is whoever has the token.
         asking = verdict if client is None else client
         caller = calling.caller_of(asking, request.origin, request.user_agent, request.request_id)
-        self.store.write(tokens.revoke, caller, token)
+        if client is None:
+            caller = holder(caller)
+        execute(self.store, caller, tokens.revoke, token, confirmed=False)
 
     def _client_of_people(self, claim: clients.Claim, request: Request, form: Form) -> Client | None:
         """The client that people consented to, if the request names one. Its assertion is used up."""
@@ -115,7 +119,7 @@ class Revocation:
             user_agent=request.user_agent,
             request_id=request.request_id,
         )
-        self.store.write(sessions.end, caller, found.id, "its refresh token was revoked")
+        execute(self.store, caller, sessions.end, found.id, "its refresh token was revoked")
 
 
 def _issued_to(client: Verdict, verdict: Verdict) -> bool:

@@ -32,6 +32,7 @@ from ostiary.http.pages.visiting import SignInNeeded, Visit, Visitor, page
 from ostiary.http.pages.words import describe_span
 from ostiary.services import authorizations, consents, organizations
 from ostiary.services.consents import Asked
+from ostiary.services.execute import execute
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as consent_rows
 from ostiary.storage import directory, sessions
@@ -174,7 +175,14 @@ def _decided(visit: Visit, query: str, asked: Request) -> Response:
     visitor = _person(visit, query, asked)
     decision = visit.fields.get("decision")
     if decision == "deny":
-        visit.wiring.store.write(authorizations.deny, visitor.caller, asked.client, asked.scopes)
+        execute(
+            visit.wiring.store,
+            visitor.caller,
+            authorizations.deny,
+            asked.client,
+            asked.scopes,
+            confirmed=False,
+        )
         denied = {"error": "access_denied", "error_description": "The person did not allow it."}
         return _back(visit, asked.target, denied)
     if decision != "allow":
@@ -210,8 +218,15 @@ def _allow(
     )
     bound = authorizations.Request(target.redirect_uri, target.redirect_named, asked.challenge)
     home = client.organization_id if client.access == "organization" else None
-    locked = sorted({organization_id, home or organization_id})
-    code = visit.wiring.store.write_on(locked, authorizations.allow, visitor.caller, consent, bound)
+    code = execute(
+        visit.wiring.store,
+        visitor.caller,
+        authorizations.allow,
+        consent,
+        bound,
+        organizations=tuple({organization_id, home or organization_id}),
+        confirmed=is_dangerous(client, asked.scopes),
+    )
     return _back(visit, target, {"code": code.reveal()})
 
 
@@ -234,7 +249,14 @@ def _silently(visit: Visit, asked: Request) -> Response:
         or not target.redirect_uri.startswith("https:")
     ):
         raise RedirectError(target, "consent_required", "The person has to be asked.")
-    return _allow(visit, visitor, asked, before.organization_id, projects)
+    try:
+        return _allow(visit, visitor, asked, before.organization_id, projects)
+    except Problem as problem:
+        if problem.code != "reauthentication-required":
+            raise
+        raise RedirectError(
+            target, "login_required", "The person has to give the password again for this."
+        ) from None
 
 
 def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:

@@ -19,6 +19,7 @@ from ostiary.http.pages import look
 from ostiary.http.pages.visiting import SignInNeeded, Visit, page
 from ostiary.http.pages.words import describe_span
 from ostiary.services import consents, devices, organizations
+from ostiary.services.execute import execute
 from ostiary.storage import clients, directory
 from ostiary.storage.codes import DeviceCode
 from ostiary.storage.store import Tx
@@ -54,7 +55,9 @@ def answer(visit: Visit) -> Response:
             return _confirm(visit, code)
         case "deny":
             store, caller = visit.wiring.store, visit.signed_in().caller
-            denied = _guessed(visit, lambda: store.write(devices.deny, caller, code) or None)
+            denied = _guessed(
+                visit, lambda: execute(store, caller, devices.deny, code, confirmed=False) or None
+            )
             return look.device_done(False) if denied else _not_valid(visit)
         case "allow":
             return _allow(visit, code)
@@ -67,7 +70,7 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
     visitor, store = visit.signed_in(), visit.wiring.store
 
     def claim() -> DeviceCode | None:
-        found = store.write(devices.claim, visitor.caller, code)
+        found = execute(store, visitor.caller, devices.claim, code, confirmed=False)
         return found if isinstance(found, DeviceCode) else None
 
     found = _guessed(visit, claim)
@@ -102,7 +105,7 @@ def _allow(visit: Visit, code: str) -> Response:
     chosen = visit.fields.get("organization")
 
     def claimed() -> DeviceCode | None:
-        found = store.write(devices.claim, visitor.caller, code, claimed=True)
+        found = execute(store, visitor.caller, devices.claim, code, claimed=True, confirmed=False)
         return found if isinstance(found, DeviceCode) else None
 
     found = _guessed(visit, claimed)
@@ -114,7 +117,16 @@ def _allow(visit: Visit, code: str) -> Response:
     if chosen not in {each.id for each in offered}:
         return _confirm(visit, code, "Choose an organization.", 422)
     try:
-        approved = store.write_on((chosen,), devices.approve, visitor.caller, code, client, chosen)
+        approved = execute(
+            store,
+            visitor.caller,
+            devices.approve,
+            code,
+            client,
+            chosen,
+            organizations=(chosen,),
+            confirmed=is_dangerous(client, found.scopes),
+        )
     except Problem as problem:
         if problem.code != "wrong-state":
             raise

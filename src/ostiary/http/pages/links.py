@@ -15,7 +15,8 @@ from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import Wrong, proven, somebody
 from ostiary.http.pages.signing_in import ACCOUNT, signed_out, with_wait
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
-from ostiary.services import audit, joining, members, password_resets
+from ostiary.services import joining, members, password_resets
+from ostiary.services.execute import execute, record_refusal
 from ostiary.services.joining import Opened
 from ostiary.services.people import Proven
 from ostiary.storage.store import Tx
@@ -68,7 +69,7 @@ def _open(
             reason = problem.reason or problem.code
             path = visit.request.url.path
             refusal = (visit.request.method, path, problem.status, problem.code, reason)
-            visit.wiring.store.write(audit.refuse, replace(caller, organization_id=home), *refusal)
+            record_refusal(visit.wiring.store, replace(caller, organization_id=home), *refusal)
         said = (
             "It was used already, withdrawn, or is too old.",
             "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",
@@ -94,7 +95,7 @@ def _accept(visit: Visit) -> Response:
 def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
     """Join with the new password that was chosen, and with the password of the account if there is one."""
     current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
-    places = tuple(sorted({opened.organization.id, *opened.homes}))
+    places = tuple({opened.organization.id, *opened.homes})
     try:
         if current and current == visit.fields.get("new"):
             raise Problem("validation-failed", "The new password must differ from the one that you have.")
@@ -106,11 +107,11 @@ def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
 
     def join(caller: Caller, right: Proven) -> str:
         new_hash = hashing.hash_password(chosen)
-        return store.write_on(places, joining.join, caller, token, new_hash, right.verified)
+        return execute(store, caller, joining.join, token, new_hash, right.verified, organizations=places)
 
     if opened.set_up and not current:
         new_hash = hashing.hash_password(chosen)
-        store.write_on(places, joining.join, somebody(visit), token, new_hash)
+        execute(store, somebody(visit), joining.join, token, new_hash, organizations=places)
     else:
         try:
             proven(visit, email, current, "join", join)
@@ -159,7 +160,7 @@ def _reset(visit: Visit) -> Response:
             error = problem.detail
         else:
             new_hash = hashing.hash_password(chosen)
-            store.write_on(tuple(sorted(opened.organizations)), password_resets.use, caller, token, new_hash)
+            execute(store, caller, password_resets.use, token, new_hash, organizations=opened.organizations)
             return _known(visit, email, "password")
     shown = look.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return look.reset(shown, 422 if error else 200)

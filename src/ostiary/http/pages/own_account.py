@@ -12,6 +12,7 @@ from ostiary.http.pages.proving import Wrong, as_visitor, proven
 from ostiary.http.pages.signing_in import ACCOUNT, onto, signed_out, with_wait
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import own_account, people
+from ostiary.services.execute import execute
 from ostiary.services.own_account import Account
 from ostiary.services.people import Proven
 from ostiary.storage.sessions import Session
@@ -31,21 +32,22 @@ def account(visit: Visit) -> Response:
 
 def revoke_session(visit: Visit) -> Response:
     caller, session = visit.signed_in().caller, visit.fields.get("session")
-    visit.wiring.store.write(own_account.end_session, caller, session)
+    execute(visit.wiring.store, caller, own_account.end_session, session, confirmed=False)
     if session == caller.token_id:
         return signed_out(visit, f"{SIGN_IN}?notice=out")
     return onto(f"{ACCOUNT}?notice=session")
 
 
 def sign_out_everywhere(visit: Visit) -> Response:
-    visit.wiring.store.write(own_account.sign_out_everywhere, visit.signed_in().caller)
+    caller = visit.signed_in().caller
+    execute(visit.wiring.store, caller, own_account.sign_out_everywhere, confirmed=False)
     return signed_out(visit, f"{SIGN_IN}?notice=everywhere")
 
 
 def withdraw(visit: Visit) -> Response:
     store, caller, grant = visit.wiring.store, visit.signed_in().caller, visit.fields.get("grant")
     places = store.read(own_account.concerned, caller, grant)
-    store.write_on(tuple(sorted(places)), own_account.withdraw, caller, grant)
+    execute(store, caller, own_account.withdraw, grant, organizations=places, confirmed=False)
     return onto(f"{ACCOUNT}?notice=access")
 
 
@@ -59,7 +61,8 @@ def change_password(visit: Visit) -> Response:
 
     def change(caller: Caller, right: Proven) -> bool:
         new_hash = hashing.hash_password(new)
-        visit.wiring.store.write(people.change_password, as_visitor(visit, caller), right, new_hash)
+        person = as_visitor(visit, caller)  # who has just given the password
+        execute(visit.wiring.store, person, people.change_password, right, new_hash, confirmed=False)
         return True
 
     try:

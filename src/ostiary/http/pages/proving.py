@@ -17,6 +17,7 @@ from ostiary.http.pages import hashing
 from ostiary.http.pages import known as known_browsers
 from ostiary.http.pages.visiting import Visit
 from ostiary.services import passwords, people
+from ostiary.services.execute import execute
 from ostiary.services.people import Proven
 from ostiary.storage.people import Person
 
@@ -120,7 +121,7 @@ def _attempt(
             if problem.code != "invalid-credential":
                 raise
             reason = problem.reason
-    store.write(people.refuse, somebody(visit, known.log), person, reason, purpose)
+    execute(store, somebody(visit, known.log), people.refuse, person, reason, purpose)
     return None
 
 

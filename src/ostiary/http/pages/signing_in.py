@@ -14,6 +14,8 @@ from ostiary.http.pages.onward import local
 from ostiary.http.pages.proving import Wrong, as_visitor, proven
 from ostiary.http.pages.visiting import SIGN_IN, Visit, page
 from ostiary.services import people, sessions
+from ostiary.services.callers import holder
+from ostiary.services.execute import execute
 from ostiary.services.people import Begun, Proven
 
 ACCOUNT: Final = "/account"
@@ -43,8 +45,8 @@ def sign_in(visit: Visit) -> Response:
     def begin(caller: Caller, right: Proven) -> Begun:
         store = visit.wiring.store
         if visitor is not None:
-            return store.write(people.confirm, as_visitor(visit, caller), right)
-        return store.write(people.sign_in, caller, right)
+            return execute(store, as_visitor(visit, caller), people.confirm, right, confirmed=False)
+        return execute(store, caller, people.sign_in, right)
 
     try:
         begun = proven(visit, email, password, "sign-in" if visitor is None else "confirm", begin)
@@ -72,7 +74,15 @@ def sign_out(visit: Visit) -> Response:
     """End the session and go to the sign-in page, or where the form says."""
     if visit.visitor is not None:
         caller = visit.visitor.caller
-        visit.wiring.store.write(sessions.revoke, caller, str(caller.token_id))
+        # Whoever has the session may end it, also one that was ended meanwhile: then the cookie goes, too.
+        execute(
+            visit.wiring.store,
+            holder(caller),
+            sessions.end,
+            str(caller.token_id),
+            "asked for",
+            confirmed=False,
+        )
     return signed_out(visit, local(visit.fields.get("next"), f"{SIGN_IN}?notice=out"))
 
 

@@ -29,8 +29,8 @@ from ostiary.http.calling import caller_of
 from ostiary.http.messages import Headers, Origin
 from ostiary.http.pages import look
 from ostiary.http.question import Question
-from ostiary.services import audit
 from ostiary.services.callers import RECENTLY
+from ostiary.services.execute import record_refusal
 from ostiary.storage import sessions
 from ostiary.storage.sessions import Session
 
@@ -295,8 +295,14 @@ def _told(request: Request, wiring: Wiring, visitor: Visitor | None, problem: Pr
         route = getattr(request.scope.get("route"), "path_format", "-")
         reason = problem.reason or problem.code
         try:
-            wiring.store.write(
-                audit.refuse, visitor.caller, request.method, route, problem.status, problem.code, reason
+            record_refusal(
+                wiring.store,
+                visitor.caller,
+                request.method,
+                route,
+                problem.status,
+                problem.code,
+                reason,
             )
         except Problem as instead:
             title, sentence = _TITLES.get(instead.status, _TITLES[400])
