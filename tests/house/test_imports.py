@@ -1,5 +1,6 @@
 """Who may import whom: `core ← storage ← services ← http`; house.md §1."""
 
+import subprocess
 import sys
 
 import pytest
@@ -102,3 +103,21 @@ def test_the_rooms_are_these() -> None:
 def test_this_rule_sees_what_it_forbids(path: str, text: str) -> None:
     """§1 of the house breaks unseen: the rule above no longer notices what it is there for."""
     assert wrong(module(path, text))
+
+
+NOT_AT_THE_START = {
+    "alembic",  # only to change a schema
+    "psycopg",  # only with PostgreSQL
+    "jinja2",  # only for pages
+    "markdown_it",  # only for the manual
+    "httpx2",  # only for the commands that ask a service
+}
+
+
+def test_a_start_imports_only_what_it_needs() -> None:
+    """S10 breaks: `ostiary serve` starts later, and each of its processes is larger, for what most services never use."""
+    probe = "import sys, ostiary.cli.local, ostiary.http.processes; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "uvicorn" in loaded
+    assert loaded & NOT_AT_THE_START == set()
