@@ -23,13 +23,14 @@ def seconds(work: Callable[[], object]) -> float:
 def run(scratch: Path, plan: Plan) -> list[Row]:
     data = scratch / "start"
     first = servers.initialise(data)
+    port = servers.free_port()
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(scratch / "compiled")}
-    with servers.ostiary(data, first, **compiled):
+    with servers.ostiary(data, first, port, **compiled):
         pass  # writes them
     ready, helped, nothing = [], [], []
     for _ in range(plan.rounds):
         begun = time.perf_counter()
-        with servers.ostiary(data, first, **compiled):
+        with servers.ostiary(data, first, port, **compiled):
             ready.append(time.perf_counter() - begun)
         helped.append(
             seconds(

@@ -1,12 +1,13 @@
 """Commands on the data directory and its database: `serve`, `init`, `migrate`, `config`, `doctor`."""
 
+import contextlib
 import gc
 import os
 import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,20 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Keep this module from being imported. What uses it where it is installed does without it."""
+    modules: dict[str, Any] = sys.modules
+    before = modules.pop(module, None)
+    modules[module] = None  # to Python: there is no such module
+    try:
+        yield
+    finally:
+        del modules[module]
+        if before is not None:
+            modules[module] = before
+
+
 def load(file: Path | None, **command_line: Any) -> Loaded:
     memory.hide()  # before the master key is read
     loaded = settings_room.load(command_line, os.environ, file)
@@ -74,7 +89,8 @@ def serve_command(
     # Imports leave almost no garbage, and to look for it takes a quarter of the start. What is frozen is not looked
     # through again, here and in the processes that are forked.
     gc.disable()
-    from ostiary import logs
+    with _without("rich"):  # structlog would import it to colour tracebacks, of which our logs have none
+        from ostiary import logs
     from ostiary.http.processes import serve
 
     gc.freeze()
