@@ -77,6 +77,7 @@ $(SERVER): requirements/server.txt pyproject.toml | $(BIN)/python
 	@echo "Installing the server (once) …"
 	@$(PIP) install --progress-bar off --require-hashes -r requirements/server.txt | $(COUNT)
 	@$(PIP) -qq install --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(DEV): requirements/dev.txt $(SERVER)

@@ -1,6 +1,8 @@
 """Who may import whom: `core ← storage ← services ← http`."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,30 @@ def test_the_rooms_are_these() -> None:
 def test_this_rule_sees_what_it_forbids(path: str, text: str) -> None:
     """Architecture breaks unseen: the rule above no longer notices what it is there for."""
     assert wrong(module(path, text))
+
+
+NOT_AT_THE_START = {
+    "alembic",  # only to change a schema
+    "psycopg",  # only with PostgreSQL
+    "jinja2",  # only for pages
+    "markdown_it",  # only for the manual
+    "httpx2",  # only for the commands that ask a service
+    "rich",  # only for commands on a terminal
+    "pygments",  # only for the manual
+}
+
+
+def test_a_start_imports_only_what_it_needs(tmp_path: Path) -> None:
+    """S10 breaks: `ostiary serve` starts later, and each of its processes is larger, for what most services never use."""
+    probe = (
+        "import gc, sys; from ostiary.cli.main import run; code = run(['serve', '--data', sys.argv[1]]); "
+        "print(code, gc.isenabled(), *sys.modules)"
+    )
+    # There is nothing in that directory, so it ends when it has imported everything.
+    done = subprocess.run(
+        [sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    code, collecting, *loaded = done.stdout.split()
+    assert (code, collecting) == ("2", "True")
+    assert "ostiary.http.processes" in loaded
+    assert NOT_AT_THE_START.intersection(loaded) == set()

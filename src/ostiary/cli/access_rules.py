@@ -15,7 +15,7 @@ from ostiary.cli.terminal import (
     remove,
     segment,
     show_json,
-    show_table,
+    show_rows,
     tell,
     with_client,
     yes_option,
@@ -64,26 +64,15 @@ def list_rules(api: Client, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    show_table(
+    show_rows(
+        [(rule, line) for rule in found for line in rule.get("match", [{}])],
         [
-            [
-                rule["name"],
-                ",".join(line.get("methods") or ["any"]),
-                line["path"],
-                " ".join(line["scopes"]) or "none",
-                line.get("resource") or "",
-                rule.get("audience") or "",
-            ]
-            for rule in found
-            for line in rule["match"]
-        ],
-        [
-            Column("RULE"),
-            Column("METHODS"),
-            Column("PATH"),
-            Column("SCOPES"),
-            Column("RESOURCE", spare=2),
-            Column("AUDIENCE", spare=1),
+            Column("RULE", lambda each: each[0]["name"]),
+            Column("METHODS", lambda each: ",".join(each[1].get("methods") or ["any"])),
+            Column("PATH", lambda each: each[1]["path"]),
+            Column("SCOPES", lambda each: " ".join(each[1]["scopes"]) or "none"),
+            Column("RESOURCE", lambda each: each[1].get("resource") or "", spare=2),
+            Column("AUDIENCE", lambda each: each[0].get("audience") or "", spare=1),
         ],
         f"No access rules yet. Make one:\n  {again('access-rule put NAME FILE')}",
     )
@@ -96,7 +85,7 @@ def list_rules(api: Client, as_json: bool) -> None:
 def show(api: Client, name: str) -> None:
     """Print one rule as JSON, as `put` takes it."""
     rule = api.request("GET", _address(name))
-    rule.pop("name")
+    rule.pop("name", None)
     show_json(rule)
 
 

@@ -14,6 +14,7 @@ from ostiary.cli.terminal import (
     Column,
     Group,
     json_option,
+    known,
     moment,
     printable,
     show_json,
@@ -127,18 +128,8 @@ def _matching(api: Client, asked: dict[str, str], strict: bool = False) -> Itera
 
 def show_events(found: list[dict[str, Any]], empty: str) -> None:
     """Events as a table, in the order given."""
-    show_table(
-        [_row(event) for event in found],
-        [
-            Column("TIME"),
-            Column("ACTION"),
-            Column("OUTCOME"),
-            Column("ACTOR"),
-            Column("TARGET"),
-            Column("DETAILS"),
-        ],
-        empty,
-    )
+    titles = ("TIME", "ACTION", "OUTCOME", "ACTOR", "TARGET", "DETAILS")
+    show_table([_row(event) for event in found], [Column(title) for title in titles], empty)
 
 
 def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_json: bool) -> None:
@@ -180,11 +171,12 @@ def _text(time: datetime) -> str:
 
 
 def _row(event: dict[str, Any]) -> list[str]:
-    target = event["target"]
-    details = dict(event["details"])
-    what = target["display"] if target else ""
-    words = [event["reason"]] if event["reason"] and event["reason"] != "valid" else []
-    if event["action"] == "token.issued":
+    target, action = event.get("target"), event.get("action")
+    details = dict(event.get("details", {}))
+    what = known(lambda: target["display"]) if target else ""
+    reason = event.get("reason")
+    words = [reason] if reason and reason != "valid" else []
+    if action == "token.issued":
         # What tells one trade from another stands first: a terminal cuts the end off.
         grant, scope, audience = (details.pop(name, None) for name in ("grant_type", "scope", "audience"))
         details = {
@@ -193,25 +185,26 @@ def _row(event: dict[str, Any]) -> list[str]:
             **details,
             "audience": audience,
         }
-    if event["action"] == "request.refused":
+    if action == "request.refused":
         what = f"{details.pop('method', '')} {details.pop('route', '')}"
     if isinstance(details.get("before"), dict):
-        before, after = details.pop("before"), details.pop("after")
+        before, after = details.pop("before"), details.pop("after", {})
         details = {
-            name: f"{_short(before[name])} -> {_short(after[name])}" for name in details.pop("changed")
+            name: f"{_short(before.get(name))} -> {_short(after.get(name))}"
+            for name in details.pop("changed", before)
         } | details
     words += [
         f"{name} {_short(value)}"
         for name, value in details.items()
         if value not in (None, [], "") and (name, value) not in _USUAL and name not in _TOLD
     ]
-    if event["address"]:
-        words.append(f"from {event['address']}")
+    if address := event.get("address"):
+        words.append(f"from {address}")
     cells = (
-        f"{event['time'][:19]}Z",
-        event["action"],
-        event["outcome"],
-        event["actor"]["display"],
+        known(lambda: f"{event['time'][:19]}Z"),
+        known(lambda: event["action"]),
+        known(lambda: event["outcome"]),
+        known(lambda: event["actor"]["display"]),
         what,
         ", ".join(words),
     )

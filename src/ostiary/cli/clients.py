@@ -97,8 +97,8 @@ def create(
     """Register a client."""
     body = given(name=name, jwks=_keys(jwks), **more) | {"redirect_uris": list(redirect_uris)}
     made = api.request("POST", "/v1/clients", json=body)
-    tell(made, as_json, f"{made['name']} is registered. Client ID: {made['id']}")
-    if not made["scopes"]:
+    tell(made, as_json, lambda: f"{made['name']} is registered. Client ID: {made['id']}")
+    if made.get("scopes") == []:
         click.echo("It may ask people for all that they may do themselves; --scope would limit it.", err=True)
 
 
@@ -149,7 +149,7 @@ def update(api: Client, client: str, jwks: Any, as_json: bool, **more: Any) -> N
     """Change a client. A list that is given takes the place of the one before; what was consented to stays."""
     body = changes(jwks=_keys(jwks), **more)
     changed = api.request("PATCH", _address(client), json=body)
-    tell(changed, as_json, f"{changed['name']} is changed: {', '.join(body)}.")
+    tell(changed, as_json, lambda: f"{changed['name']} is changed: {', '.join(body)}.")
 
 
 @client_command.command()
@@ -159,7 +159,7 @@ def update(api: Client, client: str, jwks: Any, as_json: bool, **more: Any) -> N
 def disable(api: Client, client: str, as_json: bool) -> None:
     """Refuse a client and its sessions, until it is enabled again."""
     changed = api.request("POST", f"{_address(client)}/disable")
-    tell(changed, as_json, f"{changed['name']} is disabled: it and its sessions are refused.")
+    tell(changed, as_json, lambda: f"{changed['name']} is disabled: it and its sessions are refused.")
 
 
 @client_command.command()
@@ -169,7 +169,7 @@ def disable(api: Client, client: str, as_json: bool) -> None:
 def enable(api: Client, client: str, as_json: bool) -> None:
     """Enable a disabled client again."""
     changed = api.request("POST", f"{_address(client)}/enable")
-    tell(changed, as_json, f"{changed['name']} is enabled.")
+    tell(changed, as_json, lambda: f"{changed['name']} is enabled.")
 
 
 @client_command.command()
@@ -249,34 +249,34 @@ def _keys(file: Any) -> Any:
 
 def _fields(client: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
-        ("Name", client["name"]),
-        ("Client ID", client["id"]),
-        ("Status", client["status"]),
-        ("Access", client["access"]),
-        ("Redirects to", client["redirect_uris"]),
-        ("Grant types", client["grant_types"]),
-        ("May ask for", client["scopes"] or "whatever the person holds"),
-        ("Authentication", client["auth_method"]),
-        ("Keys at", client["jwks_uri"]),
-        ("Page", client["client_uri"]),
-        ("Project", client["project"]),
-        ("Created", when(client["created_at"])),
+        ("Name", lambda: client["name"]),
+        ("Client ID", lambda: client["id"]),
+        ("Status", lambda: client["status"]),
+        ("Access", lambda: client["access"]),
+        ("Redirects to", lambda: client["redirect_uris"]),
+        ("Grant types", lambda: client["grant_types"]),
+        ("May ask for", lambda: client["scopes"] or "whatever the person holds"),
+        ("Authentication", lambda: client["auth_method"]),
+        ("Keys at", lambda: client["jwks_uri"]),
+        ("Page", lambda: client["client_uri"]),
+        ("Project", lambda: client["project"]),
+        ("Created", lambda: when(client["created_at"])),
     ]
 
 
 def _grant_fields(grant: dict[str, Any]) -> list[tuple[str, Any]]:
-    client = grant["client"]
+    client = grant.get("client", {})
     return [
-        ("ID", grant["id"]),
-        ("Client", f"{client['name']} ({client['id']})"),
-        ("Consented", grant["user"]["email"]),
-        ("Organization", grant["organization"]),
-        ("Given to", client["organization"]),
-        ("Account", grant["service_account"]),
-        ("Scopes", grant["scopes"]),
-        ("Projects", grant["projects"] or "all"),
-        ("Created", when(grant["created_at"])),
-        ("Ended", when(grant["revoked_at"])),
+        ("ID", lambda: grant["id"]),
+        ("Client", lambda: f"{client['name']} ({client['id']})"),
+        ("Consented", lambda: grant["user"]["email"]),
+        ("Organization", lambda: grant["organization"]),
+        ("Given to", lambda: client["organization"]),
+        ("Account", lambda: grant["service_account"]),
+        ("Scopes", lambda: grant["scopes"]),
+        ("Projects", lambda: grant["projects"] or "all"),
+        ("Created", lambda: when(grant["created_at"])),
+        ("Ended", lambda: when(grant["revoked_at"])),
     ]
 
 

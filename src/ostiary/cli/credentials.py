@@ -41,10 +41,10 @@ from ostiary.core.model import KIND_NAMES
 T = TypeVar("T")
 
 _ORDERS: Final[dict[str, Callable[[Any], Any] | None]] = {
-    "name": lambda each: each["name"].casefold(),
+    "name": lambda each: each.get("name", "").casefold(),
     "created": None,
-    "used": lambda each: each["last_used_at"] or "",
-    "expires": lambda each: (each["expires_at"] is None, each["expires_at"] or ""),
+    "used": lambda each: each.get("last_used_at") or "",
+    "expires": lambda each: (each.get("expires_at") is None, each.get("expires_at") or ""),
 }
 """What lists are sorted by; the API sorts by the time of creation. Its times are all of one form."""
 
@@ -301,25 +301,28 @@ def _old(rotation: dict[str, Any] | None) -> str | None:
 
 def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
-        ("Name", credential["name"]),
-        ("ID", credential["id"]),
-        ("Kind", KIND_NAMES.get(credential["kind"], credential["kind"])),
-        ("Key", credential["display"]),
-        ("Client ID", credential["client_id"]),
-        ("Compatible with", credential["compat"]),
-        ("Owner", f"{credential['owner']['display_name']} ({credential['owner']['id']})"),
-        ("Status", credential["status"]),
-        ("Description", credential["description"]),
-        ("Access level", credential["access_level"]),
-        ("Scopes", credential["scopes"]),
-        ("Resources", credential["resources"]),
-        ("Allowed addresses", credential["allowed_ips"] or "everywhere"),
-        ("Rate limit", f"{limit} a minute" if (limit := credential["rate_limit"]) else "the policy's"),
-        ("Project", credential["project"]),
-        ("Created", when(credential["created_at"])),
-        ("Last used", ago(credential["last_used_at"])),
-        ("Expires", when(credential["expires_at"]) or "never"),
-        ("Rotated", when(credential["rotated_at"])),
-        ("Old key", _old(credential["rotation"])),
-        ("Revoked", when(credential["revoked_at"])),
+        ("Name", lambda: credential["name"]),
+        ("ID", lambda: credential["id"]),
+        ("Kind", lambda: KIND_NAMES.get(credential["kind"], credential["kind"])),
+        ("Key", lambda: credential["display"]),
+        ("Client ID", lambda: credential["client_id"]),
+        ("Compatible with", lambda: credential["compat"]),
+        ("Owner", lambda: f"{credential['owner']['display_name']} ({credential['owner']['id']})"),
+        ("Status", lambda: credential["status"]),
+        ("Description", lambda: credential["description"]),
+        ("Access level", lambda: credential["access_level"]),
+        ("Scopes", lambda: credential["scopes"]),
+        ("Resources", lambda: credential["resources"]),
+        ("Allowed addresses", lambda: credential["allowed_ips"] or "everywhere"),
+        (
+            "Rate limit",
+            lambda: f"{limit} a minute" if (limit := credential["rate_limit"]) else "the policy's",
+        ),
+        ("Project", lambda: credential["project"]),
+        ("Created", lambda: when(credential["created_at"])),
+        ("Last used", lambda: ago(credential["last_used_at"])),
+        ("Expires", lambda: when(credential["expires_at"]) or "never"),
+        ("Rotated", lambda: when(credential["rotated_at"])),
+        ("Old key", lambda: _old(credential["rotation"])),
+        ("Revoked", lambda: when(credential["revoked_at"])),
     ]

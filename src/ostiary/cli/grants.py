@@ -56,8 +56,8 @@ def read_role(text: str) -> Binding:
 
 def project_codes(api: Client, bindings: Iterable[Binding]) -> dict[str, str]:
     """Codes by id of the projects that these bindings name; none where the caller may not see them."""
-    wanted = any(each["on"].startswith("prj_") for each in bindings)
-    return {each["id"]: each["code"] for each in _visible(api, "/v1/projects")} if wanted else {}
+    wanted = any(each.get("on", "").startswith("prj_") for each in bindings)
+    return _by_id(_visible(api, "/v1/projects"), "code") if wanted else {}
 
 
 def role_names(bindings: Iterable[Binding], codes: dict[str, str]) -> str:
@@ -151,10 +151,15 @@ def principal_names(api: Client, ids: set[str]) -> dict[str, str]:
     """Usernames and email addresses by id; of those only that the caller may see."""
     names: dict[str, str] = {}
     if any(each.startswith("sa_") for each in ids):
-        names |= {each["id"]: each["username"] for each in _visible(api, "/v1/service-accounts")}
+        names |= _by_id(_visible(api, "/v1/service-accounts"), "username")
     if any(each.startswith("usr_") for each in ids):
-        names |= {each["id"]: each["email"] for each in _visible(api, "/v1/members")}
+        names |= _by_id(_visible(api, "/v1/members"), "email")
     return names
+
+
+def _by_id(rows: Iterable[dict[str, Any]], name: str) -> dict[str, str]:
+    """This field of each row by its id, of the rows that have both."""
+    return {each["id"]: each[name] for each in rows if "id" in each and name in each}
 
 
 def _members(api: Client, email: str) -> list[dict[str, Any]]:

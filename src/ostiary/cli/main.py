@@ -261,6 +261,12 @@ def _explained(error: Exception, called: Invocation) -> int | None:
             return _failed(3, *str(error).splitlines())
         if isinstance(error, client.NotReachableError):
             return _failed(3, str(error), f"Is `ostiary serve` running, and {url} right?")
+        if isinstance(error, client.MissingFieldError):
+            return _failed(
+                1,
+                str(error),
+                f"Is {url} right? Then the service has another version than this command line (`ostiary --version`).",
+            )
         if isinstance(error, client.NotOstiaryError):
             return _failed(1, str(error), f"Is {url} right?")
         if isinstance(error, client.InsecureUrlError):

@@ -82,11 +82,11 @@ def show(api: Client, member: str, as_json: bool) -> None:
         find_member(api, member),
         as_json,
         lambda found: [
-            ("Email", found["email"]),
-            ("ID", found["id"]),
-            ("Status", found["status"]),
-            ("Roles", told(api, found["roles"])),
-            ("Joined", when(found["joined_at"])),
+            ("Email", lambda: found["email"]),
+            ("ID", lambda: found["id"]),
+            ("Status", lambda: found["status"]),
+            ("Roles", lambda: told(api, found["roles"])),
+            ("Joined", lambda: when(found["joined_at"])),
         ],
     )
 
@@ -183,7 +183,7 @@ def _change(
 ) -> None:
     address = f"/v1/members/{segment(member['id'])}"
     answer = api.change(address, "PATCH", lambda found: {"roles": edit(found["roles"])})
-    tell(answer, as_json, "" if as_json else held(api, answer["email"], answer["roles"]))
+    tell(answer, as_json, lambda: held(api, answer["email"], answer["roles"]))
 
 
 @click.group("invitation", cls=Group)
@@ -233,7 +233,7 @@ def delete(api: Client, invitation: str, yes: bool, as_json: bool) -> None:
 
 
 def _codes(api: Client, found: list[dict[str, Any]]) -> dict[str, str]:
-    return project_codes(api, (binding for each in found for binding in each["roles"]))
+    return project_codes(api, (binding for each in found for binding in each.get("roles", ())))
 
 
 def _status(invitation: dict[str, Any]) -> str:

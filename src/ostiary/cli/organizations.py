@@ -66,7 +66,7 @@ def create(api: Client, name: str, slug: str | None, as_json: bool) -> None:
     """Make a customer's organization. The operator's."""
     body = {"name": name, "slug": slug_of(name, "org") if slug is None else slug}
     made = api.request("POST", "/v1/organizations", json=body)
-    tell(made, as_json, f"{made['name']} is made: {made['slug']}, {made['id']}.")
+    tell(made, as_json, lambda: f"{made['name']} is made: {made['slug']}, {made['id']}.")
     if not as_json:
         click.echo(
             f"Next: ostiary --organization {printable(made['slug'])} service-account create --name NAME "
@@ -92,7 +92,7 @@ def show(api: Client, named: str, as_json: bool) -> None:
 def update(api: Client, named: str, name: str, as_json: bool) -> None:
     """Change an organization's name; its slug is fixed."""
     changed = api.request("PATCH", _address(named), json={"name": name})
-    tell(changed, as_json, f"{changed['slug']} is called {changed['name']}.")
+    tell(changed, as_json, lambda: f"{changed['slug']} is called {changed['name']}.")
 
 
 @organization_command.command()
@@ -122,7 +122,7 @@ def resume(api: Client, named: str, as_json: bool) -> None:
 
 def _set(api: Client, named: str, suspended: bool, as_json: bool) -> None:
     changed = api.request("PATCH", _address(named), json={"suspended": suspended})
-    tell(changed, as_json, f"{changed['name']} is {changed['status']}.")
+    tell(changed, as_json, lambda: f"{changed['name']} is {changed['status']}.")
 
 
 def _kind(organization: dict[str, Any]) -> str:
@@ -131,12 +131,12 @@ def _kind(organization: dict[str, Any]) -> str:
 
 def _fields(organization: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
-        ("Name", organization["name"]),
-        ("ID", organization["id"]),
-        ("Slug", organization["slug"]),
-        ("Kind", _kind(organization)),
-        ("Status", organization["status"]),
-        ("Created", when(organization["created_at"])),
+        ("Name", lambda: organization["name"]),
+        ("ID", lambda: organization["id"]),
+        ("Slug", lambda: organization["slug"]),
+        ("Kind", lambda: _kind(organization)),
+        ("Status", lambda: organization["status"]),
+        ("Created", lambda: when(organization["created_at"])),
     ]
 
 

@@ -14,7 +14,7 @@ from ostiary.cli.terminal import (
     printable,
     segment,
     show_json,
-    show_table,
+    show_rows,
     with_client,
 )
 from ostiary.client.api import Client, RefusedError
@@ -43,25 +43,15 @@ def show(api: Client, named: str, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    show_table(
+    show_rows(
+        [{"name": name} | limit for name, limit in found["limits"].items()],
         [
-            [
-                name,
-                _value(limit["value"]),
-                _source(limit),
-                _value(limit["ceiling"]),
-                str(limit.get("count", "")),
-                _value(limit["default"]),
-            ]
-            for name, limit in found["limits"].items()
-        ],
-        [
-            Column("LIMIT"),
-            Column("VALUE"),
-            Column("FROM"),
-            Column("CEILING", spare=1),
-            Column("IN USE", spare=2),
-            Column("DEFAULT", spare=3),
+            Column("LIMIT", "name"),
+            Column("VALUE", lambda each: _value(each["value"])),
+            Column("FROM", _source),
+            Column("CEILING", lambda each: _value(each["ceiling"]), spare=1),
+            Column("IN USE", lambda each: str(each.get("count", "")), spare=2),
+            Column("DEFAULT", lambda each: _value(each["default"]), spare=3),
         ],
         "No limits.",
     )

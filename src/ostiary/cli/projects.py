@@ -67,7 +67,7 @@ def list_projects(api: Client, as_json: bool) -> None:
 def create(api: Client, name: str, code: str | None, description: str | None, as_json: bool) -> None:
     """Make a project."""
     made = api.request("POST", "/v1/projects", json=given(name=name, code=code, description=description))
-    tell(made, as_json, f"{made['name']} is made: {made['code']}, {made['id']}.")
+    tell(made, as_json, lambda: f"{made['name']} is made: {made['code']}, {made['id']}.")
     if not as_json:
         grant = again(f"project grant {printable(made['code'])} PRINCIPAL developer")
         click.echo(f"Next: {grant}", err=True)
@@ -92,7 +92,7 @@ def update(api: Client, project: str, name: str | None, description: str | None,
     """Change a project's name or description; its code is fixed."""
     body = changes(name=name, description=description)
     changed = api.request("PATCH", _address(project), json=body)
-    tell(changed, as_json, f"{changed['code']} is changed: {', '.join(body)}.")
+    tell(changed, as_json, lambda: f"{changed['code']} is changed: {', '.join(body)}.")
 
 
 @project_command.command()
@@ -120,8 +120,10 @@ def roles(api: Client, project: str, as_json: bool) -> None:
     bindings = api.request("GET", f"{_address(project)}/role-bindings")["bindings"]
     names = {}
     if not as_json:
-        names = principal_names(api, {each["principal"] for each in bindings})
-        bindings.sort(key=lambda each: (names.get(each["principal"], ""), each["principal"], each["role"]))
+        names = principal_names(api, {each.get("principal", "") for each in bindings})
+        bindings.sort(
+            key=lambda each: (names.get(who := each.get("principal", ""), ""), who, each.get("role", ""))
+        )
     show_list(
         bindings,
         as_json,
@@ -181,17 +183,21 @@ def _change(
     answer = api.change(
         f"{_address(project)}/role-bindings", "PUT", lambda found: {"bindings": edit(found["bindings"])}
     )
-    held = sorted(each["role"] for each in answer["bindings"] if each["principal"] == who)
-    tell(answer, as_json, f"{name} has {', '.join(held) or 'no role'} on {project}.")
+
+    def held() -> str:
+        names = sorted(each["role"] for each in answer["bindings"] if each["principal"] == who)
+        return f"{name} has {', '.join(names) or 'no role'} on {project}."
+
+    tell(answer, as_json, held)
 
 
 def _fields(project: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
-        ("Name", project["name"]),
-        ("ID", project["id"]),
-        ("Code", project["code"]),
-        ("Description", project["description"]),
-        ("Created", when(project["created_at"])),
+        ("Name", lambda: project["name"]),
+        ("ID", lambda: project["id"]),
+        ("Code", lambda: project["code"]),
+        ("Description", lambda: project["description"]),
+        ("Created", lambda: when(project["created_at"])),
     ]
 
 

@@ -34,22 +34,29 @@ def whoami_command(api: Client, as_json: bool) -> None:
         show_json(found)
         return
     used = invocation().connection
-    credential = found["credential"]
-    named, ends = f"{credential['name']} ({credential['id']})", when(credential["expires_at"]) or "never"
-    proof = [("Credential", named), ("Expires", ends)]
-    if credential["kind"] in get_args(TokenKind):
+    credential = found.get("credential", {})
+    kind = credential.get("kind")
+
+    def named() -> str:
+        return f"{credential['name']} ({credential['id']})"
+
+    def ends() -> str:
+        return when(credential["expires_at"]) or "never"
+
+    proof: list[tuple[str, Any]] = [("Credential", named), ("Expires", ends)]
+    if kind in get_args(TokenKind):
         # The name and id are those of the credential that it came from, the time is its own.
-        proof = [("Token", f"{KIND_NAMES[credential['kind']]} of {named}"), ("Token ends", ends)]
+        proof = [("Token", lambda: f"{KIND_NAMES[kind]} of {named()}"), ("Token ends", ends)]
     show_fields(
         [
-            ("Principal", f"{found['principal']['display_name']} ({found['principal']['id']})"),
-            ("Organization", f"{found['organization']['name']} ({found['organization']['id']})"),
+            ("Principal", lambda: f"{found['principal']['display_name']} ({found['principal']['id']})"),
+            ("Organization", lambda: f"{found['organization']['name']} ({found['organization']['id']})"),
             *proof,
-            ("Project", found["project"]),
-            ("Scopes", found["scopes"] or "none"),
-            ("Account's resources", found["resources"]["account"]),
-            ("Key's resources", found["resources"]["credential"]),
-            ("Account's projects", found["limits"]["projects"]),
+            ("Project", lambda: found["project"]),
+            ("Scopes", lambda: found["scopes"] or "none"),
+            ("Account's resources", lambda: found["resources"]["account"]),
+            ("Key's resources", lambda: found["resources"]["credential"]),
+            ("Account's projects", lambda: found["limits"]["projects"]),
             ("Acting in", api.organization),
             ("Service", api.url),
             ("Context", used.context if used else None),

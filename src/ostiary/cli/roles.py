@@ -63,11 +63,11 @@ def show(api: Client, role: str, as_json: bool) -> None:
         api.request("GET", _address(role)),
         as_json,
         lambda found: [
-            ("Name", found["name"]),
-            ("ID", found["id"]),
-            ("Kind", _kind(found)),
-            ("Description", found["description"]),
-            ("Scopes", found["scopes"] or "none"),
+            ("Name", lambda: found["name"]),
+            ("ID", lambda: found["id"]),
+            ("Kind", lambda: _kind(found)),
+            ("Description", lambda: found["description"]),
+            ("Scopes", lambda: found["scopes"] or "none"),
         ],
     )
 
@@ -82,7 +82,7 @@ def create(api: Client, name: str, description: str | None, scopes: tuple[str, .
     """Make the role NAME; the name is fixed."""
     body = given(name=name, description=description) | {"scopes": list(scopes)}
     made = api.request("POST", "/v1/roles", json=body)
-    tell(made, as_json, _granting(made))
+    tell(made, as_json, lambda: _granting(made))
     if not as_json:
         grant = again(f"service-account grant ACCOUNT {printable(made['name'])}")
         click.echo(f"Next: {grant}", err=True)
@@ -122,7 +122,7 @@ def update(
         return body | {"scopes": [each for each in (*before, *added) if each not in removed]}
 
     changed = api.change(_address(role), "PATCH", edit)
-    tell(changed, as_json, _granting(changed))
+    tell(changed, as_json, lambda: _granting(changed))
 
 
 @role_command.command()
@@ -188,7 +188,7 @@ def list_scopes(api: Client, as_json: bool) -> None:
 def create_scope(api: Client, scope: str, as_json: bool) -> None:
     """Add a scope to the catalogue. The operator's."""
     made = api.request("POST", "/v1/scopes", json={"scope": scope})
-    tell(made, as_json, f"{made['scope']} is in the catalogue.")
+    tell(made, as_json, lambda: f"{made['scope']} is in the catalogue.")
 
 
 @scope_command.command("delete")

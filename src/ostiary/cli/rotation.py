@@ -193,22 +193,31 @@ def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
         "completed": "completed: the old key has ended",
         "cancelled": "cancelled: the new key has ended, the old one stays",
     }
-    fields = [("State", states.get(found["state"], found["state"]))]
-    for name in ("old", "new"):
-        each = found[name]
-        if each is not None:
-            used = (
-                f"used {each['uses']} time{'' if each['uses'] == 1 else 's'}, last {ago(each['last_used_at'])}"
-                if each["uses"]
-                else "never used"
+    fields: list[tuple[str, Any]] = [
+        ("State", lambda: states.get(found["state"], found["state"])),
+        ("Old key", lambda: _use(found["old"])),
+        ("New key", lambda: _use(found["new"])),
+    ]
+    if found.get("state") == "overlap":
+        fields.append(
+            (
+                "Safe to end the old key",
+                lambda: "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}",
             )
-            told = [f"{ending(each)} {used}"]
-            if each["ended_at"]:
-                told.append(f"ended {when(each['ended_at'])}")
-            elif each["ends_at"]:
-                told.append(f"accepted until {when(each['ends_at'])}")
-            fields.append((f"{name.title()} key", ", ".join(told)))
-    if found["state"] == "overlap":
-        verdict = "yes" if found["safe_to_revoke"] else f"not yet: {_reasons(found)}"
-        fields.append(("Safe to end the old key", verdict))
+        )
     show_fields(fields)
+
+
+def _use(key: dict[str, Any] | None) -> str | None:
+    """How much one of both keys is used, and until when."""
+    if key is None:
+        return None
+    used = "never used"
+    if key["uses"]:
+        used = f"used {key['uses']} time{'' if key['uses'] == 1 else 's'}, last {ago(key['last_used_at'])}"
+    told = [f"{ending(key)} {used}"]
+    if key["ended_at"]:
+        told.append(f"ended {when(key['ended_at'])}")
+    elif key["ends_at"]:
+        told.append(f"accepted until {when(key['ends_at'])}")
+    return ", ".join(told)

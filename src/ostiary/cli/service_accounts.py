@@ -174,7 +174,7 @@ def create(
 def list_accounts(api: Client, as_json: bool) -> None:
     """List the organization's service accounts, newest first."""
     found = list(api.pages("/v1/service-accounts"))
-    codes = {} if as_json else project_codes(api, (role for each in found for role in each["roles"]))
+    codes = {} if as_json else project_codes(api, (role for each in found for role in each.get("roles", ())))
     show_list(
         found,
         as_json,
@@ -200,7 +200,7 @@ def list_accounts(api: Client, as_json: bool) -> None:
 def show(api: Client, account: str, as_json: bool) -> None:
     """Show one service account."""
     found = api.request("GET", _address(api, account))
-    show_one(found, as_json, lambda found: _fields(found, told(api, found["roles"])))
+    show_one(found, as_json, lambda found: _fields(api, found))
 
 
 @service_account_command.command()
@@ -256,7 +256,7 @@ def update(
     if email == "":
         body["contact_email"] = None
     changed = api.request("PATCH", _address(api, account), json=body)
-    show_one(changed, as_json, lambda found: _fields(found, told(api, found["roles"])))
+    show_one(changed, as_json, lambda found: _fields(api, found))
 
 
 @service_account_command.command()
@@ -318,7 +318,7 @@ def set_roles(api: Client, account: str, roles: tuple[str, ...], yes: bool, as_j
         confirm(yes, lambda: f"Take every role away from {account}?")
     body = {"bindings": [read_role(each) for each in roles]}
     answer = api.request("PUT", _bindings(api, account), json=body)
-    tell(answer, as_json, "" if as_json else held(api, account, answer["bindings"]))
+    tell(answer, as_json, lambda: held(api, account, answer["bindings"]))
 
 
 @service_account_command.command()
@@ -359,12 +359,12 @@ def delete(api: Client, account: str, yes: bool, as_json: bool) -> None:
 
 def _set(api: Client, account: str, verb: str, as_json: bool) -> None:
     changed = api.request("POST", f"{_address(api, account)}/{verb}")
-    tell(changed, as_json, f"{changed['display_name']} is {changed['status']}.")
+    tell(changed, as_json, lambda: f"{changed['display_name']} is {changed['status']}.")
 
 
 def _change(api: Client, account: str, edit: Callable[[list[Binding]], list[Binding]], as_json: bool) -> None:
     answer = api.change(_bindings(api, account), "PUT", lambda found: {"bindings": edit(found["bindings"])})
-    tell(answer, as_json, "" if as_json else held(api, account, answer["bindings"]))
+    tell(answer, as_json, lambda: held(api, account, answer["bindings"]))
 
 
 def _place(on: str, codes: dict[str, str]) -> str:
@@ -379,24 +379,24 @@ def _bindings(api: Client, account: str) -> str:
     return f"{_address(api, account)}/role-bindings"
 
 
-def _fields(account: dict[str, Any], roles: str) -> list[tuple[str, Any]]:
+def _fields(api: Client, account: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
-        ("Name", account["display_name"]),
-        ("ID", account["id"]),
-        ("Username", account["username"]),
-        ("Client ID", account["client_id"]),
-        ("Channel identifier", account["channel_identifier"]),
-        ("Description", account["description"]),
-        ("Contact", account["contact_email"]),
-        ("Status", account["status"]),
-        ("Roles", roles),
-        ("Access level", account["access_level"]),
-        ("Scopes", account["scopes"]),
-        ("Resources", account["resources"]),
-        ("Projects", account["projects"]),
-        ("Credentials", str(account["credentials"])),
-        ("On behalf of", _on_behalf(account["on_behalf"])),
-        ("Created", when(account["created_at"])),
+        ("Name", lambda: account["display_name"]),
+        ("ID", lambda: account["id"]),
+        ("Username", lambda: account["username"]),
+        ("Client ID", lambda: account["client_id"]),
+        ("Channel identifier", lambda: account["channel_identifier"]),
+        ("Description", lambda: account["description"]),
+        ("Contact", lambda: account["contact_email"]),
+        ("Status", lambda: account["status"]),
+        ("Roles", lambda: told(api, account["roles"])),
+        ("Access level", lambda: account["access_level"]),
+        ("Scopes", lambda: account["scopes"]),
+        ("Resources", lambda: account["resources"]),
+        ("Projects", lambda: account["projects"]),
+        ("Credentials", lambda: str(account["credentials"])),
+        ("On behalf of", lambda: _on_behalf(account["on_behalf"])),
+        ("Created", lambda: when(account["created_at"])),
     ]
 
 

@@ -57,9 +57,8 @@ def revoke(api: Client, sessions: tuple[str, ...], everywhere: bool, as_json: bo
         raise click.UsageError("Name sessions, or give --all.")
     if everywhere:
         done = api.request("POST", "/v1/sessions/revoke-all")
-        number = int(done["revoked"])
         told = {0: "No session was left to revoke.", 1: "1 session is revoked."}
-        tell(done, as_json, told.get(number, f"{number} sessions are revoked."))
+        tell(done, as_json, lambda: told.get(done["revoked"], f"{done['revoked']} sessions are revoked."))
         return
     for session in sessions:
         api.request("DELETE", f"/v1/sessions/{segment(session)}")

@@ -10,13 +10,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import click
 
 from ostiary.cli.invocation import invocation, service_options
-from ostiary.client.api import Client, NotOstiaryError
+from ostiary.client.api import Client, MissingFieldError, NotOstiaryError
 from ostiary.core.instant import duration_from_text, from_text
 
 MAX_USERNAME = 63
@@ -101,6 +101,9 @@ def show_json(value: Any) -> None:
     click.echo("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
+MISSING: Final = "–"
+
+
 class Column(NamedTuple):
     """A column of a table. Where room is short the one with the highest `spare` is left out first; 0 never is.
 
@@ -118,30 +121,54 @@ def show_list(found: Iterable[Any], as_json: bool, columns: Sequence[Column], em
     if as_json:
         show_json(rows)
         return
-    cells = [
-        [c.cell(row) if callable(c.cell) else _text_of_cell(row[c.cell]) for c in columns] for row in rows
-    ]
-    show_table(cells, columns, empty)
+    show_rows(rows, columns, empty)
+
+
+def show_rows(rows: Iterable[Any], columns: Sequence[Column], empty: str) -> None:
+    """A table of rows that the columns know how to read."""
+    show_table(
+        [[_text_of_cell(_read(column.cell, row)) for column in columns] for row in rows], columns, empty
+    )
+
+
+def _read(cell: str | Callable[[Any], str], row: Any) -> Any:
+    return known(lambda: cell(row) if callable(cell) else row[cell])
+
+
+def known(read: Callable[[], Any]) -> Any:
+    """What this reads in an answer, or a dash if the service sent no such field: its version is another.
+
+    It is for what people see. What a command needs, such as an id or a secret, is read without it; `reading` then says
+    what is missing.
+    """
+    try:
+        return read()
+    except KeyError:
+        return MISSING
 
 
 def _text_of_cell(value: Any) -> str:
-    return "–" if value is None else _text(value)
+    return MISSING if value is None else _text(value)
 
 
 def show_one(found: Any, as_json: bool, fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> None:
-    """What `show` prints: the API's answer as JSON, or its fields."""
+    """What `show` prints: the API's answer as JSON, or its fields, as `show_fields` takes them."""
     if as_json:
         show_json(found)
     else:
         show_fields(fields(found))
 
 
-def tell(answer: Any, as_json: bool, sentence: str) -> None:
-    """What a change prints: the API's answer as JSON, or a sentence."""
+def tell(answer: Any, as_json: bool, sentence: str | Callable[[], str]) -> None:
+    """What a change prints: the API's answer as JSON, or a sentence.
+
+    A function that makes the sentence may read the answer. Where it finds too little, the change is done all the same.
+    """
     if as_json:
         show_json(answer)
-    else:
-        click.echo(printable(sentence))
+        return
+    told = known(sentence) if callable(sentence) else sentence
+    click.echo(printable("Done." if told == MISSING else told))
 
 
 def remove(
@@ -250,8 +277,12 @@ _STYLES = {
 
 
 def show_fields(fields: Iterable[tuple[str, Any]]) -> None:
-    """One field a line, names aligned; what is empty is left out. A terminal gets its lines broken at words."""
-    shown = [(name, printable(_text(value))) for name, value in fields if value not in (None, [], "")]
+    """One field a line, names aligned; what is empty is left out. A terminal gets its lines broken at words.
+
+    A value is what to show, or a function that reads it in an answer: a dash stands for a field that is not there.
+    """
+    read = [(name, known(value) if callable(value) else value) for name, value in fields]
+    shown = [(name, printable(_text(value))) for name, value in read if value not in (None, [], "")]
     width = max((len(name) for name, _ in shown), default=0) + 1
     room = shutil.get_terminal_size().columns - width - 1
     for name, value in shown:
@@ -349,10 +380,17 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def reading(url: str) -> Iterator[None]:
-    """While an answer is read. NotOstiaryError if it is JSON, but not what a command expects."""
+    """While an answer is read. NotOstiaryError if it is JSON, but not what a command expects.
+
+    MissingFieldError if it lacks a field that the command cannot do without.
+    """
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except KeyError as error:
+        raise MissingFieldError(
+            f"The response of {url} has no field {printable(str(error))}, which this command needs."
+        ) from error
+    except (TypeError, AttributeError, ValueError) as error:
         # Another program, or a much older version.
         raise NotOstiaryError(
             f"{url} answers, but not as this version of Ostiary does ({type(error).__name__}: {error})."

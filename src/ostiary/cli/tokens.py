@@ -146,7 +146,7 @@ def introspect(source: str | None, as_json: bool) -> None:
 def _told(found: dict[str, Any]) -> list[tuple[str, Any]]:
     ends = found.get("expires_at")
     text = None if ends is None else datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z")
-    return [("Scope", found["scope"]), ("Expires", when(text) or "never")]
+    return [("Scope", lambda: found["scope"]), ("Expires", when(text) or "never")]
 
 
 def _at_home(used: Connection) -> Connection:

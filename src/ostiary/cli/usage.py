@@ -9,6 +9,7 @@ import click
 from ostiary.cli import completion
 from ostiary.cli.finding import find_credential
 from ostiary.cli.terminal import (
+    MISSING,
     Column,
     find_account,
     json_option,
@@ -79,7 +80,7 @@ def usage_command(
         show_json(found)
         return
     totals = found["totals"]
-    if not totals["accepted"] and not totals["refused"]:
+    if totals.get("accepted") == 0 and not totals.get("refused"):
         click.echo(
             "Nothing was used in this time. Uses are counted when a key is presented, and shown some ten seconds later:\n"
             '  curl -H "X-API-Key: $KEY" '
@@ -98,8 +99,9 @@ def usage_command(
     room = shutil.get_terminal_size().columns - numbers
     why = max(len("WHY"), *(len(row[-1]) for row in rows))
     longest = max(LEAST_BAR, min(BAR, room - why - 2))
-    most = max(each["accepted"] + _sum(each) for each in found["data"])
-    bars = [_bar(each["accepted"], _sum(each), most, longest) for each in found["data"]]
+    counted = [(each.get("accepted", 0), _sum(each)) for each in found["data"]]
+    most = max(sum(each) for each in counted)
+    bars = [_bar(*each, most, longest) for each in counted]
     show_table(
         [[*row[:3], bar, row[3]] for row, bar in zip(rows, [*bars, ""], strict=True)],
         [
@@ -115,17 +117,17 @@ def _row(each: dict[str, Any], interval: str) -> list[str]:
     """A line of the table; that of the sums begins nowhere."""
     begins = each.get("from")
     width = 10 if interval == "day" else 16
-    reasons = sorted(each["refused"].items(), key=lambda item: -item[1])
+    reasons = sorted(each.get("refused", {}).items(), key=lambda item: -item[1])
     return [
         "total" if begins is None else begins[:width].replace("T", " "),
-        str(each["accepted"]),
-        str(_sum(each)),
+        str(each.get("accepted", MISSING)),
+        str(_sum(each)) if "refused" in each else MISSING,
         ", ".join(f"{reason} {number}" for reason, number in reasons),
     ]
 
 
 def _sum(each: dict[str, Any]) -> int:
-    return sum(each["refused"].values())
+    return sum(each.get("refused", {}).values())
 
 
 def _bar(accepted: int, refused: int, most: int, longest: int) -> str:

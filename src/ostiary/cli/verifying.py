@@ -6,7 +6,16 @@ from typing import IO, Any, Final
 import click
 
 from ostiary.cli.profile import is_credential
-from ostiary.cli.terminal import MisusedError, given, json_option, show_fields, show_json, when, with_client
+from ostiary.cli.terminal import (
+    MISSING,
+    MisusedError,
+    given,
+    json_option,
+    show_fields,
+    show_json,
+    when,
+    with_client,
+)
 from ostiary.client.api import Client
 from ostiary.core.check import given_text
 from ostiary.core.model import KIND_NAMES
@@ -87,23 +96,36 @@ def _credential(file: IO[bytes] | None) -> str:
 
 
 def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
-    code = found["code"]
+    """What is told of a verdict. Whether it is valid has to be there."""
+    code, principal = found.get("code", MISSING), found.get("principal", {})
     verdict = "yes" if found["valid"] else f"no, {_WORDS.get(code, code)}"
-    told = [("Valid", verdict), ("Code", code), ("Credential", found["credential_id"])]
+    told: list[tuple[str, Any]] = [
+        ("Valid", verdict),
+        ("Code", code),
+        ("Credential", lambda: found["credential_id"]),
+    ]
     if found["valid"]:
-        principal, scopes = found["principal"], found["scopes"]
         told += [
-            ("Kind", KIND_NAMES.get(found["kind"], found["kind"])),
-            ("Whose", f"{principal['display_name']} ({principal['username']}, {principal['id']})"),
-            ("Organization", found["organization"]),
-            ("Project", found["project"]),
-            ("Scopes", scopes or "none"),
-            ("Expires", when(found["expires_at"]) or "never"),
+            ("Kind", lambda: KIND_NAMES.get(found["kind"], found["kind"])),
+            ("Whose", lambda: f"{principal['display_name']} ({principal['username']}, {principal['id']})"),
+            ("Organization", lambda: found["organization"]),
+            ("Project", lambda: found["project"]),
+            ("Scopes", lambda: found["scopes"] or "none"),
+            ("Expires", lambda: when(found["expires_at"]) or "never"),
         ]
-    if limit := found["rate_limit"]:
-        left = f"{limit['remaining']} of {limit['limit']} uses a minute are left"
-        told.append(("Rate limit", f"{left}; all of them in {limit['reset']} s"))
-    if old := found["rotation"]:
-        until = old["ends_at"] or "the rotation is completed"
-        told.append(("Replaced", f"another secret has taken its place; this one is accepted until {until}"))
+    if limit := found.get("rate_limit"):
+        told.append(("Rate limit", lambda: _left(limit)))
+    if old := found.get("rotation"):
+        told.append(("Replaced", lambda: _replaced(old)))
     return told
+
+
+def _left(limit: dict[str, Any]) -> str:
+    return (
+        f"{limit['remaining']} of {limit['limit']} uses a minute are left; all of them in {limit['reset']} s"
+    )
+
+
+def _replaced(old: dict[str, Any]) -> str:
+    until = old["ends_at"] or "the rotation is completed"
+    return f"another secret has taken its place; this one is accepted until {until}"

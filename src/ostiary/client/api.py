@@ -38,6 +38,10 @@ class NotOstiaryError(Exception):
     """Something answers at this URL, but not as this service does."""
 
 
+class MissingFieldError(NotOstiaryError):
+    """The response lacks a field that is needed: the versions of the service and of this program do not fit."""
+
+
 @dataclass(slots=True, eq=False)
 class RefusedError(Exception):
     """An answer other than success, as the service worded it (RFC 9457, or RFC 6749 at the OAuth endpoints)."""
@@ -237,7 +241,7 @@ class Client:
         while True:
             page = self.request("GET", path, params=asked)
             yield from page["data"]
-            if page["next_cursor"] is None:
+            if page.get("next_cursor") is None:
                 return
             asked["cursor"] = page["next_cursor"]
 

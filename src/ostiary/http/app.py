@@ -41,7 +41,7 @@ from ostiary.http.door import Application, Door
 from ostiary.http.duties import Rounds, of_the_node, of_worker
 from ostiary.http.hotpath import HotPath
 from ostiary.http.installation import Opened, not_ready
-from ostiary.http.manual import answers as manual
+from ostiary.http.manual import routes as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
 from ostiary.http.oauth import metadata

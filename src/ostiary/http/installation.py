@@ -287,7 +287,7 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
     try:
         before = migrations.version(database)
         migrations.upgrade(database)
-        return before, migrations.head()
+        return before, migrations.HEAD
     except DBAPIError as error:
         raise not_reachable(settings, error) from None
     finally:
@@ -304,7 +304,7 @@ def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:
 
 def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> dict[str, str]:
     where = "OSTIARY_DATABASE_URL" if settings.database_url else "OSTIARY_DATA"
-    found, needed = migrations.version(database), migrations.head()
+    found, needed = migrations.version(database), migrations.HEAD
     if found is None:
         raise ConfigurationError(
             Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")

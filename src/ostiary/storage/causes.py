@@ -7,7 +7,7 @@ searched for known phrases.
 from dataclasses import dataclass
 from typing import Final
 
-from ostiary.storage.wire import SilentError
+from ostiary.storage.patience import ServerSilentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def find(error: BaseException | None) -> Cause | None:
     """Return the cause of a driver's error, or None if it is unknown."""
     if error is None:
         return None
-    if isinstance(error, SilentError):
+    if isinstance(error, ServerSilentError):
         return NO_ANSWER
     text = str(error).lower()
     for fragment, cause in _CAUSES:

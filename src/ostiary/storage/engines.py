@@ -15,11 +15,11 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ostiary.storage import failures, patience, tables, wire
+from ostiary.storage import failures, patience, tables
 from ostiary.storage.patience import Gate
 from ostiary.storage.reserve import is_out_of_room
 from ostiary.storage.selects import Kept
@@ -80,6 +80,8 @@ def connect(url: str, checkpoints: bool = True, patient: bool = False) -> Engine
     """
     if url.startswith("sqlite:///"):
         return _sqlite_engines(url, checkpoints)
+    from ostiary.storage import wire  # and with it PostgreSQL's driver
+
     parts = sa.make_url(url).set(drivername="postgresql+psycopg")
     statement_ms = int((patience.COMMAND if patient else patience.STATEMENT) * 1000)
     options = wire.TCP | {
@@ -251,7 +253,7 @@ def asking(gate: Gate) -> Iterator[None]:
 
 def _hangs(error: DBAPIError) -> bool:
     """Return whether other callers would wait in vain, too: the server is silent, or SQLite's lock is not released."""
-    return (isinstance(error.orig, wire.SilentError) and error.orig.hangs) or _is_locked(error)
+    return (isinstance(error.orig, patience.ServerSilentError) and error.orig.hangs) or _is_locked(error)
 
 
 def _is_locked(error: DBAPIError) -> bool:
@@ -344,9 +346,8 @@ def upsert(
 
     Other columns are overwritten. Rows are written in order of their key, so that two batches do not deadlock.
     """
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     keys = [column.name for column in table.primary_key]
-    statement = make(table)
+    statement = _insert(connection, table)
     changed: dict[str, Any] = {}
     for column in table.columns:
         if column.name in keys:
@@ -362,6 +363,15 @@ def upsert(
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), ordered)
 
 
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that may say what to do where the key exists."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
 def insert_new(
     connection: sa.Connection,
     table: sa.Table,
@@ -373,8 +383,9 @@ def insert_new(
 
     Rows are written in order of that value, so that two batches do not deadlock.
     """
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = make(table).on_conflict_do_nothing(index_elements=[unique]).returning(returning)
+    statement = (
+        _insert(connection, table).on_conflict_do_nothing(index_elements=[unique]).returning(returning)
+    )
     ordered = sorted(rows, key=lambda row: row[unique.name])
     return set(connection.execute(statement, ordered).scalars())
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ostiary.core.problem import Problem
-from ostiary.storage import causes, tables, wire
+from ostiary.storage import causes, patience, tables
 from ostiary.storage.troubles import Trouble
 
 SHOWN_FAULTS = 5
@@ -60,7 +60,7 @@ def may_retry(error: DBAPIError) -> bool:
     A unique violation (23505) counts: another transaction inserted the same person or client, which belong to no
     organization and so have no single writer. The second run sees that row.
     """
-    if isinstance(error.orig, wire.SilentError):
+    if isinstance(error.orig, patience.ServerSilentError):
         return False
     return error.connection_invalidated or sqlstate(error) in {"23505", "40001", "40P01", "57P01"}
 

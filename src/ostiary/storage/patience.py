@@ -29,6 +29,13 @@ PAUSE: Final = 1.0
 """Seconds before a database that hung is tried again."""
 
 
+class ServerSilentError(Exception):
+    """The server did not respond in time. It may or may not have executed the statement."""
+
+    hangs = False
+    """Whether the server had enough time, and not only the rest of a request's time."""
+
+
 @dataclass(slots=True)
 class _Budget:
     left: float

@@ -26,11 +26,8 @@ TCP: Final = {
 """With these options the kernel closes a connection about ten seconds after the other end is gone."""
 
 
-class SilentError(psycopg.OperationalError):
-    """The server did not respond in time. It may or may not have executed the statement."""
-
-    hangs = False
-    """Whether the server had enough time, and not only the rest of a request's time."""
+class SilentError(patience.ServerSilentError, psycopg.OperationalError):
+    """The same, as an error that SQLAlchemy knows as the driver's."""
 
 
 class Connection(psycopg.Connection[Any]):

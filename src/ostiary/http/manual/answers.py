@@ -1,7 +1,6 @@
-"""The addresses of the manual and their answers: whole pages, made once in a process and kept.
+"""The answers of the manual: whole pages, made once in a process and kept.
 
 Anybody may read them; they are the same for everyone, set no cookie and load nothing but one style sheet of ours.
-The handlers are plain `def`, so what has to be made is made in a thread.
 """
 
 import json
@@ -13,16 +12,15 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from ostiary.core.problem import Problem
 from ostiary.http import openapi
 from ostiary.http.api.route import problem_response
 from ostiary.http.kept import Kept, answer, keep
-from ostiary.http.manual import pages, reference
+from ostiary.http.manual import ROOT, pages, reference
 from ostiary.http.manual.markdown import Heading
-from ostiary.http.manual.pages import REFERENCE, ROOT, Link
+from ostiary.http.manual.pages import REFERENCE, Link
 
 HERE: Final = Path(__file__).parent
 
@@ -59,19 +57,6 @@ def show_style(request: Request) -> Response:
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
     return answer(request, found, "text/css; charset=utf-8", {**PROTECTED, "cache-control": caching})
-
-
-def lead_in(_request: Request) -> Response:
-    """Whoever opens the address that `serve` prints finds the manual. The console will stand here."""
-    return RedirectResponse(ROOT, 303, {"cache-control": "no-store"})
-
-
-ROUTES: Final = (
-    Route("/", lead_in, methods=["GET"]),
-    Route(ROOT, show_page, methods=["GET"]),
-    Route(f"{ROOT}/style.css", show_style, methods=["GET"]),
-    Route(f"{ROOT}/{{page:path}}", show_page, methods=["GET"]),
-)
 
 
 @cache

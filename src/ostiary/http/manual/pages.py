@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import ostiary
-from ostiary.http.manual import markdown
+from ostiary.http.manual import ROOT, markdown
 from ostiary.http.manual.markdown import Rendered, Target
 
-ROOT: Final = "/docs"
 INDEX: Final = ""
 REFERENCE: Final = "reference"
 

@@ -3,9 +3,8 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +12,9 @@ from starlette.routing import Route
 from ostiary.core.instant import to_text
 from ostiary.http.kept import Kept, answer, keep
 from ostiary.http.pages import words
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 HERE: Final = Path(__file__).parent
 STYLE: Final = "/pages/style.css"
@@ -78,7 +80,9 @@ def style() -> Kept:
 
 
 @cache
-def _templates() -> Environment:
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # once somebody asks for a page
+
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
