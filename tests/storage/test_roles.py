@@ -8,7 +8,7 @@ from tests.watch import statements
 
 
 def test_a_transaction_sees_the_roles_and_scopes_that_it_changes(house: House) -> None:
-    """§2.1 breaks: a role or scope that was changed a moment ago still gives what it gave before."""
+    """Roles breaks: a role that was changed a moment ago still gives its former scopes."""
     home = house.acme.id
 
     def change(tx: Tx) -> None:
