@@ -1,4 +1,4 @@
-"""Who may import whom: `core ← storage ← services ← http`; house.md §1."""
+"""Who may import whom: `core ← storage ← services, auth ← http`; house.md §1."""
 
 import sys
 
@@ -11,7 +11,8 @@ ROOMS = {
     "core": {"core"},
     "storage": {"core", "storage"},
     "services": {"core", "storage", "services"},
-    "http": {"core", "storage", "services", "http", "config", "logs", "memory"},
+    "auth": {"core", "storage", "auth"},
+    "http": {"core", "storage", "services", "auth", "http", "config", "logs", "memory"},
     "client": {"core", "client"},
     "cli": {"core", "client", "config", "http", "logs", "memory", "cli"},
     "setting_values": {"core"},
@@ -28,6 +29,7 @@ THIRD_PARTIES = {
     "core": {"cryptography", "joserfc"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
+    "auth": set(),
     "http": {
         "anyio",
         "fastapi",
@@ -91,6 +93,10 @@ def test_the_rooms_are_these() -> None:
         ("storage/migrations/x.py", "from ...http import app"),
         ("services/x.py", "import ostiary.http.app"),
         ("services/x.py", "import sqlalchemy as sa"),
+        ("services/x.py", "from ostiary.auth.rates import Rates"),
+        ("auth/x.py", "from ostiary.http import messages"),
+        ("auth/x.py", "from ostiary.services import callers"),
+        ("auth/x.py", "import orjson"),
         ("http/door.py", "from sqlalchemy import select"),
         ("http/door.py", "from ostiary.cli import main"),
         ("http/app.py", "import click"),

@@ -1,16 +1,17 @@
-"""`judge(standing, access) -> Verdict`: the one place that says a credential is good.
+"""`judge(standing, access) -> Verdict`: decides whether a proven credential is valid for what is asked.
 
-It runs on every request over cached facts and is never cached itself. It does not count: rate limits and
-usage are the caller's business, after it.
+`CHECKS` is the table of what is checked, in order, with the code of each refusal. `judge` runs it on every request over
+cached facts; a verdict is never cached. The steps before it (form, look-up, digest) and after it (access rule, rate
+limit) belong to `ostiary.auth`.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from ostiary.core.address import Address, allowed
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING, Scopes, resource_matches
-from ostiary.core.secret import matches
 from ostiary.core.url import comparable
 
 Code = Literal[
@@ -41,14 +42,11 @@ NO_SCOPES: Final[Scopes] = frozenset()
 
 
 class Access(NamedTuple):
-    """What is asked: by whose proof, when, from where, for what. A tuple, for one is made for every request.
+    """What is asked of a proven credential: when, from where, for what. A tuple, for one is made for every request.
 
-    `digest` is that of the presented secret under the standing's pepper. A token was proven before: the standing is
-    then its origin's, and no digest is compared. `project` is an id of the credential's organization; a name that is
-    no project there is `unknown_project`.
+    `project` is an id of the credential's organization; a name that is no project there is `unknown_project`.
     """
 
-    digest: bytes
     now: Instant
     address: Address | None = None
     scopes: Scopes = NO_SCOPES
@@ -58,9 +56,11 @@ class Access(NamedTuple):
     about_itself: bool = False
     """The credential only asks who it is: nothing is touched, so no resource has to be named."""
     token: Token | None = None
-    """What was presented, if it stands for a credential."""
+    """What was presented, if it stands for a credential. The standing is then that of its origin."""
     audience: str | None = None
     """Whom a token must be meant for; None: whomever. A credential itself is meant for everybody."""
+    tenant: str | None = None
+    """Id of the only organization whose credentials the asker may know; None: any."""
 
 
 class Verdict(NamedTuple):
@@ -84,43 +84,142 @@ LIMITED: Final = Verdict("rate_limited")
 """Of what was not even looked up: too many look-ups from there have failed. `judge` itself does not count."""
 
 
-def judge(standing: Standing | None, access: Access) -> Verdict:
-    """Judge one credential by its facts. The order of checks is the order of the answers' precedence."""
-    token = access.token
-    if standing is None or (token is None and not matches(standing.digest, access.digest)):
-        return UNKNOWN
+class Check(NamedTuple):
+    """One step of the judgement: `refuses` returns one of `codes`, or None to go on to the next check."""
+
+    step: str
+    codes: tuple[Code, ...]
+    refuses: Callable[[Standing, Access], Code | None]
+
+
+def _tenant(standing: Standing, access: Access) -> Code | None:
+    tenant = access.tenant
+    return None if tenant is None or standing.organization.id == tenant else "unknown"
+
+
+def _status(standing: Standing, access: Access) -> Code | None:
+    # The usual case in one look, on every request.
+    if (
+        standing.revoked_at is None
+        and standing.deactivated_at is None
+        and standing.ended_at is None
+        and (standing.expires_at is None or standing.expires_at > access.now)
+        and (standing.ends_at is None or standing.ends_at > access.now)
+    ):
+        return None
     status = standing.status(access.now)
-    if status != "active":
-        return Verdict(status, standing, token=token)
-    if standing.principal.barred or standing.organization.suspended_at is not None:
-        return Verdict("disabled", standing, token=token)
-    if token is not None and token.revoked:
-        return Verdict("revoked", standing, token=token)
-    if token is not None and token.expires_at <= access.now:
-        return Verdict("expired", standing, token=token)
-    if standing.networks and not allowed(access.address, standing.networks):
-        return Verdict("ip_not_allowed", standing, token=token)
-    if token is not None and access.audience is not None and not _is_meant_for(token, access.audience):
-        return Verdict("wrong_audience", standing, token=token)
-    project = access.project or standing.project_id
-    if project is None and token is not None:
-        project = token.project_id
-    if access.unknown_project or (standing.project_id is not None and project != standing.project_id):
-        return Verdict("project_not_allowed", standing, token=token)
-    limited = standing.principal.projects
+    return None if status == "active" else status
+
+
+def _principal(standing: Standing, _access: Access) -> Code | None:
+    return "disabled" if standing.principal.barred else None
+
+
+def _organization(standing: Standing, _access: Access) -> Code | None:
+    return None if standing.organization.suspended_at is None else "disabled"
+
+
+def _token(_standing: Standing, access: Access) -> Code | None:
+    token = access.token
+    if token is None:
+        return None
+    if token.revoked:
+        return "revoked"
+    return "expired" if token.expires_at <= access.now else None
+
+
+def _address(standing: Standing, access: Access) -> Code | None:
+    if not standing.networks or allowed(access.address, standing.networks):
+        return None
+    return "ip_not_allowed"
+
+
+def _audience(_standing: Standing, access: Access) -> Code | None:
+    token, audience = access.token, access.audience
+    return None if token is None or audience is None or _is_meant_for(token, audience) else "wrong_audience"
+
+
+def _project(standing: Standing, access: Access) -> Code | None:
+    only, limited = standing.project_id, standing.principal.projects
+    if only is None and not limited and not access.unknown_project:
+        return None
+    project = _target(standing, access)
+    if access.unknown_project or (only is not None and project != only):
+        return "project_not_allowed"
     if limited and project not in limited and not (project is None and access.about_itself):
-        return Verdict("project_not_allowed", standing, token=token)
-    scopes, whole = standing.allowed(project), True
-    if token is not None and not token.scopes & EVERYTHING:
-        scopes, whole = scopes & token.scopes, False
-    missing = access.scopes - scopes if access.scopes else NO_SCOPES
-    if missing and not (whole and missing <= EVERYTHING and _unlimited(standing)):
-        return Verdict("insufficient_scope", standing, missing=missing, token=token)
-    if not access.about_itself:
-        for patterns in (standing.resources, standing.principal.resources):
-            if patterns and not resource_matches(patterns, access.resource):
-                return Verdict("resource_not_allowed", standing, token=token)
-    return Verdict("valid", standing, scopes, NO_SCOPES, project, token)
+        return "project_not_allowed"
+    return None
+
+
+def _scope(standing: Standing, access: Access) -> Code | None:
+    missing = access.scopes and _missing(standing, access)
+    return "insufficient_scope" if missing else None
+
+
+def _resource(standing: Standing, access: Access) -> Code | None:
+    if access.about_itself:
+        return None
+    for patterns in (standing.resources, standing.principal.resources):
+        if patterns and not resource_matches(patterns, access.resource):
+            return "resource_not_allowed"
+    return None
+
+
+CHECKS: Final = (
+    Check("tenant of the asker", ("unknown",), _tenant),
+    Check("status", ("revoked", "expired", "deactivated"), _status),
+    Check("principal", ("disabled",), _principal),
+    Check("organization", ("disabled",), _organization),
+    Check("token", ("revoked", "expired"), _token),
+    Check("address", ("ip_not_allowed",), _address),
+    Check("audience", ("wrong_audience",), _audience),
+    Check("project", ("project_not_allowed",), _project),
+    Check("scope", ("insufficient_scope",), _scope),
+    Check("resource", ("resource_not_allowed",), _resource),
+)
+"""What is checked of a proven credential. The first check that refuses gives the code.
+
+The tenant comes first: what an organization may not know is `unknown` to it, whatever else is wrong with it.
+"""
+_REFUSES: Final = tuple(each.refuses for each in CHECKS)
+
+
+def judge(standing: Standing, access: Access) -> Verdict:
+    """Judge a credential whose secret, or whose token, was proven. Runs `CHECKS` in order."""
+    for refuses in _REFUSES:
+        code = refuses(standing, access)
+        if code is not None:
+            return _refusal(code, standing, access)
+    project = _target(standing, access)
+    return Verdict(
+        "valid", standing, _held(standing, project, access.token), NO_SCOPES, project, access.token
+    )
+
+
+def _refusal(code: Code, standing: Standing, access: Access) -> Verdict:
+    if code == "unknown":
+        return UNKNOWN  # nothing is told of what the asker may not know
+    missing = _missing(standing, access) if code == "insufficient_scope" else NO_SCOPES
+    return Verdict(code, standing, missing=missing, token=access.token)
+
+
+def _target(standing: Standing, access: Access) -> str | None:
+    """The project that the credential is to be used on; None: the organization."""
+    project = access.project or standing.project_id
+    return access.token.project_id if project is None and access.token is not None else project
+
+
+def _held(standing: Standing, project: str | None, token: Token | None) -> Scopes:
+    """What it may do on the target: a token no more than it was granted."""
+    scopes = standing.allowed(project)
+    return scopes if token is None or token.scopes & EVERYTHING else scopes & token.scopes
+
+
+def _missing(standing: Standing, access: Access) -> Scopes:
+    """The scopes that are asked for and not held. `api` is held by what is limited to no scopes."""
+    missing = access.scopes - _held(standing, _target(standing, access), access.token)
+    whole = access.token is None or bool(access.token.scopes & EVERYTHING)
+    return NO_SCOPES if whole and missing <= EVERYTHING and _unlimited(standing) else missing
 
 
 def _unlimited(standing: Standing) -> bool:

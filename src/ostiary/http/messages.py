@@ -114,6 +114,17 @@ def presented(headers: Headers, session: SessionCookie | None = None, basic: boo
     return Presented("one", found)
 
 
+def required(given: Presented) -> bytes | None:
+    """The text of a credential that an endpoint requires; None if it cannot be one of ours. Raises Problem without one."""
+    if given.presence == "one":
+        return given.text
+    if given.presence == "none":
+        raise unauthorized("missing")
+    if given.presence != "unusable":
+        raise conflicting()
+    return None
+
+
 def _session(headers: Headers, cookie: SessionCookie) -> Presented:
     """The session that a client's cookies carry: none, if a page of another origin may have made the request."""
     if cookies.of_another_site(headers, cookie):

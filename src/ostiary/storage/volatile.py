@@ -164,6 +164,10 @@ class Facts:
         """Whether a standing that was kept has been dropped, by a change or for want of room."""
         return self._standings.had(handle)
 
+    def knows(self, handle: Handle) -> bool:
+        """Whether it is known, or was known before a change, what this handle is of, or that nobody has it."""
+        return self.standing(handle) is not None or self.had_standing(handle)
+
     def token(self, found: bytes) -> Token | None:
         """The token or session of this fingerprint, if it is known here. What it came from is still to be judged."""
         return self._tokens.get(found)
