@@ -19,7 +19,8 @@ from ostiary.core.model import (
     credential_status,
 )
 from ostiary.core.permission import EVERYTHING
-from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Access, Code, judge
+from ostiary.core.verdict import CHECKS, MALFORMED, UNKNOWN, WRONG_PLACE, Access, Code, Verdict
+from ostiary.core.verdict import judge as judge_on_target
 from tests.cast import NOON
 
 DIGEST = b"\x01" * 32
@@ -65,6 +66,11 @@ def robo(**changed: Any) -> Principal:
 def asked(**changed: Any) -> Access:
     facts: dict[str, Any] = {"now": NOON, "address": parse_address("192.0.2.1")}
     return Access(**facts | changed)
+
+
+def judge(facts: Standing, access: Access) -> Verdict:
+    """As it is judged where no project was asked for: the target is the credential's own."""
+    return judge_on_target(facts, access._replace(project=access.project or facts.project_id))
 
 
 INSIDE = (parse_network("192.0.2.0/24"),)
@@ -287,7 +293,7 @@ def test_memory_of_projects_is_bounded() -> None:
     for number in range(1_000):
         expected = {READ, WRITE} if number == 999 else {READ}
         assert judge(facts, asked(project=f"prj_{number}")).scopes == expected
-    assert len(facts._on_projects or ()) == 64
+    assert len(facts.on_projects or ()) == 64
 
 
 def test_a_client_id_is_the_accounts_own() -> None:
@@ -400,3 +406,19 @@ def test_the_verdict_is_that_of_the_naive_model(facts: Standing, access: Access)
     event(verdict.code)
     assert (verdict.code, set(verdict.scopes)) == model(facts, access)
     assert judge(facts, access) == verdict  # nothing is remembered that changes the answer
+
+
+@pytest.mark.promise("P19")
+@settings(max_examples=10 * settings().max_examples)
+@given(standings, accesses)
+def test_a_check_that_is_skipped_would_not_refuse(facts: Standing, access: Access) -> None:
+    """P1, P19 break: a check is passed over for a standing that it would refuse."""
+    for check in CHECKS:
+        assert check.concerns(facts) or check.refuses(facts, access) is None
+
+
+def test_no_check_refuses_with_a_code_that_its_line_does_not_name() -> None:
+    """§4 of the interface breaks: the table of checks says less than what is refused."""
+    for _, _, facts, access in TABLE:
+        for check in CHECKS:
+            assert check.refuses(facts, access) in (None, *check.codes)

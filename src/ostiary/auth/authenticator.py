@@ -257,7 +257,7 @@ class Authenticator:
             return MALFORMED
         verdict = self.key_or_token(text, request, lookup)
         standing, token = verdict.standing, verdict.token
-        if request.about_itself or standing is None or not verdict.valid:
+        if request.about_itself or standing is None or verdict.code != "valid":
             return verdict
         if standing.project_id is not None:
             # Its only target is its project.
@@ -285,19 +285,18 @@ class Authenticator:
         if rule is not None and described is not None and rule is not ANY_CREDENTIAL:
             request, refusal = of_rule(rule, described, address)
         verdict = MALFORMED if text is None else self.key_or_token(text, request, lookup)
-        if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
+        if verdict.code == "valid" and verdict.standing is not None and rule is not None and not refusal:
             refusal = not_for(rule, verdict.standing, verdict.token)
         now = self.clock()
         verdict, permit = self.charge(verdict, now)
-        if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
-            # The credential is good, the request is not: say so, but only to a good credential.
-            self.note(verdict, at, "authorize", now, refused=refusal)
+        code = verdict.code
+        if refusal and code != "valid" and code not in WRONG_PLACE:
+            refusal = ""  # only a good credential is told what is wrong with the request
+        self.note(verdict, at, "authorize", now, refused=refusal)
+        if refusal or code == "valid":
             return Admission(refusal, verdict, permit)
-        self.note(verdict, at, "authorize", now)
-        if verdict.valid:
-            return Admission("", verdict, permit)
-        if verdict.code in WRONG_PLACE or verdict.code == "rate_limited":
-            return Admission(verdict.code, verdict, permit)
+        if code in WRONG_PLACE or code == "rate_limited":
+            return Admission(code, verdict, permit)
         return Admission("invalid_token", verdict)
 
     # What a use costs, and that it is noted
@@ -314,7 +313,9 @@ class Authenticator:
         code = verdict.code
         if code != "valid" and code not in WRONG_PLACE:
             return verdict, None
-        permit = self._uses.take(_payer(standing), standing.rate_limit, now)
+        payer, limit = _payer(standing), standing.rate_limit
+        lease = self._uses.lease(payer)
+        permit = (lease and lease.spend(limit, now)) or self._uses.take(payer, limit, now)
         return verdict if permit.allowed else Verdict("rate_limited", standing), permit
 
     def use(
@@ -350,8 +351,9 @@ class Authenticator:
                 occasion = Occasion(False, reason, at, via, organization_id=home, resource=resource)
                 self._counts.add(occasion, now, mark)
             return
-        used = used_of(standing, verdict.token)
-        mark = (reason, at, via, used, standing.credential_id, standing.rotated)
+        token = verdict.token
+        used = standing.access_id if token is None else used_of(standing, token)
+        mark = (reason, at, via, used, standing.credential_id, standing.superseded_at, standing.replaced_at)
         if not self._counts.again(mark, now):
             occasion = _occasion(standing, used, reason, at, via)
             self._counts.add(replace(occasion, resource=resource) if resource else occasion, now, mark)

@@ -1,12 +1,11 @@
 """The facts that rules are about. Frozen; times are `Instant`s; a state is a time at which it began, never a flag."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
-from ostiary.core.permission import Scopes, narrow
+from ostiary.core.permission import Scopes
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
@@ -413,10 +412,12 @@ class Standing:
     """Ids of projects of another organization, which consented. What it may do at home it may not do there."""
     operator_admin: bool = False
     """Whether its owner holds operator-admin, however little this credential may do."""
-    # What `allowed` worked out from the facts above, for the organization and for its projects. Most standings are
-    # asked about one of both at most, so there is no dict (232 bytes) before it is needed.
-    _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
-    _on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
+    # What `core.verdict.scopes_on` worked out from the facts above, for the organization and for its projects. Most
+    # standings are asked about one of both at most, so there is no dict (232 bytes) before it is needed.
+    on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
+    on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
+    checks: tuple[Any, ...] | None = field(default=None, init=False, compare=False, repr=False)
+    """Those of `core.verdict.CHECKS` that can refuse it."""
 
     @property
     def origin(self) -> Literal["credential", "session"]:
@@ -460,41 +461,3 @@ class Standing:
     def lasts_until(self) -> Instant | None:
         """When this secret ends by itself: with its credential, or with the overlap of a rotation."""
         return min((each for each in (self.expires_at, self.ends_at) if each is not None), default=None)
-
-    def allowed(self, project_id: str | None) -> Scopes:
-        """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""
-        if project_id is None:
-            found = self._on_organization
-            if found is None:
-                found = self._work_out(None)
-                object.__setattr__(self, "_on_organization", found)
-            return found
-        known = self._on_projects
-        if known is None:
-            known = {}
-            object.__setattr__(self, "_on_projects", known)
-        found = known.get(project_id)
-        if found is None:
-            found = self._work_out(project_id)
-            if len(known) < 64:  # bounded against many projects
-                known[project_id] = found
-        return found
-
-    def allowed_anywhere(self) -> Scopes:
-        """What it may do on some target or other: what a token for it may be asked for."""
-        targets = {grant.project_id for grant in self.grants}
-        return frozenset().union(*map(self.allowed, targets))
-
-    def _work_out(self, project_id: str | None) -> Scopes:
-        everywhere = project_id if project_id in self.foreign else None
-        held: Scopes = frozenset().union(
-            *(grant.scopes for grant in self.grants if grant.project_id in (everywhere, project_id))
-        )
-        held = narrow(held, self.principal.access_level == "fine_grained", self.principal.scopes)
-        return _one(narrow(held, self.access_level == "fine_grained", self.scopes))
-
-
-@lru_cache(4096)
-def _one(scopes: Scopes) -> Scopes:
-    """The same scopes as one object for all standings: a set of thirty takes 2 kB, and most have an equal one."""
-    return scopes

@@ -6,12 +6,13 @@ limit) belong to `ostiary.auth`.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from ostiary.core.address import Address, allowed
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing, Token
-from ostiary.core.permission import EVERYTHING, Scopes, resource_matches
+from ostiary.core.permission import EVERYTHING, Scopes, narrow, resource_matches
 from ostiary.core.url import comparable
 
 Code = Literal[
@@ -44,7 +45,8 @@ NO_SCOPES: Final[Scopes] = frozenset()
 class Access(NamedTuple):
     """What is asked of a proven credential: when, from where, for what. A tuple, for one is made for every request.
 
-    `project` is an id of the credential's organization; a name that is no project there is `unknown_project`.
+    `project` is the target: the id of a project, or None for the organization. What was asked for comes before the
+    credential's own project, and that before the token's. A name that is no project is `unknown_project`.
     """
 
     now: Instant
@@ -84,12 +86,19 @@ LIMITED: Final = Verdict("rate_limited")
 """Of what was not even looked up: too many look-ups from there have failed. `judge` itself does not count."""
 
 
+Refuses = Callable[[Standing, Access], Code | None]
+
+
 class Check(NamedTuple):
     """One step of the judgement: `refuses` returns one of `codes`, or None to go on to the next check."""
 
     step: str
     codes: tuple[Code, ...]
-    refuses: Callable[[Standing, Access], Code | None]
+    refuses: Refuses
+    concerns: Callable[[Standing], object] = lambda _standing: True
+    """Whether it can refuse this standing at all, by facts that do not change. If not, it is skipped."""
+    of_tokens: bool = False
+    """Whether it is about a presented token or session, and skipped for a secret."""
 
 
 def _tenant(standing: Standing, access: Access) -> Code | None:
@@ -98,17 +107,18 @@ def _tenant(standing: Standing, access: Access) -> Code | None:
 
 
 def _status(standing: Standing, access: Access) -> Code | None:
-    # The usual case in one look, on every request.
-    if (
-        standing.revoked_at is None
-        and standing.deactivated_at is None
-        and standing.ended_at is None
-        and (standing.expires_at is None or standing.expires_at > access.now)
-        and (standing.ends_at is None or standing.ends_at > access.now)
-    ):
-        return None
     status = standing.status(access.now)
     return None if status == "active" else status
+
+
+def _has_status(standing: Standing) -> bool:
+    return (
+        standing.revoked_at is not None
+        or standing.deactivated_at is not None
+        or standing.ended_at is not None
+        or standing.expires_at is not None
+        or standing.ends_at is not None
+    )
 
 
 def _principal(standing: Standing, _access: Access) -> Code | None:
@@ -143,7 +153,7 @@ def _project(standing: Standing, access: Access) -> Code | None:
     only, limited = standing.project_id, standing.principal.projects
     if only is None and not limited and not access.unknown_project:
         return None
-    project = _target(standing, access)
+    project = access.project
     if access.unknown_project or (only is not None and project != only):
         return "project_not_allowed"
     if limited and project not in limited and not (project is None and access.about_itself):
@@ -152,12 +162,11 @@ def _project(standing: Standing, access: Access) -> Code | None:
 
 
 def _scope(standing: Standing, access: Access) -> Code | None:
-    missing = access.scopes and _missing(standing, access)
-    return "insufficient_scope" if missing else None
+    return "insufficient_scope" if access.scopes and _missing(standing, access) else None
 
 
 def _resource(standing: Standing, access: Access) -> Code | None:
-    if access.about_itself:
+    if access.about_itself or not (standing.resources or standing.principal.resources):
         return None
     for patterns in (standing.resources, standing.principal.resources):
         if patterns and not resource_matches(patterns, access.resource):
@@ -167,33 +176,53 @@ def _resource(standing: Standing, access: Access) -> Code | None:
 
 CHECKS: Final = (
     Check("tenant of the asker", ("unknown",), _tenant),
-    Check("status", ("revoked", "expired", "deactivated"), _status),
-    Check("principal", ("disabled",), _principal),
-    Check("organization", ("disabled",), _organization),
-    Check("token", ("revoked", "expired"), _token),
-    Check("address", ("ip_not_allowed",), _address),
-    Check("audience", ("wrong_audience",), _audience),
+    Check("status", ("revoked", "expired", "deactivated"), _status, _has_status),
+    Check("principal", ("disabled",), _principal, lambda each: each.principal.barred),
+    Check(
+        "organization", ("disabled",), _organization, lambda each: each.organization.suspended_at is not None
+    ),
+    Check("token", ("revoked", "expired"), _token, of_tokens=True),
+    Check("address", ("ip_not_allowed",), _address, lambda each: each.networks),
+    Check("audience", ("wrong_audience",), _audience, of_tokens=True),
     Check("project", ("project_not_allowed",), _project),
     Check("scope", ("insufficient_scope",), _scope),
-    Check("resource", ("resource_not_allowed",), _resource),
+    Check(
+        "resource",
+        ("resource_not_allowed",),
+        _resource,
+        lambda each: each.resources or each.principal.resources,
+    ),
 )
 """What is checked of a proven credential. The first check that refuses gives the code.
 
 The tenant comes first: what an organization may not know is `unknown` to it, whatever else is wrong with it.
 """
-_REFUSES: Final = tuple(each.refuses for each in CHECKS)
 
 
 def judge(standing: Standing, access: Access) -> Verdict:
-    """Judge a credential whose secret, or whose token, was proven. Runs `CHECKS` in order."""
-    for refuses in _REFUSES:
+    """Judge a credential whose secret, or whose token, was proven. Runs the `CHECKS` that concern it, in order."""
+    token = access.token
+    for refuses in (standing.checks or _checks_of(standing)) if token is None else _OF_TOKENS:
         code = refuses(standing, access)
         if code is not None:
             return _refusal(code, standing, access)
-    project = _target(standing, access)
-    return Verdict(
-        "valid", standing, _held(standing, project, access.token), NO_SCOPES, project, access.token
-    )
+    return Verdict("valid", standing, _held(standing, access), NO_SCOPES, access.project, token)
+
+
+_OF_TOKENS: Final = tuple(each.refuses for each in CHECKS)
+
+
+def _checks_of(standing: Standing) -> tuple[Refuses, ...]:
+    """The checks of a presented secret, kept with its standing: they follow from facts, and are no verdict."""
+    found = _selected(tuple(not each.of_tokens and bool(each.concerns(standing)) for each in CHECKS))
+    object.__setattr__(standing, "checks", found)
+    return found
+
+
+@lru_cache(1024)
+def _selected(wanted: tuple[bool, ...]) -> tuple[Refuses, ...]:
+    """The same selection as one object for all standings."""
+    return tuple(check.refuses for check, so in zip(CHECKS, wanted, strict=True) if so)
 
 
 def _refusal(code: Code, standing: Standing, access: Access) -> Verdict:
@@ -203,21 +232,17 @@ def _refusal(code: Code, standing: Standing, access: Access) -> Verdict:
     return Verdict(code, standing, missing=missing, token=access.token)
 
 
-def _target(standing: Standing, access: Access) -> str | None:
-    """The project that the credential is to be used on; None: the organization."""
-    project = access.project or standing.project_id
-    return access.token.project_id if project is None and access.token is not None else project
-
-
-def _held(standing: Standing, project: str | None, token: Token | None) -> Scopes:
+def _held(standing: Standing, access: Access) -> Scopes:
     """What it may do on the target: a token no more than it was granted."""
-    scopes = standing.allowed(project)
+    scopes, token = scopes_on(standing, access.project), access.token
     return scopes if token is None or token.scopes & EVERYTHING else scopes & token.scopes
 
 
 def _missing(standing: Standing, access: Access) -> Scopes:
     """The scopes that are asked for and not held. `api` is held by what is limited to no scopes."""
-    missing = access.scopes - _held(standing, _target(standing, access), access.token)
+    missing = access.scopes - _held(standing, access)
+    if not missing:
+        return NO_SCOPES
     whole = access.token is None or bool(access.token.scopes & EVERYTHING)
     return NO_SCOPES if whole and missing <= EVERYTHING and _unlimited(standing) else missing
 
@@ -231,3 +256,48 @@ def _is_meant_for(token: Token, audience: str) -> bool:
     """Return whether the audience is among the token's, in any spelling."""
     # Nearly every question names an audience as the token has it.
     return audience in token.audiences or comparable(audience) in map(comparable, token.audiences)
+
+
+# Scopes
+
+
+def scopes_on(standing: Standing, project_id: str | None) -> Scopes:
+    """Scopes of the owner's roles on the target ∩ the account's ceiling ∩ the credential's own."""
+    if project_id is None:
+        found = standing.on_organization
+        if found is None:
+            found = _work_out(standing, None)
+            object.__setattr__(standing, "on_organization", found)
+        return found
+    known = standing.on_projects
+    if known is None:
+        known = {}
+        object.__setattr__(standing, "on_projects", known)
+    found = known.get(project_id)
+    if found is None:
+        found = _work_out(standing, project_id)
+        if len(known) < 64:  # bounded against many projects
+            known[project_id] = found
+    return found
+
+
+def scopes_anywhere(standing: Standing) -> Scopes:
+    """What it may do on some target or other: what a token for it may be asked for."""
+    targets = {grant.project_id for grant in standing.grants}
+    return frozenset().union(*(scopes_on(standing, each) for each in targets))
+
+
+def _work_out(standing: Standing, project_id: str | None) -> Scopes:
+    everywhere = project_id if project_id in standing.foreign else None
+    held: Scopes = frozenset().union(
+        *(grant.scopes for grant in standing.grants if grant.project_id in (everywhere, project_id))
+    )
+    owner = standing.principal
+    held = narrow(held, owner.access_level == "fine_grained", owner.scopes)
+    return _one(narrow(held, standing.access_level == "fine_grained", standing.scopes))
+
+
+@lru_cache(4096)
+def _one(scopes: Scopes) -> Scopes:
+    """The same scopes as one object for all standings: a set of thirty takes 2 kB, and most have an equal one."""
+    return scopes

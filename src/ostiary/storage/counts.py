@@ -61,7 +61,7 @@ class Occasion:
     """The resource that was refused, if that is the reason."""
 
 
-Mark = tuple[str | bool | None, ...]
+Mark = tuple[str | int | None, ...]
 """A short name of an occasion, made for every request; the occasion itself is told once."""
 
 

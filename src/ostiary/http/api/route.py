@@ -264,7 +264,7 @@ class BodyOf(Generic[Model]):
         )
 
     def _parse(self, body: bytes) -> Model:
-        value = messages.strict_json(body)
+        value = messages.read_json(body)
         messages.refuse_secrets(value)
         try:
             return self.model.model_validate(value)

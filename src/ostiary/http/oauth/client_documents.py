@@ -205,7 +205,7 @@ def _not_fetched(url: str, error: OutboundError) -> DocumentError:
 
 def _json(fetched: Fetched) -> Any:
     try:
-        members = messages.strict_json(fetched.body)
+        members = messages.read_json(fetched.body)
         messages.refuse_secrets(members)
     except Problem:
         raise DocumentError(

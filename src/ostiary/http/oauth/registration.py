@@ -78,7 +78,7 @@ def _members(request: Request) -> dict[str, Any]:
     if not messages.is_json(request.headers):
         raise OAuthError("invalid_client_metadata", "Send the metadata as application/json.")
     try:
-        members = messages.strict_json(request.body)
+        members = messages.read_json(request.body)
         messages.refuse_secrets(members)
     except Problem as problem:
         if problem.status >= 500:

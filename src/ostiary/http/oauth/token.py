@@ -38,7 +38,7 @@ from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
 from ostiary.core.url import comparable
-from ostiary.core.verdict import Verdict
+from ostiary.core.verdict import Verdict, scopes_anywhere, scopes_on
 from ostiary.http import messages, telling
 from ostiary.http.messages import Headers
 from ostiary.http.oauth import clients, errors
@@ -168,7 +168,7 @@ class TokenEndpoint:
             raise Refused(error, Verdict("valid", client.standing)) from None
         standing = subject.standing
         # It was judged valid from here; what it may do is asked below, of its scopes.
-        verdict = Verdict("valid", standing, standing.allowed(standing.project_id))
+        verdict = Verdict("valid", standing, scopes_on(standing, standing.project_id))
         now = self.authenticator.clock()
         fields = [*telling.superseded(standing), *telling.rate_limit_fields(self._charge(verdict, now))]
         try:
@@ -273,7 +273,7 @@ def granted(subject: Subject, form: Form, catalogue: Catalogue) -> Scopes:
     if not named:
         raise OAuthError("invalid_scope", NO_SCOPE, "empty")
     asked = frozenset(named)
-    held = subject.standing.allowed_anywhere() | EVERYTHING
+    held = scopes_anywhere(subject.standing) | EVERYTHING
     if subject.consented:
         # Whoever consented to everything consented to each part of it.
         consented = subject.scopes | held if subject.scopes & EVERYTHING else subject.scopes
