@@ -1,5 +1,6 @@
 """Who may import whom: `core ← storage ← services, auth ← http`; house.md §1."""
 
+import ast
 import sys
 
 import pytest
@@ -21,6 +22,15 @@ ROOMS = {
     "logs": {"core"},
     "memory": set(),
 }
+JSON_READERS = {
+    "core/strict_json.py": "the one reader",
+    "http/messages.py": "a quick look at small flat bodies, which says what the reader says or nothing",
+    "storage/tables.py": "what storage wrote itself",
+    "http/manual/answers.py": "the OpenAPI document, which is ours",
+    "cli/logins.py": "the file that the command line wrote itself",
+    "cli/proving.py": "key files, which the service made",
+}
+"""Who reads JSON, and what."""
 INSTALLATION = "http/installation.py"
 """What opens the data directory and its database."""
 
@@ -108,3 +118,27 @@ def test_the_rooms_are_these() -> None:
 def test_this_rule_sees_what_it_forbids(path: str, text: str) -> None:
     """§1 of the house breaks unseen: the rule above no longer notices what it is there for."""
     assert wrong(module(path, text))
+
+
+def test_the_fact_cache_is_brought_up_to_date_in_one_place() -> None:
+    """P2 breaks: an endpoint judges by facts that it forgot to bring up to date, or each does it in a way of its own."""
+    callers = [
+        each.path
+        for each in modules()
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "catch_up"
+    ]
+    assert callers == ["auth/authenticator.py"]
+
+
+def test_documents_that_others_wrote_are_read_by_one_reader() -> None:
+    """§3.8 breaks: a second reader of JSON takes a document otherwise than the first."""
+    readers = {
+        each.path
+        for each in modules()
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("json.loads", "orjson.loads")
+    }
+    assert readers == set(JSON_READERS)

@@ -48,11 +48,13 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 """Every step from a presented text to its use, in order, with the codes that it refuses with.
 
-The first step that refuses decides. One exception: a use that is over its limit is `rate_limited`, even if a check of
-`WRONG_PLACE` or the access rule refuses it too, because a caller in a loop must slow down. `core.verdict.CHECKS` runs
-the steps of a proven credential. `tests/auth/test_steps.py` holds the order of every two steps.
-"""
+The first step that refuses decides. There are two exceptions, both for a credential that is good but in the wrong place
+(`WRONG_PLACE`). The error of an access rule that does not match the request replaces that code, because the checks had
+nothing of the rule to judge by. `rate_limited` replaces it too, and the error of the rule: a caller in a loop must slow
+down.
 
+`core.verdict.CHECKS` runs the steps of a proven credential. `tests/auth/test_steps.py` holds the order of every two steps.
+"""
 SIGNED: Final = b"eyJ"
 """How every signed token begins: `{"` in base64url."""
 SESSION: Final = secret.SESSION.encode()

@@ -63,7 +63,7 @@ class Group(click.Group):
 
 def read_json(text: str) -> Any:
     """A document that somebody wrote, as strictly as the service reads it. JSONError says what is wrong."""
-    return strict_json.read_text(text.removeprefix("\ufeff"))
+    return strict_json.parse(text.removeprefix("\ufeff"))
 
 
 def show_json(value: Any) -> None:

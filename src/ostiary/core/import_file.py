@@ -73,7 +73,7 @@ def _short(number: int, line: str) -> str:
 def _object(number: int, line: str) -> dict[str, Any]:
     text = _short(number, line)
     try:
-        value = strict_json.read_text(text)
+        value = strict_json.parse(text)
     except JSONError as error:
         raise FileError(number, str(error)) from None
     if not isinstance(value, dict):

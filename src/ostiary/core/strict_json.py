@@ -28,10 +28,10 @@ def read(raw: bytes) -> Any:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise JSONError("is not UTF-8") from None
-    return read_text(text)
+    return parse(text)
 
 
-def read_text(text: str) -> Any:
+def parse(text: str) -> Any:
     """The value of a document. Raises JSONError.
 
     Refused are a member that stands twice in one object, NaN and infinities, integers above 2⁵³, nesting over 32
