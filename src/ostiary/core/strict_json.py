@@ -41,13 +41,7 @@ def parse(text: str) -> Any:
     if len(text) > MAX_VALUES or text.count("[") + text.count("{") > MAX_DEPTH:
         _check_size(text)
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_members,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise JSONError(f"is not JSON: {error.msg} at {where}") from None
@@ -91,3 +85,9 @@ def _float(text: str) -> float:
     if not math.isfinite(value):
         raise JSONError("has a number that is too large")
     return value
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_members, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
+)
+"""Made once: `json.loads` would make one for each document."""
