@@ -47,7 +47,8 @@ def judged(store: Store, keys: Iterator[str], cached: bool = False) -> Callable[
         standing = known if cached else origins.find_standing(store, access_id, catalogue)
         assert standing is not None
         digest = secret.digest(text, peppers[standing.pepper_id])
-        assert judge(standing, Access(digest, store.clock())).valid
+        assert secret.matches(standing.digest, digest)
+        assert judge(standing, Access(store.clock())).valid
 
     return work
 

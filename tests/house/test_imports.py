@@ -1,5 +1,6 @@
-"""Who may import whom: `core ← storage ← services ← http`."""
+"""Who may import whom: `core ← storage ← services, auth ← http`."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ ROOMS = {
     "core": {"core"},
     "storage": {"core", "storage"},
     "services": {"core", "storage", "services"},
-    "http": {"core", "storage", "services", "http", "config", "logs", "memory"},
+    "auth": {"core", "storage", "auth"},
+    "http": {"core", "storage", "services", "auth", "http", "config", "logs", "memory"},
     "client": {"core", "client"},
     "cli": {"core", "client", "config", "http", "logs", "memory", "cli"},
     "setting_values": {"core"},
@@ -22,6 +24,15 @@ ROOMS = {
     "logs": {"core"},
     "memory": set(),
 }
+JSON_READERS = {
+    "core/strict_json.py": "the one reader",
+    "http/messages.py": "a quick look at small flat bodies, which says what the reader says or nothing",
+    "storage/tables.py": "what storage wrote itself",
+    "http/manual/answers.py": "the OpenAPI document, which is ours",
+    "cli/logins.py": "the file that the command line wrote itself",
+    "cli/proving.py": "key files, which the service made",
+}
+"""Who reads JSON, and what."""
 INSTALLATION = "http/installation.py"
 """What opens the data directory and its database."""
 
@@ -30,6 +41,7 @@ THIRD_PARTIES = {
     "core": {"cryptography", "joserfc"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
+    "auth": set(),
     "http": {
         "anyio",
         "fastapi",
@@ -93,6 +105,10 @@ def test_the_rooms_are_these() -> None:
         ("storage/migrations/x.py", "from ...http import app"),
         ("services/x.py", "import ostiary.http.app"),
         ("services/x.py", "import sqlalchemy as sa"),
+        ("services/x.py", "from ostiary.auth.rates import Rates"),
+        ("auth/x.py", "from ostiary.http import messages"),
+        ("auth/x.py", "from ostiary.services import callers"),
+        ("auth/x.py", "import orjson"),
         ("http/door.py", "from sqlalchemy import select"),
         ("http/door.py", "from ostiary.cli import main"),
         ("http/app.py", "import click"),
@@ -131,3 +147,28 @@ def test_a_start_imports_only_what_it_needs(tmp_path: Path) -> None:
     assert (code, collecting) == ("2", "True")
     assert "ostiary.http.processes" in loaded
     assert NOT_AT_THE_START.intersection(loaded) == set()
+
+
+def test_the_fact_cache_is_brought_up_to_date_in_one_place() -> None:
+    """P2 breaks: an endpoint judges by facts that it forgot to bring up to date, or each does it in a way of its own."""
+    callers = [
+        each.path
+        for each in modules()
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "catch_up"
+    ]
+    assert callers == ["auth/authenticator.py"]
+
+
+def test_documents_that_others_wrote_are_read_by_one_reader() -> None:
+    """B8 breaks: a second reader of JSON takes a document otherwise than the first."""
+    readers = {
+        each.path
+        for each in modules()
+        for node in ast.walk(each.tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in ("json.loads", "orjson.loads", "json.JSONDecoder")
+    }
+    assert readers == set(JSON_READERS)

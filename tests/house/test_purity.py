@@ -32,7 +32,7 @@ CALLS = {
     "input",
     "read_text",
 }
-ROOMS = ("core", "services")
+ROOMS = ("core", "services", "auth")
 
 
 def impure(each: Module) -> set[str]:

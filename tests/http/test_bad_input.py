@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ostiary.core.instant import to_text
-from ostiary.http.question import VERIFY_FIELDS
+from ostiary.http.hotpath import VERIFY_FIELDS
 from tests.cast import NOON, Front
 from tests.http.bodies import MEMBERS, members_of, models
 from tests.http.routes import methods_of

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import MINUTE
 from ostiary.core.oauth import CLI
-from ostiary.http.question import VERIFY_FIELDS
+from ostiary.http.hotpath import VERIFY_FIELDS
 from ostiary.services import (
     authorization,
     clients,

@@ -24,7 +24,7 @@ def strictly(raw: bytes) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(messages, "_plain_json", lambda _: None)
         try:
-            return messages.strict_json(raw)
+            return messages.read_json(raw)
         except Problem as problem:
             return problem.code
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from ostiary.auth.rates import FAILURES
 from ostiary.core import secret
 from ostiary.core.instant import MINUTE, SECOND
-from ostiary.http.rates import FAILURES
 from ostiary.services import credentials, imports, organizations, rotation
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec

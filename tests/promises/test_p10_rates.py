@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ostiary.http.rates import FAILURES
+from ostiary.auth.rates import FAILURES
 from tests import servers
 from tests.cast import SEED, Answer
 from tests.conftest import PROVE

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ostiary.auth.rates import Rates
 from ostiary.core import check
 from ostiary.core.model import Client, Consent, Project
 from ostiary.core.permission import Caller
@@ -20,7 +21,6 @@ from ostiary.http.oauth.answering import THREADS
 from ostiary.http.oauth.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
 from ostiary.http.outbound import Fetched, OutboundError
 from ostiary.http.pages.links import INVITATION, RESET
-from ostiary.http.rates import Rates
 from ostiary.services import (
     authorizations,
     clients,
@@ -277,8 +277,8 @@ def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
         go.wait(10)
         raise OutboundError("time")
 
-    permits = [Permits(tmp_path / name, b"k" * 32, 1024) for name in ("a", "b")]
-    limits = Rates(permits[0], permits[1], house.clock)
+    permits = Permits(tmp_path / "failures", b"k" * 32, 1024)
+    limits = Rates(permits, house.clock)
     documents = ClientDocuments(house.store, limits, frozenset(), fetch)
     slow = [
         application(house, auth_method="private_key_jwt", jwks_uri=f"https://slow-{number}.test/keys")
@@ -294,8 +294,7 @@ def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
             assert threads.submit(int).result(10) == 0
         finally:
             go.set()
-    for each in permits:
-        each.close()
+    permits.close()
 
 
 def test_a_password_of_marks_costs_no_more_than_another(monkeypatch: pytest.MonkeyPatch) -> None:

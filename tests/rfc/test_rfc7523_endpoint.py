@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ostiary.auth.rates import FAILURES
 from ostiary.core import jws, key_file
 from ostiary.core.instant import HOUR, MINUTE
-from ostiary.http.rates import FAILURES
 from ostiary.services import credentials, rotation
 from ostiary.services.credentials import Created
 from ostiary.services.minting import CredentialSpec

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ostiary.core import secret
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
-from ostiary.core.verdict import Access, Verdict, judge
+from ostiary.core.verdict import UNKNOWN, Access, Verdict, judge
 from ostiary.services.credentials import Created
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import origins as credential_rows
@@ -55,6 +55,8 @@ def verdict(house: House, created: Created, project: str | None = None) -> Verdi
         catalogue = Catalogue(role_rows.scopes_of_catalogue(tx))
         standing = credential_rows.find_standing(tx, created.listed.credential.access_id, catalogue)
         pepper = tx.installation.keyring.peppers[tx.installation.keyring.newest]
-        return judge(standing, Access(secret.digest(text, pepper), tx.now, project=project))
+        if standing is None or not secret.matches(standing.digest, secret.digest(text, pepper)):
+            return UNKNOWN
+        return judge(standing, Access(tx.now, project=project))
 
     return house.store.read(facts)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostiary.core.model import Grant, Organization, Principal, Standing
+from ostiary.core.verdict import scopes_on
 from ostiary.storage.standings import Handle, Standings
 from tests.cast import NOON
 
@@ -97,7 +98,7 @@ def test_keys_of_one_organization_share_what_is_equal() -> None:
     assert second.organization is first.organization
     assert second.principal is first.principal
     assert second.grants is first.grants
-    assert second.allowed(None) is first.allowed(None)
+    assert scopes_on(second, None) is scopes_on(first, None)
     assert (second.credential_id, second.access_id) == ("cred_4", f"{4:032x}")
 
 
@@ -111,7 +112,7 @@ def test_what_is_not_equal_is_not_shared() -> None:
     for each in (suspended, other):
         found = standings.keep(each.access_id, each)
         assert found == each
-        assert found.allowed(None) == {WRITE}
+        assert scopes_on(found, None) == {WRITE}
         assert not found.may_act(NOON)
 
 

@@ -21,6 +21,7 @@ from ostiary.cli.terminal import (
     yes_option,
 )
 from ostiary.client.api import Client
+from ostiary.core.strict_json import JSONError
 
 name_argument = click.argument("name")
 
@@ -42,8 +43,10 @@ def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
     """
     try:
         document: Any = read_json(file.read())
-    except ValueError as error:
-        raise MisusedError(f"{file.name} is not JSON: {error}.") from None
+    except UnicodeDecodeError:
+        raise MisusedError(f"{file.name} is not UTF-8.") from None
+    except JSONError as error:
+        raise MisusedError(f"{file.name} {error}.") from None
     answer = api.request("PUT", _address(name), json=document)
     lines, audience = len(answer["match"]), answer.get("audience")
     tell(

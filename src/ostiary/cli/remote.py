@@ -20,6 +20,7 @@ from ostiary.cli.terminal import (
 from ostiary.cli.undo import Made, hand_over, made_of
 from ostiary.client.api import Client
 from ostiary.core.model import KIND_NAMES, TokenKind
+from ostiary.core.strict_json import JSONError
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -92,8 +93,8 @@ def api_call_command(api: Client, method: str, path: str, data: str | None) -> N
                 raise MisusedError(f"{data[1:]} cannot be read.") from None
         try:
             body = read_json(text)
-        except ValueError as error:
-            raise click.UsageError(f"--data is not JSON: {error}.") from None
+        except JSONError as error:
+            raise click.UsageError(f"--data {error}.") from None
 
     def put(answer: Any) -> None:
         if answer is not None:

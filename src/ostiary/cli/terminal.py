@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import math
 import re
 import shutil
 import sys
@@ -17,6 +16,7 @@ import click
 
 from ostiary.cli.invocation import invocation, service_options
 from ostiary.client.api import Client, MissingFieldError, NotOstiaryError
+from ostiary.core import strict_json
 from ostiary.core.instant import duration_from_text, from_text
 
 MAX_USERNAME = 63
@@ -62,37 +62,8 @@ class Group(click.Group):
 
 
 def read_json(text: str) -> Any:
-    """A document that somebody wrote, as strictly as the service reads it. ValueError says what is wrong."""
-    try:
-        return json.loads(
-            text.removeprefix("\ufeff"),
-            object_pairs_hook=_members,
-            parse_constant=_no_number,
-            parse_float=_finite,
-            parse_int=_short,
-        )
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member stands twice in one object")
-    return members
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _no_number(text)
-
-
-def _short(text: str) -> int:
-    return int(text) if len(text) < 20 else int(_no_number(text))
-
-
-def _no_number(_text: str) -> float:
-    raise ValueError("it holds a number that JSON does not have, or one too large")
+    """A document that somebody wrote, as strictly as the service reads it. JSONError says what is wrong."""
+    return strict_json.parse(text.removeprefix("\ufeff"))
 
 
 def show_json(value: Any) -> None:

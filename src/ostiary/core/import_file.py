@@ -5,13 +5,13 @@ Errors name the line and the field. They never contain a value, because the file
 """
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from ostiary.core import check
+from ostiary.core import check, strict_json
 from ostiary.core.instant import Instant, expiry_from_text
+from ostiary.core.strict_json import JSONError
 
 FIELDS: Final = ("sha256", "name", "expires_at")
 MAX_LINE: Final = 4096
@@ -73,9 +73,9 @@ def _short(number: int, line: str) -> str:
 def _object(number: int, line: str) -> dict[str, Any]:
     text = _short(number, line)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise FileError(number, "is not JSON") from None
+        value = strict_json.parse(text)
+    except JSONError as error:
+        raise FileError(number, str(error)) from None
     if not isinstance(value, dict):
         raise FileError(number, "is not a JSON object")
     return value

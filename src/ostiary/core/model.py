@@ -1,12 +1,11 @@
 """The facts that rules work on. All are frozen; times are `Instant`s; a state is the time when it began, not a flag."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 from ostiary.core.address import Network
 from ostiary.core.instant import Instant
-from ostiary.core.permission import Scopes, narrow
+from ostiary.core.permission import Scopes
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
@@ -410,9 +409,12 @@ class Standing:
     """Ids of projects of another organization that consented. Organization-wide scopes do not apply there."""
     operator_admin: bool = False
     """Whether the owner holds the role operator-admin, even if this credential is restricted."""
-    # Cached results of `allowed`. The dict (232 bytes) is created on first use: many standings never need it.
-    _on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
-    _on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
+    # What `core.verdict.scopes_on` worked out from the facts above, for the organization and for its projects. Most
+    # standings are asked about one of both at most, so there is no dict (232 bytes) before it is needed.
+    on_organization: Scopes | None = field(default=None, init=False, compare=False, repr=False)
+    on_projects: dict[str, Scopes] | None = field(default=None, init=False, compare=False, repr=False)
+    checks: tuple[Any, ...] | None = field(default=None, init=False, compare=False, repr=False)
+    """Those of `core.verdict.CHECKS` that can refuse it."""
 
     @property
     def origin(self) -> Literal["credential", "session"]:
@@ -457,41 +459,3 @@ class Standing:
         """Return the planned end of this secret: its credential's expiry, or the end of a rotation's overlap if
         earlier."""
         return min((each for each in (self.expires_at, self.ends_at) if each is not None), default=None)
-
-    def allowed(self, project_id: str | None) -> Scopes:
-        """Return the scopes on the target: the owner's roles there ∩ the account's ceiling ∩ the credential's own."""
-        if project_id is None:
-            found = self._on_organization
-            if found is None:
-                found = self._compute_allowed(None)
-                object.__setattr__(self, "_on_organization", found)
-            return found
-        known = self._on_projects
-        if known is None:
-            known = {}
-            object.__setattr__(self, "_on_projects", known)
-        found = known.get(project_id)
-        if found is None:
-            found = self._compute_allowed(project_id)
-            if len(known) < 64:  # bounds memory if there are many projects
-                known[project_id] = found
-        return found
-
-    def allowed_anywhere(self) -> Scopes:
-        """Return the scopes that it has on at least one target: what a token for it may be issued with."""
-        targets = {grant.project_id for grant in self.grants}
-        return frozenset().union(*map(self.allowed, targets))
-
-    def _compute_allowed(self, project_id: str | None) -> Scopes:
-        organization_wide = project_id if project_id in self.foreign else None
-        held: Scopes = frozenset().union(
-            *(grant.scopes for grant in self.grants if grant.project_id in (organization_wide, project_id))
-        )
-        held = narrow(held, self.principal.access_level == "fine_grained", self.principal.scopes)
-        return _shared(narrow(held, self.access_level == "fine_grained", self.scopes))
-
-
-@lru_cache(4096)
-def _shared(scopes: Scopes) -> Scopes:
-    """Return one shared object for equal sets: thirty scopes take 2 kB, and most standings have an equal set."""
-    return scopes

@@ -9,8 +9,10 @@ A process may take several slots at once (a lease) and spend them later one by o
 used once, so any number of processes together keep the limit. Slots that are not spent in time are lost.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import length_hint
 from typing import Final, NamedTuple
 
 from ostiary.core.instant import MINUTE, SECOND, Instant
@@ -108,3 +110,24 @@ class Permit(NamedTuple):
         if not self.allowed:
             return max(1, -(-(ahead - self.rate.tolerance) // SECOND))
         return -(-((ahead - 1) % self.rate.interval + 1) // SECOND)
+
+
+class Lease(NamedTuple):
+    """Slots that were taken together, to be spent one by one by whoever holds them, in one process."""
+
+    rate: Rate
+    tat: Instant
+    slots: Iterator[Instant]
+    """Those that are left. An iterator's next value is one thread's only."""
+
+    def spend(self, limit: int, now: Instant) -> Permit | None:
+        """A use of the limit (so many a minute) by one of these slots; None if the table has to be asked."""
+        rate, tat, slots = self
+        if rate.limit != limit:
+            return None
+        for slot in slots:
+            if in_time(rate, slot, now):
+                return Permit(True, rate, now, tat, length_hint(slots))
+        if now < tat - rate.tolerance and tat == within_reach(rate, tat, now):
+            return Permit(False, rate, now, tat)
+        return None

@@ -16,8 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.rates import Rates
 from ostiary.core.problem import Problem, internal, invalid_fields
-from ostiary.http import openapi
+from ostiary.http import cookies, messages, openapi
 from ostiary.http.api import (
     access_rules,
     agents,
@@ -52,7 +54,6 @@ from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.pages import authorize, device, frame, hashing, links, own_account, signing_in
-from ostiary.http.rates import Rates
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
 from ostiary.storage.volatile import Facts
@@ -107,8 +108,10 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     settings, store = opened.settings, opened.store
     facts = Facts(store, opened.number, monotonic, settings.max_staleness.total_seconds())
     counts = Counts()
-    limits = Rates(opened.uses, opened.failures, store.clock)
-    hot = HotPath(facts, counts, store.clock, store.installation, settings.trusted_proxies, limits)
+    rates = Rates(opened.failures, store.clock)
+    authenticator = Authenticator(facts, counts, store.clock, store.installation, opened.uses, rates)
+    cookie = cookies.of(store.installation.issuer)
+    hot = HotPath(authenticator, cookie, messages.origins(settings.trusted_proxies))
     metrics = Metrics(store, facts, counts)
     duties = of_worker(store, facts, counts, metrics)
     rounds = Rounds(duties + of_the_node(store, settings, ClockWatch(store)) if alone else duties)
@@ -131,18 +134,23 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         redoc_url=None,
         redirect_slashes=False,
     )
-    documents = ClientDocuments(store, limits, frozenset(settings.outbound_hosts))
+    documents = ClientDocuments(store, rates, frozenset(settings.outbound_hosts))
     hashes = anyio.CapacityLimiter(hashing.THREADS)
-    app.state.wiring = Wiring(store, hot, f"{store.installation.issuer}/oauth/token", documents, hashes)
+    app.state.wiring = Wiring(
+        store, authenticator, cookie, f"{store.installation.issuer}/oauth/token", documents, hashes
+    )
     keys_of = documents.jwks_of
-    tokens = TokenEndpoint(hot, journal, store, keys_of)
-    revoking, devices = Revocation(hot, store, keys_of), DeviceAuthorization(hot, store, keys_of)
-    registering = Registration(hot, store, documents) if settings.registration == "open" else None
+    tokens = TokenEndpoint(authenticator, journal, store, keys_of)
+    revoking, devices = (
+        Revocation(authenticator, store, keys_of),
+        DeviceAuthorization(authenticator, store, keys_of),
+    )
+    registering = Registration(authenticator, store, documents) if settings.registration == "open" else None
     asked = {
         path: PlainRoute(path, endpoint, methods=["POST"])
         for path, endpoint in endpoints(tokens, revoking, devices, registering).items()
     }
-    published = metadata.routes(settings.public_url, facts, store.clock, registering is not None)
+    published = metadata.routes(settings.public_url, authenticator, registering is not None)
     shared = {**dict.fromkeys(published, "GET, HEAD"), **dict.fromkeys(asked, "POST")}
     for router in ROUTERS:
         app.router.routes += router.routes

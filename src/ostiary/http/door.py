@@ -35,8 +35,6 @@ TOKEN: Final = token.PATH.encode()
 COLD_THREADS: Final = 4
 LARGE_BODIES: Final = 8
 """How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
-MOST_DIGITS: Final = 19
-"""A Content-Length with more digits is too large in any case, and is not converted."""
 BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
@@ -64,6 +62,7 @@ class Door:
     ) -> None:
         self._application = application
         self._hot = hot
+        self.answer_now = hot.answer_now
         self._tokens = tokens
         self._clock = clock
         self._entropy = entropy
@@ -90,7 +89,9 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
             return
         path: bytes = scope["raw_path"]
-        problem = _unacceptable(path, scope["query_string"], scope["headers"], scope["http_version"] == "1.0")
+        problem = messages.unacceptable(
+            path, scope["query_string"], scope["headers"], scope["http_version"] == "1.0"
+        )
         if problem is not None:
             peer = scope["client"][0] if scope["client"] else None
             turned_away(problem, self._hot.origin(peer, scope["headers"]).text)
@@ -106,18 +107,6 @@ class Door:
         else:
             await self._answer(scope, receive, send)
 
-    def answer_now(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
-    ) -> bytes | None:
-        """What a hot address answers from memory; None for all that has to come through `__call__`."""
-        path, _, query = target.partition(b"?")
-        if not hotpath.is_hot(path) or b"#" in target or _unacceptable(path, query, headers) is not None:
-            return None
-        try:
-            return self._hot.answer(method, target, headers, body, peer)
-        except Exception:
-            return None  # it is met again, and logged, there
-
     def answer_later(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
     ) -> "bytes | Later | None":
@@ -126,7 +115,7 @@ class Door:
         """
         if target != TOKEN or method != b"POST" or len(body) > messages.MAX_PLAIN:
             return None
-        if _unacceptable(target, b"", headers) is not None:
+        if messages.unacceptable(target, b"", headers) is not None:
             return None
         started = time.perf_counter()
         request_id = self._request_id()
@@ -265,40 +254,6 @@ def turned_away(problem: Problem, address: str | None) -> None:
     )
 
 
-def _unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool = False) -> Problem | None:
-    """Return the problem of a request that no endpoint accepts. `without_host`: HTTP/1.0 needs no Host (RFC 9112 §3.2)."""
-    if len(raw) + len(query) + 1 > messages.MAX_TARGET:
-        return Problem("uri-too-long", "The request target is longer than 8 KiB.")
-    if len(headers) > messages.MAX_FIELDS:
-        return Problem("header-fields-too-large", "There are more than 100 header fields.")
-    size = hosts = 0
-    for name, value in headers:
-        size += len(name) + len(value) + 4
-        if name == b"host":
-            hosts += 1
-        elif name == b"content-encoding" and not raw.startswith(hotpath.FORWARD_AUTH):
-            return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
-        elif name == b"content-length" and not raw.startswith(hotpath.FORWARD_AUTH):
-            # Refused before the body arrives.
-            longest = messages.MAX_IMPORT if raw == messages.IMPORT else messages.MAX_BODY
-            digits = value.strip()
-            if digits.isdigit() and (len(digits) > MOST_DIGITS or int(digits) > longest):
-                return too_large(longest)
-    if size > messages.MAX_HEADERS:
-        return Problem("header-fields-too-large", "The header fields are larger than 16 KiB.")
-    if hosts != 1 and not (without_host and not hosts):
-        return Problem("invalid-request", "A request has one Host field.")
-    if messages.bad_target(raw) or (query and messages.bad_target(query)):
-        return Problem(
-            "invalid-request", "The request target has a control character or a bad percent-encoding."
-        )
-    return None
-
-
-def too_large(longest: int) -> Problem:
-    return Problem("content-too-large", f"The body is larger than {longest // 1024} KiB.")
-
-
 async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[None]] | None = None) -> bytes:
     """The whole body, at most that long, within some seconds. `take` waits for room for a large one."""
     parts = []
@@ -312,7 +267,7 @@ async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[Non
                 part = message.get("body", b"")
                 size += len(part)
                 if size > longest:
-                    raise too_large(longest)
+                    raise messages.too_large(longest)
                 if take is not None and size > messages.MAX_BODY:
                     await take()
                     take = None

@@ -1,34 +1,28 @@
-"""Verification on every request: `/v1/verify`, `/v1/authorize…`, `/v1/capabilities`.
+"""Verification on every request: `/v1/verify`, `/v1/authorize…`, `/v1/capabilities`, `/oauth/introspect`.
 
-`HotPath.answer` is one synchronous function without I/O: bytes in, bytes out, None where something has to be
-read first ("cold": `answer_cold` does the same in a thread). Both run the same code over the same facts; only
-how a fact is found differs.
+It owns how these endpoints read requests and write responses; `ostiary.auth` decides. `HotPath.answer` is one
+synchronous function without I/O: bytes in, bytes out, None where something has to be read first (`answer_cold` does the
+same in a thread). Both run the same code over the same facts; only how a fact is found differs.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from ostiary.auth.access_request import AccessRequest, is_preflight
+from ostiary.auth.authenticator import Admission, Authenticator
+from ostiary.auth.identity_assertion import IdentityAssertions
+from ostiary.auth.lookup import CacheMiss, Lookup
 from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule, is_rule_name
-from ostiary.core.address import Network
-from ostiary.core.installation import Installation
-from ostiary.core.instant import Instant
-from ostiary.core.model import Standing, Token
-from ostiary.core.problem import Problem
+from ostiary.core.address import parse_address
+from ostiary.core.model import Standing
+from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.rate import Permit
-from ostiary.core.verdict import MALFORMED, UNKNOWN, WRONG_PLACE, Verdict
-from ostiary.http import cookies, messages, rates, telling
-from ostiary.http.finding import Cold, Find
-from ostiary.http.judging import Judge
-from ostiary.http.messages import NO_STORE, Headers, Origin, Presented
+from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, WRONG_PLACE, Verdict
+from ostiary.http import messages, telling
+from ostiary.http.cookies import SessionCookie
+from ostiary.http.messages import NO_STORE, Headers, Origin, Origins
 from ostiary.http.oauth import errors, introspection
-from ostiary.http.question import Question, is_preflight, not_for, of_rule, read_question
-from ostiary.http.rates import Rates
-from ostiary.http.vouching import Vouchers
-from ostiary.storage.counts import Counts, Mark, Occasion
-from ostiary.storage.volatile import Facts
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
@@ -37,12 +31,14 @@ AUTHORIZE_NGINX: Final = b"/v1/authorize-nginx/"
 MAY_VERIFY: Final = frozenset({"verify:credentials"})
 INTROSPECT: Final = b"/oauth/introspect"
 WITH_BODY: Final = (VERIFY, INTROSPECT)
-FORWARD_AUTH: Final = b"/v1/authorize"
-"""Whoever asks there passes on the fields of somebody else's request."""
 JSON: Final = (b"content-type", b"application/json")
 VERDICT_HEAD: Final = messages.wire(200, [JSON, NO_STORE]).replace(b"length: 0", b"length: %d")
 MAX_TOLD: Final = 10_000
 """How many credentials' descriptions are kept as they are sent."""
+
+TEXTS: Final = ("credential", "ip", "project", "resource", "audience")
+VERIFY_FIELDS: Final = frozenset({*TEXTS, "scopes", "count"})
+MAX_SCOPES: Final = 100
 
 
 def is_hot(path: bytes) -> bool:
@@ -50,37 +46,119 @@ def is_hot(path: bytes) -> bool:
     return path in (VERIFY, CAPABILITIES, INTROSPECT) or path.startswith((AUTHORIZE, AUTHORIZE_NGINX))
 
 
+class Asked(NamedTuple):
+    """The body of `/v1/verify`."""
+
+    credential: bytes
+    request: AccessRequest
+    address_text: str | None
+    counted: bool
+
+
+def _read_question(headers: Headers, body: bytes, tenant: str | None) -> Asked:
+    """Parse and check the body of `/v1/verify`, all field errors at once.
+
+    `tenant` is the id of the only organization that the asker may know of; None: it may know of all.
+    """
+    if not messages.is_json(headers):
+        raise Problem("unsupported-media-type", "Send the body as application/json.")
+    value = messages.read_json(body)
+    if not isinstance(value, dict):
+        raise invalid_fields((FieldError("", "wrong-type", "must be an object"),))
+    credential, ip, scopes = value.get("credential"), value.get("ip"), value.get("scopes")
+    errors = () if _of_form(value) else _errors(value)
+    address = None
+    if isinstance(ip, str):
+        try:
+            address = parse_address(ip)
+        except ValueError as error:
+            errors = (*errors, FieldError("/ip", "invalid", str(error)))
+    if errors or credential is None:
+        raise invalid_fields(errors)
+    return Asked(
+        credential.encode(),
+        AccessRequest(
+            address,
+            frozenset(scopes) if scopes else NO_SCOPES,
+            value.get("project"),
+            value.get("resource"),
+            audience=value.get("audience"),
+            tenant=tenant,
+        ),
+        None if address is None else str(address),
+        value.get("count") is not False,
+    )
+
+
+def _of_form(value: dict[str, Any]) -> bool:
+    """Whether `_errors` has nothing to say, in the time that every request has."""
+    for name, given in value.items():
+        if name in TEXTS:
+            if type(given) is not str and (given is not None or name == "credential"):
+                return False
+        elif name == "scopes":
+            if given is not None and not _are_scopes(given):
+                return False
+        elif name != "count" or not (given is None or type(given) is bool):
+            return False
+    return "credential" in value
+
+
+def _are_scopes(given: object) -> bool:
+    return isinstance(given, list) and len(given) <= MAX_SCOPES and all(type(each) is str for each in given)
+
+
+def _errors(value: dict[str, Any]) -> tuple[FieldError, ...]:
+    """What is wrong with the members of the body, but for whether `ip` is an address."""
+    errors = [
+        FieldError(f"/{messages.escape(name)}", "unknown-member", "is not a member of this request")
+        for name in value
+        if name not in VERIFY_FIELDS
+    ]
+    for name in TEXTS:
+        given = value.get(name)
+        if not isinstance(given, str) and (given is not None or name == "credential"):
+            code = "missing" if name not in value else "wrong-type"
+            errors.append(FieldError(f"/{name}", code, "must be a string"))
+    if value.get("scopes") is not None and not _are_scopes(value["scopes"]):
+        errors.append(FieldError("/scopes", "wrong-type", f"must be a list of at most {MAX_SCOPES} strings"))
+    if value.get("count") is not None and not isinstance(value["count"], bool):
+        errors.append(FieldError("/count", "wrong-type", "must be true or false"))
+    return tuple(errors)
+
+
 class HotPath:
     """The hot addresses of one process."""
 
-    def __init__(
-        self,
-        facts: Facts,
-        counts: Counts,
-        clock: Callable[[], Instant],
-        installation: Installation,
-        trusted: tuple[Network, ...],
-        limits: Rates,
-    ) -> None:
-        self.facts = facts
-        self.counts = counts
-        self.limits = limits
-        self._clock = clock
-        self.judge = Judge(facts, clock, installation, limits)
-        self.cookie = cookies.of(installation.issuer)
-        self.origin = messages.origins(trusted)
-        self._vouchers = Vouchers(facts, clock, self.judge.issuer)
+    def __init__(self, authenticator: Authenticator, cookie: SessionCookie, origin: Origins) -> None:
+        self.origin = origin
+        self._authenticator = authenticator
+        self._cookie = cookie
+        self._assertions = IdentityAssertions(authenticator.facts, authenticator.clock, authenticator.issuer)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
+
+    def answer_now(
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
+    ) -> bytes | None:
+        """What a hot address answers from memory; None for all that has to come through the application."""
+        path, _, query = target.partition(b"?")
+        if not is_hot(path) or b"#" in target or messages.unacceptable(path, query, headers) is not None:
+            return None
+        try:
+            return self.answer(method, target, headers, body, peer)
+        except Exception:
+            return None  # it is met again, and logged, there
 
     def answer(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
     ) -> bytes | None:
         """Answer a request to a hot address from memory; None where the database has to be asked first."""
-        if not self.facts.current():
+        lookup = self._authenticator.from_cache()
+        if lookup is None:
             return None
         try:
-            return self._answer(method, target, headers, body, peer, self.judge.in_memory)
-        except Cold:
+            return self._answer(method, target, headers, body, peer, lookup)
+        except CacheMiss:
             return None
 
     def answer_cold(
@@ -88,27 +166,14 @@ class HotPath:
     ) -> bytes:
         """The same with the database at hand; to be called in a thread."""
         try:
-            if not self.facts.current():
-                self.facts.catch_up()
-            return self._answer(method, target, headers, body, peer, self.judge.in_database)
+            lookup = self._authenticator.from_database()
+            return self._answer(method, target, headers, body, peer, lookup)
         except Problem as problem:
             if target.startswith(AUTHORIZE_NGINX):
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
             if target.partition(b"?")[0] == INTROSPECT:
                 return errors.wire(errors.of_problem(problem))
             return self._problem(problem)
-
-    def identify(
-        self, given: Presented, origin: Origin, via: str, about_itself: bool = False
-    ) -> tuple[Verdict, Permit | None]:
-        """Judge the presented credential of a request to any other address, in a thread; counted and charged.
-
-        Raises the Problem that answers the request where there is no valid credential.
-        """
-        if not self.facts.current():
-            self.facts.catch_up()
-        question = Question(origin.address, about_itself=about_itself)
-        return self._identify(given, question, origin, via, self.judge.in_database)
 
     # One request
 
@@ -119,17 +184,17 @@ class HotPath:
         headers: Headers,
         body: bytes,
         peer: str | None,
-        find: Find,
+        lookup: Lookup,
     ) -> bytes:
         path, _, query = target.partition(b"?")
         if path.startswith(AUTHORIZE_NGINX):
-            return self._authorize_nginx(path, headers, peer, find)
+            return self._authorize_nginx(path, headers, peer, lookup)
         if path.startswith(AUTHORIZE):
-            return self._authorize(method, path, headers, peer, find)
+            return self._authorize(method, path, headers, peer, lookup)
         if path == INTROSPECT:
             if method != b"POST":
                 return self._wrong_method(b"POST")
-            return self._introspect(headers, query, body, self.origin(peer, headers), find)
+            return self._introspect(headers, query, body, self.origin(peer, headers), lookup)
         try:
             if messages.carries_query_credential(query):
                 raise messages.conflicting()
@@ -137,72 +202,74 @@ class HotPath:
             if path == VERIFY:
                 if method != b"POST":
                     return self._wrong_method(b"POST")
-                return self._verify(headers, body, origin, find)
+                return self._verify(headers, body, origin, lookup)
             if method != b"GET":
                 return self._wrong_method(b"GET")
-            return self._capabilities(headers, origin, find)
+            return self._capabilities(headers, origin, lookup)
         except Problem as problem:
             return self._problem(problem)
 
     def _problem(self, problem: Problem, extra: Headers = ()) -> bytes:
-        return messages.problem_wire(problem, self.judge.issuer, extra=extra)
+        return messages.problem_wire(problem, self._authenticator.issuer, extra=extra)
 
     def _wrong_method(self, allowed: bytes) -> bytes:
         problem = Problem("method-not-allowed", "This address does not take that method.")
         return self._problem(problem, [(b"allow", allowed)])
 
-    def _verify(self, headers: Headers, body: bytes, origin: Origin, find: Find) -> bytes:
+    def _verify(self, headers: Headers, body: bytes, origin: Origin, lookup: Lookup) -> bytes:
         """A resource server asks about a credential that it was shown."""
-        asking = self._judge_presented(
-            messages.presented(headers, self.cookie), Question(origin.address, MAY_VERIFY), find
-        )
-        problem, verdict = None, UNKNOWN
+        auth = self._authenticator
+        text = messages.required(messages.presented(headers, self._cookie))
+        asking = auth.caller(text, AccessRequest(origin.address, MAY_VERIFY), lookup)
         home = None if asking.standing is None else asking.standing.organization
-        if asking.valid and home is not None:
+        problem, verdict = None, UNKNOWN
+        if asking.code == "valid" and home is not None:
             try:
-                asked = read_question(headers, body)
+                asked = _read_question(headers, body, None if home.operator else home.id)
                 payer = None if asked.address_text is None else home.id
-                verdict = self.judge.key_or_token(asked.credential, asked.question, find, payer)
+                verdict = auth.key_or_token(asked.credential, asked.request, lookup, payer)
             except Problem as error:
                 problem = error
-        # Only here, for what is cold is asked again, and counted once.
-        self._settle(asking, origin, "verify", charged=False)
+        # Only here: after a cache miss all of it runs again, and it is noted once.
+        now = auth.clock()
+        auth.note(asking, origin.text, "verify", now)
+        if asking.code != "valid":
+            problem = telling.refusal(asking)
         if problem is not None:
             raise problem
-        assert home is not None
-        if verdict.standing is not None and not home.operator and verdict.standing.organization.id != home.id:
-            verdict = UNKNOWN
         permit = None
         if asked.counted:
-            now = self._clock()
-            verdict, permit = self.limits.charge(verdict, now)
-            self.note(verdict, asked.address_text, "verify", now, asking.standing)
-        if verdict.standing is not None and verdict.valid:
-            told = rates.with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
+            verdict, permit = auth.charge(verdict, now)
+            auth.note(verdict, asked.address_text, "verify", now, asking.standing)
+        if verdict.standing is not None and verdict.code == "valid":
+            told = with_rate_limit(self._described_verdict(verdict, verdict.standing), permit)
         else:
-            told = rates.with_rate_limit(orjson.dumps(telling.verify_body(verdict)), rates.refusing(permit))
+            told = with_rate_limit(orjson.dumps(telling.verify_body(verdict)), refusing(permit))
         return VERDICT_HEAD % len(told) + told
 
-    def _introspect(self, headers: Headers, query: bytes, body: bytes, origin: Origin, find: Find) -> bytes:
-        told, caller, refused = introspection.answer(self.judge, headers, query, body, origin, find)
+    def _introspect(
+        self, headers: Headers, query: bytes, body: bytes, origin: Origin, lookup: Lookup
+    ) -> bytes:
+        auth = self._authenticator
+        told, caller, refused = introspection.answer(auth, headers, query, body, origin, lookup)
         if caller is not None:
-            self.note(caller, origin.text, "introspect", self._clock(), refused=refused)
+            auth.note(caller, origin.text, "introspect", auth.clock(), refused=refused)
         return told
 
-    def _capabilities(self, headers: Headers, origin: Origin, find: Find) -> bytes:
-        verdict, permit = self._identify(
-            messages.presented(headers, self.cookie),
-            Question(origin.address, about_itself=True),
-            origin,
-            "capabilities",
-            find,
-        )
-        assert verdict.standing is not None
-        fields = [JSON, NO_STORE, *telling.superseded(verdict.standing), *rates.fields(permit)]
-        body = telling.capabilities_body(verdict, verdict.standing, rates.rate_limit_json(permit))
+    def _capabilities(self, headers: Headers, origin: Origin, lookup: Lookup) -> bytes:
+        text = messages.required(messages.presented(headers, self._cookie))
+        request = AccessRequest(origin.address, about_itself=True)
+        verdict, permit = self._authenticator.use(text, request, origin.text, "capabilities", lookup)
+        standing = verdict.standing
+        if standing is None or not verdict.valid:
+            raise telling.refusal(verdict, permit)
+        fields = [JSON, NO_STORE, *telling.superseded(standing), *telling.rate_limit_fields(permit)]
+        body = telling.capabilities_body(verdict, standing, telling.rate_limit_json(permit))
         return messages.wire(200, fields, orjson.dumps(body))
 
-    def _authorize(self, method: bytes, path: bytes, headers: Headers, peer: str | None, find: Find) -> bytes:
+    def _authorize(
+        self, method: bytes, path: bytes, headers: Headers, peer: str | None, lookup: Lookup
+    ) -> bytes:
         """Forward-auth. The described request comes from X-Forwarded-*, or from this request itself, never both."""
         name, slash, rest = path[len(AUTHORIZE) :].partition(b"/")
         described: tuple[bytes, bytes] | str | None = (method, b"/" + rest)
@@ -210,10 +277,10 @@ class HotPath:
             described = self._described(
                 headers, peer, b"x-forwarded-method", b"x-forwarded-uri", needed=name != b"-"
             )
-        status, error, verdict, permit = self._admit(name, described, headers, peer, find)
-        if status == 200:
-            return rates.with_fields(self._admitted(verdict, name, peer), permit)
-        auth_error = (b"x-auth-error", error.encode())
+        error, verdict, permit = self._admit(name, described, headers, peer, lookup)
+        if not error:
+            return with_fields(self._admitted(verdict, name, peer), permit)
+        status = _status(error, verdict)
         if status == 400:
             problem = Problem("invalid-request", telling.ADVICE.get(error, "The request cannot be judged."))
             if error == "invalid_request":
@@ -223,27 +290,28 @@ class HotPath:
                 messages.unauthorized("missing") if error == "missing" else telling.unauthorized(verdict)
             )
         elif status == 429:
-            problem = rates.limited(permit)
+            problem = telling.rate_limited(permit)
         else:
             problem = telling.forbidden(error, verdict)
-        return self._problem(problem, [auth_error, *rates.fields(permit)])
+        return self._problem(problem, [(b"x-auth-error", error.encode()), *telling.rate_limit_fields(permit)])
 
-    def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, find: Find) -> bytes:
+    def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, lookup: Lookup) -> bytes:
         """The same for `auth_request`, which knows 200, 401 and 403 only."""
         name = path[len(AUTHORIZE_NGINX) :]
         described = self._described(
             headers, peer, b"x-original-method", b"x-original-uri", needed=name != b"-"
         )
-        status, error, verdict, permit = self._admit(name, described, headers, peer, find)
-        if status == 200:
-            return rates.with_fields(self._admitted(verdict, name, peer), permit)
+        error, verdict, permit = self._admit(name, described, headers, peer, lookup)
+        if not error:
+            return with_fields(self._admitted(verdict, name, peer), permit)
+        status = _status(error, verdict)
         fields = [
             NO_STORE,
-            (b"x-auth-error", _NGINX_ERRORS.get(error, error).encode()),
-            *rates.fields(permit),
+            (b"x-auth-error", b"invalid_request" if error in _CANNOT_BE_JUDGED else error.encode()),
+            *telling.rate_limit_fields(permit),
         ]
         if status == 429:
-            fields.append(rates.retry_after(permit))  # for a proxy that makes a 429 of it again
+            fields.append(telling.retry_after(permit))  # for a proxy that makes a 429 of it again
         if status == 401:
             fields.append(
                 (
@@ -273,131 +341,28 @@ class HotPath:
         described: tuple[bytes, bytes] | str | None,
         headers: Headers,
         peer: str | None,
-        find: Find,
-    ) -> tuple[int, str, Verdict, Permit | None]:
-        """Status (200, 400, 401, 403, 429), the name of the error, the verdict, and what is left of its limit.
+        lookup: Lookup,
+    ) -> Admission:
+        """What the rule of this name says; or the name of the error of a request that cannot be judged.
 
         The verdict of a preflight, which is admitted without a credential, has no standing.
         """
+        auth = self._authenticator
         rule: AccessRule | None = ANY_CREDENTIAL
         if name != b"-":
             rule_name = name.decode("latin-1")
-            rule = self.facts.rule(rule_name) if is_rule_name(rule_name) else None
+            rule = auth.facts.rule(rule_name) if is_rule_name(rule_name) else None
         origin = self.origin(peer, headers)
-        given = messages.presented(headers, self.cookie)
+        given = messages.presented(headers, self._cookie)
         if given.presence in ("conflict", "empty"):
-            return 400, "invalid_request", MALFORMED, None
+            return Admission("invalid_request", MALFORMED)
         if isinstance(described, str):
-            return 400, described, MALFORMED, None
+            return Admission(described, MALFORMED)
         if given.presence == "none":
-            if rule is not None and described is not None and is_preflight(rule, described):
-                return 200, "", UNKNOWN, None
-            return 401, "missing", MALFORMED, None
-        question = Question(origin.address)
-        refusal = "" if rule is not None else "no_such_rule"
-        if rule is not None and described is not None and rule is not ANY_CREDENTIAL:
-            question, refusal = of_rule(rule, described, origin.address)
-        verdict = (
-            MALFORMED if given.presence == "unusable" else self.judge.key_or_token(given.text, question, find)
-        )
-        if verdict.valid and verdict.standing is not None and rule is not None and not refusal:
-            refusal = not_for(rule, verdict.standing, verdict.token)
-        now = self._clock()
-        verdict, permit = self.limits.charge(verdict, now)
-        if refusal and (verdict.valid or verdict.code in WRONG_PLACE):
-            # The credential is good, the request is not: say so, but only to a good credential.
-            self.note(verdict, origin.text, "authorize", now, refused=refusal)
-            return 403, refusal, verdict, permit
-        self.note(verdict, origin.text, "authorize", now)
-        if verdict.valid:
-            return 200, "", verdict, permit
-        if verdict.code in WRONG_PLACE:
-            return 403, verdict.code, verdict, permit
-        if verdict.code == "rate_limited":
-            return 429, verdict.code, verdict, permit
-        return 401, "invalid_token", verdict, None
-
-    # One credential
-
-    def _identify(
-        self,
-        given: Presented,
-        question: Question,
-        origin: Origin,
-        via: str,
-        find: Find,
-    ) -> tuple[Verdict, Permit | None]:
-        """Judge a presented credential, count the use, and raise the Problem that refuses it."""
-        return self._settle(self._judge_presented(given, question, find), origin, via, charged=True)
-
-    def _judge_presented(self, given: Presented, question: Question, find: Find) -> Verdict:
-        if given.presence == "none":
-            raise messages.unauthorized("missing")
-        if given.presence in ("conflict", "empty"):
-            raise messages.conflicting()
-        verdict = (
-            MALFORMED if given.presence == "unusable" else self.judge.key_or_token(given.text, question, find)
-        )
-        if (
-            verdict.standing is not None
-            and verdict.valid
-            and verdict.standing.project_id is not None
-            and not question.about_itself
-        ):
-            # Its only target is its project; these addresses are about the organization.
-            return Verdict("project_not_allowed", verdict.standing, token=verdict.token)
-        token = verdict.token
-        if verdict.valid and token is not None and token.project_id is not None and not question.about_itself:
-            # What a session means by default is no target here either: roles on a project reach no organization.
-            assert verdict.standing is not None
-            token = replace(token, project_id=None)
-            return self.judge.rule(verdict.standing, b"", question, find, token)
-        return verdict
-
-    def _settle(
-        self, verdict: Verdict, origin: Origin, via: str, charged: bool
-    ) -> tuple[Verdict, Permit | None]:
-        permit, now = None, self._clock()
-        if charged:
-            verdict, permit = self.limits.charge(verdict, now)
-        self.note(verdict, origin.text, via, now)
-        if verdict.valid:
-            return verdict, permit
-        if verdict.code in WRONG_PLACE:
-            raise telling.forbidden(verdict.code, verdict)
-        if verdict.code == "rate_limited":
-            raise rates.limited(permit)
-        raise telling.unauthorized(verdict)
-
-    def note(
-        self,
-        verdict: Verdict,
-        at: str | None,
-        via: str,
-        now: Instant,
-        asking: Standing | None = None,
-        refused: str = "",
-        resource: str = "",
-    ) -> None:
-        """Count a use or a refusal. Unknown credentials are counted for the asking organization, else for the operator.
-
-        `resource` is the refused resource, if there is one; the event names the first of several.
-        """
-        standing = verdict.standing
-        reason = refused or verdict.code
-        mark: Mark
-        if standing is None:
-            home = None if asking is None else asking.organization.id
-            mark = (reason, at, via, home)
-            if not self.counts.again(mark, now):
-                occasion = Occasion(False, reason, at, via, organization_id=home, resource=resource)
-                self.counts.add(occasion, now, mark)
-            return
-        used = used_of(standing, verdict.token)
-        mark = (reason, at, via, used, standing.credential_id, standing.rotated)
-        if not self.counts.again(mark, now):
-            occasion = _occasion(standing, used, reason, at, via)
-            self.counts.add(replace(occasion, resource=resource) if resource else occasion, now, mark)
+            admitted = rule is not None and described is not None and is_preflight(rule, described)
+            return Admission("", UNKNOWN) if admitted else Admission("missing", MALFORMED)
+        text = None if given.presence == "unusable" else given.text
+        return auth.admit(rule, described, text, origin.address, origin.text, lookup)
 
     # What is told of a good credential, kept as it is sent
 
@@ -406,10 +371,10 @@ class HotPath:
         if verdict.standing is None:
             return messages.wire(200, [NO_STORE, *telling.PREFLIGHT])
         answer = self._identified(verdict)
-        rule = None if rule_name == b"-" else self.facts.rule(rule_name.decode("latin-1"))
+        rule = None if rule_name == b"-" else self._authenticator.facts.rule(rule_name.decode("latin-1"))
         if rule is None or not rule.assertion or rule.audience is None or not self.origin(peer, ()).by_proxy:
             return answer
-        return telling.with_assertion(answer, self._vouchers.of(verdict, rule.audience))
+        return telling.with_assertion(answer, self._assertions.of(verdict, rule.audience))
 
     def _identified(self, verdict: Verdict) -> bytes:
         """The same for every rule."""
@@ -443,27 +408,47 @@ def _presented(verdict: Verdict, standing: Standing) -> str:
     return standing.access_id if verdict.token is None else verdict.token.id
 
 
-def used_of(standing: Standing, token: Token | None) -> str:
-    """What is used: a secret, by its access id; a session by its id; a token counts for the credential as a whole."""
-    return token.id if token is not None and token.kind == "session" else standing.access_id
+_CANNOT_BE_JUDGED: Final = frozenset({"untrusted_proxy", "not_described"})
+"""Errors of a request that a proxy did not describe as it has to."""
 
 
-def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> Occasion:
-    return Occasion(
-        reason == "valid",
-        reason,
-        at,
-        via,
-        organization_id=standing.organization.id,
-        credential_id=standing.credential_id,
-        access_id=used,
-        rotated=standing.rotated,
-        credential=standing.label,
-        display=telling.display_of(standing),
-        credential_kind=standing.kind,
-        actor_type=standing.principal.kind,
-        actor_id=standing.principal.id,
+def _status(error: str, verdict: Verdict) -> int:
+    """The status for an error of `_admit`: 400, 401, 403 or 429."""
+    if error == "rate_limited":
+        return 429
+    if error in ("missing", "invalid_token"):
+        return 401
+    proven = verdict.valid or verdict.code in WRONG_PLACE
+    return 403 if proven else 400
+
+
+# Rate limits, in responses that are kept as bytes
+
+
+def with_fields(answer: bytes, permit: Permit | None) -> bytes:
+    """An answer without a body, as it goes over the wire, with the same fields at the end of its head."""
+    if permit is None:
+        return answer
+    return b'%sratelimit-policy: "default";q=%d;w=60\r\nratelimit: "default";r=%d;t=%d\r\n\r\n' % (
+        answer[:-2],
+        permit.limit,
+        permit.remaining,
+        permit.wait,
     )
 
 
-_NGINX_ERRORS: Final = {"untrusted_proxy": "invalid_request", "not_described": "invalid_request"}
+def with_rate_limit(body: bytes, permit: Permit | None) -> bytes:
+    """The JSON of a verdict with its `rate_limit`, which is null in `body`. Inside of a string a quote is escaped."""
+    if permit is None:
+        return body
+    told = b'"rate_limit":{"limit":%d,"remaining":%d,"reset":%d}' % (
+        permit.limit,
+        permit.remaining,
+        permit.reset,
+    )
+    return body.replace(b'"rate_limit":null', told, 1)
+
+
+def refusing(permit: Permit | None) -> Permit | None:
+    """The permit of a use that is over its limit: an API that asked can say when to come again."""
+    return None if permit is None or permit.allowed else permit

@@ -3,7 +3,6 @@
 It owns: where a credential is read from, whose address counts, strict JSON, the wire form of problems.
 """
 
-import json
 import math
 import re
 import time
@@ -16,9 +15,11 @@ from urllib.parse import parse_qsl
 import orjson
 import structlog
 
+from ostiary.core import strict_json
 from ostiary.core.address import Address, Network, client_address, trusts
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import looks_like_secret, redact
+from ostiary.core.strict_json import JSONError
 from ostiary.http import cookies
 from ostiary.http.cookies import SessionCookie
 
@@ -31,12 +32,12 @@ IMPORT: Final = b"/v1/credentials/import"
 MAX_HEADERS: Final = 16 * 1024
 MAX_FIELDS: Final = 100
 MAX_TARGET: Final = 8 * 1024
+MOST_DIGITS: Final = 19
+"""A Content-Length with more digits is too large in any case, and is not converted."""
+FORWARD_AUTH: Final = b"/v1/authorize"
+"""How the paths begin at which a request carries the headers of another request."""
 MAX_KEY: Final = 512
 MAX_TOKEN: Final = 8 * 1024
-MAX_DEPTH: Final = 32
-MAX_INTEGER: Final = 2**53
-MAX_VALUES: Final = 25_000
-"""Members and elements of a whole body. The largest import has some 20,000."""
 REMEMBERED_ORIGINS: Final = 8192
 MAX_REMEMBERED_FIELD: Final = 128
 MAX_PLAIN: Final = 4096
@@ -52,8 +53,6 @@ DOCS: Final = "/docs/troubleshooting#"
 # What two parsers could read differently, or no address of ours has: controls, a bare %, an encoded NUL.
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff]|%(?![0-9A-Fa-f]{2})|%0[0-9A-Fa-f]|%1[0-9A-Fa-f]|%7[Ff]")
 
-# Possessive, and an unfinished string runs to the end: each character is looked at once.
-_STRING_OR_MARK = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{,\]}]', re.DOTALL)
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 Presence = Literal["one", "none", "conflict", "empty", "unusable"]
@@ -112,6 +111,17 @@ def presented(headers: Headers, session: SessionCookie | None = None, basic: boo
     if found == b"\x00" or len(found) > (MAX_TOKEN if bearer and b"." in found else MAX_KEY):
         return UNUSABLE
     return Presented("one", found)
+
+
+def required(given: Presented) -> bytes | None:
+    """The text of a credential that an endpoint requires; None if it cannot be one of ours. Raises Problem without one."""
+    if given.presence == "one":
+        return given.text
+    if given.presence == "none":
+        raise unauthorized("missing")
+    if given.presence != "unusable":
+        raise conflicting()
+    return None
 
 
 def _session(headers: Headers, cookie: SessionCookie) -> Presented:
@@ -204,6 +214,40 @@ def bad_target(target: bytes) -> bool:
     return _BAD_TARGET.search(target) is not None
 
 
+def unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool = False) -> Problem | None:
+    """Return the problem of a request that no endpoint accepts. `without_host`: HTTP/1.0 needs no Host (RFC 9112 §3.2)."""
+    if len(raw) + len(query) + 1 > MAX_TARGET:
+        return Problem("uri-too-long", "The request target is longer than 8 KiB.")
+    if len(headers) > MAX_FIELDS:
+        return Problem("header-fields-too-large", "There are more than 100 header fields.")
+    size = hosts = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-encoding" and not raw.startswith(FORWARD_AUTH):
+            return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
+        elif name == b"content-length" and not raw.startswith(FORWARD_AUTH):
+            # Refused before the body arrives.
+            longest = MAX_IMPORT if raw == IMPORT else MAX_BODY
+            digits = value.strip()
+            if digits.isdigit() and (len(digits) > MOST_DIGITS or int(digits) > longest):
+                return too_large(longest)
+    if size > MAX_HEADERS:
+        return Problem("header-fields-too-large", "The header fields are larger than 16 KiB.")
+    if hosts != 1 and not (without_host and not hosts):
+        return Problem("invalid-request", "A request has one Host field.")
+    if bad_target(raw) or (query and bad_target(query)):
+        return Problem(
+            "invalid-request", "The request target has a control character or a bad percent-encoding."
+        )
+    return None
+
+
+def too_large(longest: int) -> Problem:
+    return Problem("content-too-large", f"The body is larger than {longest // 1024} KiB.")
+
+
 def is_json(headers: Headers) -> bool:
     """Whether the body is declared as JSON (parameters such as charset do not matter)."""
     value = header(headers, b"content-type")
@@ -215,32 +259,18 @@ def is_json(headers: Headers) -> bool:
 # Strict JSON
 
 
-def strict_json(raw: bytes) -> Any:
+def read_json(raw: bytes) -> Any:
     """Parse a body. Raises a Problem for what two parsers could read differently.
 
-    Duplicate members, NaN, infinities, integers above 2⁵³, nesting over 32 and more than 25,000 values are
-    invalid-json (400); lone surrogates and NUL in text are field errors (422).
+    What `core.strict_json` refuses is invalid-json (400); lone surrogates and NUL in text are field errors (422).
     """
     value = _plain_json(raw)
     if value is not None:
         return value
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Problem("invalid-json", "The body is not UTF-8.") from None
-    _check_size(text)
-    try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_members,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-            parse_float=_float,
-        )
-    except json.JSONDecodeError as error:
-        raise Problem(
-            "invalid-json", f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from None
+        value = strict_json.read(raw)
+    except JSONError as error:
+        raise Problem("invalid-json", f"The body {error}.") from None
     _check_text(value)
     return value
 
@@ -270,46 +300,6 @@ def _plain_json(raw: bytes) -> dict[str, Any] | None:
         elif each is not None and type(each) is not bool:
             return None
     return value if raw.count(b'"') == 2 * texts else None
-
-
-def _check_size(text: str) -> None:
-    """Before it is parsed: small values by the hundred thousand take many times the memory of their text."""
-    depth, values = 0, 1
-    for mark in _STRING_OR_MARK.finditer(text):
-        if mark[0] in "[{":
-            depth += 1
-        elif mark[0] in "]}":
-            depth -= 1
-        if mark[0] in "[{,":
-            values += 1
-        if depth > MAX_DEPTH:
-            raise Problem("invalid-json", f"The body is nested more than {MAX_DEPTH} levels deep.")
-        if values > MAX_VALUES:
-            raise Problem("invalid-json", f"The body has more than {MAX_VALUES:,} values.")
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Problem("invalid-json", "A member stands twice in one object.")
-    return members
-
-
-def _no_constant(_text: str) -> Any:
-    raise Problem("invalid-json", "NaN and infinities are not JSON.")
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-        raise Problem("invalid-json", "An integer is larger than 2⁵³.")
-    return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise Problem("invalid-json", "A number is too large.")
-    return value
 
 
 def _check_text(value: Any) -> None:

@@ -1,25 +1,23 @@
 """Verdicts as they are told: the JSON of `/v1/verify` and `/v1/capabilities`, the fields for proxies, refusals."""
 
-import unicodedata
 from typing import Final
 
 from typing_extensions import TypedDict
 
-from ostiary.core.event import Actor
+from ostiary.auth.rates import FAILURE_WAIT
 from ostiary.core.instant import Instant, text_or_none, to_text
 from ostiary.core.model import (
     AccessLevel,
     CredentialKind,
     OwnerKind,
     Standing,
-    Token,
     TokenKind,
-    actor_display,
 )
 from ostiary.core.problem import Problem
-from ostiary.core.verdict import Code, Verdict
+from ostiary.core.rate import Permit
+from ostiary.core.verdict import WRONG_PLACE, Code, Verdict
 from ostiary.http import messages
-from ostiary.http.rates import RateLimitJson
+from ostiary.http.messages import Headers
 
 PresentedKind = CredentialKind | TokenKind
 
@@ -62,6 +60,26 @@ def unauthorized(verdict: Verdict) -> Problem:
             reason="expired",
         )
     return messages.unauthorized(verdict.code)
+
+
+def refusal(verdict: Verdict, permit: Permit | None = None) -> Problem:
+    """The Problem that answers a caller whose credential was refused."""
+    if verdict.code in WRONG_PLACE:
+        return forbidden(verdict.code, verdict)
+    if verdict.code == "rate_limited":
+        return rate_limited(permit)
+    return unauthorized(verdict)
+
+
+class RateLimitJson(TypedDict):
+    """How often the credential may be used, as of this use."""
+
+    limit: int
+    """A minute."""
+    remaining: int
+    """How many more could be had at once."""
+    reset: int
+    """Seconds until the whole limit is there again."""
 
 
 class PrincipalJson(TypedDict):
@@ -280,26 +298,41 @@ def with_assertion(answer: bytes, text: str) -> bytes:
     return answer.replace(b"x-auth-assertion: \r\n", b"x-auth-assertion: %s\r\n" % text.encode(), 1)
 
 
-def actor_of(standing: Standing, token: Token | None = None) -> Actor:
-    """The actor that events name: the principal, by the credential or session that it acts by, itself or by a token."""
-    principal = standing.principal
-    return Actor(
-        principal.kind,
-        principal.id,
-        display_of(standing),
-        standing.credential_id,
-        credential_kind=standing.kind,
-        token_id=None if token is None else token.id,
+# Rate limits
+
+
+def rate_limited(permit: Permit | None) -> Problem:
+    """The refusal of what is over a limit: the credential's, or without a permit the address's."""
+    if permit is None:
+        return Problem(
+            "rate-limited",
+            "Too many unknown credentials came from this address. Wait, and check the one that is sent.",
+            members={"retry_after": FAILURE_WAIT},
+            reason="rate_limited",
+        )
+    return Problem(
+        "rate-limited",
+        f"The credential may be used {permit.limit} times a minute, and was. Wait before the next request.",
+        members={"limit": permit.limit, "retry_after": permit.wait},
+        reason="rate_limited",
     )
 
 
-def display_of(standing: Standing) -> str:
-    """How an actor reads in the audit log: `ci-bot (API key)`.
+def rate_limit_fields(permit: Permit | None) -> Headers:
+    """The fields of an answer that tell what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    if permit is None:
+        return ()
+    return (
+        (b"ratelimit-policy", b'"default";q=%d;w=60' % permit.limit),
+        (b"ratelimit", b'"default";r=%d;t=%d' % (permit.remaining, permit.wait)),
+    )
 
-    An account's name that could be taken for somebody's email address is told with the account's identifier.
-    """
-    principal = standing.principal
-    name = principal.display
-    if principal.kind == "service_account" and "@" in unicodedata.normalize("NFKC", name):
-        name = f"{name} [{principal.identifier}]"
-    return actor_display(name, standing.kind)
+
+def retry_after(permit: Permit | None) -> tuple[bytes, bytes]:
+    return b"retry-after", b"%d" % (FAILURE_WAIT if permit is None else permit.wait)
+
+
+def rate_limit_json(permit: Permit | None) -> RateLimitJson | None:
+    if permit is None:
+        return None
+    return {"limit": permit.limit, "remaining": permit.remaining, "reset": permit.reset}

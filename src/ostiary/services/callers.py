@@ -7,6 +7,7 @@ from ostiary.core.instant import MINUTE
 from ostiary.core.model import is_session
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, not_found
+from ostiary.core.verdict import scopes_on
 from ostiary.storage import origins, sessions, tokens
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
@@ -38,7 +39,7 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
     operator_admin = caller.operator_admin and standing.operator_admin
     if caller.organization_id != standing.organization.id and not operator_admin:
         raise not_found("organization", "lost the reach while the request waited")
-    scopes, ends = standing.allowed(None), standing.lasts_until
+    scopes, ends = scopes_on(standing, None), standing.lasts_until
     if caller.token_id is not None and caller.expires_at is not None:
         ends = min(caller.expires_at, ends or caller.expires_at)
     return replace(

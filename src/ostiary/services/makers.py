@@ -10,6 +10,7 @@ from ostiary.core.event import Actor
 from ostiary.core.model import Maker, Standing, is_session
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, not_found
+from ostiary.core.verdict import scopes_on
 from ostiary.services import organizations
 from ostiary.storage import directory, origins
 from ostiary.storage import roles as role_rows
@@ -57,7 +58,7 @@ def _as_now(tx: Tx, maker: Maker, organization_id: str) -> Caller:
     caller = Caller(
         Actor(standing.principal.kind, standing.principal.id, standing.principal.display, maker.origin_id),
         standing.organization.id,
-        standing.allowed(None),
+        scopes_on(standing, None),
         operator=standing.organization.operator,
         operator_admin=standing.operator_admin,
     )

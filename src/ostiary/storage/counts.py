@@ -61,7 +61,7 @@ class Occasion:
     """The refused resource, if the resource is the reason."""
 
 
-Mark = tuple[str | bool | None, ...]
+Mark = tuple[str | int | None, ...]
 """A cheap key for an occasion, made for every request. The occasion itself is built once."""
 
 

@@ -11,14 +11,12 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
 from hashlib import blake2b
-from operator import length_hint
 from pathlib import Path
 from typing import Final
 
 from ostiary.core.instant import MINUTE, SECOND, Instant
-from ostiary.core.rate import SKEW, Permit, Rate, in_time, rate_of, refund, take, within_reach
+from ostiary.core.rate import SKEW, Lease, Permit, Rate, rate_of, refund, take
 from ostiary.storage.mapped import map_file, map_memory
 
 ENTRIES: Final = 65_536
@@ -54,8 +52,10 @@ class Permits:
         self._hash = blake2b(key=key, digest_size=8)
         self._lock = threading.Lock()
         self._lock_unavailable = False
-        # The last state of each key, with its leased slots. An iterator gives each slot to one thread only.
-        self._leases: dict[str, tuple[int, Rate, Instant, Iterator[Instant]]] = {}
+        # The last answer from the table, with the slots in hand.
+        self._leases: dict[str, Lease] = {}
+        self.lease = self._leases.get
+        """The lease of a name, or None. Asked for every request: the dict's own method."""
 
     def close(self) -> None:
         self._view.release()
@@ -65,19 +65,11 @@ class Permits:
     def take(self, name: str, limit: int, now: Instant) -> Permit:
         """Take one use of a limit (uses per minute) at `now`. The result says whether it was allowed."""
         lease = self._leases.get(name)
-        if lease is None:
-            return self._take(name, self._fingerprint(name), rate_of(limit), now)
-        fingerprint, rate, tat, slots = lease
-        if rate.limit != limit:
-            return self._take(name, fingerprint, rate_of(limit), now)
-        for slot in slots:
-            if in_time(rate, slot, now):
-                return Permit(True, rate, now, tat, length_hint(slots))
-        if now < tat - rate.tolerance and tat == within_reach(rate, tat, now):
-            return Permit(False, rate, now, tat)
-        return self._take(name, fingerprint, rate, now)
+        permit = None if lease is None else lease.spend(limit, now)
+        return self._take(name, rate_of(limit), now) if permit is None else permit
 
-    def _take(self, name: str, fingerprint: int, rate: Rate, now: Instant) -> Permit:
+    def _take(self, name: str, rate: Rate, now: Instant) -> Permit:
+        fingerprint = self._fingerprint(name)
         # A flock belongs to the open file, so it does not exclude threads of one process. The lock here does. The kernel
         # releases the flock of a process that ends.
         with self._lock:
@@ -93,7 +85,7 @@ class Permits:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         if len(self._leases) >= MAX_LEASES:
             self._leases.clear()
-        self._leases[name] = fingerprint, rate, tat, iter(range(first + rate.interval, tat, rate.interval))
+        self._leases[name] = Lease(rate, tat, iter(range(first + rate.interval, tat, rate.interval)))
         return Permit(count > 0, rate, now, tat, max(0, count - 1))
 
     def give_back(self, name: str, permit: Permit, now: Instant) -> None:

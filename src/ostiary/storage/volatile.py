@@ -165,6 +165,10 @@ class Facts:
         """Return whether a cached standing of this handle was dropped, because of a change or for lack of room."""
         return self._standings.had(handle)
 
+    def knows(self, handle: Handle) -> bool:
+        """Whether it is known, or was known before a change, what this handle is of, or that nobody has it."""
+        return self.standing(handle) is not None or self.had_standing(handle)
+
     def token(self, found: bytes) -> Token | None:
         """Return the cached token or session with this fingerprint, or None. Its origin still has to be judged."""
         return self._tokens.get(found)

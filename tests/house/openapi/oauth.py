@@ -264,7 +264,7 @@ def _refusal(error: OAuthError, about: str) -> Json:
             "schema": {"type": "string"},
             "example": sent["www-authenticate"],
         }
-    content = {"schema": _ref("OAuthError"), "example": messages.strict_json(body)}
+    content = {"schema": _ref("OAuthError"), "example": messages.read_json(body)}
     return {"description": about, "content": {JSON: content}} | ({"headers": headers} if headers else {})
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.http import messages, telling
 from ostiary.http.api.route import StrictModel, example
-from ostiary.http.question import MAX_SCOPES
+from ostiary.http.hotpath import MAX_SCOPES
 
 ABOUT: Final = """\
 Ostiary issues, verifies and watches over machine credentials.

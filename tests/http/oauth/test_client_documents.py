@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from ostiary.auth.rates import Rates
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.model import Client
 from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
 from ostiary.http.outbound import REASONS, Fetched, OutboundError
-from ostiary.http.rates import Rates
 from ostiary.services import consents
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as rows
@@ -64,11 +64,10 @@ class Scene:
 @pytest.fixture
 def scene(house: House, tmp_path: Path) -> Iterator[Scene]:
     key = house.store.installation.keyring.permits
-    permits = Permits(tmp_path / "uses", key, 64), Permits(tmp_path / "failures", key, 4096)
-    limits, net = Rates(permits[0], permits[1], house.clock), Net()
+    permits = Permits(tmp_path / "failures", key, 4096)
+    limits, net = Rates(permits, house.clock), Net()
     yield Scene(house, net, ClientDocuments(house.store, limits, frozenset(), net))
-    for each in permits:
-        each.close()
+    permits.close()
 
 
 def document(**more: Any) -> dict[str, Any]:

@@ -27,11 +27,13 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 from typing_extensions import TypedDict
 
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.caller import caller_of
 from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
-from ostiary.http import cookies, messages, rates
-from ostiary.http.calling import caller_of
-from ostiary.http.hotpath import HotPath
+from ostiary.http import cookies, messages, telling
+from ostiary.http.cookies import SessionCookie
 from ostiary.http.oauth.client_documents import ClientDocuments
 from ostiary.http.telling import superseded
 from ostiary.services import organizations
@@ -52,7 +54,9 @@ class Wiring:
     """What handlers reach through `request.app.state.wiring`."""
 
     store: Store
-    hot: HotPath
+    authenticator: Authenticator
+    cookie: SessionCookie
+    """Of sessions in browsers."""
     token_uri: str
     """Where a key file says that it is traded."""
     documents: ClientDocuments
@@ -219,20 +223,24 @@ def enter(request: Request, caller: Caller, organization_id: str) -> Caller:
 
 def _identified(request: Request, about_itself: bool) -> Caller:
     scope = request.scope
-    hot = wiring(request).hot
+    authenticator, cookie = wiring(request).authenticator, wiring(request).cookie
     headers = scope["headers"]
     origin = scope["state"]["origin"]
-    given = messages.presented(headers, hot.cookie)
-    verdict, permit = hot.identify(given, origin, "api", about_itself)
+    given = messages.presented(headers, cookie)
+    lookup = authenticator.from_database()
+    text = messages.required(given)
+    asked = AccessRequest(origin.address, about_itself=about_itself)
+    verdict, permit = authenticator.use(text, asked, origin.text, "api", lookup)
     standing = verdict.standing
-    assert standing is not None
+    if standing is None or not verdict.valid:
+        raise telling.refusal(verdict, permit)
     in_browser = given.by_cookie and standing.kind == "session"
-    if in_browser and request.method not in cookies.SAFE and not cookies.of_our_page(headers, hot.cookie):
+    if in_browser and request.method not in cookies.SAFE and not cookies.of_our_page(headers, cookie):
         raise messages.unauthorized("missing")  # whoever's page made it, it is not the person's
     agent = messages.header(headers, b"user-agent") or b""
-    caller = caller_of(verdict, origin, messages.printable(agent), scope["state"]["request_id"])
+    caller = caller_of(verdict, origin.address, messages.printable(agent), scope["state"]["request_id"])
     request.state.caller = caller
-    request.state.told = [*superseded(standing), *rates.fields(permit)]
+    request.state.told = [*superseded(standing), *telling.rate_limit_fields(permit)]
     return caller
 
 
@@ -258,7 +266,7 @@ class BodyOf(Generic[Model]):
         )
 
     def _parse(self, body: bytes) -> Model:
-        value = messages.strict_json(body)
+        value = messages.read_json(body)
         messages.refuse_secrets(value)
         try:
             return self.model.model_validate(value)

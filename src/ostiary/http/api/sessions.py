@@ -8,11 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.caller import caller_of
 from ostiary.core.instant import SECOND, text_or_none, to_text
 from ostiary.core.model import SessionKind
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Verdict
-from ostiary.http import cookies, messages, rates
+from ostiary.http import cookies, messages, telling
 from ostiary.http.api.credential_forms import OwnerJson
 from ostiary.http.api.forms import Time
 from ostiary.http.api.route import (
@@ -33,8 +35,6 @@ from ostiary.http.api.route import (
     show,
     wiring,
 )
-from ostiary.http.calling import caller_of
-from ostiary.http.question import Question
 from ostiary.http.telling import HomeOrganizationJson
 from ostiary.services import sessions
 from ostiary.services.execute import execute
@@ -272,44 +272,42 @@ def _session(session: str) -> Resource[SessionJson]:
 
 
 def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
-    store, hot = wiring(request).store, wiring(request).hot
+    store, authenticator = wiring(request).store, wiring(request).authenticator
     state, headers = request.scope["state"], request.scope["headers"]
-    origin, now = state["origin"], hot.judge.clock()
-    if not hot.facts.current():
-        hot.facts.catch_up()
-    question = Question(origin.address, about_itself=True)
-    verdict, checked, reason, _ = hot.judge.assertion(
-        "login", body.token.encode(), question, hot.judge.in_database
+    origin, now = state["origin"], authenticator.clock()
+    asked = AccessRequest(origin.address, about_itself=True)
+    verdict, checked, reason, _ = authenticator.key_files.judge(
+        "login", body.token.encode(), asked, authenticator.from_database()
     )
     permit = None
     if verdict.valid:
-        verdict, permit = hot.limits.charge(verdict, now)
-        request.state.told = rates.fields(permit)
+        verdict, permit = authenticator.charge(verdict, now)
+        request.state.told = telling.rate_limit_fields(permit)
     if verdict.code == "rate_limited":
-        hot.note(verdict, origin.text, "login", now)
-        raise rates.limited(permit)
+        authenticator.note(verdict, origin.text, "login", now)
+        raise telling.rate_limited(permit)
     if not verdict.valid or checked is None:
-        hot.note(verdict, origin.text, "login", now, refused=reason)
+        authenticator.note(verdict, origin.text, "login", now, refused=reason)
         raise _refused(reason)
     agent = messages.printable(messages.header(headers, b"user-agent") or b"")
-    caller = caller_of(verdict, origin, agent, state["request_id"])
+    caller = caller_of(verdict, origin.address, agent, state["request_id"])
     used = Used(checked.jti_digest, checked.expires_at)
     try:
         begun: Begun = execute(store, caller, sessions.begin, used, body.default_project_code or None)
     except Problem as problem:
         if problem.code != "invalid-credential":
             raise
-        hot.note(
+        authenticator.note(
             Verdict("unknown", verdict.standing), origin.text, "login", now, refused=problem.reason or ""
         )
         raise _refused(problem.reason or "") from None
-    hot.note(verdict, origin.text, "login", now)
+    authenticator.note(verdict, origin.text, "login", now)
     text = begun.secret.reveal()
     told: LoginJson = {"session": session_json(begun.listed), "token": text}
     response: Answer[LoginJson] = answer(told, status)
     session = begun.listed.session
     seconds = (session.expires_at - session.created_at) // SECOND
-    response.headers["set-cookie"] = cookies.setting(hot.cookie.name, text, seconds, "Strict")
+    response.headers["set-cookie"] = cookies.setting(wiring(request).cookie.name, text, seconds, "Strict")
     return response
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ostiary.auth.authenticator import Authenticator
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED
-from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import NO_STORE, Headers, Origin
 from ostiary.http.oauth import errors
 from ostiary.http.oauth.asking import Refused
@@ -31,27 +31,32 @@ class Request:
     user_agent: str
 
 
-def answered(hot: HotPath, kind: str, request: Request, work: Callable[[Request], bytes]) -> bytes:
+def answered(
+    authenticator: Authenticator, kind: str, request: Request, work: Callable[[Request], bytes]
+) -> bytes:
     """What `work` answers to a request, over facts that are current; or its refusal."""
     try:
-        if not hot.facts.current():
-            hot.facts.catch_up()
+        authenticator.current_facts()
         return work(request)
     except (Refused, OAuthError, Problem) as error:
-        return refusal(hot, kind, request, error)
+        return refusal(authenticator, kind, request, error)
 
 
-def refusal(hot: HotPath, kind: str, request: Request, error: Refused | OAuthError | Problem) -> bytes:
+def refusal(
+    authenticator: Authenticator, kind: str, request: Request, error: Refused | OAuthError | Problem
+) -> bytes:
     """What is told of a refusal. Those of a credential or a client that was presented are counted, as of this kind."""
-    now = hot.judge.clock()
+    now = authenticator.clock()
     if isinstance(error, Refused):
         refused = error.error
-        hot.note(
+        authenticator.note(
             error.verdict, request.origin.text, kind, now, refused=refused.reason, resource=refused.resource
         )
         error = refused
     elif isinstance(error, Problem):
         error = errors.of_problem(error)
     elif error.status == 401 or error.resource:
-        hot.note(MALFORMED, request.origin.text, kind, now, refused=error.reason, resource=error.resource)
+        authenticator.note(
+            MALFORMED, request.origin.text, kind, now, refused=error.reason, resource=error.resource
+        )
     return errors.wire(error)

@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.lookup import CacheMiss, Lookup
+from ostiary.auth.rates import FAILURE_WAIT
 from ostiary.core import model
 from ostiary.core.access_token import mixes_audiences
 from ostiary.core.address import Address
@@ -15,13 +19,9 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.verdict import Verdict
-from ostiary.http.finding import Cold, Find
-from ostiary.http.judging import Judge
 from ostiary.http.messages import Origin
 from ostiary.http.oauth.errors import OAuthError, invalid_target, too_many
 from ostiary.http.oauth.form import Form
-from ostiary.http.question import Question
-from ostiary.http.rates import FAILURE_WAIT
 from ostiary.storage.journal import Used
 from ostiary.storage.store import Store, Tx
 
@@ -51,8 +51,8 @@ class Asked:
 
     form: Form
     origin: Origin
-    judge: Judge
-    find: Find
+    authenticator: Authenticator
+    lookup: Lookup
     audiences: frozenset[str]
     """Whom an assertion may be addressed to: this server, by its issuer or its token endpoint."""
     store: Store
@@ -60,15 +60,15 @@ class Asked:
 
     @property
     def database(self) -> Store:
-        """Where to look for what is never in memory. Raises Cold where nothing may be waited for."""
-        if self.find is self.judge.in_memory:
-            raise Cold
+        """Where to look for what is never in memory. Raises CacheMiss where nothing may be waited for."""
+        if not self.lookup.reads:
+            raise CacheMiss
         return self.store
 
     @property
-    def question(self) -> Question:
+    def access_request(self) -> AccessRequest:
         """What is asked about a credential that shall be traded: whether it may act, from where the request comes."""
-        return Question(self.origin.address, about_itself=True)
+        return AccessRequest(self.origin.address, about_itself=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +102,19 @@ class Refused(Exception):  # noqa: N818 - it carries the error, and what is know
         self.verdict = verdict
 
 
-def known_audiences(judge: Judge, resources: Iterable[str]) -> tuple[str, ...]:
+def known_audiences(authenticator: Authenticator, resources: Iterable[str]) -> tuple[str, ...]:
     """Return the registered audiences that these resources name, each once (RFC 8707 §2).
 
     Raises OAuthError for an unknown resource, and for this service together with another resource.
     """
     found: dict[str, None] = {}
     for resource in resources:
-        audience = judge.facts.audience(resource)
+        audience = authenticator.facts.audience(resource)
         if audience is None:
             raise invalid_target(resource, "unknown resource")
         found[audience] = None
-    if mixes_audiences(found, judge.issuer):
-        other = next(each for each in found if each != judge.issuer)
+    if mixes_audiences(found, authenticator.issuer):
+        other = next(each for each in found if each != authenticator.issuer)
         raise invalid_target(other, "this service and another")
     return tuple(found)
 

@@ -6,6 +6,7 @@ has nothing to prove (`none`), or signs an assertion with a key that its metadat
 
 from typing import Final
 
+from ostiary.auth.key_files import SEVERAL_KEYS, names_of
 from ostiary.core import access_token, assertion, jws, model
 from ostiary.core.assertion import Signer
 from ostiary.core.client_metadata import is_document_url
@@ -13,7 +14,6 @@ from ostiary.core.jws import InvalidTokenError
 from ostiary.core.oauth import BUILT_IN
 from ostiary.core.secret import CLIENT_SECRET as SECRET
 from ostiary.core.verdict import MALFORMED, Verdict
-from ostiary.http.judging import SEVERAL_KEYS
 from ostiary.http.oauth import clients
 from ostiary.http.oauth.asking import Asked, Client, Refused, refused
 from ostiary.http.oauth.client_documents import DocumentError
@@ -29,7 +29,7 @@ REGISTERED: Final = "app_"
 def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
     """The client of a request; None where nobody proves one, nor names one that people consent to.
 
-    Raises Refused; Cold where it has to be looked up first.
+    Raises Refused; CacheMiss where it has to be looked up first.
     """
     match claim:
         case clients.Public(client_id):
@@ -38,21 +38,21 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
             client = _public(client_id, asked)
             return Client(client.id, None, facts=client)
         case clients.WithSecret(client_id, secret, _):
-            verdict = asked.judge.secret(
-                secret.encode(), CLIENT_SECRET, "client_secret", asked.question, asked.find
+            verdict = asked.authenticator.secret(
+                secret.encode(), CLIENT_SECRET, "client_secret", asked.access_request, asked.lookup
             )
             used, reason, told = None, "", ""
         case clients.WithAssertion(text, client_id):
             if names_client_of_people(claim):
                 return _with_keys(client_id or _issuer(text) or "", text, asked)
-            verdict, checked, reason, told = asked.judge.assertion(
-                "client", text.encode(), asked.question, asked.find, asked.audiences
+            verdict, checked, reason, told = asked.authenticator.key_files.judge(
+                "client", text.encode(), asked.access_request, asked.lookup, asked.audiences
             )
             used = None if checked is None else Used(checked.jti_digest, checked.expires_at)
     standing = verdict.standing
     if not verdict.valid or standing is None:
         raise refused("invalid_client", verdict, reason, told)
-    if client_id is not None and client_id not in asked.judge.names_of(standing):
+    if client_id is not None and client_id not in names_of(standing):
         raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
     return Client(access_token.client_id_of_principal(standing), standing, used)
 
@@ -105,12 +105,12 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
             if read.key_id in (None, key.id)
         ]
         _, checked = assertion.check_any(
-            "client", text.encode(), read, signers, asked.audiences, asked.judge.clock()
+            "client", text.encode(), read, signers, asked.audiences, asked.authenticator.clock()
         )
     except DocumentError as error:
         raise Refused(invalid_client(error.reason), MALFORMED) from None
     except InvalidTokenError as error:
-        asked.judge.failed(asked.question)
+        asked.authenticator.rates.failed(asked.origin.address)
         raise Refused(invalid_client(str(error)), MALFORMED) from None
     if len(signers) > 1:
         raise Refused(OAuthError("invalid_client", SEVERAL_KEYS, "several keys"), MALFORMED)

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
+from ostiary.auth.rates import Rates
 from ostiary.core.address import Address, neighbourhood
 from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.client_metadata import MetadataError, is_document_url, read_document
@@ -23,7 +24,6 @@ from ostiary.core.problem import Problem
 from ostiary.core.url import read_url
 from ostiary.http import messages, outbound
 from ostiary.http.outbound import Fetched, OutboundError
-from ostiary.http.rates import Rates
 from ostiary.services import clients
 from ostiary.storage import clients as rows
 from ostiary.storage import roles as role_rows
@@ -205,7 +205,7 @@ def _not_fetched(url: str, error: OutboundError) -> DocumentError:
 
 def _json(fetched: Fetched) -> Any:
     try:
-        members = messages.strict_json(fetched.body)
+        members = messages.read_json(fetched.body)
         messages.refuse_secrets(members)
     except Problem:
         raise DocumentError(

@@ -7,6 +7,7 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from ostiary.auth.authenticator import Authenticator
 from ostiary.core.instant import SECOND
 from ostiary.core.model import Client
 from ostiary.core.oauth import (
@@ -20,7 +21,6 @@ from ostiary.core.oauth import (
 )
 from ostiary.core.permission import Catalogue
 from ostiary.http import messages
-from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
 from ostiary.http.oauth.answering import HEAD, THREADS, Request, answered
@@ -43,18 +43,20 @@ QUESTIONS_FROM: Final = 90
 class DeviceAuthorization:
     """The endpoint of one process."""
 
-    hot: HotPath
+    authenticator: Authenticator
     store: Store
     keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; what it promises is committed."""
-        return await run_sync(answered, self.hot, "device", request, self._begin, limiter=self._threads)
+        return await run_sync(
+            answered, self.authenticator, "device", request, self._begin, limiter=self._threads
+        )
 
     def _begin(self, request: Request) -> bytes:
         form = forms.read(request.headers, request.query, request.body)
-        self.hot.limits.asked("devices of", request.origin.address, QUESTIONS, QUESTIONS_FROM)
+        self.authenticator.rates.asked("devices of", request.origin.address, QUESTIONS, QUESTIONS_FROM)
         client = self._client(request, form)
         asked = devices.Request(
             client.id,
@@ -64,7 +66,7 @@ class DeviceAuthorization:
             request.user_agent,
         )
         begun = self.store.write_on((), devices.begin, asked)
-        address = f"{self.hot.judge.issuer}{VERIFICATION}"
+        address = f"{self.authenticator.issuer}{VERIFICATION}"
         told = {
             "device_code": begun.device_code.reveal(),
             "user_code": begun.user_code,
@@ -77,9 +79,19 @@ class DeviceAuthorization:
 
     def _client(self, request: Request, form: Form) -> Client:
         """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
-        judge = self.hot.judge
-        addressed = frozenset({judge.issuer, *(judge.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))})
-        asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
+        authenticator = self.authenticator
+        addressed = frozenset(
+            {authenticator.issuer, *(authenticator.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))}
+        )
+        asked = Asked(
+            form,
+            request.origin,
+            authenticator,
+            authenticator.from_database(),
+            addressed,
+            self.store,
+            self.keys_of,
+        )
         claim = clients.claimed(request.headers, form)
         client = authenticated_once(claim, asked)
         if client is None:
@@ -99,7 +111,7 @@ class DeviceAuthorization:
         named = forms.scopes(form)
         if named is None:
             named = default_scopes(client)
-        asked = known_scopes(named, self.hot.facts.catalogue() or Catalogue(frozenset()))
+        asked = known_scopes(named, self.authenticator.facts.catalogue() or Catalogue(frozenset()))
         if not asked:
             raise OAuthError("invalid_scope", NO_SCOPE, "nothing but unknown scopes")
         if client.scopes and not set(asked) <= {*client.scopes, OFFLINE_ACCESS}:
@@ -108,4 +120,4 @@ class DeviceAuthorization:
 
     def _audiences(self, form: Form) -> tuple[str, ...]:
         """The audiences of the tokens (RFC 8707 §2). Without a named resource they are meant for us."""
-        return known_audiences(self.hot.judge, form.all("resource"))
+        return known_audiences(self.authenticator, form.all("resource"))

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from ostiary.core.oauth import scope_names
 from ostiary.core.problem import Problem
-from ostiary.http.messages import Headers, strict_json
+from ostiary.http.messages import Headers, read_json
 from ostiary.http.oauth.errors import OAuthError, invalid_request, of_problem
 
 MAX_FIELDS: Final = 64
@@ -167,7 +167,7 @@ def _of_json(body: bytes) -> list[Pair]:
     if body.count(b",") > MOST_COMMAS:
         raise _too_many()  # before it is read: small values by the thousand take milliseconds
     try:
-        members = strict_json(body)
+        members = read_json(body)
     except Problem as problem:
         raise of_problem(problem) from None
     if not isinstance(members, dict):

@@ -6,6 +6,8 @@ Those by which people do are in `person_grants`.
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ostiary.auth.authenticator import SESSION
+from ostiary.auth.key_files import names_of
 from ostiary.core.model import Standing
 from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
@@ -17,7 +19,6 @@ from ostiary.core.oauth import (
     scope_names,
 )
 from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
-from ostiary.http.judging import SESSION
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.person_grants import authorization_code, device_code, refresh_token
@@ -39,7 +40,7 @@ def _same(asked: Asked, client: Standing | None, subject: Standing, verdict: Ver
     """Raise unless a client that authenticates or is named is the account that the token is for."""
     named = asked.form.get("client_id")
     if (client is not None and client.principal.id != subject.principal.id) or (
-        named is not None and named not in asked.judge.names_of(subject)
+        named is not None and named not in names_of(subject)
     ):
         raise Refused(OAuthError("invalid_grant", reason=reason), verdict)
 
@@ -58,8 +59,8 @@ def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
     text = asked.form.get("assertion")
     if text is None:
         raise invalid_request("assertion is missing.")
-    verdict, checked, reason, told = asked.judge.assertion(
-        "grant", text.encode(), asked.question, asked.find, asked.audiences
+    verdict, checked, reason, told = asked.authenticator.key_files.judge(
+        "grant", text.encode(), asked.access_request, asked.lookup, asked.audiences
     )
     standing = verdict.standing
     if not verdict.valid or standing is None or checked is None:
@@ -93,7 +94,7 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
     if presented.startswith(SESSION):
         error = OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")
         raise Refused(error, MALFORMED)
-    verdict = asked.judge.key_or_token(presented, asked.question, asked.find)
+    verdict = asked.authenticator.key_or_token(presented, asked.access_request, asked.lookup)
     standing, token = verdict.standing, verdict.token
     if not verdict.valid or standing is None:
         raise refused("invalid_grant", verdict)

@@ -9,6 +9,10 @@ from typing import Any, Final
 
 import orjson
 
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.key_files import names_of
+from ostiary.auth.lookup import Lookup
 from ostiary.core import access_token
 from ostiary.core.address import parse_address
 from ostiary.core.instant import SECOND
@@ -17,8 +21,6 @@ from ostiary.core.permission import EVERYTHING
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED, Verdict
 from ostiary.http import messages
-from ostiary.http.finding import Find
-from ostiary.http.judging import Judge
 from ostiary.http.messages import MAX_TOKEN, NO_STORE, Headers, Origin
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
@@ -26,7 +28,6 @@ from ostiary.http.oauth.asking import Refused, refused
 from ostiary.http.oauth.authentication import CLIENT_SECRET
 from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
-from ostiary.http.question import Question
 
 MAY_VERIFY: Final = "verify:credentials"
 _HEAD: Final = messages.wire(
@@ -36,21 +37,23 @@ _INACTIVE: Final = _HEAD % len(b'{"active":false}') + b'{"active":false}'
 
 
 def answer(
-    judge: Judge, headers: Headers, query: bytes, body: bytes, origin: Origin, find: Find
+    authenticator: Authenticator, headers: Headers, query: bytes, body: bytes, origin: Origin, lookup: Lookup
 ) -> tuple[bytes, Verdict | None, str]:
     """The answer, the verdict on who asks (None: nobody authenticated), and why it was refused, if it was.
 
-    Raises Cold where a fact is not in memory.
+    Raises CacheMiss where a fact is not in memory.
     """
     caller: Verdict | None = None
     try:
         form = forms.read(headers, query, body)
         if messages.is_json(headers):
             if not isinstance(clients.claimed(headers, form), clients.Public):
-                caller = authenticate(judge, headers, form, origin, find)  # not needed, but not to be wrong
-            return _about_itself(judge, form, origin, find), caller, ""
-        caller = authenticate(judge, headers, form, origin, find)
-        return _told(judge, caller, form, find), caller, ""
+                caller = authenticate(
+                    authenticator, headers, form, origin, lookup
+                )  # not needed, but not to be wrong
+            return _about_itself(authenticator, form, origin, lookup), caller, ""
+        caller = authenticate(authenticator, headers, form, origin, lookup)
+        return _told(authenticator, caller, form, lookup), caller, ""
     except Refused as refusal:
         return errors.wire(refusal.error), refusal.verdict, refusal.error.reason
     except OAuthError as error:
@@ -59,9 +62,11 @@ def answer(
         return errors.wire(errors.of_problem(problem)), None, ""
 
 
-def authenticate(judge: Judge, headers: Headers, form: Form, origin: Origin, find: Find) -> Verdict:
+def authenticate(
+    authenticator: Authenticator, headers: Headers, form: Form, origin: Origin, lookup: Lookup
+) -> Verdict:
     """Who asks: a client by its secret, or whoever presents a key or token. Raises OAuthError and Refused."""
-    question = Question(origin.address, about_itself=True)
+    asked = AccessRequest(origin.address, about_itself=True)
     claim = clients.claimed(headers, form)
     if isinstance(claim, clients.WithAssertion):
         # It is used up by being used, which is a write; a resource server asks far too often for that.
@@ -70,24 +75,24 @@ def authenticate(judge: Judge, headers: Headers, form: Form, origin: Origin, fin
     if isinstance(claim, clients.WithSecret):
         if given.presence != "none":
             raise invalid_request("The client authenticates in more than one way.")
-        verdict = judge.secret(claim.secret.encode(), CLIENT_SECRET, "client_secret", question, find)
-        if verdict.standing is not None and claim.client_id not in judge.names_of(verdict.standing):
+        verdict = authenticator.secret(claim.secret.encode(), CLIENT_SECRET, "client_secret", asked, lookup)
+        if verdict.standing is not None and claim.client_id not in names_of(verdict.standing):
             verdict = Verdict("unknown", verdict.standing)
     elif given.presence == "one":
-        verdict = judge.key_or_token(given.text, question, find)
+        verdict = authenticator.key_or_token(given.text, asked, lookup)
     elif given.presence in ("conflict", "empty"):
         raise invalid_request("The request carries different credentials, or an empty one.")
     else:
         raise Refused(invalid_client("no authentication"), MALFORMED)
     if not verdict.valid:
         raise refused("invalid_client", verdict)
-    return judge.at_large(verdict, question, find)
+    return authenticator.at_large(verdict, asked, lookup)
 
 
-def _about_itself(judge: Judge, form: Form, origin: Origin, find: Find) -> bytes:
+def _about_itself(authenticator: Authenticator, form: Form, origin: Origin, lookup: Lookup) -> bytes:
     """The JSON form: `active`, `scope`, `expires_at` in seconds since 1970."""
-    verdict = judge.key_or_token(
-        _token(form), Question(origin.address, about_itself=True, whomever=True), find
+    verdict = authenticator.key_or_token(
+        _token(form), AccessRequest(origin.address, about_itself=True, whomever=True), lookup
     )
     standing = verdict.standing
     if not verdict.valid or standing is None:
@@ -100,7 +105,7 @@ def _about_itself(judge: Judge, form: Form, origin: Origin, find: Find) -> bytes
     return _sent(body)
 
 
-def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
+def _told(authenticator: Authenticator, caller: Verdict, form: Form, lookup: Lookup) -> bytes:
     home = caller.standing
     assert home is not None
     text = _token(form)
@@ -111,19 +116,18 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
             address = parse_address(form["ip"])
         except ValueError:
             raise invalid_request("ip is not an address.") from None
-    question = Question(address, about_itself=True, whomever=True)
+    sees_all = MAY_VERIFY in caller.scopes
+    tenant = home.organization.id if sees_all and not home.organization.operator else None
+    asked = AccessRequest(address, about_itself=True, whomever=True, tenant=tenant)
     payer = home.organization.id if address is not None else None
-    verdict = MALFORMED if len(text) > MAX_TOKEN else judge.key_or_token(text, question, find, payer)
+    verdict = MALFORMED if len(text) > MAX_TOKEN else authenticator.key_or_token(text, asked, lookup, payer)
     standing = verdict.standing
     if not verdict.valid or standing is None:
         return _INACTIVE
-    may_see = standing.organization.id == home.organization.id or home.organization.operator
-    if MAY_VERIFY not in caller.scopes:
-        may_see = standing.principal.id == home.principal.id
-    if not may_see:
+    if not sees_all and standing.principal.id != home.principal.id:
         return _INACTIVE
     token = verdict.token
-    at_large = judge.at_large(verdict, question, find)
+    at_large = authenticator.at_large(verdict, asked, lookup)
     body: dict[str, Any] = {
         "active": True,
         # What is limited to a project or to resources has no scope without one: /v1/verify is asked with it.
@@ -131,7 +135,7 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
         "client_id": access_token.client_id_of_principal(standing),
         "token_type": "Bearer" if token is not None else "ApiKey",
         "sub": standing.principal.id,
-        "iss": judge.issuer,
+        "iss": authenticator.issuer,
         "account_id": standing.organization.id,
         "username": standing.principal.identifier,
         "display_name": standing.principal.display,
@@ -143,7 +147,7 @@ def _told(judge: Judge, caller: Verdict, form: Form, find: Find) -> bytes:
     if token is not None:
         ends = token.expires_at
         body |= {"iat": token.issued_at // SECOND, "jti": token.id, "client_id": token.client_id}
-        body["iss"] = token.issuer or judge.issuer
+        body["iss"] = token.issuer or authenticator.issuer
         body["aud"] = token.audiences[0] if len(token.audiences) == 1 else list(token.audiences)
     if ends is not None:
         body["exp"] = ends // SECOND

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ostiary.auth.authenticator import Authenticator
 from ostiary.core.access_token import ALIAS
 from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
@@ -26,8 +27,6 @@ from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
 from ostiary.http.api.route import problem_response
 from ostiary.http.kept import answer, keep
-from ostiary.storage.store import Clock
-from ostiary.storage.volatile import Facts
 
 Handler = Callable[[Request], Response]
 
@@ -50,15 +49,15 @@ GRANTS: Final = (
 )
 
 
-def routes(issuer: str, facts: Facts, clock: Clock, registers: bool = False) -> dict[str, Handler]:
+def routes(issuer: str, authenticator: Authenticator, registers: bool = False) -> dict[str, Handler]:
     """What stands at each address, to be answered to GET and HEAD. `issuer` has no slash at its end."""
     machines: tuple[Purpose, ...] = ("m2m",)
     found = {
-        "/.well-known/jwks.json": _keys(PURPOSES, facts, clock),
-        f"{ALIAS}/v1/keys": _keys(machines, facts, clock),
+        "/.well-known/jwks.json": _keys(PURPOSES, authenticator),
+        f"{ALIAS}/v1/keys": _keys(machines, authenticator),
     }
     for path in ("", ALIAS):
-        shown = _metadata(issuer, path, facts, registers)
+        shown = _metadata(issuer, path, authenticator, registers)
         # RFC 8414 §3.1 puts the issuer's path behind the well-known part, OpenID Connect puts it in front.
         found |= {f"{document}{path}": shown for document in DOCUMENTS}
         found |= {f"{path}{document}": shown for document in DOCUMENTS}
@@ -105,27 +104,28 @@ def _for_people(issuer: str) -> dict[str, Any]:
     }
 
 
-def _metadata(issuer: str, path: str, facts: Facts, registers: bool) -> Handler:
+def _metadata(issuer: str, path: str, authenticator: Authenticator, registers: bool) -> Handler:
     def tell() -> dict[str, Any] | None:
-        catalogue = facts.catalogue()
+        catalogue = authenticator.facts.catalogue()
         return None if catalogue is None else document(issuer, path, catalogue.names, registers)
 
-    return partial(_show, facts, tell)
+    return partial(_show, authenticator, tell)
 
 
-def _keys(purposes: Collection[Purpose], facts: Facts, clock: Clock) -> Handler:
+def _keys(purposes: Collection[Purpose], authenticator: Authenticator) -> Handler:
     def tell() -> dict[str, Any] | None:
-        keys = facts.keys()
-        return None if keys is None else keys.jwks(clock(), purposes)
+        keys = authenticator.facts.keys()
+        return None if keys is None else keys.jwks(authenticator.clock(), purposes)
 
-    return partial(_show, facts, tell)
+    return partial(_show, authenticator, tell)
 
 
-def _show(facts: Facts, tell: Callable[[], dict[str, Any] | None], request: Request) -> Response:
+def _show(
+    authenticator: Authenticator, tell: Callable[[], dict[str, Any] | None], request: Request
+) -> Response:
     """What the facts say now; 503 where they cannot be known."""
     try:
-        if not facts.current():
-            facts.catch_up()
+        authenticator.current_facts()
     except Problem as problem:
         return problem_response(request, problem)
     found = tell()

@@ -13,6 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
+from ostiary.auth.key_files import channel_of
 from ostiary.core import model, refresh, secret
 from ostiary.core.model import Standing, Token
 from ostiary.core.oauth import AUTHORIZATION_CODE, DEVICE_CODE, OFFLINE_ACCESS, REFRESH_TOKEN
@@ -47,7 +48,7 @@ def authorization_code(asked: Asked, client: Client | None) -> Subject:
         # Somebody else has it as well, and who came first is not known (RFC 6749 §4.1.2).
         _end(asked, verdict, code.session_id, "its code was used again")
         raise Refused(OAuthError("invalid_grant", reason="code used before"), verdict)
-    if code.expires_at <= asked.judge.clock():
+    if code.expires_at <= asked.authenticator.clock():
         raise Refused(OAuthError("invalid_grant", reason="code expired"), verdict)
     redirect_uri = form.get("redirect_uri")
     if redirect_uri != code.redirect_uri and (redirect_uri is not None or code.redirect_named):
@@ -94,7 +95,7 @@ def _first_tokens(
         members["service_account"] = {
             "id": principal.id,
             "client_id": model.client_id_of(principal.id),
-            "channel_identifier": asked.judge.channel_of(standing),
+            "channel_identifier": channel_of(standing),
         }
 
     def begin(tx: Tx) -> bool:
@@ -153,7 +154,7 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
     if session.client_id != facts.id:
         raise Refused(OAuthError("invalid_grant", reason="refresh token of another client"), verdict)
     standing = _proven(verdict)
-    now = asked.judge.clock()
+    now = asked.authenticator.clock()
     current = claimed.number == family.number
     in_grace = (
         claimed.number == family.number - 1
@@ -193,12 +194,12 @@ def challenge_of(verifier: str) -> str:
 
 def _standing_of(asked: Asked, session_id: str) -> Verdict:
     """The verdict on a session that is to begin or to go on: it, its consent, its client and its owner."""
-    standing = asked.find.standing(session_id)
+    standing = asked.lookup.standing(session_id)
     if standing is None or standing.expires_at is None:
         return UNKNOWN
-    issuer = asked.judge.issuer
+    issuer = asked.authenticator.issuer
     token = Token("session", session_id, session_id, EVERYTHING, (issuer,), "", 0, standing.expires_at)
-    return asked.judge.rule(standing, b"", asked.question, asked.find, token)
+    return asked.authenticator.judge(standing, asked.access_request, asked.lookup, token)
 
 
 def _proven(verdict: Verdict) -> Standing:

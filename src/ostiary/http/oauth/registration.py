@@ -11,6 +11,7 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from ostiary.auth.authenticator import Authenticator
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_registration
 from ostiary.core.event import UNKNOWN
 from ostiary.core.instant import SECOND
@@ -18,7 +19,6 @@ from ostiary.core.model import Client
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http import messages
-from ostiary.http.hotpath import HotPath
 from ostiary.http.oauth.answering import HEAD, Request, answered
 from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
 from ostiary.http.oauth.errors import OAuthError
@@ -37,7 +37,7 @@ THREADS: Final = 1
 class Registration:
     """The endpoint of one process."""
 
-    hot: HotPath
+    authenticator: Authenticator
     store: Store
     documents: ClientDocuments
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
@@ -45,11 +45,11 @@ class Registration:
     async def answer(self, request: Request) -> bytes:
         """The whole answer; what it says is committed."""
         return await run_sync(
-            answered, self.hot, "registration", request, self._register, limiter=self._threads
+            answered, self.authenticator, "registration", request, self._register, limiter=self._threads
         )
 
     def _register(self, request: Request) -> bytes:
-        self.hot.limits.asked("register", request.origin.address, REGISTRATIONS, REGISTRATIONS_FROM)
+        self.authenticator.rates.asked("register", request.origin.address, REGISTRATIONS, REGISTRATIONS_FROM)
         members = _members(request)
         try:
             metadata = read_registration(members)
@@ -81,7 +81,7 @@ def _members(request: Request) -> dict[str, Any]:
     if not messages.is_json(request.headers):
         raise OAuthError("invalid_client_metadata", "Send the metadata as application/json.")
     try:
-        members = messages.strict_json(request.body)
+        members = messages.read_json(request.body)
         messages.refuse_secrets(members)
     except Problem as problem:
         if problem.status >= 500:

@@ -10,11 +10,13 @@ from typing import Final
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.caller import actor_of, caller_of
 from ostiary.core import secret
 from ostiary.core.permission import Caller
 from ostiary.core.verdict import Verdict
-from ostiary.http import calling, messages, telling
-from ostiary.http.hotpath import HotPath
+from ostiary.http import messages
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
@@ -25,7 +27,6 @@ from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.introspection import authenticate
 from ostiary.http.oauth.token import PATH
-from ostiary.http.question import Question
 from ostiary.services import sessions, tokens
 from ostiary.services.callers import holder
 from ostiary.services.execute import execute
@@ -42,21 +43,23 @@ _DONE: Final = messages.wire(
 class Revocation:
     """The endpoint of one process."""
 
-    hot: HotPath
+    authenticator: Authenticator
     store: Store
     keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: Request) -> bytes:
         """The whole answer; what it says is committed."""
-        return await run_sync(answered, self.hot, "revoke", request, self._done, limiter=self._threads)
+        return await run_sync(
+            answered, self.authenticator, "revoke", request, self._done, limiter=self._threads
+        )
 
     def _done(self, request: Request) -> bytes:
         self._revoke(request)
         return _DONE
 
     def _revoke(self, request: Request) -> None:
-        judge, find = self.hot.judge, self.hot.judge.in_database
+        authenticator, lookup = self.authenticator, self.authenticator.from_database()
         form = forms.read(request.headers, request.query, request.body)
         text = form.get("token")
         if text is None:
@@ -66,7 +69,7 @@ class Revocation:
         client: Verdict | None = None
         proven = not isinstance(claim, clients.Public)
         if people is None and (proven or not messages.is_json(request.headers)):
-            client = authenticate(judge, request.headers, form, request.origin, find)
+            client = authenticate(authenticator, request.headers, form, request.origin, lookup)
         if text.startswith(secret.REFRESH):
             self._end_family(request, text, people, client)
             return
@@ -75,12 +78,12 @@ class Revocation:
                 "unsupported_token_type", "A key or secret is revoked as a credential, at /v1/credentials."
             )
         # Where it was revoked from, and whom it was meant for, does not matter.
-        question = Question(request.origin.address, about_itself=True, whomever=True)
-        verdict = judge.key_or_token(text.encode(), question, find)
+        asked = AccessRequest(request.origin.address, about_itself=True, whomever=True)
+        verdict = authenticator.key_or_token(text.encode(), asked, lookup)
         if verdict.code == "rate_limited":
             raise Refused(errors.too_many(2), verdict)
         standing, token = verdict.standing, verdict.token
-        if standing is None or token is None or token.expires_at <= judge.clock():
+        if standing is None or token is None or token.expires_at <= authenticator.clock():
             return
         if client is not None and not _issued_to(client, verdict):
             return
@@ -88,7 +91,7 @@ class Revocation:
             return
         # Who asked is who authenticated; in the JSON form, and for a client of people, it is whoever has the token.
         asking = verdict if client is None else client
-        caller = calling.caller_of(asking, request.origin, request.user_agent, request.request_id)
+        caller = caller_of(asking, request.origin.address, request.user_agent, request.request_id)
         if client is None:
             caller = holder(caller)
         execute(self.store, caller, tokens.revoke, token, confirmed=False)
@@ -97,9 +100,17 @@ class Revocation:
         """The client that people consented to, if the request names one. Its assertion is used up."""
         if isinstance(claim, clients.WithSecret):
             return None
-        judge = self.hot.judge
-        addressed = frozenset({judge.issuer, judge.issuer + PATH})
-        asked = Asked(form, request.origin, judge, judge.in_database, addressed, self.store, self.keys_of)
+        authenticator = self.authenticator
+        addressed = frozenset({authenticator.issuer, authenticator.issuer + PATH})
+        asked = Asked(
+            form,
+            request.origin,
+            authenticator,
+            authenticator.from_database(),
+            addressed,
+            self.store,
+            self.keys_of,
+        )
         if isinstance(claim, clients.WithAssertion) and not names_client_of_people(claim):
             return None
         return authenticated_once(claim, asked)
@@ -109,10 +120,10 @@ class Revocation:
         found = self.store.read(sessions.find_by_refresh_token, text.encode())
         if found is None or client is not None or (people is not None and found.client_id != people.id):
             return
-        standing = self.hot.judge.in_database.standing(found.id)
+        standing = self.authenticator.from_database().standing(found.id)
         assert standing is not None  # what a refresh token belongs to is there for as long as the token
         caller = Caller(
-            telling.actor_of(standing),
+            actor_of(standing),
             found.organization_id,
             frozenset(),
             address=request.origin.address,

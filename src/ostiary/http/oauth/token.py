@@ -23,6 +23,10 @@ import orjson
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.caller import actor_of
+from ostiary.auth.key_files import channel_of
+from ostiary.auth.lookup import CacheMiss, Lookup
 from ostiary.core import access_token, identifier
 from ostiary.core.access_token import ALIAS
 from ostiary.core.event import Event, Target
@@ -34,10 +38,8 @@ from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
 from ostiary.core.url import comparable
-from ostiary.core.verdict import Verdict
-from ostiary.http import messages, rates, telling
-from ostiary.http.finding import Cold, Find
-from ostiary.http.hotpath import HotPath
+from ostiary.core.verdict import Verdict, scopes_anywhere, scopes_on
+from ostiary.http import messages, telling
 from ostiary.http.messages import Headers
 from ostiary.http.oauth import clients, errors
 from ostiary.http.oauth import form as forms
@@ -81,7 +83,7 @@ class Pending:
 class TokenEndpoint:
     """The endpoint of one process."""
 
-    hot: HotPath
+    authenticator: Authenticator
     journal: Journal
     store: Store
     keys_of: KeysOf
@@ -108,22 +110,23 @@ class TokenEndpoint:
             issued = await run_sync(self._issue_cold, request, limiter=self._threads)
             return Pending(issued, self.journal.record(issued.entry))
         except (Refused, OAuthError, Problem) as error:
-            return refusal(self.hot, "token", request, error)
+            return refusal(self.authenticator, "token", request, error)
 
     def begin(self, request: Request) -> "bytes | Pending | None":
         """A refusal, or what is issued once it is recorded; None where something has to be read first.
 
         For the event loop: nothing is waited for.
         """
-        if not self.hot.facts.current():
+        lookup = self.authenticator.from_cache()
+        if lookup is None:
             return None
         try:
-            issued = self.issue(request, self.hot.judge.in_memory)
+            issued = self.issue(request, lookup)
             return Pending(issued, self.journal.record(issued.entry))
-        except Cold:
+        except CacheMiss:
             return None
         except (Refused, OAuthError, Problem) as error:
-            return refusal(self.hot, "token", request, error)
+            return refusal(self.authenticator, "token", request, error)
 
     def finish(self, request: Request, pending: "Pending") -> bytes:
         """The answer, now that its record is written or cannot be."""
@@ -135,21 +138,25 @@ class TokenEndpoint:
                 used = OAuthError(issued.lost, reason="used before")
                 raise Refused(used, Verdict("unknown", issued.verdict.standing))
         except (Refused, Problem) as error:
-            return refusal(self.hot, "token", request, error)
-        self.hot.note(issued.verdict, request.origin.text, "token", self.hot.judge.clock())
+            return refusal(self.authenticator, "token", request, error)
+        self.authenticator.note(issued.verdict, request.origin.text, "token", self.authenticator.clock())
         return messages.wire(200, [*HEAD, *issued.fields], orjson.dumps(issued.body))
 
     def _issue_cold(self, request: Request) -> Issued:
-        if not self.hot.facts.current():
-            self.hot.facts.catch_up()
-        return self.issue(request, self.hot.judge.in_database)
+        return self.issue(request, self.authenticator.from_database())
 
-    def issue(self, request: Request, find: Find) -> Issued:
-        """Steps 1 to 8. Raises OAuthError, Refused, Problem; Cold where a fact is not in memory."""
+    def issue(self, request: Request, lookup: Lookup) -> Issued:
+        """Steps 1 to 8. Raises OAuthError, Refused, Problem; CacheMiss where a fact is not in memory."""
         form = forms.read(request.headers, request.query, request.body)
-        judge = self.hot.judge
+        authenticator = self.authenticator
         asked = Asked(
-            form, request.origin, judge, find, self._addressed(request.path), self.store, self.keys_of
+            form,
+            request.origin,
+            authenticator,
+            lookup,
+            self._addressed(request.path),
+            self.store,
+            self.keys_of,
         )
         client = authenticated(clients.claimed(request.headers, form), asked)
         try:
@@ -161,11 +168,11 @@ class TokenEndpoint:
             raise Refused(error, Verdict("valid", client.standing)) from None
         standing = subject.standing
         # It was judged valid from here; what it may do is asked below, of its scopes.
-        verdict = Verdict("valid", standing, standing.allowed(standing.project_id))
-        now = self.hot.judge.clock()
-        fields = [*telling.superseded(standing), *rates.fields(self._charge(verdict, now))]
+        verdict = Verdict("valid", standing, scopes_on(standing, standing.project_id))
+        now = self.authenticator.clock()
+        fields = [*telling.superseded(standing), *telling.rate_limit_fields(self._charge(verdict, now))]
         try:
-            scopes = granted(subject, form, self.hot.facts.catalogue() or Catalogue(frozenset()))
+            scopes = granted(subject, form, self.authenticator.facts.catalogue() or Catalogue(frozenset()))
             audiences = self._audiences(form, subject)
         except OAuthError as error:
             raise Refused(error, verdict) from None
@@ -178,12 +185,12 @@ class TokenEndpoint:
         return Issued(body, entry, verdict, lost, fields)
 
     def _addressed(self, path: str) -> frozenset[str]:
-        issuer = self.hot.judge.issuer
+        issuer = self.authenticator.issuer
         return frozenset({issuer + path, issuer + (ALIAS_PATH if path else PATH)})
 
     def _charge(self, verdict: Verdict, now: Instant) -> Permit | None:
         """Step 5."""
-        charged, permit = self.hot.limits.charge(verdict, now)
+        charged, permit = self.authenticator.charge(verdict, now)
         if not charged.valid:
             raise Refused(errors.too_many(permit.wait if permit else 1), charged)
         return permit
@@ -195,12 +202,12 @@ class TokenEndpoint:
         """
         resources = form.all("resource") or subject.audiences
         if not resources:
-            return (self.hot.judge.issuer,)
+            return (self.authenticator.issuer,)
         consented = set(map(comparable, subject.audiences))
         for resource in resources:
             if consented and comparable(resource) not in consented:
                 raise errors.invalid_target(resource, "resource not consented to")
-        return known_audiences(self.hot.judge, resources)
+        return known_audiences(self.authenticator, resources)
 
     def _sign(
         self,
@@ -212,7 +219,7 @@ class TokenEndpoint:
         now: Instant,
     ) -> tuple[dict[str, Any], Event]:
         """Step 8, and the event of step 9."""
-        judge, standing = self.hot.judge, subject.standing
+        authenticator, standing = self.authenticator, subject.standing
         ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.expires_at]
         token = Token(
             kind="access_token",
@@ -225,13 +232,13 @@ class TokenEndpoint:
             expires_at=min(each for each in ends if each is not None) // SECOND * SECOND,
             exchanged_from=subject.exchanged_from,
         )
-        keys = self.hot.facts.keys()
+        keys = self.authenticator.facts.keys()
         signer = keys and keys.signer(access_token.PURPOSES[request.path], now)
         if not signer:
             raise OAuthError("temporarily_unavailable", "There is no key to sign with.", "no signing key")
-        claims = access_token.claims_of(token, standing, judge.issuer + request.path)
+        claims = access_token.claims_of(token, standing, authenticator.issuer + request.path)
         if request.path:
-            claims["m2mProfile"] = _profile(standing, judge.channel_of(standing), judge.issuer)
+            claims["m2mProfile"] = _profile(standing, channel_of(standing), authenticator.issuer)
         body: dict[str, Any] = {
             "access_token": signer.sign(access_token.TYPE, claims),
             "token_type": "Bearer",
@@ -266,7 +273,7 @@ def granted(subject: Subject, form: Form, catalogue: Catalogue) -> Scopes:
     if not named:
         raise OAuthError("invalid_scope", NO_SCOPE, "empty")
     asked = frozenset(named)
-    held = subject.standing.allowed_anywhere() | EVERYTHING
+    held = scopes_anywhere(subject.standing) | EVERYTHING
     if subject.consented:
         # Whoever consented to everything consented to each part of it.
         consented = subject.scopes | held if subject.scopes & EVERYTHING else subject.scopes
@@ -306,7 +313,7 @@ def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:
 def _event(request: Request, grant_type: str, standing: Standing, token: Token) -> Event:
     return Event(
         "token.issued",
-        telling.actor_of(standing),
+        actor_of(standing),
         Target(standing.origin, standing.credential_id, standing.label),
         address=request.origin.text,
         user_agent=request.user_agent,

@@ -75,7 +75,7 @@ def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Resp
     except RedirectError as error:
         if error.refused is not None:
             reason, resource = error.refused.reason, error.refused.resource
-            visit.wiring.hot.note(
+            visit.wiring.authenticator.note(
                 MALFORMED, visit.origin.text, "consent", visit.now, refused=reason, resource=resource
             )
         members = {"error": error.code, "error_description": error.description}
@@ -83,17 +83,15 @@ def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Resp
 
 
 def _read(visit: Visit, query: str) -> Request:
-    hot = visit.wiring.hot
-    if not hot.facts.current():
-        hot.facts.catch_up()
-    catalogue = hot.facts.catalogue()
+    authenticator = visit.wiring.authenticator
+    catalogue = authenticator.current_facts().catalogue()
     if catalogue is None:
         raise Problem("unavailable", "Try again.")
     return read(
         query,
         lambda client_id: find_client(visit, client_id),
         catalogue,
-        partial(known_audiences, hot.judge),
+        partial(known_audiences, authenticator),
     )
 
 

@@ -144,7 +144,7 @@ def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
     """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
     user_id, where = visit.signed_in().user_id, network_of(visit.origin.address)
     limits = {f"user codes by {user_id}": GUESSES, f"user codes from {where}": GUESSES_FROM}
-    return visit.wiring.hot.limits.guessed(limits, look_up)
+    return visit.wiring.authenticator.rates.guessed(limits, look_up)
 
 
 def _not_valid(visit: Visit) -> Response:

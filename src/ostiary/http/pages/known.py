@@ -37,7 +37,7 @@ def remember(visit: Visit, response: Response, email: str) -> None:
 
 
 def _cookie(visit: Visit) -> bytes:
-    return visit.wiring.hot.cookie.name.replace(b"session", b"browser")
+    return visit.wiring.cookie.name.replace(b"session", b"browser")
 
 
 def _proof(visit: Visit, number: str, email: str) -> str:

@@ -88,11 +88,13 @@ def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable
         return _attempt(visit, email, password, purpose, then, None if known else network)
 
     try:
-        done = visit.wiring.hot.limits.guessed(limits, attempt)
+        done = visit.wiring.authenticator.rates.guessed(limits, attempt)
     except Problem as problem:
         if problem.code != "rate-limited":
             raise
-        visit.wiring.hot.note(LIMITED, visit.origin.text, "sign-in", visit.now, refused="rate_limited")
+        visit.wiring.authenticator.note(
+            LIMITED, visit.origin.text, "sign-in", visit.now, refused="rate_limited"
+        )
         raise Wrong(int(str(problem.members["retry_after"]))) from None
     if done is None:
         raise Wrong

@@ -57,7 +57,7 @@ def sign_in(visit: Visit) -> Response:
     known.remember(visit, response, check.email(email.strip()))
     seconds = max(1, (begun.expires_at - visit.now) // SECOND)
     text = begun.secret.reveal()
-    response.headers.append("set-cookie", cookies.setting(visit.wiring.hot.cookie.name, text, seconds, "Lax"))
+    response.headers.append("set-cookie", cookies.setting(visit.wiring.cookie.name, text, seconds, "Lax"))
     return response
 
 
@@ -89,7 +89,7 @@ def sign_out(visit: Visit) -> Response:
 def signed_out(visit: Visit, onward: str) -> Response:
     """There, without the cookie."""
     response = onto(onward)
-    response.headers.append("set-cookie", cookies.clearing(visit.wiring.hot.cookie.name))
+    response.headers.append("set-cookie", cookies.clearing(visit.wiring.cookie.name))
     return response
 
 

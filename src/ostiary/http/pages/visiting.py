@@ -18,6 +18,8 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.caller import caller_of
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
@@ -25,10 +27,8 @@ from ostiary.core.secret import SESSION
 from ostiary.http import cookies, messages
 from ostiary.http.api.route import PlainRoute, Wiring
 from ostiary.http.api.route import wiring as wiring_of
-from ostiary.http.calling import caller_of
 from ostiary.http.messages import Headers, Origin
 from ostiary.http.pages import look
-from ostiary.http.question import Question
 from ostiary.services.callers import RECENTLY
 from ostiary.services.execute import record_refusal
 from ostiary.storage import sessions
@@ -144,7 +144,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
         if request.method == "POST":
             fields = _fields(headers, body)
             reason = _forged(wiring, headers, fields, known)
-            if reason and cookies.of_other_address(headers, wiring.hot.cookie):
+            if reason and cookies.of_other_address(headers, wiring.cookie):
                 return _other_address(wiring, request.url.path)
             if reason:
                 raise Problem(
@@ -173,22 +173,20 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
 
 
 def _visitor(wiring: Wiring, headers: Headers, origin: Origin, agent: str, request_id: str) -> Visitor | None:
-    hot = wiring.hot
-    text = cookie_value(headers, hot.cookie.name)
+    authenticator = wiring.authenticator
+    text = cookie_value(headers, wiring.cookie.name)
     if not text.startswith(SESSION):
         return None
-    if not hot.facts.current():
-        hot.facts.catch_up()
-    question = Question(origin.address, about_itself=True)
-    verdict = hot.judge.key_or_token(text.encode(), question, hot.judge.in_database)
+    asked = AccessRequest(origin.address, about_itself=True)
+    verdict = authenticator.key_or_token(text.encode(), asked, authenticator.from_database())
     standing, token = verdict.standing, verdict.token
     if not verdict.valid or standing is None or token is None or standing.kind != "session":
         return None
     session = wiring.store.read(sessions.find, standing.organization.id, token.id)
     if session is None or session.kind != "browser":
         return None
-    hot.note(verdict, origin.text, "page", hot.judge.clock())
-    caller = caller_of(verdict, origin, agent, request_id)
+    authenticator.note(verdict, origin.text, "page", authenticator.clock())
+    caller = caller_of(verdict, origin.address, agent, request_id)
     return Visitor(caller, standing.principal.id, standing.principal.display, session)
 
 
@@ -203,7 +201,7 @@ def token_of(wiring: Wiring, known: str) -> str:
 
 def form_cookie_name(wiring: Wiring) -> bytes:
     """Of the random cookie that ties forms to a browser in which nobody has signed in."""
-    return wiring.hot.cookie.name.replace(b"session", b"form")
+    return wiring.cookie.name.replace(b"session", b"form")
 
 
 def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tuple[str, str | None]:
@@ -220,7 +218,7 @@ def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tupl
 
 def _forged(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
     """Why a form is not believed; empty if it is."""
-    if cookies.of_another_site(headers, wiring.hot.cookie):
+    if cookies.of_another_site(headers, wiring.cookie):
         return "form of another site"
     given = fields.get(TOKEN_FIELD)
     if not hmac.compare_digest(given.encode(), token_of(wiring, known).encode()):
@@ -264,7 +262,7 @@ def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
 
 def _other_address(wiring: Wiring, path: str) -> Response:
     """The page was opened at another address of this service, where no form is believed."""
-    own = wiring.hot.cookie.origin.decode()
+    own = wiring.cookie.origin.decode()
     sentences = (
         f"These pages work at {own} only. Nothing was done with what you entered.",
         "Operators set this address with OSTIARY_ISSUER.",

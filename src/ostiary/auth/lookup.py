@@ -1,19 +1,23 @@
-"""How the hot path finds facts: in memory only, or in the database too."""
+"""How the facts about a presented credential are found: in the cache only, or in the database too."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from ostiary.core.model import Standing, Token
 from ostiary.storage.standings import Handle
 from ostiary.storage.volatile import ABSENT, Facts
 
 
-class Cold(Exception):  # noqa: N818 - not an error: a fact is not in memory
-    pass
+class CacheMiss(Exception):  # noqa: N818 - not an error: the database has to be asked
+    """A fact is not in the cache. The request is answered again, in a thread, with `CacheOrDatabase`."""
 
 
-class Find(Protocol):
-    """How facts are found: in memory only, or in the database too."""
+class Lookup(Protocol):
+    """Finds facts. `Authenticator` gives out lookups, over a cache that it has brought up to date."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether it may read the database, and so wait."""
 
     def standing(self, handle: Handle) -> Standing | None: ...
     def token(self, text: bytes, found: bytes) -> Token | None: ...
@@ -21,33 +25,41 @@ class Find(Protocol):
     def key_files(self, issuer: str) -> Sequence[str]: ...
 
 
-class InMemory:
+class CacheOnly:
+    """For the event loop. Raises CacheMiss for a fact that is not in the cache."""
+
+    reads: Final = False
+
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
     def standing(self, handle: Handle) -> Standing | None:
         found = self._facts.standing(handle)
         if found is None:
-            raise Cold
+            raise CacheMiss
         return None if found is ABSENT else found
 
     def token(self, text: bytes, found: bytes) -> Token | None:
         token = self._facts.token(found)
         if token is None:
-            raise Cold
+            raise CacheMiss
         return token
 
     def projects(self, organization_id: str) -> dict[str, str]:
         found = self._facts.projects(organization_id)
         if found is None:
-            raise Cold
+            raise CacheMiss
         return found
 
     def key_files(self, issuer: str) -> Sequence[str]:
-        raise Cold  # a new key file drops nothing that is kept, so none of this is
+        raise CacheMiss  # a new key file drops nothing that is cached, so the list is never cached
 
 
-class InDatabase:
+class CacheOrDatabase:
+    """For a thread. Raises Problem where the database does not answer."""
+
+    reads: Final = True
+
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 

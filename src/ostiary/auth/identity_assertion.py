@@ -19,7 +19,7 @@ REUSED: Final = 30 * SECOND
 MOST: Final = 10_000
 
 
-class Vouchers:
+class IdentityAssertions:
     """What was signed lately, by one process."""
 
     def __init__(self, facts: Facts, clock: Callable[[], Instant], issuer: str) -> None:

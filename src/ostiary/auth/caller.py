@@ -1,13 +1,16 @@
 """Who calls, as services know it: made from a verdict on what was presented."""
 
+import unicodedata
+
+from ostiary.core.address import Address
+from ostiary.core.event import Actor
+from ostiary.core.model import Standing, Token, actor_display
 from ostiary.core.oauth import BUILT_IN
 from ostiary.core.permission import EVERYTHING, Caller
 from ostiary.core.verdict import Verdict
-from ostiary.http.messages import Origin
-from ostiary.http.telling import actor_of
 
 
-def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str) -> Caller:
+def caller_of(verdict: Verdict, address: Address | None, user_agent: str, request_id: str) -> Caller:
     """The caller of a request whose credential was proven, in its own organization."""
     standing, token = verdict.standing, verdict.token
     assert standing is not None
@@ -29,7 +32,32 @@ def caller_of(verdict: Verdict, origin: Origin, user_agent: str, request_id: str
         exchanged_from=None if token is None else token.exchanged_from,
         granted=granted,
         application=application,
-        address=origin.address,
+        address=address,
         user_agent=user_agent,
         request_id=request_id,
     )
+
+
+def actor_of(standing: Standing, token: Token | None = None) -> Actor:
+    """The actor that events name: the principal, by the credential or session that it acts by, itself or by a token."""
+    principal = standing.principal
+    return Actor(
+        principal.kind,
+        principal.id,
+        display_of(standing),
+        standing.credential_id,
+        credential_kind=standing.kind,
+        token_id=None if token is None else token.id,
+    )
+
+
+def display_of(standing: Standing) -> str:
+    """How an actor reads in the audit log: `ci-bot (API key)`.
+
+    An account's name that could be taken for somebody's email address is told with the account's identifier.
+    """
+    principal = standing.principal
+    name = principal.display
+    if principal.kind == "service_account" and "@" in unicodedata.normalize("NFKC", name):
+        name = f"{name} [{principal.identifier}]"
+    return actor_display(name, standing.kind)

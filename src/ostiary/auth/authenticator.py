@@ -1,0 +1,395 @@
+"""From what a request presents to the verdict on it, for every endpoint.
+
+`STEPS` is the table of all steps, in order, with the code of each refusal. What is presented is a secret, which its
+digest proves; or a token or session, which stands for a credential and is judged with the facts about that.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
+
+from ostiary.auth.access_request import RULE_REFUSALS, AccessRequest, not_for, of_rule
+from ostiary.auth.caller import display_of
+from ostiary.auth.key_files import KeyFiles
+from ostiary.auth.lookup import CacheOnly, CacheOrDatabase, Lookup
+from ostiary.auth.rates import PEERS, LookupRefusedError, Rates
+from ostiary.core import secret
+from ostiary.core.access_rule import ANY_CREDENTIAL, AccessRule
+from ostiary.core.address import Address
+from ostiary.core.installation import Installation
+from ostiary.core.instant import Instant
+from ostiary.core.model import Standing, Token
+from ostiary.core.rate import Permit
+from ostiary.core.verdict import (
+    CHECKS,
+    LIMITED,
+    MALFORMED,
+    NO_SCOPES,
+    UNKNOWN,
+    WRONG_PLACE,
+    Access,
+    Verdict,
+    judge,
+)
+from ostiary.storage.counts import Counts, Mark, Occasion
+from ostiary.storage.kept_tokens import fingerprint
+from ostiary.storage.permits import Permits
+from ostiary.storage.standings import Handle
+from ostiary.storage.volatile import Facts
+
+STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("form", ("malformed",)),
+    ("look-up", ("unknown", "rate_limited")),
+    ("digest", ("unknown",)),
+    *((each.step, each.codes) for each in CHECKS),
+    ("access rule", RULE_REFUSALS),
+    ("rate limit", ("rate_limited",)),
+)
+"""Every step from a presented text to its use, in order, with the codes that it refuses with.
+
+The first step that refuses decides. There are two exceptions, both for a credential that is good but in the wrong place
+(`WRONG_PLACE`). The error of an access rule that does not match the request replaces that code, because the checks had
+nothing of the rule to judge by. `rate_limited` replaces it too, and the error of the rule: a caller in a loop must slow
+down.
+
+`core.verdict.CHECKS` runs the steps of a proven credential. `tests/auth/test_steps.py` holds the order of every two steps.
+"""
+SIGNED: Final = b"eyJ"
+"""How every signed token begins: `{"` in base64url."""
+SESSION: Final = secret.SESSION.encode()
+STANDS_FOR: Final = (SIGNED, SESSION)
+
+
+class Admission(NamedTuple):
+    """What an access rule says of a request. `error` is empty if it is admitted, else the name of the refusal."""
+
+    error: str
+    verdict: Verdict
+    permit: Permit | None = None
+    """What is left of the rate limit; None without one."""
+
+
+class Authenticator:
+    """Answers "who is this, and may they?" for one process.
+
+    A method that judges neither charges nor notes the use: see `charge` and `note`. Look-ups that prove nothing are
+    charged to the address.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        counts: Counts,
+        clock: Callable[[], Instant],
+        installation: Installation,
+        uses: Permits,
+        rates: Rates,
+    ) -> None:
+        self.facts = facts
+        self.clock = clock
+        self.issuer = installation.issuer
+        self.rates = rates
+        self._counts = counts
+        self._uses = uses
+        self._peppers = installation.keyring.peppers
+        self._prefixes = tuple(prefix.encode() for prefix in installation.key_prefixes)
+        self._cache_only = CacheOnly(facts)
+        self._cache_or_database = CacheOrDatabase(facts)
+        self.key_files = KeyFiles(facts, clock, rates, self.judge)
+
+    # Facts
+
+    def from_cache(self) -> CacheOnly | None:
+        """A lookup without I/O; None if the cache has to be brought up to date first."""
+        return self._cache_only if self.facts.current() else None
+
+    def from_database(self) -> CacheOrDatabase:
+        """A lookup for a thread, over a cache that is up to date. Raises Problem if the database does not answer."""
+        self.current_facts()
+        return self._cache_or_database
+
+    def current_facts(self) -> Facts:
+        """The cache, brought up to date. For a thread. Raises Problem if the database does not answer."""
+        if not self.facts.current():
+            self.facts.catch_up()
+        return self.facts
+
+    # Secrets and tokens
+
+    def key_or_token(
+        self, text: bytes, request: AccessRequest, lookup: Lookup, payer: str | None = PEERS
+    ) -> Verdict:
+        """The verdict on what a request presents, or a resource server asks about.
+
+        A look-up in the database that proves nothing is charged to the address of the request, in the book of
+        `payer`, the organization that asks; None charges nobody. What is known to exist costs nothing, even if a
+        change has dropped it from the cache: otherwise a neighbour who guesses could lock its owner out.
+        """
+        if text.startswith(STANDS_FOR):
+            return self._token(text, request, lookup, payer)
+        return self.secret(text, self._prefixes, "api_key", request, lookup, payer)
+
+    def secret(
+        self,
+        text: bytes,
+        prefixes: tuple[bytes, ...],
+        kind: str,
+        request: AccessRequest,
+        lookup: Lookup,
+        payer: str | None = PEERS,
+    ) -> Verdict:
+        """The verdict on a secret of this kind, which begins with one of these prefixes."""
+        claimed = secret.claimed_id(text, prefixes)
+        known = None if claimed is None else self.facts.standing(claimed)
+        if isinstance(known, Standing) and self._proves(text, known, kind):
+            # Its digest is that of a whole secret, so its form needs no check.
+            return self.judge(known, request, lookup)
+        handle: Handle | None = secret.parse(text, prefixes)
+        if handle is None:
+            # Before any work: only what begins like keys of another system is looked up by digest.
+            if kind != "api_key" or not self.facts.is_imported(text):
+                return MALFORMED
+            handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
+        elif isinstance(known, Standing):
+            return UNKNOWN  # it was compared above
+        prove = partial(self._proven_secret, handle, text, kind, lookup)
+        standing: Standing | None
+        if payer is None or not lookup.reads or self.facts.knows(handle):
+            standing = prove()
+        else:
+            try:
+                standing = self.rates.looked_up(payer, request.address, prove)
+            except LookupRefusedError:
+                return LIMITED
+        return UNKNOWN if standing is None else self.judge(standing, request, lookup)
+
+    def _proven_secret(self, handle: Handle, text: bytes, kind: str, lookup: Lookup) -> Standing | None:
+        standing = lookup.standing(handle)
+        return standing if standing is not None and self._proves(text, standing, kind) else None
+
+    def _proves(self, text: bytes, standing: Standing, kind: str) -> bool:
+        """Compare digests, once for each verification. False for another kind, and if the pepper is gone."""
+        pepper = self._peppers.get(standing.pepper_id)
+        if pepper is None or standing.kind != kind:
+            return False
+        return secret.matches(standing.digest, secret.digest(text, pepper))
+
+    def _token(self, text: bytes, request: AccessRequest, lookup: Lookup, payer: str | None) -> Verdict:
+        found = fingerprint(text)
+        token = self.facts.token(found)
+        if token is None and not self.facts.may_be_token(text):
+            return MALFORMED
+        charged = token is None and lookup.reads and payer is not None
+        prove = partial(self._proven_token, token, text, found, lookup)
+        try:
+            if charged and text.startswith(SESSION):
+                proven = self.rates.looked_up(payer or PEERS, request.address, prove)
+            else:
+                proven = prove()
+        except LookupRefusedError:
+            return LIMITED
+        if proven is not None:
+            return self.judge(proven[0], request, lookup, proven[1])
+        # The signature is checked first, without a look-up, so failures of an address never refuse a valid token.
+        return (
+            self.rates.failed(request.address, payer or PEERS)
+            if charged and text.startswith(SIGNED)
+            else UNKNOWN
+        )
+
+    def _proven_token(
+        self, token: Token | None, text: bytes, found: bytes, lookup: Lookup
+    ) -> tuple[Standing, Token] | None:
+        token = token or lookup.token(text, found)
+        standing = None if token is None else lookup.standing(token.origin_id)
+        return None if token is None or standing is None else (standing, token)
+
+    # The verdict on what was proven
+
+    def judge(
+        self, standing: Standing, request: AccessRequest, lookup: Lookup, token: Token | None = None
+    ) -> Verdict:
+        """The verdict of `core.verdict` on a secret, or a token, that was proven."""
+        project = request.project or standing.project_id or (None if token is None else token.project_id)
+        unknown = False
+        if project is not None and project not in standing.foreign:
+            # A target of its own may be another organization's project, whose consent has ended or been narrowed since.
+            known = lookup.projects(standing.organization.id).get(project)
+            project, unknown = known, known is None
+        return judge(
+            standing,
+            Access(
+                self.clock(),
+                request.address,
+                request.scopes,
+                project,
+                unknown,
+                request.resource,
+                request.about_itself,
+                token,
+                None if request.whomever else request.audience or self.issuer,
+                request.tenant,
+            ),
+        )
+
+    def at_large(self, verdict: Verdict, request: AccessRequest, lookup: Lookup) -> Verdict:
+        """A good verdict, as it is where the organization is the target and no resource is named.
+
+        Whatever is limited to a project or to resources has no scopes there, and is who it is all the same.
+        """
+        standing, token = verdict.standing, verdict.token
+        assert standing is not None
+        principal = standing.principal
+        if token is not None and token.project_id is not None:
+            token = replace(token, project_id=None)  # what a session means by default is no target here
+        elif not (standing.project_id or standing.resources or principal.projects or principal.resources):
+            return verdict
+        found = self.judge(standing, request._replace(about_itself=False), lookup, token)
+        if found.valid and standing.project_id is None:
+            return found
+        return verdict._replace(scopes=NO_SCOPES)
+
+    def caller(self, text: bytes | None, request: AccessRequest, lookup: Lookup) -> Verdict:
+        """The verdict on the caller of an endpoint that is about an organization, or about the caller itself.
+
+        `text` is None if what was presented cannot be read.
+        """
+        if text is None:
+            return MALFORMED
+        verdict = self.key_or_token(text, request, lookup)
+        standing, token = verdict.standing, verdict.token
+        if request.about_itself or standing is None or verdict.code != "valid":
+            return verdict
+        if standing.project_id is not None:
+            # Its only target is its project.
+            return Verdict("project_not_allowed", standing, token=token)
+        if token is not None and token.project_id is not None:
+            # What a session means by default is no target here either: roles on a project reach no organization.
+            return self.judge(standing, request, lookup, replace(token, project_id=None))
+        return verdict
+
+    def admit(
+        self,
+        rule: AccessRule | None,
+        described: tuple[bytes, bytes] | None,
+        text: bytes | None,
+        address: Address | None,
+        at: str | None,
+        lookup: Lookup,
+    ) -> Admission:
+        """Judge a request that is `described` by method and target, by an access rule; charge and note the use.
+
+        `rule` is None if there is no such rule, `text` None if what was presented cannot be read.
+        """
+        request = AccessRequest(address)
+        refusal = "" if rule is not None else "no_such_rule"
+        if rule is not None and described is not None and rule is not ANY_CREDENTIAL:
+            request, refusal = of_rule(rule, described, address)
+        verdict = MALFORMED if text is None else self.key_or_token(text, request, lookup)
+        if verdict.code == "valid" and verdict.standing is not None and rule is not None and not refusal:
+            refusal = not_for(rule, verdict.standing, verdict.token)
+        now = self.clock()
+        verdict, permit = self.charge(verdict, now)
+        code = verdict.code
+        if refusal and code != "valid" and code not in WRONG_PLACE:
+            refusal = ""  # only a good credential is told what is wrong with the request
+        self.note(verdict, at, "authorize", now, refused=refusal)
+        if refusal or code == "valid":
+            return Admission(refusal, verdict, permit)
+        if code in WRONG_PLACE or code == "rate_limited":
+            return Admission(code, verdict, permit)
+        return Admission("invalid_token", verdict)
+
+    # What a use costs, and that it is noted
+
+    def charge(self, verdict: Verdict, now: Instant) -> tuple[Verdict, Permit | None]:
+        """Count a use against its credential's limit. What is beyond it is refused; None: there is no limit.
+
+        A use counts once the secret was proven and the credential may act at all, whether or not it may do what was
+        asked: a loop of 403 is a loop.
+        """
+        standing = verdict.standing
+        if standing is None or standing.rate_limit is None:
+            return verdict, None
+        code = verdict.code
+        if code != "valid" and code not in WRONG_PLACE:
+            return verdict, None
+        payer, limit = _payer(standing), standing.rate_limit
+        lease = self._uses.lease(payer)
+        permit = (lease and lease.spend(limit, now)) or self._uses.take(payer, limit, now)
+        return verdict if permit.allowed else Verdict("rate_limited", standing), permit
+
+    def use(
+        self, text: bytes | None, request: AccessRequest, at: str | None, via: str, lookup: Lookup
+    ) -> tuple[Verdict, Permit | None]:
+        """Judge the caller of an endpoint; charge and note the use."""
+        verdict, now = self.caller(text, request, lookup), self.clock()
+        verdict, permit = self.charge(verdict, now)
+        self.note(verdict, at, via, now)
+        return verdict, permit
+
+    def note(
+        self,
+        verdict: Verdict,
+        at: str | None,
+        via: str,
+        now: Instant,
+        asking: Standing | None = None,
+        refused: str = "",
+        resource: str = "",
+    ) -> None:
+        """Count a use or a refusal. Unknown credentials are counted for the asking organization, else for the operator.
+
+        `resource` is the refused resource, if there is one; the event names the first of several.
+        """
+        standing = verdict.standing
+        reason = refused or verdict.code
+        mark: Mark
+        if standing is None:
+            home = None if asking is None else asking.organization.id
+            mark = (reason, at, via, home)
+            if not self._counts.again(mark, now):
+                occasion = Occasion(False, reason, at, via, organization_id=home, resource=resource)
+                self._counts.add(occasion, now, mark)
+            return
+        token = verdict.token
+        used = standing.access_id if token is None else used_of(standing, token)
+        mark = (reason, at, via, used, standing.credential_id, standing.superseded_at, standing.replaced_at)
+        if not self._counts.again(mark, now):
+            occasion = _occasion(standing, used, reason, at, via)
+            self._counts.add(replace(occasion, resource=resource) if resource else occasion, now, mark)
+
+
+def _payer(standing: Standing) -> str:
+    """Whose uses are counted together: a credential with all its secrets, tokens and sessions, under its id.
+
+    A person's sessions have no credential. Those in browsers share one limit, and so do those of each client, since
+    an application must not use up what its person has.
+    """
+    if standing.kind != "session":
+        return standing.credential_id
+    return f"{standing.organization.id} {standing.principal.id} {standing.client_id or ''}"
+
+
+def used_of(standing: Standing, token: Token | None) -> str:
+    """What is used: a secret, by its access id; a session by its id; a token counts for the credential as a whole."""
+    return token.id if token is not None and token.kind == "session" else standing.access_id
+
+
+def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> Occasion:
+    return Occasion(
+        reason == "valid",
+        reason,
+        at,
+        via,
+        organization_id=standing.organization.id,
+        credential_id=standing.credential_id,
+        access_id=used,
+        rotated=standing.rotated,
+        credential=standing.label,
+        display=display_of(standing),
+        credential_kind=standing.kind,
+        actor_type=standing.principal.kind,
+        actor_id=standing.principal.id,
+    )

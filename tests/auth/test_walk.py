@@ -1,0 +1,75 @@
+"""Which files of ours a request enters, and in which rooms they are."""
+
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import ostiary
+from tests.cast import Front
+
+SRC = Path(ostiary.__file__).parent
+FILES = {
+    "http/hotpath.py",
+    "http/messages.py",
+    "auth/authenticator.py",
+    "core/secret.py",
+    "core/verdict.py",
+    "core/rate.py",
+    "storage/volatile.py",
+    "storage/counts.py",
+}
+
+
+def entered(work: Callable[[], object]) -> tuple[set[str], set[tuple[str, ...]]]:
+    """The files that `work` enters; and the rooms that each call went through, from the outermost to the last one."""
+    files: set[str] = set()
+    ways: set[tuple[str, ...]] = set()
+    way: list[str] = []
+
+    def watch(frame: FrameType, event: str, _argument: object) -> None:
+        path = Path(frame.f_code.co_filename)
+        if not path.is_relative_to(SRC):
+            return
+        if event == "call":
+            file = path.relative_to(SRC)
+            files.add(str(file))
+            way.append(file.parts[0])
+            ways.add(tuple(room for n, room in enumerate(way) if n == 0 or way[n - 1] != room))
+        elif event == "return":
+            way.pop()
+
+    gc.disable()  # what it finalises is not part of the answer
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return files, ways
+
+
+def test_a_hot_verification_enters_eight_files_and_no_room_twice(front: Front) -> None:
+    """Architecture breaks: to follow `/v1/verify` one reads more files, or goes back to a room that one has left."""
+    house = front.house
+    key = house.key(house.account()).secret.reveal()
+    assert front.verify(key)["valid"]
+    headers = [
+        (b"host", b"localhost"),
+        (b"x-api-key", house.alice_key.encode()),
+        (b"content-type", b"application/json"),
+    ]
+    body = b'{"credential":"%s"}' % key.encode()
+    answers: list[bytes | None] = []
+
+    def ask() -> None:
+        answers.append(front.door.answer_now(b"POST", b"/v1/verify", headers, body, "192.0.2.1"))
+
+    ask()  # the second answer takes what the first one kept
+    files, ways = entered(ask)
+    assert answers[-1] is not None
+    assert b'"valid":true' in answers[-1]
+    assert files == FILES
+    assert max(map(len, ways)) <= 3
+    assert all(len(set(way)) == len(way) for way in ways), ways
