@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-if TYPE_CHECKING:
-    from ostiary.core.model import OriginKind
-
+OriginKind = Literal["api_key", "client_secret", "key_file", "session"]
+"""The kind of what an actor presented: a credential, or a session that acts for its owner."""
 Category = Literal["auth", "credentials", "directory", "access"]
 Outcome = Literal["success", "refused"]
 ActorType = Literal["user", "service_account", "system", "unknown"]

@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ostiary.core.address import Network
+from ostiary.core.event import OriginKind
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Scopes
 
 CredentialKind = Literal["api_key", "client_secret", "key_file"]
 TokenKind = Literal["access_token", "session"]
-OriginKind = CredentialKind | Literal["session"]
-"""The kind of a standing: a credential, or a session that acts for its owner."""
 SessionKind = Literal["browser", "key_file", "device", "application"]
 ClientSource = Literal["built_in", "organization", "registration", "document"]
 ClientAccess = Literal["user", "organization"]

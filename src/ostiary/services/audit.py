@@ -177,7 +177,7 @@ def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> N
             # Some seconds that go past the hour count for the later one.
             place = organization_id, subject, count.last // HOUR * HOUR, outcome, occasion.via
             hourly[place] = hourly.get(place, 0) + count.number
-    rows.insert(tx, events)
+    tx.record_all(events)
     if uses:
         generations.add_uses(tx, [(*each, last, number) for each, (last, number) in uses.items()])
     usage_rows.add(tx, hourly)

@@ -1,21 +1,16 @@
-"""Rows of the audit log: append and read pages. Nothing here changes or deletes an event."""
-
-from __future__ import annotations
+"""Rows of the audit log: read in pages. `store.Tx.record` appends them. Nothing here changes or deletes an event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
-from ostiary.core.event import ActorType, Event, Outcome
+from ostiary.core.event import ActorType, OriginKind, Outcome
 from ostiary.core.instant import Instant
-from ostiary.core.model import OriginKind
+from ostiary.storage.store import Tx
 from ostiary.storage.tables import audit_events as table
 from ostiary.storage.tables import credentials
-
-if TYPE_CHECKING:
-    from ostiary.storage.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +54,6 @@ class Filter:
     """An account: selects what it did, and what was done to it or to its credentials."""
     actor_names: tuple[str, ...] = ()
     """Ids of actors, ids of the credentials that they used, and display names."""
-
-
-def insert(tx: Tx, events: Sequence[tuple[str, Event]]) -> None:
-    """Append events, each with the organization whose log it belongs to."""
-    rows = []
-    for organization_id, event in events:
-        rows.append(
-            {
-                "id": tx.new_id("evt"),
-                "organization_id": organization_id,
-                "time": tx.now,
-                "action": event.action,
-                "actor_type": event.actor.type,
-                "actor_id": event.actor.id,
-                "actor_display": event.actor.display,
-                "actor_credential_id": event.actor.credential_id,
-                "actor_credential_kind": event.actor.credential_kind,
-                "actor_token_id": event.actor.token_id,
-                "target_type": event.target.type if event.target else None,
-                "target_id": event.target.id if event.target else None,
-                "target_display": event.target.display if event.target else None,
-                "outcome": event.outcome,
-                "reason": event.reason,
-                "address": event.address,
-                "user_agent": event.user_agent,
-                "request_id": event.request_id,
-                "details": dict(event.details),
-            }
-        )
-    if rows:
-        tx.execute(table.insert(), rows)
 
 
 def page(

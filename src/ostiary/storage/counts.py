@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from ostiary.core.address import neighbourhood, parse_address
+from ostiary.core.event import OriginKind
 from ostiary.core.instant import Instant
-from ostiary.core.model import OriginKind
 
 ADDRESSES_OF_REFUSALS: Final = 300
 """How many refused occasions of one organization keep their address between two writes."""

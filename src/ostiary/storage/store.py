@@ -18,7 +18,7 @@ from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.permission import Caller, Catalogue
 from ostiary.core.problem import Problem
-from ostiary.storage import audit, engines, failures, selects, tables
+from ostiary.storage import engines, failures, selects, tables
 from ostiary.storage.engines import Engines
 from ostiary.storage.reserve import Reserve
 from ostiary.storage.troubles import Trouble, Troubles
@@ -99,8 +99,10 @@ class Tx:
         """Append several events, each to the log of its organization. Raises audit-unavailable if the log cannot be
         written."""
         self._shares.update(event.reserve_share for _, event in events)
+        rows = [self._audit_row(organization_id, event) for organization_id, event in events]
         try:
-            audit.insert(self, events)
+            if rows:
+                self.execute(tables.audit_events.insert(), rows)
         except DBAPIError as error:
             if (
                 error.connection_invalidated
@@ -113,6 +115,29 @@ class Tx:
                 "The audit log cannot be written, so nothing was changed. Try again.",
                 reason=type(error.orig).__name__,
             ) from error
+
+    def _audit_row(self, organization_id: str, event: Event) -> dict[str, Any]:
+        return {
+            "id": self.new_id("evt"),
+            "organization_id": organization_id,
+            "time": self.now,
+            "action": event.action,
+            "actor_type": event.actor.type,
+            "actor_id": event.actor.id,
+            "actor_display": event.actor.display,
+            "actor_credential_id": event.actor.credential_id,
+            "actor_credential_kind": event.actor.credential_kind,
+            "actor_token_id": event.actor.token_id,
+            "target_type": event.target.type if event.target else None,
+            "target_id": event.target.id if event.target else None,
+            "target_display": event.target.display if event.target else None,
+            "outcome": event.outcome,
+            "reason": event.reason,
+            "address": event.address,
+            "user_agent": event.user_agent,
+            "request_id": event.request_id,
+            "details": dict(event.details),
+        }
 
     @property
     def reserve_share(self) -> float:

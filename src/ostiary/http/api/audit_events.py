@@ -7,9 +7,8 @@ from pydantic import WithJsonSchema
 from starlette.requests import Request
 from typing_extensions import TypedDict
 
-from ostiary.core.event import CATEGORIES, EVENTS, ActorType, Outcome, actions_in
+from ostiary.core.event import CATEGORIES, EVENTS, ActorType, OriginKind, Outcome, actions_in
 from ostiary.core.instant import to_text
-from ostiary.core.model import OriginKind
 from ostiary.core.problem import FieldError, invalid, invalid_fields
 from ostiary.http.api.forms import INSTANT, Time, instant
 from ostiary.http.api.route import Answer, ApiRoute, CallerOf, Listing, PageOf, wiring
