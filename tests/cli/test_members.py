@@ -68,7 +68,7 @@ def test_an_invitation_is_withdrawn(service: Ostiary) -> None:
     "arguments, said",
     [
         ("nobody", "EMAIL must be an email address"),
-        ("x@acme.test --role vewer", "ROLE is no role of this organization\n`ostiary role list` shows"),
+        ("x@acme.test --role vewer", "ROLE is not a role of this organization\n`ostiary role list` shows"),
     ],
 )
 def test_a_wrong_invitation_is_wrong_use(service: Ostiary, arguments: str, said: str) -> None:

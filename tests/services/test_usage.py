@@ -154,23 +154,23 @@ def test_another_tenants_usage_is_not_there(house: House) -> None:
 @pytest.mark.parametrize(
     "wanted, pointer, message",
     [
-        ({"since": HERE, "until": HERE - 1}, "/since", "must not lie after until"),
+        ({"since": HERE, "until": HERE - 1}, "/since", "must not be later than until"),
         (
             {"since": HERE - 744 * HOUR, "until": HERE + 1},
             "/since",
-            "744 hours before the end; with the interval day it may be 90 days",
+            "744 hours before the end; with the interval day, up to 90 days are possible",
         ),
         (
             {"since": HERE - 100 * DAY, "interval": "day"},
             "/since",
-            "must not lie more than 90 days before the end",
+            "must not be more than 90 days before the end",
         ),
         ({"since": 0}, "/since", "more than 744 hours"),
         ({"until": HERE + 10**6 * DAY, "since": HERE}, "/since", "more than 744 hours"),
         ({"until": FIRST}, "/until", "too early"),
         ({"until": FIRST + 23 * HOUR}, "/until", "too early"),
         ({"until": FIRST + 29 * DAY, "interval": "day"}, "/until", "too early"),
-        ({"credential": "cred_1", "account": "sa_1"}, "/credential", "must not stand beside"),
+        ({"credential": "cred_1", "account": "sa_1"}, "/credential", "cannot be combined with"),
     ],
     ids=str,
 )

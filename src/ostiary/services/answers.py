@@ -1,4 +1,4 @@
-"""First answers, for requests that are sent again with the same Idempotency-Key."""
+"""Idempotency keys: a repeated request gets the response to the first one, without its secrets."""
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
@@ -12,7 +12,7 @@ from ostiary.storage.answers import Kept
 from ostiary.storage.store import Tx
 
 SECRETS = ("secret", "link")
-"""Members of an answer that are told once."""
+"""Fields of a response that are shown once and never stored."""
 
 
 def once(
@@ -23,26 +23,28 @@ def once(
     status: int,
     work: Callable[[Tx, Caller], Mapping[str, Any]],
 ) -> tuple[int, Mapping[str, Any], bool]:
-    """Do the work, or give its first answer again without the secret: status, body, whether it is a repeat.
+    """Run `work`, or repeat the response of its first run. Return status, body, and whether it is a repeat.
 
-    The answer is kept in the transaction of the work, so neither is there without the other. `request` is
-    everything that makes it the same request. Raises idempotency-mismatch for another one, and insufficient-permissions
-    if the caller has lost scopes since: it may not be allowed to see the response any more.
+    The response is stored in the same transaction as the work, so one never exists without the other. A repeated
+    response has no secret. `request` must contain everything that identifies the request.
+
+    Raises idempotency-mismatch if the key was used for a different request. Raises insufficient-permissions if the
+    caller has lost scopes since the first run, because it may no longer be allowed to read the response.
     """
-    # A credential's own answers only: another key of the same user may be allowed to read less.
+    # Responses belong to one credential: another key of the same user may be allowed to read less.
     caller = callers.refreshed(tx, caller)
     caller_id = f"{caller.organization_id}/{caller.actor.credential_id or caller.actor.id}"
     if caller.granted is not None:
-        caller_id += f"/{' '.join(sorted(caller.granted))}"  # a token of it may read less, too
+        caller_id += f"/{' '.join(sorted(caller.granted))}"  # a token with fewer scopes may read less, too
     digest = blake2b(request, digest_size=32).digest()
-    # A client may send anything as its key, a secret included: only a digest of it is kept.
+    # A client may send anything as its key, even a secret. So only a digest of the key is stored.
     key = blake2b(key.encode(), digest_size=16).hexdigest()
     found = rows.find(tx, caller_id, key)
     if found is not None:
         if found.request != digest:
             raise Problem(
                 "idempotency-mismatch",
-                "This Idempotency-Key was used for another request. Take a new one.",
+                "This Idempotency-Key was used for a different request. Use a new key.",
                 reason="idempotency key reused",
             )
         if not caller.scopes >= frozenset(found.scopes):
