@@ -1,4 +1,4 @@
-"""§3: `ostiary api-key generate` hands a key over once, in the form that its reader wants."""
+"""§3: `ostiary api-key generate` prints a key once, in the chosen format."""
 
 import json
 import tomllib
@@ -28,7 +28,7 @@ def test_the_key_stands_alone_on_standard_output(service: Ostiary, robo: dict[st
 
 
 def test_each_format_is_read_by_its_own_reader(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: `--format` env, json or toml cannot be read, or holds a key that does not work."""
+    """§3 breaks: the output of `--format` env, json or toml cannot be read, or has a key that does not work."""
     env, _ = _generate(service, robo["id"], "--format", "env")
     name, _, from_env = env.strip().partition("=")
     assert name == "OSTIARY_API_KEY"
@@ -88,7 +88,7 @@ def test_without_an_account_it_is_ones_own(service: Ostiary, robo: dict[str, Any
 def test_a_wrong_limit_makes_no_key(
     service: Ostiary, robo: dict[str, Any], options: list[str], said: str
 ) -> None:
-    """§3.8 breaks: a limit that cannot be kept is dropped instead of refused as wrong use."""
+    """§3.8 breaks: an invalid limit is dropped instead of refused with exit code 2."""
     done = service.command("api-key", "generate", "--service-account", robo["id"], *options, code=2)
     assert said in done.stderr
     assert done.stdout == ""

@@ -1,4 +1,4 @@
-"""`ostiary client …` and `ostiary grant …`: what is registered and shown, in words and as JSON."""
+"""`ostiary client …` and `ostiary grant …`: output as text and as JSON."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_the_life_of_a_client(service: Ostiary) -> None:
 
 
 def test_what_is_wrong_is_told(service: Ostiary) -> None:
-    """§3 breaks: whoever mistypes something is not told what, or what to do."""
+    """§3 breaks: the error for a mistyped argument does not name it, or lacks the next step."""
     wrong = service.command("client", "create", "--name", "x", "--redirect-uri", "http://app.test/", code=2)
     assert "--redirect-uri must" in wrong.stderr
     service.command("client", "update", "app_nothing", code=2)

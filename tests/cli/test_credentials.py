@@ -1,4 +1,4 @@
-"""§3: a person sees credentials and ends them with `ostiary credential …`."""
+"""§3: a person lists and ends credentials with `ostiary credential …`."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def test_show_tells_what_it_is_and_never_the_secret(service: Ostiary, key: tuple
     lines = dict(line.split(":", 1) for line in shown.splitlines())
     assert lines["ID"].strip() == key[0]
     assert lines["Status"].strip() == "active"
-    assert lines["Allowed addresses"].strip() == "everywhere"
+    assert lines["Allowed IPs"].strip() == "all"
     assert key[1][-12:] not in shown
 
 
@@ -38,7 +38,7 @@ def test_show_tells_what_it_is_and_never_the_secret(service: Ostiary, key: tuple
 def test_deactivate_activate_and_revoke_act_when_the_command_has_ended(
     service: Ostiary, key: tuple[str, str]
 ) -> None:
-    """P1 breaks: a deactivated or revoked key is accepted after its command has ended."""
+    """P1 breaks: a deactivated or revoked key is accepted after the command has ended."""
     for verb, code, state in (
         ("deactivate", 4, "deactivated"),
         ("activate", 0, "active"),
@@ -138,7 +138,7 @@ def test_without_a_terminal_what_cannot_be_undone_needs_yes(
 def test_a_credential_goes_by_its_last_six_or_its_name(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """§3 breaks: a person who reads six characters in a log cannot find the key, or gets somebody else's."""
+    """§3 breaks: six characters from a log do not find the key, or find another one."""
     name = f"only {robo['username']}"
     service.command("credential", "update", key[0], "--name", name)
     for text in (key[0], key[1][-6:], name):
@@ -160,7 +160,7 @@ def test_a_credential_goes_by_its_last_six_or_its_name(
 def test_several_are_revoked_and_one_failure_stops_none(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """P1 breaks: an id that was mistyped leaves the keys that come after it in force."""
+    """P1 breaks: one mistyped id leaves the following keys active."""
     made = json.loads(
         service.command("api-key", "generate", "--service-account", robo["id"], "--json").stdout
     )
@@ -177,7 +177,7 @@ def test_several_are_revoked_and_one_failure_stops_none(
 
 
 def test_the_list_is_searched_and_sorted(service: Ostiary, robo: dict[str, Any]) -> None:
-    """§3 breaks: whoever cleans up does not find the keys that nobody uses, or those that end soon."""
+    """§3 breaks: the filters do not find unused keys, or those that expire soon."""
     ids = {}
     for name, expires in (("beta", "2099-01-01"), ("Alpha", "2098-01-01"), ("gamma", None)):
         options = () if expires is None else ("--expires", expires)
