@@ -122,7 +122,7 @@ def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Lis
     if caller.granted is not None:
         require(caller, "read:sessions")  # a token with granted scopes does not stand for its whole owner
     if not caller.may("read:sessions"):
-        _require_to_be_somebody(caller)
+        _require_owner(caller)
         owner_id = caller.actor.id
         credential_id = caller.actor.credential_id if caller.fine_grained else None
     return _listed(tx, rows.list_page(tx, caller.organization_id, after, limit, owner_id, credential_id))
@@ -212,7 +212,7 @@ def end(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
 
 def whoami(tx: Tx, caller: Caller) -> Whose:
     """Return the owner of the presented credential, token or session. It needs no scope."""
-    _require_to_be_somebody(caller)
+    _require_owner(caller)
     account, channel, name = None, "", ""
     if caller.actor.type == "service_account":
         account = directory.find_service_account(tx, caller.organization_id, str(caller.actor.id))
@@ -276,7 +276,7 @@ def _find(tx: Tx, caller: Caller, session_id: str, scope: str) -> Session:
     return found
 
 
-def _require_to_be_somebody(caller: Caller) -> None:
+def _require_owner(caller: Caller) -> None:
     """Require `read:sessions` of a caller without an owner: such a caller has no sessions of its own.
 
     A fine-grained caller also needs a credential id, because it sees only that credential's sessions.
