@@ -23,7 +23,7 @@ def test_the_key_stands_alone_on_standard_output(service: Ostiary, robo: dict[st
     assert key == key.strip() + "\n"
     assert service.command("whoami", OSTIARY_API_KEY=key.strip()).stdout.startswith("Principal:")
     assert key.strip()[-12:] not in note
-    assert f"(…{key.strip()[-6:]} of {robo['display_name']}, all that its owner may do)" in note
+    assert f"(…{key.strip()[-6:]} of {robo['display_name']}, full access)" in note
     assert "not shown again" in note
 
 

@@ -33,7 +33,7 @@ def test_the_life_of_a_client(service: Ostiary) -> None:
     changed = service.command("client", "update", made["id"], "--name", "Tracker 2", "--scope", "").stdout
     assert changed == "Tracker 2 is changed: name, scopes.\n"
     shown = service.command("client", "show", made["id"]).stdout
-    assert "whatever the person holds" in shown
+    assert "everything that the person may do" in shown
     assert "disabled" in service.command("client", "disable", made["id"]).stdout
     assert json.loads(service.command("client", "show", made["id"], "--json").stdout)["status"] == "disabled"
     service.command("client", "enable", made["id"])

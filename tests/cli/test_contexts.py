@@ -65,7 +65,7 @@ def test_the_key_stays_in_its_file_where_one_is_named(service: Ostiary, tmp_path
         (["--organization", "ACME"], None, 2, "--organization is not an organization's id or slug"),
         ([], "", 2, "Standard input has no key"),
         ([], "two words", 2, "Standard input has no key"),
-        ([], "ak-nobody", 4, "prod is not kept"),
+        ([], "ak-nobody", 4, "prod is not stored"),
     ],
     ids=["http", "user", "no URL", "organization", "no key", "no such key", "unknown key"],
 )
@@ -93,7 +93,7 @@ def test_a_silent_service_is_kept_only_unasked(service: Ostiary) -> None:
 def test_a_name_that_a_shell_would_change_is_no_name(service: Ostiary, name: str) -> None:
     """§3 breaks: a context gets a name that needs quotes in a shell."""
     done = run_command("context", "add", "--url", service.url, "--", name, code=2, stdin=service.key)
-    assert "NAME is 1 to 63" in done.stderr
+    assert "NAME must be 1 to 63" in done.stderr
 
 
 def test_one_context_is_replaced_chosen_and_forgotten(service: Ostiary, bob: str) -> None:
@@ -147,7 +147,7 @@ def test_a_person_is_asked_for_the_key_unseen(service: Ostiary) -> None:
     assert service.key[-12:] not in shown
     code, shown = on_terminal("context", "remove", "prod", environment={}, answer="n\n", columns=200)
     assert code == 1
-    assert f"Forget prod, with {service.key[:35]}…{service.key[-6:]}?" in shown
+    assert f"Remove prod, with {service.key[:35]}…{service.key[-6:]}?" in shown
     assert [each["name"] for each in _list()] == ["prod"]
 
 

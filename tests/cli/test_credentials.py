@@ -97,7 +97,7 @@ def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tu
     service.command("credential", "revoke", "--yes", key[0])
     done = service.command("credential", "delete", "--yes", key[0], code=1)
     revoked_at = json.loads(service.command("credential", "show", key[0], "--json").stdout)["revoked_at"]
-    assert "on it can be deleted" in done.stderr
+    assert "It can be deleted from" in done.stderr
     assert revoked_at[11:23] in done.stderr
 
 
@@ -152,7 +152,7 @@ def test_a_credential_goes_by_its_last_six_or_its_name(
         ).stdout
     )["credential"]["id"]
     done = service.command("credential", "revoke", "--yes", name, code=2)
-    assert "names 2 credentials" in done.stderr
+    assert "matches 2 credentials" in done.stderr
     for identifier in (key[0], second):
         assert f"  {identifier}  active  {name} (" in done.stderr
 

@@ -68,7 +68,7 @@ def test_an_invitation_is_withdrawn(service: Ostiary) -> None:
     "arguments, said",
     [
         ("nobody", "EMAIL must be an email address"),
-        ("x@acme.test --role vewer", "ROLE is not a role of this organization\n`ostiary role list` lists"),
+        ("x@acme.test --role vewer", "ROLE is not a role of this organization\n`ostiary role list` shows"),
     ],
 )
 def test_a_wrong_invitation_is_wrong_use(service: Ostiary, arguments: str, said: str) -> None:
@@ -84,7 +84,7 @@ def test_a_member_is_found_by_id_and_by_email(service: Ostiary) -> None:
     assert [alice["id"], alice["email"], "active"] in listed
     for unknown in ("nobody@acme.test", "usr_nobody", "bob"):
         done = service.command("member", "show", unknown, code=1)
-        assert "`ostiary member list` lists" in done.stderr
+        assert "`ostiary member list` shows" in done.stderr
 
 
 def test_roles_are_given_and_taken_and_the_others_stay(service: Ostiary) -> None:

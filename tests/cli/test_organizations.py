@@ -43,7 +43,7 @@ def test_an_organization_is_made_shown_renamed_and_listed(service: Ostiary) -> N
     made = json.loads(service.command("organization", "show", "umbrella-corp", "--json").stdout)
     assert f"Next: ostiary --organization {made['slug']} service-account create" in done.stderr
     assert service.command("organization", "update", made["id"], "--name", "Umbrella").stdout == (
-        "umbrella-corp is called Umbrella.\n"
+        "umbrella-corp is now named Umbrella.\n"
     )
     listed = service.command("organization", "list").stdout.splitlines()
     assert any(line.split()[:4] == [made["id"], "umbrella-corp", "active", "Umbrella"] for line in listed)
@@ -150,8 +150,8 @@ def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, um
         ([f"{LIMIT}=1", LIMIT], f"'{LIMIT}' is not LIMIT=VALUE"),
         ([f"{LIMIT}=1", f"{LIMIT}=2"], "is given twice"),
         ([f"{LIMIT}=many"], f"{LIMIT} must be a whole number"),
-        (["max_credential_lifetime=90"], "must be a length of time such as 90d or 90h"),
-        (["deletion_delay=none"], "deletion_delay must be a length of time such as 24h"),
+        (["max_credential_lifetime=90"], "must be a duration such as 90d or 90h"),
+        (["deletion_delay=none"], "deletion_delay must be a duration such as 24h"),
         (["--ceiling", "max_service_accounts=-1"], "the ceiling of max_service_accounts must be a whole"),
         ([], "Nothing to set"),
     ],

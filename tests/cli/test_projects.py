@@ -101,11 +101,11 @@ def test_an_email_is_never_taken_for_a_machine(service: Ostiary, website: str, r
 @pytest.mark.parametrize(
     "principal, role, code, said",
     [
-        ("nobody", "viewer", 1, "`ostiary service-account list` lists"),
-        ("usr_nobody", "viewer", 1, "`ostiary member list` lists"),
+        ("nobody", "viewer", 1, "`ostiary service-account list` shows"),
+        ("usr_nobody", "viewer", 1, "`ostiary member list` shows"),
         ("nobody@nowhere.test", "viewer", 1, "`ostiary member list` and"),
         ("", "viewer", 1, "There is no service account ''"),
-        (None, "vewer", 2, "ROLE is not a role of this organization\n`ostiary role list` lists"),
+        (None, "vewer", 2, "ROLE is not a role of this organization\n`ostiary role list` shows"),
     ],
 )
 def test_whom_or_what_nobody_knows_says_where_to_look(

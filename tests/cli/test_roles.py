@@ -67,7 +67,7 @@ def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
 @pytest.mark.parametrize(
     "arguments, code, said",
     [
-        ("show nobody", 1, "`ostiary role list` lists"),
+        ("show nobody", 1, "`ostiary role list` shows"),
         ("create Reader!", 2, "NAME must be 2 to 63"),
         ("create viewer", 1, "A role with this name exists already"),
         ("create x1 --scope read:nothing", 2, "`ostiary scope list` and"),

@@ -50,7 +50,7 @@ def test_create_with_a_key_file_writes_it(service: Ostiary, tmp_path: Path) -> N
     for wrong, said in (
         (["--credential", "key-file"], "--credential key-file needs --out FILE."),
         (["--out", str(tmp_path / "x")], "--out is for --credential key-file only."),
-        (["--credential", "key-file", "--out", "-"], "a key file is not printed"),
+        (["--credential", "key-file", "--out", "-"], "A key file is never printed"),
     ):
         done = service.command("service-account", "create", "--name", "Filed", *wrong, code=2)
         assert said in done.stderr
@@ -88,7 +88,7 @@ def test_a_username_that_looks_like_an_id_is_a_username(service: Ostiary, userna
 def test_an_unknown_account_says_where_to_look(service: Ostiary, name: str) -> None:
     """§2 breaks: an account that does not exist is not exit 1 with the command that lists them."""
     done = service.command("service-account", "show", name, code=1)
-    assert "`ostiary service-account list` lists" in done.stderr
+    assert "`ostiary service-account list` shows" in done.stderr
     assert done.stdout == ""
 
 

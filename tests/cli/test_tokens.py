@@ -394,7 +394,7 @@ FILE = {
         (0o640, "can be read by others"),
         (0o604, "can be read by others"),
         ("link", "is a symbolic link"),
-        ("directory", "is not a plain file"),
+        ("directory", "is not a regular file"),
         ("nowhere", "does not exist"),
         ("pasted", "OSTIARY_KEY_FILE"),
     ],

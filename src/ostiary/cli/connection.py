@@ -115,7 +115,7 @@ def checked_organization(text: str, source: str) -> str:
     if _ORGANIZATION.fullmatch(text) is None:
         raise MisusedError(
             f"{source} is not an organization's id or slug, such as org_01m80q07epayqz1jx2aq5c980j or acme.\n"
-            "`ostiary organization list` lists the organizations."
+            "`ostiary organization list` shows the organizations."
         )
     return text
 

@@ -57,7 +57,7 @@ def find_credential(api: Client, text: str) -> str:
     if not matching:
         raise click.ClickException(
             f"There is no such credential: '{printable(text[:MAX_SEARCH])}'.\n"
-            "`ostiary credential list` lists the credentials."
+            "`ostiary credential list` shows the credentials."
         )
     if matching[1:]:
         lines = [f"  {each['id']}  {each['status']}  {named(each)}" for each in matching]

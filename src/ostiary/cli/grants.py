@@ -121,7 +121,7 @@ def find_member(api: Client, name: str) -> dict[str, Any]:
     for each in _members(api, name):
         return each
     raise click.ClickException(
-        f"There is no member '{printable(name[:254])}'.\n`ostiary member list` lists the members."
+        f"There is no member '{printable(name[:254])}'.\n`ostiary member list` shows the members."
     )
 
 
@@ -142,7 +142,7 @@ def find_principal(api: Client, name: str) -> tuple[str, str]:
     if "@" in name and account.get("channel_identifier") != name:
         raise click.ClickException(
             f"There is no member and no service account '{printable(name[:254])}'.\n"
-            "`ostiary member list` and `ostiary service-account list` list them."
+            "`ostiary member list` and `ostiary service-account list` show them."
         )
     return account["id"], account["username"]
 

@@ -365,8 +365,8 @@ def _listing(detail: str, group: str) -> str | None:
 
 
 _FIELD_HINTS: Final = {
-    "unknown-role": "`ostiary role list` lists the roles.",
-    "unknown-scope": "`ostiary scope list` and `ostiary role show organization-admin` list the scopes.",
+    "unknown-role": "`ostiary role list` shows the roles.",
+    "unknown-scope": "`ostiary scope list` and `ostiary role show organization-admin` show the scopes.",
 }
 
 _OPTIONS: Final = {

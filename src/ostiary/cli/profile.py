@@ -102,7 +102,7 @@ class Profile:
         if name in self.contexts:
             return self.contexts[name]
         named = f"context {name}" if NAME.fullmatch(name) else "context with that name"
-        raise ProfileError(f"There is no {named}.\n`ostiary context list` lists the contexts.")
+        raise ProfileError(f"There is no {named}.\n`ostiary context list` shows the contexts.")
 
     def current(self) -> Context | None:
         """Return the default context, or None if the file names none. Raises ProfileError if it does not exist."""

@@ -335,7 +335,7 @@ def find_account(api: Client, name: str) -> str:
     if not found:
         raise click.ClickException(
             f"There is no service account '{printable(name[:MAX_USERNAME])}'.\n"
-            "`ostiary service-account list` lists the accounts."
+            "`ostiary service-account list` shows the accounts."
         )
     return segment(found[0]["id"])
 
