@@ -151,7 +151,7 @@ def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, um
         ([f"{LIMIT}=1", f"{LIMIT}=2"], "is given twice"),
         ([f"{LIMIT}=many"], f"{LIMIT} must be a whole number"),
         (["max_credential_lifetime=90"], "must be a duration such as 90d or 90h"),
-        (["deletion_delay=none"], "deletion_delay must be a duration such as 24h"),
+        (["deletion_delay=none"], "deletion_delay must be a length of time such as 24h"),
         (["--ceiling", "max_service_accounts=-1"], "the ceiling of max_service_accounts must be a whole"),
         ([], "Nothing to set"),
     ],

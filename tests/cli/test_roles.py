@@ -51,7 +51,7 @@ def test_a_changed_role_holds_when_the_command_has_ended(
     assert scopes() == ["read:plugins", "write:agents"]
     service.command("role", "update", reader, "--scope", "read:agents")
     assert scopes() == ["read:agents"]
-    assert "nobody has it any more" in service.command("role", "delete", "--yes", reader).stdout
+    assert "Nobody has it any more" in service.command("role", "delete", "--yes", reader).stdout
     assert scopes() == []
 
 

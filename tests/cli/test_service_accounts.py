@@ -183,7 +183,7 @@ def test_disable_enable_and_delete_act_on_its_keys_at_once(
     for verb, code, said in (
         ("disable", 4, "is disabled."),
         ("enable", 0, "is enabled."),
-        ("delete", 4, "its credentials are revoked"),
+        ("delete", 4, "Its credentials are revoked"),
     ):
         yes = ("--yes",) if verb == "delete" else ()
         assert said in service.command("service-account", verb, name, *yes).stdout

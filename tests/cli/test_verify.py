@@ -28,7 +28,7 @@ def test_a_good_credential_is_told_with_what_it_may_do(
     lines = dict(line.split(":", 1) for line in done.stdout.splitlines())
     told = {name: value.strip() for name, value in lines.items()}
     assert (told["Valid"], told["Code"], told["Credential"]) == ("yes", "valid", key[0])
-    assert robo["id"] in told["Whose"]
+    assert robo["id"] in told["Owner"]
     assert "read:agents" in told["Scopes"]
     assert told["Expires"] == "never"
     assert told["Rate limit"].startswith("59 of 60 uses per minute are left")
