@@ -1,7 +1,7 @@
-"""Every setting once: its name, documentation, default and check.
+"""All settings, each with its name, documentation, default and check.
 
-Sources, first wins: command line, environment (`OSTIARY_…`), TOML file. A secret may also stand in a file that
-`NAME_FILE` names. What is wrong is reported all at once, by name and reason, and never with its value.
+A value is taken from the first of these sources: command line, environment (`OSTIARY_…`), TOML file. A secret can also
+be in a file that `NAME_FILE` names. All errors are reported at once, by name and reason, and never with the value.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ CLIENT_SETTINGS: Final = frozenset(
         "CLIENT_SECRET_FILE", "CONTEXT", "ORGANIZATION",
     }
 )  # fmt: skip
-"""Settings of the same executable as a client; the server leaves them alone."""
+"""Variables of the command line as a client. The server ignores them."""
 
 DEFAULT_PORT: Final = 8080
 MAX_WORKERS: Final = 64
@@ -67,7 +67,7 @@ MAX_WORKERS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One setting that is wrong, where it was set, and why."""
+    """An invalid setting: its name, where it is set, and why it is invalid."""
 
     name: str
     source: str
@@ -75,7 +75,7 @@ class Wrong:
 
 
 class ConfigurationError(Exception):
-    """Settings with which nothing starts: exit 2."""
+    """The settings are invalid, so nothing starts. Exits with 2."""
 
     def __init__(self, *wrong: Wrong) -> None:
         super().__init__("; ".join(f"{each.name} ({each.source}): {each.reason}" for each in wrong))
@@ -83,7 +83,7 @@ class ConfigurationError(Exception):
 
 
 LISTS: Final = frozenset({"trusted_proxies", "outbound_hosts", "metrics", "master_key"})
-"""Settings whose entries may be on separate lines."""
+"""Settings whose value may have several lines."""
 
 
 class Settings(BaseModel):
@@ -93,97 +93,102 @@ class Settings(BaseModel):
 
     data: Path = Field(
         Path("ostiary-data"),
-        description="The data directory: the embedded database, the master key, what processes share of changes, rate "
-        "limits and figures. Mode 0700.",
+        description="The data directory. It has the embedded database, the master key, and the files that the processes "
+        "share for changes, rate limits and metrics. Mode 0700.",
     )
     host: Annotated[str, AfterValidator(read_bind_host)] = Field(
         "localhost",
-        description="The address to bind (command line and file only). `localhost` is 127.0.0.1 and, if there is one, ::1.",
+        description="The IP address to bind (command line and file only). `localhost` means 127.0.0.1 and, if present, ::1.",
     )
     port: Annotated[Number, Field(ge=1, le=65535)] = Field(
         DEFAULT_PORT, description="The port to bind (command line and file only)."
     )
     database_url: Annotated[SecretStr, AfterValidator(read_database_url)] | None = Field(
         None,
-        description="`postgresql://user:password@host/database`; none means SQLite in the data directory.",
+        description="`postgresql://user:password@host/database`. `none` means SQLite in the data directory.",
     )
     issuer: Annotated[str, AfterValidator(read_issuer)] | None = Field(
         None,
-        description="The public URL of this service, https or loopback. Default: http://localhost and the port.",
+        description="The public URL of this service, https or loopback. Default: `http://localhost` and the port.",
     )
     master_key: Annotated[SecretStr, AfterValidator(read_master_key)] | None = Field(
         None,
-        description="32 bytes in base64; several, newest first, separated by commas. Everything secret is derived from "
-        "it, and it is in no backup. With the embedded database it is made in the data directory when absent.",
+        description="32 bytes in base64; several keys, newest first, separated by commas. All other secrets are derived "
+        "from it, and no backup contains it. With the embedded database, `ostiary init` creates it in the data directory.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(read_networks)] = Field(
         (),
-        description="Addresses and CIDR ranges of proxies whose forwarded headers are believed. None by default, "
-        "loopback included.",
+        description="IP addresses and CIDR ranges of proxies whose forwarded headers are trusted. By default none, not "
+        "even loopback.",
     )
     outbound_hosts: Annotated[tuple[str, ...], BeforeValidator(read_places)] = Field(
         (),
-        description="Hosts, `host` (port 443) or `host:port`, that may be asked for client documents and keys though they "
-        "are inside, and over http too. None by default: all else must be https on port 443 of public addresses.",
+        description="Hosts, as `host` (port 443) or `host:port`, from which client documents and keys may be fetched even "
+        "at private addresses and over http. By default none: other hosts need https, port 443 and a public address.",
     )
     registration: Literal["open", "off"] = Field(
-        "open", description="Whether applications may register themselves at `/oauth/register`: open or off."
+        "open",
+        description="Whether applications can register themselves at `/oauth/register`: `open` or `off`.",
     )
     key_prefix: Annotated[str, AfterValidator(read_key_prefix)] = Field(
-        "ak", description="The prefix of new API keys. Every prefix ever used stays accepted."
+        "ak", description="The prefix of new API keys. Keys with former prefixes stay valid."
     )
     log_format: Literal["console", "json"] = Field(
-        "console", description="The form of the log on standard error: console or json."
+        "console", description="The format of the log on standard error: `console` or `json`."
     )
     workers: Annotated[Number, Field(ge=1, le=MAX_WORKERS)] = Field(
         1,
-        description="Processes that answer requests, at most one a processor core. With SQLite, more than 1 needs "
-        "version 3.51.3 or later of its library.",
+        description="Number of worker processes, at most one for each processor core. With SQLite, more than 1 needs the "
+        "SQLite library 3.51.3 or later.",
     )
     disk_reserve: Annotated[Number, Field(le=1024)] = Field(
         32,
-        description="Disk space in MiB that is reserved for revocations on a full disk (embedded database only); 0: none.",
+        description="Disk space in MiB that is reserved for revocations on a full disk. Embedded database only; 0 "
+        "reserves nothing.",
     )
     metrics: Annotated[tuple[Network, ...], BeforeValidator(read_readers)] = Field(
         tuple(parse_network(each) for each in LOOPBACK),
-        description="Who may read `/metrics`: addresses and CIDR ranges, `loopback` (this machine, the default) or `none`. "
-        "The connection's own address counts, and a request that a proxy passed on is refused.",
+        description="Who may read `/metrics`: IP addresses and CIDR ranges, `loopback` (this machine, the default) or "
+        "`none`. The address of the connection counts. Requests that a proxy forwarded are refused.",
     )
     max_staleness: Duration = Field(
         timedelta(seconds=30),
-        description="How long cached facts are believed while the database does not answer; 0 asks it before every verdict.",
+        description="How long cached facts are used while the database does not respond. 0 asks the database before every "
+        "verdict.",
     )
     signing_algorithm: Literal["ES256", "EdDSA", "RS256"] = Field(
         "ES256",
-        description="With what access tokens are signed: ES256, EdDSA or RS256. Another one makes a new key at the next "
-        "start; what the old one signed stays good until it expires.",
+        description="The signature algorithm of access tokens: `ES256`, `EdDSA` or `RS256`. After a change, the next start "
+        "creates a new key. Tokens signed by the old key stay valid until they expire.",
     )
     signing_key_lifetime: SigningKeyLifetime = Field(
         timedelta(days=90),
-        description="How old a signing key becomes before another takes its place; at least 1d.",
+        description="Age at which a signing key is replaced by a new one; at least 1d.",
     )
     default_max_credentials_per_service_account: MaybeNumber = Field(
-        10, description="Policy: credentials that a service account may have; `none` is no limit."
+        10, description="Policy: most credentials of a service account; `none` means no limit."
     )
     default_max_credentials_per_organization: MaybeNumber = Field(
-        100, description="Policy: credentials that an organization may have, inactive ones included."
+        100,
+        description="Policy: most credentials of an organization, including inactive ones; `none` means no limit.",
     )
     default_credential_lifetime: Lifetime = Field(
-        None, description="Policy: the expiry of a new credential that names none, such as `90d`."
+        None, description="Policy: lifetime of a new credential without an expiry of its own, such as `90d`."
     )
     default_max_credential_lifetime: Lifetime = Field(
-        None, description="Policy: how far away the expiry of a credential may lie."
+        None, description="Policy: longest lifetime of a credential, such as `365d`; `none` means no limit."
     )
     default_deletion_delay: DeletionDelay = Field(
         timedelta(hours=24),
-        description="Policy: how long a credential must have been revoked before it can be deleted; 0 deletes in one step.",
+        description="Policy: how long after its revocation a credential can be deleted. With 0, an active credential can "
+        "be deleted in one step.",
     )
     default_rate_limit: Uses = Field(
-        1000, description="Policy: how often a credential may be used a minute; `none` is no limit."
+        1000, description="Policy: most uses of a credential per minute; `none` means no limit."
     )
     default_session_lifetime: SessionLifetime = Field(
         timedelta(days=30),
-        description="Policy: how long the session of a login with a key file lasts at most, 5m to 365d.",
+        description="Policy: longest lifetime of a session, `5m` to `365d`.",
     )
 
     @field_validator("*", mode="before")
@@ -207,9 +212,9 @@ class Settings(BaseModel):
         if is_loopback_host(self.host) or self.public_url.startswith("https:"):
             return ""
         return (
-            f"--host {self.host} lets other machines connect, but people sign in at {self.public_url} only, and "
-            "credentials would travel in clear. Put a proxy with TLS in front, and set OSTIARY_ISSUER to its https:// "
-            "address. To try it without TLS, leave --host out and forward the port on the other machine: "
+            f"--host {self.host} lets other machines connect, but people can only sign in at {self.public_url}, and "
+            "credentials would be sent unencrypted. Put a proxy with TLS in front, and set OSTIARY_ISSUER to its https:// "
+            "URL. To try it without TLS, leave --host out and forward the port on the other machine: "
             f"ssh -L {self.port}:localhost:{self.port} USER@THIS-MACHINE"
         )
 
@@ -225,18 +230,18 @@ class Settings(BaseModel):
         )
 
     def shown(self) -> dict[str, str]:
-        """Every setting as text, secrets hidden."""
+        """Return all settings as text, with secrets hidden."""
         return {name: _text(getattr(self, name)) for name in type(self).model_fields}
 
 
 SECRETS: Final = frozenset({"database_url", "master_key"})
 NOT_IN_ENVIRONMENT: Final = frozenset({"host", "port"})
-"""Container platforms set variables of these names for their own purposes."""
+"""Container platforms set variables with these names for their own purposes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and where each that is not the default was set."""
+    """The settings, with the source of each one that is not the default."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -245,7 +250,7 @@ class Loaded:
 
 
 def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Loaded:
-    """Gather and check the settings. Raises ConfigurationError with all that is wrong."""
+    """Read and check the settings of all sources. Raises ConfigurationError with all errors."""
     wrong: list[Wrong] = []
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -278,14 +283,14 @@ def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: 
     if wrong or settings is None:
         raise ConfigurationError(*wrong)
     unknown = [
-        f"{variable} is set but is no setting of this version; it is ignored."
+        f"{variable} is set, but this version has no such setting. It is ignored."
         for variable in _unknown_variables(environment)
     ]
     return Loaded(settings, sources, (*unknown, *_exposed(sources, environment)))
 
 
 def setting_name(name: str) -> str:
-    """How a setting is called where it is set: `OSTIARY_ISSUER`, or `--port` for what has no variable."""
+    """Return a setting's variable, such as `OSTIARY_ISSUER`, or its option, such as `--port`, if it has no variable."""
     return f"--{name}" if name in NOT_IN_ENVIRONMENT else PREFIX + name.upper()
 
 
@@ -301,7 +306,7 @@ def _from_file(file: Path, wrong: list[Wrong]) -> dict[str, Any]:
         wrong.append(Wrong("--config", str(file), f"cannot be read: {os_reason(error)}"))
         return {}
     except tomllib.TOMLDecodeError as error:
-        # The message of the parser may quote the text; its place is enough.
+        # Only the position is repeated: the parser's message may quote values.
         place = str(error).rpartition("(")[2].rstrip(")")
         wrong.append(Wrong("--config", str(file), f"is not TOML ({place})"))
         return {}
@@ -359,7 +364,7 @@ def _is_known(short: str) -> bool:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Variables with our prefix that nothing reads, but for those that container platforms make."""
+    """Return variables with the prefix that nothing reads, except those that container platforms set."""
     return tuple(
         sorted(
             variable
@@ -373,11 +378,11 @@ def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _exposed(sources: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
-    """A warning for each file with a secret that every user of the machine can read.
+    """Return a warning for each file with a secret that every user of the machine can read.
 
-    A group that may read is the operator's decision: a service gets files of root that way.
+    Read permission for a group is fine: that is how a service gets files that root owns.
     """
-    # The source of a secret is `NAME_FILE`, the TOML file, or `environment`, which is no file.
+    # The source of a secret is `NAME_FILE`, the TOML file, or `environment`, which is not a file.
     named = {source for name, source in sources.items() if name in SECRETS and source != "environment"}
     files = {given_text(environment.get(source, source)) for source in named}
     found = []
@@ -386,7 +391,7 @@ def _exposed(sources: Mapping[str, str], environment: Mapping[str, str]) -> list
             mode = Path(file).stat().st_mode
             if stat.S_ISREG(mode) and mode & 0o007:
                 found.append(
-                    f"{file} holds a secret and can be read by others; run `chmod 600 {shlex.quote(file)}`."
+                    f"{file} contains a secret, and other users can read it. Run `chmod 600 {shlex.quote(file)}`."
                 )
     return found
 

@@ -1,4 +1,4 @@
-"""The data directory: its mode, the files in it, and the master key. Nothing here opens a database."""
+"""The data directory: its mode, its files, and the master key. This module does not open the database."""
 
 import base64
 import contextlib
@@ -31,24 +31,24 @@ NO_LINKS: Final = (
     METRICS_DIRECTORY,
     SERVING_FILE,
 )
-"""What is written to or emptied without a look at what is in it."""
+"""Files and directories that are overwritten or emptied without reading them first. They must not be links."""
 HOLD_SECONDS: Final = 2.0
-"""How long the processes of a service that was killed may take to end."""
+"""How long `hold` waits for the processes of a killed service to end."""
 
 
 def init_line(data: Path) -> str:
-    """The command that makes an installation there."""
+    """Return the command that creates an installation in this directory."""
     return f"ostiary init --data {data} --organization NAME --email EMAIL"
 
 
 def prepare_data(settings: Settings, *, create: bool) -> None:
-    """Check the data directory, or make it. Raises ConfigurationError."""
+    """Check the data directory; with `create`, create it first if necessary. Raises ConfigurationError."""
     data = settings.data
     try:
         if create:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not any(data.iterdir()):
-                # Wherever it lies, nothing in it is ever committed by mistake.
+                # Inside a Git repository, nothing in the directory is committed by mistake.
                 ignored = data / ".gitignore"
                 ignored.touch(0o600)
                 ignored.write_text("*\n")
@@ -64,28 +64,32 @@ def prepare_data(settings: Settings, *, create: bool) -> None:
                 data.chmod(0o700)
             else:
                 raise ConfigurationError(
-                    Wrong("OSTIARY_DATA", str(data), "can be read by others; run `chmod 700` on it")
+                    Wrong("OSTIARY_DATA", str(data), "can be read by other users; run `chmod 700` on it")
                 )
         links = [str(data / name) for name in NO_LINKS if (data / name).is_symlink()]
         if links:
             raise ConfigurationError(
-                *(Wrong("OSTIARY_DATA", link, "is a link, and is not followed; remove it") for link in links)
+                *(
+                    Wrong("OSTIARY_DATA", link, "is a symbolic link, which is not followed; remove it")
+                    for link in links
+                )
             )
     except OSError as error:
         raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), os_reason(error))) from None
 
 
 def hold(data: Path) -> int:
-    """Take the data directory for this service; the descriptor of the lock, to be kept open. ConfigurationError.
+    """Lock the data directory for this service. Return the lock's file descriptor, which must stay open.
 
-    Two services would empty each other's figures, and each checkpoint a database that the other one writes to.
+    Two services in one directory would delete each other's metrics, and checkpoint a database that the other writes to.
+    Raises ConfigurationError if another service holds the lock.
     """
     lock = data / SERVING_FILE
     try:
         held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            Wrong("OSTIARY_DATA", str(lock), f"cannot be made or opened: {os_reason(error)}")
+            Wrong("OSTIARY_DATA", str(lock), f"cannot be created or opened: {os_reason(error)}")
         ) from None
     patience = time.monotonic() + HOLD_SECONDS
     while True:
@@ -103,7 +107,10 @@ def hold(data: Path) -> int:
 
 
 def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
-    """The master keys: as configured, or from the data directory, where `create` makes one. ConfigurationError."""
+    """Return the master keys: from the setting, else from the data directory. With `create`, create one if necessary.
+
+    Raises ConfigurationError if there is none, or if other users can read its file.
+    """
     if settings.master_key is not None:
         return read_master_keys(settings.master_key.get_secret_value())
     if settings.database_url is not None:
@@ -111,13 +118,13 @@ def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
             Wrong(
                 "OSTIARY_MASTER_KEY",
                 "not set",
-                "is needed with PostgreSQL, so that all nodes share it; "
-                "`head -c 32 /dev/urandom | base64` makes one",
+                "is required with PostgreSQL, so that all nodes share it; "
+                "`head -c 32 /dev/urandom | base64` creates one",
             )
         )
     path = settings.data / MASTER_KEY_FILE
     if create and not path.exists() and not (settings.data / DATABASE_FILE).exists():
-        # Another init may have come first, or a link lie there: then the reading below decides.
+        # The file may exist by now (another init, or a link). Then the code below reads or refuses it.
         with contextlib.suppress(FileExistsError):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(fd, "wb") as file:
@@ -135,7 +142,7 @@ def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
         ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(
-            Wrong("OSTIARY_MASTER_KEY", str(path), "can be read by others; run `chmod 600` on it")
+            Wrong("OSTIARY_MASTER_KEY", str(path), "can be read by other users; run `chmod 600` on it")
         )
     try:
         return read_master_keys(text)

@@ -1,7 +1,7 @@
-"""Logs: one line an event, from a list of allowed fields, as text for people or JSON for machines.
+"""Logs: one line for each event, as text or JSON, with fields from a closed list.
 
-Never headers, bodies, URLs with queries or exception arguments: a field that is not in the list is dropped,
-and whatever looks like one of our secrets is reduced to what lists may show.
+The log never has headers, bodies, URLs with queries or arguments of exceptions. A field outside the list is dropped. Text
+that looks like one of Ostiary's secrets is redacted.
 """
 
 import contextlib
@@ -48,9 +48,9 @@ def _allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> Mu
 
 
 class _StandardError:
-    """Standard error as it is at the moment of writing: tests and terminals exchange it.
+    """Writes to the current `sys.stderr`, because tests replace it.
 
-    A line that cannot be written, such as to a file on a full disk, is lost: it must not fail the request.
+    A line that cannot be written, for example to a full disk, is lost: logging must not fail a request.
     """
 
     def write(self, text: str) -> int:
@@ -64,7 +64,7 @@ class _StandardError:
 
 
 class _FromLibraries(logging.Handler):
-    """What libraries log at warning and above: the fixed text of the message, never its arguments."""
+    """Logs warnings and errors of libraries: only the constant text of a message, never its arguments."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
@@ -72,7 +72,7 @@ class _FromLibraries(logging.Handler):
 
 
 def configure(form: Literal["console", "json"]) -> None:
-    """Send logs to standard error in this form."""
+    """Configure logging to standard error in this format."""
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if form == "json"
@@ -99,7 +99,7 @@ def configure(form: Literal["console", "json"]) -> None:
 
 
 def where(error: BaseException) -> str:
-    """Where an exception came from, without its arguments: `store.py:120 in write < hotpath.py:88 in answer`."""
+    """Return where an exception was raised, without its arguments: `store.py:120 in write < hotpath.py:88 in answer`."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return " < ".join(
         f"{frame.filename.rpartition('/')[2]}:{frame.lineno} in {frame.name}" for frame in reversed(frames)

@@ -1,6 +1,6 @@
-"""How the value of a setting is read from text: one function for each form. ValueError says what is wrong.
+"""Parsers for the values of settings, one for each form. They raise ValueError.
 
-The sentence of each error reads after the setting's name, and never holds the value.
+An error message continues a sentence that begins with the setting's name. It never contains the value.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,10 +46,10 @@ def read_number(value: Any) -> int:
 def read_networks(
     value: Any, words: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 ) -> tuple[Network, ...]:
-    """The networks of a list; an entry that is one of the words stands for several."""
+    """Return the networks of a list. An entry that is a key of `words` stands for several networks."""
     parts = value.replace(",", " ").split() if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
-        raise ValueError("must be a list of addresses and CIDR ranges")
+        raise ValueError("must be a list of IP addresses and CIDR ranges")
     networks: list[Network] = []
     for number, part in enumerate(parts):
         try:
@@ -60,7 +60,7 @@ def read_networks(
 
 
 def read_readers(value: Any) -> tuple[Network, ...]:
-    """Networks likewise, `loopback` being this machine's own addresses, and `none` alone nobody."""
+    """Like `read_networks`; `loopback` means this machine's own addresses, and `none` alone means nobody."""
     if isinstance(value, str) and value.strip().lower() == "none":
         return ()
     try:
@@ -70,7 +70,7 @@ def read_readers(value: Any) -> tuple[Network, ...]:
 
 
 def read_places(value: Any) -> tuple[str, ...]:
-    """Hosts, each with a port or 443, as `Url.place` writes them."""
+    """Return a list of hosts, each with its port (default 443), in the form of `Url.place`."""
     if isinstance(value, str) and value.strip().lower() == "none":
         return ()
     parts = value.replace(",", " ").split() if isinstance(value, str) else value
@@ -86,9 +86,11 @@ def read_places(value: Any) -> tuple[str, ...]:
 
 
 def read_issuer(value: str) -> str:
-    """An https origin, or an http one on loopback: anything else would send credentials in clear."""
+    """Return an https origin, or an http origin on loopback. Other http URLs would send credentials unencrypted."""
     if not value.isascii():
-        raise ValueError("has letters beyond ASCII; write its host as browsers send it, in Punycode (xn--…)")
+        raise ValueError(
+            "has characters outside ASCII; write its host in Punycode (xn--…), as browsers send it"
+        )
     _split(value, "https://keys.example.com")
     try:
         url = read_url(value)
@@ -102,7 +104,7 @@ def read_issuer(value: str) -> str:
 
 
 def _split(url: str, form: str) -> SplitResult:
-    """The parts of a URL. The errors of urlsplit quote user and password, so its words are not repeated."""
+    """Return the parts of a URL. Errors of urlsplit are replaced, because they quote user and password."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -120,7 +122,7 @@ def read_database_url(value: SecretStr) -> SecretStr:
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("must begin with postgresql:// (the embedded database needs no URL)")
     if not parts.path.strip("/"):
-        raise ValueError("names no database")
+        raise ValueError("has no database name")
     return SecretStr(url.replace("postgres://", "postgresql://", 1))
 
 
@@ -145,7 +147,7 @@ def read_bind_host(value: str) -> str:
 
 
 def at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
-    """A check of lengths of time: beyond this many microseconds they are a typing error."""
+    """Return a check that a duration has at most this many microseconds."""
 
     def check(value: timedelta | None) -> timedelta | None:
         if value is not None and value > timedelta(microseconds=longest):
@@ -156,7 +158,7 @@ def at_most(longest: int) -> Callable[[timedelta | None], timedelta | None]:
 
 
 def at_least(shortest: int) -> Callable[[timedelta], timedelta]:
-    """A check likewise: below this many microseconds they would help nobody."""
+    """Return a check that a duration has at least this many microseconds."""
 
     def check(value: timedelta) -> timedelta:
         if value < timedelta(microseconds=shortest):

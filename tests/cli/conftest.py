@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests."""
+"""Fixtures for tests of the command line."""
 
 import itertools
 import json
@@ -19,14 +19,14 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def stranger() -> Iterator[Stranger]:
-    """A server at the network's edge that is not Ostiary."""
+    """A server that is not Ostiary."""
     with edge.stranger() as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the developer's own shell or profile reaches a test."""
+    """Keep the developer's own environment and profile out of the tests."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in list(os.environ):
@@ -36,7 +36,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def config() -> Path:
-    """Where this test's profile lies; the directory is there, the file is not."""
+    """The path of this test's profile. Its directory exists, the file does not."""
     path = profile_path()
     path.parent.mkdir(mode=0o700, parents=True)
     return path
@@ -44,7 +44,7 @@ def config() -> Path:
 
 @pytest.fixture
 def robo(service: Ostiary) -> dict[str, Any]:
-    """A service account of its own for each test, made as a person would."""
+    """A service account for each test, created by the command line."""
     name = f"Robo {next(_numbers)}"
     done = service.command(
         "service-account", "create", "--name", name, "--role", "developer", "--credential", "none", "--json"
@@ -55,7 +55,7 @@ def robo(service: Ostiary) -> dict[str, Any]:
 
 @pytest.fixture
 def key(service: Ostiary, robo: dict[str, Any]) -> tuple[str, str]:
-    """An API key of Robo's: its id, and the key itself."""
+    """An API key of Robo's: its id and the key."""
     done = service.command("api-key", "generate", "--service-account", robo["username"], "--json")
     made = json.loads(done.stdout)
     return made["credential"]["id"], made["secret"]
@@ -63,7 +63,7 @@ def key(service: Ostiary, robo: dict[str, Any]) -> tuple[str, str]:
 
 @pytest.fixture
 def bob(service: Ostiary) -> str:
-    """The key of somebody who may only look."""
+    """A key of a viewer."""
     done = service.command(
         "service-account", "create", "--name", "Bob", "--role", "viewer", "--credential", "api-key", "--json"
     )

@@ -1,4 +1,4 @@
-"""What the command line meets at its edges: a server that is not ours, and a terminal of a given width."""
+"""A server that is not Ostiary, and a terminal with a given width, for tests of the command line."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ PATIENCE = 20
 
 @dataclass(slots=True)
 class Stranger:
-    """A server that gives the answers it was told to give, in order, the last one for good."""
+    """A server that returns the given responses in order, and the last one from then on."""
 
     url: str = ""
     answers: list[tuple[int, str, bytes]] = field(default_factory=list)
@@ -54,7 +54,7 @@ def stranger() -> Iterator[Stranger]:
         do_GET = do_POST = do_DELETE = do_CONNECT = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_args: object) -> None:
-            """Nothing: the test says what matters."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found.url = f"http://127.0.0.1:{server.server_port}"
@@ -68,7 +68,7 @@ def stranger() -> Iterator[Stranger]:
         thread.join()
 
 
-# A process of its own session becomes the terminal's, so that Ctrl-C is a signal as it is for a person.
+# The child becomes the leader of the terminal's session, so that Ctrl-C sends a signal as for a person.
 _TAKE_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -78,7 +78,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def _readable(descriptor: int) -> bool:
-    """Whether there is something to read within a moment. Not by `select`, which knows descriptors up to 1023 only."""
+    """Whether there is something to read soon. Not by `select`, which is limited to descriptors up to 1023."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     return bool(waiting.poll(200))
@@ -91,14 +91,14 @@ def on_terminal(
     answer: str = "",
     question: str = "[y/N]: ",
 ) -> tuple[int, str]:
-    """Run `ostiary …` on a terminal of its own, typing `answer` when asked; exit code, and all that was shown."""
+    """Run `ostiary …` on its own terminal, typing `answer` at the prompt. Return the exit code and the output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     inherited = clean_environment()
     for name in (
         "COLUMNS",
         "LINES",
-    ):  # of whoever runs the tests; they would count for more than the terminal
+    ):  # variables of the developer's shell, which would override the terminal's size
         inherited.pop(name, None)
     process = subprocess.Popen(
         [sys.executable, "-c", _TAKE_TERMINAL, *OSTIARY, *arguments],
@@ -114,10 +114,10 @@ def on_terminal(
     shown = b""
     try:
         asked = False
-        # At the end of the process Linux answers the read of its terminal with EIO.
+        # When the process ends, Linux fails the read of its terminal with EIO.
         with contextlib.suppress(OSError):
             while True:
-                # Ctrl-C between the question and the wait for its answer is lost on Python: as a person does, press again.
+                # Python may lose a Ctrl-C between the prompt and the read. Press again, as a person would.
                 again = asked and answer == "\x03"
                 if again and not _readable(ours):
                     os.write(ours, answer.encode())

@@ -1,4 +1,4 @@
-"""CLI: an operator says which scopes requests behind a proxy need with `ostiary access-rule …`."""
+"""CLI: the operator manages access rules with `ostiary access-rule …`."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ RULE = {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["re
 
 
 def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path) -> None:
-    """CLI breaks: what `show` prints is not what `put` takes, or a rule does not come and go."""
+    """CLI breaks: `put` does not accept what `show` prints, or a rule cannot be created and deleted."""
     file = tmp_path / "rule.json"
     file.write_text(json.dumps(RULE))
     put = service.command("access-rule", "put", "agents-cli", str(file)).stdout
@@ -31,11 +31,11 @@ def test_a_rule_is_put_shown_listed_and_deleted(service: Ostiary, tmp_path: Path
 
 
 def test_a_rule_shows_whom_tokens_are_for(service: Ostiary) -> None:
-    """CLI breaks: whoever asks for a token with `--resource` cannot see which audiences there are."""
+    """CLI breaks: the command line does not show the audiences for `--resource`."""
     audience = "https://cli.acme.test"
     text = json.dumps(RULE | {"audience": audience})
     put = service.command("access-rule", "put", "audience-cli", "-", stdin=text).stdout
-    assert f"Tokens for it are asked for with resource={audience}\n" in put
+    assert f"Clients request tokens for it with resource={audience}\n" in put
     title, *rows = [line.split() for line in service.command("access-rule", "list").stdout.splitlines()]
     assert title[-1] == "AUDIENCE"
     assert [row[-1] for row in rows if row[0] == "audience-cli"] == [audience]
@@ -56,12 +56,12 @@ def test_a_rule_shows_whom_tokens_are_for(service: Ostiary) -> None:
 def test_a_wrong_rule_is_wrong_use_and_names_the_place(
     service: Ostiary, name: str, text: str, said: str
 ) -> None:
-    """B8 breaks: a rule that cannot be meant is taken, or its fault is not named."""
+    """B8 breaks: an invalid rule is accepted, or its error is not named."""
     assert said in service.command("access-rule", "put", name, "-", stdin=text, code=2).stderr
 
 
 def test_rules_are_for_those_who_may(service: Ostiary, bob: str) -> None:
-    """P19 breaks: a viewer changes which scopes a proxy asks for."""
+    """P19 breaks: a viewer changes access rules."""
     service.command(
         "access-rule", "put", "agents-bob", "-", stdin=json.dumps(RULE), code=4, OSTIARY_API_KEY=bob
     )

@@ -1,4 +1,4 @@
-"""CLI: `ostiary api-key generate` hands a key over once, in the form that its reader wants."""
+"""CLI: `ostiary api-key generate` prints a key once, in the chosen format."""
 
 import json
 import tomllib
@@ -23,12 +23,12 @@ def test_the_key_stands_alone_on_standard_output(service: Ostiary, robo: dict[st
     assert key == key.strip() + "\n"
     assert service.command("whoami", OSTIARY_API_KEY=key.strip()).stdout.startswith("Principal:")
     assert key.strip()[-12:] not in note
-    assert f"(…{key.strip()[-6:]} of {robo['display_name']}, all that its owner may do)" in note
+    assert f"(…{key.strip()[-6:]} of {robo['display_name']}, full access)" in note
     assert "not shown again" in note
 
 
 def test_each_format_is_read_by_its_own_reader(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI breaks: `--format` env, json or toml cannot be read, or holds a key that does not work."""
+    """CLI breaks: the output of `--format` env, json or toml cannot be read, or has a key that does not work."""
     env, _ = _generate(service, robo["id"], "--format", "env")
     name, _, from_env = env.strip().partition("=")
     assert name == "OSTIARY_API_KEY"
@@ -88,7 +88,7 @@ def test_without_an_account_it_is_ones_own(service: Ostiary, robo: dict[str, Any
 def test_a_wrong_limit_makes_no_key(
     service: Ostiary, robo: dict[str, Any], options: list[str], said: str
 ) -> None:
-    """B8 breaks: a limit that cannot be kept is dropped instead of refused as wrong use."""
+    """B8 breaks: an invalid limit is dropped instead of refused with exit code 2."""
     done = service.command("api-key", "generate", "--service-account", robo["id"], *options, code=2)
     assert said in done.stderr
     assert done.stdout == ""

@@ -17,7 +17,7 @@ from tests.servers import OSTIARY, Ostiary, clean_environment
 
 @pytest.mark.full
 def test_events_of_a_target_newest_last(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """P5 breaks: what was done to an account and its key does not stand in the log that a person reads."""
+    """P5 breaks: the log that a person reads lacks what was done to an account and its key."""
     service.command("credential", "revoke", "--yes", key[0])
     shown = service.command("audit", "logs", "--target", key[0], "--since", "1h").stdout.splitlines()
     assert shown[0].split() == ["TIME", "ACTION", "OUTCOME", "ACTOR", "TARGET", "DETAILS"]
@@ -29,14 +29,14 @@ def test_events_of_a_target_newest_last(service: Ostiary, robo: dict[str, Any], 
 
 @pytest.mark.full
 def test_an_actor_goes_by_a_name_and_nobody_is_told(service: Ostiary, robo: dict[str, Any]) -> None:
-    """B9 breaks: `--actor` with a known name finds nothing, or a mistyped one looks like one without events."""
+    """B9 breaks: `--actor` finds nothing for a known name, or a mistyped name looks like one without events."""
     about = ("audit", "logs", "--target", robo["id"])
     assert "service_account.created" in service.command(*about, "--actor", "alice@acme.test").stdout
     for name in (robo["display_name"], robo["username"]):
         done = service.command(*about, "--actor", name)
         assert (done.stdout, done.stderr) == ("", "No events match.\n"), name
     note, rest = service.command(*about, "--actor", "robbo").stderr.splitlines()
-    assert note == "Note: robbo names nobody who is in the organization, or in its audit log."
+    assert note == "Note: robbo matches no actor in the organization or in its audit log."
     assert rest == "No events match."
     assert json.loads(service.command(*about, "--actor", "robbo", "--json").stdout) == []
 
@@ -82,7 +82,7 @@ def test_no_secret_stands_in_the_log(service: Ostiary, key: tuple[str, str]) -> 
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_filter_is_wrong_use(service: Ostiary, options: list[str], said: str) -> None:
-    """B9 breaks: a filter that cannot be meant shows other events than were asked for."""
+    """B9 breaks: an invalid filter shows other events than requested."""
     done = service.command("audit", "logs", *options, code=2)
     assert said in done.stderr
     assert done.stdout == ""
@@ -153,7 +153,7 @@ def test_an_export_is_whole_private_and_never_over_a_file(
 
 @pytest.mark.full
 def test_without_permission_there_is_no_file(service: Ostiary, tmp_path: Path) -> None:
-    """P19 breaks: whoever may not read the log gets it, or an empty file that looks like it."""
+    """P19 breaks: a caller without permission gets the log, or an empty file that looks like it."""
     made = service.call(
         "POST", "/v1/service-accounts", {"display_name": "Charlie", "credential": {"kind": "api_key"}}
     ).json()
@@ -181,7 +181,7 @@ def test_an_export_that_breaks_off_leaves_nothing(
 def test_a_place_that_cannot_be_written_is_wrong_use(
     stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: a directory that does not exist is a traceback, or costs a whole export before it is told."""
+    """CLI breaks: a missing directory gives a traceback, or is reported only after the whole export."""
     stranger.says((200, "application/json", b'{"data":[],"next_cursor":null}'))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-somebody")

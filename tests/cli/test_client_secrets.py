@@ -1,4 +1,4 @@
-"""CLI: `ostiary client-secret generate` hands a client secret over once, in the form that its reader wants."""
+"""CLI: `ostiary client-secret generate` prints a client secret once, in the chosen format."""
 
 import json
 import tomllib
@@ -26,7 +26,7 @@ def test_the_secret_stands_alone_on_standard_output(service: Ostiary, robo: dict
 
 
 def test_each_format_has_both_halves(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI, Files break: what is read of `--format` env, json or toml is no client with its secret."""
+    """CLI, Files break: the output of `--format` env, json or toml is not a usable client id and secret."""
     env = dict(line.split("=") for line in _generate(service, robo["id"], "--format", "env").splitlines())
     assert list(env) == ["OSTIARY_CLIENT_ID", "OSTIARY_CLIENT_SECRET", "OSTIARY_URL"]
     assert (env["OSTIARY_CLIENT_ID"], env["OSTIARY_URL"]) == (robo["client_id"], service.url)
@@ -49,7 +49,7 @@ def test_each_format_has_both_halves(service: Ostiary, robo: dict[str, Any]) -> 
 
 
 def test_what_toml_needs_is_asked_for_first(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI breaks: a configuration that cannot be written costs a secret that nobody has seen."""
+    """CLI breaks: a configuration that cannot be written loses a new secret."""
     options = ["client-secret", "generate", "--service-account", robo["id"], "--project", "nowhere"]
     service.command(*options, "--format", "toml", code=1)
     shown = service.command("service-account", "show", robo["id"], "--json").stdout
@@ -59,7 +59,7 @@ def test_what_toml_needs_is_asked_for_first(service: Ostiary, robo: dict[str, An
 def test_without_an_account_it_is_the_callers(service: Ostiary) -> None:
     """CLI breaks: a service account cannot make its own secret, or a user is not told to name an account."""
     done = service.command("client-secret", "generate", code=2)
-    assert "name one with --service-account" in done.stderr
+    assert "Name one with --service-account" in done.stderr
     options = ["--name", "Own", "--role", "organization-admin", "--credential", "api-key", "--json"]
     made = json.loads(service.command("service-account", "create", *options).stdout)
     found = service.command("client-secret", "generate", "--json", OSTIARY_API_KEY=made["secret"]).stdout
@@ -67,7 +67,7 @@ def test_without_an_account_it_is_the_callers(service: Ostiary) -> None:
 
 
 def test_it_is_rotated_in_each_format(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI breaks: the new secret of a rotation is told as an API key, or without its client."""
+    """CLI breaks: a rotation's new client secret is printed like an API key, or without its client id."""
     made = json.loads(_generate(service, robo["id"], "--json"))["credential"]["id"]
     plain = service.command("credential", "rotate", made, "--overlap", "0", "--yes").stdout
     assert plain.startswith("secret_")

@@ -1,4 +1,4 @@
-"""`ostiary client …` and `ostiary grant …`: what is registered and shown, in words and as JSON."""
+"""`ostiary client …` and `ostiary grant …`: output as text and as JSON."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_the_life_of_a_client(service: Ostiary) -> None:
     changed = service.command("client", "update", made["id"], "--name", "Tracker 2", "--scope", "").stdout
     assert changed == "Tracker 2 is changed: name, scopes.\n"
     shown = service.command("client", "show", made["id"]).stdout
-    assert "whatever the person holds" in shown
+    assert "everything that the person may do" in shown
     assert "disabled" in service.command("client", "disable", made["id"]).stdout
     assert json.loads(service.command("client", "show", made["id"], "--json").stdout)["status"] == "disabled"
     service.command("client", "enable", made["id"])
@@ -42,7 +42,7 @@ def test_the_life_of_a_client(service: Ostiary) -> None:
 
 
 def test_what_is_wrong_is_told(service: Ostiary) -> None:
-    """CLI breaks: whoever mistypes something is not told what, or what to do."""
+    """CLI breaks: the error for a mistyped argument does not name it, or lacks the next step."""
     wrong = service.command("client", "create", "--name", "x", "--redirect-uri", "http://app.test/", code=2)
     assert "--redirect-uri must" in wrong.stderr
     service.command("client", "update", "app_nothing", code=2)

@@ -1,4 +1,4 @@
-"""CLI: a shell completes commands, options, and names that only the profile or the service knows."""
+"""CLI: shells complete commands, options, and names that only the profile or the service knows."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ JSON = "application/json"
 def _asked(
     line: str, environment: Mapping[str, str] | None = None, shell: str = "bash"
 ) -> subprocess.CompletedProcess[str]:
-    """What our program answers to a shell that completes the last word of the line."""
+    """What `ostiary` offers a shell for the last word of the line."""
     words = line.split(" ")
     return subprocess.run(
         OSTIARY,
@@ -85,7 +85,7 @@ def test_options_are_completed() -> None:
 
 @pytest.mark.full
 def test_names_that_the_service_knows(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """CLI breaks: accounts and credentials have to be copied by hand."""
+    """CLI breaks: the shell does not complete accounts and credentials."""
     environment = {"OSTIARY_URL": service.url, "OSTIARY_API_KEY": service.key}
     name = robo["username"]
     assert _offered(f"ostiary service-account show {name}", environment)[0] == name
@@ -94,7 +94,7 @@ def test_names_that_the_service_knows(service: Ostiary, robo: dict[str, Any], ke
     assert key[0] in _offered("ostiary credential revoke cred_", environment)
     service.call("POST", "/v1/roles", {"name": "deployer", "scopes": ["read:agents"]})
     assert _offered("ostiary service-account create --role de", environment) == ["developer", "deployer"]
-    # The ids alone say little: shells that can show what each is.
+    # An id alone says little, so shells also get a description.
     explained = _asked(f"ostiary credential show {key[0][:-1]}", environment, "zsh").stdout
     assert f"…{key[1][-6:]} active" in explained
     assert _offered("ostiary service-account show -", environment)[0] == "--json"
@@ -134,7 +134,7 @@ def test_a_service_cannot_put_anything_on_the_command_line(
 
 
 def test_nothing_is_said_where_nothing_can_be_known(config: Path) -> None:
-    """CLI breaks: completing without credential, with a wrong profile or a service that is silent is an error."""
+    """CLI breaks: completion prints an error if there is no credential, the profile is invalid or the service is silent."""
     line = "ostiary service-account show "
     assert _offered(line) == []
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -145,7 +145,7 @@ def test_nothing_is_said_where_nothing_can_be_known(config: Path) -> None:
 
 
 def test_a_service_that_never_ends_its_answer_is_not_waited_for() -> None:
-    """CLI breaks: a press of a key hangs as long as somebody's service likes."""
+    """CLI breaks: a key press waits for a service without limit."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def trickle() -> None:
@@ -181,7 +181,7 @@ def test_no_credential_is_sent_in_clear_for_a_press_of_a_key(stranger: Stranger)
 
 
 def test_completing_words_loads_no_client() -> None:
-    """The start of a command breaks: a press of a key imports what it does not use."""
+    """The start of a command breaks: completion imports modules that it does not need."""
     script = (
         "import sys; from ostiary.cli.main import run\n"
         "try: run([])\n"

@@ -1,4 +1,4 @@
-"""CLI: which of environment, options and profile decides where a command goes, with which credential."""
+"""CLI: which of environment, options and profile chooses the service, the credential and the organization."""
 
 import json
 from pathlib import Path
@@ -96,9 +96,9 @@ def test_service_credential_and_organization_come_from_the_first_that_has_them(
 @pytest.mark.parametrize(
     "environment, options, said",
     [
-        ({"OSTIARY_URL": "https://keys.evil.example"}, "", "that of the context prod goes to"),
-        ({"OSTIARY_URL": "URL/prod.evil"}, "", "that of the context prod goes to"),
-        ({"OSTIARY_URL": "URL/PROD"}, "", "that of the context prod goes to"),
+        ({"OSTIARY_URL": "https://keys.evil.example"}, "", "that of the context prod is only for"),
+        ({"OSTIARY_URL": "URL/prod.evil"}, "", "that of the context prod is only for"),
+        ({"OSTIARY_URL": "URL/PROD"}, "", "that of the context prod is only for"),
         ({"OSTIARY_URL": "URL", "OSTIARY_CONTEXT": "test"}, "", "Unset one of them"),
         (
             {"OSTIARY_URL": "URL", "OSTIARY_CONTEXT": "test", "OSTIARY_API_KEY": "ak-env"},
@@ -106,12 +106,16 @@ def test_service_credential_and_organization_come_from_the_first_that_has_them(
             "Unset one of them",
         ),
         ({}, "--context nowhere", "There is no context nowhere"),
-        ({}, "--context=", "There is no context of that name"),
-        ({"OSTIARY_CONTEXT": "no where"}, "", "There is no context of that name"),
+        ({}, "--context=", "There is no context with that name"),
+        ({"OSTIARY_CONTEXT": "no where"}, "", "There is no context with that name"),
         ({}, "--context bare", "No credential: set OSTIARY_API_KEY"),
-        ({}, "--organization ACME", "--organization is no organization's id or slug"),
-        ({}, "--organization=", "--organization is no organization's id or slug"),
-        ({"OSTIARY_ORGANIZATION": ORG.upper()}, "", "OSTIARY_ORGANIZATION is no organization's id or slug"),
+        ({}, "--organization ACME", "--organization is not an organization's id or slug"),
+        ({}, "--organization=", "--organization is not an organization's id or slug"),
+        (
+            {"OSTIARY_ORGANIZATION": ORG.upper()},
+            "",
+            "OSTIARY_ORGANIZATION is not an organization's id or slug",
+        ),
     ],
 )
 @pytest.mark.promise("P7")
@@ -135,7 +139,7 @@ def test_a_kept_credential_goes_to_its_own_service_only(
 def test_a_job_with_a_whole_environment_never_reads_the_profile(
     config: Path, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CLI breaks: a job fails because of a file that somebody left in its home."""
+    """CLI breaks: a job fails because of a profile in its home directory."""
     config.write_text("not toml")
     stranger.says(EMPTY)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
@@ -161,7 +165,7 @@ def test_a_refusal_says_whose_credential_it_was(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """CLI breaks: after a 401 its user looks for the credential in the wrong place."""
+    """CLI breaks: after a 401, the hint names the wrong source of the credential."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stranger.says((401, JSON, b'{"code":"invalid-credential"}'))
@@ -175,10 +179,13 @@ def test_a_refusal_says_whose_credential_it_was(
 def test_a_refusal_elsewhere_says_where_it_was_asked(
     status: int, stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: whoever acts in another organization without knowing is not told."""
+    """CLI breaks: an error in another organization does not name that organization."""
     stranger.says((status, JSON, b"{}"))
     run(["credential", "show", "cred_x"])
-    assert f"Asked in {ORG}, as contexts.prod.organization in {config} says." in capsys.readouterr().err
+    assert (
+        f"The organization was {ORG} (set by contexts.prod.organization in {config})."
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.usefixtures("contexts")
@@ -226,7 +233,7 @@ def test_an_address_keeps_its_own_query(path: str, sent: str, stranger: Stranger
 
 
 def test_the_command_line_knows_which_addresses_take_an_organization(front: Front) -> None:
-    """API breaks: with `--organization` an address refuses a member that it does not take, or acts at home unnoticed."""
+    """API breaks: with `--organization`, a request has a parameter that its endpoint refuses, or silently acts at home."""
     alice = front.house.alice_key
     wrong = []
     for template, methods in methods_of(front).items():
@@ -246,16 +253,16 @@ def test_the_command_line_knows_which_addresses_take_an_organization(front: Fron
 def test_a_choice_that_would_be_ignored_is_wrong_use(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: `ostiary --organization ORG init` does something else than it says."""
+    """CLI breaks: `ostiary --organization ORG init` ignores the option."""
     assert run([option, "x", *command.split()]) == 2
-    assert f"{command.split()[0]} is none" in capsys.readouterr().err
+    assert f"{command.split()[0]} does not" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("contexts")
 def test_a_service_that_is_silent_is_named_by_its_context(
     stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: whoever uses a context is told to look at a variable."""
+    """CLI breaks: a user of a context gets a hint about an environment variable."""
     stranger.says((200, "text/html", b"<h1>hello</h1>"))
     assert run(["whoami"]) == 1
     assert f"Is contexts.prod.url in {config} right?" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""CLI: a person keeps services and their credentials with `ostiary context …`."""
+"""CLI: a person stores services and their credentials with `ostiary context …`."""
 
 import json
 import tomllib
@@ -28,7 +28,9 @@ def _list() -> list[dict[str, Any]]:
 def test_a_service_is_kept_and_used(service: Ostiary) -> None:
     """P7, CLI break: after `context add` a command still needs the key, or the key is shown again."""
     done = _add(service)
-    assert f"prod is kept: alice@acme.test ({service.first['admin']['id']}) at {service.url}." in done.stdout
+    assert (
+        f"prod is stored: alice@acme.test ({service.first['admin']['id']}) at {service.url}." in done.stdout
+    )
     shown = [
         run_command("context", *each.split()) for each in ("list", "list --json", "show", "show --json prod")
     ]
@@ -60,10 +62,10 @@ def test_the_key_stays_in_its_file_where_one_is_named(service: Ostiary, tmp_path
         (["--url", "http://keys.example"], None, 2, "--url is neither https nor on this machine"),
         (["--url", "http://u:hunter2@localhost"], None, 2, "--url must be a URL without user"),
         (["--url", "keys.example"], None, 2, "--url is not a URL"),
-        (["--organization", "ACME"], None, 2, "--organization is no organization's id or slug"),
-        ([], "", 2, "Standard input holds no key"),
-        ([], "two words", 2, "Standard input holds no key"),
-        ([], "ak-nobody", 4, "prod is not kept"),
+        (["--organization", "ACME"], None, 2, "--organization is not an organization's id or slug"),
+        ([], "", 2, "Standard input has no key"),
+        ([], "two words", 2, "Standard input has no key"),
+        ([], "ak-nobody", 4, "prod is not stored"),
     ],
     ids=["http", "user", "no URL", "organization", "no key", "no such key", "unknown key"],
 )
@@ -79,7 +81,7 @@ def test_what_cannot_be_used_is_not_kept(
 
 
 def test_a_silent_service_is_kept_only_unasked(service: Ostiary) -> None:
-    """CLI breaks: `context add` keeps what it could not check, or `--no-check` asks."""
+    """CLI breaks: `context add` stores a key that it could not check, or `--no-check` checks it."""
     url = f"http://127.0.0.1:{free_port()}"
     done = run_command("context", "add", "prod", "--url", url, code=3, stdin=service.key)
     assert "--url right?" in done.stderr
@@ -89,15 +91,15 @@ def test_a_silent_service_is_kept_only_unasked(service: Ostiary) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "é", "a" * 64, "a/b", "$(x)"])
 def test_a_name_that_a_shell_would_change_is_no_name(service: Ostiary, name: str) -> None:
-    """CLI breaks: a context gets a name that cannot be typed again."""
+    """CLI breaks: a context gets a name that needs quotes in a shell."""
     done = run_command("context", "add", "--url", service.url, "--", name, code=2, stdin=service.key)
-    assert "NAME is 1 to 63" in done.stderr
+    assert "NAME must be 1 to 63" in done.stderr
 
 
 def test_one_context_is_replaced_chosen_and_forgotten(service: Ostiary, bob: str) -> None:
     """CLI breaks: `add --replace`, `use` or `remove` does not do what it says, or does it to another context."""
     _add(service)
-    assert "There is a context prod already" in _add(service, code=2).stderr
+    assert "The context prod exists already" in _add(service, code=2).stderr
     org = service.first["organization"]["id"]
     assert "`ostiary context use test`" in _add(service, "test", "--organization", org, key=bob).stderr
     assert [(each["name"], each["organization"], each["current"]) for each in _list()] == [
@@ -123,7 +125,7 @@ def test_what_stands_before_a_context_is_said(service: Ostiary) -> None:
     _add(service)
     for command in ("use prod", "list", "show"):
         done = run_command("context", *command.split(), environment={"OSTIARY_API_KEY": "ak-x"})
-        assert "OSTIARY_API_KEY is set and comes before the default" in done.stderr
+        assert "OSTIARY_API_KEY is set and overrides the default" in done.stderr
 
 
 def test_an_empty_list_says_how_to_begin() -> None:
@@ -135,17 +137,17 @@ def test_an_empty_list_says_how_to_begin() -> None:
 
 @pytest.mark.promise("P7")
 def test_a_person_is_asked_for_the_key_unseen(service: Ostiary) -> None:
-    """P7 breaks: the key stands on the screen while it is typed."""
+    """P7 breaks: the terminal shows the key while it is typed."""
     code, shown = on_terminal(
         "context", "add", "prod", "--url", service.url,
         environment={}, answer=f"{service.key}\n", question="API key (not shown): ", columns=200,
     )  # fmt: skip
     assert code == 0
-    assert "prod is kept: alice@acme.test" in shown
+    assert "prod is stored: alice@acme.test" in shown
     assert service.key[-12:] not in shown
     code, shown = on_terminal("context", "remove", "prod", environment={}, answer="n\n", columns=200)
     assert code == 1
-    assert f"Forget prod, with {service.key[:35]}…{service.key[-6:]}?" in shown
+    assert f"Remove prod, with {service.key[:35]}…{service.key[-6:]}?" in shown
     assert [each["name"] for each in _list()] == ["prod"]
 
 

@@ -1,4 +1,4 @@
-"""CLI: a person sees credentials and ends them with `ostiary credential …`."""
+"""CLI: a person lists and ends credentials with `ostiary credential …`."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def test_show_tells_what_it_is_and_never_the_secret(service: Ostiary, key: tuple
     lines = dict(line.split(":", 1) for line in shown.splitlines())
     assert lines["ID"].strip() == key[0]
     assert lines["Status"].strip() == "active"
-    assert lines["Allowed addresses"].strip() == "everywhere"
+    assert lines["Allowed IPs"].strip() == "all"
     assert key[1][-12:] not in shown
 
 
@@ -38,7 +38,7 @@ def test_show_tells_what_it_is_and_never_the_secret(service: Ostiary, key: tuple
 def test_deactivate_activate_and_revoke_act_when_the_command_has_ended(
     service: Ostiary, key: tuple[str, str]
 ) -> None:
-    """P1 breaks: a deactivated or revoked key is accepted after its command has ended."""
+    """P1 breaks: a deactivated or revoked key is accepted after the command has ended."""
     for verb, code, state in (
         ("deactivate", 4, "deactivated"),
         ("activate", 0, "active"),
@@ -97,7 +97,7 @@ def test_a_revoked_one_is_deleted_after_its_delay_only(service: Ostiary, key: tu
     service.command("credential", "revoke", "--yes", key[0])
     done = service.command("credential", "delete", "--yes", key[0], code=1)
     revoked_at = json.loads(service.command("credential", "show", key[0], "--json").stdout)["revoked_at"]
-    assert "on it can be deleted" in done.stderr
+    assert "It can be deleted from" in done.stderr
     assert revoked_at[11:23] in done.stderr
 
 
@@ -138,7 +138,7 @@ def test_without_a_terminal_what_cannot_be_undone_needs_yes(
 def test_a_credential_goes_by_its_last_six_or_its_name(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """CLI breaks: a person who reads six characters in a log cannot find the key, or gets somebody else's."""
+    """CLI breaks: six characters from a log do not find the key, or find another one."""
     name = f"only {robo['username']}"
     service.command("credential", "update", key[0], "--name", name)
     for text in (key[0], key[1][-6:], name):
@@ -152,7 +152,7 @@ def test_a_credential_goes_by_its_last_six_or_its_name(
         ).stdout
     )["credential"]["id"]
     done = service.command("credential", "revoke", "--yes", name, code=2)
-    assert "names 2 credentials" in done.stderr
+    assert "matches 2 credentials" in done.stderr
     for identifier in (key[0], second):
         assert f"  {identifier}  active  {name} (" in done.stderr
 
@@ -160,7 +160,7 @@ def test_a_credential_goes_by_its_last_six_or_its_name(
 def test_several_are_revoked_and_one_failure_stops_none(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """P1 breaks: an id that was mistyped leaves the keys that come after it in force."""
+    """P1 breaks: one mistyped id leaves the following keys active."""
     made = json.loads(
         service.command("api-key", "generate", "--service-account", robo["id"], "--json").stdout
     )
@@ -177,7 +177,7 @@ def test_several_are_revoked_and_one_failure_stops_none(
 
 
 def test_the_list_is_searched_and_sorted(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI breaks: whoever cleans up does not find the keys that nobody uses, or those that end soon."""
+    """CLI breaks: the filters do not find unused keys, or those that expire soon."""
     ids = {}
     for name, expires in (("beta", "2099-01-01"), ("Alpha", "2098-01-01"), ("gamma", None)):
         options = () if expires is None else ("--expires", expires)

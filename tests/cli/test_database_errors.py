@@ -1,4 +1,4 @@
-"""What the operator is told of a database that cannot be used: the cause, what to do, and no secret."""
+"""Messages about a database that cannot be used: the cause, the next step, and no secret."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ PASSWORD = "hunter2correcthorse"
 
 
 def told(url: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """What `serve`, `doctor` and `migrate` say, which has to be the same, with the exit code of each."""
+    """The message of `serve`, `doctor` and `migrate`, which must be equal, with the exit code of each."""
     monkeypatch.setenv("OSTIARY_DATABASE_URL", url)
     monkeypatch.setenv("OSTIARY_MASTER_KEY", MASTER_KEY)
     said = []
@@ -48,14 +48,14 @@ def test_a_server_that_refuses(
     postgres: Postgres, user: str, password: str | None, database: str, cause: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Operators break: a wrong password or a missing database reads like a server that is down."""
+    """Operators break: a wrong password or a missing database looks like a server that is down."""
     url = f"postgresql://{user}:{password or postgres.password}@127.0.0.1:{postgres.port}/{database}"
     assert cause in told(url, tmp_path, monkeypatch, capsys)
 
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server that gives this answer to whatever connects; its port."""
+    """A server that sends these bytes to each connection. Returns its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -73,7 +73,7 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def refusing(message: str) -> Callable[[socket.socket], None]:
-    """No TLS, and then a fatal error."""
+    """Refuse TLS, then send a fatal error."""
     fields = b"".join(
         code + text.encode() + b"\0" for code, text in ((b"S", "FATAL"), (b"C", "08P01"), (b"M", message))
     )
@@ -106,7 +106,7 @@ def test_what_a_server_says_is_recognized_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Operators break: a pooler or a server that refuses Ostiary for a known cause reads like one that is down."""
+    """Operators break: a refusal by a pooler or server with a known cause looks like a server that is down."""
     with answering(refusing(message)) as port:
         said = told(f"postgresql://alice:{PASSWORD}@127.0.0.1:{port}/ostiary", tmp_path, monkeypatch, capsys)
     assert cause in said
@@ -123,6 +123,6 @@ def test_a_server_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Operators break: a wrong host and a wrong port are not told apart."""
+    """Operators break: a wrong host and a wrong port have the same message."""
     url = f"postgresql://alice:{PASSWORD}@{host}:{free_port()}/ostiary"
     assert cause in told(url, tmp_path, monkeypatch, capsys)

@@ -1,4 +1,4 @@
-"""docs/from.md: every step of the pages that it follows is run, in order, in one shell against a real service."""
+"""docs/from.md: runs every step of the page, in order, in one shell, against a real service."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def steps() -> list[Step]:
 
 
 def fits(lines: list[str], expected: list[str]) -> bool:
-    """Whether the output is the expected one: `…` stands for anything, on a line of its own for any lines."""
+    """Whether the output matches. `…` stands for any text; on its own line, for any lines."""
     pattern = ""
     for line in expected:
         if line == "…":
@@ -57,7 +57,7 @@ def fits(lines: list[str], expected: list[str]) -> bool:
 
 
 def test_the_page_is_read_as_it_is_meant() -> None:
-    """This test itself breaks: output that differs counts as the same."""
+    """This test itself breaks: different output counts as equal."""
     assert fits(["a b", "x", "y", "200"], ["a …", "…", "200"])
     assert fits(["State:     done"], ["State: done"])
     for wrong in (["a b"], ["a b", "200", "z"], ["b", "200"], ["a b", "201"]):
@@ -66,7 +66,7 @@ def test_the_page_is_read_as_it_is_meant() -> None:
 
 
 def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
-    """docs/from.md breaks: a step of the old system's manual does something else than the page says."""
+    """docs/from.md breaks: a step of the old system's manual does not do what the page says."""
     if shutil.which("curl") is None:
         unavailable(UnavailableError("curl is not installed: apt-get install curl"))
     binary = tmp_path / "bin"

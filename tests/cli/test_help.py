@@ -1,4 +1,4 @@
-"""CLI: every command is there, says what it does, and costs nothing to ask about."""
+"""CLI: every command exists, has help, and is fast to ask about."""
 
 import subprocess
 import sys
@@ -170,7 +170,7 @@ def test_every_command_and_option_says_what_it_does(path: str, capsys: pytest.Ca
 
 @pytest.mark.parametrize("group", ["", *sorted({path.split()[0] for path in COMMANDS if " " in path})])
 def test_a_group_alone_prints_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """CLI breaks: whoever looks around with `ostiary` or `ostiary credential` gets an error or cut lines."""
+    """CLI breaks: `ostiary` or `ostiary credential` alone gives an error, or cut lines."""
     assert run(group.split()) == 0
     shown = capsys.readouterr()
     assert shown.out.startswith(f"Usage: ostiary {group}".rstrip())

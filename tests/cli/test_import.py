@@ -1,4 +1,4 @@
-"""`ostiary import`, its dry run and what it counts."""
+"""`ostiary import`, its dry run and its counts."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -42,11 +42,13 @@ def import_keys(data: Path, file: Path, *more: str) -> int:
 def test_a_dry_run_says_what_the_import_then_does(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Import breaks: whoever moves keys over learns of the odd ones halfway, or never."""
+    """Import breaks: a person learns of skipped keys halfway through the import, or never."""
     file = write_keys(tmp_path / "keys.csv", ("a", FUTURE), ("b", PAST), ("a", FUTURE), ("c", ""))
-    counts = "2 keys {} for Old.\n1 skipped: they stand more than once in the file.\n1 skipped: they have expired.\n"
+    counts = (
+        "2 keys {} for Old.\n1 skipped: they are in the file more than once.\n1 skipped: they have expired.\n"
+    )
     assert import_keys(data, file, "--register", "--dry-run") == 0
-    dry = "This was a dry run: nothing was changed.\n"
+    dry = "This was a dry run. Nothing was changed.\n"
     assert capsys.readouterr().out == counts.format("would be imported") + dry
     assert import_keys(data, file, "--dry-run") == 1  # it did not register the prefix
     assert "--register" in capsys.readouterr().err
@@ -59,7 +61,7 @@ def test_a_dry_run_says_what_the_import_then_does(
 def test_a_limit_of_number_is_found_before_anything_is_imported(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Import breaks: the first batches of an import are there, and the rest can never follow."""
+    """Import breaks: an import stops after its first batches and cannot be resumed."""
     file = write_keys(tmp_path / "keys.csv", *((str(number), FUTURE) for number in range(11)))
     for more in (("--dry-run",), ()):
         assert import_keys(data, file, "--register", *more) == 1
@@ -71,7 +73,7 @@ def test_a_limit_of_number_is_found_before_anything_is_imported(
 def test_keys_that_the_policy_does_not_allow_are_left_out_and_named(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Limits break: an import is stuck at a key, or makes one that lives longer than the policy says."""
+    """Limits break: one key stops an import, or an imported key lives longer than the policy allows."""
     monkeypatch.setenv("OSTIARY_DEFAULT_MAX_CREDENTIAL_LIFETIME", "90d")
     monkeypatch.setenv("OSTIARY_DEFAULT_CREDENTIAL_LIFETIME", "30d")
     file = write_keys(tmp_path / "keys.csv", ("a", FUTURE), ("b", ""))

@@ -1,4 +1,4 @@
-"""CLI: `ostiary key-file generate` writes a key file once, for its owner's eyes only, or asks for nothing."""
+"""CLI: `ostiary key-file generate` writes a key file once, readable by its owner only, or sends no request."""
 
 import json
 import stat
@@ -22,7 +22,7 @@ def _count(service: Ostiary, account: str) -> int:
 def test_the_file_is_its_owners_and_the_key_is_nowhere_else(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path
 ) -> None:
-    """P7, B9 break: others can read a key file, or its key is printed."""
+    """P7, B9 break: other users can read a key file, or its key is printed."""
     out = tmp_path / "robo.json"
     done = service.command(
         "key-file", "generate", "--service-account", robo["username"], "--out", str(out), "--compat", "google"
@@ -41,7 +41,7 @@ def test_the_file_is_its_owners_and_the_key_is_nowhere_else(
 def test_where_nothing_can_be_written_nothing_is_made(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path, way: str
 ) -> None:
-    """B9 breaks: a key file overwrites something, or a key is made that nobody gets."""
+    """B9 breaks: a key file overwrites another file, or a key is created that is written nowhere."""
     out = tmp_path / "robo.json"
     if way == "file":
         out.write_text("kept")
@@ -70,13 +70,13 @@ def test_a_key_file_is_not_printed(
         ["credential", "rotate", "cred_x", "--out=-"],
     ):
         done = service.command(*command, code=2)
-        assert "--out is the name of a file: a key file is not printed." in done.stderr
+        assert "--out must be the name of a file. A key file is never printed." in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert _count(service, robo["id"]) == 0
 
 
 def test_a_refused_key_leaves_no_file(service: Ostiary, robo: dict[str, Any], tmp_path: Path) -> None:
-    """B9 breaks: half a file stays when the service refuses."""
+    """B9 breaks: an incomplete file remains when the service refuses."""
     out = tmp_path / "robo.json"
     options = ["key-file", "generate", "--service-account", robo["id"], "--out", str(out)]
     done = service.command(*options, "--algorithm", "EdDSA", "--compat", "google", code=2)
@@ -97,7 +97,7 @@ def test_a_rotation_writes_another_file(service: Ostiary, robo: dict[str, Any], 
     assert "secret" not in made
     credential = made["credential"]["id"]
     rotate = ["credential", "rotate", credential, "--overlap", "1h"]
-    assert "say with --out" in service.command(*rotate, code=2).stderr
+    assert "Name the new file with --out" in service.command(*rotate, code=2).stderr
     assert "exists" in service.command(*rotate, "--out", str(first), code=2).stderr
     done = service.command(*rotate, "--out", str(second))
     assert done.stdout.startswith(f"Key File: {second}\n")
@@ -113,7 +113,7 @@ def test_a_rotation_writes_another_file(service: Ostiary, robo: dict[str, Any], 
 def test_whoever_may_not_read_still_gets_what_they_rotate(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path
 ) -> None:
-    """CLI breaks: the new key of a rotation is lost because its kind could not be asked for."""
+    """CLI breaks: a rotation loses the new key because the credential's kind could not be read."""
     out = tmp_path / "robo.json"
     options = ["key-file", "generate", "--service-account", robo["id"], "--out", str(out), "--json"]
     credential = json.loads(service.command(*options).stdout)["credential"]["id"]

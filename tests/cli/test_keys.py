@@ -1,4 +1,4 @@
-"""CLI: the keys that sign tokens, on the data directory beside the running service."""
+"""CLI: the keys that sign tokens, in the data directory of a running service."""
 
 import json
 from pathlib import Path
@@ -53,11 +53,11 @@ def test_a_running_service_obeys(served: tuple[Ostiary, Path], capsys: pytest.Ca
 
 
 def test_people_read_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """CLI breaks: an empty list, an unknown key or a purpose that is none says nothing useful."""
+    """CLI breaks: an empty list, an unknown key or an invalid purpose gives no useful message."""
     data = tmp_path / "data"
     initialise(data)
     assert run(["keys", "list", "--data", str(data)]) == 0
-    assert "`ostiary serve` makes them" in capsys.readouterr().err
+    assert "`ostiary serve` creates them" in capsys.readouterr().err
     assert run(["keys", "rotate", "--purpose", "m2m", "--data", str(data)]) == 0
     said = capsys.readouterr().out.split()
     assert said[1:3] == ["signs", "m2m"]

@@ -1,4 +1,4 @@
-"""CLI: whoever owns the machine begins, starts, checks and recovers an installation."""
+"""CLI: the owner of the machine sets up, starts, checks and recovers an installation."""
 
 import json
 import signal
@@ -61,7 +61,7 @@ def test_a_recovered_key_opens_what_was_begun(tmp_path: Path) -> None:
         (["--organization", "Acme"], "--email"),
         (["--organization", " ", "--email", "a@b.test"], "--organization must not be blank"),
         (["--organization", "Acme", "--email", "alice"], "--email must be an email address"),
-        (["--recover", "--email", "a@b.test"], "--recover takes neither"),
+        (["--recover", "--email", "a@b.test"], "--recover cannot be combined with"),
     ],
     ids=["nothing", "half", "blank", "email", "recover"],
 )
@@ -78,7 +78,7 @@ def test_a_wrong_beginning_leaves_nothing(
 def test_serve_without_an_installation_shows_the_init_line(
     exists: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: `serve` on an empty data directory is not exit 2 with the line that makes one."""
+    """CLI breaks: `serve` on an empty data directory does not exit with 2 and the `init` command."""
     data = tmp_path / "data"
     if exists:
         data.mkdir(mode=0o700)
@@ -103,7 +103,7 @@ def test_serve_says_where_and_ends_in_peace(how: signal.Signals, tmp_path: Path)
 def test_a_number_is_written_in_plain_digits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, number: str
 ) -> None:
-    """P23 breaks: an option is read more freely than the same setting in a file, so something else starts."""
+    """P23 breaks: an option is read differently than the same setting in a file."""
     assert run(["serve", "--data", str(tmp_path / "data"), option, number]) == 2
     error = capsys.readouterr().err
     assert option in error
@@ -112,7 +112,7 @@ def test_a_number_is_written_in_plain_digits(
 
 @pytest.mark.full
 def test_serve_on_a_taken_port_is_a_wrong_configuration(tmp_path: Path) -> None:
-    """P23 breaks: a port in use is not exit 2 with the option that chooses another."""
+    """P23 breaks: for a port in use, `serve` does not exit with 2 and the option that chooses another."""
     data = tmp_path / "data"
     initialise(data)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -191,7 +191,7 @@ def test_a_database_that_is_down_is_not_reachable(
 def test_a_busy_port_is_found_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: `init` shows secrets once, for a service that then cannot start on the port that was asked for."""
+    """CLI breaks: `init` prints secrets for a service that cannot start on the requested port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         begin = [
@@ -233,5 +233,5 @@ def test_a_secret_file_that_others_can_read_is_named(
     assert run(config) == 0
     second = capsys.readouterr().err
     assert (f"`chmod 600 {toml}`" in first, f"`chmod 600 {url}`" in first) == (warned, warned)
-    # The key of the variable counts, not that of the TOML file; what is typed again is quoted.
+    # The variable's key is used, not that of the TOML file. A quoted command can be pasted.
     assert (f"`chmod 600 '{key}'`" in second, str(toml) in second) == (warned, False)

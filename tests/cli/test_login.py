@@ -1,4 +1,4 @@
-"""CLI: `ostiary login` and `logout`, and the tokens that they keep."""
+"""CLI: `ostiary login` and `logout`, and the tokens that they store."""
 
 import json
 import stat
@@ -58,7 +58,7 @@ def no(code: str, status: int = 400) -> tuple[int, str, bytes]:
 
 @pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the command waited each time; the clock is in the test's hand."""
+    """The waits of the command; the test controls the clock."""
     found: list[float] = []
     monkeypatch.setattr(time, "sleep", found.append)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -92,7 +92,7 @@ def alice(service: Ostiary) -> Iterator[Browser]:
 def approves(
     service: Ostiary, alice: Browser, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[], str]:
-    """Let the person decide while the command waits; what was printed until then."""
+    """Approve the device while the command waits. Return the output so far."""
     printed = ""
     organization = service.call("GET", "/v1/capabilities").json()["organization"]["id"]
 
@@ -146,7 +146,7 @@ def test_a_login_from_its_first_line_to_its_end(
 def test_what_is_asked_and_shown(
     stranger: Stranger, capsys: pytest.CaptureFixture[str], slept: list[float]
 ) -> None:
-    """CLI breaks: scripts and people that read the two lines do not find them."""
+    """CLI breaks: scripts and people do not find the two lines of `login`."""
     stranger.says(ok(ASKED), no("authorization_pending"), ok(TOKENS), ok(WHO))
     assert run(["login", "--url", stranger.url]) == 0
     shown = capsys.readouterr()
@@ -179,7 +179,7 @@ def test_what_is_asked_and_shown(
 def test_a_strangers_numbers_are_not_waited_for(
     stranger: Stranger, capsys: pytest.CaptureFixture[str], slept: list[float], member: str, value: str
 ) -> None:
-    """B9 breaks: a service that lies about seconds holds the command for good, or ends it with a traceback."""
+    """B9 breaks: implausible seconds from a service block the command, or end it with a traceback."""
     body = json.dumps({**ASKED, member: "@"}).replace('"@"', value.replace("\x1b", "\\u001b"))
     stranger.says((200, JSON, body.encode()))
     assert run(["login", "--url", stranger.url]) == 1
@@ -188,14 +188,14 @@ def test_a_strangers_numbers_are_not_waited_for(
 
 
 def test_less_can_be_asked_for(stranger: Stranger) -> None:
-    """CLI breaks: a login is always for everything."""
+    """CLI breaks: a login always has all scopes."""
     stranger.says(ok(ASKED), ok(TOKENS), ok(WHO))
     assert run(["login", "--url", stranger.url, "--scope", "read:agents", "--scope", "read:audit"]) == 0
     assert sent(stranger)[0]["scope"] == "read:agents read:audit offline_access"
 
 
 def test_whoever_asks_too_often_waits_longer_from_then_on(stranger: Stranger, slept: list[float]) -> None:
-    """RFC 8628 §3.5 breaks: a command that is told to slow down does not, for good."""
+    """RFC 8628 §3.5 breaks: the command ignores slow_down."""
     busy = (503, JSON, b"{}")
     answers = [no("slow_down"), no("authorization_pending"), no("slow_down"), busy, ok(TOKENS)]
     stranger.says(ok(ASKED), *answers, ok(WHO))
@@ -220,7 +220,7 @@ def test_a_login_that_comes_to_nothing(
     code: int,
     said: str,
 ) -> None:
-    """CLI breaks: a command that was refused ends as if it was not, or keeps something."""
+    """CLI breaks: a refused login looks successful, or stores tokens."""
     stranger.says(ok(ASKED), answer)
     assert run(["login", "--url", stranger.url]) == code
     assert said in capsys.readouterr().err
@@ -228,7 +228,7 @@ def test_a_login_that_comes_to_nothing(
 
 
 def test_a_browser_is_opened_where_there_is_one(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CLI breaks: a browser opens on a machine where nobody sees it, or one that nobody wanted."""
+    """CLI breaks: a browser opens where nobody sees it, or although it was not wanted."""
     import webbrowser
 
     opened: list[str] = []
@@ -242,20 +242,20 @@ def test_a_browser_is_opened_where_there_is_one(stranger: Stranger, monkeypatch:
 
 
 def test_no_code_travels_in_clear(capsys: pytest.CaptureFixture[str]) -> None:
-    """P7 breaks: whoever listens on the way gets the tokens."""
+    """P7 breaks: tokens are sent unencrypted."""
     assert run(["login", "--url", "http://keys.example.com"]) == 2
-    assert "in clear" in capsys.readouterr().err
+    assert "unencrypted" in capsys.readouterr().err
 
 
 def login(stranger: Stranger, seconds: int, refresh: str | None = "refresh_1") -> None:
-    """Keep a login whose access token is good for so long."""
+    """Store a login whose access token is valid for this many seconds."""
     logins.keep(stranger.url, Login("eyJo.bGQ.eA", int(time.time()) + seconds, refresh))
 
 
 def test_a_login_is_used_where_nothing_else_is_given(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CLI breaks: a login is not used, or in place of what was chosen, or at another service."""
+    """CLI breaks: a login is not used, or is used instead of the chosen credential, or at another service."""
     login(stranger, 3600)
     monkeypatch.setenv("OSTIARY_URL", stranger.url.upper().replace("HTTP:", "http:") + "/")
     stranger.says(ok({"data": [], "next_cursor": None}))
@@ -271,7 +271,7 @@ def test_a_login_is_used_where_nothing_else_is_given(
 
 
 def test_a_token_is_refreshed_before_it_ends(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CLI breaks: a person signs in each hour."""
+    """CLI breaks: a person must sign in each hour."""
     login(stranger, 59)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(ok(TOKENS | {"refresh_token": "refresh_2"}), ok({"data": [], "next_cursor": None}))
@@ -288,7 +288,7 @@ def test_a_token_is_refreshed_before_it_ends(stranger: Stranger, monkeypatch: py
 
 
 def test_two_commands_do_not_refresh_at_once(stranger: Stranger) -> None:
-    """P9 breaks: two commands show one refresh token, and the login ends."""
+    """P9 breaks: two commands use one refresh token, and the service ends the login."""
     login(stranger, 0)
     stranger.says(ok(TOKENS))
     found: list[str] = []
@@ -308,7 +308,7 @@ def test_a_login_that_has_ended_says_what_to_do(
     capsys: pytest.CaptureFixture[str],
     refresh: str | None,
 ) -> None:
-    """CLI breaks: a script cannot tell that somebody has to sign in again."""
+    """CLI breaks: a script cannot detect that a person must sign in again."""
     login(stranger, 0, refresh)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(no("invalid_grant"))
@@ -317,7 +317,7 @@ def test_a_login_that_has_ended_says_what_to_do(
 
 
 def test_a_service_that_is_away_ends_no_login(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P9 breaks: a login is lost because a service was busy."""
+    """P9 breaks: a busy service makes the command lose the login."""
     login(stranger, 0)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says((503, JSON, b"{}"))
@@ -329,7 +329,7 @@ def test_a_service_that_is_away_ends_no_login(stranger: Stranger, monkeypatch: p
 def test_to_sign_out_forgets_even_if_nobody_answers(
     stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """CLI breaks: a token stays behind because the service was away; or nobody is told that the session lives."""
+    """CLI breaks: a token remains because the service was away, or no message says that the session lives."""
     away = f"http://127.0.0.1:{free_port()}"
     logins.keep(away, Login("eyJo.bGQ.eA", 0, "refresh_1"))
     login(stranger, 3600)
@@ -345,7 +345,7 @@ def test_to_sign_out_forgets_even_if_nobody_answers(
 
 
 def test_tokens_are_kept_where_nobody_else_reads_them(stranger: Stranger, home: Path, tmp_path: Path) -> None:
-    """P7 breaks: others on the machine act as whoever signed in."""
+    """P7 breaks: other users of the machine can read the tokens."""
     login(stranger, 3600)
     file = home / "token.json"
     file.chmod(0o644)
@@ -360,7 +360,7 @@ def test_tokens_are_kept_where_nobody_else_reads_them(stranger: Stranger, home: 
         logins.find(stranger.url)
     file.unlink()
     home.chmod(0o777)
-    with pytest.raises(ProfileError, match="others can write"):
+    with pytest.raises(ProfileError, match="other users can write"):
         login(stranger, 3600)
 
 
@@ -369,9 +369,9 @@ def test_tokens_are_kept_where_nobody_else_reads_them(stranger: Stranger, home: 
     ["", "[]", '{"logins":[]}', '{"logins":{"URL":{}}}', '{"logins":{"URL":{"access_token":1}}}', "{" * 9999],
 )
 def test_a_file_that_is_none_is_told(stranger: Stranger, home: Path, text: str) -> None:
-    """CLI breaks: a broken file ends every command in a trace, which may repeat a token."""
+    """CLI breaks: an invalid file ends every command with a traceback, which may contain a token."""
     home.mkdir(mode=0o700)
     (home / "token.json").write_text(text.replace("URL", stranger.url))
     (home / "token.json").chmod(0o600)
-    with pytest.raises(ProfileError, match="no file of logins"):
+    with pytest.raises(ProfileError, match="not a valid file of logins"):
         logins.find(stranger.url)

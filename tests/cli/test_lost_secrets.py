@@ -1,4 +1,4 @@
-"""A secret that could not be handed over belongs to nobody: the command says so, and takes back what it made."""
+"""Secrets that could not be delivered: the command says so, and undoes the creation."""
 
 import json
 import os
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.full
 FULL = ">/dev/full"
 CLOSED = ">&-"
 SMALL_FILES = "ulimit -f 0;"
-"""No file can be written, as on a full disk; a message of the shell's own would be."""
+"""A file size limit of 0, as on a full disk. The shell's own messages are discarded, too."""
 
 
 def sh(service: Ostiary, line: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `ostiary …` by a shell, which takes its place in the line as `$@`."""
+    """Run `ostiary …` in a shell line, as `$@`."""
     own = {"OSTIARY_URL": service.url, "OSTIARY_API_KEY": service.key}
     return subprocess.run(
         ["sh", "-c", line, "sh", *OSTIARY, *arguments],
@@ -58,13 +58,13 @@ def shown(service: Ostiary, done: subprocess.CompletedProcess[str]) -> dict[str,
 def test_a_secret_that_cannot_be_written_is_revoked(
     service: Ostiary, robo: dict[str, Any], command: str, output: str
 ) -> None:
-    """P1, P7 break: on a full disk an active credential stays whose secret nobody has, and nobody is told."""
+    """P1, P7 break: on a full disk, an undelivered credential stays active without a message."""
     words = [robo["username"] if each == "$ROBO" else each for each in command.split()]
     done = sh(service, f'"$@" {output}', *words)
     credential = shown(service, done)
     assert credential["status"] == "revoked"
     assert f"{credential['id']} is revoked." in done.stderr
-    # It was named before the secret went out: whatever ends the command then, somebody can find it.
+    # The key is named before it is printed, so it can be found however the command ends.
     assert done.stderr.index(credential["id"]) < done.stderr.index("could not be written")
 
 
@@ -84,7 +84,7 @@ def test_a_secret_that_nobody_reads_is_revoked(service: Ostiary, robo: dict[str,
 def test_a_key_file_that_cannot_be_finished_is_revoked(
     service: Ostiary, robo: dict[str, Any], tmp_path: Path
 ) -> None:
-    """P1, P7 break: the key of a file that was never finished is accepted for good."""
+    """P1, P7 break: the key of an incomplete file stays active."""
     out = tmp_path / "key.json"
     done = sh(
         service, f'{SMALL_FILES} exec "$@"',
@@ -98,7 +98,7 @@ def test_a_key_file_that_cannot_be_finished_is_revoked(
 def test_a_rotation_whose_secret_is_lost_is_cancelled(
     service: Ostiary, key: tuple[str, str], overlap: list[str]
 ) -> None:
-    """Rotation breaks: the old key ends, or is to end, and nobody has the new one."""
+    """Rotation breaks: the old key ends, although the new one was not delivered."""
     credential, old = key
     done = sh(service, f'"$@" {FULL}', "credential", "rotate", credential, *overlap)
     found = shown(service, done)
@@ -108,19 +108,19 @@ def test_a_rotation_whose_secret_is_lost_is_cancelled(
 
 
 def test_links_and_tokens_are_taken_back_too(service: Ostiary) -> None:
-    """CLI breaks: a link or a token that reached nobody stays good, or the message names nothing."""
+    """CLI breaks: an undelivered link or token stays valid, or the message does not name it."""
     done = sh(service, f'"$@" {FULL}', "member", "invite", "lost@acme.test", "--role", "viewer")
     assert (done.returncode, "is withdrawn" in done.stderr) == (1, True), done.stderr
     kept = service.call("GET", "/v1/invitations").json()["data"]
     assert "lost@acme.test" not in [each["email"] for each in kept]
     done = sh(service, f'"$@" {FULL}', "member", "reset-password", "alice@acme.test")
-    assert (done.returncode, "Nobody has the link" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "The link was not delivered" in done.stderr) == (1, True), done.stderr
     done = sh(service, f'"$@" {FULL}', "oauth-token", "generate")
     assert (done.returncode, "The token is revoked." in done.stderr) == (1, True), done.stderr
 
 
 def test_a_first_key_that_is_lost_is_revoked_and_made_again(tmp_path: Path) -> None:
-    """CLI breaks: `init` on a full disk leaves an operator key that nobody has, and no way on."""
+    """CLI breaks: on a full disk, `init` leaves an undelivered operator key, and no way to continue."""
     data = tmp_path / "data"
     words = ["init", "--data", str(data), "--organization", "Acme", "--email", "alice@acme.test"]
     done = subprocess.run(
@@ -150,7 +150,7 @@ def test_an_output_that_cannot_be_written_is_said(service: Ostiary, command: str
 
 
 def test_a_command_whose_messages_cannot_be_written_fails(service: Ostiary, robo: dict[str, Any]) -> None:
-    """P7 breaks: a key goes out that standard error could not name first."""
+    """P7 breaks: a key is printed although standard error could not name it first."""
     done = sh(service, '"$@" 2>/dev/full', "api-key", "generate", "--service-account", robo["username"])
     assert (done.returncode, done.stdout) == (1, "")
     address = f"/v1/service-accounts/{robo['id']}/credentials"
@@ -162,7 +162,7 @@ JSON = "application/json"
 
 
 def test_an_answer_that_was_lost_is_asked_for_again(stranger: Stranger) -> None:
-    """P1 breaks: a connection that broke off after the key was made leaves an active key that nobody can name."""
+    """P1 breaks: a lost connection leaves an active key that nobody can identify."""
     stranger.says((502, JSON, b"{}"), (201, JSON, json.dumps(MADE).encode()), (200, JSON, b"{}"))
     done = subprocess.run(
         [*OSTIARY, "api-key", "generate"],
@@ -170,7 +170,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(stranger: Stranger) -> None:
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "The answer with the secret was lost on the way.\ncred_1 is revoked." in done.stderr
+    assert "The response with the secret was lost.\ncred_1 is revoked." in done.stderr
     lines, fields = zip(*stranger.asked, strict=True)
     assert [line.split()[1] for line in lines] == [
         "/v1/api-keys", "/v1/api-keys", "/v1/credentials/cred_1/revoke",
@@ -182,7 +182,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(stranger: Stranger) -> None:
 
 
 def test_an_answer_that_is_lost_for_good_is_said(stranger: Stranger) -> None:
-    """CLI breaks: nobody is told that a key may exist whose secret nobody has, or how to find it."""
+    """CLI breaks: no message says that an undelivered key may exist, or how to find it."""
     stranger.says((504, JSON, b"{}"))
     done = subprocess.run(
         [*OSTIARY, "api-key", "generate"],
@@ -190,11 +190,11 @@ def test_an_answer_that_is_lost_for_good_is_said(stranger: Stranger) -> None:
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 3
-    assert "It may exist, with a secret that nobody has: `ostiary credential list` shows it" in done.stderr
+    assert "Find it with `ostiary credential list` and revoke it" in done.stderr
 
 
 def test_ctrl_c_before_the_secret_is_out_takes_it_back() -> None:
-    """P1 breaks: Ctrl-C between the answer and the output leaves an active key that nobody has."""
+    """P1 breaks: Ctrl-C between the response and the output leaves an active, undelivered key."""
     undone: list[str] = []
 
     def put(_answer: str) -> None:

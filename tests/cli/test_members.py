@@ -19,7 +19,7 @@ def _show(service: Ostiary, member: str) -> dict[str, Any]:
 
 
 def _invite(service: Ostiary, *roles: str) -> tuple[str, dict[str, Any]]:
-    """An address nobody has yet, and the answer to its invitation."""
+    """A new email address, and the response to its invitation."""
     email = f"bob-{next(_numbers)}@acme.test"
     options = [part for role in roles for part in ("--role", role)]
     done = service.command("member", "invite", email, *options, "--json")
@@ -34,7 +34,7 @@ def test_an_invitation_shows_its_token_once(service: Ostiary) -> None:
     done = service.command("member", "invite", "bob@acme.test", *roles)
     token = done.stdout.strip()
     assert "/invitations/accept?invitation=invite-" in token
-    assert "join as bob@acme.test. It is not shown again." in done.stderr
+    assert "anyone with this link can join as bob@acme.test until " in done.stderr
     assert token[-12:] not in done.stderr
     listed = service.command("invitation", "list").stdout
     assert token[-12:] not in listed
@@ -44,12 +44,12 @@ def test_an_invitation_shows_its_token_once(service: Ostiary) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_link_for_a_forgotten_password_is_shown_once(service: Ostiary) -> None:
-    """P7 breaks: the link is not alone on standard output, or nobody is told whose password it chooses."""
+    """P7 breaks: standard output has more than the link, or no message says whose password it sets."""
     email = service.first["admin"]["email"]
     done = service.command("member", "reset-password", email)
     assert "/password/reset?reset=reset_" in done.stdout
     assert done.stdout.strip()[-12:] not in done.stderr
-    assert f"chooses the password of {email}, once." in done.stderr
+    assert f"can set the password of {email}, once, until" in done.stderr
     made = json.loads(service.command("member", "reset-password", email, "--json").stdout)
     assert set(made) == {"link", "expires_at"}
 
@@ -68,11 +68,11 @@ def test_an_invitation_is_withdrawn(service: Ostiary) -> None:
     "arguments, said",
     [
         ("nobody", "EMAIL must be an email address"),
-        ("x@acme.test --role vewer", "ROLE is no role of this organization\n`ostiary role list` shows"),
+        ("x@acme.test --role vewer", "ROLE is not a role of this organization\n`ostiary role list` shows"),
     ],
 )
 def test_a_wrong_invitation_is_wrong_use(service: Ostiary, arguments: str, said: str) -> None:
-    """CLI breaks: a fault is told in the API's words instead of the command's."""
+    """CLI breaks: an error uses the API's field names instead of the command's."""
     assert said in service.command("member", "invite", *arguments.split(), code=2).stderr
 
 
@@ -114,7 +114,7 @@ def test_the_last_admin_stays(service: Ostiary) -> None:
 
 
 def test_whoever_may_not_is_refused(service: Ostiary, bob: str) -> None:
-    """P19 breaks: a viewer invites people or sees who they are."""
+    """P19 breaks: a viewer invites or lists members."""
     service.command("member", "list", code=4, OSTIARY_API_KEY=bob)
     service.command("member", "invite", "eve@acme.test", "--role", "viewer", code=4, OSTIARY_API_KEY=bob)
     service.command("invitation", "list", code=4, OSTIARY_API_KEY=bob)

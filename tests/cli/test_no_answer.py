@@ -1,4 +1,4 @@
-"""CLI: what a person reads where no service answers: a name, a port, a certificate and another program are told apart."""
+"""CLI: messages when no service responds: wrong name, wrong port, certificate and another program are distinct."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ from tests.servers import free_port
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of localhost that nobody vouches for, with its key."""
+    """A self-signed certificate for localhost, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -40,7 +40,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def peer(certificate: Path) -> Iterator[Callable[[bytes | None], int]]:
-    """Starts a server on a port of its own that says these bytes to everybody; None: it speaks TLS and says nothing."""
+    """Starts a server that sends these bytes to each connection. None: it does TLS and sends nothing."""
     sockets: list[socket.socket] = []
 
     def answer(listening: socket.socket, said: bytes | None) -> None:

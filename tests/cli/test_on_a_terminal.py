@@ -1,4 +1,4 @@
-"""CLI: what a person sees: tables that fit, ids that can be copied, a question before what cannot be undone."""
+"""CLI: output on a terminal: tables that fit, ids that can be copied, confirmation of permanent changes."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ def _environment(service: Ostiary) -> dict[str, str]:
 
 @pytest.fixture
 def long_names(service: Ostiary) -> None:
-    """Things whose names are longer than any terminal, and wider than their length."""
+    """Objects with names that are longer and wider than any terminal."""
     number = next(_numbers)
     for name in ("A long display name " * 12, "名前のとても長いアカウント" * 8):
         service.call(
@@ -65,14 +65,14 @@ def test_a_table_fits_and_keeps_its_ids_whole(
     table, records = shown.splitlines(), shown.split("\n\n")
     if not table[0].startswith(f"{own.upper()}:"):
         assert [line for line in table if cell_len(line.rstrip()) > columns] == []
-        records = [line for line in table[1:] if line.strip() and not line.startswith("Left out: ")]
+        records = [line for line in table[1:] if line.strip() and not line.startswith("Columns left out: ")]
     assert len(records) == len(ids)
     for identifier, record in zip(ids, records, strict=True):
         assert identifier in record.splitlines()[0]
 
 
 def test_what_does_not_fit_a_table_is_a_record_each(stranger: Stranger) -> None:
-    """CLI breaks: at 80 columns the audit log loses why something happened, or tells it as a program writes it."""
+    """CLI breaks: at 80 columns, the audit log does not show the reason of an event, or shows raw JSON."""
     event = {
         "id": "evt_1",
         "time": "2026-01-01T00:00:00.000Z",
@@ -115,12 +115,12 @@ def test_what_kind_it_is_outlasts_when_it_was_made(stranger: Stranger) -> None:
     stranger.says((200, "application/json", json.dumps(body).encode()))
     environment = {"OSTIARY_URL": stranger.url, "OSTIARY_API_KEY": "ak-x", "NO_COLOR": "1"}
     code, shown = on_terminal("credential", "list", environment=environment)
-    assert (code, "client secret" in shown, "Left out: CREATED;" in shown) == (0, True, True)
+    assert (code, "client secret" in shown, "left out: CREATED." in shown) == (0, True, True)
 
 
 @pytest.mark.parametrize("colour", [True, False])
 def test_colour_is_for_terminals_that_want_it(service: Ostiary, key: tuple[str, str], colour: bool) -> None:
-    """CLI breaks: NO_COLOR is ignored, or a state looks like any other text."""
+    """CLI breaks: NO_COLOR is ignored, or states have no colour."""
     environment = _environment(service) | ({} if colour else {"NO_COLOR": "1"})
     listed = on_terminal("credential", "list", environment=environment)[1]
     refused = on_terminal("credential", "show", "cred_nobody", environment=environment)[1]
@@ -135,7 +135,7 @@ def test_colour_is_for_terminals_that_want_it(service: Ostiary, key: tuple[str, 
 def test_a_person_is_asked_before_a_revocation(
     service: Ostiary, robo: dict[str, Any], key: tuple[str, str], answer: str, code: int, status: str
 ) -> None:
-    """CLI breaks: a slip of the hand revokes a key, or the question does not say whose it is."""
+    """CLI breaks: a key is revoked without confirmation, or the question does not name its owner."""
     asked = on_terminal("credential", "revoke", key[0], environment=_environment(service), answer=answer)
     assert asked[0] == code
     assert f"Revoke {robo['display_name']}'s API key (…{key[1][-6:]})" in asked[1].replace("\n", "")
@@ -145,14 +145,14 @@ def test_a_person_is_asked_before_a_revocation(
 
 
 def test_with_yes_nobody_is_asked(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """CLI breaks: a command with --yes waits for an answer that nobody gives."""
+    """CLI breaks: a command with --yes waits for an answer."""
     code, shown = on_terminal("credential", "revoke", key[0], "--yes", environment=_environment(service))
     assert (code, "[y/N]" in shown) == (0, False)
     assert service.command("service-account", "delete", "--yes", robo["id"]).stdout.endswith("revoked.\n")
 
 
 def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI breaks: an empty list shows nothing, or a line that cannot be copied."""
+    """CLI breaks: an empty list shows nothing, or a command that cannot be copied."""
     code, shown = on_terminal(
         "credential", "list", "--service-account", robo["username"], environment=_environment(service)
     )
@@ -161,7 +161,7 @@ def test_an_empty_list_says_how_to_fill_it(service: Ostiary, robo: dict[str, Any
 
 
 def test_a_person_is_asked_before_a_rotation_without_overlap(service: Ostiary, key: tuple[str, str]) -> None:
-    """Rotation breaks: a slip of the hand ends a key that is in use."""
+    """Rotation breaks: a key in use is ended without confirmation."""
     rotate = ("credential", "rotate", key[0], "--overlap", "0")
     code, shown = on_terminal(*rotate, environment=_environment(service), answer="n\n")
     assert (code, "end the old key at once?" in shown.replace("\n", "")) == (1, True)
@@ -181,7 +181,7 @@ def test_several_are_asked_about_in_one_question(service: Ostiary, robo: dict[st
         "credential", "revoke", *ids, environment=_environment(service), columns=200, answer="y\n"
     )
     assert (code, shown.count("[y/N]")) == (0, 1)
-    assert "Revoke these 2 credentials for good?" in shown
+    assert "Revoke these 2 credentials permanently?" in shown
     for identifier, name in zip(ids, ("first", "second"), strict=True):
         assert f"{identifier}  {name} (…" in shown
         assert f"{name} (…" in shown.partition("[y/N]")[2]

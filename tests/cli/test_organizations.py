@@ -1,4 +1,4 @@
-"""CLI: the operator keeps organizations and their limits with `ostiary organization …` and `ostiary policy …`."""
+"""CLI: the operator manages organizations and their limits with `ostiary organization …` and `ostiary policy …`."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ LIMIT = "max_credentials_per_service_account"
 
 @pytest.fixture
 def umbrella(service: Ostiary) -> str:
-    """The slug of a customer's organization of its own for each test."""
+    """The slug of a new customer organization for each test."""
     made = service.command("organization", "create", "--name", f"Umbrella no. {next(_numbers)}", "--json")
     return str(json.loads(made.stdout)["slug"])
 
@@ -30,20 +30,20 @@ def _limits(service: Ostiary, *named: str) -> dict[str, Any]:
 
 
 def _key_in(service: Ostiary, organization: str) -> str:
-    """A service account's key in another organization, as its operator makes it."""
+    """A service account's key in another organization, created by the operator."""
     body = {"display_name": "X", "credential": {"kind": "api_key"}, "roles": [{"role": "organization-admin"}]}
     made = service.call("POST", f"/v1/service-accounts?organization={organization}", body)
     return str(made.json()["secret"])
 
 
 def test_an_organization_is_made_shown_renamed_and_listed(service: Ostiary) -> None:
-    """CLI breaks: what `create` made is not what `show` and `list` find, by slug as by id."""
+    """CLI breaks: `show` and `list` do not find what `create` created, by slug or by id."""
     done = service.command("organization", "create", "--name", "Umbrella Corp.", "--slug", "umbrella-corp")
-    assert "Umbrella Corp. is made: umbrella-corp, org_" in done.stdout
+    assert "Umbrella Corp. is created: umbrella-corp, org_" in done.stdout
     made = json.loads(service.command("organization", "show", "umbrella-corp", "--json").stdout)
     assert f"Next: ostiary --organization {made['slug']} service-account create" in done.stderr
     assert service.command("organization", "update", made["id"], "--name", "Umbrella").stdout == (
-        "umbrella-corp is called Umbrella.\n"
+        "umbrella-corp is now named Umbrella.\n"
     )
     listed = service.command("organization", "list").stdout.splitlines()
     assert any(line.split()[:4] == [made["id"], "umbrella-corp", "active", "Umbrella"] for line in listed)
@@ -60,7 +60,7 @@ def test_a_suspended_organization_is_refused_until_it_is_resumed(service: Ostiar
 
 
 def test_a_person_is_asked_before_a_suspension(service: Ostiary, umbrella: str) -> None:
-    """CLI breaks: a slip of the hand stops a customer, or the question does not say which."""
+    """CLI breaks: a customer is suspended without confirmation, or the question does not name it."""
     environment = {"OSTIARY_URL": service.url, "OSTIARY_API_KEY": service.key}
     code, shown = on_terminal(
         "organization", "suspend", umbrella, environment=environment, columns=120, answer="n\n"
@@ -86,7 +86,7 @@ def test_what_cannot_be_done_says_why(service: Ostiary, arguments: str, code: in
 
 
 def test_a_customer_sees_and_limits_its_own_only(service: Ostiary, umbrella: str) -> None:
-    """P19 breaks: a customer sees or changes another organization from the command line, or a ceiling of its own."""
+    """P19 breaks: a customer sees or changes another organization, or its own ceiling."""
     key = _key_in(service, umbrella)
     listed = json.loads(service.command("organization", "list", "--json", OSTIARY_API_KEY=key).stdout)
     assert [each["slug"] for each in listed] == [umbrella]
@@ -102,14 +102,14 @@ def test_a_customer_sees_and_limits_its_own_only(service: Ostiary, umbrella: str
 
 
 def test_limits_are_set_shown_and_given_back(service: Ostiary, umbrella: str) -> None:
-    """Limits break: `policy set` sets something else than it says, or `show` does not say where a limit comes from."""
+    """Limits break: `policy set` sets another value, or `show` does not say where a value comes from."""
     done = service.command(
         "policy", "set", umbrella, f"{LIMIT}=5", "max_credential_lifetime=90d", "--ceiling", f"{LIMIT}=none"
     )
     assert done.stdout.splitlines() == [
-        f"{LIMIT} is 5, and was 10.",
-        "max_credential_lifetime is 90d, and was none.",
-        f"The ceiling of {LIMIT} is none, and was 10.",
+        f"{LIMIT} is now 5. It was 10.",
+        "max_credential_lifetime is now 90d. It was none.",
+        f"The ceiling of {LIMIT} is now none. It was 10.",
     ]
     shown = [line.split() for line in service.command("policy", "show", umbrella).stdout.splitlines()]
     assert shown[0] == ["LIMIT", "VALUE", "FROM", "CEILING", "IN", "USE", "DEFAULT"]
@@ -121,7 +121,7 @@ def test_limits_are_set_shown_and_given_back(service: Ostiary, umbrella: str) ->
 
 
 def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, umbrella: str) -> None:
-    """Limits break: a rehearsal changes a limit, misses what exceeds it, or counts another organization's."""
+    """Limits break: a dry run changes a limit, misses existing objects beyond it, or counts another organization's."""
     _key_in(service, umbrella)
     before = _limits(service, umbrella)
     done = service.command(
@@ -130,11 +130,11 @@ def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, um
     )  # fmt: skip
     assert done.stdout.splitlines() == [
         f"{LIMIT} would be 0 instead of 10.",
-        "  These have more, keep them, and get no new one: x-account 1.",
+        "  These accounts have more. They keep them, and get no new ones: x-account 1.",
         "max_credential_lifetime would be 30d instead of none.",
-        "  Existing credentials that live longer, and stay as they are: 1.",
+        "  Existing credentials with a longer lifetime, which do not change: 1.",
         "max_credentials_per_organization would be 0 instead of none.",
-        "  There are 1, which stay; there can be no new one.",
+        "  There are already 1. They stay, but no new one can be created.",
         "deletion_delay would stay 1d.",
     ]
     assert "Nothing was changed" in done.stderr
@@ -146,11 +146,11 @@ def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, um
 @pytest.mark.parametrize(
     "settings, said",
     [
-        (["nothing=1"], f"'nothing' is no limit. There are:\n  {LIMIT}\n"),
+        (["nothing=1"], f"'nothing' is not a limit. The limits are:\n  {LIMIT}\n"),
         ([f"{LIMIT}=1", LIMIT], f"'{LIMIT}' is not LIMIT=VALUE"),
         ([f"{LIMIT}=1", f"{LIMIT}=2"], "is given twice"),
         ([f"{LIMIT}=many"], f"{LIMIT} must be a whole number"),
-        (["max_credential_lifetime=90"], "must be a length of time such as 90d or 90h"),
+        (["max_credential_lifetime=90"], "must be a duration such as 90d or 90h"),
         (["deletion_delay=none"], "deletion_delay must be a length of time such as 24h"),
         (["--ceiling", "max_service_accounts=-1"], "the ceiling of max_service_accounts must be a whole"),
         ([], "Nothing to set"),
@@ -158,5 +158,5 @@ def test_a_dry_run_tells_what_is_beyond_and_changes_nothing(service: Ostiary, um
     ids=" ".join,
 )
 def test_a_wrong_limit_is_wrong_use(service: Ostiary, settings: list[str], said: str) -> None:
-    """CLI breaks: a limit that cannot be meant is taken, or its fault is not named as it was given."""
+    """CLI breaks: an invalid limit is accepted, or its error does not name it as given."""
     assert said in service.command("policy", "set", *settings, code=2).stderr

@@ -1,4 +1,4 @@
-"""B9, Files: the profile is read only where nobody else can, and written whole, with all that is not ours kept."""
+"""B9, Files: the profile must be private, is replaced as a whole, and keeps all unknown content."""
 
 import os
 import tomllib
@@ -11,7 +11,7 @@ from ostiary.cli.main import run
 from ostiary.cli.profile import Context, ProfileError
 
 KEY = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
-"""The form of a key; nobody's."""
+"""A key with a valid form that belongs to nobody."""
 
 WRITTEN = """\
 # mine
@@ -44,7 +44,7 @@ def _write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
-    """Files break: a change of the profile loses a comment, a member or a context that it was not about."""
+    """Files break: a change of the profile loses an unrelated comment, field or context."""
     _write(config, WRITTEN)
     profile.put(Context("new", "https://new.example", api_key="ak-new"))
     assert (
@@ -82,7 +82,7 @@ def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
     ],
 )
 def test_the_first_context_becomes_the_default(config: Path, text: str) -> None:
-    """Files break: a profile of some other form loses its text, or the first context is not used."""
+    """Files break: a profile in another form loses its text, or the first context is not used."""
     if text:
         _write(config, text)
     before = tomllib.loads(text)
@@ -103,10 +103,10 @@ def test_the_first_context_becomes_the_default(config: Path, text: str) -> None:
     ],
 )
 def test_a_form_that_cannot_be_edited_is_left_alone(config: Path, text: str) -> None:
-    """B9 breaks: a profile that the command does not understand well enough is spoiled."""
+    """B9 breaks: a command damages a profile that it cannot edit."""
     _write(config, text)
     assert profile.load().find("a").url == "https://a.example"
-    with pytest.raises(ProfileError, match="edit it by hand"):
+    with pytest.raises(ProfileError, match="Edit it by hand"):
         profile.remove("a")
     assert config.read_text() == text
 
@@ -145,19 +145,19 @@ SECRET = "Hunter2_hunter2"
     [
         (f'contexts = "{SECRET}"', "contexts must be a table"),
         (f'contexts.prod = "{SECRET}"', "contexts.prod must be a table"),
-        (f'defaultContext = ["{SECRET}"]', "defaultContext must be text"),
-        (f'contexts.prod.url = ["{SECRET}"]', "contexts.prod.url must be text"),
-        ("contexts.prod.url = ''", "contexts.prod.url must be text, and not empty"),
-        (f'contexts.prod.apiKey = {{a = "{SECRET}"}}', "contexts.prod.apiKey must be text"),
-        ("contexts.prod.apiKeyFile = 7", "contexts.prod.apiKeyFile must be text"),
-        ("contexts.prod.clientSecret = 7", "contexts.prod.clientSecret must be text"),
+        (f'defaultContext = ["{SECRET}"]', "defaultContext must be a string"),
+        (f'contexts.prod.url = ["{SECRET}"]', "contexts.prod.url must be a string"),
+        ("contexts.prod.url = ''", "contexts.prod.url must be a string that is not empty"),
+        (f'contexts.prod.apiKey = {{a = "{SECRET}"}}', "contexts.prod.apiKey must be a string"),
+        ("contexts.prod.apiKeyFile = 7", "contexts.prod.apiKeyFile must be a string"),
+        ("contexts.prod.clientSecret = 7", "contexts.prod.clientSecret must be a string"),
         (f'contexts.prod = {{apiKey = "{SECRET}", apiKeyFile = "x"}}', "choose one"),
         (f"apiKey = {SECRET}", "is not TOML (at line 1, column 10)"),
-        (f'defaultContext = "{SECRET}"', "defaultContext names a context that is not there"),
+        (f'defaultContext = "{SECRET}"', "defaultContext names a context that does not exist"),
         ('defaultContext = "a"\n[contexts.a]\napiKey = "x"', "contexts.a.url is missing"),
         (
             f'defaultContext = "a"\n[contexts.a]\nurl = "https://x"\napiKey = "{SECRET} {SECRET}"',
-            "contexts.a.apiKey holds no credential",
+            "contexts.a.apiKey is not a credential",
         ),
         (
             f'defaultContext = "a"\n[contexts.a]\nurl = "https://u:{SECRET}@x"\napiKey = "x"',
@@ -173,7 +173,7 @@ SECRET = "Hunter2_hunter2"
 def test_a_wrong_profile_is_told_by_file_and_field(
     config: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """P7, B9 break: a wrong member is not exit 2 with file and field, or its value is repeated."""
+    """P7, B9 break: an invalid field does not exit with 2, file and field, or its value is repeated."""
     _write(config, text)
     assert run(["whoami"]) == 2
     shown = capsys.readouterr()
@@ -220,7 +220,7 @@ def test_a_file_that_others_could_read_or_put_there_is_refused(
 def test_a_key_file_is_found_from_home_and_from_the_profile(
     config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Files break: `~/key`, or a name relative to the profile, is looked for somewhere else."""
+    """Files break: `~/key`, or a path relative to the profile, is read from another place."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     _write(tmp_path / "key", "ak-home\n")

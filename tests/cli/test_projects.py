@@ -1,4 +1,4 @@
-"""CLI: an administrator keeps projects, and says who may do what on them, with `ostiary project …`."""
+"""CLI: an administrator manages projects and the roles on them with `ostiary project …`."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def website(service: Ostiary) -> str:
-    """The code of a project of its own for each test."""
+    """The code of a new project for each test."""
     name = f"Website no. {next(_numbers)}"
     done = service.command("project", "create", "--name", name, "--description", "For all", "--json")
     return str(json.loads(done.stdout)["code"])
@@ -29,7 +29,7 @@ def _roles(service: Ostiary, project: str) -> list[tuple[str, str]]:
 def test_a_project_is_made_shown_changed_listed_and_deleted(service: Ostiary) -> None:
     """CLI breaks: what `create` made is not what the others find, by code as by id."""
     done = service.command("project", "create", "--name", "Alpha", "--code", "alpha-1")
-    assert done.stdout.startswith("Alpha is made: alpha-1, prj_")
+    assert done.stdout.startswith("Alpha is created: alpha-1, prj_")
     assert "Next: ostiary project grant alpha-1" in done.stderr
     found = json.loads(service.command("project", "show", "alpha-1", "--json").stdout)
     changed = service.command("project", "update", found["id"], "--name", "Beta", "--description", "")
@@ -59,7 +59,7 @@ def test_deleting_a_project_ends_the_keys_that_are_bound_to_it(
 def test_a_role_is_given_and_taken_by_any_name(
     service: Ostiary, website: str, robo: dict[str, Any], form: str
 ) -> None:
-    """CLI breaks: a role on a project reaches nobody or somebody else, or takes others' roles along."""
+    """CLI breaks: a role on a project goes to another principal, or removes others' roles."""
     alice = service.first["admin"]
     service.command("project", "grant", website, alice["email"], "developer")
     given = service.command("project", "grant", website, robo[form], "viewer", "resource-server")
@@ -82,7 +82,7 @@ def test_a_role_is_given_and_taken_by_any_name(
 def test_a_role_that_is_not_there_cannot_be_taken(
     service: Ostiary, website: str, robo: dict[str, Any]
 ) -> None:
-    """CLI breaks: a mistyped `ungrant` says that it took what it did not, or takes half of what it names."""
+    """CLI breaks: a mistyped `ungrant` reports success, or removes only some of the roles."""
     service.command("project", "grant", website, robo["id"], "viewer")
     done = service.command("project", "ungrant", website, robo["id"], "viewer", "developer", code=1)
     assert f"does not have developer on {website}, but viewer" in done.stderr
@@ -91,7 +91,7 @@ def test_a_role_that_is_not_there_cannot_be_taken(
 
 @pytest.mark.promise("P19")
 def test_an_email_is_never_taken_for_a_machine(service: Ostiary, website: str, robo: dict[str, Any]) -> None:
-    """P19 breaks: a role meant for a person goes to the service account whose username their address begins with."""
+    """P19 breaks: a role for a person goes to the service account with the username before the @ of their email."""
     slug = robo["channel_identifier"].partition("@")[2].partition(".")[0]
     done = service.command("project", "grant", website, f"{robo['username']}@{slug}.test", "viewer", code=1)
     assert "There is no member and no service account" in done.stderr
@@ -105,7 +105,7 @@ def test_an_email_is_never_taken_for_a_machine(service: Ostiary, website: str, r
         ("usr_nobody", "viewer", 1, "`ostiary member list` shows"),
         ("nobody@nowhere.test", "viewer", 1, "`ostiary member list` and"),
         ("", "viewer", 1, "There is no service account ''"),
-        (None, "vewer", 2, "ROLE is no role of this organization\n`ostiary role list` shows"),
+        (None, "vewer", 2, "ROLE is not a role of this organization\n`ostiary role list` shows"),
     ],
 )
 def test_whom_or_what_nobody_knows_says_where_to_look(

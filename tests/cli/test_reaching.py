@@ -1,6 +1,6 @@
-"""CLI: where a command goes, with which credential, and what each kind of failure exits with.
+"""CLI: where a command sends its requests, with which credential, and the exit code of each failure.
 
-These run in this process. What answers stands at the network's edge: a server that is not ours, or none.
+These tests run in this process, against a server that is not Ostiary, or none.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.cli.edge import PATIENCE, Stranger
 from tests.servers import OSTIARY, clean_environment, free_port
 
 KEY = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
-"""The form of a key; nobody's."""
+"""A key with a valid form that belongs to nobody."""
 JSON = "application/json"
 
 
@@ -30,7 +30,7 @@ def _problem(code: str, **members: object) -> bytes:
 
 
 def _row(**members: object) -> bytes:
-    """A credential as a list has it, but for what is odd in it."""
+    """A credential as in a list, with the given fields changed."""
     owner = {"type": "user", "id": "usr_1", "display_name": "Bob"}
     names = ("id", "name", "last6", "display", "status", "kind", "created_at", "last_used_at")
     row = dict.fromkeys(names, "2026-11-22T00:00:00Z") | {"owner": owner, "rotation": None} | members
@@ -43,7 +43,7 @@ def _row(**members: object) -> bytes:
         ((401, JSON, _problem("invalid-credential")), 4, "OSTIARY_API_KEY to a valid key"),
         ((403, JSON, _problem("insufficient-permissions")), 4, "`ostiary whoami` shows"),
         ((404, JSON, _problem("not-found")), 1, "`ostiary credential list` shows"),
-        ((409, JSON, _problem("too-early", earliest="2026-11-23T00:00:00Z")), 1, "From 2026-11-23T00:00:00Z"),
+        ((409, JSON, _problem("too-early", earliest="2026-11-23T00:00:00Z")), 1, "from 2026-11-23T00:00:00Z"),
         (
             (422, JSON, _problem("validation-failed", errors=[{"pointer": "/limit", "detail": "is odd"}])),
             2,
@@ -55,7 +55,7 @@ def _row(**members: object) -> bytes:
         ((302, "text/html", b""), 1, "https://elsewhere.example/"),
         ((200, "text/html", b"<h1>hello</h1>"), 1, "Is OSTIARY_URL right?"),
         ((200, JSON, b"[1]"), 1, "Is OSTIARY_URL right?"),
-        ((200, JSON, b"{}"), 1, "Is OSTIARY_URL right?"),
+        ((200, JSON, b"{}"), 1, "If OSTIARY_URL is right"),
         ((200, JSON, b"\xff\xfe{"), 1, "Is OSTIARY_URL right?"),
         ((422, JSON, b'{"detail":[{"x":1}],"errors":{"a":1}}'), 1, "HTTP 422"),
         ((422, JSON, _problem("validation-failed", errors=[1, {"pointer": "/x"}])), 2, "--x is wrong"),
@@ -75,7 +75,7 @@ def test_every_answer_has_its_exit_code_and_next_step(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """CLI breaks: an answer gets another exit code, no next step, or a traceback."""
+    """CLI breaks: a response gives another exit code, no next step, or a traceback."""
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(answer)
     assert run(["credential", "list"]) == code
@@ -119,7 +119,7 @@ def test_a_silent_server_is_not_reachable(
 def test_no_credential_goes_where_others_could_read_it(
     url: str, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """R22 breaks: a credential would leave this machine in clear, or a wrong URL is not exit 2."""
+    """R22 breaks: a credential would be sent unencrypted, or a wrong URL does not exit with 2."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("HTTP_PROXY", stranger.url)  # whatever is sent over http ends there
     monkeypatch.setenv("OSTIARY_URL", url)
@@ -133,7 +133,7 @@ def test_no_credential_goes_where_others_could_read_it(
 def test_no_proxy_reads_what_goes_to_this_machine(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R22 breaks: HTTP_PROXY carries a credential in clear to another machine."""
+    """R22 breaks: a proxy from HTTP_PROXY gets a credential unencrypted."""
     stranger.says((200, JSON, b"{}"))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, stranger.url)
@@ -147,7 +147,7 @@ def test_no_proxy_reads_what_goes_to_this_machine(
 def test_the_credential_comes_from_the_environment(
     variable: str, in_file: bool, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """CLI breaks: a credential of the environment, or of the file that it names, is not the one sent."""
+    """CLI breaks: a credential from the environment, or from its file, is not the one that is sent."""
     stranger.says((200, JSON, b'{"data":[],"next_cursor":null}'))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.delenv("OSTIARY_API_KEY")
@@ -164,8 +164,8 @@ def test_the_credential_comes_from_the_environment(
     "environment, said",
     [
         ({}, "set OSTIARY_API_KEY, OSTIARY_TOKEN, OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with"),
-        ({"OSTIARY_API_KEY": "two words"}, "OSTIARY_API_KEY is no credential"),
-        ({"OSTIARY_API_KEY": "ak-é"}, "OSTIARY_API_KEY is no credential"),
+        ({"OSTIARY_API_KEY": "two words"}, "OSTIARY_API_KEY is not a credential"),
+        ({"OSTIARY_API_KEY": "ak-é"}, "OSTIARY_API_KEY is not a credential"),
         ({"OSTIARY_API_KEY_FILE": "/nowhere/key"}, "OSTIARY_API_KEY_FILE names a file that does not exist"),
         ({"OSTIARY_TOKEN_FILE": "/"}, "cannot be read"),
         ({"OSTIARY_API_KEY": "ak-x", "OSTIARY_API_KEY_FILE": "/nowhere/key"}, "choose one"),
@@ -218,7 +218,7 @@ def test_a_credential_in_the_wrong_variable_is_told_the_right_one(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """B9, P7 break: a credential in the wrong variable is sent where it means nothing, or is repeated."""
+    """B9, P7 break: a credential in the wrong variable is sent, or is repeated in a message."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.delenv("OSTIARY_API_KEY")
     for name, given in (("URL", stranger.url), ("CLIENT_ID", "ostiary-sa-x"), ("CLIENT_SECRET", "secret_y")):
@@ -233,7 +233,7 @@ def test_a_credential_in_the_wrong_variable_is_told_the_right_one(
     assert run(["whoami"]) == 2
     shown = capsys.readouterr().err
     assert (
-        f"OSTIARY_{variable} holds {kind}.\nUnset OSTIARY_{variable}, and put it into OSTIARY_{right}"
+        f"OSTIARY_{variable} contains {kind}.\nUnset OSTIARY_{variable}, and set OSTIARY_{right} instead"
         in shown
     )
     assert value not in shown
@@ -263,7 +263,7 @@ def test_a_secret_on_the_command_line_is_refused(
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run(arguments) == 2
     shown = capsys.readouterr()
-    assert "revoke that one" in shown.err
+    assert "Revoke that secret." in shown.err
     assert KEY[-20:] not in shown.err + shown.out
     assert stranger.asked == []
 
@@ -290,7 +290,7 @@ def test_a_document_that_could_be_misread_is_wrong_use(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """B8 breaks: a document is sent as something else than what its author wrote, or is a traceback."""
+    """B8 breaks: a JSON document is changed before it is sent, or gives a traceback."""
     stranger.says((200, JSON, b'{"match":[]}'))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     file = tmp_path / "document.json"
@@ -365,7 +365,7 @@ def test_no_control_character_of_others_reaches_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """B9 breaks: a name or an answer commands the terminal of whoever reads it."""
+    """B9 breaks: a name or response sends control characters to the terminal."""
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     stranger.says(answer)
     run(arguments)
@@ -382,7 +382,7 @@ def test_no_control_character_of_others_reaches_the_terminal(
 def test_an_expiry_that_could_be_misread_is_wrong_use(
     given: str, stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """B8 breaks: an expiry without unit or zone makes a key of another lifetime than was meant."""
+    """B8 breaks: an expiry without a unit or time zone gives another lifetime than intended."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run(["api-key", "generate", f"--expires={given}"]) == 2
@@ -391,7 +391,7 @@ def test_an_expiry_that_could_be_misread_is_wrong_use(
 
 
 def test_a_date_alone_is_its_first_moment_in_utc(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CLI breaks: `--expires 2027-01-31` is refused, or means midnight somewhere else."""
+    """CLI breaks: `--expires 2027-01-31` is refused, or means midnight in another time zone."""
     stranger.says((200, JSON, b"{}"))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     run(["api-key", "generate", "--expires", "2027-01-31"])
@@ -405,7 +405,7 @@ def test_a_date_alone_is_its_first_moment_in_utc(stranger: Stranger, monkeypatch
 def test_a_name_never_becomes_another_address(
     command: str, name: str, path: str | None, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CLI breaks: what somebody typed as an id reaches an address that the command does not mean."""
+    """CLI breaks: an id argument changes the path of the request."""
     stranger.says((404, JSON, _problem("not-found")))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run([*command.split(), name]) == (2 if path is None else 1)
@@ -414,7 +414,7 @@ def test_a_name_never_becomes_another_address(
 
 
 def test_ctrl_c_ends_a_waiting_command_quietly() -> None:
-    """CLI breaks: Ctrl-C shows a traceback, or a shell's loop does not learn of it."""
+    """CLI breaks: Ctrl-C shows a traceback, or does not stop a loop in a shell."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         process = subprocess.Popen(
             [*OSTIARY, "whoami"],

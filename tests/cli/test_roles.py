@@ -1,4 +1,4 @@
-"""CLI: an administrator makes roles with `ostiary role …`, the operator scopes with `ostiary scope …`."""
+"""CLI: an administrator manages roles with `ostiary role …`, the operator scopes with `ostiary scope …`."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def reader(service: Ostiary) -> str:
-    """A role of its own for each test."""
+    """A new role for each test."""
     name = f"reader-{next(_numbers)}"
     scopes = ("--scope", "read:agents", "--scope", "read:plugins")
     done = service.command("role", "create", name, "--description", "Reads", *scopes)
@@ -29,7 +29,7 @@ def _scopes(service: Ostiary, role: str) -> Any:
 
 
 def test_the_list_has_the_built_in_and_the_own(service: Ostiary, reader: str) -> None:
-    """CLI breaks: a role is missing from the list, or one cannot tell which may be changed."""
+    """CLI breaks: a role is missing from the list, or the list does not say which roles can be changed."""
     lines = [line.split() for line in service.command("role", "list").stdout.splitlines()]
     assert lines[0] == ["NAME", "KIND", "DESCRIPTION", "SCOPES"]
     assert lines[1][:2] == ["organization-admin", "built-in"]
@@ -40,7 +40,7 @@ def test_the_list_has_the_built_in_and_the_own(service: Ostiary, reader: str) ->
 def test_a_changed_role_holds_when_the_command_has_ended(
     service: Ostiary, reader: str, robo: dict[str, Any], key: tuple[str, str]
 ) -> None:
-    """P2 breaks: a key does what its role granted before it was changed or deleted."""
+    """P2 breaks: a key keeps what its role granted before the role was changed or deleted."""
 
     def scopes() -> Any:
         return json.loads(service.command("whoami", "--json", OSTIARY_API_KEY=key[1]).stdout)["scopes"]
@@ -51,12 +51,12 @@ def test_a_changed_role_holds_when_the_command_has_ended(
     assert scopes() == ["read:plugins", "write:agents"]
     service.command("role", "update", reader, "--scope", "read:agents")
     assert scopes() == ["read:agents"]
-    assert "nobody has it any more" in service.command("role", "delete", "--yes", reader).stdout
+    assert "Nobody has it any more" in service.command("role", "delete", "--yes", reader).stdout
     assert scopes() == []
 
 
 def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
-    """CLI breaks: a change of the description takes scopes away, or an empty value does not."""
+    """CLI breaks: a change of the description removes scopes, or an empty value does not."""
     service.command("role", "update", reader, "--description", "All")
     assert _scopes(service, reader) == ["read:agents", "read:plugins"]
     service.command("role", "update", reader, "--scope", "")
@@ -69,13 +69,17 @@ def test_what_is_not_named_stays(service: Ostiary, reader: str) -> None:
     [
         ("show nobody", 1, "`ostiary role list` shows"),
         ("create Reader!", 2, "NAME must be 2 to 63"),
-        ("create viewer", 1, "There is a role of this name already"),
+        ("create viewer", 1, "A role with this name exists already"),
         ("create x1 --scope read:nothing", 2, "`ostiary scope list` and"),
-        ("update viewer --scope read:agents", 1, "A built-in role is fixed"),
+        ("update viewer --scope read:agents", 1, "A built-in role cannot be changed"),
         ("update READER", 2, "Nothing to change"),
         ("update READER --remove-scope write:agents", 1, "does not grant write:agents"),
-        ("update READER --scope read:agents --add-scope read:plugins", 2, "without --add-scope"),
-        ("delete --yes viewer", 1, "A built-in role is fixed"),
+        (
+            "update READER --scope read:agents --add-scope read:plugins",
+            2,
+            "cannot be combined with --add-scope",
+        ),
+        ("delete --yes viewer", 1, "A built-in role cannot be changed"),
     ],
 )
 def test_what_cannot_be_done_says_why(
@@ -88,14 +92,14 @@ def test_what_cannot_be_done_says_why(
 
 
 def test_scopes_come_and_go(service: Ostiary) -> None:
-    """CLI breaks: a scope of the catalogue does not come, go, or say why it cannot."""
+    """CLI breaks: a scope cannot be added or removed, or the error does not say why."""
     assert (
         service.command("scope", "create", "read:invoices").stdout == "read:invoices is in the catalogue.\n"
     )
     assert "read:invoices" in service.command("scope", "list").stdout.splitlines()
     for scope, code, said in (
         ("read:invoices", 1, "in the catalogue already"),
-        ("read:members", 2, "SCOPE names a noun of this API"),
+        ("read:members", 2, "SCOPE uses a noun that is reserved for this API"),
         ("invoices", 2, "SCOPE must have the form verb:noun"),
     ):
         assert said in service.command("scope", "create", scope, code=code).stderr

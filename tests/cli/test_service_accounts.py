@@ -1,4 +1,4 @@
-"""CLI: a person makes and keeps service accounts with `ostiary service-account …`."""
+"""CLI: a person creates and manages service accounts with `ostiary service-account …`."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def _show(service: Ostiary, account: str) -> dict[str, Any]:
 
 
 def test_create_prints_the_ids_and_says_what_comes_next(service: Ostiary) -> None:
-    """CLI breaks: `create` prints other lines than documented."""
+    """CLI breaks: `create` does not print the lines of the fifth document."""
     done = service.command("service-account", "create", "--name", "Integration bot", "--role", "developer")
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
     assert list(lines) == ["Service Account ID", "Client ID", "Client Secret", "Username"]
@@ -30,7 +30,7 @@ def test_create_prints_the_ids_and_says_what_comes_next(service: Ostiary) -> Non
 
 
 def test_create_without_a_credential_says_what_comes_next(service: Ostiary) -> None:
-    """CLI breaks: `--credential none` makes one, or its user does not learn how to make one."""
+    """CLI breaks: `--credential none` creates one, or the output does not say how to create one."""
     done = service.command("service-account", "create", "--name", "Bare bot", "--credential", "none")
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
     assert list(lines) == ["Service Account ID", "Client ID", "Username"]
@@ -49,8 +49,8 @@ def test_create_with_a_key_file_writes_it(service: Ostiary, tmp_path: Path) -> N
     assert "exists" in service.command(*options, code=2).stderr
     for wrong, said in (
         (["--credential", "key-file"], "--credential key-file needs --out FILE."),
-        (["--out", str(tmp_path / "x")], "--out is for --credential key-file."),
-        (["--credential", "key-file", "--out", "-"], "a key file is not printed"),
+        (["--out", str(tmp_path / "x")], "--out is for --credential key-file only."),
+        (["--credential", "key-file", "--out", "-"], "A key file is never printed"),
     ):
         done = service.command("service-account", "create", "--name", "Filed", *wrong, code=2)
         assert said in done.stderr
@@ -79,7 +79,7 @@ def test_an_account_is_found_by_each_of_its_names(service: Ostiary, robo: dict[s
 
 @pytest.mark.parametrize("username", ["ostiary-sa-deploy", "sa-deploy"])
 def test_a_username_that_looks_like_an_id_is_a_username(service: Ostiary, username: str) -> None:
-    """CLI breaks: an account whose username begins like an id cannot be named by it."""
+    """CLI breaks: an account whose username begins like an id cannot be named by its username."""
     service.command("service-account", "create", "--name", "Deploy", "--username", username)
     assert _show(service, username)["username"] == username
 
@@ -93,7 +93,7 @@ def test_an_unknown_account_says_where_to_look(service: Ostiary, name: str) -> N
 
 
 def test_every_wrong_option_is_named_as_it_was_given(service: Ostiary) -> None:
-    """CLI breaks: what the service refuses is told in the API's words, one at a time, or is not wrong use."""
+    """CLI breaks: a refusal uses the API's field names, shows one error at a time, or does not exit with 2."""
     done = service.command(
         "service-account", "create", "--name", " ", "--username", "A B", "--email", "x", code=2
     )
@@ -101,11 +101,11 @@ def test_every_wrong_option_is_named_as_it_was_given(service: Ostiary) -> None:
 
 
 def test_a_limit_on_nothing_is_wrong_use(service: Ostiary) -> None:
-    """CLI breaks: `--ip` without a credential is taken and limits nothing."""
+    """CLI breaks: `--ip` without a credential is accepted without effect."""
     done = service.command(
         "service-account", "create", "--name", "X", "--ip", "10.0.0.0/8", "--credential", "none", code=2
     )
-    assert "leave --credential none out" in done.stderr
+    assert "cannot be used with --credential none" in done.stderr
 
 
 def test_roles_are_replaced_and_taken_away(service: Ostiary, robo: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ def test_roles_are_given_and_taken_one_by_one(service: Ostiary, robo: dict[str, 
 
 
 def test_two_who_give_a_role_at_once_both_succeed(service: Ostiary, robo: dict[str, Any]) -> None:
-    """CLI breaks: a role that another administrator gives in the same moment is lost, or the command fails."""
+    """CLI breaks: a role that another administrator gives at the same moment is lost, or the command fails."""
     address = f"/v1/service-accounts/{robo['id']}/role-bindings"
     others = iter(["viewer", "resource-server"])
 
@@ -147,7 +147,7 @@ def test_two_who_give_a_role_at_once_both_succeed(service: Ostiary, robo: dict[s
         return {"bindings": [*before["bindings"], {"role": role}]}
 
     def edit(before: Any) -> dict[str, Any]:
-        for other in others:  # another one comes in between, twice
+        for other in others:  # another change comes in between, twice
             service.call("PUT", address, give(before, other))
             break
         return give(before, "organization-admin")
@@ -183,7 +183,7 @@ def test_disable_enable_and_delete_act_on_its_keys_at_once(
     for verb, code, said in (
         ("disable", 4, "is disabled."),
         ("enable", 0, "is enabled."),
-        ("delete", 4, "its credentials are revoked"),
+        ("delete", 4, "Its credentials are revoked"),
     ):
         yes = ("--yes",) if verb == "delete" else ()
         assert said in service.command("service-account", verb, name, *yes).stdout
@@ -202,7 +202,7 @@ def test_the_list_shows_ids_whole_and_json_all_of_it(service: Ostiary, robo: dic
 
 
 def test_whoever_may_not_is_refused(service: Ostiary, bob: str) -> None:
-    """CLI breaks: a refusal for lack of permission is not exit 4 with the scope that is missing."""
+    """CLI breaks: a refusal for lack of permission does not exit with 4 and the missing scope."""
     done = service.command("service-account", "create", "--name", "X", code=4, OSTIARY_API_KEY=bob)
     assert "write:service-accounts" in done.stderr
     assert "`ostiary whoami`" in done.stderr

@@ -1,4 +1,4 @@
-"""`ostiary session …`: what is listed and ended, in words and as JSON."""
+"""`ostiary session …`: output as text and as JSON."""
 
 import json
 from typing import Any
@@ -49,10 +49,10 @@ def test_sessions_are_listed_and_revoked(service: Ostiary) -> None:
 
 
 def test_a_session_that_is_none(service: Ostiary) -> None:
-    """CLI breaks: whoever mistypes an id is not told where to look."""
+    """CLI breaks: a mistyped id gives no hint where to look."""
     done = service.command("session", "revoke", "ses_nothing", code=1)
     assert "`ostiary session list` shows" in done.stderr
     service.command("session", "revoke", code=2)
     service.command("session", "revoke", "ses_nothing", "--all", code=2)
     service.command("session", "revoke", "--all")
-    assert service.command("session", "revoke", "--all").stdout == "No session was left to revoke.\n"
+    assert service.command("session", "revoke", "--all").stdout == "There was no session to revoke.\n"

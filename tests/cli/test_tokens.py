@@ -1,4 +1,4 @@
-"""CLI, OAuth: `ostiary oauth-token` and `ostiary token`, and the credentials that are traded before a command asks."""
+"""CLI, OAuth: `ostiary oauth-token` and `ostiary token`, and credentials that a command exchanges first."""
 
 import base64
 import json
@@ -30,12 +30,12 @@ TRADED = (
 
 CLIENT = {"OSTIARY_CLIENT_ID": "ostiary-sa-x", "OSTIARY_CLIENT_SECRET": "secret_x"}
 NO_MORE = b'{"access_token":"t"}'
-"""An answer that does not say for how long, nor for what."""
+"""A response without scope and lifetime."""
 
 
 @pytest.fixture
 def client(service: Ostiary, robo: dict[str, Any]) -> dict[str, str]:
-    """Robo as a client: what a job's environment holds."""
+    """Robo as a client: the environment of a job."""
     done = service.command("client-secret", "generate", "--service-account", robo["id"], "--format", "env")
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
@@ -55,7 +55,7 @@ def _as(
     code: int = 0,
     stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with this in its environment, beside the URL."""
+    """Run a command with these variables, beside the URL."""
     named = {"OSTIARY_URL": service.url} | environment
     if environment == OPERATOR:
         named["OSTIARY_API_KEY"] = service.key
@@ -92,7 +92,7 @@ def test_the_documents_line_prints_a_token_alone(service: Ostiary) -> None:
 
 
 def test_each_format_has_the_token(service: Ostiary, client: dict[str, str]) -> None:
-    """CLI breaks: a script finds no token, or not when it ends, in what it asked for."""
+    """CLI breaks: a script does not find the token or its expiry in the chosen format."""
     env = _as(service, client, "oauth-token", "generate", "--format", "env").stdout
     assert env.startswith("OSTIARY_TOKEN=eyJ")
     before = datetime.now(UTC)
@@ -120,12 +120,12 @@ def test_a_key_file_gets_a_token_of_its_own(service: Ostiary, robo: dict[str, An
     named = {"OSTIARY_KEY_FILE": str(key_file)}
     token = _as(service, named, "oauth-token", "generate", "--scope", "read:agents").stdout.strip()
     assert (_claims(token)["sub"], _claims(token)["scope"]) == (robo["id"], "read:agents")
-    # Each assertion is good once: the next command signs another.
+    # Each assertion works once: the next command signs a new one.
     assert [_whose(service, **named) for _ in range(2)] == [robo["id"]] * 2
 
 
 def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
-    """CLI breaks: `--resource` binds a token to nothing, or to what nobody knows."""
+    """CLI breaks: `--resource` is ignored, or accepts an unknown audience."""
     service.command(
         "access-rule", "put", "tokens", "-", stdin='{"match":[],"audience":"https://agents.acme.test"}'
     )
@@ -147,7 +147,7 @@ def test_a_token_is_bound_to_a_resource(service: Ostiary) -> None:
             [],
             {"OSTIARY_TOKEN": "eyJh.eyJz.c2ln"},
             4,
-            "Unset OSTIARY_TOKEN, and get another with the credential that it came from.",
+            "Unset OSTIARY_TOKEN, and get a new token with the credential that it was issued for.",
         ),
         (
             [],
@@ -179,13 +179,13 @@ def test_no_service_no_token() -> None:
         assert "Is `ostiary serve` running" in run_command(*command, code=3, environment=environment).stderr
 
 
-# What is traded before a command asks
+# Credentials that a command exchanges first
 
 
 def test_a_command_fetches_one_token_and_carries_it(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CLI, OAuth break: a client's secret goes further than the token endpoint, or a token is fetched for every request."""
+    """CLI, OAuth break: a client secret is sent beyond the token endpoint, or each request fetches a new token."""
     stranger.says(TRADED, (200, JSON, b'{"data":[],"next_cursor":"x"}'), EMPTY)
     for name, value in (("URL", stranger.url), ("CLIENT_ID", "ostiary-sa-x"), ("CLIENT_SECRET", "secret_%+")):
         monkeypatch.setenv(f"OSTIARY_{name}", value)
@@ -199,7 +199,7 @@ def test_a_command_fetches_one_token_and_carries_it(
 
 
 def test_a_key_is_exchanged_in_the_body_alone(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OAuth breaks: what is traded stands in a header or a query too, or several scopes are several parameters."""
+    """OAuth breaks: the exchanged credential is also in a header or the query, or several scopes are several parameters."""
     stranger.says(TRADED)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     monkeypatch.setenv("OSTIARY_API_KEY", "ak-robo")
@@ -233,12 +233,12 @@ def test_an_answer_without_a_token_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """CLI breaks: another program's answer is printed as a token, or ends in a traceback."""
+    """CLI breaks: a response of another program is printed as a token, or gives a traceback."""
     stranger.says((200, JSON, answer))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     for name, value in CLIENT.items():
         monkeypatch.setenv(name, value)
-    # The second would carry whatever the answer holds.
+    # The second request would carry whatever the response contains.
     for command in (["oauth-token", "generate"], ["whoami"])[: 1 if answer == NO_MORE else 2]:
         assert run(command) == 1
         shown = capsys.readouterr()
@@ -259,7 +259,10 @@ def test_an_answer_without_a_token_is_no_answer(
         ),
         ({"OSTIARY_CLIENT_ID": "c"}, ["OSTIARY_CLIENT_ID", "not OSTIARY_CLIENT_SECRET"]),
         ({"OSTIARY_CLIENT_SECRET": "s"}, ["OSTIARY_CLIENT_SECRET", "not OSTIARY_CLIENT_ID"]),
-        ({"OSTIARY_CLIENT_ID": "a b", "OSTIARY_CLIENT_SECRET": "s"}, ["OSTIARY_CLIENT_ID is no credential"]),
+        (
+            {"OSTIARY_CLIENT_ID": "a b", "OSTIARY_CLIENT_SECRET": "s"},
+            ["OSTIARY_CLIENT_ID is not a credential"],
+        ),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
@@ -270,7 +273,7 @@ def test_of_two_credentials_none_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """B9 breaks: a command acts as somebody whom its user did not mean, or an error does not name both."""
+    """B9 breaks: with two credentials set, a command uses one, or the error does not name both."""
     stranger.says(EMPTY)
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     for name, value in environment.items():
@@ -284,7 +287,7 @@ def test_of_two_credentials_none_is_chosen(
 def test_a_context_may_hold_a_client(
     stranger: Stranger, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Files break: the configuration that comes with a client secret is none that this command line can use."""
+    """Files break: the command line cannot use the configuration of a client secret."""
     text = (
         f'defaultContext = "robo"\n[contexts.robo]\nclientId = "ostiary-sa-x"\nclientSecret = "secret_x"\n'
         f'organization = "acme"\nproject = "*"\nurl = "{stranger.url}"\noktaAuthServer = "ostiary"\n'
@@ -301,7 +304,7 @@ def test_a_context_may_hold_a_client(
     shown = capsys.readouterr().out
     assert "client ostiary-sa-x" in shown
     assert "secret_x" not in shown
-    # A key beside it is sent as it is: the client is another program's, then.
+    # A key beside it takes precedence: the client belongs to another program then.
     config.write_text(f'{text}apiKey = "ak-x"\n')
     stranger.says(EMPTY)
     assert run(["credential", "list"]) == 0
@@ -337,7 +340,7 @@ def test_a_token_that_is_asked_about_goes_nowhere_in_clear(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """R22 breaks: a token in a body goes over http to another machine, because no credential goes with it."""
+    """R22 breaks: a token in a body is sent unencrypted, because there is no credential in a header."""
     _in_clear(stranger, monkeypatch)
     monkeypatch.setenv("OSTIARY_TOKEN", "eyJh.eyJz.c2ln")
     assert run(["token", *command]) == 2
@@ -358,7 +361,7 @@ CURVE = PEM.replace(
     "SHVudGVyMkh1bnRlcjI=",
     "MC4CAQAwBQYDK2VuBCIEIHcHbQpzGKV9PBbBclGyZkXfTC+H68CZKrF3+6UduSwq",
 )
-"""A key (X25519) that signs nothing."""
+"""An X25519 key, which cannot sign."""
 FILE = {
     "type": "service_account",
     "key_id": "k" * 32,
@@ -376,22 +379,22 @@ FILE = {
         ({"key_id": None}, "key_id is missing"),
         ({"client_email": 7}, "client_email is missing"),
         ({"private_key": ""}, "private_key is missing"),
-        ({"private_key": "Hunter2"}, "private_key is no key"),
-        ({}, "private_key is no key"),
-        ({"private_key": CURVE}, "private_key is no key"),
-        ({"token_uri": "https://evil.example/oauth/token"}, "token_uri is that of another service"),
+        ({"private_key": "Hunter2"}, "private_key is not a supported"),
+        ({}, "private_key is not a supported"),
+        ({"private_key": CURVE}, "private_key is not a supported"),
+        ({"token_uri": "https://evil.example/oauth/token"}, "token_uri belongs to another service"),
         ({"token_uri": "http://evil.example/oauth/token"}, "token_uri is neither https nor"),
-        ({"token_uri": "URL/elsewhere/oauth/token"}, "token_uri is that of another service"),
-        ({"token_uri": "URL/oauth/token?x=1"}, "token_uri is that of another service"),
-        ({"token_uri": "https://x:y@127.0.0.1/oauth/token"}, "token_uri is that of another service"),
-        ({"token_uri": "https://["}, "token_uri is that of another service"),
+        ({"token_uri": "URL/elsewhere/oauth/token"}, "token_uri belongs to another service"),
+        ({"token_uri": "URL/oauth/token?x=1"}, "token_uri belongs to another service"),
+        ({"token_uri": "https://x:y@127.0.0.1/oauth/token"}, "token_uri belongs to another service"),
+        ({"token_uri": "https://["}, "token_uri belongs to another service"),
         ("not json", "type is not"),
         ("[]", "type is not"),
         (b"\xff", "is not UTF-8"),
         (0o640, "can be read by others"),
         (0o604, "can be read by others"),
         ("link", "is a symbolic link"),
-        ("directory", "is not a plain file"),
+        ("directory", "is not a regular file"),
         ("nowhere", "does not exist"),
         ("pasted", "OSTIARY_KEY_FILE"),
     ],
@@ -440,7 +443,7 @@ def test_a_wrong_key_file_is_told_by_its_field(
 
 
 def test_an_assertion_says_no_more_than_it_must(service: Ostiary, key_file: Path) -> None:
-    """OAuth breaks: what a key file signs here lives longer than five minutes, is good twice, or is good elsewhere."""
+    """OAuth breaks: an assertion lives longer than five minutes, works twice, or works at another service."""
     from ostiary.cli.proving import assertion, read_key_file
 
     file = read_key_file(str(key_file))
@@ -481,18 +484,18 @@ def test_a_token_is_revoked_by_whoever_has_it(service: Ostiary, way: str, tmp_pa
 
 @pytest.mark.parametrize("kind", ["token", "session"])
 def test_only_what_was_ended_is_told_to_be_revoked(service: Ostiary, kind: str) -> None:
-    """B9 breaks: somebody believes that a token was ended, of which they copied a part, and it goes on working."""
-    nothing = "Nothing accepts this text: it is expired, already ended, or was not copied whole.\n"
+    """B9 breaks: `token revoke` reports success for an incomplete token, and the token stays valid."""
+    nothing = "The token is not valid: it is expired, already revoked, or not copied completely.\n"
     if kind == "token":
         token = service.command("oauth-token", "generate").stdout.strip()
-        # Two parts of three; and what has the form of a token, but for its last characters.
+        # Two of three parts; and text with the form of a token, but other last characters.
         broken, cut = [token[:30], token.rpartition(".")[0], f"{token}.x"], [token[:-4], f"{token}AAAA"]
     else:
         token = _session(service)
         broken, cut = [token[:-1], f"{token}x", token[:40]], []
     for text in broken:
         done = service.command("token", "revoke", "-", stdin=text, code=2)
-        assert (done.stdout, done.stderr) == ("", "Error: This is no whole token.\n")
+        assert (done.stdout, done.stderr) == ("", "Error: This is not a complete token.\n")
     for text in cut:
         assert service.command("token", "revoke", "-", stdin=text).stdout == nothing
     assert _as(service, {"OSTIARY_TOKEN": token}, "whoami")
@@ -504,7 +507,7 @@ def test_only_what_was_ended_is_told_to_be_revoked(service: Ostiary, kind: str) 
 def test_what_cannot_be_seen_to_be_good_is_ended_all_the_same(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CLI breaks: a token that is refused just now, as that of a deactivated key, is left to live again."""
+    """CLI breaks: a token of a deactivated key is not revoked, and works again when the key is activated."""
     stranger.says((200, JSON, b'{"active":false}'), (200, JSON, b""))
     monkeypatch.setenv("OSTIARY_URL", stranger.url)
     assert run(["token", "revoke", "eyJh.eyJz.c2ln"]) == 0
@@ -525,18 +528,18 @@ def _session(service: Ostiary) -> str:
     ids=" ".join,
 )
 def test_a_token_belongs_to_its_credentials_organization(service: Ostiary, arguments: list[str]) -> None:
-    """CLI breaks: somebody believes that a token acts in the organization that they named."""
+    """CLI breaks: `--organization` seems to have an effect on a token."""
     token = service.command("oauth-token", "generate").stdout.strip()
     for command in (["--organization", "umbrella", *arguments], [*arguments, "--organization", "umbrella"]):
         assert "--organization" in service.command(*command, code=2).stderr
-    said = "A token belongs to its credential's own organization.\n"
+    said = "Note: a token belongs to its credential's organization; the one that is set is ignored.\n"
     done = service.command(*arguments, stdin=token, OSTIARY_ORGANIZATION="umbrella")
     assert done.stderr.startswith(said)
     assert said not in service.command("oauth-token", "generate").stderr
 
 
 def test_a_refusal_that_says_what_to_do_is_not_contradicted(service: Ostiary) -> None:
-    """CLI breaks: the next step of a refusal is the very command that was refused."""
+    """CLI breaks: the next step of a refusal is the command that was refused."""
     token = service.command("oauth-token", "generate").stdout.strip()
     # The first came from a key; the second was exchanged for the first.
     token = _as(service, {"OSTIARY_TOKEN": token}, "oauth-token", "generate").stdout.strip()
@@ -547,7 +550,7 @@ def test_a_refusal_that_says_what_to_do_is_not_contradicted(service: Ostiary) ->
 
 
 def test_whoami_tells_a_token_from_its_credential(service: Ostiary, client: dict[str, str]) -> None:
-    """CLI breaks: somebody believes that their client secret expires when a token of it does."""
+    """CLI breaks: the output suggests that a client secret expires with its token."""
     token = _as(service, client, "oauth-token", "generate").stdout.strip()
     session = _session(service)
     for used, kind in ((token, "access token of "), (session, "session of ")):
@@ -561,21 +564,21 @@ def test_whoami_tells_a_token_from_its_credential(service: Ostiary, client: dict
 
 
 def test_a_key_is_no_token_to_revoke(service: Ostiary) -> None:
-    """CLI breaks: somebody believes that an API key was ended by `token revoke`."""
+    """CLI breaks: `token revoke` seems to revoke an API key."""
     for options, stdin in (([service.key], None), (["-"], service.key)):
         done = service.command("token", "revoke", *options, stdin=stdin, code=2)
         assert "A key or secret is revoked as a credential" in done.stderr
-        assert "`ostiary credential revoke ID` ends it" in done.stderr
+        assert "`ostiary credential revoke ID` revokes it" in done.stderr
         assert service.key not in done.stderr
     assert _whose(service, OSTIARY_API_KEY=service.key)
 
 
 @pytest.mark.parametrize("empty", ["", " \n", "two words"])
 def test_nothing_is_no_token(service: Ostiary, empty: str) -> None:
-    """B9 breaks: an empty variable or pipe is asked about, or told to be revoked."""
+    """B9 breaks: an empty variable or pipe is introspected, or reported as revoked."""
     for command in (["revoke", "-"], ["introspect", "-"], ["revoke", empty]):
         done = service.command("token", *command, stdin=empty, code=2)
-        assert "holds no token" in done.stderr
+        assert "is not a token" in done.stderr
         assert "two words" not in done.stderr
 
 
@@ -619,12 +622,12 @@ def test_what_a_token_is_worth(service: Ostiary, tmp_path: Path) -> None:
 def test_a_token_is_no_argument_elsewhere(
     command: str, kind: str, stranger: Stranger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """B9, P7 break: a token on a command line, where all may read it, is taken as if that were the way."""
+    """B9, P7 break: a token as an argument, which all processes can read, is accepted."""
     key = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
     token = "eyJhbGciOiJF.eyJpc3MiOiJo.c2lnbmF0dXJl" if kind == "token" else key
     assert run(command.replace("TOKEN", token).split()) == 2
     shown = capsys.readouterr()
-    assert "A secret stands on the command line" in shown.err
+    assert "An argument contains a secret" in shown.err
     assert token not in shown.out + shown.err
 
 
@@ -632,13 +635,13 @@ def test_a_word_that_is_no_token_is_refused_too(capsys: pytest.CaptureFixture[st
     """B9 breaks: `token introspect` takes an argument of another form, or repeats it."""
     assert run(["token", "introspect", "Hunter2"]) == 2
     shown = capsys.readouterr().err
-    assert "A token is no argument here" in shown
+    assert "Do not give the token as an argument" in shown
     assert "Hunter2" not in shown
 
 
 @pytest.mark.promise("P7")
 def test_a_person_is_asked_for_the_token(service: Ostiary) -> None:
-    """P7 breaks: a token that somebody pastes at a terminal stays on the screen."""
+    """P7 breaks: the terminal shows a token that a person pastes."""
     token = service.command("oauth-token", "generate").stdout.strip()
     environment = {"OSTIARY_URL": service.url, "NO_COLOR": "1"}
     for command, said in ((["introspect"], "Active:  yes"), (["revoke"], "Token revoked.")):

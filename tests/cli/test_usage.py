@@ -1,4 +1,4 @@
-"""CLI: a person sees with `ostiary usage` how often keys are used."""
+"""CLI: a person sees how often keys are used with `ostiary usage`."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def says(stranger: Stranger, answer: object) -> dict[str, str]:
 
 @pytest.mark.full
 def test_uses_of_a_key_are_seen(service: Ostiary, robo: dict[str, Any], key: tuple[str, str]) -> None:
-    """CLI breaks: whoever asks how a key is used sees other numbers than there were uses."""
+    """CLI breaks: the counts differ from the uses."""
     for _ in range(3):
         used = httpx2.get(f"{service.url}/v1/authorize/-", headers={"x-api-key": key[1]})
         assert used.status_code == 200
@@ -52,7 +52,7 @@ def test_uses_of_a_key_are_seen(service: Ostiary, robo: dict[str, Any], key: tup
 
 
 def test_a_table_for_people(stranger: Stranger) -> None:
-    """CLI breaks: the table cannot be read, or hides hours in which something was refused."""
+    """CLI breaks: the table cannot be read, or hides hours with refusals."""
     environment = says(stranger, ANSWER)
     shown = run_command("usage", "--since", "2026-11-21", environment=environment).stdout.splitlines()
     assert [line.split() for line in shown] == [
@@ -67,7 +67,7 @@ def test_a_table_for_people(stranger: Stranger) -> None:
 
 
 def test_a_terminal_gets_bars(stranger: Stranger) -> None:
-    """CLI breaks: the bars do not fit the terminal, or leave out the little that happened."""
+    """CLI breaks: the bars do not fit the terminal, or hide small counts."""
     environment = says(stranger, ANSWER) | {"NO_COLOR": "1"}
     bars = [
         "".join(each for each in line if each in "█░")
@@ -76,12 +76,12 @@ def test_a_terminal_gets_bars(stranger: Stranger) -> None:
     assert bars == ["", "", "█" * 14 + "░" * 4, "█", ""]
     code, narrow = on_terminal("usage", environment=environment, columns=40)
     assert code == 0
-    assert "WHY:      expired 21, revoked 9" in narrow  # a record each, and nothing is cut
+    assert "WHY:      expired 21, revoked 9" in narrow  # one record for each row, nothing cut
     assert max(len(line.rstrip()) for line in narrow.splitlines()) <= 40, narrow
 
 
 def test_reasons_have_room_before_bars(stranger: Stranger) -> None:
-    """CLI breaks: on a usual terminal nobody sees why keys were refused, and nothing says so."""
+    """CLI breaks: on a usual terminal, the reasons of refusals do not fit, without a hint."""
     refused = {"rate_limited": 11, "ip_not_allowed": 2}
     environment = says(
         stranger,
@@ -95,16 +95,16 @@ def test_reasons_have_room_before_bars(stranger: Stranger) -> None:
     assert "█" in usual
     small = on_terminal("usage", environment=environment, columns=72)[1]
     assert small.count("rate_limited 11, ip_not_allowed 2") == 2
-    assert "Left out: BAR;" in small
+    assert "left out: BAR." in small
     smaller = on_terminal("usage", environment=environment, columns=60)[1]
     assert smaller.count("WHY:      rate_limited 11, ip_not_allowed 2") == 2
 
 
 def test_nothing_used_teaches(stranger: Stranger) -> None:
-    """CLI breaks: an empty answer leaves its reader without the next step, or a script with words for a table."""
+    """CLI breaks: an empty result gives no next step, or prints it where a script expects a table."""
     done = run_command("usage", environment=says(stranger, NOTHING))
     assert done.stdout == ""
-    assert "Nothing was used" in done.stderr
+    assert "No uses in this period" in done.stderr
     assert "curl -H" in done.stderr
     assert "--interval day" in done.stderr
     days = run_command("usage", "--interval", "day", environment=says(stranger, NOTHING))
@@ -121,7 +121,7 @@ def test_nothing_used_teaches(stranger: Stranger) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_use(stranger: Stranger, options: list[str], said: str) -> None:
-    """B9 breaks: an option that cannot be meant shows other numbers than were asked for."""
+    """B9 breaks: an invalid option shows other counts than requested."""
     done = run_command("usage", *options, code=2, environment=says(stranger, NOTHING))
     assert said in done.stderr
     assert stranger.asked == []

@@ -222,5 +222,5 @@ def test_a_missing_field_that_is_needed_is_named(
     told = capsys.readouterr()
     assert told.out == ""
     assert f"has no field {missing}, which this command needs" in told.err
-    assert "has another version than this command line" in told.err
+    assert "has another version than this command" in told.err
     assert {method for method, path in service.asked if "–" in path} == set()

@@ -317,7 +317,7 @@ def test_a_disk_without_room_for_the_tables_does_not_start(good: Path, taken: in
         env=servers.clean_environment(), capture_output=True, text=True, timeout=servers.PATIENCE,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert f"OSTIARY_DATA ({good / USES_FILE}) cannot be made or opened: File too large" in done.stderr
+    assert f"OSTIARY_DATA ({good / USES_FILE}) cannot be created or opened: File too large" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

@@ -1,4 +1,4 @@
-"""What tests of services ask again and again: was it refused, what was recorded, what is the verdict."""
+"""Helpers for tests of services: expected refusals, recorded events, the current verdict."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,20 +22,20 @@ from tests.cast import House
 
 @contextlib.contextmanager
 def refused(code: str) -> Iterator[pytest.ExceptionInfo[Problem]]:
-    """What is done inside must be refused with this code."""
+    """The block must be refused with this problem code."""
     with pytest.raises(Problem) as caught:
         yield caught
     assert caught.value.code == code
 
 
 def events(house: House, organization_id: str | None = None, **wanted: str) -> list[Recorded]:
-    """The audit log of Acme or another organization, oldest first."""
+    """The events in the audit log of Acme or another organization, oldest first."""
     found = Filter(**wanted)  # type: ignore[arg-type] # the texts among its fields
     return house.store.read(audit_rows.page, organization_id or house.acme.id, found, None, 10_000, True)
 
 
 def all_rows(house: House) -> dict[str, list[tuple[str, ...]]]:
-    """Every row of the database but the audit log."""
+    """Every row of the database except the audit log."""
 
     def dump(tx: Tx) -> dict[str, list[tuple[str, ...]]]:
         return {
@@ -48,7 +48,7 @@ def all_rows(house: House) -> dict[str, list[tuple[str, ...]]]:
 
 
 def verdict(house: House, created: Created, project: str | None = None) -> Verdict:
-    """What a verdict would say now, read afresh: nothing is cached here."""
+    """The verdict on a credential now, read from the database without a cache."""
     text = created.secret.reveal().encode()
 
     def facts(tx: Tx) -> Verdict:
@@ -57,6 +57,6 @@ def verdict(house: House, created: Created, project: str | None = None) -> Verdi
         pepper = tx.installation.keyring.peppers[tx.installation.keyring.newest]
         if standing is None or not secret.matches(standing.digest, secret.digest(text, pepper)):
             return UNKNOWN
-        return judge(standing, Access(tx.now, project=project))
+        return judge(standing, Access(tx.now, project=project or standing.project_id))
 
     return house.store.read(facts)

@@ -1,4 +1,4 @@
-"""Access on behalf: what another organization's consent opens, and everything that closes it again."""
+"""Access on behalf: what another organization's consent gives, and everything that ends it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -41,18 +41,18 @@ class Two:
     front: Front
     house: House
     home: Caller
-    """The integrator's admin."""
+    """The admin of the integrator's organization."""
     home_key: str
     giver: Caller
-    """The other organization's."""
+    """The admin of the organization that consents."""
     giver_key: str
     client: Client
     shop: Project
-    """Of the other organization: consented to."""
+    """A project of the consenting organization, with consent."""
     other: Project
-    """Likewise, not consented to."""
+    """A project of the consenting organization, without consent."""
     own: Project
-    """Of the integrator."""
+    """The integrator's own project."""
 
     def ask(self, who: Caller | None = None, **changes: Any) -> Asked:
         given: dict[str, Any] = {"scopes": ("read:agents", "offline_access"), "projects": (self.shop.id,)}
@@ -74,7 +74,7 @@ class Two:
         return made.secret.reveal()
 
     def code(self, key: str, scope: str = "read:agents", project: str | None = None) -> str:
-        """What a resource server of the operator's learns."""
+        """What `/v1/verify` tells a resource server of the operator."""
         named = {} if project is None else {"project": project}
         return str(self.front.verify(key, scopes=[scope], **named)["code"])
 
@@ -84,7 +84,7 @@ class Two:
 
 @pytest.fixture(params=["acme's application", "umbrella's application"])
 def two(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> Iterator[Two]:
-    """On each database, each way round."""
+    """The scenario on each database, with each of the two organizations as the integrator."""
     front = Front(house, tmp_path)
     people = [(house.alice, house.alice_key), (house.charlie, house.charlie_key)]
     if request.param.startswith("umbrella"):
@@ -128,7 +128,7 @@ def test_an_account_appears_with_exactly_that_access(two: Two) -> None:
 
 
 def test_the_json_of_an_account_tells_what_it_is_for(two: Two) -> None:
-    """System 5 breaks: the integrator cannot tell whose projects an account opens, or others can."""
+    """System 5 breaks: the integrator cannot see whose projects an account may access, or others can."""
     given = two.give()
     account = given.consent.service_account_id
     told = two.front.ask("GET", f"/v1/service-accounts/{account}", key=two.home_key).json()
@@ -202,7 +202,7 @@ def test_the_integrator_manages_the_accounts_credentials(two: Two) -> None:
 
 
 def test_minting_needs_none_of_the_consented_scopes(two: Two) -> None:
-    """Minting breaks: scopes that a consent gave are asked of whoever makes the key."""
+    """Minting breaks: the creator of a key must hold scopes that only the consent gave."""
     given = two.give()
     made = two.house.store.write(
         credentials.create_direct,
@@ -218,7 +218,7 @@ def test_minting_needs_none_of_the_consented_scopes(two: Two) -> None:
 
 
 def test_who_may_consent(two: Two) -> None:
-    """P19 breaks: a member who is no admin gives the organization's projects away, or the integrator helps itself."""
+    """P19 breaks: a member who is not an admin gives access to projects, or the integrator gives it to itself."""
     house, organization = two.house, two.giver.organization_id
     member = house.store.write(
         members.insert, two.giver, organization, "dora@elsewhere.test", None, [RoleBinding("developer", None)]
@@ -247,7 +247,7 @@ def test_who_may_consent(two: Two) -> None:
 
 
 def test_a_scope_that_the_client_did_not_register_is_not_given(two: Two) -> None:
-    """P19 breaks: an application gets by a consent what it never said it would ask for."""
+    """P19 breaks: an application gets scopes by a consent that it never registered for."""
     with refused("wrong-state"):
         two.give(scopes=("write:plugins",))
 
@@ -301,7 +301,7 @@ def test_what_ends_it_ends_all_of_it_at_once(two: Two, end: str) -> None:
     assert left.count("credential.revoked") == 2, left
     [session] = two.house.store.read(sessions_of, given.consent.id)
     assert session.revoked_at == two.house.clock.now
-    # Once more changes nothing.
+    # The same again changes nothing.
     length = len(two.log(two.giver))
     assert two.front.ask("DELETE", f"/v1/grants/{given.consent.id}", key=two.giver_key).status == 204
     assert len(two.log(two.giver)) == length
@@ -358,7 +358,7 @@ def test_a_suspended_giver_gives_nothing(two: Two) -> None:
 
 
 def test_whoever_consented_for_an_organization_has_no_say_by_that_alone(two: Two) -> None:
-    """P19 breaks: somebody who is admin no more takes back, or gives up, what the organization decided."""
+    """P19 breaks: a former admin withdraws or gives up a consent of the organization."""
     given = two.give()
     house, organization = two.house, two.giver.organization_id
     where = house.umbrella if organization == house.umbrella.id else house.acme
@@ -466,7 +466,7 @@ def test_roles_at_home_never_open_a_project_whose_consent_is_closed(two: Two, cl
 
 @pytest.mark.parametrize("two", ["acme's application"], indirect=True)
 def test_a_session_that_ends_with_the_givers_project_is_told_at_home(two: Two) -> None:
-    """Tenancy breaks: the giver's audit log names a session of the integrator, whose own log does not."""
+    """Tenancy breaks: the giver's audit log names a session of the integrator, and the integrator's own log does not."""
     given = two.give(projects=(two.shop.id, two.other.id))
     account = str(given.consent.service_account_id)
     pair = key_file.generate("EdDSA")

@@ -1,4 +1,4 @@
-"""An account's activity, on both databases: its part of the audit log, and nobody else's."""
+"""An account's activity, on both databases: exactly its part of the audit log."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_activity_is_what_it_did_and_what_was_done_to_it(house: House) -> None:
 
 @pytest.mark.promise("P19")
 def test_who_may_see_it(house: House) -> None:
-    """P19 breaks: somebody reads of an account what the audit log would not show them."""
+    """P19 breaks: a caller without access to the audit log reads it through an account's activity."""
     robo = house.account()
     house.store.write(credentials.create, house.alice, robo.account.id, CredentialSpec())
     for caller, code in ((house.bob, "insufficient-permissions"), (house.charlie, "not-found")):

@@ -22,7 +22,7 @@ RULE = {"match": [{"path": "/**"}]}
 
 
 class Scene:
-    """An account and a key to act on, fresh for each act."""
+    """A new account and key for each operation."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -46,7 +46,7 @@ Act = Callable[[Scene], object]
 NEW = ("", "")
 
 ACTS: list[tuple[str, Act | None, Act, Callable[[Scene], tuple[str, str]], bool]] = [
-    # the event, what comes before, the act, whom it is about, and whether doing it again changes nothing
+    # The event, the preparation, the operation, its target, and whether repeating it changes nothing.
     (
         "service_account.created",
         None,
@@ -150,7 +150,7 @@ ACTS: list[tuple[str, Act | None, Act, Callable[[Scene], tuple[str, str]], bool]
 
 
 def test_every_change_has_exactly_one_event(house: House) -> None:
-    """P5 breaks: a change without an event, or with two, or with one that does not say who, when and what."""
+    """P5 breaks: a change records no event, two events, or an event without actor, time or action."""
     for action, before, act, about, settles in ACTS:
         scene = Scene(house)
         if before:
@@ -178,7 +178,7 @@ def test_every_change_has_exactly_one_event(house: House) -> None:
 
 
 def test_a_change_that_cannot_be_recorded_does_not_happen(house: House) -> None:
-    """P5 breaks: the audit log cannot be written, and the change stands all the same."""
+    """P5 breaks: the audit log cannot be written, but the change is stored."""
     rename = "ALTER TABLE {} RENAME TO {}"
     for action, before, act, _, _ in ACTS:
         scene = Scene(house)
@@ -198,7 +198,7 @@ def test_a_change_that_cannot_be_recorded_does_not_happen(house: House) -> None:
 
 @pytest.mark.promise("P7")
 def test_no_row_and_no_event_holds_a_secret(house: House) -> None:
-    """P7 breaks: a secret, or twelve characters of one, stands in the database or in an event."""
+    """P7 breaks: a secret, or twelve characters of one, is in the database or in an event."""
     texts = [house.alice_key, house.charlie_key]
     for action, before, act, _, _ in ACTS:
         scene = Scene(house)

@@ -1,4 +1,4 @@
-"""Clients of an organization's own: who may register them, what they may ask for, and what ends with them."""
+"""OAuth clients of an organization: who may register them, what they may ask for, and what ends with them."""
 
 from dataclasses import replace
 from typing import Any
@@ -78,7 +78,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("what", CONTRADICTIONS)
 def test_what_contradicts_itself(sqlite_house: House, what: str) -> None:
-    """B7 breaks: a client is registered that nobody could use, or that asks for what nobody may give."""
+    """B7 breaks: a client is registered that nobody can use, or that asks for scopes that cannot be given."""
     spec, pointer = CONTRADICTIONS[what]
     before = all_rows(sqlite_house)
     with refused("validation-failed") as caught:
@@ -88,7 +88,7 @@ def test_what_contradicts_itself(sqlite_house: House, what: str) -> None:
 
 
 def test_a_project_is_ones_own(house: House) -> None:
-    """P19 breaks: a client belongs to another organization's project, or the answer tells that there is one."""
+    """P19 breaks: a client belongs to another organization's project, or the response reveals that project."""
     theirs = house.store.write(projects.create, house.charlie, "Theirs", "theirs", "")
     own = house.store.write(projects.create, house.alice, "Own", "own", "")
     asked: dict[str, Any] = {"access": "organization", "scopes": ("read:agents",)}
@@ -103,7 +103,7 @@ def test_a_project_is_ones_own(house: House) -> None:
 
 
 def test_changes(house: House) -> None:
-    """API breaks: a change loses what was not sent, or leaves keys that contradict each other."""
+    """API breaks: an update loses fields that were not sent, or leaves contradictory keys."""
     client = make(house, auth_method="private_key_jwt", jwks={"keys": [KEY | {"x5c": ["surplus"]}]})
     assert client.jwks == {"keys": [KEY]}
 
@@ -130,7 +130,7 @@ def test_changes(house: House) -> None:
 
 
 def test_there_is_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: an organization registers clients without end; or deleted ones count."""
+    """P20 breaks: an organization registers an unlimited number of clients, or deleted ones count."""
     monkeypatch.setitem(limits.MOST, "clients", 2)
     first = make(house)
     make(house)
@@ -145,7 +145,7 @@ def test_there_is_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_full_registration_forgets_the_oldest_of_the_network_that_has_most(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P12 breaks: on one database a flood of registrations makes a stranger's fresh one be forgotten."""
+    """P12 breaks: on one database, a flood of registrations displaces another network's new client."""
     monkeypatch.setattr(clients, "MAX_UNUSED", 3)
     metadata = read_registration({"redirect_uris": ["https://app.example/callback"]})
 
@@ -163,7 +163,7 @@ def test_a_full_registration_forgets_the_oldest_of_the_network_that_has_most(
 
 @pytest.mark.promise("P2")
 def test_what_ends_with_a_client(house: House) -> None:
-    """P2 breaks: what somebody let a client do outlives it, or its id is somebody else's one day."""
+    """P2 breaks: a consent outlives its client, or the client's id is used again."""
     client, other = make(house), make(house, name="Other")
     asked = [Asked(each, house.acme.id, ("read:agents",)) for each in (client, other)]
     given = [house.store.write(consents.give, house.alice, each) for each in asked]

@@ -45,7 +45,7 @@ def id_of(created: Created) -> str:
 
 
 def in_state(house: House, state: str, account_id: str | None = None) -> Created:
-    """A key of Robo's in this state; one that expired did so this instant."""
+    """A key of Robo's in this state. An expired one expires at this instant."""
     account_id = account_id or house.account().account.id
     expires_at = house.clock.now + SECOND if state == "expired" else None
     made = house.store.write(
@@ -67,7 +67,7 @@ def status(house: House, created: Created) -> str:
 
 
 def test_every_act_in_every_state(house: House) -> None:
-    """P1 breaks: an act leads to a state that the life cycle does not have, such as back from revoked or expired."""
+    """P1 breaks: an operation reaches a state that the life cycle does not have, such as active after revoked."""
     columns, *lines = (line.split() for line in AFTER.strip().splitlines())
     for state, *outcomes in lines:
         account_id = house.account().account.id
@@ -85,7 +85,7 @@ def test_every_act_in_every_state(house: House) -> None:
 
 
 def test_the_first_revocation_stays(house: House) -> None:
-    """P1 breaks: a second revocation moves the time from which deletion is counted."""
+    """P1 breaks: a second revocation changes the time from which the deletion delay counts."""
     made = in_state(house, "revoked")
     house.clock.advance(HOUR)
     again = house.store.write(credentials.revoke, house.alice, id_of(made))
@@ -93,7 +93,7 @@ def test_the_first_revocation_stays(house: House) -> None:
 
 
 def test_a_secret_is_shown_once_and_kept_as_a_digest(house: House) -> None:
-    """P7 breaks: what is read back of a credential holds its secret."""
+    """P7 breaks: reading a credential returns its secret."""
     made = house.key(house.account(), name="Deploy")
     text = made.secret.reveal()
     assert text.startswith("ak-")
@@ -121,7 +121,7 @@ def test_a_secret_is_shown_once_and_kept_as_a_digest(house: House) -> None:
     ],
 )
 def test_deletion_waits_for_a_day_after_the_end(house: House, state: str, later: int, outcome: str) -> None:
-    """P1 breaks: a credential is deleted while it may be used, or before its safety period is over."""
+    """P1 breaks: a credential is deleted while it is active, or before its deletion delay is over."""
     made = in_state(house, state)
     ended = house.clock.now
     house.clock.advance(later)
@@ -172,7 +172,7 @@ def test_what_counts_toward_an_accounts_limit(house: House) -> None:
 
 
 def test_an_organizations_limit_counts_direct_keys_and_its_own_only(house: House) -> None:
-    """B8 breaks: an organization passes its limit by direct keys, or pays for its neighbour's."""
+    """B8 breaks: an organization exceeds its limit with direct keys, or another organization's keys count."""
     tight = house.with_policy(max_credentials_per_organization=3)
     tight.key(tight.account())
     tight.store.write(credentials.create_direct, tight.alice, CredentialSpec())
@@ -187,7 +187,7 @@ def test_an_organizations_limit_counts_direct_keys_and_its_own_only(house: House
 
 
 def test_a_lowered_limit_removes_nothing(house: House) -> None:
-    """B8 breaks: a lowered limit takes away what exists."""
+    """B8 breaks: a lowered limit removes existing credentials."""
     account = house.account()
     made = [house.key(account) for _ in range(3)]
     lowered = house.with_policy(max_credentials_per_service_account=1)
@@ -216,7 +216,7 @@ def test_a_lowered_limit_removes_nothing(house: House) -> None:
 def test_lifetimes(
     sqlite_house: House, policy: dict[str, int], asked: int | None, outcome: int | str | None
 ) -> None:
-    """B8 breaks: a credential lives longer than the policy lets it, or expires though nothing says so."""
+    """B8 breaks: a credential lives longer than the policy allows, or expires without an expiry."""
     house = sqlite_house.with_policy(**policy)
     account = house.account()
     expires_at = None if asked is None else NOON + asked
@@ -238,7 +238,7 @@ def test_a_new_default_lifetime_is_for_new_credentials_only(house: House) -> Non
 
 
 def test_a_change_of_expiry_counts_from_the_creation(house: House) -> None:
-    """B8 breaks: an expiry can be pushed along for ever, a step at a time."""
+    """B8 breaks: an expiry can be extended without end, step by step."""
     strict = house.with_policy(max_credential_lifetime=10 * DAY)
     made = strict.key(strict.account(), expires_at=NOON + DAY)
     strict.clock.advance(DAY - 1)
@@ -275,7 +275,7 @@ def test_a_name_is_derived_where_none_is_given(house: House) -> None:
 
 
 def test_only_members_have_direct_keys(house: House) -> None:
-    """P2 breaks: a direct key is made by somebody who is not, or no longer, a member."""
+    """P2 breaks: a user who is not a member, or no longer one, creates a direct key."""
     made = house.store.write(credentials.create_direct, house.bob, CredentialSpec(name="Bob's"))
     assert made.listed.credential.owner_id == house.bob.actor.id
     robo = house.account().account
@@ -293,7 +293,7 @@ def test_only_members_have_direct_keys(house: House) -> None:
 
 
 def test_ones_own_direct_keys_need_no_scope(house: House) -> None:
-    """P19 breaks: Bob cannot look after his own key, or sees and touches somebody else's."""
+    """P19 breaks: Bob cannot manage his own key, or sees and changes another's."""
     own = id_of(house.store.write(credentials.create_direct, house.bob, CredentialSpec(name="Bob's")))
     robos = id_of(house.key(house.account()))
     seen = house.store.read(credentials.list_page, house.bob, None, None, 50)
@@ -321,7 +321,7 @@ def test_pages_show_every_credential_once_newest_first(house: House) -> None:
 
 
 def test_a_list_has_what_its_filter_asks_for(house: House) -> None:
-    """Pages breaks: whoever looks for the key that nobody uses, or the one that leaks, does not find it."""
+    """Lists break: a search does not find the unused key, or the leaked one."""
     account = house.account()
     charlies = house.store.write(service_accounts.create, house.charlie, AccountSpec("Robo"))
     house.store.write(
@@ -357,7 +357,7 @@ def test_a_list_has_what_its_filter_asks_for(house: House) -> None:
     assert found(unused_since=NOON + DAY) == {"live", "off", "over", "dead"}
     assert found(unused_since=NOON) == set()  # all were made later
     assert found(search="LIVE") == {"live"}
-    assert found(search="%") == {"live"}  # a letter like any other
+    assert found(search="%") == {"live"}  # `%` is an ordinary character here
     assert found(search=made["off"].secret.reveal()[-6:]) == {"off"}
     assert found(search=ids["dead"]) == {"dead"}
     assert found(search=account.account.username) == set(ids)

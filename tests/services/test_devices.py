@@ -1,4 +1,4 @@
-"""Device codes on both databases: who may decide, once, and what a question leaves behind."""
+"""Device codes on both databases: who may decide, once, and what a request stores."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ ASKED = devices.Request(CLI, ("api",), (), "203.0.113.7", "ostiary-cli/1")
 
 
 def begin(house: House) -> tuple[Begun, str]:
-    """What the device is told, and the code as it is looked up by."""
+    """The codes that a device receives, and the user code in the form of look-ups."""
     begun = house.store.write_on((), devices.begin, ASKED)
     code = user_code.read(begun.user_code)
     assert code is not None
@@ -33,7 +33,7 @@ def approve(house: House, person: Caller, code: str) -> bool:
 
 
 def human(person: Caller) -> Caller:
-    """Somebody at a browser, not by the direct key that the cast has."""
+    """A person in a browser session, not with a direct key."""
     return replace(person, access_id=None)
 
 
@@ -107,7 +107,7 @@ def test_a_code_expires_for_people_too(house: House, decide: str) -> None:
 
 
 def test_an_early_question_is_remembered(house: House) -> None:
-    """RFC 8628 §3.5 breaks: slow_down is said, and nothing comes of it."""
+    """RFC 8628 §3.5 breaks: slow_down is returned, but the interval does not grow."""
     begun, _ = begin(house)
     assert [poll(house, begun) for _ in range(3)] == ["authorization_pending", "slow_down", "slow_down"]
     house.clock.advance(15 * SECOND)

@@ -1,4 +1,4 @@
-"""Nobody ends or changes what holds more than they do (decision 27)."""
+"""Nobody ends or changes a principal that holds more than they do (decision 27)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,19 +30,19 @@ def house(sqlite_house: House) -> House:
 
 
 def bearing(house: House, *scopes: str) -> Caller:
-    """Bob with these scopes."""
+    """Bob as a caller with these scopes."""
     return replace(house.bob, scopes=frozenset(scopes), fine_grained=True)
 
 
 def on_boss(service: Callable[..., object], *rest: object) -> Act:
-    """An act on an account that is an organization admin."""
+    """An operation on an account that is an organization admin."""
     return lambda house, caller: house.store.write(
         service, caller, house.account("Boss", roles=BOSS).account.id, *rest
     )
 
 
 def on_its_key(service: Callable[..., object], *rest: object) -> Act:
-    """An act on a key of such an account, however little the key may do."""
+    """An operation on a key of an admin account, however few scopes the key has."""
 
     def act(house: House, caller: Caller) -> object:
         key = house.key(
@@ -94,7 +94,7 @@ ADMINS: dict[str, tuple[str, Act]] = {
 
 @pytest.mark.parametrize("what", ADMINS)
 def test_who_holds_one_scope_ends_nothing_of_an_admins(house: House, what: str) -> None:
-    """P19 breaks: one narrow permission is enough to lock the organization's admins out."""
+    """P19 breaks: one narrow permission is enough to lock out the organization's admins."""
     scope, act = ADMINS[what]
     helper = bearing(house, scope, "read:agents")
     with refused("scope-exceeds-grantor") as caught:
@@ -104,13 +104,13 @@ def test_who_holds_one_scope_ends_nothing_of_an_admins(house: House, what: str) 
 
 @pytest.mark.parametrize("what", [each for each in ADMINS if each != "deleting a key"])
 def test_an_admin_ends_everything(house: House, what: str) -> None:
-    """P19 breaks the other way: an organization admin cannot stop what another one has."""
+    """P19 breaks the other way: an organization admin cannot stop another admin's credentials."""
     scopes = house.alice.scopes
     ADMINS[what][1](house, replace(house.bob, scopes=scopes, operator_admin=True))
 
 
 def test_a_safety_act_needs_its_one_scope_for_all_others(house: House) -> None:
-    """P1 breaks: whoever answers for security has to hold every scope of a leaked key to stop it."""
+    """P1 breaks: a security team needs every scope of a leaked key to stop it."""
     robo = house.account()
     responder = bearing(house, "write:credentials", "write:sessions")
     session = house.session(house.key_file(robo)).listed.session.id
@@ -121,7 +121,7 @@ def test_a_safety_act_needs_its_one_scope_for_all_others(house: House) -> None:
 
 
 def test_an_admin_by_two_roles_is_an_admin(house: House) -> None:
-    """P19 breaks: who may stop credentials stops an admin's, whose scopes come by several roles of the organization's."""
+    """P19 breaks: `write:credentials` alone stops the credentials of an admin whose scopes come from several roles."""
     half = sorted(API_SCOPES)
     for name, scopes in (("first", half[:9]), ("second", half[9:])):
         house.store.write(roles.create_role, house.alice, name, "", tuple(scopes))
@@ -131,7 +131,7 @@ def test_an_admin_by_two_roles_is_an_admin(house: House) -> None:
 
 
 def test_names_are_not_power(house: House) -> None:
-    """P19 breaks the other way: a label of an admin's account or key cannot be corrected by who may write it."""
+    """P19 breaks the other way: a caller with the write scope cannot correct the name of an admin's account or key."""
     boss = house.account("Boss", roles=BOSS)
     key = house.key(boss).listed.credential.id
     helper = bearing(house, "write:service-accounts", "write:credentials")
@@ -174,14 +174,14 @@ def test_a_project_goes_with_roles_that_its_remover_holds(house: House) -> None:
 
 
 def test_another_tenants_admin_is_not_found(house: House) -> None:
-    """Tenancy breaks: the refusal tells that an account of another organization exists."""
+    """Tenancy breaks: a refusal reveals that an account of another organization exists."""
     boss = house.account("Boss", roles=BOSS).account.id
     with refused("not-found"):
         house.store.write(service_accounts.delete, house.charlie, boss)
 
 
 def test_a_role_is_taken_by_who_holds_it(house: House) -> None:
-    """P19 breaks: whoever may bind roles strips accounts of roles that they do not hold."""
+    """P19 breaks: a caller takes roles from accounts that they do not hold themselves."""
     robo = house.account().account.id
     caller = bearing(house, "write:service-accounts", "read:agents", "read:plugins", "read:service-accounts")
     with refused("scope-exceeds-grantor"):
@@ -189,7 +189,7 @@ def test_a_role_is_taken_by_who_holds_it(house: House) -> None:
 
 
 def test_a_narrow_key_of_an_admin_ends_no_other_key_of_theirs(house: House) -> None:
-    """P19 breaks: a leaked key of an admin that lists `write:credentials` revokes the admin's other keys."""
+    """P19 breaks: a leaked admin key that lists only `write:credentials` revokes the admin's other keys."""
     other = house.store.write(credentials.create_direct, house.alice, CredentialSpec()).listed.credential.id
     thief = replace(house.alice, fine_grained=True, scopes=frozenset({"write:credentials"}))
     with refused("scope-exceeds-grantor"):

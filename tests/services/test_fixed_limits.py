@@ -1,4 +1,4 @@
-"""P20: nothing that an organization makes can be made without end."""
+"""P20: the number of every kind of object that an organization creates is limited."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ from tests.services.questions import refused
 pytestmark = pytest.mark.promise("P20")
 
 Make = Callable[[House, int], object]
-"""Make the one of this number; number 0 has to be possible."""
+"""Create the object with this number. Number 0 must be possible."""
 
 
 def bind(house: House, number: int) -> object:
@@ -44,7 +44,7 @@ def consent(house: House, _number: int) -> object:
     return house.store.write(consents.give, house.bob, asked)
 
 
-# What is made, and how many of it the cast has already.
+# How each kind is created, and how many of it the cast has already.
 MAKES: dict[str, tuple[int, Make]] = {
     "service_accounts": (0, lambda house, number: house.account(f"Robo {number}")),
     "projects": (
@@ -89,13 +89,13 @@ MAKES: dict[str, tuple[int, Make]] = {
 
 
 def test_every_limit_is_tried() -> None:
-    """P20 breaks: a limit stands in the table, and nothing asks for it."""
+    """P20 breaks: a limit in the table is never checked."""
     assert MAKES.keys() | {"rotations", "catalogue_characters"} == limits.MOST.keys()
 
 
 @pytest.mark.parametrize("name", MAKES)
 def test_there_is_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """P20 breaks: whoever may make one may fill the database; or the refusal does not say which limit it is."""
+    """P20 breaks: a caller fills the database, or the refusal does not name the limit."""
     before, make = MAKES[name]
     monkeypatch.setitem(limits.MOST, name, before + 2)
     for number in range(2):
@@ -108,7 +108,7 @@ def test_there_is_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch, n
 
 
 def test_rotations_have_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: a loop of rotations fills the table of secrets; or a daily rotation is stopped by it one day."""
+    """P20 breaks: a loop of rotations fills the table of secrets, or daily rotations reach the limit."""
     house = sqlite_house
     monkeypatch.setitem(limits.MOST, "rotations", 3)
     key = house.key(house.account()).listed.credential.id
@@ -121,7 +121,7 @@ def test_rotations_have_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_over_does_not_count(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks the other way: what was deleted, accepted or is too old keeps an organization from going on."""
+    """P20 breaks the other way: deleted, accepted or expired objects count for the limit."""
     house = sqlite_house
     for name in ("invitations", "projects", "service_accounts", "password_resets"):
         monkeypatch.setitem(limits.MOST, name, 1)
@@ -137,7 +137,7 @@ def test_what_is_over_does_not_count(sqlite_house: House, monkeypatch: pytest.Mo
 
 
 def test_what_exists_beyond_a_limit_stays(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks the other way: a principal that has more roles than are allowed now cannot lose one."""
+    """P20 breaks the other way: a principal with more roles than the limit cannot lose one."""
     house = sqlite_house
     for number in range(3):
         bind(house, number)
@@ -149,7 +149,7 @@ def test_what_exists_beyond_a_limit_stays(sqlite_house: House, monkeypatch: pyte
 
 
 def test_another_organizations_do_not_count(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tenancy breaks: one organization uses up what another one may make."""
+    """Tenancy breaks: one organization's objects count for another's limit."""
     house = sqlite_house
     monkeypatch.setitem(limits.MOST, "service_accounts", 1)
     house.account()

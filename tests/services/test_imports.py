@@ -23,7 +23,7 @@ PREFIX = "sk_live_"
 
 
 def foreign(*texts: str) -> list[ImportedKey]:
-    """Keys of another system by what they digest to."""
+    """Keys of another system, as their digests."""
     return [ImportedKey(sha256(f"{PREFIX}{text}".encode()).digest(), text) for text in texts]
 
 
@@ -45,7 +45,7 @@ def bring(
 
 
 def test_a_digest_that_exists_anywhere_is_skipped(house: House) -> None:
-    """P19 breaks: an import says where a key exists, or one key gets two owners."""
+    """P19 breaks: an import reveals where a key exists, or a key gets two owners."""
     robo = begin(house)
     own = house.key(robo)
     first = bring(house, robo, foreign("a", "b"))
@@ -72,7 +72,7 @@ def test_an_imported_key_has_the_life_of_any_other(house: House) -> None:
     assert new.secret.reveal().startswith("ak-")
     assert new.listed.credential.id == made
     assert house.store.write(credentials.revoke, house.alice, made).credential.revoked_at == NOON
-    # Its digest stays known: revoked here, it does not come back by another import.
+    # Its digest stays known: after a revocation here, another import does not restore it.
     assert bring(house, robo, foreign("a")).count == 0
 
 
@@ -90,7 +90,7 @@ def test_the_policy_holds_for_imported_keys(house: House) -> None:
     with refused("limit-reached") as caught:
         bring(strict, robo, foreign("c", "d"))
     assert caught.value.members == {"limit": "max_credentials_per_service_account", "value": 3, "count": 2}
-    # Those that exist count once: sending a batch again is not more.
+    # Existing keys count once, so sending a batch again stays within the limit.
     assert bring(strict, robo, foreign("a", "b", "c")).count == 1
     with refused("insufficient-permissions"):
         bring(strict, robo, foreign("d"), replace(house.alice, operator_admin=False), exceed=True)
@@ -98,7 +98,7 @@ def test_the_policy_holds_for_imported_keys(house: House) -> None:
 
 
 def test_a_dry_run_foretells_what_becomes_of_each_key(house: House) -> None:
-    """Import breaks: an import stops at a row, or does another thing than its dry run said."""
+    """Import breaks: one row stops an import, or the dry run's result differs from the import's."""
     robo = begin(house)
     strict = house.with_policy(max_credential_lifetime=90 * DAY, default_credential_lifetime=30 * DAY)
     bring(strict, robo, foreign("there"))
@@ -115,13 +115,13 @@ def test_a_dry_run_foretells_what_becomes_of_each_key(house: House) -> None:
     done = bring(strict, robo, keys)
     assert done.outcomes == foreseen.outcomes
     assert [each is not None for each in done.credential_ids] == [False, True, False, False, False, True]
-    # Sent again much later, it does no harm: what was imported is there, and the rest has expired.
+    # Sending it again much later is harmless: imported keys exist already, and the others have expired.
     house.clock.advance(200 * DAY)
     assert set(bring(strict, robo, keys).outcomes) == {"exists", "expired"}
 
 
 def test_a_dry_run_finds_the_limit_that_the_import_would_reach(house: House) -> None:
-    """Import breaks: the dry run says that all is well, and the import stops."""
+    """Import breaks: the dry run succeeds, and the import fails."""
     robo = begin(house)
     strict = house.with_policy(max_credentials_per_service_account=1)
     for work in (strict.store.read, strict.store.write):
@@ -132,7 +132,7 @@ def test_a_dry_run_finds_the_limit_that_the_import_would_reach(house: House) -> 
 
 @pytest.mark.promise("P19")
 def test_who_may_import_and_register(house: House) -> None:
-    """P19 breaks: an import gives an account keys that its maker could not have made."""
+    """P19 breaks: an import gives an account keys that the caller could not create."""
     robo = begin(house)
     narrow = replace(house.alice, scopes=frozenset({"write:credentials"}))
     for caller, code in (

@@ -1,4 +1,4 @@
-"""The beginning of an installation and its recovery."""
+"""The setup of an installation, and its recovery."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tests.services.questions import events, refused
 
 @pytest.fixture
 def store(database: Engines) -> Store:
-    """A migrated database in which nobody lives yet."""
+    """A migrated database without any user."""
     return Store(
         database, Installation(derive([MASTER_KEY]), channel_host="keys.example"), Clock(), Entropy()
     )
@@ -49,13 +49,13 @@ def test_an_installation_begins_once(store: Store) -> None:
 
 
 def test_there_is_nothing_to_recover_in_an_empty_database(store: Store) -> None:
-    """CLI breaks: `init --recover` makes an admin out of nothing."""
+    """CLI breaks: `init --recover` creates an admin where there was none."""
     with refused("wrong-state"):
         store.write_on((), installation.recover, SYSTEM_CALLER, "hash")
 
 
 def test_recovery_gives_the_first_admin_a_new_key(database: Engines, tmp_path: Path) -> None:
-    """P5 breaks: a recovery leaves no trace, goes to somebody else, or ends the keys that still work."""
+    """P5 breaks: a recovery leaves no event, recovers another person, or ends keys that still work."""
     house = move_in(database, tmp_path).with_policy(max_credentials_per_organization=0)
     seen = len(events(house))
     begun = house.store.write_on((), installation.recover, SYSTEM_CALLER, "new hash")
@@ -70,7 +70,7 @@ def test_recovery_gives_the_first_admin_a_new_key(database: Engines, tmp_path: P
 
 
 def test_recovery_gives_back_both_roles(house: House) -> None:
-    """Recovery breaks: who owns the data directory gets a key that reaches no organization."""
+    """Recovery breaks: the owner of the data directory gets a key that reaches no other organization."""
     alice = str(house.alice.actor.id)
     only = (house.acme.id, alice, [members.ADMIN])
     house.store.write_on((house.acme.id,), role_rows.replace_role_bindings, *only)
@@ -83,7 +83,7 @@ def test_recovery_gives_back_both_roles(house: House) -> None:
 
 
 def test_forms_of_secrets_are_remembered_for_good(database: Engines, tmp_path: Path) -> None:
-    """P21 breaks: a prefix or pepper that was used is forgotten, or noted twice."""
+    """P21 breaks: a prefix or pepper that was used is not stored, or stored twice."""
     house = move_in(database, tmp_path)
     first = house.store.read(directory_rows.installation_facts)
     keyring = derive([bytes(32), MASTER_KEY])

@@ -1,4 +1,4 @@
-"""Client secrets and key files have the life that API keys have; on both databases."""
+"""Client secrets and key files have the same life cycle as API keys, on both databases."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.services.questions import events, refused
 
 KINDS: tuple[CredentialKind, ...] = ("client_secret", "key_file")
 PAIRS = [key_file.generate("EdDSA") for _ in range(4)]
-"""Random like any other; a test takes each once."""
+"""Ready-made random key pairs; each test uses each once."""
 
 
 def spec(kind: CredentialKind, pair: KeyPair = PAIRS[0], **members: Any) -> CredentialSpec:
@@ -38,7 +38,7 @@ def id_of(created: Created) -> str:
 
 
 def public_keys(house: House, credential_id: str) -> dict[str, bytes | None]:
-    """What is kept of each secret of a credential that a rotation has not ended."""
+    """The public keys, by access id, of a credential's accepted secrets; None for a client secret."""
 
     def read(tx: Tx) -> dict[str, bytes | None]:
         return {
@@ -51,7 +51,7 @@ def public_keys(house: House, credential_id: str) -> dict[str, bytes | None]:
 
 
 def test_a_client_secret_has_the_form_of_our_secrets(house: House) -> None:
-    """P7 breaks: a client secret cannot be told from noise, or what is read back of it holds it."""
+    """P7 breaks: a client secret has no recognisable form, or reading the credential returns it."""
     made = make(house, "client_secret", name="CI")
     text = made.secret.reveal()
     found = made.listed.credential
@@ -84,7 +84,7 @@ def test_of_a_key_file_the_public_half_is_kept(house: House) -> None:
 
 
 def test_a_key_file_for_a_project_names_it(house: House) -> None:
-    """Files break: a key file says another project than the one that it is for."""
+    """Files break: a key file names another project than the one that it is bound to."""
     shop = house.store.write(projects.create, house.alice, "Shop", "shop", "")
     made = make(house, "key_file", project="shop")
     assert made.file is not None
@@ -92,7 +92,7 @@ def test_a_key_file_for_a_project_names_it(house: House) -> None:
 
 
 def test_nobody_gets_a_key_that_somebody_has(house: House) -> None:
-    """P14 breaks: two credentials have one key, so that what one signs is believed of the other."""
+    """P14 breaks: two credentials share one key, so that each can sign for the other."""
     make(house, "key_file")
     with pytest.raises(IntegrityError):
         make(house, "key_file")
@@ -100,7 +100,7 @@ def test_nobody_gets_a_key_that_somebody_has(house: House) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_lives_and_dies_like_an_api_key(house: House, kind: CredentialKind) -> None:
-    """P1 breaks: a kind of credential misses an act of its life, or the act is not in the audit log."""
+    """P1 breaks: an operation does not work for a kind of credential, or is not in the audit log."""
     made = make(house, kind)
     credential = id_of(made)
     for act, status in (
@@ -127,7 +127,7 @@ def test_it_lives_and_dies_like_an_api_key(house: House, kind: CredentialKind) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_rotated_with_an_overlap(house: House, kind: CredentialKind) -> None:
-    """Rotation breaks: the old secret of a kind does not live for the overlap, or lives beyond it."""
+    """Rotation breaks: a kind's old secret does not live for the overlap, or outlives it."""
     made = make(house, kind)
     house.clock.advance(HOUR)
     new = house.store.write(rotation.rotate, house.alice, id_of(made), DAY, None, PAIRS[1])
@@ -146,7 +146,7 @@ def test_it_is_rotated_with_an_overlap(house: House, kind: CredentialKind) -> No
 
 
 def test_a_rotation_knows_how_the_key_signs(house: House) -> None:
-    """P14 breaks: a rotated key file gets a key of another algorithm; P19: a stranger learns of it."""
+    """P14 breaks: a rotated key file gets a key of another algorithm. P19: a stranger learns its algorithm."""
     made = make(house, "key_file")
     assert house.store.read(rotation.algorithm, house.alice, id_of(made)) == "EdDSA"
     assert house.store.read(rotation.algorithm, house.alice, id_of(make(house, "client_secret"))) is None
@@ -157,7 +157,7 @@ def test_a_rotation_knows_how_the_key_signs(house: House) -> None:
 
 
 def test_without_a_pair_there_is_no_key_file(house: House) -> None:
-    """P19 breaks: a key file is made, or rotated, for whom no pair was made."""
+    """P19 breaks: a caller for whom no key pair was generated creates or rotates a key file."""
     with refused("insufficient-permissions"):
         house.key(house.account(), kind="key_file")
     made = make(house, "key_file")
@@ -180,7 +180,7 @@ def test_without_a_pair_there_is_no_key_file(house: House) -> None:
 def test_what_only_key_files_have_is_for_key_files(
     house: House, wrong: dict[str, Any], pointers: list[str]
 ) -> None:
-    """B8 breaks: a member that means nothing for a kind is taken, or its errors come one at a time."""
+    """B8 breaks: a field that has no meaning for a kind is accepted, or its errors come one at a time."""
     with refused("validation-failed") as caught:
         house.key(house.account(), **wrong)
     assert [each.pointer for each in caught.value.errors] == pointers
@@ -215,7 +215,7 @@ def test_each_kind_is_listed_by_itself_and_counts(house: House) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_one_replaces_the_first_of_its_kind_only(house: House, kind: CredentialKind) -> None:
-    """Rotation breaks: revoking one after another kind was made looks like a rotation by hand."""
+    """Rotation breaks: a revocation after a key of another kind was created counts as a rotation by hand."""
     account = house.account()
     made = house.store.write(credentials.create, house.alice, account.account.id, spec(kind))
     house.clock.advance(HOUR)

@@ -1,4 +1,4 @@
-"""A direct key that is limited stays limited, and so does all that is made with it (decision 10)."""
+"""The limits of a direct key also apply to every key that is created with it (decision 10)."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ def direct(house: House, who: Caller, **spec: Any) -> Created:
 
 
 def presenting(house: House, who: Caller, created: Created, **limits: Any) -> Caller:
-    """The user by this key of theirs."""
+    """The user as a caller with this key."""
     return replace(who, actor=replace(who.actor, credential_id=created.listed.credential.id), **limits)
 
 
@@ -43,7 +43,7 @@ def test_a_fine_grained_key_reaches_itself_only(house: House) -> None:
 
 
 def test_a_key_makes_none_that_outlives_or_outreaches_it(house: House) -> None:
-    """P19 breaks: a key sheds its expiry or its addresses, by itself or through a sibling."""
+    """P19 breaks: a key removes its own expiry or IP allow-list, directly or through another key."""
     expires = house.clock.now + DAY
     key = direct(house, house.bob, expires_at=expires, allowed_ips=("10.0.0.0/8",))
     bob = presenting(house, house.bob, key, expires_at=expires, networks=(parse_network("10.0.0.0/8"),))
@@ -66,7 +66,7 @@ def test_a_key_makes_none_that_outlives_or_outreaches_it(house: House) -> None:
 
 
 def test_lifting_an_address_list_is_widening(house: House) -> None:
-    """P19 breaks: who may not make a key for an admin account takes the limits off the one it has."""
+    """P19 breaks: a caller who may not create a key for an admin account removes the limits of its existing key."""
     boss = house.account("Boss", roles=("organization-admin",))
     key = house.key(boss, allowed_ips=("10.0.0.0/8",)).listed.credential.id
     helper = replace(house.alice, scopes=frozenset({"read:credentials", "write:credentials"}))
@@ -78,7 +78,7 @@ def test_lifting_an_address_list_is_widening(house: House) -> None:
 
 @pytest.mark.promise("P1")
 def test_what_holds_already_is_announced_before_it_is_acknowledged(house: House) -> None:
-    """P1 breaks: a second revocation is acknowledged while some cache has not heard of the first."""
+    """P1 breaks: a second revocation is confirmed while some cache has not seen the first."""
     key = house.key(house.account()).listed.credential.id
     for work in (credentials.deactivate, credentials.activate, credentials.revoke):
         house.store.write(work, house.alice, key)
@@ -88,7 +88,7 @@ def test_what_holds_already_is_announced_before_it_is_acknowledged(house: House)
 
 
 def test_a_key_that_is_narrowed_is_narrow_for_what_waits(house: House) -> None:
-    """P19 breaks: a request that was let in before its key was limited goes on without the limits."""
+    """P19 breaks: a request that passed before its key was limited continues without the limits."""
     key = direct(house, house.bob)
     bob = presenting(house, house.bob, key, access_id=key.listed.credential.access_id)
     limits = {"scopes": ("read:agents",), "allowed_ips": ("10.0.0.0/8",), "expires_at": house.clock.now + DAY}

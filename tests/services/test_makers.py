@@ -1,4 +1,4 @@
-"""Links are worth what their maker may still give: whatever the maker is, and whatever it was that it lost."""
+"""A link gives only what its maker may still give, whatever the maker is and whatever it lost."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class Links:
     reset: str
 
     def reasons(self) -> list[str]:
-        """Why each is refused: empty for one that is good."""
+        """Why each link is refused; empty for a valid one."""
         return [
             _reason(self.house, joining.look, self.invitation),
             _reason(self.house, password_resets.look, self.reset),
@@ -67,7 +67,7 @@ def _reason(house: House, look: Callable[..., object], token: str) -> str:
 
 
 def links(house: House, maker: Caller, asked: list[RoleSpec] = ADMIN) -> Links:
-    """An invitation to become an admin, and a reset link for a viewer."""
+    """An invitation for an admin, and a reset link for a viewer."""
     organization_id = maker.organization_id
     viewer = house.store.write_on(
         (organization_id,),
@@ -100,7 +100,7 @@ def mallory(house: House, role: str = "organization-admin", reaches: bool = Fals
 
 
 def presenting(who: Caller, created: Created) -> Caller:
-    """Whoever presents this credential."""
+    """The caller that presents this credential."""
     credential = created.listed.credential
     return replace(who, actor=replace(who.actor, id=credential.owner_id, credential_id=credential.id))
 
@@ -157,7 +157,7 @@ def _role_narrowed(house: House) -> tuple[Caller, End]:
 
 
 def _operator_demoted(house: House) -> tuple[Caller, End]:
-    """In another organization, whose member they are not."""
+    """The caller in another organization, of which they are not a member."""
     who = mallory(house, reaches=True)
     there = house.store.read(organizations.enter, who, "umbrella")
     return there, lambda: house.store.write(members.set_roles, house.alice, who.actor.id, [])
@@ -201,7 +201,7 @@ def test_a_link_dies_with_what_its_maker_needed(house: House, loss: str) -> None
 
 
 def test_a_role_that_was_widened_is_more_than_its_maker_may_give(house: House) -> None:
-    """P19 breaks: whoever may invite a reader has invited an admin, once the role means more."""
+    """P19 breaks: an invitation for a role gives more, after the role got scopes that the inviter does not hold."""
     house.store.write(roles.create_role, house.alice, "reader", "", ("read:agents",))
     house.store.write(roles.create_role, house.alice, "host", "", ("write:members", "read:agents"))
     host = replace(mallory(house, "host"), scopes=frozenset({"write:members", "read:agents"}))
@@ -215,7 +215,7 @@ def test_a_role_that_was_widened_is_more_than_its_maker_may_give(house: House) -
 
 
 def test_what_its_maker_does_not_need_may_go(house: House) -> None:
-    """An invitation breaks: it dies with any change of its maker, and has to be sent again."""
+    """An invitation breaks: any change of its maker ends it."""
     who = mallory(house)
     key = house.store.write(credentials.create_direct, who, CredentialSpec())
     made = links(house, who, [RoleSpec("viewer")])
@@ -230,13 +230,13 @@ def test_what_its_maker_does_not_need_may_go(house: House) -> None:
 
 
 def test_a_local_command_needs_nobody(house: House) -> None:
-    """An invitation by the owner of the data directory breaks: nobody stands behind it, and it is refused."""
+    """An invitation by the owner of the data directory breaks: it has no maker, and is refused."""
     custodian = house.store.read(installation.custodian, SYSTEM_CALLER, "umbrella")
     assert links(house, custodian).good()
 
 
 def test_an_operator_admin_makes_links_elsewhere(house: House) -> None:
-    """Links break: links in a customer's organization are refused, as its maker is no member there."""
+    """Links break: an operator admin's links in a customer's organization are refused."""
     there = house.store.read(organizations.enter, house.alice, "umbrella")
     made = links(house, there)
     assert made.good()
@@ -245,7 +245,7 @@ def test_an_operator_admin_makes_links_elsewhere(house: House) -> None:
 
 
 def test_a_refused_link_says_why_in_the_log_alone(front: Front) -> None:
-    """P5 breaks: nobody can find out why a link is refused; or the page tells a stranger about the organization."""
+    """P5 breaks: the log does not say why a link was refused, or the page tells a stranger about the organization."""
     house = front.house
     old = links(house, mallory(house))
     house.clock.advance(8 * DAY)
@@ -264,11 +264,11 @@ def test_a_refused_link_says_why_in_the_log_alone(front: Front) -> None:
     assert token not in str(found)
 
 
-# What else is done in parts, or told again
+# Other operations that run in parts, or repeat a response
 
 
 def test_each_batch_of_an_import_is_judged_by_itself(front: Front) -> None:
-    """P2 breaks: an import goes on after its caller was stopped; or keys that were imported go with the caller."""
+    """P2 breaks: an import continues after its caller was revoked, or imported keys end with the caller."""
     house = front.house
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
     account = house.account("Shop", ()).account.id
@@ -289,7 +289,7 @@ def test_each_batch_of_an_import_is_judged_by_itself(front: Front) -> None:
 
 @pytest.mark.parametrize("loss", ["demoted", "narrowed"])
 def test_an_answer_is_not_told_again_to_who_may_do_less(front: Front, loss: str) -> None:
-    """P19 breaks: with an old Idempotency-Key a demoted admin reads what they may not read."""
+    """P19 breaks: with an old Idempotency-Key, a demoted admin reads a response that they may no longer read."""
     house = front.house
     who, created = by_key(house)
     key, again = created.secret.reveal(), {"idempotency-key": "one"}

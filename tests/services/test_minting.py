@@ -1,4 +1,4 @@
-"""P19: nobody grants more than they hold, whatever the act is called."""
+"""P19: nobody grants more than they hold, by any operation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -65,7 +65,7 @@ ACCOUNTS = "write:service-accounts"
 READS = "read:agents"
 
 CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
-    # what, act, scopes of the caller, and what would be granted beyond them (None: it is done)
+    # Name, operation, scopes of the caller, and the scopes beyond them that it would grant (None: it succeeds).
     ("a full key", on_account(credentials.create, FULL), (KEYS,), DEVELOPER),
     ("a full key, all but one held", on_account(credentials.create, FULL), (KEYS, *DEVELOPER[1:]), [READS]),
     ("a full key, all held", on_account(credentials.create, FULL), (KEYS, *DEVELOPER), None),
@@ -183,7 +183,7 @@ CASES: list[tuple[str, Act, tuple[str, ...], Sequence[str] | None]] = [
 def test_what_a_fine_grained_caller_may_grant(
     sqlite_house: House, act: Act, held: tuple[str, ...], beyond: Sequence[str] | None
 ) -> None:
-    """P19 breaks: a caller gives out a scope that it does not hold, or may not give out one that it does."""
+    """P19 breaks: a caller grants a scope that it does not hold, or cannot grant one that it holds."""
     caller = replace(sqlite_house.alice, scopes=frozenset(held))
     if beyond is None:
         act(sqlite_house, caller)
@@ -202,7 +202,7 @@ def test_what_a_fine_grained_caller_may_grant(
     ids=["a key", "a revocation", "an account"],
 )
 def test_holding_the_scopes_is_not_enough(sqlite_house: House, act: Act) -> None:
-    """P19 breaks: whoever may use the application may also manage its keys."""
+    """P19 breaks: a user of an application may also manage its keys."""
     caller = replace(sqlite_house.alice, scopes=frozenset(DEVELOPER))
     with refused("insufficient-permissions"):
         act(sqlite_house, caller)
@@ -214,7 +214,7 @@ LISTED = CredentialSpec(access_level="fine_grained", scopes=KEEPER)
 
 @pytest.mark.parametrize("act", ["create", "rotate", "widen", "activate", "import"])
 def test_only_an_operator_admin_gives_an_operator_admin_a_credential(house: House, act: str) -> None:
-    """P19 breaks: whoever keeps the operator's keys gets one that reaches into every organization."""
+    """P19 breaks: a manager of the operator's keys gets a key that reaches into every organization."""
     keeper = replace(house.alice, actor=house.bob.actor, operator_admin=False)
     admin = house.alice
     operations = house.account("Operations", roles=("operator-admin",))
@@ -245,7 +245,7 @@ def test_only_an_operator_admin_gives_an_operator_admin_a_credential(house: Hous
 
 
 def test_a_customers_admin_account_has_no_further_reach(house: House) -> None:
-    """P19 breaks the other way: who holds all that is asked for may not give it, where no other tenant is in reach."""
+    """P19 breaks the other way: a caller who holds all scopes may not grant them, although no other tenant is reachable."""
     spec = AccountSpec("Operations", roles=(RoleSpec("organization-admin"),))
     account = house.store.write(service_accounts.create, house.charlie, spec).account.id
     keeper = replace(house.charlie, actor=house.bob.actor, scopes=frozenset(KEEPER))

@@ -1,4 +1,4 @@
-"""The role operator-admin: the reach into other organizations, who gives it, and what goes without it."""
+"""The role operator-admin: access to other organizations, who gives it, and what needs only scopes."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,7 +59,7 @@ def test_a_partner_with_full_access_stays_in_the_operators_organization(front: F
 
 
 def test_the_reach_goes_with_the_role(front: Front) -> None:
-    """P1 breaks: a key reaches into other organizations after its owner has lost the role."""
+    """P1 breaks: a key acts in other organizations after its owner lost the role."""
     house = front.house
     account = house.account("Operations", roles=("organization-admin", "operator-admin"))
     key = house.key(account).secret.reveal()
@@ -72,7 +72,7 @@ def test_the_reach_goes_with_the_role(front: Front) -> None:
 
 @pytest.mark.promise("P1")
 def test_the_reach_is_judged_again_inside_the_transaction(house: House) -> None:
-    """P1 breaks: whoever loses the role while a request waits acts in another organization all the same."""
+    """P1 breaks: a caller that loses the role while its request waits still acts in another organization."""
     account = house.account("Operations", roles=("organization-admin", "operator-admin"))
     key = house.key(account).listed.credential
     caller = replace(house.alice, access_id=key.access_id)
@@ -123,7 +123,7 @@ def test_only_an_operator_admin_gives_or_takes_the_role(house: House) -> None:
 
 
 def test_an_account_that_holds_the_role_is_an_operator_admins_to_widen(house: House) -> None:
-    """P19 breaks: who lacks the reach widens or wakes what has it."""
+    """P19 breaks: a caller without the role widens or activates a credential of a holder."""
     admin = plain(house)
     account = house.account("Operations", roles=("operator-admin",), scopes=("read:agents",)).account.id
     acts: list[tuple[Any, ...]] = [
@@ -162,7 +162,7 @@ def test_the_role_is_the_operators_organizations_only(house: House) -> None:
 
 
 def test_the_last_operator_admin_stays(house: House) -> None:
-    """An installation breaks: nobody is left who reaches its organizations."""
+    """An installation breaks: it loses its last operator admin."""
     alice, bob = str(house.alice.actor.id), str(house.bob.actor.id)
     house.store.write(members.set_roles, house.alice, bob, [RoleSpec("organization-admin")])
     for service, *args in (
@@ -189,6 +189,6 @@ def test_what_only_an_operator_admin_may(house: House) -> None:
     for caller, (service, *args) in acts:
         with refused("insufficient-permissions"):
             house.store.write(service, caller, *args)
-    # The installation's own things are the scopes' of the operator's organization.
+    # Objects of the installation need only scopes in the operator's organization.
     house.store.write(roles.create_scope, admin, "read:invoices")
     house.store.write(imports.register_prefix, admin, "sk_live_")

@@ -1,4 +1,4 @@
-"""P10 in the services: whose limit holds, and that nobody raises one above what the policy says."""
+"""P10 in the services: which rate limit applies, and that nobody raises one above the policy."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_a_policy_is_one_organizations(house: House) -> None:
 
 
 def test_a_limit_above_the_policys_is_refused(house: House) -> None:
-    """P10 breaks: whoever may make keys makes fast ones, whatever the policy says."""
+    """P10 breaks: a caller who may create keys creates ones with a rate limit above the policy's."""
     choose(house, house.alice, rate_limit=100)
     robo = house.account()
     key = house.key(robo, rate_limit=100)
@@ -81,14 +81,14 @@ def test_a_limit_above_the_policys_is_refused(house: House) -> None:
         assert [(each.pointer, each.code) for each in found.value.errors] == [
             ("/rate_limit", "beyond-policy")
         ]
-    # What was made before stays changeable in everything else.
+    # All other fields of an existing credential can still be changed.
     choose(house, house.alice, rate_limit=50)
     changed = house.store.write(credentials.update, house.alice, key.listed.credential.id, {"name": "Slow"})
     assert (changed.credential.rate_limit, limit_of(house, key)) == (100, 50)
 
 
 def test_a_rotation_keeps_the_limit_and_an_import_has_none_of_its_own(house: House) -> None:
-    """P10 breaks: a new secret sheds the limit, or an imported key has none at all."""
+    """P10 breaks: a new secret loses the rate limit, or an imported key has none."""
     robo = house.account()
     key = house.key(robo, rate_limit=60)
     rotated = house.store.write(rotation.rotate, house.alice, key.listed.credential.id, None, None)

@@ -1,4 +1,4 @@
-"""Rotation, on both databases: two secrets for a while, one credential throughout."""
+"""Rotation, on both databases: two secrets during the overlap, one credential throughout."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def state(house: House, credential: str) -> Rotation:
 
 
 def use(house: House, created: Created, *, rotated: bool = False) -> None:
-    """One use of this secret, written as the duties write it."""
+    """One use of this secret, written as the periodic task writes it."""
     credential = created.listed.credential
     occasion = Occasion(
         True,
@@ -51,7 +51,7 @@ def use(house: House, created: Created, *, rotated: bool = False) -> None:
 
 
 def test_a_rotation_keeps_everything_but_the_secret(house: House) -> None:
-    """Rotation breaks: a rotated key is another credential, or forgets its limits or its use."""
+    """Rotation breaks: a rotated key becomes another credential, or loses its limits or its statistics."""
     account = house.account()
     old = house.key(
         account, name="CI", scopes=("read:agents",), allowed_ips=("192.0.2.0/24",), expires_at=NOON + 90 * DAY
@@ -144,7 +144,7 @@ def test_revoking_ends_both_secrets(house: House) -> None:
 
 
 def test_what_cannot_be_rotated(house: House) -> None:
-    """B8 breaks: something final, under way or disabled is rotated."""
+    """B8 breaks: an ended or disabled credential, or one with a rotation under way, is rotated."""
     account = house.account()
     revoked, expired, turning, disabled = (house.key(account, expires_at=NOON + DAY) for _ in range(4))
     house.store.write(credentials.revoke, house.alice, id_of(revoked))
@@ -229,7 +229,7 @@ def test_an_old_secret_lives_no_longer_than_the_policy_lets_it(house: House) -> 
 
 @pytest.mark.promise("P19")
 def test_who_may_keep_an_old_secret(house: House) -> None:
-    """P19 breaks: a secret that was to end lives on, by somebody who does not hold what it grants."""
+    """P19 breaks: a caller who does not hold what a secret grants extends its life."""
     old = house.key(house.account())
     keeper = replace(house.bob, scopes=frozenset({"write:credentials"}))
     rotate(house, id_of(old))
@@ -241,7 +241,7 @@ def test_who_may_keep_an_old_secret(house: House) -> None:
 
 @pytest.mark.promise("P1")
 def test_a_secret_that_ended_has_ended_on_every_clock(house: House) -> None:
-    """P1 breaks: an overlap that is over begins anew on a node whose clock is behind, or its credential is a 500."""
+    """P1 breaks: a finished overlap starts again on a node whose clock is slow, or the credential gives a 500."""
     old = house.key(house.account())
     new = rotate(house, id_of(old), HOUR)
     house.clock.advance(HOUR)
@@ -253,7 +253,7 @@ def test_a_secret_that_ended_has_ended_on_every_clock(house: House) -> None:
 
 
 def test_the_verdict_on_ending_the_old_secret(house: House) -> None:
-    """Rotation breaks: it is called safe to end a secret that is used, or not known to be unused."""
+    """Rotation breaks: `safe_to_revoke` is true for a secret that is in use, or that may be."""
     old = house.key(house.account())
     assert state(house, id_of(old)).reasons == ("not_rotated",)
     use(house, old)
@@ -276,7 +276,7 @@ def test_the_verdict_on_ending_the_old_secret(house: House) -> None:
 
 
 def test_secrets_that_ended_long_ago_are_forgotten(house: House) -> None:
-    """P20 breaks: a credential that is rotated every day grows for ever."""
+    """P20 breaks: the rows of a credential that is rotated every day grow without limit."""
     first = house.key(house.account())
     rotate(house, id_of(first), 0)
     house.clock.advance(31 * DAY)

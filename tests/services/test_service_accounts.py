@@ -1,4 +1,4 @@
-"""Service accounts: what they are called, how they are found, what their state does to their keys."""
+"""Service accounts: their names, how they are found, and how their state affects their keys."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def names(view: AccountView) -> tuple[str, str, str]:
 
 
 def test_usernames_are_derived_unique_and_never_given_out_again(house: House) -> None:
-    """Unique breaks: two accounts, one of them deleted perhaps, answer to one username."""
+    """Unique breaks: two accounts have one username, even if one of them is deleted."""
     first = house.account("CI bot (staging)")
     assert first.account.username == "ci-bot-staging"
     assert house.account("CI bot (staging)").account.username == "ci-bot-staging-2"
@@ -34,14 +34,14 @@ def test_usernames_are_derived_unique_and_never_given_out_again(house: House) ->
 
 @pytest.mark.parametrize("name", ["机器人", "--", "x" * 253, "É", "0"])
 def test_any_display_name_gives_a_username_of_the_right_form(sqlite_house: House, name: str) -> None:
-    """Unique breaks: a derived username could not have been given, or two names collide without a number."""
+    """Unique breaks: a derived username is not valid, or two names collide."""
     for _ in range(2):
         username = sqlite_house.account(name).account.username
         assert check.username(username) == username
 
 
 def test_a_username_is_unique_in_its_organization_only(house: House) -> None:
-    """P19 breaks: a tenant learns its neighbour's usernames from a refusal."""
+    """P19 breaks: a refusal reveals another tenant's usernames."""
     house.account("Robo", username="robo")
     spec = AccountSpec("Robo", username="robo")
     theirs = house.store.write(service_accounts.create, house.charlie, spec)
@@ -181,7 +181,7 @@ def test_binding_the_same_roles_again_changes_nothing(house: House) -> None:
 
 
 def test_a_credential_without_roles_is_valid_and_may_do_nothing(house: House) -> None:
-    """P19 breaks: no role means something."""
+    """P19 breaks: an account without a role may do something."""
     found = verdict(house, house.key(house.account(roles=())))
     assert (found.code, found.scopes) == ("valid", frozenset())
 
@@ -200,6 +200,6 @@ def test_a_credential_without_roles_is_valid_and_may_do_nothing(house: House) ->
 def test_what_a_credential_may_do(
     sqlite_house: House, account: dict[str, object], key: dict[str, object], left: set[str]
 ) -> None:
-    """P19 breaks: roles ∩ the account's ceiling ∩ the credential's own list is not what is left."""
+    """P19 breaks: a verdict's scopes are not roles ∩ the account's limits ∩ the credential's own list."""
     made = sqlite_house.key(sqlite_house.account(**account), **key)  # type: ignore[arg-type] # fields of a spec
     assert verdict(sqlite_house, made).scopes == left

@@ -1,4 +1,4 @@
-"""Sessions: begun once, by what is good at that moment; shown to whom they concern; ended for good."""
+"""Sessions: begun once, by a valid assertion; visible to the right callers; ended permanently."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +43,7 @@ def listed(house: House, who: Caller) -> list[str]:
 
 
 def test_a_login_begins_a_session(house: House) -> None:
-    """System 1 breaks: a login has no session, its secret is stored, or nobody can see that it was."""
+    """System 1 breaks: a login creates no session, stores its secret, or records no event."""
     file = house.key_file(house.account())
     caller = replace(house.holder(file), user_agent="partner/1.0", request_id="req_1")
     begun = house.store.write(sessions.begin, caller, used(house), None)
@@ -60,7 +60,7 @@ def test_a_login_begins_a_session(house: House) -> None:
 
 
 def test_one_token_begins_one_session(house: House) -> None:
-    """P8 breaks: of many logins with one token more than one, or none, begins a session."""
+    """P8 breaks: of many logins with one assertion, more or fewer than one begins a session."""
     file = house.key_file(house.account())
 
     def begin(_number: int) -> str:
@@ -96,7 +96,7 @@ ENDS: dict[str, Callable[[House, AccountView, Created], object]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_what_ended_meanwhile_begins_nothing_and_lists_nothing(house: House, end: str) -> None:
-    """P1, P2 break: a login that waited for its turn outlives its key, or a list shows a session that is refused."""
+    """P1, P2 break: a login that waited outlives its key, or a list shows a session that is refused."""
     robo = house.account()
     file = house.key_file(robo, expires_at=house.clock() + HOUR)
     session = house.session(file).listed.session
@@ -111,7 +111,7 @@ def test_what_ended_meanwhile_begins_nothing_and_lists_nothing(house: House, end
 
 
 def test_an_operators_list_of_a_suspended_organization_is_empty(house: House) -> None:
-    """P2 breaks: sessions of a suspended organization are told to be alive."""
+    """P2 breaks: lists show sessions of a suspended organization as live."""
     charlies = house.store.write(credentials.create_direct, house.charlie, CredentialSpec())
     credential = charlies.listed.credential
     holder = replace(house.charlie, actor=replace(house.charlie.actor, credential_id=credential.id))
@@ -123,7 +123,7 @@ def test_an_operators_list_of_a_suspended_organization_is_empty(house: House) ->
 
 
 def test_a_member_that_left_has_no_session(house: House) -> None:
-    """P2 breaks: the session of somebody who is no member any more is told to be alive."""
+    """P2 breaks: lists show a session of a former member as live."""
     key = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     house.session(key)
     assert len(listed(house, house.alice)) == 1
@@ -132,7 +132,7 @@ def test_a_member_that_left_has_no_session(house: House) -> None:
 
 
 def test_a_session_lasts_as_long_as_the_policy_and_its_key_let_it(house: House) -> None:
-    """`session_lifetime` breaks: a session outlives the policy, or the key that it was bought with."""
+    """`session_lifetime` breaks: a session outlives the policy, or the key that it was issued for."""
     strict = house.with_policy(session_lifetime=HOUR)
     file = strict.key_file(strict.account())
     assert strict.session(file).listed.session.expires_at == house.clock() + HOUR
@@ -143,7 +143,7 @@ def test_a_session_lasts_as_long_as_the_policy_and_its_key_let_it(house: House) 
 
 
 def test_a_project_must_be_one_that_it_may_be_used_for(house: House) -> None:
-    """Target breaks: a login names a project that its account, or its key, is kept out of, or another tenant's."""
+    """Target breaks: a login uses a project that its account or key may not use, or another tenant's project."""
     ids = {
         code: house.store.write(projects.create, house.alice, code, code, "").id for code in ("one", "two")
     }
@@ -177,7 +177,7 @@ def test_a_deleted_project_takes_the_sessions_that_mean_it(house: House) -> None
 
 
 def test_ones_own_sessions_need_no_scope(house: House) -> None:
-    """P19 breaks: who holds nothing sees the sessions of others, or not its own."""
+    """P19 breaks: a caller without scopes sees other people's sessions, or not its own."""
     robo, other = house.account(roles=()), house.account("Other", roles=())
     first, second, third = house.key_file(robo), house.key_file(robo), house.key_file(other)
     one, two, three = (house.session(each).listed.session.id for each in (first, second, third))
@@ -204,7 +204,7 @@ def test_ones_own_sessions_need_no_scope(house: House) -> None:
 
 
 def test_a_caller_without_an_id_owns_nothing(house: House) -> None:
-    """P19 breaks: whoever has no id, or no credential where that is what counts, sees everybody's sessions."""
+    """P19 breaks: a caller without an id, or a fine-grained one without a credential id, sees all sessions."""
     house.session(house.key_file(house.account()))
     nobody = replace(house.bob, actor=replace(house.bob.actor, id=None))
     narrow = replace(house.bob, fine_grained=True)  # by no credential
@@ -238,7 +238,7 @@ def test_pages_follow_one_another(house: House) -> None:
 
 
 def test_what_ended_long_ago_is_forgotten(house: House) -> None:
-    """P9 breaks: rows of sessions and revoked tokens stay for ever, or go while somebody could still ask."""
+    """P9 breaks: rows of sessions and revoked tokens stay without end, or are deleted too early."""
     session = house.session(house.key_file(house.account())).listed.session
     token = "tok_01"
     house.store.write_on((), tokens.revoke, house.acme.id, token, session.expires_at)

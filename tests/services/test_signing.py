@@ -1,4 +1,4 @@
-"""The life of signing keys, on both databases."""
+"""Signing keys, on both databases."""
 
 import threading
 from dataclasses import replace
@@ -26,7 +26,7 @@ def keys_of(house: House) -> KeySet:
 
 
 def signed(house: House) -> bytes:
-    """An access token signed now, that lives as long as one may."""
+    """An access token signed now, with the longest lifetime."""
     signer = keys_of(house).signer("access_token", house.clock.now)
     assert signer is not None
     expires = house.clock.now + LONGEST_TOKEN
@@ -34,7 +34,7 @@ def signed(house: House) -> bytes:
 
 
 def accepted(house: House, token: bytes) -> bool:
-    """Whether the token's key is believed now and signed it."""
+    """Whether the token's key is accepted now, and signed the token."""
     read = jws.read(token)
     assert read.key_id is not None
     key = keys_of(house).find(read.key_id, house.clock.now)
@@ -53,12 +53,12 @@ def recorded(house: House, action: str) -> list[Recorded]:
 
 
 def states(house: House, purpose: str = "access_token") -> list[str]:
-    """Of a purpose's keys, the one that signs from latest last."""
+    """The states of a purpose's keys, ordered by the time from which they sign."""
     return [each.state(house.clock.now) for each in keys_of(house).keys if each.purpose == purpose]
 
 
 def test_each_purpose_has_one_key_however_often_it_is_asked_for(house: House) -> None:
-    """P14 breaks: a start makes keys where there are some, or none where there are none, or tells nobody."""
+    """P14 breaks: a start creates keys where some exist, or none where none exist, or records no event."""
     number = house.number.read()
     first = house.sign()
     assert sorted(key.purpose for key in first.keys) == sorted(PURPOSES)
@@ -124,7 +124,7 @@ def test_rotations_in_a_row_refuse_nothing(house: House) -> None:
 
 
 def test_a_key_that_is_due_gets_a_successor_once(house: House) -> None:
-    """P14 breaks: keys sign for good, or a new one is made each hour."""
+    """P14 breaks: keys sign without end, or a new one is created each hour."""
     house.sign()
     made = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "due") for purpose in PURPOSES}
 
@@ -143,7 +143,7 @@ def test_a_key_that_is_due_gets_a_successor_once(house: House) -> None:
 
 
 def test_keys_that_a_clock_ahead_made_are_replaced_by_the_first_rotation(house: House) -> None:
-    """P14 breaks: after a clock was wrong nothing is rotated for a year, or what is signed meanwhile is refused."""
+    """P14 breaks: after a wrong clock, keys are not rotated for a year, or valid tokens are refused."""
     house.sign()
     token = signed(house)
     made = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "ahead") for purpose in PURPOSES}
@@ -164,7 +164,7 @@ def test_keys_that_a_clock_ahead_made_are_replaced_by_the_first_rotation(house: 
 
 
 def test_keys_that_began_in_the_future_sign_until_their_successors_do(house: House) -> None:
-    """OAuth breaks: where the first start had a clock ahead, no token is issued once it is right."""
+    """OAuth breaks: if the clock was ahead at the first start, no token is issued after it is corrected."""
     house.clock.advance(400 * DAY)
     house.sign()
     house.clock.advance(-400 * DAY)
@@ -188,7 +188,7 @@ def test_another_algorithm_makes_a_key_at_once(house: House) -> None:
     assert signer.key.algorithm == "EdDSA"
     assert accepted(house, token)
     assert [each.algorithm for each in keys.keys if each.purpose == "m2m"] == ["RS256"]
-    house.clock.advance(LEAD)  # the one that was to sign next is withdrawn
+    house.clock.advance(LEAD)  # the next key is withdrawn
     assert jws.read(signed(house)).algorithm == "EdDSA"
     assert house.sign("EdDSA").keys == keys.keys
 
@@ -210,14 +210,14 @@ def test_a_revoked_key_is_believed_no_more(house: House) -> None:
 
 
 def test_a_successor_is_made_where_there_must_be_one(house: House) -> None:
-    """P14 breaks: a revocation leaves nothing that signs, or that is to sign; or makes a key that nobody needs."""
+    """P14 breaks: a revocation leaves no current or next key, or creates a key that is not needed."""
     house.sign()
     first = keys_of(house).signer("access_token", house.clock.now)
     assert first is not None
     (second,) = house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)})
     third = house.store.write(signing.revoke, house.alice, second.kid, pair("ES256", 2))
     assert third is not None
-    # The first signs meanwhile, so the third is published before it does.
+    # The first key signs meanwhile, so the third is published before it signs.
     assert sorted(states(house)) == ["next", "retired", "revoked"]
     number = house.number.read()
     assert house.store.write(signing.revoke, house.alice, third.kid, None) is None
@@ -228,7 +228,7 @@ def test_a_successor_is_made_where_there_must_be_one(house: House) -> None:
 
 @pytest.mark.promise("P19")
 def test_the_keys_are_the_operators(house: House) -> None:
-    """P19 breaks: a customer's admin, or a member, sees to the keys of the installation."""
+    """P19 breaks: an admin of a customer, or a member, manages the installation's keys."""
     house.sign()
     kid = keys_of(house).keys[0].kid
     for caller in (house.charlie, house.bob):
@@ -248,7 +248,7 @@ def test_the_keys_are_the_operators(house: House) -> None:
 
 @pytest.mark.promise("P7")
 def test_the_database_holds_no_private_key(house: House) -> None:
-    """P7 breaks: whoever has a copy of the database can sign tokens."""
+    """P7 breaks: a copy of the database is enough to sign tokens."""
     house.sign()
     made = {purpose: pair("RS256" if purpose == "m2m" else "ES256", purpose) for purpose in PURPOSES}
     for row in raw(house):
@@ -261,7 +261,7 @@ def test_the_database_holds_no_private_key(house: House) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_key_without_its_master_key_verifies_and_does_not_sign(house: House) -> None:
-    """P7 breaks: another master key opens it; or the service falls over a key that it cannot open."""
+    """P7 breaks: another master key opens a signing key, or a key that cannot be opened stops the service."""
     house.sign()
     token = signed(house)
     other = replace(house.store.installation, keyring=derive([bytes(32)]))
@@ -276,7 +276,7 @@ def test_a_key_without_its_master_key_verifies_and_does_not_sign(house: House) -
 
 @pytest.mark.promise("P7")
 def test_a_sealed_key_is_bound_to_its_row(house: House) -> None:
-    """P7 breaks: whoever can write to the database lets one key sign in the place of another."""
+    """P7 breaks: write access to the database is enough to exchange one signing key for another."""
     house.sign()
     by_purpose = {row["purpose"]: row for row in raw(house)}
 
@@ -291,7 +291,7 @@ def test_a_sealed_key_is_bound_to_its_row(house: House) -> None:
 
 
 def test_keys_are_forgotten_long_after_they_ended(house: House) -> None:
-    """P14 breaks: a key goes while it is believed, or the list grows for good."""
+    """P14 breaks: a key is deleted while its tokens are valid, or the list of keys grows without limit."""
     house.sign()
     house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)}, at_once=True)
     revoked = keys_of(house).signer("m2m", house.clock.now)
@@ -311,7 +311,7 @@ def test_keys_are_forgotten_long_after_they_ended(house: House) -> None:
 
 
 def test_a_cache_learns_of_keys(house: House) -> None:
-    """P1 breaks: a running service goes on with the keys that it read first."""
+    """P1 breaks: a running service does not notice changes of its keys."""
     facts = Facts(house.store, house.number, house.clock.monotonic, 30)
     assert facts.keys() is None
     facts.sync()

@@ -1,4 +1,4 @@
-"""P19: another tenant's id is a not-found like any unknown id; a member without the scope is told which one."""
+"""P19: an id of another tenant gives the same not-found as an unknown id; a member without a scope learns which one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def call(house: House, caller: Caller, service: Callable[..., Any], *args: Any) 
 
 
 def test_a_stranger_finds_nothing(house: House) -> None:
-    """P19 breaks: Charlie, who may do everything at Umbrella, learns that an id of Acme's exists."""
+    """P19 breaks: Charlie, who may do everything at Umbrella, learns that an id of Acme exists."""
     robo = house.account()
     key = house.key(robo).listed.credential.id
     for name in (robo.account.id, robo.account.client_id, robo.channel_identifier):
@@ -110,7 +110,7 @@ def test_a_member_without_the_scope_is_told_which(house: House) -> None:
         ("write:organization", authorization.delete_rule, ("web",)),
     ]
     for scope, service, args in cases:
-        if scope == "read:service-accounts":  # what a viewer may
+        if scope == "read:service-accounts":  # what a viewer may do
             call(house, house.bob, service, *args)
             continue
         with refused("insufficient-permissions") as caught:

@@ -1,4 +1,4 @@
-"""What an organization is made of: projects, own roles, members, invitations, policies; and the operator's way in."""
+"""The parts of an organization: projects, own roles, members, invitations, policies; and access by the operator."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_a_deleted_project_takes_its_keys_and_roles_along(house: House) -> None:
 
 
 def test_roles_on_a_project_are_set_from_its_side_too(house: House) -> None:
-    """Target breaks: a role on a project holds elsewhere, or is not seen from the account's side."""
+    """Target breaks: a role on a project applies elsewhere, or the account does not show it."""
     project = write(house, projects.create, "Alpha", None, "")
     robo = house.account(roles=())
     bound = write(house, projects.set_role_bindings, "alpha", (ProjectBinding(robo.account.id, "viewer"),))
@@ -74,7 +74,7 @@ def test_an_own_role_grants_what_it_lists_and_loses_it_at_once(house: House) -> 
 
 
 def test_a_role_grants_no_more_than_its_maker_holds(house: House) -> None:
-    """P19 breaks: somebody makes a role of scopes that they lack, and gives it to a key of theirs."""
+    """P19 breaks: a caller creates a role with scopes that they lack, and gives it to their own key."""
     limited = Caller(
         house.alice.actor, house.acme.id, frozenset({"write:roles", "read:roles", "read:agents"})
     )
@@ -95,7 +95,7 @@ def test_a_role_grants_no_more_than_its_maker_holds(house: House) -> None:
 
 
 def test_own_roles_are_one_organizations(house: House) -> None:
-    """Tenancy breaks: a role of the same name means what another organization made of it."""
+    """Tenancy breaks: a role means what another organization's role of the same name means."""
     write(house, roles.create_role, "reader", "", ("read:agents",))
     write(house, roles.create_role, "reader", "", ("read:plugins",), who=house.charlie)
     key = house.key(house.account(roles=("reader",)))
@@ -103,7 +103,7 @@ def test_own_roles_are_one_organizations(house: House) -> None:
 
 
 def test_the_catalogue_is_the_operators(house: House) -> None:
-    """Tenancy breaks: a customer changes what scopes mean for everybody."""
+    """Tenancy breaks: a customer changes the installation's catalogue of scopes."""
     assert (
         refused(house, roles.create_scope, house.charlie, "read:invoices").code == "insufficient-permissions"
     )
@@ -117,7 +117,7 @@ def test_the_catalogue_is_the_operators(house: House) -> None:
 
 
 def test_the_catalogue_has_room_for_what_fits_into_a_token(house: House) -> None:
-    """P20 breaks: a token with every scope is larger than any endpoint takes, and proxies answer 500."""
+    """P20 breaks: a token with every scope is larger than endpoints accept, and proxies respond with 500."""
     written = len(" ".join(house.store.read(roles.list_scopes, house.alice)))
     number = 0
     while written + 69 <= MOST["catalogue_characters"]:
@@ -133,7 +133,7 @@ def test_the_catalogue_has_room_for_what_fits_into_a_token(house: House) -> None
 
 
 def test_the_last_admin_stays(house: House) -> None:
-    """An organization breaks: nobody is left who may manage it."""
+    """An organization breaks: it loses its last admin."""
     alice, bob = str(house.alice.actor.id), str(house.bob.actor.id)
     assert refused(house, members.set_roles, house.alice, alice, [RoleSpec("viewer")]).code == "last-admin"
     assert refused(house, members.remove, house.alice, alice).code == "last-admin"
@@ -142,7 +142,7 @@ def test_the_last_admin_stays(house: House) -> None:
 
 
 def test_nobody_takes_from_members_what_they_do_not_hold(house: House) -> None:
-    """P19 breaks: a manager of members makes the admins powerless."""
+    """P19 breaks: a manager of members takes the admins' roles."""
     manager = Caller(
         house.bob.actor, house.acme.id, frozenset({"write:members", "read:members", "read:agents"})
     )
@@ -175,7 +175,7 @@ def test_an_invitation_is_accepted_once(house: House) -> None:
 
 
 def test_an_invitation_that_is_withdrawn_or_old_is_worth_nothing(house: House) -> None:
-    """An invitation breaks: somebody joins whom nobody wants any more."""
+    """An invitation breaks: a withdrawn or expired one still works."""
     withdrawn = write(house, members.invite, "eve@acme.test", [])
     write(house, members.delete_invitation, withdrawn.invitation.id)
     old = write(house, members.invite, "mallory@acme.test", [])
@@ -189,7 +189,7 @@ def test_an_invitation_that_is_withdrawn_or_old_is_worth_nothing(house: House) -
 
 
 def test_an_organization_chooses_its_limits_up_to_its_ceilings(house: House) -> None:
-    """Limits break: a customer raises what the operator pays for, or the operator cannot."""
+    """Limits break: a customer exceeds the operator's ceilings, or the operator cannot."""
     raised = {"max_credentials_per_organization": 500}
     found = refused(house, organizations.update_policies, house.charlie, raised, {}, frozenset())
     assert [each.code for each in found.errors] == ["beyond-ceiling"]
@@ -208,7 +208,7 @@ def test_an_organization_chooses_its_limits_up_to_its_ceilings(house: House) -> 
 
 
 def test_a_lowered_limit_removes_nothing_and_holds_for_new_ones(house: House) -> None:
-    """Limits break: a changed policy takes a working key away, or is not held."""
+    """Limits break: a changed policy ends a working key, or does not apply."""
     robo = house.account()
     first = [house.key(robo) for _ in range(3)]
     write(house, organizations.update_policies, {"max_credentials_per_service_account": 2}, {}, frozenset())
@@ -235,7 +235,7 @@ def test_automatic_expiry_is_for_new_keys_only(house: House) -> None:
 
 
 def test_the_operator_acts_in_any_organization_and_is_seen_there(house: House) -> None:
-    """Tenancy breaks: the operator acts unseen, or a customer does what only the operator may."""
+    """Tenancy breaks: the operator acts without an event, or a customer does what only the operator may."""
     alice = Caller(house.alice.actor, house.acme.id, house.alice.scopes, operator=True, operator_admin=True)
     inside = house.store.read(organizations.enter, alice, house.umbrella.id)
     write(house, service_accounts.create, AccountSpec("Helping hand"), who=inside)
@@ -246,7 +246,7 @@ def test_the_operator_acts_in_any_organization_and_is_seen_there(house: House) -
 
 
 def test_an_organization_is_named_by_its_slug_too(house: House) -> None:
-    """Tenancy breaks: a slug leads somebody into an organization that its id does not, or `-` leads elsewhere."""
+    """Tenancy breaks: a slug and an id lead to different organizations, or `-` leads to another one."""
     alice = Caller(house.alice.actor, house.acme.id, house.alice.scopes, operator=True, operator_admin=True)
     there = house.store.read(organizations.enter, alice, house.umbrella.slug)
     assert there == house.store.read(organizations.enter, alice, house.umbrella.id)
@@ -257,7 +257,7 @@ def test_an_organization_is_named_by_its_slug_too(house: House) -> None:
 
 
 def test_a_member_is_found_by_email_in_their_own_organization_only(house: House) -> None:
-    """P19 breaks: a list that is asked for one address shows others, or tells who is a member elsewhere."""
+    """P19 breaks: a list filtered by one email shows others, or reveals members of other organizations."""
 
     def found(who: Caller, email: str) -> list[str]:
         return [each.member.id for each in house.store.read(members.list_page, who, email, None, 50)]
@@ -268,7 +268,7 @@ def test_a_member_is_found_by_email_in_their_own_organization_only(house: House)
 
 
 def test_a_suspended_organization_does_nothing(house: House) -> None:
-    """P2 breaks: keys of a suspended organization work; or one suspends its operator, or itself."""
+    """P2 breaks: keys of a suspended organization work, or an organization suspends its operator or itself."""
     operator = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
     key = write(house, credentials.create_direct, CredentialSpec(), who=house.charlie)
     assert verdict(house, key).code == "valid"
@@ -282,7 +282,7 @@ def test_a_suspended_organization_does_nothing(house: House) -> None:
 
 
 def test_a_dry_run_checks_and_tells_and_changes_nothing(house: House) -> None:
-    """Limits break: a rehearsal changes a limit, or tells something else than what would happen."""
+    """Limits break: a dry run changes a limit, or its result differs from the real one."""
 
     def ask(changes: dict[str, Any], dry_run: bool) -> organizations.PolicyView:
         nothing: frozenset[str] = frozenset()
@@ -302,7 +302,7 @@ def test_a_dry_run_checks_and_tells_and_changes_nothing(house: House) -> None:
 
 
 def test_limits_contradict_nothing(house: House) -> None:
-    """Limits break: a default lifetime that no key may have."""
+    """Limits break: the default lifetime is longer than the longest allowed one."""
     limits = {"default_credential_lifetime": 2 * DAY, "max_credential_lifetime": DAY}
     found = refused(house, organizations.update_policies, house.alice, limits, {}, frozenset())
     assert found.code == "validation-failed"
@@ -313,7 +313,7 @@ def test_limits_contradict_nothing(house: House) -> None:
 
 
 def test_a_ceiling_below_the_default_holds_where_nothing_was_chosen(house: House) -> None:
-    """Limits break: an organization that chose nothing has more than the operator allows it."""
+    """Limits break: an organization without choices of its own exceeds the operator's ceiling."""
     operator = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
     ceilings = {"max_credentials_per_organization": 3, "max_credential_lifetime": 30 * DAY}
     found = house.store.write(organizations.update_policies, operator, {}, ceilings, frozenset())
@@ -328,7 +328,7 @@ def test_a_ceiling_below_the_default_holds_where_nothing_was_chosen(house: House
 
 
 def test_a_ceiling_goes_back_to_the_installations(house: House) -> None:
-    """Limits break: null in `ceilings` is taken and ignored, or a customer lifts its own ceiling with it."""
+    """Limits break: null in `ceilings` is accepted and ignored, or a customer removes its own ceiling with it."""
     lowered = {"max_credentials_per_organization": 5}
     operator = Caller(house.alice.actor, house.umbrella.id, house.alice.scopes, operator_admin=True)
     again: tuple[Any, ...] = ({}, {}, frozenset(), frozenset(lowered))

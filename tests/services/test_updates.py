@@ -1,4 +1,4 @@
-"""What the audit log tells of an update: which members it changed, and their values before and after."""
+"""The audit event of an update: which fields it changed, with their values before and after."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ CALLBACK = "https://app.acme.test/callback"
 
 @pytest.mark.promise("P5")
 def test_an_update_tells_before_and_after(house: House) -> None:
-    """P5 breaks: the log says that something was changed, and not from what to what."""
+    """P5 breaks: the log says that a field changed, but not from which value to which."""
     store, alice, later = house.store, house.alice, house.clock() + DAY
     account = house.account(contact_email="ops@acme.test")
     key = house.key(account, name="CI").listed.credential.id
@@ -64,20 +64,20 @@ def test_an_update_tells_before_and_after(house: House) -> None:
         event = events(house)[-1]
         assert event.details == {"changed": sorted(before), "before": before, "after": after}, event.action
         seen.add(event.action)
-    # None is left out that says that something was changed.
+    # Every field that says what changed is there.
     assert seen == {name for name, kind in EVENTS.items() if "changed" in kind.details}
     assert seen == {name for name in EVENTS if name.endswith(".updated")} | {"access_rule.written"}
 
 
 def test_a_new_account_tells_its_contact(house: House) -> None:
-    """System 3 breaks: nobody can see in the log to whom the alerts of an account went at first."""
+    """System 3 breaks: the log does not say to whom an account's alerts went before."""
     house.account(contact_email="ops@acme.test")
     assert events(house)[-1].details["contact_email"] == "ops@acme.test"
 
 
 @pytest.mark.promise("P19")
 def test_fine_grained_lists_a_scope(house: House) -> None:
-    """System 3 breaks: an account or key is made that says fine-grained and can do nothing for good."""
+    """System 3 breaks: an account or key is fine-grained without scopes, so it can never do anything."""
     store, alice = house.store, house.alice
     account = house.account()
     key = house.key(account, scopes=("read:agents",)).listed.credential.id

@@ -1,4 +1,4 @@
-"""How often credentials were used: what customers plan and are billed by, so no use is lost, doubled or another's."""
+"""Usage counts, which customers plan and pay by: no use is lost, counted twice or counted for another key."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,13 +21,13 @@ from tests.cast import NOON, House
 from tests.services.questions import refused
 
 HERE: Instant = NOON // HOUR * HOUR
-"""When the hour began in which the tests begin."""
+"""The beginning of the hour in which the tests run."""
 
 
 def occasion(
     key: Created, reason: str = "valid", via: str = "authorize", address: str = "192.0.2.1"
 ) -> Occasion:
-    """A use or refusal of this key."""
+    """A use or a refusal of this key."""
     credential = key.listed.credential
     kind = "service_account" if credential.owner_kind == "service_account" else "user"
     return Occasion(
@@ -37,7 +37,7 @@ def occasion(
 
 
 def write(house: House, counted: dict[Occasion, tuple[int, Instant]]) -> None:
-    """Write these as one batch: how many, and when the last of them was."""
+    """Write these as one batch: how many, and when the last one happened."""
     counts = {each: Count(number, last - 1000, last) for each, (number, last) in counted.items()}
     house.store.write_on((), audit.write_counts, SYSTEM_CALLER, counts)
 
@@ -49,7 +49,7 @@ def report(house: House, caller: Caller | None = None, **wanted: Any) -> Report:
 def told(
     house: House, caller: Caller | None = None, **wanted: Any
 ) -> dict[Instant, tuple[int, dict[str, int]]]:
-    """Hours or days in which something happened."""
+    """The hours or days that have uses."""
     found = report(house, caller, **wanted).stretches
     return {at: (each.accepted, each.refused) for at, each in found if each != Numbers()}
 
@@ -90,7 +90,7 @@ def test_uses_are_summed_by_hour_and_day(house: House) -> None:
 
 
 def test_of_a_credential_an_account_and_all(house: House) -> None:
-    """Usage breaks: what one key did counts for another, or a deleted one takes its account's past with it."""
+    """Usage breaks: one key's uses count for another, or deleting a key removes its account's past uses."""
     robo, other = house.account("Robo"), house.account("Other")
     first, second, third = house.key(robo), house.key(robo), house.key(other)
     direct = house.store.write(credentials.create_direct, house.alice, CredentialSpec())
@@ -117,7 +117,7 @@ def test_of_a_credential_an_account_and_all(house: House) -> None:
 
 
 def test_what_is_nobodys_counts_with_whoever_asked(house: House) -> None:
-    """Usage breaks: somebody who tries keys is not seen, or is seen by another customer."""
+    """Usage breaks: guessed keys are not counted, or another customer sees them."""
     write(
         house,
         {
@@ -131,7 +131,7 @@ def test_what_is_nobodys_counts_with_whoever_asked(house: House) -> None:
 
 @pytest.mark.promise("P19")
 def test_another_tenants_usage_is_not_there(house: House) -> None:
-    """P19 breaks: Charlie learns that a key of Acme's exists, or how it is used; Bob what he may not see."""
+    """P19 breaks: Charlie learns that a key of Acme exists or how it is used; Bob sees what he may not."""
     robo = house.account()
     key = house.key(robo)
     write(house, {occasion(key): (3, NOON)})
@@ -154,28 +154,28 @@ def test_another_tenants_usage_is_not_there(house: House) -> None:
 @pytest.mark.parametrize(
     "wanted, pointer, message",
     [
-        ({"since": HERE, "until": HERE - 1}, "/since", "must not lie after until"),
+        ({"since": HERE, "until": HERE - 1}, "/since", "must not be later than until"),
         (
             {"since": HERE - 744 * HOUR, "until": HERE + 1},
             "/since",
-            "744 hours before the end; with the interval day it may be 90 days",
+            "744 hours before the end; with the interval day, up to 90 days are possible",
         ),
         (
             {"since": HERE - 100 * DAY, "interval": "day"},
             "/since",
-            "must not lie more than 90 days before the end",
+            "must not be more than 90 days before the end",
         ),
         ({"since": 0}, "/since", "more than 744 hours"),
         ({"until": HERE + 10**6 * DAY, "since": HERE}, "/since", "more than 744 hours"),
         ({"until": FIRST}, "/until", "too early"),
         ({"until": FIRST + 23 * HOUR}, "/until", "too early"),
         ({"until": FIRST + 29 * DAY, "interval": "day"}, "/until", "too early"),
-        ({"credential": "cred_1", "account": "sa_1"}, "/credential", "must not stand beside"),
+        ({"credential": "cred_1", "account": "sa_1"}, "/credential", "cannot be combined with"),
     ],
     ids=str,
 )
 def test_what_cannot_be_told(sqlite_house: House, wanted: dict[str, Any], pointer: str, message: str) -> None:
-    """P20 breaks: one question reads or answers without bound; what cannot be meant is answered."""
+    """P20 breaks: one request reads or returns without limit, or a meaningless request succeeds."""
     with refused("validation-failed") as caught:
         report(sqlite_house, **wanted)
     (error,) = caught.value.errors
@@ -184,7 +184,7 @@ def test_what_cannot_be_told(sqlite_house: House, wanted: dict[str, Any], pointe
 
 
 def test_the_longest_answers(sqlite_house: House) -> None:
-    """Usage breaks: a month by the hour or a quarter by the day, what is promised, is refused."""
+    """Usage breaks: a report of a month by the hour or of a quarter by the day is refused."""
     assert len(report(sqlite_house, since=HERE - 744 * HOUR, until=HERE).stretches) == 744
     day = NOON // DAY * DAY
     assert len(report(sqlite_house, since=day - 90 * DAY, until=day, interval="day").stretches) == 90
@@ -194,7 +194,7 @@ def test_the_longest_answers(sqlite_house: House) -> None:
 
 @pytest.mark.promise("P5")
 def test_a_batch_that_fails_counts_nothing(sqlite_house: House) -> None:
-    """P5 breaks: a batch that was undone and written again counts twice, or the events and the numbers differ."""
+    """P5 breaks: a batch that was rolled back and written again counts twice, or events and counts differ."""
     house = sqlite_house
     key = house.key(house.account())
     with house.store.engines.writer.begin() as connection:
@@ -212,7 +212,7 @@ def test_a_batch_that_fails_counts_nothing(sqlite_house: House) -> None:
 
 @pytest.mark.promise("P12")
 def test_batches_that_meet_are_added(house: House) -> None:
-    """P12 breaks: two workers that write at once lose uses to each other, or end in a deadlock."""
+    """P12 breaks: two workers that write at the same time lose uses, or deadlock."""
     keys = [house.key(house.account(f"Robo {number}")) for number in range(8)]
     batches = [
         {occasion(key): (1, NOON) for key in order}
@@ -224,7 +224,7 @@ def test_batches_that_meet_are_added(house: House) -> None:
 
 
 def test_what_is_old_is_forgotten(house: House) -> None:
-    """Usage breaks: it grows for ever, or is gone before its ninety days."""
+    """Usage breaks: its rows grow without limit, or are deleted before ninety days."""
     key = house.key(house.account())
     write(house, {occasion(key): (1, NOON)})
 

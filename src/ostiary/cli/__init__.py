@@ -1,1 +1,1 @@
-"""The `ostiary` command: remote commands over `client`, local ones over the data directory."""
+"""The `ostiary` command: remote commands call the API through `client`, local ones use the data directory."""

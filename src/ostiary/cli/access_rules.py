@@ -28,7 +28,7 @@ name_argument = click.argument("name")
 
 @click.group("access-rule", cls=Group)
 def access_rule_command() -> None:
-    """Say which scopes a request needs that nginx, Caddy or Envoy asks about. The operator's."""
+    """Manage access rules: which scopes a request behind nginx, Caddy or Envoy needs. For the operator only."""
 
 
 @access_rule_command.command()
@@ -37,9 +37,12 @@ def access_rule_command() -> None:
 @json_option
 @with_client
 def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
-    """Make or replace the rule NAME from a JSON FILE; - is standard input.
+    """Create or replace the rule NAME from a JSON FILE; - is standard input.
 
-    Such as: {"match": [{"methods": ["GET"], "path": "/v1/agents/{id}", "scopes": ["read:agents"]}]}
+    \b
+    Example:
+      echo '{"match": [{"methods": ["GET"], "path": "/v1/agents/{id}",
+        "scopes": ["read:agents"]}]}' | ostiary access-rule put agents -
     """
     try:
         document: Any = read_json(file.read())
@@ -47,14 +50,14 @@ def put(api: Client, name: str, file: TextIO, as_json: bool) -> None:
         raise MisusedError(f"{file.name} is not UTF-8.") from None
     except JSONError as error:
         raise MisusedError(f"{file.name} {error}.") from None
-    answer = api.request("PUT", _address(name), json=document)
-    lines, audience = len(answer["match"]), answer.get("audience")
+    rule = api.request("PUT", _path(name), json=document)
+    lines, audience = len(rule["match"]), rule.get("audience")
     tell(
-        answer,
+        rule,
         as_json,
         f"{name} is in force, with {lines} line{'' if lines == 1 else 's'}. "
-        f"Proxies ask /v1/authorize/{name}, nginx asks /v1/authorize-nginx/{name}."
-        + (f" Tokens for it are asked for with resource={audience}" if audience else ""),
+        f"Proxies call /v1/authorize/{name}; nginx calls /v1/authorize-nginx/{name}."
+        + (f" Clients request tokens for it with resource={audience}" if audience else ""),
     )
 
 
@@ -77,7 +80,7 @@ def list_rules(api: Client, as_json: bool) -> None:
             Column("RESOURCE", lambda each: each[1].get("resource") or "", spare=2),
             Column("AUDIENCE", lambda each: each[0].get("audience") or "", spare=1),
         ],
-        f"No access rules yet. Make one:\n  {again('access-rule put NAME FILE')}",
+        f"No access rules yet. Create one:\n  {again('access-rule put NAME FILE')}",
     )
 
 
@@ -86,8 +89,8 @@ def list_rules(api: Client, as_json: bool) -> None:
 @always_json_option
 @with_client
 def show(api: Client, name: str) -> None:
-    """Print one rule as JSON, as `put` takes it."""
-    rule = api.request("GET", _address(name))
+    """Print one rule as JSON, in the form that `put` reads."""
+    rule = api.request("GET", _path(name))
     rule.pop("name", None)
     show_json(rule)
 
@@ -98,10 +101,10 @@ def show(api: Client, name: str) -> None:
 @json_option
 @with_client
 def delete(api: Client, name: str, yes: bool, as_json: bool) -> None:
-    """Delete a rule; proxies that ask for it are refused from then on."""
-    question = f"Delete {name}? Proxies that ask for it will be refused."
-    remove(api, _address(name), name, as_json, yes, lambda: question, f"{name} is deleted.")
+    """Delete a rule. Every request of a proxy that uses it is refused from then on."""
+    question = f"Delete {name}? All requests of proxies that use it will be refused."
+    remove(api, _path(name), name, as_json, yes, lambda: question, f"{name} is deleted.")
 
 
-def _address(name: str) -> str:
+def _path(name: str) -> str:
     return f"/v1/access-rules/{segment(name)}"

@@ -16,16 +16,21 @@ def api_key_command() -> None:
 
 
 @api_key_command.command()
-@account_option(False, "Whose key; without it, your own direct key.")
+@account_option(False, "The service account that the key is for. Default: a direct key of your own.")
 @limits_options
 @format_option
 @json_option
 @with_client
 def generate(api: Client, account: str | None, form: str, as_json: bool, **limits: Any) -> None:
-    """Generate an API key. It is printed on standard output, alone and only now."""
-    asked = body(**limits)
+    """Generate an API key and print it on standard output. It is not shown again.
+
+    \b
+    Example:
+      KEY=$(ostiary api-key generate --service-account ci-bot --scope read:agents --expires 90d)
+    """
+    spec = body(**limits)
     path = "/v1/api-keys"
     if account is not None:
         path = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-        asked = {"kind": "api_key", **asked}
-    make_secret(api, path, asked, "json" if as_json else form)
+        spec = {"kind": "api_key", **spec}
+    make_secret(api, path, spec, "json" if as_json else form)

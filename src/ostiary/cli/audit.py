@@ -26,7 +26,7 @@ from ostiary.client.api import Client, RefusedError
 FOLLOW_SECONDS = 2.0
 OVERLAP_SECONDS = 10.0
 MOST_SEEN = 10_000
-"""Events that `--follow` remembers, so as to print none twice: more than come in the overlap."""
+"""How many events `--follow` remembers, so that it prints none twice. The overlap has fewer."""
 
 
 @click.group("audit", cls=Group)
@@ -39,15 +39,15 @@ def audit_command() -> None:
     "--filter",
     "category",
     type=click.Choice(["auth", "credentials", "directory", "access"]),
-    help="Only events of this kind.",
+    help="Only events of this category.",
 )
 @click.option(
     "--actor",
     metavar="NAME",
-    help="Who did it: an email, a username, a display name, a channel identifier, a client id or an id.",
+    help="Only events of this actor: an email, username, display name, channel identifier, client id or id.",
 )
-@click.option("--target", metavar="ID", help="What it was done to.")
-@click.option("--action", help="Such as credential.revoked.")
+@click.option("--target", metavar="ID", help="Only events about the object with this id.")
+@click.option("--action", help="Only events with this action, such as credential.revoked.")
 @click.option("--since", metavar="WHEN", help="A time, a date (UTC), or how long ago: 24h.")
 @click.option("--until", metavar="WHEN", help="A time, a date (UTC), or how long ago.")
 @click.option(
@@ -55,14 +55,14 @@ def audit_command() -> None:
     type=click.IntRange(1, 10_000),
     default=50,
     show_default=True,
-    help="The newest so many; --export takes all.",
+    help="Print at most this many, the newest ones. --export writes all.",
 )
-@click.option("--follow", is_flag=True, help="Go on printing what happens, until interrupted.")
+@click.option("--follow", is_flag=True, help="Keep printing new events until you press Ctrl-C.")
 @click.option(
     "--export",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write every matching event to a new file, JSON a line.",
+    help="Write all matching events to a new file, one JSON object per line.",
 )
 @json_option
 @with_client
@@ -79,9 +79,15 @@ def logs(
     export: Path | None,
     as_json: bool,
 ) -> None:
-    """Print events, newest last. Times are UTC."""
+    """Print the events of the audit log, newest last. Times are UTC.
+
+    \b
+    Examples:
+      ostiary audit logs --action credential.revoked --since 7d
+      ostiary audit logs --filter auth --actor ci-bot --follow
+    """
     if export is not None and follow:
-        raise click.UsageError("--export ends and --follow does not; choose one.")
+        raise click.UsageError("--export and --follow cannot be combined; choose one.")
     wanted = {
         "filter": category,
         "actor": actor,
@@ -114,26 +120,29 @@ def logs(
 
 
 def _matching(api: Client, asked: dict[str, str], strict: bool = False) -> Iterator[dict[str, Any]]:
-    """Matching events. An actor that names nobody matches nothing, which a note says; or, `strict`, is an error."""
+    """Yield the matching events.
+
+    If no such actor exists, print a note and yield nothing. With `strict`, raise RefusedError instead.
+    """
     try:
         yield from api.pages("/v1/audit-events", asked)
     except RefusedError as refused:
         if strict or [pointer for pointer, _ in refused.field_errors] != ["/actor"]:
             raise
         click.echo(
-            f"Note: {printable(asked['actor'])} names nobody who is in the organization, or in its audit log.",
+            f"Note: {printable(asked['actor'])} matches no actor in the organization or in its audit log.",
             err=True,
         )
 
 
 def show_events(found: list[dict[str, Any]], empty: str) -> None:
-    """Events as a table, in the order given."""
+    """Print events as a table, in the given order."""
     titles = ("TIME", "ACTION", "OUTCOME", "ACTOR", "TARGET", "DETAILS")
     show_table([_row(event) for event in found], [Column(title) for title in titles], empty)
 
 
 def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_json: bool) -> None:
-    """Print events as they come. What is older than the first one shown stays out."""
+    """Print new events as they arrive, until interrupted. Events older than the first one shown are not printed."""
     first = found[0]["time"] if found else None
     seen: dict[str, None] = {}
     while True:
@@ -144,7 +153,7 @@ def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_
         for oldest in list(seen)[:-MOST_SEEN]:
             del seen[oldest]
         if found:
-            # Ask again for the last seconds: what was in the making then may stand there now.
+            # Fetch the last seconds again: a transaction that began then may have committed since.
             newest = datetime.fromisoformat(found[-1]["time"])
             asked["since"] = max(first or "", _text(newest - timedelta(seconds=OVERLAP_SECONDS)))
         time.sleep(FOLLOW_SECONDS)
@@ -152,7 +161,7 @@ def _follow(api: Client, asked: dict[str, str], found: list[dict[str, Any]], as_
 
 
 def _export(api: Client, asked: dict[str, str], path: Path) -> int:
-    """Write the events into a new file; their number."""
+    """Write the events to a new file. Return their number."""
     number = 0
     with new_file(path) as (file, finish):
         for event in _matching(api, asked | {"order": "oldest"}):
@@ -177,7 +186,7 @@ def _row(event: dict[str, Any]) -> list[str]:
     reason = event.get("reason")
     words = [reason] if reason and reason != "valid" else []
     if action == "token.issued":
-        # What tells one trade from another stands first: a terminal cuts the end off.
+        # The distinguishing details come first, because a terminal may cut off the end.
         grant, scope, audience = (details.pop(name, None) for name in ("grant_type", "scope", "audience"))
         details = {
             "grant_type": grant and grant.rpartition(":")[2],
@@ -196,7 +205,7 @@ def _row(event: dict[str, Any]) -> list[str]:
     words += [
         f"{name} {_short(value)}"
         for name, value in details.items()
-        if value not in (None, [], "") and (name, value) not in _USUAL and name not in _TOLD
+        if value not in (None, [], "") and (name, value) not in _DEFAULTS and name not in _SHOWN_ELSEWHERE
     ]
     if address := event.get("address"):
         words.append(f"from {address}")
@@ -211,9 +220,9 @@ def _row(event: dict[str, Any]) -> list[str]:
     return [printable(cell) for cell in cells]
 
 
-# What a line of the log leaves out: what its other cells say, and what goes without saying. JSON has it all.
-_TOLD = {"first", "last", "last6", "owner"}
-_USUAL = (("access_level", "full"), ("kind", "api_key"))
+# Details that the table leaves out: other cells show them, or they have their default value. JSON has all of them.
+_SHOWN_ELSEWHERE = {"first", "last", "last6", "owner"}
+_DEFAULTS = (("access_level", "full"), ("kind", "api_key"))
 
 
 def _short(value: Any) -> str:
@@ -222,7 +231,7 @@ def _short(value: Any) -> str:
     if value in (None, "", []):
         return "none"
     if isinstance(value, dict):
-        # What a role is held on reads as it is said: developer on prj_….
+        # A role binding reads as people say it: developer on prj_….
         words = [f"{name} {_short(each)}" for name, each in value.items()]
         return " ".join(words).removeprefix("role ") if value.keys() == {"role", "on"} else " ".join(words)
     if isinstance(value, list):

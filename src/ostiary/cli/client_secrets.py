@@ -16,18 +16,25 @@ def client_secret_command() -> None:
 
 
 @client_secret_command.command()
-@account_option(False, "Whose secret; without it, that of the service account that asks.")
+@account_option(
+    False, "The service account that the secret is for. Default: the account whose credential is in use."
+)
 @limits_options
 @format_option
 @json_option
 @with_client
 def generate(api: Client, account: str | None, form: str, as_json: bool, **limits: Any) -> None:
-    """Generate a client secret. It is printed on standard output, alone and only now.
+    """Generate a client secret and print it on standard output. It is not shown again.
 
-    With the client id it is traded for access tokens. --format toml prints a configuration with both.
+    A program exchanges the client id and this secret for access tokens (`ostiary oauth-token generate`). --format toml
+    prints a configuration file with both.
+
+    \b
+    Example:
+      ostiary client-secret generate --service-account ci-bot --format env >> .env
     """
-    asked = {"kind": "client_secret", **body(**limits)}
+    spec = {"kind": "client_secret", **body(**limits)}
     account = own_account(api, account)
     context = context_of(api, account, limits["project"]) if form == "toml" and not as_json else None
     path = f"/v1/service-accounts/{account}/credentials"
-    make_secret(api, path, asked, "json" if as_json else form, context)
+    make_secret(api, path, spec, "json" if as_json else form, context)

@@ -1,4 +1,4 @@
-"""`ostiary client …`, applications that ask people for access, and `ostiary grant …`, what people let them do."""
+"""`ostiary client …`: OAuth clients. `ostiary grant …`: people's consents to them."""
 
 from typing import Any
 
@@ -32,55 +32,59 @@ redirect_option = click.option(
     "redirect_uris",
     multiple=True,
     metavar="URI",
-    help="Where people may be sent back to, such as https://app.example/callback; may be given several times.",
+    help="URI that people may be redirected to, such as https://app.example/callback; may be given several times.",
 )
 grant_type_option = click.option(
     "--grant-type",
     "grant_types",
     multiple=True,
     metavar="TYPE",
-    help="authorization_code, refresh_token, urn:ietf:params:oauth:grant-type:device_code; without any, the first two.",
+    help="authorization_code, refresh_token or urn:ietf:params:oauth:grant-type:device_code. Default: the first two.",
 )
 scope_option = click.option(
     "--scope",
     "scopes",
     multiple=True,
     metavar="VERB:NOUN",
-    help="What it may ask for; may be given several times.",
+    help="Scope that the client may ask for; may be given several times.",
 )
 method_option = click.option(
     "--auth-method",
     type=click.Choice(["none", "private_key_jwt"]),
-    help="How it proves who it is: not at all, or by signing. There are no client secrets for it.",
+    help="How the client authenticates: not at all, or with a signed JWT. Clients have no client secrets.",
 )
 keys_option = click.option(
     "--jwks",
     type=click.File("rb"),
     metavar="FILE",
-    help="Its public keys: a file with a JWK Set, or - for stdin.",
+    help="File with the client's public keys, as a JWK Set; - is standard input.",
 )
-keys_at_option = click.option("--jwks-uri", metavar="URL", help="Where its public keys are instead.")
-page_option = click.option("--client-uri", metavar="URL", help="Its page, for people.")
+keys_at_option = click.option(
+    "--jwks-uri", metavar="URL", help="URL of the client's public keys, instead of --jwks."
+)
+page_option = click.option("--client-uri", metavar="URL", help="Web page about the client, shown to people.")
 project_option = click.option(
-    "--project", help="The project that it belongs to, by id or code (access organization only)."
+    "--project",
+    help="The project that the client belongs to, by id or code (only with --access organization).",
 )
 
 
 @click.group("client", cls=Group)
 def client_command() -> None:
-    """Manage applications that ask people for access (OAuth clients).
+    """Manage OAuth clients: applications that ask people for access.
 
-    CLIENT is an id. A client has no secret, and no access until somebody consents.
+    CLIENT is an id. A client has no secret, and no access until a person consents.
     """
 
 
 @client_command.command()
-@click.option("--name", required=True, help="What people read when it asks them, 1 to 100 characters.")
+@click.option("--name", required=True, help="Name on the consent page, 1 to 100 characters.")
 @redirect_option
 @click.option(
     "--access",
     type=click.Choice(["user", "organization"]),
-    help="For whoever consents (user), or access to other organizations' projects for yours. It is fixed.",
+    help="user: the client acts for the person who consents. organization: your organization gets access to another "
+    "organization's projects. It cannot be changed later.",
 )
 @scope_option
 @grant_type_option
@@ -94,12 +98,17 @@ def client_command() -> None:
 def create(
     api: Client, name: str, redirect_uris: tuple[str, ...], jwks: Any, as_json: bool, **more: Any
 ) -> None:
-    """Register a client."""
+    """Register a client.
+
+    \b
+    Example:
+      ostiary client create --name Tracker --redirect-uri https://app.example/callback --scope read:agents
+    """
     body = given(name=name, jwks=_keys(jwks), **more) | {"redirect_uris": list(redirect_uris)}
     made = api.request("POST", "/v1/clients", json=body)
     tell(made, as_json, lambda: f"{made['name']} is registered. Client ID: {made['id']}")
     if made.get("scopes") == []:
-        click.echo("It may ask people for all that they may do themselves; --scope would limit it.", err=True)
+        click.echo("It can ask people for everything that they may do. Use --scope to limit it.", err=True)
 
 
 @client_command.command("list")
@@ -129,12 +138,12 @@ def list_clients(api: Client, as_json: bool) -> None:
 @with_client
 def show(api: Client, client: str, as_json: bool) -> None:
     """Show one client."""
-    show_one(api.request("GET", _address(client)), as_json, _fields)
+    show_one(api.request("GET", _path(client)), as_json, _fields)
 
 
 @client_command.command()
 @client_argument
-@click.option("--name", help="What people read when it asks them, 1 to 100 characters.")
+@click.option("--name", help="Name on the consent page, 1 to 100 characters.")
 @redirect_option
 @scope_option
 @grant_type_option
@@ -146,9 +155,9 @@ def show(api: Client, client: str, as_json: bool) -> None:
 @json_option
 @with_client
 def update(api: Client, client: str, jwks: Any, as_json: bool, **more: Any) -> None:
-    """Change a client. A list that is given takes the place of the one before; what was consented to stays."""
+    """Change a client. A given list replaces the old one. Existing consents stay as they are."""
     body = changes(jwks=_keys(jwks), **more)
-    changed = api.request("PATCH", _address(client), json=body)
+    changed = api.request("PATCH", _path(client), json=body)
     tell(changed, as_json, lambda: f"{changed['name']} is changed: {', '.join(body)}.")
 
 
@@ -157,9 +166,9 @@ def update(api: Client, client: str, jwks: Any, as_json: bool, **more: Any) -> N
 @json_option
 @with_client
 def disable(api: Client, client: str, as_json: bool) -> None:
-    """Refuse a client and its sessions, until it is enabled again."""
-    changed = api.request("POST", f"{_address(client)}/disable")
-    tell(changed, as_json, lambda: f"{changed['name']} is disabled: it and its sessions are refused.")
+    """Disable a client. Its requests and sessions are refused until it is enabled again."""
+    changed = api.request("POST", f"{_path(client)}/disable")
+    tell(changed, as_json, lambda: f"{changed['name']} is disabled. Its requests and sessions are refused.")
 
 
 @client_command.command()
@@ -168,7 +177,7 @@ def disable(api: Client, client: str, as_json: bool) -> None:
 @with_client
 def enable(api: Client, client: str, as_json: bool) -> None:
     """Enable a disabled client again."""
-    changed = api.request("POST", f"{_address(client)}/enable")
+    changed = api.request("POST", f"{_path(client)}/enable")
     tell(changed, as_json, lambda: f"{changed['name']} is enabled.")
 
 
@@ -178,26 +187,26 @@ def enable(api: Client, client: str, as_json: bool) -> None:
 @json_option
 @with_client
 def delete(api: Client, client: str, yes: bool, as_json: bool) -> None:
-    """Delete a client and end every consent to it, for good."""
+    """Delete a client and end all consents to it, permanently."""
 
     def question() -> str:
-        found = api.request("GET", _address(client))
-        return f"Delete {found['name']} ({found['id']}) and end every consent to it for good?"
+        found = api.request("GET", _path(client))
+        return f"Delete {found['name']} ({found['id']}) and end all consents to it permanently?"
 
-    done = f"{client} is deleted and every consent to it has ended."
-    remove(api, _address(client), client, as_json, yes, question, done)
+    done = f"{client} is deleted. All consents to it have ended."
+    remove(api, _path(client), client, as_json, yes, question, done)
 
 
 @click.group("grant", cls=Group)
 def grant_command() -> None:
-    """See and withdraw consents: what people let clients do. GRANT is an id."""
+    """List and withdraw consents: what people allow clients to do. GRANT is an id."""
 
 
 @grant_command.command("list")
 @json_option
 @with_client
 def list_grants(api: Client, as_json: bool) -> None:
-    """List the consents that have not ended: your own, or with read:clients the organization's."""
+    """List the live consents, newest first. Without the scope read:clients: your own."""
     show_list(
         api.pages("/v1/grants"),
         as_json,
@@ -218,7 +227,7 @@ def list_grants(api: Client, as_json: bool) -> None:
 @json_option
 @with_client
 def show_grant(api: Client, grant: str, as_json: bool) -> None:
-    """Show one consent, also one that has ended."""
+    """Show one consent, even one that has ended."""
     show_one(api.request("GET", _grant(grant)), as_json, _grant_fields)
 
 
@@ -228,13 +237,15 @@ def show_grant(api: Client, grant: str, as_json: bool) -> None:
 @json_option
 @with_client
 def withdraw(api: Client, grant: str, yes: bool, as_json: bool) -> None:
-    """End a consent with everything that came of it, for good: sessions, tokens, the account that had access."""
+    """Withdraw a consent permanently. Its sessions, tokens and service account end, too."""
 
     def question() -> str:
         found = api.request("GET", _grant(grant))
-        return f"End the consent to {found['client']['name']} and everything that came of it for good?"
+        return (
+            f"Withdraw the consent to {found['client']['name']} and end its sessions and tokens permanently?"
+        )
 
-    done = f"{grant} is withdrawn, and what came of it has ended."
+    done = f"{grant} is withdrawn. Its sessions and tokens have ended."
     remove(api, _grant(grant), grant, as_json, yes, question, done)
 
 
@@ -244,7 +255,7 @@ def _keys(file: Any) -> Any:
     try:
         return read_json(file.read().decode())
     except ValueError:
-        raise click.UsageError("--jwks: the file is not JSON that can be read in one way only.") from None
+        raise click.UsageError("--jwks: the file is not valid JSON.") from None
 
 
 def _fields(client: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -255,7 +266,7 @@ def _fields(client: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Access", lambda: client["access"]),
         ("Redirects to", lambda: client["redirect_uris"]),
         ("Grant types", lambda: client["grant_types"]),
-        ("May ask for", lambda: client["scopes"] or "whatever the person holds"),
+        ("May ask for", lambda: client["scopes"] or "everything that the person may do"),
         ("Authentication", lambda: client["auth_method"]),
         ("Keys at", lambda: client["jwks_uri"]),
         ("Page", lambda: client["client_uri"]),
@@ -280,7 +291,7 @@ def _grant_fields(grant: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _address(client: str) -> str:
+def _path(client: str) -> str:
     return f"/v1/clients/{segment(client)}"
 
 

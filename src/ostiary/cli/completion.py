@@ -1,6 +1,6 @@
-"""Shell completion: `ostiary completion …`, and what stands for names that only a service or a file knows.
+"""Shell completion: `ostiary completion …`, and the completion of names that the service or the profile knows.
 
-Completing happens at every press of a key: nothing here fails aloud, waits long, or imports before it must.
+A shell completes at every key press. So nothing here prints errors, waits long, or imports modules early.
 """
 
 import re
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 1.0
 PAGE: Final = 200
-"""How many accounts or credentials are offered at most: the newest."""
+"""Most accounts or credentials that are offered: the newest ones."""
 
 SHELLS: Final = {
     "bash": "Completion of `ostiary` in bash, in every new shell:\n"
@@ -26,14 +26,19 @@ SHELLS: Final = {
     "  ostiary completion fish > ~/.config/fish/completions/ostiary.fish",
 }
 
-# What a shell inserts without quotes: an answer of somebody else's service puts nothing else on a command line.
+# Text that is safe without quotes. A response of a hostile service must not put anything else on a command line.
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion_command(shell: str) -> None:
-    """Print the script that makes a shell complete `ostiary`; its first lines say where to put it."""
+    """Print a completion script for your shell. Its first lines say how to install it.
+
+    \b
+    Example:
+      echo 'source <(ostiary completion bash)' >> ~/.bashrc
+    """
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
@@ -41,7 +46,7 @@ def completion_command(shell: str) -> None:
     root = click.get_current_context().find_root().command
     first, _, rest = kind(root, {}, "ostiary", "_OSTIARY_COMPLETE").source().partition("\n")
     comment = "".join(f"# {line}\n" for line in SHELLS[shell].splitlines())
-    # zsh reads the first line of a file in its function path.
+    # zsh requires its #compdef line to be the first line of the file.
     click.echo(
         f"{first}\n{comment}{rest}" if first.startswith("#") else f"{comment}{first}\n{rest}", nl=False
     )
@@ -50,7 +55,7 @@ def completion_command(shell: str) -> None:
 def contexts(
     _context: click.Context, _option: click.Parameter, incomplete: str
 ) -> "list[CompletionItem[str]]":
-    """Names of contexts."""
+    """Return names of contexts."""
 
     def find() -> list[tuple[str, str]]:
         from ostiary.cli import profile
@@ -63,7 +68,7 @@ def contexts(
 def accounts(
     context: click.Context, _option: click.Parameter, incomplete: str
 ) -> "list[CompletionItem[str]]":
-    """Usernames of service accounts."""
+    """Return usernames of service accounts."""
     rows = _ask(context, "/v1/service-accounts", {"limit": PAGE})
     return _offered(lambda: [(each["username"], each["display_name"]) for each in rows()], incomplete)
 
@@ -71,7 +76,7 @@ def accounts(
 def credentials(
     context: click.Context, _option: click.Parameter, incomplete: str
 ) -> "list[CompletionItem[str]]":
-    """Ids of credentials."""
+    """Return ids of credentials."""
     rows = _ask(context, "/v1/credentials", {"limit": PAGE})
 
     def find() -> list[tuple[str, str]]:
@@ -83,7 +88,7 @@ def credentials(
 def sessions(
     context: click.Context, _option: click.Parameter, incomplete: str
 ) -> "list[CompletionItem[str]]":
-    """Ids of sessions."""
+    """Return ids of sessions."""
     rows = _ask(context, "/v1/sessions", {"limit": PAGE})
     return _offered(
         lambda: [(each["id"], f"{each['owner']['display_name']} {each['address']}") for each in rows()],
@@ -102,7 +107,7 @@ def grants(context: click.Context, _option: click.Parameter, incomplete: str) ->
 
 
 def roles(context: click.Context, _option: click.Parameter, incomplete: str) -> "list[CompletionItem[str]]":
-    """Roles: those that are built in, and the organization's own."""
+    """Return names of roles: the built-in ones, then the organization's own."""
     from ostiary.core.permission import BUILT_IN_ROLES
 
     rows = _ask(context, "/v1/roles", {})
@@ -112,7 +117,7 @@ def roles(context: click.Context, _option: click.Parameter, incomplete: str) -> 
 
 
 def _ask(context: click.Context, path: str, params: dict[str, Any]) -> Callable[[], list[Any]]:
-    """The rows of a list, asked for when called."""
+    """Return a function that requests a list from the API and returns its rows."""
 
     def ask() -> list[Any]:
         from ostiary.cli.connection import connect
@@ -126,7 +131,7 @@ def _ask(context: click.Context, path: str, params: dict[str, Any]) -> Callable[
 
 
 def _offered(find: Callable[[], list[tuple[str, str]]], incomplete: str) -> "list[CompletionItem[str]]":
-    """Name and explanation of what may follow; nothing where that cannot be known in time, for whatever reason."""
+    """Return the matching names with their descriptions; none if `find` fails or takes too long."""
     from click.shell_completion import CompletionItem
 
     found: list[tuple[str, str]] = []
@@ -135,9 +140,9 @@ def _offered(find: Callable[[], list[tuple[str, str]]], incomplete: str) -> "lis
         try:
             found.extend(find())
         except Exception:
-            found.clear()  # a press of a key is no place for an explanation
+            found.clear()  # completion shows no errors
 
-    # A thread, because no time-out of a library covers the look-up of a host's name.
+    # Runs in a thread, because no library's time-out covers the DNS look-up.
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(PATIENCE_SECONDS)

@@ -1,9 +1,9 @@
-"""Which service a command asks, with which credential, and in which organization it acts; and where each was set.
+"""The connection of a command: service, credential and organization, and where each of them was set.
 
-For each of the three the first of these that has it: the command line (`--organization`, the context that
-`--context` names), the environment, the context of OSTIARY_CONTEXT or of the profile's `defaultContext`, a default.
-Where none of them has a credential, the login at that service is used. A credential of the profile, and a login, is
-sent to its own URL and nowhere else.
+Each is taken from the first source that has it: the command line (`--organization`, the context that `--context`
+names), the environment, the context of OSTIARY_CONTEXT or of the profile's `defaultContext`, a default. If no source
+has a credential, the login at that service is used. A credential of the profile or of a login is sent only to its own
+URL.
 """
 
 import re
@@ -25,27 +25,27 @@ _ORGANIZATION = re.compile(r"org_[0-9a-hjkmnp-tv-z]{26}|[a-z0-9][a-z0-9-]{1,62}"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What a command uses, in words that its errors can repeat."""
+    """The service, credential and organization of a command, with texts for error messages."""
 
     url: str
     url_from: str
     proof: Proof | None = field(repr=False)
-    """None where a command asks for nothing that needs one."""
+    """None for a command that needs no credential."""
     credential_from: str
     unknown: str
-    """What to do if the service does not know the credential."""
+    """Advice to print if the service does not know the credential."""
     organization: str | None = None
     organization_from: str = ""
     context: str | None = None
 
     def client(self, timeout: float = TIMEOUT_SECONDS) -> Client:
-        """A client that carries the credential, or the token that it was traded for just now."""
+        """Return an API client with the credential, or with a new access token for it."""
         credential = None if self.proof is None else bearer(self.url, self.proof, timeout)
         return Client(self.url, credential, self.organization, timeout)
 
 
 def connect(called: Invocation) -> Connection:
-    """Settle the three, and let `called` know. Raises MisusedError, ProfileError."""
+    """Choose service, credential and organization, and store them in `called`. Raises MisusedError, ProfileError."""
     url = environment.text_of("OSTIARY_URL")
     sources = environment.sources()
     context, passed_over = _context(called, url, bool(sources))
@@ -58,7 +58,7 @@ def connect(called: Invocation) -> Connection:
         proof = Key(key) if key is not None else ClientSecret(*context.client())
         source = f"the context {context.name}"
         unknown = (
-            f"The credential in use is that of the context {context.name}. Give it another:\n"
+            f"The credential in use is that of the context {context.name}. Replace it:\n"
             f"ostiary context add {context.name} --replace --url {context.url}"
         )
     elif logins.find(_address(url, context)[0]) is not None:
@@ -67,15 +67,15 @@ def connect(called: Invocation) -> Connection:
         unknown = f"The credential in use is the login at {where}. Run `ostiary login --url {where}` again."
     elif passed_over is not None:
         raise MisusedError(
-            f"No credential for OSTIARY_URL: that of the context {passed_over.name} goes to {passed_over.url} only.\n"
-            "Set OSTIARY_API_KEY too, or unset OSTIARY_URL, or make a context for it: `ostiary context add`."
+            f"No credential for OSTIARY_URL: that of the context {passed_over.name} is only for {passed_over.url}.\n"
+            "Set OSTIARY_API_KEY too, or unset OSTIARY_URL, or create a context for it: `ostiary context add`."
         )
     else:
         raise MisusedError(
             "No credential: set OSTIARY_API_KEY, OSTIARY_TOKEN, OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with "
             "OSTIARY_CLIENT_SECRET.\n"
-            "Or sign in yourself: `ostiary login`.\n"
-            "Or keep one for good: `ostiary context add NAME --url URL`."
+            "Or sign in: `ostiary login`.\n"
+            "Or store one in a context: `ostiary context add NAME --url URL`."
         )
     called.connection = Connection(
         *_address(url, context),
@@ -90,7 +90,7 @@ def connect(called: Invocation) -> Connection:
 
 
 def reach(called: Invocation) -> Connection:
-    """The same without a credential, for what needs none. Raises MisusedError, ProfileError."""
+    """Like `connect`, for a command that needs no credential. Raises MisusedError, ProfileError."""
     url = environment.text_of("OSTIARY_URL")
     context, _ = _context(called, url, True)
     called.connection = Connection(*_address(url, context), None, "", "", *_organization(called, context))
@@ -98,7 +98,7 @@ def reach(called: Invocation) -> Connection:
 
 
 def _address(url: str | None, context: Context | None) -> tuple[str, str]:
-    """The service's URL, and where it is set."""
+    """Return the service's URL, and where it is set."""
     if context is not None:
         assert context.url is not None
         return context.url, f"contexts.{context.name}.url in {profile_path()}"
@@ -106,25 +106,25 @@ def _address(url: str | None, context: Context | None) -> tuple[str, str]:
 
 
 def chosen_name(called: Invocation) -> str | None:
-    """The context that this command or its environment names, if one does."""
+    """Return the context that `--context` or OSTIARY_CONTEXT names; None if neither does."""
     return called.context if called.context is not None else environment.text_of("OSTIARY_CONTEXT")
 
 
 def checked_organization(text: str, source: str) -> str:
-    """An organization's id or slug as addresses take it. Raises MisusedError, which does not repeat it."""
+    """Return the id or slug of an organization if it is well-formed. Raises MisusedError, without the value."""
     if _ORGANIZATION.fullmatch(text) is None:
         raise MisusedError(
-            f"{source} is no organization's id or slug, such as org_01m80q07epayqz1jx2aq5c980j or acme.\n"
-            "`ostiary organization list` shows what there is."
+            f"{source} is not an organization's id or slug, such as org_01m80q07epayqz1jx2aq5c980j or acme.\n"
+            "`ostiary organization list` shows the organizations."
         )
     return text
 
 
 def _context(called: Invocation, url: str | None, credential: bool) -> tuple[Context | None, Context | None]:
-    """The context in use; or none, and the default that OSTIARY_URL passed over."""
+    """Return the context in use, and the default context that OSTIARY_URL overrides. At most one is not None."""
     name = chosen_name(called)
     if name is None and url is not None and credential:
-        return None, None  # the environment says it all: a job never depends on somebody's file
+        return None, None  # the environment is complete, so a job does not depend on a person's profile
     profile = load()
     context = profile.current() if name is None else profile.find(name)
     if context is None:
@@ -135,8 +135,8 @@ def _context(called: Invocation, url: str | None, credential: bool) -> tuple[Con
         return context, None
     if name is not None:
         raise MisusedError(
-            f"OSTIARY_CONTEXT names {context.name}, which is {context.url}, and OSTIARY_URL another service.\n"
-            "Unset one of them: the credential of a context goes to its own URL only."
+            f"OSTIARY_CONTEXT names {context.name}, which is for {context.url}, but OSTIARY_URL names another service.\n"
+            "Unset one of them: the credential of a context is only sent to its own URL."
         )
     return None, context
 

@@ -1,4 +1,4 @@
-"""`ostiary context …`: the services that a person works with, each kept with its credential."""
+"""`ostiary context …`: named services in the profile, each with its credential."""
 
 import os
 import sys
@@ -33,20 +33,20 @@ name_argument = click.argument("name", metavar="NAME", shell_complete=completion
 
 @click.group("context", cls=Group)
 def context_command() -> None:
-    """Keep services with their credentials, and choose among them.
+    """Store services with their credentials, and choose one.
 
-    A context is a service's URL, a credential for it and, for operators, the organization to act in. Commands use
-    the one that --context or OSTIARY_CONTEXT names, else the default.
+    A context has the URL of a service, a credential for it and, for operators, the organization to act in. Commands use
+    the context that --context or OSTIARY_CONTEXT names, else the default context.
     """
 
 
 @context_command.command("list")
 @json_option
 def list_contexts(as_json: bool) -> None:
-    """List the contexts; the current one is the one that commands use."""
+    """List the contexts. Commands use the current one."""
     found = profile.load()
     if as_json:
-        show_json([_told(each, found) for each in found.contexts.values()])
+        show_json([_as_json(each, found) for each in found.contexts.values()])
         return
     show_table(
         [
@@ -66,7 +66,7 @@ def list_contexts(as_json: bool) -> None:
             Column("CREDENTIAL", spare=1),
             Column("CURRENT"),
         ],
-        "No contexts yet. Keep a service and a key for it, which is asked for:\n"
+        "No contexts yet. Store a service and a key for it; the command asks for the key:\n"
         "  ostiary context add prod --url https://keys.example.com",
     )
     _warn_of_environment()
@@ -80,10 +80,10 @@ def show(name: str | None, as_json: bool) -> None:
     found = profile.load()
     wanted = name if name is not None else _current(found)
     if wanted is None:
-        raise MisusedError("No context is chosen.\n`ostiary context use NAME` chooses one.")
+        raise MisusedError("There is no current context.\n`ostiary context use NAME` chooses one.")
     context = found.find(wanted)
     if as_json:
-        show_json(_told(context, found))
+        show_json(_as_json(context, found))
         return
     show_fields(
         [
@@ -102,7 +102,7 @@ def show(name: str | None, as_json: bool) -> None:
 @name_argument
 @json_option
 def use(name: str, as_json: bool) -> None:
-    """Make a context the default."""
+    """Make a context the default for all commands."""
     profile.choose(name)
     if as_json:
         show_json({"default": name})
@@ -113,17 +113,17 @@ def use(name: str, as_json: bool) -> None:
 
 @context_command.command()
 @click.argument("name", metavar="NAME")
-@click.option("--url", required=True, help="The service, such as https://keys.example.com.")
+@click.option("--url", required=True, help="URL of the service, such as https://keys.example.com.")
 @click.option("--organization", metavar="ORG", help="Act in this organization, by id; for operator admins.")
 @click.option(
     "--api-key-file",
     "file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Read the key from this file at every use; without it the key is asked for, or read from standard input.",
+    help="Read the key from this file at every use. Default: a prompt, or standard input, stored in the context.",
 )
-@click.option("--replace", is_flag=True, help="Replace the context of that name, with all that it holds.")
-@click.option("--no-check", is_flag=True, help="Do not ask the service whether it knows the key.")
+@click.option("--replace", is_flag=True, help="Replace an existing context with this name completely.")
+@click.option("--no-check", is_flag=True, help="Do not check the key at the service.")
 @json_option
 def add(
     name: str,
@@ -134,13 +134,18 @@ def add(
     no_check: bool,
     as_json: bool,
 ) -> None:
-    """Keep a service and a key for it. The first context becomes the default."""
+    """Store a service and an API key for it. The first context becomes the default.
+
+    \b
+    Example:
+      ostiary context add prod --url https://keys.example.com
+    """
     if profile.NAME.fullmatch(name) is None:
-        raise MisusedError("NAME is 1 to 63 letters, digits, dots, dashes and underscores, such as prod.")
-    if name in profile.load().contexts and not replace:
         raise MisusedError(
-            f"There is a context {name} already. --replace replaces it, with all that it holds."
+            "NAME must be 1 to 63 letters, digits, dots, dashes and underscores, such as prod."
         )
+    if name in profile.load().contexts and not replace:
+        raise MisusedError(f"The context {name} exists already. --replace replaces it completely.")
     _check_url(url)
     if organization is not None:
         checked_organization(organization, "--organization")
@@ -149,16 +154,16 @@ def add(
         key = profile.read_key_file(file)
         context = Context(name, url, organization, api_key_file=str(file))
     else:
-        key = _asked_key()
+        key = _prompted_key()
         context = Context(name, url, organization, api_key=key)
     principal = None if no_check else _identify(context, key)
     profile.put(context)
     found = profile.load()
     if as_json:
-        show_json(_told(context, found) | {"principal": principal})
+        show_json(_as_json(context, found) | {"principal": principal})
         return
     who = f": {principal['display_name']} ({principal['id']}) at {url}" if principal else ""
-    click.echo(printable(f"{name} is kept{who}."))
+    click.echo(printable(f"{name} is stored{who}."))
     if found.default != name:
         click.echo(f"`ostiary context use {name}` makes it the default.", err=True)
     _warn_of_environment()
@@ -169,16 +174,16 @@ def add(
 @yes_option
 @json_option
 def remove(name: str, yes: bool, as_json: bool) -> None:
-    """Forget a context and the key that it holds. The key itself goes on working."""
+    """Remove a context with its key from the profile. The key itself keeps working."""
     context = profile.load().find(name)
-    confirm(yes, lambda: f"Forget {name}, with {_credential(context)}?")
+    confirm(yes, lambda: f"Remove {name}, with {_credential(context)}?")
     profile.remove(name)
     if as_json:
         show_json({"removed": name})
         return
-    click.echo(f"{printable(name)} is forgotten.")
+    click.echo(f"{printable(name)} is removed.")
     if context.has_credential:
-        click.echo("Its key still works, until `ostiary credential revoke` ends it.", err=True)
+        click.echo("Its key still works. `ostiary credential revoke` revokes it.", err=True)
 
 
 def _check_url(url: str) -> None:
@@ -188,12 +193,12 @@ def _check_url(url: str) -> None:
         raise MisusedError(f"--url {error}.") from None
     if not is_safe(url):
         raise MisusedError(
-            "--url is neither https nor on this machine: a credential would travel in clear.\n"
-            "Give the https:// address of the service."
+            "--url is neither https nor on this machine, so the credential would be sent unencrypted.\n"
+            "Give the https:// URL of the service."
         )
 
 
-def _asked_key() -> str:
+def _prompted_key() -> str:
     if sys.stdin.isatty():
         key: str = click.prompt("API key (not shown)", hide_input=True, err=True)
     else:
@@ -201,20 +206,20 @@ def _asked_key() -> str:
     key = given_text(key)
     if not profile.is_credential(key):
         raise MisusedError(
-            "Standard input holds no key.\nPipe the key in, or name a file that holds it: --api-key-file FILE."
+            "Standard input has no key.\nPipe the key in, or name a file that contains it: --api-key-file FILE."
         )
     return key
 
 
 def _identify(context: Context, key: str) -> dict[str, Any]:
-    """Who the key is, as the service says. A refusal, or silence, keeps nothing."""
+    """Return the id and display name of the key's owner, from the service. Raises if it refuses or does not respond."""
     assert context.url is not None
     used = Connection(
         context.url,
         "--url",
         Key(key),
         "the key that was given",
-        f"The service does not know this key; {context.name} is not kept.",
+        f"The service does not know this key. {context.name} is not stored.",
     )
     invocation().connection = used
     try:
@@ -229,7 +234,7 @@ def _current(found: profile.Profile) -> str | None:
 
 
 def _credential(context: Context) -> str:
-    """What lists show of a credential: never enough to use it."""
+    """Return a description of the context's credential, without its secret."""
     if context.api_key_file is not None:
         return f"file {context.api_key_file}"
     if context.api_key is None:
@@ -243,7 +248,7 @@ def _credential(context: Context) -> str:
     return redact(context.api_key) if whole else "a credential of another form"
 
 
-def _told(context: Context, found: profile.Profile) -> dict[str, Any]:
+def _as_json(context: Context, found: profile.Profile) -> dict[str, Any]:
     return {
         "name": context.name,
         "url": context.url,
@@ -257,11 +262,11 @@ def _told(context: Context, found: profile.Profile) -> dict[str, Any]:
 
 
 def _warn_of_environment() -> None:
-    """Say what stands before the profile, so that nobody wonders why a context is not used."""
+    """Print a note if environment variables override the default context."""
     found = [name for name in ("OSTIARY_URL", *environment.NAMES) if os.environ.get(name)]
     if found:
         click.echo(
             f"Note: {' and '.join(found)} {'is' if len(found) == 1 else 'are'} set and "
-            f"{'comes' if len(found) == 1 else 'come'} before the default; --context NAME comes before both.",
+            f"{'overrides' if len(found) == 1 else 'override'} the default context; --context NAME overrides both.",
             err=True,
         )

@@ -46,15 +46,15 @@ _ORDERS: Final[dict[str, Callable[[Any], Any] | None]] = {
     "used": lambda each: each.get("last_used_at") or "",
     "expires": lambda each: (each.get("expires_at") is None, each.get("expires_at") or ""),
 }
-"""What lists are sorted by; the API sorts by the time of creation. Its times are all of one form."""
+"""Sort keys of `list`. None: the API's own order, by time of creation. All times of the API sort as text."""
 
 
 @click.group("credential", cls=Group)
 def credential_command() -> None:
     """List, change, rotate, revoke and delete credentials.
 
-    ID is the one that `list` shows. The last six characters of the secret, or a name that only one credential has, do
-    as well.
+    ID is the id that `list` shows. You can also give the last six characters of the secret, or the credential's name if
+    no other credential has it.
     """
 
 
@@ -64,39 +64,39 @@ def credential_command() -> None:
     "account",
     metavar="ACCOUNT",
     shell_complete=completion.accounts,
-    help="Only this account's.",
+    help="Only credentials of this account.",
 )
 @click.option(
     "--status",
     type=click.Choice(["active", "deactivated", "expired", "revoked"]),
-    help="Only those in this state.",
+    help="Only credentials with this status.",
 )
 @click.option(
     "--kind",
     type=click.Choice(["api-key", "client-secret", "key-file"]),
-    help="Only those of this kind.",
+    help="Only credentials of this kind.",
 )
 @click.option(
     "--search",
     metavar="TEXT",
-    help="Only those with this in their name or their owner's; or with this id, or these last six characters.",
+    help="Only credentials whose name or owner's name contains this, or with this id or these last six characters.",
 )
 @click.option(
     "--unused-since",
     metavar="WHEN",
-    help="Only those made before this and not used since: 90d (ago), a date (UTC) or a time.",
+    help="Only credentials created before this and not used since: 90d (ago), a date (UTC) or a time.",
 )
 @click.option(
     "--expires-before",
     metavar="WHEN",
-    help="Only those that expire before this: 30d (from now), a date (UTC) or a time.",
+    help="Only credentials that expire before this: 30d (from now), a date (UTC) or a time.",
 )
 @click.option(
     "--sort",
     type=click.Choice(list(_ORDERS)),
     default="created",
     show_default=True,
-    help="By name; the newest first; the longest unused first; or the soonest to expire first.",
+    help="name: by name; created: newest first; used: longest unused first; expires: soonest to expire first.",
 )
 @json_option
 @with_client
@@ -111,18 +111,24 @@ def list_credentials(
     sort: str,
     as_json: bool,
 ) -> None:
-    """List credentials."""
-    asked = given(
+    """List credentials.
+
+    \b
+    Examples:
+      ostiary credential list --service-account ci-bot
+      ostiary credential list --unused-since 90d --sort used
+    """
+    query = given(
         status=status,
         kind=None if kind is None else kind.replace("-", "_"),
         search=search,
         unused_since=None if unused_since is None else moment("--unused-since", unused_since, -1),
         expires_before=None if expires_before is None else moment("--expires-before", expires_before, 1),
     )
-    address = "/v1/credentials"
+    path = "/v1/credentials"
     if account is not None:
-        address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-    found = list(api.pages(address, asked))
+        path = f"/v1/service-accounts/{find_account(api, account)}/credentials"
+    found = list(api.pages(path, query))
     if order := _ORDERS[sort]:
         found.sort(key=order)
     show_list(
@@ -140,8 +146,8 @@ def list_credentials(
             Column("CREATED", lambda each: ago(each["created_at"]), spare=5),
         ],
         "No credentials match."
-        if asked
-        else "No credentials. Make one:\n  "
+        if query
+        else "No credentials. Create one:\n  "
         + again(f"api-key generate --service-account {printable(account or 'ACCOUNT')}"),
     )
 
@@ -150,19 +156,19 @@ def list_credentials(
 @json_option
 @with_credential
 def show(api: Client, credential: str, as_json: bool) -> None:
-    """Show one credential; its secret is shown nowhere any more."""
+    """Show one credential, without its secret."""
     show_one(api.request("GET", address_of(credential)), as_json, _fields)
 
 
 @credential_command.command()
-@click.option("--name", help="To tell it from others.")
+@click.option("--name", help="Name of the credential.")
 @description_option
-@click.option("--expires", metavar="WHEN", help="90d, or a time; `never` takes an expiry away.")
+@click.option("--expires", metavar="WHEN", help="90d, a date (UTC) or a time; `never` removes the expiry.")
 @ips_option
 @level_option
 @scopes_option
 @resources_option
-@click.option("--rate-limit", metavar="N", help="Uses a minute; `none` leaves it to the policy.")
+@click.option("--rate-limit", metavar="N", help="Most uses per minute; `none` applies the policy's limit.")
 @json_option
 @with_credential
 def update(
@@ -178,7 +184,12 @@ def update(
     rate_limit: str | None,
     as_json: bool,
 ) -> None:
-    """Change a credential. What is not given stays; an empty value takes limits away, such as --ip ''."""
+    """Change a credential. Options that you leave out change nothing. An empty value removes a limit, such as --ip ''.
+
+    \b
+    Example:
+      ostiary credential update 0qxV2j --expires 90d --ip 203.0.113.0/24
+    """
     body = changes(
         name=name,
         description=description,
@@ -201,7 +212,7 @@ def update(
 @json_option
 @with_client
 def deactivate(api: Client, credentials: tuple[str, ...], as_json: bool) -> None:
-    """Refuse credentials at once, until they are activated again."""
+    """Deactivate credentials at once. They are refused until they are activated again."""
     _set(api, credentials, "deactivate", as_json)
 
 
@@ -210,7 +221,7 @@ def deactivate(api: Client, credentials: tuple[str, ...], as_json: bool) -> None
 @json_option
 @with_client
 def activate(api: Client, credentials: tuple[str, ...], as_json: bool) -> None:
-    """Accept deactivated credentials again."""
+    """Activate deactivated credentials again."""
     _set(api, credentials, "activate", as_json)
 
 
@@ -220,7 +231,7 @@ def activate(api: Client, credentials: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @with_client
 def revoke(api: Client, credentials: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Refuse credentials at once and for good. Of several, those that fail do not stop the others."""
+    """Revoke credentials at once and permanently. If one of several fails, the others are still revoked."""
     _set(api, credentials, "revoke", as_json, asks(yes))
 
 
@@ -229,22 +240,22 @@ def revoke(api: Client, credentials: tuple[str, ...], yes: bool, as_json: bool) 
 @json_option
 @with_credential
 def delete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
-    """Remove a revoked credential, some time after its revocation."""
+    """Delete a revoked or expired credential, once the deletion delay of the policy is over."""
     remove(
         api,
         address_of(credential),
         credential,
         as_json,
         yes,
-        lambda: f"Delete {described(api, credential)} for good?",
-        f"{credential} is deleted. Its trace stays in the audit log.",
+        lambda: f"Delete {described(api, credential)} permanently?",
+        f"{credential} is deleted. Its events stay in the audit log.",
     )
 
 
 def _set(api: Client, names: tuple[str, ...], verb: str, as_json: bool, ask: bool = False) -> None:
-    """Do the same to each of these credentials, after one question about all of them if a person is to be asked.
+    """Apply `verb` to each of these credentials. With `ask`, ask the person once for all of them.
 
-    Exit 1 if it failed for one of several; a single one fails as any command does.
+    Exits with 1 if one of several failed. A single one fails as in any other command.
     """
 
     def find(name: str) -> tuple[str, str]:
@@ -260,10 +271,10 @@ def _set(api: Client, names: tuple[str, ...], verb: str, as_json: bool, ask: boo
     found = _each(names, find)
     known = dict(found)
     if ask and known:
-        question = f"{verb.title()} {', '.join(known.values())} for good?"
+        question = f"{verb.title()} {', '.join(known.values())} permanently?"
         if names[1:]:
             click.echo("\n".join(f"{credential}  {text}" for credential, text in known.items()), err=True)
-            question = f"{verb.title()} these {len(known)} credentials for good?"
+            question = f"{verb.title()} these {len(known)} credentials permanently?"
         confirm(False, lambda: question)
     changed = _each(tuple(known), change, alone=not names[1:])
     if as_json:
@@ -273,7 +284,7 @@ def _set(api: Client, names: tuple[str, ...], verb: str, as_json: bool, ask: boo
 
 
 def _each(names: tuple[str, ...], act: Callable[[str], T], alone: bool | None = None) -> list[T]:
-    """What `act` returns for each name. If it fails for one of several, that is told and the others are done."""
+    """Return the results of `act` for each name. If it fails for one of several, print the error and continue."""
     done = []
     for name in names:
         try:
@@ -313,10 +324,10 @@ def _fields(credential: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Access level", lambda: credential["access_level"]),
         ("Scopes", lambda: credential["scopes"]),
         ("Resources", lambda: credential["resources"]),
-        ("Allowed addresses", lambda: credential["allowed_ips"] or "everywhere"),
+        ("Allowed IPs", lambda: credential["allowed_ips"] or "all"),
         (
             "Rate limit",
-            lambda: f"{limit} a minute" if (limit := credential["rate_limit"]) else "the policy's",
+            lambda: f"{limit} per minute" if (limit := credential["rate_limit"]) else "the policy's",
         ),
         ("Project", lambda: credential["project"]),
         ("Created", lambda: when(credential["created_at"])),

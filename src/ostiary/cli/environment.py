@@ -1,6 +1,6 @@
-"""The credential that the environment holds: one of a key, a token, a key file or a client with its secret.
+"""The credential in environment variables: an API key, a token, a key file, or a client id with its secret.
 
-Two of them at once are an error that names both: whichever was taken, somebody would wonder why.
+Two credentials at the same time are an error that names both variables.
 """
 
 import os
@@ -25,20 +25,20 @@ CLIENT_SECRET: Final = "OSTIARY_CLIENT_SECRET"  # noqa: S105 - a variable
 NAMES: Final = (
     API_KEY, f"{API_KEY}_FILE", TOKEN, f"{TOKEN}_FILE", KEY_FILE, CLIENT_ID, CLIENT_SECRET, f"{CLIENT_SECRET}_FILE",
 )  # fmt: skip
-"""Every variable that holds a credential, or a part or the file of one."""
+"""All variables that contain a credential, a part of one, or the name of its file."""
 
 _RENEW: Final = {
-    API_KEY: f"Set {API_KEY} to a valid key (or {API_KEY}_FILE to a file that holds it).",
-    TOKEN: "Unset {}, and get another with the credential that it came from.",
-    KEY_FILE: "Is it in force, is it of this service, and is the clock of this machine right?",
-    CLIENT_ID: f"Set {CLIENT_ID} and {CLIENT_SECRET} to a client's: `ostiary client-secret generate` makes another.",
+    API_KEY: f"Set {API_KEY} to a valid key (or {API_KEY}_FILE to a file that contains it).",
+    TOKEN: "Unset {}, and get a new token with the credential that it was issued for.",
+    KEY_FILE: "Check that the key is active and belongs to this service, and that this machine's clock is right.",
+    CLIENT_ID: f"Set {CLIENT_ID} and {CLIENT_SECRET} to valid values. `ostiary client-secret generate` creates a secret.",
 }
 
 _SIGNED: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class Source(NamedTuple):
-    """A variable that is set, and how to read the credential that it stands for."""
+    """A variable that is set, a function that reads its credential, and advice to print if that is refused."""
 
     name: str
     read: Callable[[], Proof]
@@ -46,7 +46,10 @@ class Source(NamedTuple):
 
 
 def text_of(name: str) -> str | None:
-    """The value of a variable, without the white space around it; None if it is unset or empty. MisusedError."""
+    """Return the value of a variable, without surrounding white space; None if it is unset or empty.
+
+    Raises MisusedError for control characters.
+    """
     text = given_text(os.environ.get(name, ""))
     try:
         refuse_controls(text)
@@ -56,7 +59,7 @@ def text_of(name: str) -> str | None:
 
 
 def sources() -> list[Source]:
-    """Those that are set; nothing is read yet."""
+    """Return the sources that are set, without reading any credential."""
     found = []
     for name in (API_KEY, TOKEN):
         found += [
@@ -73,23 +76,26 @@ def sources() -> list[Source]:
 
 
 def chosen(found: list[Source]) -> tuple[Proof, str, str]:
-    """The one credential that is set, its variable, and what to do if it is refused. MisusedError, ProfileError."""
+    """Return the only credential that is set, its variable, and advice to print if it is refused.
+
+    Raises MisusedError if several are set or the value is unusable, and ProfileError.
+    """
     if found[1:]:
         raise MisusedError(f"{found[0].name} is set, and so is {found[1].name}; choose one.")
     [source] = found
-    told = f"The credential in use is that of {source.name}. {source.renew}"
-    return source.read(), source.name, told
+    advice = f"The credential in use is that of {source.name}. {source.renew}"
+    return source.read(), source.name, advice
 
 
 def token() -> str | None:
-    """The access token of OSTIARY_TOKEN or its file, whatever else is set. MisusedError."""
+    """Return the token of OSTIARY_TOKEN or its file, even if other credentials are set. Raises MisusedError."""
     return _held(TOKEN) if _set(TOKEN) else None
 
 
 def _set(name: str) -> list[str]:
-    """Of a variable and the one that names a file for it, those that are set."""
+    """Return those of the variables NAME and NAME_FILE that are set."""
     found = [name] if given_text(os.environ.get(name, "")) else []
-    # A client's id is no secret, so it has no file.
+    # A client id is not a secret, so OSTIARY_CLIENT_ID_FILE does not exist.
     if name != CLIENT_ID and text_of(f"{name}_FILE"):
         found.append(f"{name}_FILE")
     return found
@@ -108,7 +114,7 @@ def _client() -> Proof:
 
 
 def _held(name: str) -> str:
-    """The value of a variable, or what the file holds that its fellow names. MisusedError, which repeats neither."""
+    """Return the credential in the variable or in the file of NAME_FILE. Raises MisusedError, without the value."""
     variables = _set(name)
     if variables[1:]:
         raise MisusedError(f"{variables[0]} is set, and so is {variables[1]}; choose one.")
@@ -122,18 +128,20 @@ def _held(name: str) -> str:
             raise MisusedError(f"{name}_FILE names a file that cannot be read.") from None
     text = given_text(text)
     if not is_credential(text):
-        raise MisusedError(f"{name} is no credential: it is empty, or holds white space or odd characters.")
-    kind, right = _told_by_its_form(text) or ("", name)
+        raise MisusedError(
+            f"{name} is not a credential: it is empty, or has white space or invalid characters."
+        )
+    kind, right = _recognised(text) or ("", name)
     if right != name:
-        advice = f"Unset {variables[0]}, and put it into {right}."
+        advice = f"Unset {variables[0]}, and set {right} instead."
         if right == CLIENT_SECRET:
-            advice = f"Unset {variables[0]}, and put it into {right}, and the client's id into {CLIENT_ID}."
-        raise MisusedError(f"{variables[0]} holds {kind}.\n{advice}")
+            advice = f"Unset {variables[0]}, and set {right} instead, and {CLIENT_ID} to the client id."
+        raise MisusedError(f"{variables[0]} contains {kind}.\n{advice}")
     return text
 
 
-def _told_by_its_form(text: str) -> tuple[str, str] | None:
-    """What a credential is, and the variable for it; None where the form does not tell, as that of imported keys."""
+def _recognised(text: str) -> tuple[str, str] | None:
+    """Return the kind of a credential and its variable; None if the form is unknown, as of imported keys."""
     if text.startswith(CLIENT_SECRET_PREFIX):
         return "a client secret", CLIENT_SECRET
     if text.startswith(SESSION):

@@ -1,4 +1,4 @@
-"""Which credential a person means: an id, the last six characters, or a name that only one has."""
+"""Finds the credential that an argument names: by id, by its last six characters, or by a unique name."""
 
 import functools
 import re
@@ -13,13 +13,13 @@ from ostiary.cli.terminal import MisusedError, printable, segment, with_client
 from ostiary.client.api import Client
 
 MAX_SEARCH: Final = 253
-"""The longest text that the API searches for."""
+"""The longest search text that the API accepts."""
 
 _ID: Final = re.compile(r"cred_[0-9a-hjkmnp-tv-z]{26}")
 
 
 def credential_argument(several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The argument that names a credential, or `several` of them."""
+    """Return the command's argument for a credential, or for `several`."""
     return click.argument(
         "credentials" if several else "credential",
         metavar="ID..." if several else "ID",
@@ -30,7 +30,7 @@ def credential_argument(several: bool = False) -> Callable[[Callable[..., Any]],
 
 
 def with_credential(command: Callable[..., None]) -> Callable[..., None]:
-    """`with_client` for a command about one credential: its argument, as the id of the one that was meant."""
+    """Like `with_client`, for a command about one credential. The command gets the credential's id."""
 
     @credential_argument()
     @with_client
@@ -42,9 +42,10 @@ def with_credential(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def find_credential(api: Client, text: str) -> str:
-    """The id of the credential with this id, these last six characters, or this name.
+    """Return the id of the credential with this id, these last six characters, or this name.
 
-    An id is not looked up. click.ClickException if there is none; MisusedError, with a list, if there are several.
+    An id is returned without a look-up. Raises click.ClickException if there is no such credential, and MisusedError
+    with a list if there are several.
     """
     if _ID.fullmatch(text):
         return text
@@ -56,26 +57,26 @@ def find_credential(api: Client, text: str) -> str:
     if not matching:
         raise click.ClickException(
             f"There is no such credential: '{printable(text[:MAX_SEARCH])}'.\n"
-            "`ostiary credential list` shows what there is."
+            "`ostiary credential list` shows the credentials."
         )
     if matching[1:]:
         lines = [f"  {each['id']}  {each['status']}  {named(each)}" for each in matching]
         raise MisusedError(
-            "\n".join([f"'{text}' names {len(matching)} credentials; give the id of one:", *lines])
+            "\n".join([f"'{text}' matches {len(matching)} credentials. Give the id of one:", *lines])
         )
     return str(matching[0]["id"])
 
 
 def named(credential: dict[str, Any]) -> str:
-    """What a person recognises a credential by. It is one line, whatever its names hold."""
+    """Return a credential's name, last characters and owner, as one printable line."""
     return printable(f"{credential['name']} ({ending(credential)}) of {credential['owner']['display_name']}")
 
 
 def described(api: Client, credential: str) -> str:
-    """The same of the credential with this id, for a question before it goes for good."""
+    """Return `named` for the credential with this id, for a confirmation question."""
     return named(api.request("GET", address_of(credential)))
 
 
 def address_of(credential: str) -> str:
-    """The address of the credential with this id."""
+    """Return the API path of the credential with this id."""
     return f"/v1/credentials/{segment(credential)}"

@@ -1,4 +1,4 @@
-"""What the commands that generate credentials share: the options that limit what is made, and whose it is."""
+"""Options that the commands for new credentials share: the owner and the limits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,10 +19,13 @@ from ostiary.cli.terminal import (
 from ostiary.client.api import Client
 
 ips_option = click.option(
-    "--ip", "ips", multiple=True, help="Limit it to this address or range; may be given several times."
+    "--ip",
+    "ips",
+    multiple=True,
+    help="Limit it to this IP address or CIDR range; may be given several times.",
 )
 _OPTIONS = (
-    click.option("--name", help="To tell it from others."),
+    click.option("--name", help="Name of the credential."),
     description_option,
     scopes_option,
     resources_option,
@@ -31,25 +34,25 @@ _OPTIONS = (
     click.option(
         "--expires",
         metavar="WHEN",
-        help="90d, a date (UTC) or a time; without it never, unless a policy says so.",
+        help="90d, a date (UTC) or a time. Default: the policy's default lifetime, else never.",
     ),
     click.option(
         "--rate-limit",
         metavar="N",
-        help="How often it may be used a minute; without it, what the policy says.",
+        help="Most uses per minute. Default: the policy's limit.",
     ),
 )
 
 
 def limits_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every new credential; `body` reads them."""
+    """Add the options that limit a new credential. `body` reads them."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def account_option(required: bool, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--service-account ACCOUNT`"""
+    """Return the option `--service-account ACCOUNT` with this help text."""
     return click.option(
         "--service-account",
         "account",
@@ -71,7 +74,7 @@ def body(
     expires: str | None,
     rate_limit: str | None,
 ) -> dict[str, Any]:
-    """The limits as the API takes them."""
+    """Return the limits as fields of a request to the API. Raises MisusedError."""
     return given(
         name=name,
         description=description,
@@ -85,17 +88,17 @@ def body(
 
 
 def uses(text: str) -> int:
-    """A number of uses a minute as the API takes it. MisusedError."""
+    """Return the value of --rate-limit as a number. Raises MisusedError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise MisusedError("--rate-limit must be a number of uses a minute, such as 60.")
+        raise MisusedError("--rate-limit must be a number of uses per minute, such as 60.")
     return int(text)
 
 
 def own_account(api: Client, account: str | None) -> str:
-    """The account that was named; without a name the one that asks. MisusedError if that is a person."""
+    """Return the named account, or the account whose credential is in use. Raises MisusedError if that is a user's."""
     if account is not None:
         return find_account(api, account)
     principal = api.request("GET", "/v1/capabilities")["principal"]
     if principal["type"] != "service_account":
-        raise MisusedError("Only service accounts have client secrets: name one with --service-account.")
+        raise MisusedError("Only service accounts have client secrets. Name one with --service-account.")
     return segment(principal["id"])

@@ -1,4 +1,4 @@
-"""Who has which role where: what service accounts, members and projects have in common, and how they are named."""
+"""Role bindings on the command line: the options and functions that accounts, members and projects share."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +16,12 @@ roles_option = click.option(
     multiple=True,
     metavar="ROLE[@PROJECT]",
     shell_complete=completion.roles,
-    help="Such as developer, or viewer@website on one project; may be given several times.",
+    help="A role, such as developer, or viewer@website for one project; may be given several times.",
 )
 
 
 def roles_argument(metavar: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The roles of `grant` and `ungrant`: as arguments, or with --role as where accounts and invitations are made."""
+    """Add the roles of `grant` and `ungrant` to a command: as arguments, or as --role like in other commands."""
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         @click.argument("roles", metavar=f"{metavar}...", nargs=-1, shell_complete=completion.roles)
@@ -31,7 +31,7 @@ def roles_argument(metavar: str) -> Callable[[Callable[..., None]], Callable[...
             multiple=True,
             metavar=metavar,
             shell_complete=completion.roles,
-            help=f"The same as {metavar}, in the form of other commands; may be given several times.",
+            help=f"The same as the argument {metavar}; may be given several times.",
         )
         @functools.wraps(command)
         def wrapped(*args: Any, roles: tuple[str, ...], more: tuple[str, ...], **kwargs: Any) -> None:
@@ -45,33 +45,33 @@ def roles_argument(metavar: str) -> Callable[[Callable[..., None]], Callable[...
 
 
 Binding = dict[str, str]
-"""`role`, and `on`: the id of an organization or project."""
+"""A role binding of the API: `role`, and `on`, the id of an organization or project."""
 
 
 def read_role(text: str) -> Binding:
-    """ROLE[@PROJECT] as the API takes it."""
+    """Return ROLE[@PROJECT] as a role binding for a request."""
     role, at, on = text.partition("@")
     return {"role": role, "on": on} if at else {"role": role}
 
 
 def project_codes(api: Client, bindings: Iterable[Binding]) -> dict[str, str]:
-    """Codes by id of the projects that these bindings name; none where the caller may not see them."""
+    """Return project codes by id, for the projects of these bindings; empty if the caller may not list projects."""
     wanted = any(each.get("on", "").startswith("prj_") for each in bindings)
     return _by_id(_visible(api, "/v1/projects"), "code") if wanted else {}
 
 
 def role_names(bindings: Iterable[Binding], codes: dict[str, str]) -> str:
-    """Bindings as `grant` takes them: `developer, viewer@website`."""
+    """Return bindings in the form that `grant` reads: `developer, viewer@website`."""
     return ", ".join(_name(each, codes) for each in bindings) or "none"
 
 
 def told(api: Client, bindings: list[Binding]) -> str:
-    """The same, where the codes were not asked for yet."""
+    """Return `role_names`, after requesting the project codes."""
     return role_names(bindings, project_codes(api, bindings))
 
 
 def held(api: Client, who: str, bindings: list[Binding]) -> str:
-    """A sentence of who has which roles now."""
+    """Return a sentence that says which roles `who` has now."""
     return f"{who} has {told(api, bindings) if bindings else 'no role'}."
 
 
@@ -81,12 +81,12 @@ def _name(binding: Binding, codes: dict[str, str]) -> str:
 
 
 def adding(roles: Iterable[str]) -> Callable[[list[Binding]], list[Binding]]:
-    """What makes these bindings of those that are there; the API drops what is there twice."""
+    """Return a function that adds these roles to bindings. The API removes duplicates."""
     return lambda before: [*before, *(read_role(each) for each in roles)]
 
 
 def without(api: Client, roles: Iterable[str], whose: str) -> Callable[[list[Binding]], list[Binding]]:
-    """What takes these bindings away; fails where one of them is not there."""
+    """Return a function that removes these roles from bindings. It raises ClickException if one is missing."""
     gone = [(text, *_where(api, text)) for text in roles]
 
     def edit(before: list[Binding]) -> list[Binding]:
@@ -106,7 +106,7 @@ def without(api: Client, roles: Iterable[str], whose: str) -> Callable[[list[Bin
 
 
 def _where(api: Client, text: str) -> tuple[str, str]:
-    """Role and project id, empty for the organization, that ROLE[@PROJECT] names."""
+    """Return the role and the project id of ROLE[@PROJECT]. The id is empty for the organization."""
     role, _, on = text.partition("@")
     if not on or on.startswith(("prj_", "org_")):
         return role, on
@@ -114,19 +114,19 @@ def _where(api: Client, text: str) -> tuple[str, str]:
 
 
 def find_member(api: Client, name: str) -> dict[str, Any]:
-    """The member of this id or email address."""
+    """Return the member with this id or email address. Raises ClickException, or RefusedError for an unknown id."""
     if name.startswith("usr_"):
         found: dict[str, Any] = api.request("GET", f"/v1/members/{segment(name)}")
         return found
     for each in _members(api, name):
         return each
     raise click.ClickException(
-        f"There is no member '{printable(name[:254])}'.\n`ostiary member list` shows who there is."
+        f"There is no member '{printable(name[:254])}'.\n`ostiary member list` shows the members."
     )
 
 
 def find_principal(api: Client, name: str) -> tuple[str, str]:
-    """Id and a name for people of a member (id, email) or a service account (any of its names)."""
+    """Return the id and the email or username of a member (id, email) or a service account (any of its names)."""
     if name.startswith("usr_"):
         return name, find_member(api, name)["email"]
     if "@" in name:
@@ -138,17 +138,17 @@ def find_principal(api: Client, name: str) -> tuple[str, str]:
         if error.status != 404 or "@" not in name:
             raise
         account = {}
-    # The API does not compare the host of a channel identifier: ci-bot's would fit ci-bot@acme.example, a person's.
+    # The API ignores the host of a channel identifier. So ci-bot@acme.example, a person's email, would match ci-bot.
     if "@" in name and account.get("channel_identifier") != name:
         raise click.ClickException(
             f"There is no member and no service account '{printable(name[:254])}'.\n"
-            "`ostiary member list` and `ostiary service-account list` show who there is."
+            "`ostiary member list` and `ostiary service-account list` show them."
         )
     return account["id"], account["username"]
 
 
 def principal_names(api: Client, ids: set[str]) -> dict[str, str]:
-    """Usernames and email addresses by id; of those only that the caller may see."""
+    """Return usernames and email addresses by id, of principals that the caller may see."""
     names: dict[str, str] = {}
     if any(each.startswith("sa_") for each in ids):
         names |= _by_id(_visible(api, "/v1/service-accounts"), "username")
@@ -168,7 +168,7 @@ def _members(api: Client, email: str) -> list[dict[str, Any]]:
 
 
 def _visible(api: Client, path: str) -> Iterator[Any]:
-    """Every row of a list; nothing where the caller may not see it, and makes do without."""
+    """Yield the rows of a list; none if the caller may not read it."""
     try:
         yield from api.pages(path)
     except RefusedError as error:

@@ -1,4 +1,4 @@
-"""How a new secret is handed over: once, on standard output in the form that its reader wants, or in a file."""
+"""Output of a new secret: once, on standard output in the chosen format, or in a key file."""
 
 import json
 from collections.abc import Callable
@@ -20,28 +20,29 @@ format_option = click.option(
     type=click.Choice(["plain", "env", "json", "toml"]),
     default="plain",
     show_default=True,
-    help="The secret alone, lines for a .env file, the whole answer, or TOML.",
+    help="plain: the secret alone; env: lines for a .env file; json: the whole response; toml: a configuration file.",
 )
 
 
 class _NewFile(click.Path):
-    """The name of a file that is made; `-`, which is standard output elsewhere, is none."""
+    """The name of a new file. `-` is refused, because a key file is never printed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "-":
-            raise MisusedError("--out is the name of a file: a key file is not printed.")
+            raise MisusedError("--out must be the name of a file. A key file is never printed.")
         return super().convert(value, param, ctx)
 
 
 def out_option(required: bool, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--out FILE`: where a key file is written."""
+    """Return the option `--out FILE`, the name of a new key file."""
     return click.option("--out", required=required, metavar="FILE", type=_NewFile(path_type=Path), help=text)
 
 
 def context_of(api: Client, account: str, project: str | None) -> Context:
-    """What a configuration says of a service account: asked for before its secret is made, which is shown once.
+    """Return the facts about a service account for a TOML configuration.
 
-    `project` is the id or code of the one that the secret is for.
+    Call this before the secret is created: a failure afterwards would lose the secret. `project` is the id or code of
+    the project that the secret is for.
     """
     found = api.request("GET", f"/v1/service-accounts/{account}")
     code = EVERY_PROJECT
@@ -56,9 +57,9 @@ def context_of(api: Client, account: str, project: str | None) -> Context:
 def make_secret(
     api: Client, path: str, body: Any, form: str, context: Context | None = None
 ) -> dict[str, Any]:
-    """Make an API key or client secret by a POST, and print it alone or in the form asked for. The answer.
+    """Create an API key or client secret by a POST and print it in this format. Return the response.
 
-    Standard error says first what was made. `context` is what TOML needs to know for a client secret.
+    A note on standard error says first what was created. The format toml needs `context` for a client secret.
     """
 
     def put(made: dict[str, Any]) -> None:
@@ -105,9 +106,10 @@ def _show_client_secret(
 
 
 def save_key_file(api: Client, address: str, body: Any, path: Path) -> dict[str, Any]:
-    """Make a key file by a POST and write it, once it is known that it can be written. The answer without its secret.
+    """Create a key file by a POST and write it to `path`. Return the response without the key.
 
-    The key is in the answer alone: if the file cannot be finished, the key is revoked.
+    Before the POST, this checks that the file can be written. The key is only in the response: if writing fails, the
+    key is revoked.
     """
 
     def write(made: dict[str, Any]) -> None:
@@ -120,7 +122,7 @@ def save_key_file(api: Client, address: str, body: Any, path: Path) -> dict[str,
 
 
 def show_key_file(made: dict[str, Any], path: Path, as_json: bool) -> None:
-    """Where a key file lies and which key is in it; the key itself is shown nowhere."""
+    """Print the path of a key file and the id of its key, but not the key."""
     note(made["credential"], "The key is in the file and nowhere else.")
     if as_json:
         show_json(made | {"file": str(path)})
@@ -130,13 +132,13 @@ def show_key_file(made: dict[str, Any], path: Path, as_json: bool) -> None:
 
 
 def note(credential: dict[str, Any], advice: str) -> None:
-    """What there is to know of a new credential, beside what a script reads."""
+    """Print a note about a new credential on standard error, where scripts do not read it."""
     expires_text = f", expires {credential['expires_at']}" if credential["expires_at"] else ""
-    limits = "all that its owner may do" if credential["access_level"] == "full" else "only what it lists"
+    limits = "full access" if credential["access_level"] == "full" else "only the listed scopes"
     whose = f"{ending(credential)} of {credential['owner']['display_name']}, {limits}"
     click.echo(printable(f"{credential['id']} ({whose}){expires_text}. {advice}"), err=True)
 
 
 def ending(key: dict[str, Any]) -> str:
-    """What tells a key from others: its last characters, which nobody knows of an imported one."""
+    """Return `…` and the last characters of a key, or `imported` for a key whose characters are unknown."""
     return f"…{key['last6']}" if key["last6"] else "imported"

@@ -1,4 +1,4 @@
-"""`ostiary import FILE`: keys of another system, on the data directory."""
+"""`ostiary import FILE`: imports another system's keys, in the data directory."""
 
 import sys
 import time
@@ -19,34 +19,36 @@ if TYPE_CHECKING:
 
 BATCH: Final = 5_000
 HINTS: Final = {
-    "limit-reached": "Add --exceed-limits to import them all the same.",
-    "validation-failed": "A prefix is registered with --register.",
+    "limit-reached": "Add --exceed-limits to import them anyway.",
+    "validation-failed": "--register registers a prefix.",
 }
 SKIPPED: Final[dict[ImportOutcome, str]] = {
     "exists": "they exist already",
-    "repeated": "they stand more than once in the file",
+    "repeated": "they are in the file more than once",
     "expired": "they have expired",
     "beyond_policy": "the policy does not allow their lifetime",
 }
 TELL_EVERY: Final = 0.5
-"""Seconds between two progress lines on a terminal; elsewhere one line each tenth of the way."""
+"""Seconds between two progress lines on a terminal. Elsewhere, a line is printed for each tenth of the keys."""
 
 
 @click.command("import")
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 @settings_options
 @click.option(
-    "--service-account", "account", metavar="ACCOUNT", required=True, help="Whose keys they become."
+    "--service-account", "account", metavar="ACCOUNT", required=True, help="The account that gets the keys."
 )
 @click.option(
-    "--prefix", required=True, help="How all of the keys begin, such as sk_live_ (3 to 16 characters)."
+    "--prefix", required=True, help="The prefix of all keys, such as sk_live_ (3 to 16 characters)."
 )
 @click.option(
-    "--organization", metavar="ORG", help="Of the account, by id or slug; the operator's if not given."
+    "--organization",
+    metavar="ORG",
+    help="The account's organization, by id or slug. Default: the operator's.",
 )
 @click.option("--register", is_flag=True, help="Register the prefix first.")
-@click.option("--exceed-limits", is_flag=True, help="Import more than the organization's policy allows.")
-@click.option("--dry-run", is_flag=True, help="Say what would be imported and what skipped; change nothing.")
+@click.option("--exceed-limits", is_flag=True, help="Import more keys than the organization's policy allows.")
+@click.option("--dry-run", is_flag=True, help="Print what would be imported and skipped, without any change.")
 @json_option
 def import_command(
     source: Path,
@@ -60,11 +62,15 @@ def import_command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Import keys of another system, of which only the SHA-256 is known.
+    """Import another system's keys by their SHA-256 digests. Their users keep using the same keys.
 
-    FILE has a JSON object a line, or is CSV with the columns sha256, name, expires_at; all but sha256 may be absent.
-    The whole file is checked before anything is changed. Keys that are there already are skipped, so an import that was
-    interrupted goes on when the same command is run again. Keys that have expired are skipped, too.
+    FILE has one JSON object per line, or is CSV, with sha256 and optionally name and expires_at. The whole file is
+    checked before anything changes. Existing and expired keys are skipped. To resume an interrupted import, run the
+    same command again.
+
+    \b
+    Example:
+      ostiary import keys.csv --service-account ci-bot --prefix sk_live_ --register --dry-run
 
     Exits with 1 if keys were skipped because the policy does not allow their lifetime.
     """
@@ -87,8 +93,8 @@ def import_command(
         if progress.done:
             progress.end()
             click.echo(
-                f"Stopped after {progress.done:,} of {total:,} keys. What was imported stays: run the same command "
-                "again to go on.",
+                f"Stopped after {progress.done:,} of {total:,} keys. The imported keys stay. To resume, run the same "
+                "command again.",
                 err=True,
             )
         if isinstance(error, Problem) and error.code in HINTS:
@@ -100,7 +106,7 @@ def import_command(
 
 
 def _tell(job: "Import", total: int, found: "Counter[ImportOutcome]", dry_run: bool, as_json: bool) -> None:
-    """What became of the keys, or what would."""
+    """Print how many keys were, or would be, imported and skipped."""
     skipped = {outcome: found[outcome] for outcome in SKIPPED}
     if as_json:
         show_json(
@@ -119,7 +125,7 @@ def _tell(job: "Import", total: int, found: "Counter[ImportOutcome]", dry_run: b
             if number:
                 click.echo(f"{number:,} skipped: {SKIPPED[outcome]}.")
         if dry_run:
-            click.echo("This was a dry run: nothing was changed.")
+            click.echo("This was a dry run. Nothing was changed.")
     if found["beyond_policy"]:
         click.echo(
             "Give those keys an earlier expires_at, or raise max_credential_lifetime (`ostiary policy set`), and run the "
@@ -129,10 +135,10 @@ def _tell(job: "Import", total: int, found: "Counter[ImportOutcome]", dry_run: b
 
 
 def _check(source: Path) -> int:
-    """The number of keys in the file; exit 2 naming the first line that is none."""
+    """Return the number of keys in the file. Raises MisusedError that names the first invalid line."""
     total = sum(1 for _ in _keys(source))
     if not total:
-        raise MisusedError(f"{source} holds no keys.")
+        raise MisusedError(f"{source} contains no keys.")
     return total
 
 
@@ -153,15 +159,15 @@ def _keys(source: Path) -> Iterator[ImportedKey]:
 
 
 class Progress:
-    """How far an import is, on standard error."""
+    """Progress lines of an import, on standard error."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.found: Counter[ImportOutcome] = Counter()
         self._terminal = sys.stderr.isatty()
         self._begun = time.monotonic()
-        self._told_at = self._begun
-        self._told = 0
+        self._printed_at = self._begun
+        self._printed_tenths = 0
 
     @property
     def done(self) -> int:
@@ -170,16 +176,16 @@ class Progress:
     def add(self, outcomes: "Counter[ImportOutcome]") -> None:
         self.found += outcomes
         now = time.monotonic()
-        if self._terminal and now - self._told_at >= TELL_EVERY:
+        if self._terminal and now - self._printed_at >= TELL_EVERY:
             click.echo(f"\r{self._line(now)}", err=True, nl=False)
-            self._told_at = now
-        elif not self._terminal and self.done * 10 // self.total > self._told:
+            self._printed_at = now
+        elif not self._terminal and self.done * 10 // self.total > self._printed_tenths:
             click.echo(self._line(now), err=True)
-            self._told = self.done * 10 // self.total
+            self._printed_tenths = self.done * 10 // self.total
 
     def end(self) -> None:
-        """Leave the line of a terminal."""
-        if self._terminal and self._told_at > self._begun:
+        """Print the last progress line of a terminal, with a line break."""
+        if self._terminal and self._printed_at > self._begun:
             click.echo(f"\r{self._line(time.monotonic())}", err=True)
 
     def _line(self, now: float) -> str:
@@ -187,5 +193,5 @@ class Progress:
         imported = self.found["imported"]
         return (
             f"{self.done:,} of {self.total:,} keys: {imported:,} imported, {self.done - imported:,} skipped, "
-            f"{speed:,} a second"
+            f"{speed:,} per second"
         )

@@ -1,6 +1,6 @@
-"""What one run of the command line was told for every command, and what it reached: for the hints of failures.
+"""The options that all remote commands share, and the connection of this run, for hints in error messages.
 
-`--context` and `--organization` are taken before the command's name and after it.
+`--context` and `--organization` can stand before or after the command's name.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Invocation:
-    """One run. What was not given is None; an empty text was given."""
+    """One run of the command line. An option that was not given is None; an empty text was given."""
 
     command: str = ""
     context: str | None = None
     organization: str | None = None
     connection: Connection | None = None
-    """The service that was asked, once that is settled."""
+    """The connection in use, once `connect` or `reach` has chosen it."""
 
 
 def invocation() -> Invocation:
-    """That of the command that runs now."""
+    """Return the invocation of the command that runs now."""
     return click.get_current_context().ensure_object(Invocation)
 
 
 def again(words: str) -> str:
-    """A command to try next, where this one was told to act: `ostiary --organization acme …`."""
+    """Return a command to try next, with this run's context and organization: `ostiary --organization acme …`."""
     called = invocation()
-    told = [
+    options = [
         f"--{name} {value} "
         for name, value in (("context", called.context), ("organization", called.organization))
         if value
     ]
-    return f"ostiary {''.join(told)}{words}"
+    return f"ostiary {''.join(options)}{words}"
 
 
 def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -56,17 +56,17 @@ context_option = click.option(
     expose_value=False,
     callback=_keep,
     shell_complete=contexts,
-    help="Use this context for one command (OSTIARY_CONTEXT).",
+    help="Use this context instead of the default one (OSTIARY_CONTEXT).",
 )
 _organization_option = click.option(
     "--organization",
     metavar="ORG",
     expose_value=False,
     callback=_keep,
-    help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION); operator admins may, in any.",
+    help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION). For operator admins.",
 )
 
 
 def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that asks a service and acts in an organization."""
+    """Add the options of every command that calls a service and acts in an organization."""
     return context_option(_organization_option(command))

@@ -11,12 +11,14 @@ from ostiary.cli.terminal import Group, find_account, given, json_option, with_c
 from ostiary.client.api import Client
 
 algorithm_option = click.option(
-    "--algorithm", type=click.Choice(["RS256", "EdDSA"]), help="How the key signs; RS256 without it."
+    "--algorithm",
+    type=click.Choice(["RS256", "EdDSA"]),
+    help="Signature algorithm of the key. Default: RS256.",
 )
 compat_option = click.option(
     "--compat",
     type=click.Choice(["google"]),
-    help="Accept what these client libraries sign, beside the documented form; RS256 only.",
+    help="Also accept assertions that these client libraries sign. Only for RS256.",
 )
 
 
@@ -26,8 +28,8 @@ def key_file_command() -> None:
 
 
 @key_file_command.command()
-@account_option(True, "Whose key.")
-@out_option(True, "Where to write it. Never over an existing file; nobody else can read it.")
+@account_option(True, "The service account that the key is for.")
+@out_option(True, "Name of the new key file, with mode 0600. An existing file is never overwritten.")
 @algorithm_option
 @compat_option
 @limits_options
@@ -42,11 +44,15 @@ def generate(
     as_json: bool,
     **limits: Any,
 ) -> None:
-    """Generate a key file. It is written to FILE, only now; the service keeps the public half.
+    """Generate a key file and write it to FILE. The service stores only the public key.
 
-    A JWT that is signed with it is traded for an access token.
+    A program signs a JWT with the key and exchanges it for an access token.
+
+    \b
+    Example:
+      ostiary key-file generate --service-account ci-bot --out ci-bot.json
     """
-    asked = {"kind": "key_file", **body(**limits), **given(algorithm=algorithm, compat=compat)}
-    address = f"/v1/service-accounts/{find_account(api, account)}/credentials"
-    made = save_key_file(api, address, asked, out)
+    spec = {"kind": "key_file", **body(**limits), **given(algorithm=algorithm, compat=compat)}
+    path = f"/v1/service-accounts/{find_account(api, account)}/credentials"
+    made = save_key_file(api, path, spec, out)
     show_key_file(made, out, as_json)

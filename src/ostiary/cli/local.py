@@ -1,4 +1,4 @@
-"""Commands on the data directory and its database: `serve`, `init`, `migrate`, `config`, `doctor`."""
+"""Commands that use the data directory and its database: `serve`, `init`, `migrate`, `config`, `doctor`."""
 
 import contextlib
 import gc
@@ -30,7 +30,7 @@ DEFAULT_PORT = 8080
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every local command shares."""
+    """Add the options that all local commands share."""
     for option in (
         click.option(
             "--config",
@@ -43,7 +43,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--data",
             metavar="DIR",
             type=click.Path(path_type=Path),
-            help="The data directory (OSTIARY_DATA); default ostiary-data.",
+            help="The data directory (OSTIARY_DATA). Default: ostiary-data.",
         ),
     ):
         command = option(command)
@@ -77,14 +77,19 @@ def load(file: Path | None, **command_line: Any) -> Loaded:
 @click.option("--host", help="The address to bind. Default: 127.0.0.1 and ::1.")
 @click.option("--port", metavar="INTEGER", help="The port to bind. Default: 8080.")
 @click.option(
-    "--workers", metavar="INTEGER", help="Processes that answer requests (OSTIARY_WORKERS). Default: 1."
+    "--workers", metavar="INTEGER", help="Number of worker processes (OSTIARY_WORKERS). Default: 1."
 )
 def serve_command(
     file: Path | None, data: Path | None, host: str | None, port: str | None, workers: str | None
 ) -> int:
-    """Start the service. SIGTERM finishes what is in flight and exits 0.
+    """Start the service. On SIGTERM it finishes the requests in progress and exits with 0.
 
-    All other settings come from the environment (OSTIARY_…) or the file; `ostiary config` shows them all.
+    Run `ostiary init` first. All other settings come from the environment (OSTIARY_…) or the file; `ostiary config`
+    prints all of them.
+
+    \b
+    Example:
+      ostiary serve --data /var/lib/ostiary --port 8080 --workers 2
     """
     # Imports leave almost no garbage, and searching for it takes a quarter of the start. Frozen objects are never
     # searched again, neither here nor in the forked processes.
@@ -102,7 +107,7 @@ def serve_command(
     def announce(url: str) -> None:
         try:
             click.echo(f"Ostiary is ready at {url}")
-        except OSError:  # nobody reads it, or the disk of its file is full: the service goes on
+        except OSError:  # standard output is closed or its disk is full; the service keeps running
             streams.give_up()
 
     return serve(loaded.settings, announce)
@@ -110,12 +115,12 @@ def serve_command(
 
 @click.command("init")
 @settings_options
-@click.option("--organization", metavar="NAME", help="The name of the operator's organization.")
-@click.option("--email", help="The first admin's address.")
+@click.option("--organization", metavar="NAME", help="Name of the operator's organization.")
+@click.option("--email", help="Email address of the first admin.")
 @click.option(
-    "--port", metavar="INTEGER", help="The port that the service will have, for the commands shown."
+    "--port", metavar="INTEGER", help="The port that the service will use. The printed commands contain it."
 )
-@click.option("--recover", is_flag=True, help="Make a new key and password for the first admin.")
+@click.option("--recover", is_flag=True, help="Create a new operator key and password for the first admin.")
 @json_option
 def init_command(
     file: Path | None,
@@ -126,18 +131,27 @@ def init_command(
     recover: bool,
     as_json: bool,
 ) -> None:
-    """Make the operator's organization, its first admin and the operator key, and show them once."""
+    """Create the operator's organization, its first admin and the operator key, and print them once.
+
+    If the key and the password are lost, `ostiary init --recover` creates new ones.
+
+    \b
+    Example:
+      ostiary init --organization Acme --email alice@acme.example
+    """
     from ostiary.core.problem import Problem
     from ostiary.http import installation, server
 
     settings = load(file, data=data, port=port).settings
     if port is not None and not recover:
-        # Before anything is made: the secrets are shown once, and for a service that can start.
+        # Check the port before anything is created: the printed secrets and commands are for a service that can start.
         for each in server.bind(settings.host, settings.port):
             each.close()
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
     if recover and (organization or email):
-        raise click.UsageError("--recover takes neither --organization nor --email: they stay as they are.")
+        raise click.UsageError(
+            "--recover cannot be combined with --organization or --email: they do not change."
+        )
     name, address = ("", "") if recover else _first_names(organization, email)
 
     def begin() -> "Beginning":
@@ -158,7 +172,7 @@ def init_command(
             lambda: installation.withdraw(settings, beginning),
             f"The operator key {beginning.key_id} is revoked.",
             "",
-            f"Make another key and password: ostiary init --recover --data {settings.data}",
+            f"Create another key and password: ostiary init --recover --data {settings.data}",
         )
 
     serve = shlex.join(
@@ -193,11 +207,13 @@ def _show_beginning(
     click.echo(f"Operator key  {key}")
     if recover:
         click.echo(
-            "\nThey are shown only now: store them. Keys made earlier still work: `ostiary credential list`"
+            "\nStore them now. They are not shown again. Older keys still work: `ostiary credential list` lists"
         )
-        click.echo("shows them, and `ostiary credential revoke` ends the one that was lost.")
+        click.echo("them, and `ostiary credential revoke` revokes the lost one.")
         return
-    click.echo("\nThey are shown only now: store them. Then, in another terminal, while the service runs:\n")
+    click.echo(
+        "\nStore them now. They are not shown again. Then, in another terminal, while the service runs:\n"
+    )
     if shutil.which("ostiary") is None:
         click.echo(f'  export PATH="{Path(sys.executable).parent}:$PATH"')
     if settings.public_url != "http://localhost:8080":
@@ -211,7 +227,7 @@ def _show_beginning(
 
 def _first_names(organization: str | None, email: str | None) -> tuple[str, str]:
     if not organization or not email:
-        raise click.UsageError("--organization NAME and --email EMAIL are needed.")
+        raise click.UsageError("--organization NAME and --email EMAIL are required.")
     try:
         name = check.display_name(organization)
     except ValueError as error:
@@ -226,7 +242,7 @@ def _already(settings: Settings) -> Wrong:
     return Wrong(
         "OSTIARY_DATA",
         str(settings.data),
-        f"is initialised already; `ostiary init --recover --data {settings.data}` makes a new operator key",
+        f"is initialised already; `ostiary init --recover --data {settings.data}` creates a new operator key",
     )
 
 
@@ -234,7 +250,10 @@ def _already(settings: Settings) -> Wrong:
 @settings_options
 @json_option
 def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None:
-    """Bring the database's schema up to date. Running it again is harmless."""
+    """Bring the database schema up to date. It is safe to run this again.
+
+    Run it after an upgrade, before the service starts.
+    """
     from ostiary.http import installation
 
     before, after = installation.migrate(load(file, data=data).settings)
@@ -243,14 +262,14 @@ def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None
     elif before == after:
         click.echo(f"The schema is up to date ({after}).")
     else:
-        click.echo(f"The schema went from {before or 'nothing'} to {after}.")
+        click.echo(f"The schema was upgraded from {before or 'nothing'} to {after}.")
 
 
 @click.command("config")
 @settings_options
 @json_option
 def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
-    """Print the settings in effect and where each was set, secrets hidden."""
+    """Print the settings in effect and where each one is set. Secrets are hidden."""
     loaded = load(file, data=data)
     shown = loaded.settings.shown()
     if as_json:
@@ -275,7 +294,7 @@ def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
 @settings_options
 @json_option
 def doctor_command(file: Path | None, data: Path | None, as_json: bool) -> int:
-    """Check the data directory, the database and the settings. Exits 1 if something is wrong."""
+    """Check the data directory, the database and the settings. Exits with 1 if something is wrong."""
     from ostiary.http.examination import examine
 
     findings = examine(load(file, data=data).settings)

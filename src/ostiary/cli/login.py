@@ -1,4 +1,4 @@
-"""`ostiary login` and `ostiary logout`: a person lets the command line act for them (RFC 8628)."""
+"""`ostiary login` and `ostiary logout`: a person allows the command line to act for them (RFC 8628)."""
 
 import os
 import sys
@@ -23,22 +23,26 @@ SCOPE: Final = f"api {OFFLINE_ACCESS}"
 SLOWER: Final = 5
 LONGEST_SECONDS: Final = 24 * 3600
 MOST_SECONDS: Final = 60
-"""Between two questions, however often the service did not answer."""
+"""Longest interval between two polls, however often the service did not respond."""
 
 url_option = click.option(
-    "--url", metavar="URL", help="The service, in place of the one in use (OSTIARY_URL)."
+    "--url", metavar="URL", help="URL of the service. Default: OSTIARY_URL, else the context's."
 )
 
 
 @click.command("login")
 @url_option
-@click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
-@click.option("--no-browser", is_flag=True, help="Open no browser, even if there is one.")
+@click.option("--scope", "scopes", multiple=True, help="Ask only for this scope; may be given several times.")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @context_option
 def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) -> None:
-    """Sign in: somebody enters the code that is shown, in a browser anywhere, and lets this command line act for them.
+    """Sign in with a browser. The command prints a URL and a code; enter the code there, on any device.
 
-    The login is kept in ~/.ostiary/token.json, and is used where no other credential is given.
+    The login is stored in ~/.ostiary/token.json. Commands use it if no other credential is set.
+
+    \b
+    Example:
+      ostiary login --url https://keys.example.com
     """
     used = _service(url)
     api = used.client()
@@ -65,7 +69,7 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
             "",
             lambda: api.form(REVOKE_PATH, fields),
             "The login has ended.",
-            "The login did not end at the service: end it there, at /account.",
+            "The login did not end at the service. End it there, at /account.",
         )
 
     login = hand_over(
@@ -79,9 +83,7 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
         click.echo(f"Signed in to {used.url} as {printable(str(who))}, in {printable(str(where))}.")
     before = [name for name in environment.NAMES if os.environ.get(name)]
     if before:
-        click.echo(
-            f"Note: {' and '.join(before)} comes before the login; unset it to use this one.", err=True
-        )
+        click.echo(f"Note: {' and '.join(before)} overrides the login. Unset it to use the login.", err=True)
 
 
 @click.command("logout")
@@ -89,7 +91,7 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
 @json_option
 @context_option
 def logout_command(url: str | None, as_json: bool) -> None:
-    """Sign out: end the login at the service, and forget it here."""
+    """Sign out: end the login at the service and delete it here."""
     used = _service(url)
     login = logins.find(used.url)
     if login is None:
@@ -100,7 +102,7 @@ def logout_command(url: str | None, as_json: bool) -> None:
         used.client().form(REVOKE_PATH, [("token", text), ("client_id", CLI)])
     except (NotReachableError, NotOstiaryError, RefusedError) as error:
         failure = error
-    # Whatever the service says: who signs out wants no token left here.
+    # Delete the local tokens even if the service refused or did not respond.
     logins.forget(used.url)
     if as_json:
         show_json({"url": used.url, "ended": failure is None})
@@ -108,46 +110,49 @@ def logout_command(url: str | None, as_json: bool) -> None:
         click.echo(f"Signed out of {used.url}.")
     if failure is not None:
         click.echo(
-            f"The login is forgotten here, but did not end at {used.url}: end it there, at /account.",
+            f"The login is deleted here, but did not end at {used.url}. End it there, at /account.",
             err=True,
         )
         raise failure
 
 
 def _seconds(value: Any) -> int:
-    """A number of seconds that somebody would wait. ValueError for any other: the service may be anybody's."""
+    """Return a plausible number of seconds from a response. Raises ValueError otherwise: the service is untrusted."""
     if not isinstance(value, int) or not 0 <= value <= LONGEST_SECONDS:
         raise ValueError("not a number of seconds")
     return value
 
 
 def _service(url: str | None) -> Connection:
-    """The service in use, or the one that was named."""
+    """Return the connection to `url`, or to the service in use. Raises MisusedError, ProfileError."""
     called = invocation()
     if url is None:
         return reach(called)
     if called.context is not None:
-        raise MisusedError("--url and --context each name a service; choose one.")
+        raise MisusedError("--url and --context both name a service; choose one.")
     called.connection = Connection(url, "--url", None, "", "")
     return called.connection
 
 
 def _has_browser() -> bool:
-    """Whether a browser can show itself to whoever runs this."""
+    """Return whether a browser can open a window for the person who runs this."""
     if sys.platform == "darwin":
         return "SSH_CONNECTION" not in os.environ
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _wait(api: Client, code: str, interval: int, ends: float) -> Any:
-    """The answer, once somebody has decided. Raises LoginEndedError where that was no."""
+    """Poll until the person has decided, and return the token response.
+
+    Raises LoginEndedError if access was denied or the code expired.
+    """
     fields = [("grant_type", DEVICE_CODE), ("device_code", code), ("client_id", CLI)]
     terminal = sys.stderr.isatty()
     if terminal:
-        click.echo("Waiting … (Ctrl-C gives up)", nl=False, err=True)
+        click.echo("Waiting … (Ctrl-C cancels)", nl=False, err=True)
     try:
         while time.monotonic() < ends:
-            time.sleep(interval)  # what the service asked for between two questions (RFC 8628 §3.5)
+            time.sleep(interval)  # the interval that the service asked for (RFC 8628 §3.5)
             try:
                 return api.form(logins.TOKEN_PATH, fields)
             except NotReachableError:

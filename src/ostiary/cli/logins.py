@@ -1,7 +1,7 @@
-"""Logins: the tokens that `ostiary login` got, by service, in `~/.ostiary/token.json`.
+"""Logins: the tokens of `ostiary login`, by service, in `~/.ostiary/token.json`.
 
-The file is read only where nobody else can read it, and replaced as a whole. An access token that is about to end is
-refreshed by one command at a time: a refresh token that two had used would end the login.
+The file is refused if other users can read it, and is always replaced as a whole. Only one command at a time refreshes
+an access token: if two commands used the same refresh token, the service would end the login.
 """
 
 import contextlib
@@ -21,63 +21,66 @@ from ostiary.cli.profile import ProfileError, is_credential, read_private, write
 from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, RefusedError
 from ostiary.core.oauth import CLI, REFRESH_TOKEN
 
-TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 EARLY_SECONDS: Final = 60
-"""How long before its end an access token is replaced."""
+"""How long before its expiry an access token is replaced."""
 
 
 class LoginEndedError(click.ClickException):
-    """The service takes the login no more: exit 4."""
+    """The service no longer accepts the login. Exits with 4."""
 
     exit_code = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a service gave."""
+    """The tokens of one login."""
 
     access_token: str = field(repr=False)
     expires_at: int
-    """Of the access token, in seconds of the Unix clock."""
+    """Expiry of the access token, in Unix seconds."""
     refresh_token: str | None = field(default=None, repr=False)
     scope: str = ""
 
 
 def path() -> Path:
-    """`~/.ostiary/token.json`."""
+    """Return `~/.ostiary/token.json`."""
     return Path.home() / ".ostiary" / "token.json"
 
 
 def find(url: str) -> Login | None:
-    """The login at a service, if there is one. Raises ProfileError."""
+    """Return the login at a service, or None. Raises ProfileError."""
     found = _load().get(plain(url))
     return None if found is None else _login(found)
 
 
 def keep(url: str, login: Login) -> None:
-    """Keep a login, in place of one at the same service. Raises ProfileError."""
-    with _alone():
+    """Store a login. It replaces a login at the same service. Raises ProfileError."""
+    with _locked():
         _write({**_load(), plain(url): asdict(login)})
 
 
 def forget(url: str) -> None:
-    """Forget a login. Raises ProfileError."""
-    with _alone():
+    """Delete the login at a service, if any. Raises ProfileError."""
+    with _locked():
         _write({key: value for key, value in _load().items() if key != plain(url)})
 
 
 def token(url: str, timeout: float = TIMEOUT_SECONDS) -> str:
-    """An access token that is good for a while, refreshed if need be. Raises LoginEndedError, and as requests do."""
+    """Return an access token that is valid for at least a minute, refreshed if necessary.
+
+    Raises LoginEndedError, ProfileError, and the errors of a request.
+    """
     login = find(url)
     if login is not None and _fresh(login):
         return login.access_token
-    with _alone():
-        # Another command may have been first.
+    with _locked():
+        # Another command may have refreshed it meanwhile.
         login = find(url)
         if login is None:
             raise ended(url)
         if not _fresh(login):
-            # The old refresh token is spent by asking: so first it is seen that there is room for the new one.
+            # A refresh uses up the old refresh token. So check first that the file can be written.
             _write(_load())
             login = _refreshed(url, login, timeout)
             _write({**_load(), plain(url): asdict(login)})
@@ -85,7 +88,7 @@ def token(url: str, timeout: float = TIMEOUT_SECONDS) -> str:
 
 
 def of_answer(answer: Any, url: str, before: Login | None = None) -> Login:
-    """The token endpoint's answer (RFC 6749 §5.1), as it is kept. Raises NotOstiaryError."""
+    """Return a response of the token endpoint (RFC 6749 §5.1) as a login. Raises NotOstiaryError."""
     found = answer if isinstance(answer, dict) else {}
     access, refresh, seconds = (found.get(name) for name in ("access_token", "refresh_token", "expires_in"))
     refresh = refresh or (before and before.refresh_token)
@@ -103,7 +106,7 @@ def ended(url: str) -> LoginEndedError:
 
 
 def plain(url: str) -> str:
-    """A URL as one service is known by."""
+    """Return a URL in a normal form, so that equal services compare equal."""
     scheme, mark, rest = url.partition("://")
     host, slash, behind = rest.partition("/")
     return f"{scheme.lower()}{mark}{host.lower()}{slash}{behind}".rstrip("/")
@@ -134,7 +137,7 @@ def _refreshed(url: str, login: Login, timeout: float) -> Login:
 
 
 def _load() -> dict[str, Any]:
-    """Every login, by URL."""
+    """Return all logins by URL, unchecked. Raises ProfileError."""
     text = read_private(path(), f"{path()}: the file of logins")
     if text is None:
         return {}
@@ -144,7 +147,7 @@ def _load() -> dict[str, Any]:
         found = None
     logins = found.get("logins") if isinstance(found, dict) else None
     if not isinstance(logins, dict):
-        raise ProfileError(f"{path()} is no file of logins.\nRemove it, and run `ostiary login`.")
+        raise ProfileError(f"{path()} is not a valid file of logins.\nDelete it and run `ostiary login`.")
     return logins
 
 
@@ -156,7 +159,7 @@ def _login(members: Any) -> Login:
             return login
     except (TypeError, AttributeError):
         pass
-    raise ProfileError(f"{path()} is no file of logins.\nRemove it, and run `ostiary login`.")
+    raise ProfileError(f"{path()} is not a valid file of logins.\nDelete it and run `ostiary login`.")
 
 
 def _write(logins: dict[str, Any]) -> None:
@@ -164,13 +167,13 @@ def _write(logins: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """While no other command reads tokens to replace them. The lock is a file of its own: that of tokens is replaced."""
+def _locked() -> Iterator[None]:
+    """Hold the lock for changes of the file. The lock is a separate file, because the file of tokens is replaced."""
     home = path().parent
     try:
         home.mkdir(mode=0o700, exist_ok=True)
         if stat.S_IMODE(home.stat().st_mode) & 0o022:
-            raise ProfileError(f"{home}: others can write into the directory of logins.\nchmod 700 {home}")
+            raise ProfileError(f"{home}: other users can write to the directory of logins.\nchmod 700 {home}")
         fd = os.open(home / "token.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ProfileError(f"{home} cannot be written: {error.strerror}.") from None

@@ -1,7 +1,7 @@
-"""The entry: which command lives where, and what each kind of failure exits with.
+"""Entry point of the command line: the table of commands, and the message and exit code of each kind of failure.
 
-Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused (401, 403); 130 after Ctrl-C.
-Commands are imported when they are used: `ostiary --help` is asked for more often than any of them.
+Exit codes: 0 success, 1 failure, 2 wrong use or configuration, 3 not reachable, 4 refused (401, 403); 130 after Ctrl-C.
+A command's module is imported only when the command runs, so that `ostiary --help` and completion stay fast.
 """
 
 import contextlib
@@ -23,61 +23,61 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     # name: (module, one line)
-    "serve": ("local", "Start the service on an initialised data directory."),
-    "init": ("local", "Make the first organization, its admin and the operator key."),
-    "migrate": ("local", "Bring the database's schema up to date."),
-    "import": ("importing", "Import keys of another system by their digests."),
-    "keys": ("signing_keys", "See, rotate and revoke the keys that sign tokens."),
-    "config": ("local", "Print the settings in effect, secrets hidden."),
-    "doctor": ("local", "Check that the installation is sound."),
-    "login": ("login", "Sign in by a browser, here or elsewhere."),
-    "logout": ("login", "End the login, and forget it here."),
-    "whoami": ("remote", "Who the credential in use is, and what it may do."),
-    "verify": ("verifying", "Is this credential valid, here and for this?"),
-    "organization": ("organizations", "See your organization; the operator: manage all of them."),
-    "policy": ("policies", "See and set an organization's limits."),
-    "project": ("projects", "Manage projects and who has which role on them."),
-    "member": ("members", "Invite people and manage what they may do."),
-    "invitation": ("members", "See and withdraw invitations."),
+    "serve": ("local", "Start the service."),
+    "init": ("local", "Create the first organization, its admin and the operator key."),
+    "migrate": ("local", "Bring the database schema up to date."),
+    "import": ("importing", "Import another system's keys by their digests."),
+    "keys": ("signing_keys", "List, rotate and revoke the keys that sign tokens."),
+    "config": ("local", "Print the settings in effect."),
+    "doctor": ("local", "Check the installation for problems."),
+    "login": ("login", "Sign in with a browser."),
+    "logout": ("login", "Sign out and delete the login here."),
+    "whoami": ("remote", "Show the owner of the credential in use, and what it may do."),
+    "verify": ("verifying", "Check whether a credential is valid, and why not."),
+    "organization": ("organizations", "Show your organization; for the operator: manage all organizations."),
+    "policy": ("policies", "Show and set an organization's limits."),
+    "project": ("projects", "Manage projects and the roles on them."),
+    "member": ("members", "Invite people and manage their roles."),
+    "invitation": ("members", "List and withdraw invitations."),
     "role": ("roles", "Manage an organization's own roles."),
-    "scope": ("roles", "See the catalogue of scopes; the operator: change it."),
+    "scope": ("roles", "List the catalogue of scopes; for the operator: change it."),
     "service-account": ("service_accounts", "Create and manage service accounts."),
     "api-key": ("api_keys", "Generate API keys."),
     "client-secret": ("client_secrets", "Generate client secrets."),
     "key-file": ("key_files", "Generate key files."),
-    "oauth-token": ("tokens", "Trade a credential for an access token."),
-    "token": ("tokens", "Revoke access tokens, and ask what one is worth."),
+    "oauth-token": ("tokens", "Exchange a credential for an access token."),
+    "token": ("tokens", "Revoke and introspect access tokens."),
     "credential": ("credentials", "List, change, rotate, revoke and delete credentials."),
-    "session": ("sessions", "List and revoke what a sign-in or a login began."),
-    "client": ("clients", "Manage applications that ask people for access."),
-    "grant": ("clients", "See and withdraw what people let clients do."),
-    "access-rule": ("access_rules", "Say which scopes a request behind a proxy needs."),
+    "session": ("sessions", "List and revoke the sessions of sign-ins and logins."),
+    "client": ("clients", "Manage OAuth clients: applications that ask people for access."),
+    "grant": ("clients", "List and withdraw people's consents to clients."),
+    "access-rule": ("access_rules", "Manage which scopes a request behind a proxy needs."),
     "audit": ("audit", "Read the audit log."),
-    "usage": ("usage", "How often credentials were accepted and refused."),
-    "api-call": ("remote", "Call any address of the API."),
-    "context": ("contexts", "Keep services with their credentials, and choose among them."),
-    "completion": ("completion", "Print the script that makes a shell complete commands and names."),
+    "usage": ("usage", "Show how often credentials were accepted and refused."),
+    "api-call": ("remote", "Call any endpoint of the API."),
+    "context": ("contexts", "Store services with their credentials, and choose one."),
+    "completion": ("completion", "Print a completion script for your shell."),
 }
 
 SECTIONS: Final = {
-    "local": "The service",
-    "importing": "The service",
-    "signing_keys": "The service",
+    "local": "Run the service",
+    "importing": "Run the service",
+    "signing_keys": "Run the service",
     "contexts": "This command line",
     "completion": "This command line",
 }
-"""Where a module's commands stand in the help; those of the others ask a service."""
-REMOTE: Final = "What it manages"
+"""The help section of a module's commands. The modules that are not here call a service."""
+REMOTE: Final = "Use the service"
 
 _SIGNED: Final = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """A signed token: three parts of base64url, the first a JSON object."""
 
 INTERRUPTED: Final = 130
-"""What shells say of a command that Ctrl-C ended."""
+"""The exit code that shells use for a command that Ctrl-C ended."""
 
 
 class Commands(click.Group):
-    """The table above as a click group."""
+    """A click group that reads its commands from the table above."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -91,7 +91,7 @@ class Commands(click.Group):
         return command
 
     def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
-        """Names from the table: a press of a key imports none of the modules."""
+        """Return names from the table, without importing any module."""
         from click.shell_completion import CompletionItem
 
         named = [
@@ -100,7 +100,7 @@ class Commands(click.Group):
         return [*named, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        for title in ("The service", REMOTE, "This command line"):
+        for title in ("Run the service", REMOTE, "This command line"):
             rows = [
                 (name, line)
                 for name, (module, line) in COMMANDS.items()
@@ -122,7 +122,7 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong use or configuration, 3 not reachable, 4 refused.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong use or configuration, 3 not reachable, 4 refused.",
 )
 @service_options
 @click.version_option(package_name="ostiary", message="ostiary %(version)s")
@@ -130,24 +130,33 @@ class Commands(click.Group):
 def ostiary(context: click.Context) -> None:
     """Ostiary issues, verifies and watches over machine credentials.
 
-    Commands that ask a service take its address from OSTIARY_URL and one credential from OSTIARY_API_KEY,
-    OSTIARY_TOKEN (or the file that each of them with _FILE names), OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with
-    OSTIARY_CLIENT_SECRET; else both from a context (`ostiary context add`), or the login of `ostiary login`. No
-    credential is an argument, but the token that `token revoke` ends.
+    Commands that call a service read its URL from OSTIARY_URL, and one credential from OSTIARY_API_KEY,
+    OSTIARY_TOKEN, OSTIARY_KEY_FILE, or OSTIARY_CLIENT_ID with OSTIARY_CLIENT_SECRET. If they are not set, commands use
+    a context (`ostiary context add`) or the login of `ostiary login`. A variable with _FILE, such as
+    OSTIARY_API_KEY_FILE, names a file with the value.
+
+    Never give a credential as an argument: other processes can read it.
+
+    \b
+    Examples:
+      ostiary init --organization Acme --email alice@acme.example
+      ostiary serve
+      ostiary service-account create --name "CI bot" --role developer
+      ostiary audit logs --since 24h
     """
     called = context.ensure_object(Invocation)
     called.command = context.invoked_subcommand or ""
     chosen = called.context is not None or called.organization is not None
     if chosen and COMMANDS[called.command][0] in SECTIONS:
         raise click.UsageError(
-            f"--context and --organization are for commands that ask a service; {called.command} is none."
+            f"--context and --organization are for commands that call a service. {called.command} does not."
         )
     if called.organization is not None and COMMANDS[called.command][0] == "tokens":
         raise click.UsageError(
-            f"{called.command} takes no --organization: a token belongs to its credential's own organization."
+            f"{called.command} has no --organization: a token belongs to its credential's organization."
         )
     if called.organization is not None and COMMANDS[called.command][0] == "login":
-        raise click.UsageError(f"{called.command} takes no --organization: it is chosen in the browser.")
+        raise click.UsageError(f"{called.command} has no --organization: you choose it in the browser.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -156,14 +165,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line; its exit code."""
+    """Run the command line. Return its exit code."""
     streams.prepare()
     try:
         code = _run(arguments)
         if code == 0:
             sys.stdout.flush()
     except streams.OutputError as error:
-        # A reader that has seen enough, as of `| head`, is no fault.
+        # A closed pipe, as with `| head`, is not an error worth a message.
         code = 1 if error.errno == errno.EPIPE else _unwritable(error)
     streams.give_up()
     return code
@@ -173,8 +182,8 @@ def _run(arguments: list[str]) -> int:
     if any(_is_secret(each) for each in _kept_back(arguments)):
         return _failed(
             2,
-            "A secret stands on the command line, where every process of this machine can read it.",
-            "Put it into OSTIARY_API_KEY, OSTIARY_TOKEN or a file, or hand it over on standard input. Then revoke that one.",
+            "An argument contains a secret. Every process on this machine can read it there.",
+            "Revoke that secret. Give a new one in OSTIARY_API_KEY, OSTIARY_TOKEN, a file or standard input.",
         )
     called = Invocation()
     if os.environ.get("_OSTIARY_COMPLETE"):
@@ -219,10 +228,10 @@ def _is_secret(argument: str) -> bool:
 
 
 def _kept_back(arguments: list[str]) -> list[str]:
-    """The arguments that may be no secret: of `token revoke` one may be, which ends it."""
+    """Return the arguments that must not be secrets: all, except the token of `token revoke`, which revokes it."""
     words = list(arguments)
     while words and words[0].startswith("-"):
-        # --context NAME and --organization ORG come before the command, too.
+        # --context NAME and --organization ORG can stand before the command.
         del words[: 1 if "=" in words[0] else 2]
     if words[:2] != ["token", "revoke"]:
         return arguments
@@ -235,42 +244,42 @@ def _kept_back(arguments: list[str]) -> list[str]:
 
 
 def _complete(called: Invocation) -> int:
-    """Answer a shell that asks what may follow. Whatever goes wrong, nobody wants to read it there."""
+    """Print completions for the shell. Errors are suppressed, because the shell would show them at the prompt."""
     with contextlib.suppress(Exception, KeyboardInterrupt):
         ostiary.main([], prog_name="ostiary", standalone_mode=False, obj=called)
     return 1
 
 
 def _explained(error: Exception, called: Invocation) -> int | None:
-    """Say what went wrong in the user's words; the exit code, or None for a fault of ours."""
+    """Print what went wrong, for the user. Return the exit code, or None for an unexpected error."""
     if isinstance(error, ModuleNotFoundError) and not (error.name or "ostiary").startswith("ostiary"):
         return _failed(
             2,
-            f"This needs the libraries of the server, and {error.name} is not installed.",
+            f"This command needs the server's libraries, and {error.name} is not installed.",
             "Install them: pip install 'ostiary[server]'",
         )
     url = called.connection.url_from if called.connection is not None else "OSTIARY_URL"
-    # Only what the failing command has already imported can have been raised.
+    # An error class can only have been raised if the failing command has imported its module.
     client = sys.modules.get("ostiary.client.api")
     if client is not None:
         if isinstance(error, client.RefusedError):
             return _refused(error, called)
         if isinstance(error, client.AnswerLostError):
-            return _failed(3, str(error), "It may have done what was asked for: look before you ask again.")
+            return _failed(3, str(error), "The service may have done it. Check before you try again.")
         if isinstance(error, client.UntrustedError):
             return _failed(3, *str(error).splitlines())
         if isinstance(error, client.NotReachableError):
-            return _failed(3, str(error), f"Is `ostiary serve` running, and {url} right?")
+            return _failed(3, str(error), f"Is `ostiary serve` running? Is {url} right?")
         if isinstance(error, client.MissingFieldError):
             return _failed(
                 1,
                 str(error),
-                f"Is {url} right? Then the service has another version than this command line (`ostiary --version`).",
+                f"If {url} is right, the service has another version than this command (`ostiary --version`).",
             )
         if isinstance(error, client.NotOstiaryError):
             return _failed(1, str(error), f"Is {url} right?")
         if isinstance(error, client.InsecureUrlError):
-            return _failed(2, str(error), f"Set {url} to the https:// address of the service.")
+            return _failed(2, str(error), f"Set {url} to the https:// URL of the service.")
         if isinstance(error, client.UrlError):
             return _failed(2, f"{url} {error}.")
     config = sys.modules.get("ostiary.config")
@@ -288,7 +297,7 @@ def _explained(error: Exception, called: Invocation) -> int | None:
 
 
 def _refused(error: Any, called: Invocation) -> int:
-    """An answer other than success, and what to do next."""
+    """Print an error response and what to do next. Return the exit code."""
     group, connection = called.command, called.connection
     hints = []
     if error.code in _OAUTH and "error" in error.body:
@@ -302,20 +311,22 @@ def _refused(error: Any, called: Invocation) -> int:
             own = connection.unknown
         return _failed(exit_code, str(error), *(own or hint).splitlines())
     if error.status == 401 and connection is not None:
-        # An answer of another program says nothing about the credential.
+        # A 401 without a problem code comes from another program and says nothing about the credential.
         hints = connection.unknown.splitlines() if error.code else [f"Is {connection.url_from} right?"]
     elif error.status == 403:
         hints = ["`ostiary whoami` shows what the credential in use may do."]
     elif error.status == 404 and (listed := _listing(error.detail, group)):
-        hints = [f"`ostiary {listed} list` shows what there is."]
+        hints = [f"`ostiary {listed} list` shows what exists."]
     elif error.status == 404 and connection is not None and error.detail.startswith("There is nothing at"):
         hints = [
-            f"Is {connection.url} right, which {connection.url_from} says? It names the service, without a path."
+            f"Is {connection.url} right (set by {connection.url_from})? It must be the service's URL, without a path."
         ]
     elif "earliest" in error.body:
-        hints = [f"From {error.body['earliest']} on it can be deleted."]
+        hints = [f"It can be deleted from {error.body['earliest']} on."]
     if error.status in (403, 404) and connection is not None and connection.organization is not None:
-        hints.append(f"Asked in {connection.organization}, as {connection.organization_from} says.")
+        hints.append(
+            f"The organization was {connection.organization} (set by {connection.organization_from})."
+        )
     if error.status == 422 and error.field_errors:
         for pointer, detail in error.field_errors:
             _failed(2, f"{_option(pointer, group)}{_scope(error, pointer)} {detail}")
@@ -336,16 +347,16 @@ _OAUTH: Final = {
     "invalid_scope": (4, "`ostiary whoami` shows what the credential in use may do."),
     "invalid_target": (
         2,
-        "--resource is the service's own URL, or the audience of an access rule: `ostiary access-rule list`.",
+        "--resource must be the service's own URL or the audience of an access rule: `ostiary access-rule list`.",
     ),
     "unsupported_token_type": (
         2,
-        "`ostiary credential list` shows its id, `ostiary credential revoke ID` ends it.",
+        "`ostiary credential list` shows its id, `ostiary credential revoke ID` revokes it.",
     ),
 }
 _OF_THE_CREDENTIAL: Final = ("invalid_client", "invalid_grant", "unauthorized_client")
 _ADVISED: Final = ("A session is not exchanged.", "An exchanged token is not exchanged again.")
-"""Refusals of the token endpoint that go on to say themselves what to do."""
+"""How the token endpoint's error descriptions begin that already say what to do."""
 
 _LISTED: Final = (
     "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",
@@ -354,14 +365,14 @@ _LISTED: Final = (
 
 
 def _listing(detail: str, group: str) -> str | None:
-    """The command whose `list` shows what was not found: what the answer names, else what was worked on."""
+    """Return the command whose `list` shows what exists: the noun that the response names, else this command's."""
     noun = detail.removeprefix("There is no such ").removesuffix(".").partition(" or ")[0].replace(" ", "-")
     return next((each for each in (noun, group) if each in _LISTED), None)
 
 
 _FIELD_HINTS: Final = {
-    "unknown-role": "`ostiary role list` shows the roles that there are.",
-    "unknown-scope": "`ostiary scope list` and `ostiary role show organization-admin` show the scopes that there are.",
+    "unknown-role": "`ostiary role list` shows the roles.",
+    "unknown-scope": "`ostiary scope list` and `ostiary role show organization-admin` show the scopes.",
 }
 
 _OPTIONS: Final = {
@@ -382,7 +393,7 @@ _OPTIONS: Final = {
 
 
 def _option(pointer: str, group: str) -> str:
-    """The option that a field of the API was given by; the field itself where a whole document was given."""
+    """Return the option or argument for a field of the API; the field itself if the command sent a whole document."""
     path = pointer.strip("/").removeprefix("credential/")
     if group in {"api-call", "access-rule"}:
         return path or "The body"
@@ -395,7 +406,7 @@ def _option(pointer: str, group: str) -> str:
 
 
 def _scope(error: Any, pointer: str) -> str:
-    """Which of several scopes is meant, if it looks like one: nothing else that was sent is repeated."""
+    """Return the scope that an error is about, if it has a scope's form. Other values are not repeated."""
     from ostiary.core.permission import is_scope
 
     value = error.sent_at(pointer) if "/scopes/" in pointer else None
@@ -403,12 +414,12 @@ def _scope(error: Any, pointer: str) -> str:
 
 
 def _colour() -> bool | None:
-    """No colour where it is not wanted; elsewhere the stream decides."""
+    """Return False if the environment asks for no colour, else None: then the stream decides."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _failed(code: int, message: str, *hints: str) -> int:
-    """Say so on standard error, what to do next on lines of their own; the exit code."""
+    """Print an error and its hints on standard error, each on its own line. Return the exit code."""
     from ostiary.cli.terminal import printable
 
     click.echo(
@@ -420,7 +431,7 @@ def _failed(code: int, message: str, *hints: str) -> int:
 
 
 def _unwritable(error: OSError) -> int:
-    """The same of standard output or standard error itself; of the latter nothing can be said."""
+    """Report that standard output cannot be written, if standard error can. Return the exit code."""
     with contextlib.suppress(OSError):
         return _failed(1, f"Standard output cannot be written: {error.strerror}.")
     return 1

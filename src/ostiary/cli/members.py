@@ -45,7 +45,7 @@ invitation_argument = click.argument("invitation", metavar="ID")
 
 @click.group("member", cls=Group)
 def member_command() -> None:
-    """Manage the people of an organization, and what they may do.
+    """Invite people to an organization, and manage their roles.
 
     MEMBER is an id or an email address.
     """
@@ -68,7 +68,7 @@ def list_members(api: Client, as_json: bool) -> None:
             Column("ROLES", lambda each: role_names(each["roles"], codes)),
             Column("JOINED", lambda each: ago(each["joined_at"]), spare=2),
         ],
-        f"No members. Invite somebody:\n  {again('member invite bob@example.com --role viewer')}",
+        f"No members. Invite a person:\n  {again('member invite bob@example.com --role viewer')}",
     )
 
 
@@ -97,13 +97,18 @@ def show(api: Client, member: str, as_json: bool) -> None:
 @json_option
 @with_client
 def invite(api: Client, email: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Invite somebody. The link is printed on standard output, alone and only now."""
+    """Invite a person and print the invitation link. It is not shown again. Send it to the person yourself.
+
+    \b
+    Example:
+      ostiary member invite bob@example.com --role viewer
+    """
     body = {"email": email, "roles": [read_role(each) for each in roles]}
 
     def note(made: dict[str, Any]) -> None:
         invitation = made["invitation"]
-        told = f"{invitation['id']}: whoever opens this link until {invitation['expires_at']} can join as "
-        click.echo(printable(f"{told}{invitation['email']}. It is not shown again."), err=True)
+        text = f"{invitation['id']}: anyone with this link can join as {invitation['email']} until "
+        click.echo(printable(f"{text}{invitation['expires_at']}. It is not shown again."), err=True)
 
     _hand_over_link(api, "/v1/invitations", body, as_json, note)
 
@@ -113,12 +118,12 @@ def invite(api: Client, email: str, roles: tuple[str, ...], as_json: bool) -> No
 @json_option
 @with_client
 def reset_password(api: Client, member: str, as_json: bool) -> None:
-    """Make a link by which a member chooses a new password. It is printed on standard output, alone and only now."""
+    """Print a link by which a member chooses a new password. It is not shown again."""
     found = find_member(api, member)
 
     def note(made: dict[str, Any]) -> None:
-        told = f"Whoever opens this link until {made['expires_at']} chooses the password of {found['email']}"
-        click.echo(printable(f"{told}, once. It is not shown again."), err=True)
+        text = f"Anyone with this link can set the password of {found['email']}, once, until {made['expires_at']}"
+        click.echo(printable(f"{text}. It is not shown again."), err=True)
 
     _hand_over_link(api, f"/v1/members/{segment(found['id'])}/password-reset", None, as_json, note)
 
@@ -126,7 +131,7 @@ def reset_password(api: Client, member: str, as_json: bool) -> None:
 def _hand_over_link(
     api: Client, path: str, body: Any, as_json: bool, note: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Make a link by a POST and print it, after the note on standard error."""
+    """Create a link by a POST and print it, after a note on standard error."""
 
     def put(made: dict[str, Any]) -> None:
         if as_json:
@@ -143,7 +148,7 @@ def _hand_over_link(
 @json_option
 @with_client
 def remove_member(api: Client, member: str, yes: bool, as_json: bool) -> None:
-    """End a membership and revoke the member's direct keys, for good."""
+    """Remove a member and revoke their direct keys, permanently."""
     found = find_member(api, member)
     remove(
         api,
@@ -151,8 +156,8 @@ def remove_member(api: Client, member: str, yes: bool, as_json: bool) -> None:
         found["id"],
         as_json,
         yes,
-        lambda: f"Remove {found['email']} and revoke their direct keys for good?",
-        f"{found['email']} is a member no more, and their direct keys are revoked.",
+        lambda: f"Remove {found['email']} and revoke their direct keys permanently?",
+        f"{found['email']} is no longer a member. Their direct keys are revoked.",
     )
 
 
@@ -162,7 +167,12 @@ def remove_member(api: Client, member: str, yes: bool, as_json: bool) -> None:
 @json_option
 @with_client
 def grant(api: Client, member: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Give a member roles."""
+    """Give roles to a member.
+
+    \b
+    Example:
+      ostiary member grant bob@example.com developer viewer@website
+    """
     found = find_member(api, member)
     _change(api, found, adding(roles), as_json)
 
@@ -188,7 +198,7 @@ def _change(
 
 @click.group("invitation", cls=Group)
 def invitation_command() -> None:
-    """See and withdraw invitations; `ostiary member invite` makes them."""
+    """List and withdraw invitations. `ostiary member invite` creates them."""
 
 
 @invitation_command.command("list")
@@ -209,7 +219,7 @@ def list_invitations(api: Client, as_json: bool) -> None:
             Column("EXPIRES", lambda each: ago(each["expires_at"]), spare=1),
             Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
-        f"No invitations. Invite somebody:\n  {again('member invite bob@example.com --role viewer')}",
+        f"No invitations. Invite a person:\n  {again('member invite bob@example.com --role viewer')}",
     )
 
 
@@ -219,7 +229,7 @@ def list_invitations(api: Client, as_json: bool) -> None:
 @json_option
 @with_client
 def delete(api: Client, invitation: str, yes: bool, as_json: bool) -> None:
-    """Withdraw an invitation: its token is worth nothing from then on."""
+    """Withdraw an invitation. Its link stops working at once."""
     address = f"/v1/invitations/{segment(invitation)}"
     remove(
         api,

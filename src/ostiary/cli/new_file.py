@@ -1,4 +1,4 @@
-"""A file that is made once: for its owner's eyes only, never over another one, never half."""
+"""Creates a new file: readable by its owner only, never over an existing file, never incomplete."""
 
 import contextlib
 import os
@@ -15,9 +15,10 @@ from ostiary.cli.terminal import MisusedError
 
 @contextmanager
 def new_file(path: Path) -> Iterator[tuple[TextIO, Callable[[], None]]]:
-    """A file to write, and the function that gives it its name, with mode 0600; without that nothing stays.
+    """Yield a file to write, and a function `finish` that creates `path` with its content and mode 0600.
 
-    Whether that can be done is known before the block begins: MisusedError. What goes wrong later is a ClickException.
+    Without a call of `finish`, no file remains. Raises MisusedError, before the block runs, if `path` cannot be created,
+    and ClickException if writing fails later.
     """
     if path.exists() or path.is_symlink():
         raise MisusedError(f"{path} exists; choose another name.")
@@ -30,7 +31,7 @@ def new_file(path: Path) -> Iterator[tuple[TextIO, Callable[[], None]]]:
     def finish() -> None:
         file.flush()
         os.fsync(fd)
-        os.link(part, path)  # unlike a rename, never over what is there
+        os.link(part, path)  # unlike a rename, this never replaces an existing file
 
     try:
         _try_to_link(path, part)
@@ -38,13 +39,13 @@ def new_file(path: Path) -> Iterator[tuple[TextIO, Callable[[], None]]]:
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
     finally:
-        with contextlib.suppress(OSError):  # `finish` has told it
+        with contextlib.suppress(OSError):  # `finish` has raised it already
             file.close()
         Path(part).unlink()
 
 
 def _try_to_link(path: Path, part: str) -> None:
-    """Not every file system has hard links, and what the block does may not be undone."""
+    """Raise MisusedError if the file system has no hard links. Checked first, because the block may not be undoable."""
     try:
         os.link(part, f"{part}~")
         Path(f"{part}~").unlink()

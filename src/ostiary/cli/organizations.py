@@ -23,7 +23,7 @@ from ostiary.client.api import Client
 from ostiary.core.check import slug_of
 
 OWN = "-"
-"""Names the organization that the caller acts in."""
+"""Stands for the organization that the caller acts in."""
 
 own_argument = click.argument("named", metavar="[ORGANIZATION]", default=OWN)
 organization_argument = click.argument("named", metavar="ORGANIZATION")
@@ -31,9 +31,9 @@ organization_argument = click.argument("named", metavar="ORGANIZATION")
 
 @click.group("organization", cls=Group)
 def organization_command() -> None:
-    """See and name your organization; the operator: make, suspend and resume others.
+    """Show and rename your organization; for the operator: create, suspend and resume others.
 
-    ORGANIZATION is an id or a slug; where it may be left out, your own.
+    ORGANIZATION is an id or a slug. Where it is optional, the default is your own.
     """
 
 
@@ -41,7 +41,7 @@ def organization_command() -> None:
 @json_option
 @with_client
 def list_organizations(api: Client, as_json: bool) -> None:
-    """List your organization; operator admins: all of them, newest first."""
+    """List your organization; for operator admins: all organizations, newest first."""
     show_list(
         api.pages("/v1/organizations"),
         as_json,
@@ -59,14 +59,19 @@ def list_organizations(api: Client, as_json: bool) -> None:
 
 @organization_command.command()
 @click.option("--name", required=True, help="Display name, 1 to 253 characters.")
-@click.option("--slug", help="Unique and fixed for good; derived from the name if not given.")
+@click.option("--slug", help="Unique short name; cannot be changed later. Default: derived from the name.")
 @json_option
 @with_client
 def create(api: Client, name: str, slug: str | None, as_json: bool) -> None:
-    """Make a customer's organization. The operator's."""
+    """Create a customer's organization. For operator admins only.
+
+    \b
+    Example:
+      ostiary organization create --name Umbrella
+    """
     body = {"name": name, "slug": slug_of(name, "org") if slug is None else slug}
     made = api.request("POST", "/v1/organizations", json=body)
-    tell(made, as_json, lambda: f"{made['name']} is made: {made['slug']}, {made['id']}.")
+    tell(made, as_json, lambda: f"{made['name']} is created: {made['slug']}, {made['id']}.")
     if not as_json:
         click.echo(
             f"Next: ostiary --organization {printable(made['slug'])} service-account create --name NAME "
@@ -90,9 +95,9 @@ def show(api: Client, named: str, as_json: bool) -> None:
 @json_option
 @with_client
 def update(api: Client, named: str, name: str, as_json: bool) -> None:
-    """Change an organization's name; its slug is fixed."""
+    """Change an organization's name. Its slug cannot be changed."""
     changed = api.request("PATCH", _address(named), json={"name": name})
-    tell(changed, as_json, lambda: f"{changed['slug']} is called {changed['name']}.")
+    tell(changed, as_json, lambda: f"{changed['slug']} is now named {changed['name']}.")
 
 
 @organization_command.command()
@@ -101,11 +106,11 @@ def update(api: Client, named: str, name: str, as_json: bool) -> None:
 @json_option
 @with_client
 def suspend(api: Client, named: str, yes: bool, as_json: bool) -> None:
-    """Refuse all of an organization's credentials, until it is resumed. The operator's."""
+    """Suspend an organization. All its credentials are refused until it is resumed. For operator admins only."""
 
     def question() -> str:
         found = api.request("GET", _address(named))
-        return f"Suspend {found['name']} ({found['slug']}) and refuse all of its credentials?"
+        return f"Suspend {found['name']} ({found['slug']}) and refuse all its credentials?"
 
     confirm(yes, question)
     _set(api, named, True, as_json)
@@ -116,7 +121,7 @@ def suspend(api: Client, named: str, yes: bool, as_json: bool) -> None:
 @json_option
 @with_client
 def resume(api: Client, named: str, as_json: bool) -> None:
-    """Accept a suspended organization's credentials again. The operator's."""
+    """Resume a suspended organization. Its credentials are accepted again. For operator admins only."""
     _set(api, named, False, as_json)
 
 

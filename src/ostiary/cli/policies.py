@@ -27,9 +27,9 @@ Limits = dict[str, dict[str, Any]]
 
 @click.group("policy", cls=Group)
 def policy_command() -> None:
-    """See and set an organization's limits.
+    """Show and set an organization's limits.
 
-    ORGANIZATION is an id or a slug, for the operator; without it, your own.
+    ORGANIZATION is an id or a slug, for operator admins. Default: your own organization.
     """
 
 
@@ -38,7 +38,7 @@ def policy_command() -> None:
 @json_option
 @with_client
 def show(api: Client, named: str, as_json: bool) -> None:
-    """Show the limits, where each comes from, and up to what the organization may choose it."""
+    """Show each limit with its value, where the value comes from, and the highest value that you may choose."""
     found = api.request("GET", _address(named))
     if as_json:
         show_json(found)
@@ -58,7 +58,7 @@ def show(api: Client, named: str, as_json: bool) -> None:
 
 
 def _source(limit: dict[str, Any]) -> str:
-    """Where the value that holds comes from."""
+    """Return where the value in force comes from."""
     if limit["own"]:
         return "own choice"
     return "default" if limit["value"] == limit["default"] else "ceiling"
@@ -71,25 +71,28 @@ def _source(limit: dict[str, Any]) -> str:
     "ceilings",
     metavar="LIMIT=VALUE",
     multiple=True,
-    help="Up to what the organization may choose the limit; the operator's; may be given several times.",
+    help="Highest value that the organization may choose. For operator admins only; may be given several times.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be different, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would change, without any change.")
 @json_option
 @with_client
 def set_limits(
     api: Client, settings: tuple[str, ...], ceilings: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
-    """Set limits to a number or a length of time such as 90d.
+    """Set limits to a number, or to a duration such as 90d.
 
-    `none` is no limit, `default` goes back to the installation's. What exists stays, whatever the limit.
-    Such as: ostiary policy set max_credentials_per_service_account=5 default_credential_lifetime=90d
+    `none` removes a limit. `default` restores the installation's value. Existing objects stay, even beyond a new limit.
+
+    \b
+    Example:
+      ostiary policy set max_credentials_per_service_account=5 default_credential_lifetime=90d
     """
     organization = OWN
     if settings and "=" not in settings[0]:
         organization, *rest = settings
         settings = tuple(rest)
     if not settings and not ceilings:
-        raise click.UsageError("Nothing to set: give a limit, such as max_credential_lifetime=90d.")
+        raise click.UsageError("Nothing to set. Give a limit, such as max_credential_lifetime=90d.")
     address = _address(organization)
     before: Limits = api.request("GET", address)["limits"]
     body: dict[str, Any] = _read(settings, before)
@@ -109,23 +112,23 @@ def set_limits(
     for name in body.get("ceilings", ()):
         _tell(f"The ceiling of {name}", before[name], after[name], "ceiling", dry_run)
     if dry_run:
-        click.echo("Nothing was changed: this was a dry run.", err=True)
+        click.echo("This was a dry run. Nothing was changed.", err=True)
 
 
 def _read(settings: tuple[str, ...], known: Limits) -> dict[str, Any]:
-    """LIMIT=VALUE as the API takes it."""
+    """Return LIMIT=VALUE settings as fields of a request. Raises MisusedError."""
     body: dict[str, Any] = {}
     for text in settings:
         name, equals, value = text.partition("=")
         if not equals or not value:
             raise MisusedError(f"'{text}' is not LIMIT=VALUE, such as max_credential_lifetime=90d.")
         if name not in known:
-            raise MisusedError(f"'{name}' is no limit. There are:\n  " + "\n  ".join(known))
+            raise MisusedError(f"'{name}' is not a limit. The limits are:\n  " + "\n  ".join(known))
         if name in body:
             raise MisusedError(f"{name} is given twice.")
         length = name.endswith(("_lifetime", "_delay"))
         if length and _NUMBER.fullmatch(value):
-            raise MisusedError(f"{name} must be a length of time such as {value}d or {value}h, or none.")
+            raise MisusedError(f"{name} must be a duration such as {value}d or {value}h, or none.")
         body[name] = None if value == "default" else int(value) if _NUMBER.fullmatch(value) else value
     return body
 
@@ -137,11 +140,11 @@ def _tell(name: str, before: dict[str, Any], after: dict[str, Any], what: str, d
     elif dry_run:
         click.echo(f"{name} would be {new} instead of {old}.")
     else:
-        click.echo(f"{name} is {new}, and was {old}.")
+        click.echo(f"{name} is now {new}. It was {old}.")
 
 
 def _beyond(api: Client, organization: str, name: str, limit: dict[str, Any]) -> list[str]:
-    """What exists already beyond a limit. Nothing where that cannot be told, or is not for the caller to see."""
+    """Return lines about existing objects beyond a limit; none if the caller may not see them."""
     value = limit["value"]
     if value is None:
         return []
@@ -153,18 +156,24 @@ def _beyond(api: Client, organization: str, name: str, limit: dict[str, Any]) ->
             ]
             some = ", ".join(f"{each['username']} {each['credentials']}" for each in accounts[:5])
             more = f" and {len(accounts) - 5} more" if len(accounts) > 5 else ""
-            return [f"These have more, keep them, and get no new one: {some}{more}."] if accounts else []
+            return (
+                [f"These accounts have more. They keep them, and get no new ones: {some}{more}."]
+                if accounts
+                else []
+            )
         if name == "max_credential_lifetime":
             longest = duration_from_text(value)
             number = sum(_lives_longer(each, longest) for each in api.pages("/v1/credentials", where))
             return (
-                [f"Existing credentials that live longer, and stay as they are: {number}."] if number else []
+                [f"Existing credentials with a longer lifetime, which do not change: {number}."]
+                if number
+                else []
             )
     except RefusedError as error:
         if error.status != 403:
             raise
     if "count" in limit and limit["count"] > value:
-        return [f"There are {limit['count']}, which stay; there can be no new one."]
+        return [f"There are already {limit['count']}. They stay, but no new one can be created."]
     return []
 
 

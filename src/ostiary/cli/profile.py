@@ -1,7 +1,7 @@
-"""The profile: contexts in `config.toml`, each a service with the credential and the organization to use there.
+"""The profile: contexts in `config.toml`, each with a service, a credential and an organization.
 
-It is a file that people write too, so what this program does not know in it stays as it is, comments included. It
-may hold keys, so it is read only where nobody else can read it. No message repeats a value of it.
+People edit this file, too. So fields that this program does not know stay as they are, comments included. The file may
+contain keys. So it is refused if other users can read it, and no message repeats a value from it.
 """
 
 import errno
@@ -19,28 +19,28 @@ from typing import Any, Final
 import click
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-"""Names that `context add` takes; they need no quotes in any shell."""
+"""Names that `context add` accepts. They need no quotes in any shell."""
 
 MEMBERS: Final = (
     "url", "organization", "apiKey", "apiKeyFile", "clientId", "clientSecret", "project",
     "oktaOrgURL", "oktaAuthServer",
 )  # fmt: skip
-"""Members of a context that this program or its relatives read; all are text."""
+"""Fields of a context that this program or related programs read. All are strings."""
 
-FIRST_LINES: Final = "# Contexts of the command `ostiary`; it may hold keys, so keep it to yourself.\n"
+FIRST_LINES: Final = "# Contexts of the command `ostiary`. This file may contain keys: keep it private.\n"
 
 _DEFAULT = re.compile(r"""(\s*["']?defaultContext["']?\s*=\s*)(?:"[^"]*"|'[^']*')(.*)""", re.DOTALL)
 
 
 class ProfileError(click.ClickException):
-    """The profile, or a file that it names, cannot be used as it is: exit 2, naming file and field."""
+    """The profile, or a file that it names, cannot be used. Exits with 2. The message names file and field."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A service as its user knows it, and how to be known there."""
+    """A named service, with the credential and organization to use there."""
 
     name: str
     url: str | None
@@ -49,7 +49,7 @@ class Context:
     api_key_file: str | None = None
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
-    """Of the configuration that comes with a client secret; another program may read them, so a key comes first."""
+    """From the configuration file of a client secret. Other programs read these, so an API key takes precedence."""
 
     @property
     def has_credential(self) -> bool:
@@ -60,18 +60,18 @@ class Context:
         return self.api_key is not None or self.api_key_file is not None
 
     def client(self) -> tuple[str, str]:
-        """The client's id and its secret. Raises ProfileError."""
+        """Return the client id and the client secret. Raises ProfileError."""
         found = []
         for name, text in (("clientId", self.client_id), ("clientSecret", self.client_secret)):
             if text is None or not is_credential(text):
                 raise ProfileError(
-                    f"{profile_path()}: contexts.{self.name}.{name} is missing, or holds odd characters."
+                    f"{profile_path()}: contexts.{self.name}.{name} is missing or has invalid characters."
                 )
             found.append(text)
         return found[0], found[1]
 
     def credential(self) -> str | None:
-        """The key itself, from the profile or the file that it names. Raises ProfileError."""
+        """Return the API key, from the profile or the file that it names; None if it has none. Raises ProfileError."""
         field_name, text = f"contexts.{self.name}.apiKey", self.api_key
         if self.api_key_file is not None:
             field_name += "File"
@@ -84,39 +84,40 @@ class Context:
         text = text.strip()
         if not is_credential(text):
             raise ProfileError(
-                f"{profile_path()}: {field_name} holds no credential, but nothing, white space or odd characters."
+                f"{profile_path()}: {field_name} is not a credential: it is empty, or has white space or invalid "
+                "characters."
             )
         return text
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """All contexts, in the order of the file, and the name of the one to use where none is chosen."""
+    """All contexts, in the order of the file, and the name of the default context."""
 
     default: str | None
     contexts: dict[str, Context]
 
     def find(self, name: str) -> Context:
-        """The context of that name. Raises ProfileError."""
+        """Return the context with this name. Raises ProfileError."""
         if name in self.contexts:
             return self.contexts[name]
-        named = f"context {name}" if NAME.fullmatch(name) else "context of that name"
-        raise ProfileError(f"There is no {named}.\n`ostiary context list` shows what there is.")
+        named = f"context {name}" if NAME.fullmatch(name) else "context with that name"
+        raise ProfileError(f"There is no {named}.\n`ostiary context list` shows the contexts.")
 
     def current(self) -> Context | None:
-        """The default, if the file names one. Raises ProfileError if it is not there."""
+        """Return the default context, or None if the file names none. Raises ProfileError if it does not exist."""
         if self.default is None:
             return None
         if self.default not in self.contexts:
             raise ProfileError(
-                f"{profile_path()}: defaultContext names a context that is not there.\n"
+                f"{profile_path()}: defaultContext names a context that does not exist.\n"
                 "`ostiary context use NAME` chooses another."
             )
         return self.contexts[self.default]
 
 
 def profile_path() -> Path:
-    """`~/.config/ostiary/config.toml`, or where the system keeps such files."""
+    """Return `~/.config/ostiary/config.toml`, or the platform's own path for such files."""
     from platformdirs import user_config_path
 
     return user_config_path("ostiary") / "config.toml"
@@ -133,22 +134,22 @@ def load() -> Profile:
 
 
 def is_credential(text: str) -> bool:
-    """Whether the text can be sent as a credential at all."""
+    """Return whether the text can be sent as a credential: printable ASCII without spaces, not empty."""
     return text != "" and text.isascii() and text.isprintable() and " " not in text
 
 
 def read_key_file(path: Path) -> str:
-    """A key from a file that nobody else can read. Raises ProfileError."""
+    """Return the key in a file that only its owner can read. Raises ProfileError."""
     text = (read_private(path, f"{path}: the key file") or "").strip()
     if not is_credential(text):
-        raise ProfileError(f"{path}: the key file does not exist, or holds no credential.")
+        raise ProfileError(f"{path}: the key file does not exist or does not contain a credential.")
     return text
 
 
 def read_private(path: Path, what: str, shown: str | None = None) -> str | None:
-    """The text of a plain file that only its owner can read; None if there is none. Raises ProfileError.
+    """Return the text of a regular file that only its owner can read; None if it does not exist.
 
-    `what` begins the sentence of an error; `shown` is the path as a shell may be given it.
+    `what` begins error messages. `shown` replaces the path in the suggested chmod command. Raises ProfileError.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -160,7 +161,7 @@ def read_private(path: Path, what: str, shown: str | None = None) -> str | None:
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
-            raise ProfileError(f"{what} is not a plain file.")
+            raise ProfileError(f"{what} is not a regular file.")
         if stat.S_IMODE(mode) & 0o077:
             raise ProfileError(f"{what} can be read by others.\nchmod 600 {shown or path}")
         with os.fdopen(fd, "rb", closefd=False) as file:
@@ -172,7 +173,7 @@ def read_private(path: Path, what: str, shown: str | None = None) -> str | None:
 
 
 def put(context: Context) -> None:
-    """Keep a context, in place of one of the same name; the first one becomes the default. Raises ProfileError."""
+    """Store a context. It replaces one with the same name. The first becomes the default. Raises ProfileError."""
     members = {
         "url": context.url,
         "organization": context.organization,
@@ -203,7 +204,7 @@ def choose(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Forget a context; if it was the default, there is none any more. Raises ProfileError."""
+    """Remove a context. If it was the default, there is no default afterwards. Raises ProfileError."""
     load().find(name)
 
     def change(document: dict[str, Any]) -> None:
@@ -227,7 +228,7 @@ def _read() -> tuple[str, dict[str, Any]]:
     try:
         return text, tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # The rest of the parser's words may repeat what stands there.
+        # Only the position is repeated: the rest of the parser's message may contain values.
         where = re.search(r"\(at [a-z0-9, ]+\)", str(error))
         raise ProfileError(f"{path} is not TOML{f' {where[0]}' if where else ''}.") from None
 
@@ -251,15 +252,18 @@ def _context(name: str, members: Any) -> Context:
 def _text(members: dict[str, Any], name: str, path: str) -> str | None:
     value = members.get(name)
     if value is not None and (not isinstance(value, str) or not value):
-        raise ProfileError(f"{profile_path()}: {path}{name} must be text, and not empty.")
+        raise ProfileError(f"{profile_path()}: {path}{name} must be a string that is not empty.")
     return value
 
 
-# Writing: line by line, so that all the rest of the file stays as its owner wrote it
+# Writing: edits lines of the text, so that the rest of the file stays as its owner wrote it
 
 
 def _rewrite(change: Callable[[dict[str, Any]], None], edit: Callable[[str], str]) -> None:
-    """Edit the text; what comes out must read as the change of what it read as before. Raises ProfileError."""
+    """Apply `edit` to the text, and write the result if it parses to the same as `change` makes of the document.
+
+    Otherwise raises ProfileError and changes nothing.
+    """
     path = profile_path()
     text, wanted = _read()
     change(wanted)
@@ -269,7 +273,7 @@ def _rewrite(change: Callable[[dict[str, Any]], None], edit: Callable[[str], str
     except ValueError:
         found = None
     if found is None or _filled(found) != _filled(wanted):
-        raise ProfileError(f"{path} has a form that this command does not change; edit it by hand.")
+        raise ProfileError(f"{path} has a form that this command cannot change. Edit it by hand.")
     write_private(path, after)
 
 
@@ -278,7 +282,7 @@ def _filled(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file, all or nothing, and for its owner's eyes only. A link is replaced, not followed. ProfileError."""
+    """Replace a file atomically, with mode 0600. A symbolic link is replaced, not followed. Raises ProfileError."""
     part: str | None = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -297,7 +301,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _without(text: str, name: str) -> str:
-    """The text without the tables of a context. Comments right above the next table are that table's."""
+    """Return the text without the tables of a context. Comments directly above the next table stay with that table."""
     kept: list[str] = []
     dropped: list[str] = []
     inside = False
@@ -316,7 +320,7 @@ def _without(text: str, name: str) -> str:
 
 
 def _with_default(text: str, name: str | None) -> str:
-    """The text with this `defaultContext`, or none, above the first table."""
+    """Return the text with this `defaultContext` above the first table, or without any if `name` is None."""
     lines = text.splitlines(keepends=True)
     end = next((i for i, line in enumerate(lines) if _header(line)), len(lines))
     for i in range(end):
@@ -325,13 +329,13 @@ def _with_default(text: str, name: str | None) -> str:
             line = [] if name is None else [f"{found[1]}{_quoted(name)}{found[2]}"]
             return "".join(lines[:i] + line + lines[i + 1 :])
     while end and lines[end - 1].strip()[:1] in {"", "#"} and end < len(lines):
-        end -= 1  # above the comments of the first table
+        end -= 1  # insert above the comments of the first table
     line = [] if name is None else [f"defaultContext = {_quoted(name)}\n"]
     return "".join([*lines[:end], *line, *(["\n"] if end < len(lines) else []), *lines[end:]])
 
 
 def _header(line: str) -> tuple[str, ...]:
-    """The name of the table that begins in this line, part by part; empty if none does."""
+    """Return the parts of the name of the table that begins in this line; empty if none does."""
     if not line.lstrip().startswith("["):
         return ()
     try:
@@ -346,7 +350,7 @@ def _header(line: str) -> tuple[str, ...]:
 
 
 def _quoted(text: str) -> str:
-    """TOML's basic strings are JSON's, but for characters that no member here has."""
+    """Return a TOML string. It equals a JSON string, except for characters that no field here contains."""
     return json.dumps(text, ensure_ascii=False)
 
 

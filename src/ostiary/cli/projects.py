@@ -1,4 +1,4 @@
-"""`ostiary project …`, with who has which role on a project."""
+"""`ostiary project …`, including the roles on a project."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ principal_argument = click.argument("principal")
 
 @click.group("project", cls=Group)
 def project_command() -> None:
-    """Manage projects, and who has which role on them.
+    """Manage projects and the roles on them.
 
     PROJECT is an id or a code. PRINCIPAL is a member's id or email, or any name of a service account.
     """
@@ -54,20 +54,25 @@ def list_projects(api: Client, as_json: bool) -> None:
             Column("DESCRIPTION", "description", spare=1),
             Column("CREATED", lambda each: ago(each["created_at"]), spare=2),
         ],
-        f"No projects yet. Make one:\n  {again('project create --name Website')}",
+        f"No projects yet. Create one:\n  {again('project create --name Website')}",
     )
 
 
 @project_command.command()
 @click.option("--name", required=True, help="Display name, 1 to 253 characters.")
-@click.option("--code", help="Unique and fixed for good; derived from the name if not given.")
+@click.option("--code", help="Unique short name; cannot be changed later. Default: derived from the name.")
 @description_option
 @json_option
 @with_client
 def create(api: Client, name: str, code: str | None, description: str | None, as_json: bool) -> None:
-    """Make a project."""
+    """Create a project.
+
+    \b
+    Example:
+      ostiary project create --name Website
+    """
     made = api.request("POST", "/v1/projects", json=given(name=name, code=code, description=description))
-    tell(made, as_json, lambda: f"{made['name']} is made: {made['code']}, {made['id']}.")
+    tell(made, as_json, lambda: f"{made['name']} is created: {made['code']}, {made['id']}.")
     if not as_json:
         grant = again(f"project grant {printable(made['code'])} PRINCIPAL developer")
         click.echo(f"Next: {grant}", err=True)
@@ -78,7 +83,7 @@ def create(api: Client, name: str, code: str | None, description: str | None, as
 @json_option
 @with_client
 def show(api: Client, project: str, as_json: bool) -> None:
-    """Show one project; `roles` shows who may do what on it."""
+    """Show one project. `ostiary project roles` lists the roles on it."""
     show_one(api.request("GET", _address(project)), as_json, _fields)
 
 
@@ -89,7 +94,7 @@ def show(api: Client, project: str, as_json: bool) -> None:
 @json_option
 @with_client
 def update(api: Client, project: str, name: str | None, description: str | None, as_json: bool) -> None:
-    """Change a project's name or description; its code is fixed."""
+    """Change a project's name or description. Its code cannot be changed."""
     body = changes(name=name, description=description)
     changed = api.request("PATCH", _address(project), json=body)
     tell(changed, as_json, lambda: f"{changed['code']} is changed: {', '.join(body)}.")
@@ -101,13 +106,13 @@ def update(api: Client, project: str, name: str | None, description: str | None,
 @json_option
 @with_client
 def delete(api: Client, project: str, yes: bool, as_json: bool) -> None:
-    """Delete a project and revoke the credentials that are bound to it, for good."""
+    """Delete a project and revoke the credentials that are bound to it, permanently."""
 
     def question() -> str:
         found = api.request("GET", _address(project))
-        return f"Delete {found['name']} ({found['code']}) and revoke the credentials bound to it for good?"
+        return f"Delete {found['name']} ({found['code']}) and revoke the credentials bound to it permanently?"
 
-    done = f"{project} is deleted and the credentials bound to it are revoked."
+    done = f"{project} is deleted. The credentials bound to it are revoked."
     remove(api, _address(project), project, as_json, yes, question, done)
 
 
@@ -116,7 +121,7 @@ def delete(api: Client, project: str, yes: bool, as_json: bool) -> None:
 @json_option
 @with_client
 def roles(api: Client, project: str, as_json: bool) -> None:
-    """List who has a role on the project itself; roles on the organization hold in it too."""
+    """List the roles on the project itself. Roles on the organization apply to its projects, too."""
     bindings = api.request("GET", f"{_address(project)}/role-bindings")["bindings"]
     names = {}
     if not as_json:
@@ -132,7 +137,7 @@ def roles(api: Client, project: str, as_json: bool) -> None:
             Column("NAME", lambda each: names.get(each["principal"], "")),
             Column("ROLE", "role"),
         ],
-        "Nobody has a role on it. Give one:\n  "
+        "There are no roles on this project. Give one:\n  "
         + again(f"project grant {printable(project)} PRINCIPAL developer"),
     )
 
@@ -144,7 +149,12 @@ def roles(api: Client, project: str, as_json: bool) -> None:
 @json_option
 @with_client
 def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Give somebody roles on the project."""
+    """Give roles on the project to a member or a service account.
+
+    \b
+    Example:
+      ostiary project grant website ci-bot developer
+    """
     who, name = find_principal(api, principal)
     new = [{"principal": who, "role": role} for role in roles]
     _change(api, project, who, name, as_json, lambda before: [*before, *new])
@@ -157,7 +167,7 @@ def grant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_
 @json_option
 @with_client
 def ungrant(api: Client, project: str, principal: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Take roles on the project away from somebody."""
+    """Take roles on the project from a member or a service account."""
     who, name = find_principal(api, principal)
 
     def without(before: list[dict[str, str]]) -> list[dict[str, str]]:

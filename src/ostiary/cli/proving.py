@@ -1,6 +1,7 @@
-"""What a command proves itself with, and how that becomes the access token that requests carry.
+"""The credential of a command, and how it becomes the bearer token of its requests.
 
-An API key or a token is sent as it is. A client's secret, or a JWT signed by a key file, is traded for a token first.
+An API key or a token is sent unchanged. A client secret, or a JWT signed with a key file, is exchanged for an access
+token first.
 """
 
 import json
@@ -16,7 +17,7 @@ from ostiary.client.api import TIMEOUT_SECONDS, Client, NotOstiaryError, is_safe
 from ostiary.core.oauth import JWT_BEARER, TOKEN_EXCHANGE
 from ostiary.core.secret import Secret
 
-TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - an address
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 KEY_FILE: Final = "OSTIARY_KEY_FILE"
 ASSERTION_SECONDS: Final = 300
 
@@ -38,7 +39,7 @@ class ClientSecret:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A key file of ours, as far as an assertion needs it."""
+    """The fields of a key file that an assertion needs."""
 
     key_id: str
     client_email: str
@@ -48,14 +49,17 @@ class KeyFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredLogin:
-    """What `ostiary login` got."""
+    """The stored login of `ostiary login`."""
 
 
 Proof = Key | ClientSecret | KeyFile | StoredLogin
 
 
 def bearer(url: str, proof: Proof, timeout: float = TIMEOUT_SECONDS) -> str:
-    """What requests carry: the key itself, or a new token that may do all that its origin may."""
+    """Return the bearer token for requests: the key itself, or a new access token with all its permissions.
+
+    Raises what `trade` and `logins.token` raise.
+    """
     if isinstance(proof, Key):
         return proof.text
     if isinstance(proof, StoredLogin):
@@ -70,9 +74,9 @@ def trade(
     resources: tuple[str, ...],
     timeout: float = TIMEOUT_SECONDS,
 ) -> dict[str, Any]:
-    """The token endpoint's answer (RFC 6749 §5.1), with a text as `access_token`.
+    """Exchange a credential at the token endpoint. Return the response (RFC 6749 §5.1), with a valid `access_token`.
 
-    `scope` None asks for what is usual. Raises MisusedError, and what a request raises.
+    `scope` None requests the default scope. Raises MisusedError, NotOstiaryError, and the errors of a request.
     """
     fields: list[tuple[str, str]] = [("resource", each) for each in resources]
     if scope is not None:
@@ -97,8 +101,8 @@ def trade(
 
 
 def read_key_file(name: str) -> KeyFile:
-    """The key file that `OSTIARY_KEY_FILE` names. MisusedError and ProfileError name the field, and no value."""
-    # No path in any message: whoever put the key itself into the variable would read it there.
+    """Read a key file. Raises MisusedError or ProfileError that names the invalid field, without any value."""
+    # No message has the path: a person may have put the key itself into the variable.
     text = profile.read_private(Path(name), f"The file of {KEY_FILE}", f'"${KEY_FILE}"')
     if text is None:
         raise MisusedError(f"{KEY_FILE} names a file that does not exist.")
@@ -108,7 +112,7 @@ def read_key_file(name: str) -> KeyFile:
         found = None
     if not isinstance(found, dict) or found.get("type") != "service_account":
         raise MisusedError(
-            f"{KEY_FILE}: type is not that of a key file; `ostiary key-file generate` makes one."
+            f"{KEY_FILE}: type is not that of a key file; `ostiary key-file generate` creates one."
         )
     for member in ("key_id", "client_email", "token_uri", "private_key"):
         if not isinstance(found.get(member), str) or not found[member]:
@@ -117,13 +121,16 @@ def read_key_file(name: str) -> KeyFile:
 
 
 def assertion(url: str, file: KeyFile) -> str:
-    """A JWT for the token endpoint of the service at `url`, good for five minutes and once (RFC 7523 §2.1)."""
+    """Return a signed JWT for the token endpoint of `url` (RFC 7523 §2.1). It works once, within five minutes.
+
+    Raises MisusedError if the key file is for another service or its key is invalid.
+    """
     if not is_safe(file.token_uri):
         raise MisusedError(f"{KEY_FILE}: token_uri is neither https nor on this machine.")
     if not same_address(file.token_uri, url.rstrip("/") + TOKEN_PATH):
         raise MisusedError(
-            f"{KEY_FILE}: token_uri is that of another service than {url}.\n"
-            "Set OSTIARY_URL to the service that made the key file."
+            f"{KEY_FILE}: token_uri belongs to another service than {url}.\n"
+            "Set OSTIARY_URL to the service that created the key file."
         )
     try:
         from ostiary.core import jws
@@ -141,4 +148,4 @@ def assertion(url: str, file: KeyFile) -> str:
         algorithm, key = jws.any_private_key(file.private_key.reveal().encode())
         return jws.sign(key, algorithm, file.key_id, "JWT", claims)
     except ValueError:
-        raise MisusedError(f"{KEY_FILE}: private_key is no key that signs here.") from None
+        raise MisusedError(f"{KEY_FILE}: private_key is not a supported private key.") from None

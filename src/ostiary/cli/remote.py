@@ -29,7 +29,10 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 @json_option
 @with_client
 def whoami_command(api: Client, as_json: bool) -> None:
-    """Who the credential in use is, and what it may do."""
+    """Show the owner of the credential in use, and what it may do.
+
+    It also shows where the credential and the service are set.
+    """
     found = api.request("GET", "/v1/capabilities")
     if as_json:
         show_json(found)
@@ -46,7 +49,7 @@ def whoami_command(api: Client, as_json: bool) -> None:
 
     proof: list[tuple[str, Any]] = [("Credential", named), ("Expires", ends)]
     if kind in get_args(TokenKind):
-        # The name and id are those of the credential that it came from, the time is its own.
+        # Name and id are those of the credential that the token was issued for; the expiry is the token's own.
         proof = [("Token", lambda: f"{KIND_NAMES[kind]} of {named()}"), ("Token ends", ends)]
     show_fields(
         [
@@ -69,18 +72,21 @@ def whoami_command(api: Client, as_json: bool) -> None:
 @click.command("api-call")
 @click.argument("method")
 @click.argument("path")
-@click.option("--data", metavar="JSON", help="The body: text, @FILE, or @- for standard input.")
+@click.option("--data", metavar="JSON", help="Request body: JSON text, @FILE, or @- for standard input.")
 @always_json_option
 @with_client
 def api_call_command(api: Client, method: str, path: str, data: str | None) -> None:
-    """Call any address of the API with GET, POST, PUT, PATCH or DELETE, and print its answer.
+    """Call any endpoint of the API with GET, POST, PUT, PATCH or DELETE, and print the response.
 
-    Such as: ostiary api-call GET /v1/capabilities
+    \b
+    Examples:
+      ostiary api-call GET /v1/capabilities
+      ostiary api-call POST /v1/projects --data '{"name": "Website"}'
     """
     if method.upper() not in METHODS:
-        raise click.UsageError(f"METHOD is one of {', '.join(METHODS)}.")
+        raise click.UsageError(f"METHOD must be one of {', '.join(METHODS)}.")
     if not path.startswith("/"):
-        raise click.UsageError("PATH begins with a slash, such as /v1/capabilities.")
+        raise click.UsageError("PATH must begin with a slash, such as /v1/capabilities.")
     body: Any = None
     if data is not None:
         text = data

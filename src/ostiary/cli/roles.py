@@ -29,9 +29,9 @@ scope_argument = click.argument("scope")
 
 @click.group("role", cls=Group)
 def role_command() -> None:
-    """Manage an organization's own roles, and see the built-in ones.
+    """Manage an organization's own roles, and show the built-in ones.
 
-    ROLE is a name or an id. `ostiary scope list` and `ostiary role show organization-admin` list scopes.
+    ROLE is a name or an id. `ostiary scope list` and `ostiary role show organization-admin` list the scopes.
     """
 
 
@@ -58,7 +58,7 @@ def list_roles(api: Client, as_json: bool) -> None:
 @json_option
 @with_client
 def show(api: Client, role: str, as_json: bool) -> None:
-    """Show one role with all of its scopes."""
+    """Show one role with all its scopes."""
     show_one(
         api.request("GET", _address(role)),
         as_json,
@@ -75,11 +75,18 @@ def show(api: Client, role: str, as_json: bool) -> None:
 @role_command.command()
 @click.argument("name")
 @description_option
-@click.option("--scope", "scopes", multiple=True, help="What it grants; may be given several times.")
+@click.option(
+    "--scope", "scopes", multiple=True, help="Scope that the role grants; may be given several times."
+)
 @json_option
 @with_client
 def create(api: Client, name: str, description: str | None, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Make the role NAME; the name is fixed."""
+    """Create the role NAME. The name cannot be changed later.
+
+    \b
+    Example:
+      ostiary role create deployer --scope read:agents --scope write:agents
+    """
     body = given(name=name, description=description) | {"scopes": list(scopes)}
     made = api.request("POST", "/v1/roles", json=body)
     tell(made, as_json, lambda: _granting(made))
@@ -91,9 +98,13 @@ def create(api: Client, name: str, description: str | None, scopes: tuple[str, .
 @role_command.command()
 @role_argument
 @description_option
-@click.option("--scope", "scopes", multiple=True, help="Grant this instead of all that it grants; likewise.")
-@click.option("--add-scope", "added", multiple=True, help="Grant this too; may be given several times.")
-@click.option("--remove-scope", "removed", multiple=True, help="Grant this no more; likewise.")
+@click.option(
+    "--scope", "scopes", multiple=True, help="Replace all scopes with this one; may be given several times."
+)
+@click.option("--add-scope", "added", multiple=True, help="Add this scope; may be given several times.")
+@click.option(
+    "--remove-scope", "removed", multiple=True, help="Remove this scope; may be given several times."
+)
 @json_option
 @with_client
 def update(
@@ -105,10 +116,10 @@ def update(
     removed: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Change a role, at once for everyone who has it."""
+    """Change a role. The change applies at once to everyone who has the role."""
     if scopes and (added or removed):
         raise click.UsageError(
-            "--scope says all that it grants: give it without --add-scope and --remove-scope."
+            "--scope replaces all scopes. It cannot be combined with --add-scope or --remove-scope."
         )
     body = changes(description=description, scopes=scopes or added or removed)
 
@@ -131,15 +142,15 @@ def update(
 @json_option
 @with_client
 def delete(api: Client, role: str, yes: bool, as_json: bool) -> None:
-    """Delete a role and take it away from everyone who has it, for good."""
+    """Delete a role permanently. Everyone who has it loses it."""
     remove(
         api,
         _address(role),
         role,
         as_json,
         yes,
-        lambda: f"Delete {role} and take it away from everyone who has it?",
-        f"{role} is deleted, and nobody has it any more.",
+        lambda: f"Delete {role}? Everyone who has it loses it.",
+        f"{role} is deleted. Nobody has it any more.",
     )
 
 
@@ -148,7 +159,7 @@ def _kind(role: dict[str, Any]) -> str:
 
 
 def _few(scopes: list[str]) -> str:
-    """A role's scopes in a cell of a table: the admin's thirty would hide everybody else's."""
+    """Return a role's scopes for a table cell. More than four are only counted, to keep the table readable."""
     return ", ".join(scopes) if 0 < len(scopes) <= 4 else f"{len(scopes)} scopes" if scopes else "none"
 
 
@@ -162,9 +173,9 @@ def _address(role: str) -> str:
 
 @click.group("scope", cls=Group)
 def scope_command() -> None:
-    """See the catalogue of scopes; the operator: add to it and take from it.
+    """List the catalogue of scopes; for the operator: add and remove scopes.
 
-    A scope is VERB:NOUN, such as read:invoices.
+    A scope has the form VERB:NOUN, such as read:invoices.
     """
 
 
@@ -172,7 +183,7 @@ def scope_command() -> None:
 @json_option
 @with_client
 def list_scopes(api: Client, as_json: bool) -> None:
-    """List the application's scopes; those of this API are in `ostiary role show organization-admin`."""
+    """List the scopes of your applications. `ostiary role show organization-admin` also lists those of this API."""
     show_list(
         api.request("GET", "/v1/scopes")["data"],
         as_json,
@@ -186,7 +197,12 @@ def list_scopes(api: Client, as_json: bool) -> None:
 @json_option
 @with_client
 def create_scope(api: Client, scope: str, as_json: bool) -> None:
-    """Add a scope to the catalogue. The operator's."""
+    """Add a scope to the catalogue. For the operator only.
+
+    \b
+    Example:
+      ostiary scope create read:invoices
+    """
     made = api.request("POST", "/v1/scopes", json={"scope": scope})
     tell(made, as_json, lambda: f"{made['scope']} is in the catalogue.")
 
@@ -197,13 +213,13 @@ def create_scope(api: Client, scope: str, as_json: bool) -> None:
 @json_option
 @with_client
 def delete_scope(api: Client, scope: str, yes: bool, as_json: bool) -> None:
-    """Take a scope out of the catalogue: from then on nothing grants it. The operator's."""
+    """Remove a scope from the catalogue. Nothing grants it from then on. For the operator only."""
     remove(
         api,
         f"/v1/scopes/{segment(scope)}",
         scope,
         as_json,
         yes,
-        lambda: f"Delete {scope}, in every organization? Roles and keys that list it lose it at once.",
-        f"{scope} is out of the catalogue, and nothing grants it any more.",
+        lambda: f"Delete {scope} in all organizations? Roles and keys that list it lose it at once.",
+        f"{scope} is deleted from the catalogue. Nothing grants it any more.",
     )

@@ -38,17 +38,19 @@ from ostiary.core.instant import duration_from_text
 @click.option(
     "--overlap",
     metavar="LENGTH",
-    help="How long the old key is accepted, such as 24h, up to 30d; 0: it ends now. Default: until `rotation complete`.",
+    help="How long the old key stays valid, such as 24h, at most 30d; 0 ends it now. Default: until `rotation complete`.",
 )
 @click.option(
     "--expires",
     metavar="WHEN",
-    help="A new expiry: 90d, a date (UTC) or a time; without it the expiry stays.",
+    help="A new expiry: 90d, a date (UTC) or a time. Default: the expiry does not change.",
 )
 @format_option
-@out_option(False, "Of a key file: where to write the new one. Never over an existing file.")
+@out_option(False, "For a key file: name of the new file. An existing file is never overwritten.")
 @click.option(
-    "--yes", is_flag=True, help="Do not ask before --overlap 0. Without a terminal it is needed then."
+    "--yes",
+    is_flag=True,
+    help="Do not ask for confirmation of --overlap 0. Required if there is no terminal.",
 )
 @json_option
 @with_credential
@@ -62,9 +64,15 @@ def rotate_command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Give a credential a new secret; the old one is accepted for the overlap, or until `rotation complete`.
+    """Give a credential a new secret. The old one stays valid for the overlap, or until `rotation complete`.
 
-    The new secret is printed on standard output, alone and only now; that of a key file is written to --out.
+    The new secret is printed on standard output and is not shown again. A new key file is written to --out.
+
+    \b
+    Examples:
+      ostiary credential rotate 0qxV2j --overlap 24h
+      ostiary credential rotation show 0qxV2j      # is the old key still in use?
+      ostiary credential rotation complete 0qxV2j  # end the old key
     """
     expires_at = None if expires is None else moment("--expires", expires, 1)
     body = given(overlap=overlap, expires_at=expires_at)
@@ -77,7 +85,7 @@ def rotate_command(
     if at_once:
         which = named(before) if before else credential
         confirm(yes, lambda: f"Rotate {which}, and end the old key at once?")
-        # The old key ends when the new one has been handed over: until then the rotation can be cancelled.
+        # End the old key only after the new one is written. Until then, the rotation can be cancelled.
         del body["overlap"]
     if out is not None:
         made = save_key_file(api, path, body, out)
@@ -88,7 +96,7 @@ def rotate_command(
     if at_once:
         _end_old(api, credential, complete)
     old = None if at_once else made["credential"]["rotation"]
-    note = "The old key is not accepted any more."
+    note = "The old key is no longer accepted."
     if old is not None:
         note = f"The old key is accepted until {old['ends_at'] or f'you run: {complete}'}"
     click.echo(printable(note), err=True)
@@ -98,48 +106,51 @@ def _is_zero(length: str) -> bool:
     try:
         return duration_from_text(length) == 0
     except ValueError:
-        return False  # the service says what is wrong with it
+        return False  # the service reports the error
 
 
 def _end_old(api: Client, credential: str, complete: str) -> None:
-    """End the old key. click.ClickException if that fails, Ctrl-C included: it is accepted still."""
+    """End the old key. Raises click.ClickException if that fails or is interrupted: the old key is still accepted."""
     try:
         api.request("POST", f"{address_of(credential)}/rotation", json={"action": "complete"})
     except (Exception, KeyboardInterrupt) as error:
         why = str(error).removesuffix(".") or "interrupted"
         raise click.ClickException(
-            f"The new key was handed over, but the old one is accepted still ({why}).\nEnd it: {complete}"
+            f"The new key was delivered, but the old one is still accepted ({why}).\nEnd it: {complete}"
         ) from None
 
 
 def _before(api: Client, credential: str, out: Path | None) -> dict[str, Any]:
-    """The credential, if the caller may read it; wrong use if `--out` does not go with its kind."""
+    """Return the credential; empty if the caller may not read it.
+
+    Raises UsageError if `--out` is missing for a key file, or given for another kind.
+    """
     try:
         found: dict[str, Any] = api.request("GET", address_of(credential))
     except RefusedError as error:
-        # Whoever may rotate need not be allowed to read.
+        # A caller that may rotate may lack the scope to read.
         if error.status == 403 and out is None:
             return {}
         raise
     if (found["kind"] == "key_file") != (out is not None):
         raise click.UsageError(
-            "It is a key file: say with --out where the new one is written."
+            "This credential is a key file. Name the new file with --out."
             if out is None
-            else "--out is for key files; a secret is printed."
+            else "--out is for key files only. Other secrets are printed."
         )
     return found
 
 
 @click.group("rotation", cls=Group)
 def rotation_command() -> None:
-    """Follow a rotation, complete or cancel it."""
+    """Show, complete or cancel a rotation."""
 
 
 @rotation_command.command("show")
 @json_option
 @with_credential
 def show_rotation(api: Client, credential: str, as_json: bool) -> None:
-    """Show how both keys are used, and whether the old one may go."""
+    """Show how both keys are used, and whether it is safe to end the old one."""
     _tell_rotation(api.request("GET", f"{address_of(credential)}/rotation"), as_json)
 
 
@@ -155,7 +166,7 @@ def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
         found = api.request("GET", address)
         if not found["safe_to_revoke"] and found["state"] == "overlap":
             click.echo(f"Not yet safe: {_reasons(found)}.", err=True)
-        return f"End the old key of {described(api, credential)} for good?"
+        return f"End the old key of {described(api, credential)} permanently?"
 
     confirm(yes, question)
     _tell_rotation(api.request("POST", address, json={"action": "complete"}), as_json)
@@ -167,7 +178,7 @@ def complete(api: Client, credential: str, yes: bool, as_json: bool) -> None:
 @with_credential
 def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
     """End the new key now and keep the old one."""
-    confirm(yes, lambda: f"End the new key of {described(api, credential)} for good?")
+    confirm(yes, lambda: f"End the new key of {described(api, credential)} permanently?")
     address = f"{address_of(credential)}/rotation"
     _tell_rotation(api.request("POST", address, json={"action": "cancel"}), as_json)
 
@@ -175,7 +186,7 @@ def cancel(api: Client, credential: str, yes: bool, as_json: bool) -> None:
 _REASONS = {
     "new_never_used": "the new key has never been used",
     "old_used_recently": "the old key was used in the last 24 hours",
-    "watched_too_briefly": "the rotation is younger than 24 hours, so silence says little",
+    "watched_too_briefly": "the rotation is less than 24 hours old",
 }
 
 
@@ -209,15 +220,15 @@ def _tell_rotation(found: dict[str, Any], as_json: bool) -> None:
 
 
 def _use(key: dict[str, Any] | None) -> str | None:
-    """How much one of both keys is used, and until when."""
+    """Return how much a key is used and until when it is accepted."""
     if key is None:
         return None
     used = "never used"
     if key["uses"]:
         used = f"used {key['uses']} time{'' if key['uses'] == 1 else 's'}, last {ago(key['last_used_at'])}"
-    told = [f"{ending(key)} {used}"]
+    parts = [f"{ending(key)} {used}"]
     if key["ended_at"]:
-        told.append(f"ended {when(key['ended_at'])}")
+        parts.append(f"ended {when(key['ended_at'])}")
     elif key["ends_at"]:
-        told.append(f"accepted until {when(key['ends_at'])}")
-    return ", ".join(told)
+        parts.append(f"accepted until {when(key['ends_at'])}")
+    return ", ".join(parts)

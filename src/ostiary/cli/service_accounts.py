@@ -52,9 +52,12 @@ from ostiary.client.api import Client
 
 account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)
 projects_option = click.option(
-    "--project", "projects", multiple=True, help="Limit it to this project, by id or code; likewise."
+    "--project",
+    "projects",
+    multiple=True,
+    help="Limit it to this project, by id or code; may be given several times.",
 )
-email_option = click.option("--email", help="Who is responsible: receives the account's alerts.")
+email_option = click.option("--email", help="Contact email, which receives the account's alerts.")
 
 
 @click.group("service-account", cls=Group)
@@ -67,7 +70,7 @@ def service_account_command() -> None:
 
 @service_account_command.command()
 @click.option("--name", required=True, help="Display name, 1 to 253 characters.")
-@click.option("--username", help="Unique in the organization; derived from the name if not given.")
+@click.option("--username", help="Unique in the organization. Default: derived from the name.")
 @description_option
 @email_option
 @roles_option
@@ -80,16 +83,18 @@ def service_account_command() -> None:
     type=click.Choice(["client-secret", "api-key", "key-file", "none"]),
     default="client-secret",
     show_default=True,
-    help="What is made with it and shown once.",
+    help="Kind of the first credential, which is shown once.",
 )
-@out_option(False, "Of a key file: where to write it. Never over an existing file.")
+@out_option(False, "For a key file: name of the new file. An existing file is never overwritten.")
 @click.option(
     "--ip",
     "ips",
     multiple=True,
-    help="Limit this first credential, and no later one, to this address or range; may be given several times.",
+    help="Limit only the first credential to this IP address or CIDR range; may be given several times.",
 )
-@click.option("--expires", metavar="WHEN", help="When the credential expires: 90d, a date (UTC) or a time.")
+@click.option(
+    "--expires", metavar="WHEN", help="Expiry of the first credential: 90d, a date (UTC) or a time."
+)
 @json_option
 @with_client
 def create(
@@ -109,14 +114,22 @@ def create(
     expires: str | None,
     as_json: bool,
 ) -> None:
-    """Create a service account, and its first credential."""
+    """Create a service account and its first credential, a client secret by default.
+
+    \b
+    Examples:
+      ostiary service-account create --name "CI bot" --role developer
+      ostiary service-account create --name "Deployer" --role viewer@website --credential api-key
+    """
     if credential == "none" and (ips or expires):
-        raise click.UsageError("--ip and --expires limit a credential: leave --credential none out.")
+        raise click.UsageError(
+            "--ip and --expires are for a credential. They cannot be used with --credential none."
+        )
     if (credential == "key-file") != (out is not None):
         raise click.UsageError(
             "--credential key-file needs --out FILE."
             if out is None
-            else "--out is for --credential key-file."
+            else "--out is for --credential key-file only."
         )
     body = given(
         display_name=name,
@@ -165,7 +178,7 @@ def create(
         click.echo(f"Next: {generate}", err=True)
     if not account["roles"]:
         grant = again(f"service-account grant {printable(account['username'])} ROLE")
-        click.echo(f"It has no role yet, so it may do nothing: {grant}", err=True)
+        click.echo(f"It has no role yet, so it may do nothing. Give it one: {grant}", err=True)
 
 
 @service_account_command.command("list")
@@ -188,7 +201,7 @@ def list_accounts(api: Client, as_json: bool) -> None:
             Column("CREDENTIALS", "credentials", spare=2),
             Column("CREATED", lambda each: ago(each["created_at"]), spare=3),
         ],
-        "No service accounts yet. Make one:\n"
+        "No service accounts yet. Create one:\n"
         "  " + again('service-account create --name "CI bot" --role developer'),
     )
 
@@ -206,18 +219,22 @@ def show(api: Client, account: str, as_json: bool) -> None:
 @service_account_command.command()
 @account_argument
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest so many."
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="Print at most this many events, the newest ones.",
 )
 @json_option
 @with_client
 def activity(api: Client, account: str, limit: int, as_json: bool) -> None:
-    """Show what an account did, and what was done to it and its credentials, newest last."""
+    """Show the audit events of an account and its credentials, newest last."""
     pages = api.pages(f"{_address(api, account)}/activity", {"limit": min(limit, 200)})
     found = list(islice(pages, limit))[::-1]
     if as_json:
         show_json(found)
     else:
-        show_events(found, "Nothing yet. Uses are written every ten seconds.")
+        show_events(found, "No events yet. Uses appear after about ten seconds.")
 
 
 @service_account_command.command()
@@ -243,7 +260,12 @@ def update(
     projects: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Change a service account. What is not given stays; an empty value takes it away, such as --resource ''."""
+    """Change a service account. Options that you leave out change nothing. An empty value removes a limit.
+
+    \b
+    Example:
+      ostiary service-account update ci-bot --email ops@acme.example --resource ''
+    """
     body = changes(
         display_name=name,
         description=description,
@@ -264,7 +286,7 @@ def update(
 @json_option
 @with_client
 def roles(api: Client, account: str, as_json: bool) -> None:
-    """List the roles of a service account, and where it has them."""
+    """List the roles of a service account, with the organization or project of each."""
     found = api.request("GET", _bindings(api, account))["bindings"]
     codes = {} if as_json else project_codes(api, found)
     show_list(
@@ -274,7 +296,7 @@ def roles(api: Client, account: str, as_json: bool) -> None:
             Column("ROLE", "role"),
             Column("ON", lambda each: _place(each["on"], codes)),
         ],
-        "It has no role, and may do nothing. Give it one:\n"
+        "It has no role, so it may do nothing. Give it one:\n"
         "  " + again(f"service-account grant {printable(account)} developer"),
     )
 
@@ -285,7 +307,12 @@ def roles(api: Client, account: str, as_json: bool) -> None:
 @json_option
 @with_client
 def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Give a service account roles, on the organization or on a project."""
+    """Give roles to a service account, on the organization or on a project.
+
+    \b
+    Example:
+      ostiary service-account grant ci-bot developer viewer@website
+    """
     _change(api, account, adding(roles), as_json)
 
 
@@ -295,7 +322,7 @@ def grant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> N
 @json_option
 @with_client
 def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) -> None:
-    """Take roles away from a service account."""
+    """Take roles from a service account."""
     _change(api, account, without(api, roles, account), as_json)
 
 
@@ -307,7 +334,7 @@ def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) ->
     multiple=True,
     metavar="ROLE[@PROJECT]",
     shell_complete=completion.roles,
-    help="None at all takes every role away.",
+    help="A role to hold; may be given several times. Without any --role, all roles are removed.",
 )
 @yes_option
 @json_option
@@ -315,7 +342,7 @@ def ungrant(api: Client, account: str, roles: tuple[str, ...], as_json: bool) ->
 def set_roles(api: Client, account: str, roles: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Replace all roles of a service account."""
     if not roles:
-        confirm(yes, lambda: f"Take every role away from {account}?")
+        confirm(yes, lambda: f"Remove all roles of {account}?")
     body = {"bindings": [read_role(each) for each in roles]}
     answer = api.request("PUT", _bindings(api, account), json=body)
     tell(answer, as_json, lambda: held(api, account, answer["bindings"]))
@@ -326,7 +353,7 @@ def set_roles(api: Client, account: str, roles: tuple[str, ...], yes: bool, as_j
 @json_option
 @with_client
 def disable(api: Client, account: str, as_json: bool) -> None:
-    """Refuse all of an account's credentials, until it is enabled again."""
+    """Disable a service account. All its credentials are refused until it is enabled again."""
     _set(api, account, "disable", as_json)
 
 
@@ -335,7 +362,7 @@ def disable(api: Client, account: str, as_json: bool) -> None:
 @json_option
 @with_client
 def enable(api: Client, account: str, as_json: bool) -> None:
-    """Enable a disabled account again."""
+    """Enable a disabled service account again."""
     _set(api, account, "enable", as_json)
 
 
@@ -345,15 +372,15 @@ def enable(api: Client, account: str, as_json: bool) -> None:
 @json_option
 @with_client
 def delete(api: Client, account: str, yes: bool, as_json: bool) -> None:
-    """Delete an account and revoke its credentials, for good."""
+    """Delete a service account and revoke its credentials, permanently."""
     address = _address(api, account)
 
     def question() -> str:
         found = api.request("GET", address)
         name = f"{found['display_name']} ({found['username']})"
-        return f"Delete {name} and revoke its credentials ({found['credentials']}) for good?"
+        return f"Delete {name} and revoke its credentials ({found['credentials']}) permanently?"
 
-    done = f"{account} is deleted and its credentials are revoked."
+    done = f"{account} is deleted. Its credentials are revoked."
     remove(api, address, account, as_json, yes, question, done)
 
 
@@ -401,7 +428,7 @@ def _fields(api: Client, account: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _on_behalf(found: dict[str, Any] | None) -> str | None:
-    """Whose projects it was let into, and how far."""
+    """Return the organization, scopes and projects of the consent that the account was created for, as text."""
     if found is None:
         return None
     projects = ", ".join(f"{each['name']} ({each['id']})" for each in found["projects"])

@@ -21,14 +21,14 @@ from ostiary.core.model import KIND_NAMES
 
 @click.group("session", cls=Group)
 def session_command() -> None:
-    """List and revoke sessions: what a login began."""
+    """List and revoke the sessions of sign-ins and logins."""
 
 
 @session_command.command("list")
 @json_option
 @with_client
 def list_sessions(api: Client, as_json: bool) -> None:
-    """List the sessions that may act, newest first: your own, or with read:sessions the organization's."""
+    """List the live sessions, newest first. Without the scope read:sessions: your own."""
     show_list(
         list(api.pages("/v1/sessions")),
         as_json,
@@ -48,17 +48,24 @@ def list_sessions(api: Client, as_json: bool) -> None:
 
 @session_command.command()
 @click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions)
-@click.option("--all", "everywhere", is_flag=True, help="All sessions of your own, in every organization.")
+@click.option(
+    "--all", "everywhere", is_flag=True, help="Revoke all your own sessions, in every organization."
+)
 @json_option
 @with_client
 def revoke(api: Client, sessions: tuple[str, ...], everywhere: bool, as_json: bool) -> None:
-    """End sessions at once and for good. SESSION is the id that `list` shows; to end one again changes nothing."""
+    """Revoke sessions at once and permanently. SESSION is the id that `list` shows.
+
+    It is safe to revoke a session again.
+    """
     if everywhere == bool(sessions):
-        raise click.UsageError("Name sessions, or give --all.")
+        raise click.UsageError("Give either sessions or --all.")
     if everywhere:
         done = api.request("POST", "/v1/sessions/revoke-all")
-        told = {0: "No session was left to revoke.", 1: "1 session is revoked."}
-        tell(done, as_json, lambda: told.get(done["revoked"], f"{done['revoked']} sessions are revoked."))
+        sentences = {0: "There was no session to revoke.", 1: "1 session is revoked."}
+        tell(
+            done, as_json, lambda: sentences.get(done["revoked"], f"{done['revoked']} sessions are revoked.")
+        )
         return
     for session in sessions:
         api.request("DELETE", f"/v1/sessions/{segment(session)}")

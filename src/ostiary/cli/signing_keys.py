@@ -1,4 +1,4 @@
-"""`ostiary keys …`: the keys that sign tokens, on the data directory. A running service sees a change at once."""
+"""`ostiary keys …`: the keys that sign tokens, in the data directory. A running service uses a change at once."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,18 +28,21 @@ PURPOSES = ("access_token", "assertion", "m2m")
 
 @click.group("keys", cls=Group)
 def keys_command() -> None:
-    """See, rotate and revoke the keys that sign tokens. They work on the data directory, also while it serves."""
+    """List, rotate and revoke the keys that sign tokens.
+
+    These commands use the data directory. They are safe while the service runs.
+    """
 
 
 @keys_command.command("list")
 @settings_options
 @json_option
 def list_keys(file: Path | None, data: Path | None, as_json: bool) -> None:
-    """List the signing keys, the newest first: what each signs, from when, and until when that is believed."""
+    """List the signing keys, newest first: purpose, first use, and until when their signatures are accepted."""
     from ostiary.http.signing_keys import opened_keys
 
     with opened_keys(load(file, data=data).settings) as keys:
-        found = [_told(key, state) for key, state in keys.list_all()]
+        found = [_as_json(key, state) for key, state in keys.list_all()]
     show_list(
         found,
         as_json,
@@ -49,9 +52,9 @@ def list_keys(file: Path | None, data: Path | None, as_json: bool) -> None:
             Column("ALGORITHM", "algorithm", spare=1),
             Column("STATE", "state"),
             Column("SIGNS FROM", lambda key: ago(key["signs_from"]), spare=2),
-            Column("BELIEVED UNTIL", lambda key: ago(key["believed_until"]) if key["believed_until"] else ""),
+            Column("ACCEPTED UNTIL", lambda key: ago(key["believed_until"]) if key["believed_until"] else ""),
         ],
-        "No signing keys yet: `ostiary serve` makes them when it starts.",
+        "No signing keys yet. `ostiary serve` creates them when it starts.",
     )
 
 
@@ -62,23 +65,23 @@ def list_keys(file: Path | None, data: Path | None, as_json: bool) -> None:
     "purposes",
     type=click.Choice(PURPOSES),
     multiple=True,
-    help="Only keys for this; may be given again.",
+    help="Rotate only the key for this purpose; may be given several times.",
 )
 @click.option(
     "--now",
     "at_once",
     is_flag=True,
-    help="Sign with the new keys at once, and not when everybody may have read of them.",
+    help="Sign with the new keys at once, without waiting until verifiers can have fetched them.",
 )
 @json_option
 def rotate(
     file: Path | None, data: Path | None, purposes: tuple[Any, ...], at_once: bool, as_json: bool
 ) -> None:
-    """Put new keys in the place of those that sign. What these have signed is accepted until it expires."""
+    """Replace the signing keys with new ones. Tokens signed by the old keys stay valid until they expire."""
     from ostiary.http.signing_keys import opened_keys
 
     with opened_keys(load(file, data=data).settings) as keys:
-        made = [_told(key, None) for key in keys.rotate(purposes or PURPOSES, at_once)]
+        made = [_as_json(key, None) for key in keys.rotate(purposes or PURPOSES, at_once)]
     if as_json:
         show_json(made)
         return
@@ -92,7 +95,10 @@ def rotate(
 @yes_option
 @json_option
 def revoke(kid: str, file: Path | None, data: Path | None, yes: bool, as_json: bool) -> None:
-    """Believe nothing that a key has signed, at once and for good. Where it was in use, a new one takes its place."""
+    """Revoke a signing key at once and permanently. Everything that it signed is refused.
+
+    Use this if a private key has leaked. If the key was in use, a new one replaces it.
+    """
     from ostiary.core.problem import not_found
     from ostiary.http.signing_keys import opened_keys
 
@@ -100,15 +106,15 @@ def revoke(kid: str, file: Path | None, data: Path | None, yes: bool, as_json: b
         key = keys.find(kid)
         if key is None:
             raise not_found("signing key")
-        confirm(yes, lambda: f"Revoke {kid}? Every {key.purpose} that it signed is refused from then on.")
+        confirm(yes, lambda: f"Revoke {kid}? Every {key.purpose} that it signed will be refused.")
         made = keys.revoke(key)
     successor = None if made is None else made.kid
     instead = "" if made is None else f" {made.kid} signs from now on."
     tell({"revoked": kid, "successor": successor}, as_json, f"{kid} is revoked.{instead}")
 
 
-def _told(key: "SigningKey", state: str | None) -> dict[str, Any]:
-    told = {
+def _as_json(key: "SigningKey", state: str | None) -> dict[str, Any]:
+    fields = {
         "kid": key.kid,
         "purpose": key.purpose,
         "algorithm": key.algorithm,
@@ -119,5 +125,5 @@ def _told(key: "SigningKey", state: str | None) -> dict[str, Any]:
         "revoked_at": text_or_none(key.revoked_at),
     }
     if state is None:
-        del told["state"]
-    return told
+        del fields["state"]
+    return fields

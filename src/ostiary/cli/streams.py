@@ -1,4 +1,4 @@
-"""Standard output and standard error of the command: a stream that cannot be written raises an error of its own."""
+"""Standard output and standard error of the command line. A failed write raises OutputError."""
 
 import contextlib
 import io
@@ -9,11 +9,11 @@ from typing import Any
 
 
 class OutputError(OSError):
-    """Standard output or standard error cannot be written: the disk is full, nobody reads, it is closed."""
+    """Standard output or standard error cannot be written: the disk is full, the pipe or the stream is closed."""
 
 
 class _Stream(io.FileIO):
-    """A descriptor whose errors can be told from those of any other file."""
+    """A file whose write errors can be distinguished from those of other files."""
 
     def write(self, data: Any) -> int:
         try:
@@ -23,33 +23,33 @@ class _Stream(io.FileIO):
 
 
 def prepare() -> None:
-    """Let errors of both streams be OutputErrors. A stream that was closed at the start stays one that fails."""
+    """Make write errors of both streams OutputErrors. Writes to a stream that was closed at the start keep failing."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         was = getattr(sys, name)
         if was is None:
-            # Else the next file or connection would get this number, and what is printed would go there.
+            # Otherwise the next file or connection would get this descriptor, and output would go into it.
             unwritable = os.open(os.devnull, os.O_RDONLY)
             os.dup2(unwritable, number)
             if unwritable != number:
                 os.close(unwritable)
         elif not (isinstance(was, io.TextIOWrapper) and _descriptor(was) == number):
-            continue  # a caller in this process reads what is printed
+            continue  # a caller in this process has replaced the stream to capture the output
         setattr(
             sys,
             name,
             io.TextIOWrapper(
                 io.BufferedWriter(_Stream(number, "wb", closefd=False)),
                 encoding="utf-8" if was is None else was.encoding,
-                errors="replace",  # a terminal that knows no "…" still gets the rest
+                errors="replace",  # a terminal without "…" in its encoding still gets the rest
                 line_buffering=was is None or was.line_buffering,
             ),
         )
 
 
 def settle() -> None:
-    """Return once standard output has taken all that was printed. Raises OSError.
+    """Flush standard output. Raises OSError.
 
-    A file is also brought to its disk, which may find only then that it is full.
+    A file is also synced to its disk, because a full disk may be noticed only then.
     """
     sys.stdout.flush()
     with contextlib.suppress(io.UnsupportedOperation):
@@ -59,7 +59,7 @@ def settle() -> None:
 
 
 def give_up() -> None:
-    """Print nothing more where it fails: the interpreter would try again at its end, and complain."""
+    """Discard further output of a stream that fails. Otherwise the interpreter would report an error when it exits."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         try:

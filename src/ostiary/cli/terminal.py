@@ -1,4 +1,4 @@
-"""What remote commands share: their client, and how answers are shown."""
+"""What remote commands share: options, the API client, reading of arguments, output as text or JSON."""
 
 import contextlib
 import functools
@@ -24,34 +24,39 @@ MAX_USERNAME = 63
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ACCOUNT_ID = re.compile(r"(sa_|ostiary-sa-)[0-9a-hjkmnp-tv-z]{26}")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 always_json_option = click.option(
-    "--json", is_flag=True, expose_value=False, help="The answer is JSON always."
+    "--json", is_flag=True, expose_value=False, help="No effect: the output is always JSON."
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask. Without a terminal it is needed.")
-description_option = click.option("--description", help="For people; at most 2,000 characters.")
+yes_option = click.option(
+    "--yes", is_flag=True, help="Do not ask for confirmation. Required if there is no terminal."
+)
+description_option = click.option("--description", help="Description, at most 2,000 characters.")
 level_option = click.option(
     "--access-level",
     type=click.Choice(["full", "fine-grained"]),
     callback=lambda _context, _option, level: level and level.replace("-", "_"),
-    help="All that the roles allow, or the listed scopes only.",
+    help="full: everything that the roles allow; fine-grained: only the scopes given with --scope.",
 )
 scopes_option = click.option(
     "--scope", "scopes", multiple=True, help="Limit it to this scope; may be given several times."
 )
 resources_option = click.option(
-    "--resource", "resources", multiple=True, help="Limit it to this, such as agents/*; likewise."
+    "--resource",
+    "resources",
+    multiple=True,
+    help="Limit it to this resource, such as agents/*; may be given several times.",
 )
 
 
 class MisusedError(click.ClickException):
-    """Wrong use that no option's help would explain: exit 2, without the usage lines."""
+    """Wrong use that the usage lines would not explain. Exits with 2, and prints the message only."""
 
     exit_code = 2
 
 
 class Group(click.Group):
-    """A group that lists its commands as they are declared, each with its whole line."""
+    """A group whose help lists its commands in the order of declaration, each with its whole first sentence."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(self.commands)
@@ -62,12 +67,12 @@ class Group(click.Group):
 
 
 def read_json(text: str) -> Any:
-    """A document that somebody wrote, as strictly as the service reads it. JSONError says what is wrong."""
+    """Parse JSON as strictly as the service does. Raises JSONError with the reason."""
     return strict_json.parse(text.removeprefix("\ufeff"))
 
 
 def show_json(value: Any) -> None:
-    """JSON as text; what a terminal would obey stands escaped in it."""
+    """Print a value as JSON. Control characters are escaped, so that a terminal does not interpret them."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     click.echo("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
@@ -76,9 +81,9 @@ MISSING: Final = "–"
 
 
 class Column(NamedTuple):
-    """A column of a table. Where room is short the one with the highest `spare` is left out first; 0 never is.
+    """A column of a table. `cell` is the name of a field, or a function that returns the text for a row.
 
-    `cell` is what a row of the API has there: the name of a member, or what makes text of the row.
+    If the terminal is too narrow, the column with the highest `spare` is left out first. A column with 0 never is.
     """
 
     title: str
@@ -87,7 +92,7 @@ class Column(NamedTuple):
 
 
 def show_list(found: Iterable[Any], as_json: bool, columns: Sequence[Column], empty: str) -> None:
-    """What a list prints: the API's rows as JSON, or a table of them."""
+    """Print the rows of a list, as JSON or as a table."""
     rows = list(found)
     if as_json:
         show_json(rows)
@@ -123,7 +128,7 @@ def _text_of_cell(value: Any) -> str:
 
 
 def show_one(found: Any, as_json: bool, fields: Callable[[Any], Iterable[tuple[str, Any]]]) -> None:
-    """What `show` prints: the API's answer as JSON, or its fields, as `show_fields` takes them."""
+    """Print one object, as JSON or as fields for `show_fields`."""
     if as_json:
         show_json(found)
     else:
@@ -131,9 +136,9 @@ def show_one(found: Any, as_json: bool, fields: Callable[[Any], Iterable[tuple[s
 
 
 def tell(answer: Any, as_json: bool, sentence: str | Callable[[], str]) -> None:
-    """What a change prints: the API's answer as JSON, or a sentence.
+    """Print the result of a change, as JSON or as a sentence.
 
-    A function that makes the sentence may read the answer. Where it finds too little, the change is done all the same.
+    A function that makes the sentence may read the response. If a field is missing there, the sentence is "Done."
     """
     if as_json:
         show_json(answer)
@@ -145,29 +150,29 @@ def tell(answer: Any, as_json: bool, sentence: str | Callable[[], str]) -> None:
 def remove(
     api: Client, address: str, name: str, as_json: bool, yes: bool, question: Callable[[], str], done: str
 ) -> None:
-    """Delete what has this address, after asking a person; `question` is worked out only if somebody is asked."""
+    """Delete the object with this path, after a confirmation. `question` is called only if a person is asked."""
     confirm(yes, question)
     api.request("DELETE", address)
     tell({"deleted": name}, as_json, done)
 
 
 def asks(yes: bool) -> bool:
-    """Whether to ask a person before what cannot be undone. MisusedError without a terminal and without --yes."""
+    """Return whether to ask for confirmation. Raises MisusedError if there is neither --yes nor a terminal."""
     if yes:
         return False
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise MisusedError("Nothing was changed: without a terminal to ask on, this command needs --yes.")
+        raise MisusedError("Nothing was changed. Without a terminal, this command needs --yes.")
     return True
 
 
 def confirm(yes: bool, question: Callable[[], str]) -> None:
-    """Ask a person before what cannot be undone, on standard error. click.Abort if the answer is no; `asks`."""
+    """Ask for confirmation on standard error, unless `yes`. Raises click.Abort on "no", and as `asks` does."""
     if asks(yes):
         click.confirm(printable(question()), abort=True, err=True)
 
 
 def given(**members: Any) -> dict[str, Any]:
-    """The body of what was given: None and empty tuples were not, and a single empty text empties a list."""
+    """Return the given fields as a request body. None and empty tuples are left out; ("",) gives an empty list."""
     return {
         name: [each for each in value if each] if isinstance(value, tuple) else value
         for name, value in members.items()
@@ -176,15 +181,15 @@ def given(**members: Any) -> dict[str, Any]:
 
 
 def changes(**members: Any) -> dict[str, Any]:
-    """The same for a command that changes something; wrong use if nothing was given."""
+    """Like `given`, for a command that changes something. Raises UsageError if no field is given."""
     body = given(**members)
     if not body:
-        raise click.UsageError("Nothing to change: give at least one option.")
+        raise click.UsageError("Nothing to change. Give at least one option.")
     return body
 
 
 def show_table(rows: list[list[str]], columns: Sequence[Column], empty: str) -> None:
-    """A table that fits a terminal, or aligned plain text elsewhere; the sentence if there are no rows."""
+    """Print a table that fits the terminal, or aligned plain text elsewhere; `empty` if there are no rows."""
     if not rows:
         click.echo(empty, err=not sys.stdout.isatty())
         return
@@ -199,7 +204,7 @@ def show_table(rows: list[list[str]], columns: Sequence[Column], empty: str) -> 
 
 
 def _draw(rows: list[list[str]], columns: Sequence[Column]) -> None:
-    """A table, without the columns that may be left out if there is no room; if no table fits, a record a row."""
+    """Print a table without the columns that do not fit. If no table fits, print each row as a record."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -224,11 +229,11 @@ def _draw(rows: list[list[str]], columns: Sequence[Column]) -> None:
         table.add_row(*(Text(row[i], _STYLES.get(row[i], "")) for i in shown))
     console.print(table)
     if left := [column.title for i, column in enumerate(columns) if i not in shown]:
-        click.echo(f"Left out: {', '.join(left)}; try --json, or `| less -S`.", err=True)
+        click.echo(f"Columns left out: {', '.join(left)}. To see them, use --json or `| less -S`.", err=True)
 
 
 def _show_records(rows: list[list[str]], columns: Sequence[Column]) -> None:
-    """Every field of every row on a line of its own, a blank line between rows."""
+    """Print each field of each row on its own line, with a blank line between rows."""
     for number, row in enumerate(rows):
         if number:
             click.echo()
@@ -248,9 +253,9 @@ _STYLES = {
 
 
 def show_fields(fields: Iterable[tuple[str, Any]]) -> None:
-    """One field a line, names aligned; what is empty is left out. A terminal gets its lines broken at words.
+    """Print one field per line, with aligned names. Empty fields are left out. On a terminal, lines wrap at words.
 
-    A value is what to show, or a function that reads it in an answer: a dash stands for a field that is not there.
+    A value is shown as it is, or is a function that reads it from a response. A missing field is shown as a dash.
     """
     read = [(name, known(value) if callable(value) else value) for name, value in fields]
     shown = [(name, printable(_text(value))) for name, value in read if value not in (None, [], "")]
@@ -267,17 +272,17 @@ def show_fields(fields: Iterable[tuple[str, Any]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Names come from other people: no control character of theirs reaches the terminal, a line break is a space."""
+    """Return the text without control characters, as one line. Names come from other people and are untrusted."""
     return "".join(c if c.isprintable() else " " if c in "\n\t" else "�" for c in text)
 
 
 def ago(text: str | None) -> str:
-    """`3 days ago` for a past time, `in 12 days` for a future one, `never` for none."""
+    """Return `3 days ago` for a past time, `in 12 days` for a future one, `never` for None."""
     if text is None:
         return "never"
     length = (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()
     past = length >= 0
-    # What was made to expire in 90d a moment ago expires in 90 days.
+    # Something that was set to expire in 90d a moment ago still shows `in 90 days`.
     seconds = length if past else 30 - length
     for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= size:
@@ -288,9 +293,9 @@ def ago(text: str | None) -> str:
 
 
 def moment(option: str, text: str, direction: int) -> str:
-    """A time as the API takes it, from an RFC 3339 time or a length such as 90d before (-1) or after (1) now.
+    """Return a time in RFC 3339, from such a time or from a duration such as 90d before (-1) or after (1) now.
 
-    A date alone is its first moment in UTC.
+    A date alone means its first moment in UTC. Raises click.BadParameter.
     """
     if _DATE.fullmatch(text):
         text += "T00:00:00Z"
@@ -299,12 +304,12 @@ def moment(option: str, text: str, direction: int) -> str:
     except ValueError:
         try:
             if text.isdigit():
-                raise ValueError("a bare number could be days as well as seconds")
+                raise ValueError("a number without a unit is ambiguous")
             length = timedelta(microseconds=duration_from_text(text))
             then = datetime.now(UTC) + direction * length
         except (ValueError, OverflowError):
             raise click.BadParameter(
-                "must be a length such as 90d or 12h, a date such as 2027-01-31, or a time such as 2027-01-31T00:00:00Z",
+                "must be a duration such as 90d or 12h, a date such as 2027-01-31, or a time such as 2027-01-31T00:00:00Z",
                 param_hint=option,
             ) from None
         return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -312,15 +317,18 @@ def moment(option: str, text: str, direction: int) -> str:
 
 
 def segment(name: str) -> str:
-    """A name that somebody typed as one segment of a path, whatever it holds."""
+    """Return a name that a person typed, quoted as one segment of a path. Raises MisusedError for dots only."""
     if name in {"", ".", ".."}:
-        raise MisusedError(f"'{name}' is no id or name.")
+        raise MisusedError(f"'{name}' is not an id or a name.")
     return quote(name, safe="@")
 
 
 def find_account(api: Client, name: str) -> str:
-    """What addresses take for an account: ids, client ids and channel identifiers as they are, usernames looked up."""
-    # A username may begin like a client id, so only the whole form counts as one.
+    """Return the path segment of an account. Usernames are looked up; ids and other names are used unchanged.
+
+    Raises click.ClickException for an unknown username.
+    """
+    # A username may begin like a client id, so only the complete form counts as a client id.
     if "@" in name or _ACCOUNT_ID.fullmatch(name):
         return segment(name)
     found = []
@@ -329,13 +337,13 @@ def find_account(api: Client, name: str) -> str:
     if not found:
         raise click.ClickException(
             f"There is no service account '{printable(name[:MAX_USERNAME])}'.\n"
-            "`ostiary service-account list` shows what there is."
+            "`ostiary service-account list` shows the accounts."
         )
     return segment(found[0]["id"])
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
-    """Hand the command its client as the first argument, and give it the options that choose the service."""
+    """Give the command an API client as its first argument, and the options that choose the service."""
 
     @service_options
     @functools.wraps(command)
@@ -369,7 +377,7 @@ def reading(url: str) -> Iterator[None]:
 
 
 def when(time: str | None) -> str | None:
-    """A time with how far away it is."""
+    """Return a time with its distance from now, such as `2027-01-31T00:00:00Z (in 12 days)`."""
     return None if time is None else f"{time} ({ago(time)})"
 
 

@@ -37,7 +37,7 @@ _SIGNED: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 @click.group("oauth-token", cls=Group)
 def oauth_token_command() -> None:
-    """Trade a credential for an access token."""
+    """Exchange a credential for an access token."""
 
 
 @oauth_token_command.command("generate")
@@ -47,7 +47,7 @@ def oauth_token_command() -> None:
     "resources",
     metavar="URL",
     multiple=True,
-    help="Whom it is meant for, in place of the service itself; may be given several times.",
+    help="Audience of the token (RFC 8707). Default: the service itself; may be given several times.",
 )
 @click.option(
     "--format",
@@ -55,16 +55,20 @@ def oauth_token_command() -> None:
     type=click.Choice(["plain", "env", "json"]),
     default="plain",
     show_default=True,
-    help="The token alone, a line for a .env file, or the whole answer.",
+    help="plain: the token alone; env: a line for a .env file; json: the whole response.",
 )
 @json_option
 @context_option
 def generate(scopes: tuple[str, ...], resources: tuple[str, ...], form: str, as_json: bool) -> None:
-    """Get an access token for the credential in use. It is printed on standard output, alone.
+    """Print an access token for the credential in use, on standard output.
 
-    Without --scope it may do all that the credential may; it never outlives it.
+    Without --scope, the token may do everything that the credential may do. It never outlives the credential.
+
+    \b
+    Example:
+      TOKEN=$(ostiary oauth-token generate --scope read:agents)
     """
-    used = _at_home(connect(invocation()))
+    used = _without_organization(connect(invocation()))
     assert used.proof is not None
     proof, asked = used.proof, datetime.now(UTC)
 
@@ -76,20 +80,20 @@ def generate(scopes: tuple[str, ...], resources: tuple[str, ...], form: str, as_
 
     def put(answer: dict[str, Any]) -> None:
         token, ends = printable(answer["access_token"]), answer["expires_at"]
-        click.echo(f"For {printable(answer['scope'])}; expires {ago(ends)}, at {ends}.", err=True)
+        click.echo(f"Scope: {printable(answer['scope'])}. Expires {ago(ends)}, at {ends}.", err=True)
         if as_json or form == "json":
             show_json(answer)
         else:
             click.echo(f"{environment.TOKEN}={token}" if form == "env" else token)
 
-    # The token is asked about and revoked by itself: no other credential is needed (RFC 7009 §2.1).
+    # A token authorizes its own revocation, so no other credential is needed (RFC 7009 §2.1).
     api = Client(used.url)
     hand_over(ask, lambda answer: made_of(api, TOKEN_PATH, answer), put)
 
 
 @click.group("token", cls=Group)
 def token_command() -> None:
-    """Revoke access tokens, and ask what one is worth."""
+    """Revoke and introspect access tokens."""
 
 
 @token_command.command()
@@ -97,22 +101,27 @@ def token_command() -> None:
 @json_option
 @context_option
 def revoke(shown: str, as_json: bool) -> None:
-    """Revoke an access token, or a session. No other credential is needed.
+    """Revoke an access token or a session. No other credential is needed.
 
-    With - it is read from standard input. As an argument others on this machine can read it; it ends with that.
+    With -, the token is read from standard input. Other processes can read an argument; that is acceptable here, because
+    the token ends.
+
+    \b
+    Example:
+      echo "$TOKEN" | ostiary token revoke -
     """
-    used = _at_home(reach(invocation()))
-    text = _asked() if shown == "-" else _checked(shown.strip(), "TOKEN")
+    used = _without_organization(reach(invocation()))
+    text = _prompted_token() if shown == "-" else _checked(shown.strip(), "TOKEN")
     api = used.client()
-    # The service answers the same whether it ended something or not (RFC 7009 §2.2): so ask first what there is to end.
-    # It refuses other credentials, and says how those are ended.
+    # The response is the same whether a token was revoked or not (RFC 7009 §2.2). So first ask whether it is active.
+    # Other kinds of credentials go to the service directly: it refuses them and says how to revoke them.
     active = False
     if text.startswith(SESSION) or not looks_like_secret(text):
         _check_whole(text)
         with reading(used.url):
             active = api.request("POST", INTROSPECT_PATH, {"token": text})["active"] is True
     api.request("POST", REVOKE_PATH, {"token": text})
-    sentence = "Nothing accepts this text: it is expired, already ended, or was not copied whole."
+    sentence = "The token is not valid: it is expired, already revoked, or not copied completely."
     tell({"revoked": active}, as_json, "Token revoked." if active else sentence)
 
 
@@ -121,20 +130,23 @@ def revoke(shown: str, as_json: bool) -> None:
 @json_option
 @context_option
 def introspect(source: str | None, as_json: bool) -> None:
-    """Say what the token of OSTIARY_TOKEN is worth, or with - that on standard input. Exit 1 if it is worth nothing."""
+    """Show whether a token is active, with its scope and expiry. Exits with 1 if it is not.
+
+    The token is read from OSTIARY_TOKEN or, with -, from standard input.
+    """
     if source not in (None, "-"):
         raise MisusedError(
-            "A token is no argument here, where every process of this machine can read it.\n"
-            f"Put it into {environment.TOKEN}, or hand it over on standard input with -."
+            "Do not give the token as an argument: every process on this machine can read it there.\n"
+            f"Set {environment.TOKEN}, or give the token on standard input with -."
         )
-    used = _at_home(reach(invocation()))
-    text = _asked() if source else environment.token()
+    used = _without_organization(reach(invocation()))
+    text = _prompted_token() if source else environment.token()
     if text is None:
-        raise MisusedError(f"No token: set {environment.TOKEN}, or hand one over on standard input with -.")
+        raise MisusedError(f"No token: set {environment.TOKEN}, or give one on standard input with -.")
     with reading(used.url):
         found = used.client().request("POST", INTROSPECT_PATH, {"token": text})
         active = found["active"] is True
-        fields = [("Active", "yes" if active else "no"), *(_told(found) if active else ())]
+        fields = [("Active", "yes" if active else "no"), *(_fields(found) if active else ())]
     if as_json:
         show_json(found)
     else:
@@ -143,27 +155,30 @@ def introspect(source: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _told(found: dict[str, Any]) -> list[tuple[str, Any]]:
+def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
     ends = found.get("expires_at")
     text = None if ends is None else datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z")
     return [("Scope", lambda: found["scope"]), ("Expires", when(text) or "never")]
 
 
-def _at_home(used: Connection) -> Connection:
-    """The same; whoever set an organization to act in reads that it means nothing here."""
+def _without_organization(used: Connection) -> Connection:
+    """Return the connection. Prints a note if an organization is set, because it has no effect on tokens."""
     if used.organization is not None:
-        click.echo("A token belongs to its credential's own organization.", err=True)
+        click.echo(
+            "Note: a token belongs to its credential's organization; the one that is set is ignored.",
+            err=True,
+        )
     return used
 
 
 def _check_whole(text: str) -> None:
-    """MisusedError unless it has the form of a signed token or a session."""
+    """Raise MisusedError unless the text has the form of a signed token or a session."""
     if _SIGNED.fullmatch(text) is None and parse(text.encode(), (SESSION.encode(),)) is None:
-        raise MisusedError("This is no whole token.")
+        raise MisusedError("This is not a complete token.")
 
 
-def _asked() -> str:
-    """A token from standard input; a person is asked for it."""
+def _prompted_token() -> str:
+    """Return a token from standard input, with a prompt on a terminal. Raises MisusedError."""
     if sys.stdin.isatty():
         text: str = click.prompt("Token (not shown)", hide_input=True, err=True)
     else:
@@ -173,5 +188,5 @@ def _asked() -> str:
 
 def _checked(text: str, source: str) -> str:
     if not is_credential(text):
-        raise MisusedError(f"{source} holds no token: it is empty, or has white space or odd characters.")
+        raise MisusedError(f"{source} is not a token: it is empty, or has white space or invalid characters.")
     return text

@@ -1,7 +1,7 @@
-"""Requests whose answer alone holds a secret, and how to take back what they made if the secret reaches nobody.
+"""Requests that create a secret, and how to undo them if the secret cannot be delivered.
 
-A secret is in the answer once. If it cannot be written, or the answer is lost on the way, an active credential would
-stay that nobody holds and somebody might have read. So it is revoked, and the command says so.
+Only one response contains the secret. If the response is lost or cannot be written, an active credential would remain
+that its owner does not have, and that someone else may have read. So the command revokes it and says so.
 """
 
 import secrets
@@ -21,35 +21,39 @@ T = TypeVar("T")
 ROTATE = "/rotate"
 REVOKE_PATH = "/oauth/token/revoke"
 LOST_BY_PROXY = (502, 504)
-"""Answers of a proxy that does not know what the service did."""
+"""Status codes from a proxy that does not know whether the service did the work."""
 
 
 class NotHandedOverError(click.ClickException):
-    """The secret that was made reached nobody."""
+    """A secret was created, but could not be delivered."""
 
 
 class MaybeMadeError(click.ClickException):
-    """The service did not say whether it made what was asked for: exit 3."""
+    """It is unknown whether the service created the secret. Exits with 3."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a request made, and how to take it back."""
+    """What a request created, and how to undo it."""
 
     name: str
-    """What standard error names before the secret goes out; empty if other lines have named it."""
+    """The name to print on standard error before the secret is written; empty if other lines name it."""
     undo: Callable[[], object]
     undone: str
+    """The sentence to print after a successful undo."""
     by_hand: str
-    """What to do where undoing fails."""
+    """What to do if the undo fails."""
     beside: str = ""
-    """What stays, and what to do next."""
+    """What remains in any case, and what to do next."""
 
 
 def made_of(api: Client, path: str, answer: Any) -> Made | None:
-    """What a POST to this path made, if its answer holds a secret (or, of a repeat, null in its place)."""
+    """Return what a POST to this path created; None if the response has no secret.
+
+    In the response to a repeated request, the secret is null.
+    """
     if not isinstance(answer, dict):
         return None
     if "credential" in answer and "secret" in answer:
@@ -58,11 +62,11 @@ def made_of(api: Client, path: str, answer: Any) -> Made | None:
         return _invitation(api, str(answer["invitation"]["id"]))
     if "link" in answer:
         return Made(
-            "A link to choose a password",
+            "A reset link",
             lambda: None,
-            f"Nobody has the link; it ends by itself at {printable(str(answer['expires_at']))}.",
+            f"The link was not delivered. It expires at {printable(str(answer['expires_at']))}.",
             "",
-            "Make another one.",
+            "Create another one.",
         )
     token = answer.get("access_token", answer.get("token"))
     if isinstance(token, str):
@@ -70,7 +74,7 @@ def made_of(api: Client, path: str, answer: Any) -> Made | None:
             "",
             lambda: api.request("POST", REVOKE_PATH, {"token": token}),
             "The token is revoked.",
-            "Nobody has the token, but it is good until it expires.",
+            "The token was not delivered, but stays valid until it expires.",
         )
     return None
 
@@ -83,14 +87,14 @@ def _credential(api: Client, path: str, answer: dict[str, Any]) -> Made:
             return Made(
                 identifier,
                 lambda: None,
-                f"Nobody has the new secret of {identifier}, and the old one has ended.",
+                f"The new secret of {identifier} was not delivered, and the old one has ended.",
                 "",
-                f"Give it another: {again(f'credential rotate {identifier}')}",
+                f"Create another secret: {again(f'credential rotate {identifier}')}",
             )
         return Made(
             identifier,
             lambda: api.request("POST", f"{address}/rotation", json={"action": "cancel"}),
-            f"The rotation of {identifier} is cancelled: its old secret stays.",
+            f"The rotation of {identifier} is cancelled. Its old secret stays valid.",
             f"Cancel the rotation: {again(f'credential rotation cancel {identifier}')}",
         )
     beside = ""
@@ -99,7 +103,7 @@ def _credential(api: Client, path: str, answer: dict[str, Any]) -> Made:
         username = printable(str(account["username"]))
         kind = str(answer["credential"]["kind"]).replace("_", "-")
         generate = again(f"{kind} generate --service-account {username}")
-        beside = f"The service account {username} stays. Give it another: {generate}"
+        beside = f"The service account {username} stays. Create another credential: {generate}"
     return Made(
         identifier,
         lambda: api.request("POST", f"{address}/revoke"),
@@ -120,11 +124,11 @@ def _invitation(api: Client, identifier: str) -> Made:
 
 
 def post(api: Client, path: str, body: Any = None) -> Any:
-    """The answer to a POST that makes something; None if it is empty.
+    """Send a POST that creates something. Return its response; None if it is empty.
 
-    A request whose answer is lost is sent once more with the same Idempotency-Key: if the first one was carried out,
-    the service names what it made, but tells no secret twice. Then it is taken back: NotHandedOverError. If the second
-    answer is lost, too: MaybeMadeError.
+    If the response is lost, the request is sent once more with the same Idempotency-Key. If the first request was
+    carried out, the second response has no secret: then the creation is undone, and NotHandedOverError is raised. If
+    the second response is lost, too, raises MaybeMadeError.
     """
     key = secrets.token_urlsafe(24)
     try:
@@ -135,7 +139,7 @@ def post(api: Client, path: str, body: Any = None) -> Any:
                 raise
             answer = api.request("POST", path, json=body, idempotency_key=key)
     except KeyboardInterrupt:
-        click.echo(f"The answer was not waited for. {_look(path)}", err=True)
+        click.echo(f"Interrupted before the response. {_look(path)}", err=True)
         raise
     except (AnswerLostError, RefusedError) as error:
         if isinstance(error, RefusedError) and error.status not in LOST_BY_PROXY:
@@ -143,7 +147,7 @@ def post(api: Client, path: str, body: Any = None) -> Any:
         raise MaybeMadeError(f"{error}\n{_look(path)}") from None
     made = made_of(api, path, answer)
     if made is not None and any(answer.get(name, "") is None for name in ("secret", "link")):
-        raise NotHandedOverError(_taken_back(made, "The answer with the secret was lost on the way."))
+        raise NotHandedOverError(_undone(made, "The response with the secret was lost."))
     return answer
 
 
@@ -153,10 +157,10 @@ def hand_over(
     put: Callable[[T], object],
     note: Callable[[T], object] | None = None,
 ) -> T:
-    """Ask, and hand the answer to `put`, which has written the secret when it returns. The answer.
+    """Send a request by `ask`, and write the secret by `put`. Return the response.
 
-    Before that, `note` says on standard error what was made; without it, its id stands there. If anything goes wrong
-    before `put` returns, Ctrl-C included, it is taken back: NotHandedOverError, or KeyboardInterrupt again.
+    Before `put`, `note` prints on standard error what was created; by default, its id. If anything fails before the
+    secret is written, Ctrl-C included, the creation is undone: raises NotHandedOverError, or KeyboardInterrupt again.
     """
     answer, made = None, None
     try:
@@ -165,17 +169,17 @@ def hand_over(
         if note is not None:
             note(answer)
         elif made is not None and made.name:
-            click.echo(f"{made.name} is made.", err=True)
+            click.echo(f"{made.name} is created.", err=True)
         put(answer)
         streams.settle()
     except BaseException as error:
         if made is None:
             raise
-        told = _taken_back(made, f"The secret could not be written: {_reason(error)}.")
+        message = _undone(made, f"The secret could not be written: {_reason(error)}.")
         if isinstance(error, KeyboardInterrupt):
-            click.echo(told, err=True)
+            click.echo(message, err=True)
             raise
-        raise NotHandedOverError(told) from None
+        raise NotHandedOverError(message) from None
     return answer
 
 
@@ -186,16 +190,18 @@ def create(
     put: Callable[[Any], object],
     note: Callable[[Any], object] | None = None,
 ) -> Any:
-    """`hand_over` what a POST makes, sent as `post` does."""
+    """Create something with a secret: `hand_over` with a POST that is sent by `post`."""
     return hand_over(lambda: post(api, path, body), lambda answer: made_of(api, path, answer), put, note)
 
 
-def _taken_back(made: Made, why: str) -> str:
-    """Undo, and what there is to say of it."""
+def _undone(made: Made, why: str) -> str:
+    """Undo the creation. Return the message for the user."""
     try:
         made.undo()
     except (Exception, KeyboardInterrupt) as error:
-        done = f"Nobody has the secret of {made.name}, and it is still good ({error})." if made.name else ""
+        done = (
+            f"The secret of {made.name} was not delivered, but is still valid ({error})." if made.name else ""
+        )
         return "\n".join(each for each in (why, done, made.by_hand, made.beside) if each)
     return "\n".join(each for each in (why, made.undone, made.beside) if each)
 
@@ -205,24 +211,28 @@ def _reason(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    told = error.message if isinstance(error, click.ClickException) else str(error)
-    return told.removesuffix(".") or type(error).__name__
+    message = error.message if isinstance(error, click.ClickException) else str(error)
+    return message.removesuffix(".") or type(error).__name__
 
 
 def _look(path: str) -> str:
-    """What may exist after an answer that was lost, and how to find it."""
+    """Return what may exist after a lost response, and how to check it."""
     if path.endswith(ROTATE):
         identifier = path.split("/")[-2]
         return (
-            "It may have a new secret, which nobody has: "
-            f"`{again(f'credential rotation show {identifier}')}` tells, `… cancel` ends the new one."
+            "The credential may have a new secret that was not delivered. "
+            f"Check with `{again(f'credential rotation show {identifier}')}`; `… cancel` ends the new secret."
         )
     if path == "/v1/invitations":
-        return f"The invitation may exist: `{again('invitation list')}` shows it."
+        return f"The invitation may exist. Check with `{again('invitation list')}`."
     if path.endswith("/password-reset"):
-        return "The link may exist; it ends by itself within an hour."
+        return "The link may exist. It expires within an hour."
     if path == "/v1/service-accounts":
-        return f"The account may exist, with a credential whose secret nobody has: `{again('service-account list')}`."
+        return (
+            "The account may exist, with a credential whose secret was not delivered. "
+            f"Check with `{again('service-account list')}`."
+        )
     return (
-        f"It may exist, with a secret that nobody has: `{again('credential list')}` shows it, to be revoked."
+        "The credential may exist, but its secret was not delivered. "
+        f"Find it with `{again('credential list')}` and revoke it."
     )

@@ -21,9 +21,9 @@ from ostiary.cli.terminal import (
 from ostiary.client.api import Client
 
 BAR = 24
-"""Characters of the longest bar."""
+"""Length of the longest bar, in characters."""
 LEAST_BAR = 8
-"""And of the longest where there is little room."""
+"""Length of the longest bar on a narrow terminal."""
 
 
 @click.command("usage")
@@ -31,13 +31,13 @@ LEAST_BAR = 8
     "--credential",
     metavar="ID",
     shell_complete=completion.credentials,
-    help="Only of this credential: its id, its last six characters or its name.",
+    help="Only this credential: its id, its last six characters or its name.",
 )
 @click.option(
     "--service-account",
     metavar="NAME",
     shell_complete=completion.accounts,
-    help="Only of this account: username, id, client id or channel identifier.",
+    help="Only this account: its username, id, client id or channel identifier.",
 )
 @click.option(
     "--since",
@@ -50,7 +50,7 @@ LEAST_BAR = 8
     type=click.Choice(["hour", "day"]),
     default="hour",
     show_default=True,
-    help="What one line is the sum of; at most 744 hours or 90 days.",
+    help="Length of each line's interval. A report has at most 744 hours or 90 days.",
 )
 @json_option
 @with_client
@@ -63,9 +63,14 @@ def usage_command(
     interval: str,
     as_json: bool,
 ) -> None:
-    """How often credentials were accepted and refused, by the hour or the day. Times are UTC."""
+    """Show how often credentials were accepted and refused, by the hour or the day. Times are UTC.
+
+    \b
+    Example:
+      ostiary usage --service-account ci-bot --interval day
+    """
     if credential is not None and service_account is not None:
-        raise click.UsageError("Give --credential or --service-account, not both.")
+        raise click.UsageError("Give either --credential or --service-account, not both.")
     asked = {
         "credential": None if credential is None else find_credential(api, credential),
         "service_account": None if service_account is None else find_account(api, service_account),
@@ -82,10 +87,10 @@ def usage_command(
     totals = found["totals"]
     if totals.get("accepted") == 0 and not totals.get("refused"):
         click.echo(
-            "Nothing was used in this time. Uses are counted when a key is presented, and shown some ten seconds later:\n"
+            "No uses in this period. A use is counted when a key is presented, and shown about ten seconds later:\n"
             '  curl -H "X-API-Key: $KEY" '
             f"{api.url}/v1/capabilities"
-            + ("" if interval == "day" else "\n`ostiary usage --interval day` looks 30 days back."),
+            + ("" if interval == "day" else "\n`ostiary usage --interval day` shows the last 30 days."),
             err=not sys.stdout.isatty(),
         )
         return
@@ -94,7 +99,7 @@ def usage_command(
     if not sys.stdout.isatty():
         show_table(rows, [*columns, Column("WHY")], "")
         return
-    # What is short of room is the bar.
+    # On a narrow terminal, the bars become shorter.
     numbers = sum(max(len(row[i]) for row in [[each.title for each in columns], *rows]) + 2 for i in range(3))
     room = shutil.get_terminal_size().columns - numbers
     why = max(len("WHY"), *(len(row[-1]) for row in rows))
@@ -114,7 +119,7 @@ def usage_command(
 
 
 def _row(each: dict[str, Any], interval: str) -> list[str]:
-    """A line of the table; that of the sums begins nowhere."""
+    """Return the cells of one interval, or of the totals, which have no beginning."""
     begins = each.get("from")
     width = 10 if interval == "day" else 16
     reasons = sorted(each.get("refused", {}).items(), key=lambda item: -item[1])
@@ -131,7 +136,7 @@ def _sum(each: dict[str, Any]) -> int:
 
 
 def _bar(accepted: int, refused: int, most: int, longest: int) -> str:
-    """Full blocks for what was accepted, light ones for what was refused; whatever happened is seen."""
+    """Return full blocks for accepted uses and light ones for refused uses, at least one block for any."""
     return "█" * _length(accepted, most, longest) + "░" * _length(refused, most, longest)
 
 

@@ -1,4 +1,4 @@
-"""`ostiary verify`: is this credential good, here and for this?"""
+"""`ostiary verify`: checks whether a credential is valid, and why not."""
 
 import sys
 from typing import IO, Any, Final
@@ -21,31 +21,31 @@ from ostiary.core.check import given_text
 from ostiary.core.model import KIND_NAMES
 
 _WORDS: Final = {
-    "malformed": "it is no whole credential; was all of it copied?",
-    "unknown": "this service knows no such credential, or you may not ask about it",
+    "malformed": "it is not a complete credential; check that you copied all of it",
+    "unknown": "this service does not know it, or you may not verify it",
     "expired": "it has expired",
     "revoked": "it has been revoked",
     "deactivated": "it is deactivated",
     "disabled": "its account is disabled or deleted, or its organization is suspended",
     "ip_not_allowed": "it may not be used from this address, or no address was given",
-    "insufficient_scope": "it does not have all of these scopes",
+    "insufficient_scope": "it does not have all requested scopes",
     "project_not_allowed": "it may not be used on this project",
     "resource_not_allowed": "it may not be used on this resource",
-    "wrong_audience": "it is meant for another audience",
+    "wrong_audience": "it was issued for another audience",
     "rate_limited": "it was used too often in the last minute",
 }
-"""Why a credential is not valid, for each code of the API."""
+"""Explanations of the API's codes for credentials that are not valid."""
 
 
 @click.command("verify")
 @click.argument("source", metavar="[-]", required=False)
 @click.option("--file", type=click.File("rb"), metavar="FILE", help="Read the credential from this file.")
-@click.option("--scope", "scopes", multiple=True, help="Must have this scope; may be given several times.")
-@click.option("--project", help="Is it good on this project? An id or code.")
-@click.option("--resource", help="Is it good for this resource, such as agents/a1?")
-@click.option("--ip", metavar="ADDRESS", help="Is it good from this address?")
-@click.option("--audience", help="Whom a token must be meant for, in place of this service.")
-@click.option("--no-count", is_flag=True, help="Count no use: neither in statistics nor for the rate limit.")
+@click.option("--scope", "scopes", multiple=True, help="Require this scope; may be given several times.")
+@click.option("--project", help="Check access to this project, by id or code.")
+@click.option("--resource", help="Check access to this resource, such as agents/a1.")
+@click.option("--ip", metavar="ADDRESS", help="Check for a request from this IP address.")
+@click.option("--audience", help="Required audience of a token. Default: this service.")
+@click.option("--no-count", is_flag=True, help="Do not count this as a use, in usage or for the rate limit.")
 @json_option
 @with_client
 def verify_command(
@@ -60,15 +60,19 @@ def verify_command(
     no_count: bool,
     as_json: bool,
 ) -> None:
-    """Say whether a credential is valid, and why not. Exit 0 if it is, 1 if it is not.
+    """Check whether a credential is valid, and why not. Exits with 0 if it is, with 1 if it is not.
 
-    The credential is read from standard input or from --file, or asked for; it is never an argument. The one in use is
-    who asks: it needs verify:credentials, and exit 4 says that it was refused itself.
+    The credential is read from standard input, from --file, or from a prompt; never give it as an argument. Your own
+    credential needs the scope verify:credentials. Exit code 4 means that your own credential was refused.
+
+    \b
+    Example:
+      echo "$KEY" | ostiary verify --scope read:agents --ip 203.0.113.7
     """
     if source not in (None, "-"):
         raise MisusedError(
-            "A credential is no argument, where every process of this machine can read it.\n"
-            "Hand it over on standard input, or name a file with --file."
+            "Do not give the credential as an argument: every process on this machine can read it there.\n"
+            "Give it on standard input, or name a file with --file."
         )
     asked = given(scopes=scopes, project=project, resource=resource, ip=ip, audience=audience)
     if no_count:
@@ -84,14 +88,14 @@ def verify_command(
 
 
 def _credential(file: IO[bytes] | None) -> str:
-    """The credential that was handed over. MisusedError, which does not repeat it."""
+    """Return the credential to verify. Raises MisusedError, without the text."""
     if file is None and sys.stdin.isatty():
         text = click.prompt("Credential (not shown)", hide_input=True, err=True)
     else:
         text = (sys.stdin.buffer if file is None else file).read().decode("utf-8", "replace")
     text = given_text(text)
     if not is_credential(text):
-        raise MisusedError("There is no credential: the text is empty, or has white space or odd characters.")
+        raise MisusedError("This is not a credential: it is empty, or has white space or invalid characters.")
     return text
 
 
@@ -99,33 +103,31 @@ def _fields(found: dict[str, Any]) -> list[tuple[str, Any]]:
     """What is told of a verdict. Whether it is valid has to be there."""
     code, principal = found.get("code", MISSING), found.get("principal", {})
     verdict = "yes" if found["valid"] else f"no, {_WORDS.get(code, code)}"
-    told: list[tuple[str, Any]] = [
+    fields: list[tuple[str, Any]] = [
         ("Valid", verdict),
         ("Code", code),
         ("Credential", lambda: found["credential_id"]),
     ]
     if found["valid"]:
-        told += [
+        fields += [
             ("Kind", lambda: KIND_NAMES.get(found["kind"], found["kind"])),
-            ("Whose", lambda: f"{principal['display_name']} ({principal['username']}, {principal['id']})"),
+            ("Owner", lambda: f"{principal['display_name']} ({principal['username']}, {principal['id']})"),
             ("Organization", lambda: found["organization"]),
             ("Project", lambda: found["project"]),
             ("Scopes", lambda: found["scopes"] or "none"),
             ("Expires", lambda: when(found["expires_at"]) or "never"),
         ]
     if limit := found.get("rate_limit"):
-        told.append(("Rate limit", lambda: _left(limit)))
+        fields.append(("Rate limit", lambda: _left(limit)))
     if old := found.get("rotation"):
-        told.append(("Replaced", lambda: _replaced(old)))
-    return told
+        fields.append(("Replaced", lambda: _replaced(old)))
+    return fields
 
 
 def _left(limit: dict[str, Any]) -> str:
-    return (
-        f"{limit['remaining']} of {limit['limit']} uses a minute are left; all of them in {limit['reset']} s"
-    )
+    return f"{limit['remaining']} of {limit['limit']} uses per minute are left; resets in {limit['reset']} s"
 
 
 def _replaced(old: dict[str, Any]) -> str:
     until = old["ends_at"] or "the rotation is completed"
-    return f"another secret has taken its place; this one is accepted until {until}"
+    return f"a new secret replaces it; this one is accepted until {until}"

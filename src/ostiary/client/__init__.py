@@ -1,1 +1,1 @@
-"""The Python client of Ostiary's management API. It imports `core` only."""
+"""The Python client for Ostiary's management API. It imports only `core`."""

@@ -1,4 +1,4 @@
-"""Calls to the management API, and what can go wrong with them."""
+"""The HTTP client for the management API, and the errors that its calls raise."""
 
 import socket
 import ssl
@@ -15,27 +15,27 @@ MAX_PAGE = 200
 
 
 class NotReachableError(Exception):
-    """The service does not answer at this URL."""
+    """The service does not respond at this URL."""
 
 
 class AnswerLostError(NotReachableError):
-    """A request that changes something was sent, and no answer came: it may have been carried out."""
+    """A request other than GET was sent, but no response arrived. The service may have carried it out."""
 
 
 class UntrustedError(NotReachableError):
-    """The certificate at this URL is not trusted, or no certificates are known that could be."""
+    """The certificate at this URL is not trusted, or the trusted certificates cannot be read."""
 
 
 class UrlError(Exception):
-    """The URL is none that a service could have."""
+    """The URL cannot be that of a service."""
 
 
 class InsecureUrlError(UrlError):
-    """A credential would be sent in clear to another machine."""
+    """The request would go unencrypted to another machine."""
 
 
 class NotOstiaryError(Exception):
-    """Something answers at this URL, but not as this service does."""
+    """The response does not come from an Ostiary service, or from an incompatible version."""
 
 
 class MissingFieldError(NotOstiaryError):
@@ -44,7 +44,7 @@ class MissingFieldError(NotOstiaryError):
 
 @dataclass(slots=True, eq=False)
 class RefusedError(Exception):
-    """An answer other than success, as the service worded it (RFC 9457, or RFC 6749 at the OAuth endpoints)."""
+    """An error response: problem details (RFC 9457), or an OAuth error (RFC 6749 §5.2) at the OAuth endpoints."""
 
     status: int
     title: str
@@ -52,14 +52,14 @@ class RefusedError(Exception):
     code: str
     body: dict[str, Any] = field(default_factory=dict)
     sent: Any = field(default=None, repr=False)
-    """The body of the request, which may hold secrets."""
+    """The body of the request. It may contain secrets."""
 
     def __str__(self) -> str:
         return f"{self.title}: {self.detail}"
 
     @property
     def field_errors(self) -> list[tuple[str, str]]:
-        """Pointer and sentence of each field that is wrong."""
+        """Pointer and message of each invalid field."""
         errors = self.body.get("errors")
         return [
             (str(each.get("pointer", "")), str(each.get("detail", "is wrong")))
@@ -68,7 +68,7 @@ class RefusedError(Exception):
         ]
 
     def sent_at(self, pointer: str) -> Any:
-        """What the request had at this pointer (RFC 6901), None if nothing."""
+        """Return the value in the request body at this pointer (RFC 6901), or None."""
         value = self.sent
         for part in pointer.split("/")[1:]:
             if isinstance(value, dict):
@@ -82,12 +82,12 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One service, one credential. `credential` is an API key or an access token, never logged or printed.
+    """A service with one credential. `credential` is an API key or an access token, and is never logged or printed.
 
-    Without one bodies may still hold secrets, so nothing goes over http but to this machine.
+    Requests over http go to this machine only, even without a credential, because bodies may contain secrets.
 
-    `organization` is the one to act in, by id; without it that of the credential. `timeout` is in seconds, and for
-    each of connecting, sending and waiting.
+    `organization` is the id or slug of the organization to act in. None means the credential's own. `timeout` is in
+    seconds, for each of connecting, sending and waiting.
     """
 
     url: str
@@ -103,9 +103,10 @@ class Client:
         params: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """Send a request; the parsed JSON object, None if the answer is empty. Raises the errors above.
+        """Send a request. Return the JSON object of the response, or None if it is empty. Raises the errors above.
 
-        A POST that is sent again with the same `idempotency_key` is carried out once; the second answer holds no secret.
+        A POST that is sent again with the same `idempotency_key` is carried out only once. The second response has no
+        secret.
         """
         return self.exchange(method, path, json, params, idempotency_key=idempotency_key)[0]
 
@@ -118,21 +119,24 @@ class Client:
         if_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> tuple[Any, str | None]:
-        """The same, with the answer's entity tag if it has one. `if_match` is the tag of what may be changed."""
+        """Like `request`, but also return the response's entity tag, or None.
+
+        With `if_match`, the service refuses a change (412) if the object no longer has this tag.
+        """
         fields = {"if-match": if_match, "idempotency-key": idempotency_key}
         headers = {name: value for name, value in fields.items() if value is not None}
-        # What the path says itself comes first.
-        members = {"organization": self.organization} if takes_organization(method, path) else {}
-        return self._send(method, path, headers, params or {}, members, json=json)
+        # A query in the path takes precedence over these defaults.
+        defaults = {"organization": self.organization} if takes_organization(method, path) else {}
+        return self._send(method, path, headers, params or {}, defaults, json=json)
 
     def form(self, path: str, fields: list[tuple[str, str]], basic: tuple[str, str] | None = None) -> Any:
-        """Send a form, as the OAuth endpoints take it (RFC 6749); the parsed JSON object, None if it is empty.
+        """Send a form to an OAuth endpoint (RFC 6749). Return the JSON object of the response, or None if it is empty.
 
-        `basic` is a client's id and secret. Neither the credential nor the organization is sent along.
+        `basic` is a client's id and secret. The credential and the organization are not sent. Raises the errors above.
         """
         headers = {"content-type": "application/x-www-form-urlencoded"}
         if basic is not None:
-            # RFC 6749 §2.3.1: both are form-encoded first.
+            # RFC 6749 §2.3.1: id and secret are form-encoded before they are joined.
             pair = ":".join(quote_plus(each) for each in basic)
             headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
         return self._send("POST", path, headers, {}, {}, content=urlencode(fields).encode())[0]
@@ -143,27 +147,29 @@ class Client:
         path: str,
         headers: dict[str, str],
         params: dict[str, Any],
-        members: dict[str, str | None],
+        defaults: dict[str, str | None],
         json: Any = None,
         content: bytes | None = None,
     ) -> tuple[Any, str | None]:
-        """One request; `params` go into the query, and of `members` what the path does not say itself."""
+        """Send one request. `params` go into the query; so do those `defaults` that the path does not contain."""
         import httpx2
 
         secure = check_url(self.url)
         if not is_safe(self.url):
             raise InsecureUrlError(
-                f"{self.url} is neither https nor on this machine: a credential would travel in clear."
+                f"{self.url} is neither https nor on this machine, so a credential would be sent unencrypted."
             )
         headers = {"accept": "application/json", "user-agent": "ostiary-cli"} | headers
         if self.credential is not None and content is None:
-            # The prefix tells a key from a token, so one header takes both.
+            # The service tells keys and tokens apart by their prefix, so one header carries both.
             headers["authorization"] = f"Bearer {self.credential}"
         try:
             target = httpx2.URL(self.url.rstrip("/") + path)
-            members = {name: value for name, value in members.items() if value and name not in target.params}
-            if params or members:
-                target = target.copy_merge_params({**params, **members})
+            defaults = {
+                name: value for name, value in defaults.items() if value and name not in target.params
+            }
+            if params or defaults:
+                target = target.copy_merge_params({**params, **defaults})
             answer = httpx2.request(
                 method,
                 target,
@@ -172,7 +178,7 @@ class Client:
                 headers=headers,
                 timeout=self.timeout,
                 follow_redirects=False,
-                # Over http a proxy of the environment (HTTP_PROXY) would read the credential.
+                # Over http, a proxy from the environment (HTTP_PROXY) could read the credential.
                 trust_env=secure,
             )
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
@@ -224,7 +230,10 @@ class Client:
         )
 
     def change(self, path: str, method: str, edit: Callable[[Any], Any]) -> Any:
-        """Read what is there, and write what `edit` makes of it; again, if somebody changed it in between."""
+        """Read an object, and write what `edit` makes of it. Return the response.
+
+        If the object changed in between (412), this tries again, three times in all. Raises the errors above.
+        """
         tries = 3
         while True:
             found, tag = self.exchange("GET", path)
@@ -236,22 +245,22 @@ class Client:
                     raise
 
     def pages(self, path: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
-        """Every row of a list, page after page, each as long as can be if `params` do not say otherwise."""
-        asked = {"limit": MAX_PAGE} | (params or {})
+        """Yield all rows of a list, page by page. Pages have the largest size, unless `params` has a `limit`."""
+        query = {"limit": MAX_PAGE} | (params or {})
         while True:
-            page = self.request("GET", path, params=asked)
+            page = self.request("GET", path, params=query)
             yield from page["data"]
             if page.get("next_cursor") is None:
                 return
-            asked["cursor"] = page["next_cursor"]
+            query["cursor"] = page["next_cursor"]
 
 
 HOMELESS: Final = frozenset({("GET", "/v1/scopes"), ("POST", "/v1/sessions")})
-"""What belongs to the installation, or to whoever proves it in the body."""
+"""Endpoints without an organization: they belong to the installation, or the body identifies the caller."""
 
 
 def takes_organization(method: str, path: str) -> bool:
-    """Whether `?organization=` means something there: not where the question is about the credential itself."""
+    """Return whether the endpoint has the parameter `organization`. Endpoints about the credential itself do not."""
     path = path.partition("?")[0].partition("#")[0]
     if not path.startswith("/v1/") or (method, path) in HOMELESS:
         return False
@@ -259,7 +268,7 @@ def takes_organization(method: str, path: str) -> bool:
 
 
 def _cause(error: BaseException) -> OSError | None:
-    """The operating system's error, or OpenSSL's, behind one of the library."""
+    """Return the error of the operating system or of OpenSSL that caused an error of the HTTP library."""
     found: BaseException | None = error
     while found is not None and not isinstance(found, OSError):
         found = found.__cause__ or found.__context__
@@ -267,19 +276,19 @@ def _cause(error: BaseException) -> OSError | None:
 
 
 def _mistrust(error: ssl.SSLCertVerificationError) -> str:
-    """What is wrong with a certificate, and what to do. It repeats nothing of the certificate."""
-    told = error.verify_message.rstrip(".")
-    if error.verify_code in _OUR_AUTHORITY:
-        told += ".\nIf it is of an authority of your own, name the file with its certificate in SSL_CERT_FILE"
-    return f"{told}."
+    """Return what is wrong with a certificate, and what to do. It repeats nothing from the certificate."""
+    reason = error.verify_message.rstrip(".")
+    if error.verify_code in _UNKNOWN_AUTHORITY:
+        reason += ".\nIf your own authority issued it, name the file with its certificate in SSL_CERT_FILE"
+    return f"{reason}."
 
 
-_OUR_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's codes for a certificate that nobody vouches for; others are expired, or of another name."""
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's codes for a certificate of an unknown authority. Others mean expired, or issued for another name."""
 
 
 def _why(error: Exception, cause: OSError | None) -> str:
-    """Why no answer came. It repeats nothing that the other side sent."""
+    """Return why no response arrived. It repeats nothing that the other side sent."""
     import httpx2
 
     if isinstance(cause, socket.gaierror):
@@ -302,12 +311,12 @@ def _why(error: Exception, cause: OSError | None) -> str:
     if isinstance(error, httpx2.ProxyError):
         return "the proxy of the environment refused"
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
-        return "it closed the connection without an answer"
+        return "it closed the connection without a response"
     return (cause.strerror if cause is not None else None) or type(error).__name__
 
 
 def check_url(url: str) -> bool:
-    """Whether the URL is https; UrlError if a service could have no such URL. What it says holds no password."""
+    """Return whether the URL is https. Raises UrlError, without the value, if it cannot be a service's URL."""
     import httpx2
 
     try:
@@ -322,7 +331,10 @@ def check_url(url: str) -> bool:
 
 
 def is_safe(url: str) -> bool:
-    """Whether a credential may be sent there: https, or loopback. Read by the parser that will send it."""
+    """Return whether a credential may be sent there: over https, or to this machine.
+
+    This uses the parser of the library that sends the request, so that both see the same host.
+    """
     import httpx2
 
     try:
@@ -343,7 +355,7 @@ def is_safe(url: str) -> bool:
 
 
 def same_address(left: str, right: str) -> bool:
-    """Whether two URLs are one address, where all names of this machine are one. In doubt not."""
+    """Return whether two URLs are equal. All names of this machine count as one. False in case of doubt."""
     import httpx2
 
     try:

@@ -1,1 +1,1 @@
-"""One function for each thing a caller can ask: always `(tx, caller, …)`. Every permission is decided here."""
+"""The operations: one function `(tx, caller, …)` for each. Every permission is checked here."""

@@ -1,4 +1,4 @@
-"""First responses, for requests that are sent again with the same idempotency key."""
+"""Idempotency keys: a repeated request gets the response to the first one, without its secrets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from ostiary.storage.answers import Kept
 from ostiary.storage.store import Tx
 
 SECRETS = ("secret", "link")
-"""Members of a response that are shown once."""
+"""Fields of a response that are shown once and never stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """An idempotency key, and the request that it is for."""
+    """An idempotency key with its request."""
 
     key: str
     request: bytes
-    """Everything that makes two requests the same one."""
+    """Everything that identifies the request."""
     status: int
-    """Of the response, if the request is carried out now."""
+    """The status of the response to the first run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +36,26 @@ class StoredResponse:
 
 
 def once(tx: Tx, caller: Caller, asked: Once, work: Callable[[], Mapping[str, Any]]) -> StoredResponse:
-    """Do the work, or return its first response again without the secret.
+    """Run `work`, or repeat the response of its first run, without its secret. `caller` was judged in this transaction.
 
-    The response is kept in the transaction of the work, so neither is there without the other. `caller` was judged in
-    this transaction. Raises idempotency-mismatch for another request, and insufficient-permissions if the caller has
-    lost scopes since: it may not be allowed to see the response any more.
+    The response is stored in the same transaction as the work, so one never exists without the other.
+
+    Raises idempotency-mismatch if the key was used for a different request. Raises insufficient-permissions if the
+    caller has lost scopes since the first run, because it may no longer be allowed to read the response.
     """
-    # A credential's own responses only: another key of the same user may be allowed to read less.
+    # Responses belong to one credential: another key of the same user may be allowed to read less.
     caller_id = f"{caller.organization_id}/{caller.actor.credential_id or caller.actor.id}"
     if caller.granted is not None:
-        caller_id += f"/{' '.join(sorted(caller.granted))}"  # a token of it may read less, too
+        caller_id += f"/{' '.join(sorted(caller.granted))}"  # a token with fewer scopes may read less, too
     digest = blake2b(asked.request, digest_size=32).digest()
-    # A client may send anything as its key, a secret included: only a digest of it is kept.
+    # A client may send anything as its key, even a secret. So only a digest of the key is stored.
     key = blake2b(asked.key.encode(), digest_size=16).hexdigest()
     found = rows.find(tx, caller_id, key)
     if found is not None:
         if found.request != digest:
             raise Problem(
                 "idempotency-mismatch",
-                "This Idempotency-Key was used for another request. Take a new one.",
+                "This Idempotency-Key was used for a different request. Use a new key.",
                 reason="idempotency key reused",
             )
         if not caller.scopes >= frozenset(found.scopes):

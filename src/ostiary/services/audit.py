@@ -1,4 +1,4 @@
-"""The audit log: recording a caller's act, writing counted uses and refusals, reading pages."""
+"""The audit log: recording what a caller did, writing counted uses and refusals, reading pages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -25,7 +25,7 @@ def event_of(
     reason: str = "",
     details: Mapping[str, object] | None = None,
 ) -> Event:
-    """The event of a caller's act, with where it came from."""
+    """Return the event for a caller's action, with the caller's address, user agent and request id."""
     return Event(
         action,
         caller.actor,
@@ -45,11 +45,12 @@ def change(tx: Tx, caller: Caller, action: str, target: Target, **details: objec
 
 
 def updated(tx: Tx, caller: Caller, action: str, target: Target, before: object, after: object) -> None:
-    """Record an update: the changed fields, and their values before and after, none of them secret.
+    """Record an update: the names of the changed fields, and their values before and after.
 
-    `before` and `after` are two states of one object: records of the same class, or mappings. A missing field is null.
+    `before` and `after` are two states of one object: dataclasses of the same class, or mappings. A missing field is
+    recorded as null. The caller must not pass objects with secret fields.
     """
-    old, new = _members(before), _members(after)
+    old, new = _loggable(before), _loggable(after)
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     change(
         tx,
@@ -62,23 +63,28 @@ def updated(tx: Tx, caller: Caller, action: str, target: Target, before: object,
     )
 
 
-def _members(state: object) -> dict[str, object]:
+def _loggable(state: object) -> dict[str, object]:
     """Return the fields of a state as the log shows them: times as text, tuples as lists, ids under the API's names."""
     if isinstance(state, Mapping):
         return dict(state)
     assert is_dataclass(state)
     found = {each.name: getattr(state, each.name) for each in fields(state)}
-    return {"project" if name == "project_id" else name: _told(name, value) for name, value in found.items()}
+    return {
+        "project" if name == "project_id" else name: _as_json(name, value) for name, value in found.items()
+    }
 
 
-def _told(name: str, value: object) -> object:
+def _as_json(name: str, value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     return to_text(value) if name.endswith("_at") and isinstance(value, int) else value
 
 
 def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], because: str) -> None:
-    """Record that credentials (id, name, last 6) were revoked with what they belonged to, in one statement."""
+    """Record that credentials (id, name, last 6) were revoked, in one statement.
+
+    `because` names the change that revoked them.
+    """
     targets = (Target("credential", each, label_of(name, last6)) for each, name, last6 in found)
     details = {"because": because}
     tx.record_all(
@@ -90,7 +96,7 @@ def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], becau
 
 
 def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: str, reason: str) -> None:
-    """Record that a request of this caller was refused, with the exact reason."""
+    """Record that a request of this caller was refused, with the exact reason that the response leaves out."""
     tx.record(
         event_of(
             caller,
@@ -115,9 +121,7 @@ def page(
     wanted = replace(wanted, actor_names=names)
     found = rows.page(tx, caller.organization_id, wanted, before, limit, oldest_first)
     if not found and not known and not rows.has_actor(tx, caller.organization_id, names):
-        raise invalid(
-            "/actor", "unknown-actor", "names nobody who is in the organization, or in its audit log"
-        )
+        raise invalid("/actor", "unknown-actor", "matches no actor in the organization or in its audit log")
     return found
 
 
@@ -131,10 +135,10 @@ _FINDERS: Final[Mapping[str, Callable[[Tx, str, str], object]]] = {
 
 
 def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ...], bool]:
-    """Return the names under which events have this actor, and whether the organization has such an actor.
+    """Return the ids and names that identify this actor in events, and whether the actor exists in the organization.
 
-    The text is read as the first that fits: an id, a client id, an email, a channel identifier, a username, a display
-    name. Events have the display name of their time.
+    The first form that fits is used: an id, a client id, an email, a channel identifier, a username, a display name.
+    An event contains the display name that its actor had at that time.
     """
     actor_id = f"sa_{text.removeprefix('ostiary-sa-')}" if text.startswith("ostiary-sa-") else text
     kind, underscore, _ = actor_id.partition("_")
@@ -157,9 +161,10 @@ def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ..
 
 
 def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:
-    """Write counted uses and refusals as one event each, the last use of each secret, and the numbers of the hour.
+    """Write counted uses and refusals: one event for each occasion, the last use of each secret, and hourly usage.
 
-    What no organization can be told of (an unknown credential) stands in the operator's log.
+    Unknown credentials belong to no organization. They are counted for the asking organization, else for the
+    operator's.
     """
     operator = directory.find_operator(tx)
     uses: dict[tuple[str, str], tuple[int, int]] = {}
@@ -174,7 +179,7 @@ def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> N
         events.append((organization_id, _counted(occasion, count)))
         for subject in _subjects(organization_id, occasion):
             outcome = "accepted" if occasion.accepted else occasion.reason
-            # Some seconds that go past the hour count for the later one.
+            # A count that spans two hours goes to the later one.
             place = organization_id, subject, count.last // HOUR * HOUR, outcome, occasion.via
             hourly[place] = hourly.get(place, 0) + count.number
     tx.record_all(events)
@@ -184,7 +189,7 @@ def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> N
 
 
 def _subjects(organization_id: str, occasion: Occasion) -> list[str]:
-    """Whose usage it is: the organization's, and a known credential's and its account's."""
+    """Return the ids that the usage is counted for: the organization, and a known credential and its account."""
     found = [organization_id]
     if occasion.credential_id is not None:
         found.append(occasion.credential_id)

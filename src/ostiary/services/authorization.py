@@ -1,4 +1,4 @@
-"""Access rules for proxies, which belong to the installation."""
+"""Access rules for reverse proxies. They belong to the installation, so only the operator manages them."""
 
 from typing import Any
 
@@ -14,10 +14,16 @@ from ostiary.storage.store import Tx
 
 
 def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Make or replace a rule. `document` is its JSON form, whose shape was checked."""
+    """Create or replace a rule. `document` is the rule as JSON, with its shape already checked.
+
+    Raises validation-failed for an invalid name or line and for scopes that are not in the catalogue, and
+    limit-reached.
+    """
     require_operator(caller, "write:organization")
     if not access_rule.is_rule_name(name):
-        raise invalid("/name", "invalid", "must be lower-case letters, digits and hyphens, no hyphen first")
+        raise invalid(
+            "/name", "invalid", "must be lower-case letters, digits and hyphens, and not begin with a hyphen"
+        )
     try:
         access_rule.read_rule(name, document)
     except access_rule.InvalidLineError as error:

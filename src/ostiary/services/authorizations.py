@@ -1,4 +1,4 @@
-"""Authorization codes: what somebody allows a client, until the client comes for it (RFC 6749 §4.1)."""
+"""Authorization codes (RFC 6749 §4.1): issued when a person consents, redeemed by the client within a minute."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,19 @@ from ostiary.storage.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is bound to a code beside the consent."""
+    """Parameters of the authorization request that the code is bound to, beside the consent."""
 
     redirect_uri: str
     redirect_named: bool
     challenge: str
-    """RFC 7636, S256."""
+    """The S256 code challenge (RFC 7636)."""
 
 
 def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Secret:
-    """Consent, and the code that the client redeems within a minute. Raises as `consents.give`."""
+    """Store the person's consent and return an authorization code, which is valid for one minute.
+
+    Raises what `consents.give` raises.
+    """
     given = consents.give(tx, caller, asked)
     new = minting.new_secret(tx, CODE)
     code = AuthorizationCode(
@@ -45,6 +48,6 @@ def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Se
 
 
 def deny(tx: Tx, caller: Caller, client: Client, scopes: tuple[str, ...]) -> None:
-    """Note that somebody did not consent. Nothing else comes of it."""
+    """Record in the audit log that the person refused consent. Changes nothing else."""
     target = Target("client", client.id, client.name)
     change(tx, caller, "consent.denied", target, client_id=client.id, scopes=list(scopes))

@@ -1,4 +1,4 @@
-"""Who calls, judged again where it counts: inside the transaction that changes something. And the system itself."""
+"""The caller of a write, judged again inside the transaction; and the system as a caller."""
 
 from dataclasses import replace
 
@@ -13,17 +13,20 @@ from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
 SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
-"""Who acts where a person with the data directory does, not a credential."""
+"""The caller for periodic tasks and for local commands, which present no credential."""
 
 RECENTLY = 15 * MINUTE
-"""How long after giving the password a person may do what is dangerous."""
+"""How long a password check allows dangerous changes in a browser session."""
 
 
 def refreshed(tx: Tx, caller: Caller) -> Caller:
-    """Return the caller with its current scopes. Only `execute` calls this. A caller without a credential is unchanged.
+    """Return the caller with its current scopes and limits. Only `execute` calls this.
 
-    Raises invalid-credential if its credential is no longer valid, and not-found if it acts in another organization and
-    may no longer do so.
+    The caller was judged from the cache before the transaction began. Since then its credential may have been revoked.
+    A caller without a credential is returned unchanged.
+
+    Raises invalid-credential if the credential, token or session is no longer valid. Raises not-found if the caller
+    acts in another organization and no longer may.
     """
     if caller.access_id is None:
         return caller
@@ -62,9 +65,9 @@ def holder(caller: Caller) -> Caller:
 
 
 def require_confirmed(tx: Tx, caller: Caller) -> None:
-    """Raise reauthentication-required unless a session in a browser was given its person's password just now.
+    """Raise reauthentication-required if the caller is a browser session without a recent password check.
 
-    A machine whose screen was left open shall not be enough to change who may do what.
+    An unlocked screen must not be enough to change who has access. All other callers pass.
     """
     if caller.token_id is None or not is_session(caller.token_id):
         return
@@ -72,13 +75,13 @@ def require_confirmed(tx: Tx, caller: Caller) -> None:
     if kind == "browser" and (given is None or given <= tx.now - RECENTLY):
         raise Problem(
             "reauthentication-required",
-            "Give your password again: /sign-in?again=1. Then this is allowed for 15 minutes.",
+            "Enter your password again at /sign-in?again=1. This is then allowed for 15 minutes.",
             reason="password not given lately",
         )
 
 
 def _has_ended(tx: Tx, caller: Caller) -> bool:
-    """Whether the token or session that stands for the caller's credential has ended by itself."""
+    """Return whether the presented token or session has expired or was revoked, apart from its credential."""
     if caller.token_id is None:
         return False
     if caller.expires_at is not None and caller.expires_at <= tx.now:

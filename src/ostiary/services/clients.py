@@ -1,7 +1,7 @@
-"""Clients of an organization's own: applications that ask people for access. What they were given is `consents`' business.
+"""OAuth clients: applications that ask people for access. What people allow them is in `consents`.
 
-A client has no secret, and whoever registers one gets nothing by it: each access is somebody's consent, and no wider
-than what that person holds.
+A client has no secret, and registration gives no access. A client gets access only by a person's consent, and never
+more than that person holds.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
 MAX_UNUSED: Final = 10_000
-"""Clients that registered themselves, and that nobody consented to."""
+"""Most self-registered clients without a consent. Each further registration deletes an old one (`rows.make_room`)."""
 
-_MEMBERS: Final[Mapping[str, str]] = {
-    # What our API calls a member of RFC 7591's.
+_FIELDS: Final[Mapping[str, str]] = {
+    # Fields of RFC 7591 that have another name in the API.
     "client_name": "name",
     "scope": "scopes",
     "token_endpoint_auth_method": "auth_method",
@@ -39,7 +39,7 @@ _MEMBERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ClientSpec:
-    """A client to be registered. What it means is checked here."""
+    """A client to register. The caller has checked the form of each value; their meaning is checked here."""
 
     name: str
     redirect_uris: tuple[str, ...]
@@ -51,11 +51,14 @@ class ClientSpec:
     client_uri: str | None = None
     access: ClientAccess = "user"
     project: str | None = None
-    """By id or code; of one that gets access for its organization."""
+    """Id or code. Only for a client with `access` "organization"."""
 
 
 def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
-    """Register a client of the organization's own."""
+    """Register a client that belongs to the caller's organization.
+
+    Raises validation-failed, not-found for the project, or limit-reached.
+    """
     require(caller, "write:clients")
     project_id = _project(tx, caller, spec)
     client = _checked(tx, caller, spec, tx.new_id("app"), tx.now, project_id)
@@ -77,7 +80,11 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
 
 
 def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
-    """Register a client by itself (RFC 7591). Whoever asks proves nothing, so it stands in the operator's log."""
+    """Store a client that registers itself (RFC 7591). The request is not authenticated.
+
+    So the client belongs to no organization, and the event goes to the operator's audit log. Raises unavailable before
+    `ostiary init`.
+    """
     operator = directory.find_operator(tx)
     if operator is None:
         raise Problem("unavailable", "The service is not set up yet.", reason="no operator")
@@ -107,9 +114,9 @@ def of_metadata(
     created_at: Instant,
     catalogue: Catalogue,
 ) -> Client:
-    """Return a client that described itself and belongs to no organization; it acts for people.
+    """Return a client made from its own metadata. It belongs to no organization and acts for people.
 
-    Unknown scopes are removed (RFC 7591 §2). If none is left, the client is registered as one without `scope`.
+    Unknown scopes are removed (RFC 7591 §2). If none is left, the client is registered like one without `scope`.
     """
     return Client(
         id=client_id,
@@ -131,7 +138,7 @@ def of_metadata(
 
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Client]:
-    """Clients of the organization's own, newest first, below the id `after`."""
+    """Return the organization's own clients, newest first, starting after the id `after`."""
     require(caller, "read:clients")
     return rows.list_page(tx, caller.organization_id, after, limit)
 
@@ -142,11 +149,11 @@ def get(tx: Tx, caller: Caller, client_id: str) -> Client:
 
 
 def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> Client:
-    """Change anything but for whom it gets access. What was consented to before stays as it is."""
+    """Change any field except `access`. Existing consents stay as they are."""
     require(caller, "write:clients")
     before = _find(tx, caller, client_id)
     spec = replace(_spec_of(before), **_settled(changes))
-    # One that was deleted meanwhile may stay.
+    # An unchanged project may have been deleted since; it is not checked again.
     project_id = spec.project if spec.project == before.project_id else _project(tx, caller, spec)
     after = _checked(tx, caller, spec, before.id, before.created_at, project_id)
     after = replace(after, disabled_at=before.disabled_at)
@@ -163,7 +170,7 @@ def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> C
 
 
 def set_disabled(tx: Tx, caller: Caller, client_id: str, disabled: bool) -> Client:
-    """Disable a client, and with it everything that people let it do; or enable it again. Idempotent."""
+    """Disable a client, which stops all use of its consents; or enable it again. Idempotent."""
     require(caller, "write:clients")
     client = _find(tx, caller, client_id)
     if (client.disabled_at is not None) == disabled:
@@ -172,13 +179,14 @@ def set_disabled(tx: Tx, caller: Caller, client_id: str, disabled: bool) -> Clie
     client = replace(client, disabled_at=tx.now if disabled else None)
     rows.update(tx, client.id, {"disabled_at": client.disabled_at})
     tx.changed("client", client.id)
-    tx.changed("organization", caller.organization_id)  # of its accounts, whose keys are not the client's own
+    # The keys of the service accounts made for its consents are cached under the organization.
+    tx.changed("organization", caller.organization_id)
     change(tx, caller, f"client.{'disabled' if disabled else 'enabled'}", _target(client))
     return client
 
 
 def delete(tx: Tx, caller: Caller, client_id: str) -> None:
-    """Delete a client. Every consent to it ends in the same transaction, with all that came of it."""
+    """Delete a client. All consents to it, their sessions and service accounts end in the same transaction."""
     require(caller, "write:clients")
     client = _find(tx, caller, client_id)
     found = consent_rows.of_client(tx, client.id)
@@ -198,7 +206,7 @@ def _find(tx: Tx, caller: Caller, client_id: str) -> Client:
 
 
 def _settled(changes: dict[str, Any]) -> dict[str, Any]:
-    """Changes in which the keys agree: one way to tell them replaces the other, and a public client has none."""
+    """Return changes with consistent keys: `jwks` and `jwks_uri` replace each other, a public client has neither."""
     if changes.get("jwks") is not None and "jwks_uri" not in changes:
         return changes | {"jwks_uri": None}
     if changes.get("jwks_uri") is not None and "jwks" not in changes:
@@ -222,11 +230,11 @@ def _project(tx: Tx, caller: Caller, spec: ClientSpec) -> str | None:
 def _checked(
     tx: Tx, caller: Caller, spec: ClientSpec, client_id: str, created_at: Instant, project_id: str | None
 ) -> Client:
-    """The client that a specification makes. Raises validation-failed."""
+    """Return the client that a specification describes. Raises validation-failed."""
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors = _scope_errors(catalogue, spec)
     if spec.access == "organization" and not set(spec.grant_types) <= {AUTHORIZATION_CODE, REFRESH_TOKEN}:
-        reason = "must be authorization_code and refresh_token where an organization gives access"
+        reason = "may only be authorization_code and refresh_token if access is organization"
         errors.append(FieldError("/grant_types", "invalid", reason))
     if errors:
         raise invalid_fields(tuple(errors))
@@ -242,14 +250,16 @@ def _scope_errors(catalogue: Catalogue, spec: ClientSpec) -> list[FieldError]:
             for number, scope in enumerate(spec.scopes)
             if not catalogue.knows(scope) and scope != OFFLINE_ACCESS
         ]
-    # Another organization gives access to applications' resources, never to itself.
+    # An organization can give access to resources of applications, never to this API.
     errors = [
         FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of applications' scopes")
         for number, scope in enumerate(spec.scopes)
         if scope not in catalogue.names and scope != OFFLINE_ACCESS
     ]
     if not set(spec.scopes) - {OFFLINE_ACCESS}:
-        errors.append(FieldError("/scopes", "missing", "must name what an organization is asked for"))
+        errors.append(
+            FieldError("/scopes", "missing", "must list at least one scope if access is organization")
+        )
     return errors
 
 
@@ -268,10 +278,10 @@ def _metadata(spec: ClientSpec) -> ClientMetadata:
             }
         )
     except MetadataError as error:
-        # A description begins with the member's name.
-        member, _, reason = error.description.partition(" ")
-        member = member.rstrip(",")
-        pointer = f"/{_MEMBERS.get(member, member)}"
+        # A description begins with the field's name.
+        field, _, reason = error.description.partition(" ")
+        field = field.rstrip(",")
+        pointer = f"/{_FIELDS.get(field, field)}"
         raise invalid(pointer, "invalid", reason) from None
 
 

@@ -1,8 +1,8 @@
-"""Consents: what somebody lets a client do, for themselves or for another organization; and their withdrawal.
+"""Consents: what a person allows a client to do, for themselves or for their organization; and the withdrawal.
 
-What a client gets by one is never more than its person holds at the moment of use. Where it asks in the name of its own
-organization, a service account appears there, whose access are the consented scopes on the chosen projects and nothing
-else, and which dies with the consent.
+A client never gets more than the person holds at the moment of use. If the client asks for its own organization, a
+service account is created in that organization. The account has the consented scopes on the chosen projects, nothing
+else, and is deleted with the consent.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,30 +27,30 @@ from ostiary.storage.sessions import Family, Session
 from ostiary.storage.store import Tx
 
 MOST_SESSIONS = 100
-"""Of one consent at a time: a client that asks each time it runs ends its oldest."""
+"""Most live sessions of one consent. A new one ends the oldest: some clients ask again each time they run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody consents to."""
+    """What a person is asked to allow a client."""
 
     client: Client
     organization_id: str
-    """Whose resources it opens: one of which whoever consents is a member."""
+    """The organization whose resources the client gets access to. The person must be a member of it."""
     scopes: tuple[str, ...]
     projects: tuple[str, ...] = ()
-    """Ids; empty: all, which another organization never gets."""
+    """Project ids; empty means all projects. Access for another organization always names projects."""
     audiences: tuple[str, ...] = ()
-    """Resources (RFC 8707) that alone it is for; empty: none was named."""
+    """The only resources (RFC 8707) that tokens are for; empty if the request named none."""
     kind: SessionKind = "application"
     address: str | None = None
-    """Of the device, where the person's own is not the client's."""
+    """The device's IP address, if the client runs on another device than the browser."""
     user_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A consent, and the session that begins when its code is redeemed."""
+    """A stored consent, and the session that begins when the code is redeemed."""
 
     consent: Consent
     session_id: str
@@ -58,31 +58,32 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A consent with the names that people know."""
+    """A consent with the names that lists show."""
 
     consent: Consent
     client_name: str
     client_organization: Organization | None
-    """Whose account has the access, if it was given to another organization."""
+    """The organization that got access, if the consent is for another organization."""
     user_email: str
 
 
 @dataclass(frozen=True, slots=True)
 class OnBehalf:
-    """What a service account was made for: access to another organization, by its consent."""
+    """The consent that a service account was created for, and the organization that gave it."""
 
     consent: Consent
     giver: Organization
     projects: tuple[Project, ...]
-    """Those of the consent that exist, of the other organization."""
+    """The consented projects that still exist. They belong to the giver."""
     project_id: str | None
     """The client's own project, if it has one."""
 
 
 def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization]:
-    """The organizations for which a person may consent to what the client asks for, by name.
+    """Return the organizations for which a person may consent to this client, sorted by name.
 
-    For themselves, those that they are a member of; for another organization, those that they are an admin of.
+    If the client acts for people: the organizations in which the person is a member. If it asks for its own
+    organization: other organizations in which the person is an admin. Suspended organizations are left out.
     """
     found = [each for each in member_rows.organizations_of(tx, user_id) if each.suspended_at is None]
     if client.access == "organization":
@@ -95,10 +96,10 @@ def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization
 
 
 def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
-    """Consent, as the person that calls. Raises not-found, insufficient-permissions or wrong-state.
+    """Store the caller's consent, and a session that begins when its code is redeemed.
 
-    The caller acts in whichever organization: what counts is what they are in the one that is asked about. For a write
-    that serializes on both organizations.
+    The caller may be signed in to any organization: only their membership in `asked.organization_id` counts. The write
+    must serialize on that organization and on the client's. Raises not-found, wrong-state or limit-reached.
     """
     if asked.client.source == "document":
         client_rows.put_document(tx, asked.client)
@@ -115,7 +116,7 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     if client.scopes and not set(asked.scopes) - {OFFLINE_ACCESS} <= set(client.scopes):
         raise Problem(
             "wrong-state",
-            "The client did not say that it would ask for this.",
+            "The client is not registered for all of these scopes.",
             reason="beyond the client's scopes",
         )
     caller = replace(caller, organization_id=asked.organization_id)
@@ -172,9 +173,10 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
 
 
 def why_not_begin(tx: Tx, session: Session) -> str | None:
-    """Return why the code of a session is refused: the person's own session ended, or they may no longer consent.
+    """Return why the code of a session is refused, or None if the code is valid.
 
-    None if the code is valid. A session that has begun is judged by its consent instead.
+    A code is refused if the person's own session ended or if they may no longer consent. A session that has begun is
+    judged by its consent instead.
     """
     if session.made_with is not None:
         catalogue = role_rows.catalogue_of(tx, session.organization_id)
@@ -191,7 +193,7 @@ def why_not_begin(tx: Tx, session: Session) -> str | None:
 
 
 def may_begin(tx: Tx, session: Session) -> bool:
-    """Return whether `why_not_begin` finds no reason, and lock the person's session until the transaction ends."""
+    """Return whether the code of a session is valid. Locks the person's own session until the transaction ends."""
     if session.made_with is not None:
         sessions.hold(tx, session.made_with)
     return why_not_begin(tx, session) is None
@@ -202,7 +204,7 @@ def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str
     if before is None:
         limits.check("consents", len(rows.of_user(tx, asked.organization_id, user_id)))
         return _insert(tx, caller, client, asked, user_id, None)
-    # What it was given before goes on, so the consent is as wide as both.
+    # The client keeps what it was given before, so the new consent is the union of both.
     both = tuple(dict.fromkeys((*before.scopes, *asked.scopes)))
     projects = tuple(dict.fromkeys((*before.projects, *asked.projects)))
     if not before.projects or not asked.projects:
@@ -217,7 +219,9 @@ def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> C
     if not opened:
         raise Problem("wrong-state", "Choose at least one scope.", reason="no scope chosen")
     if not opened <= role_rows.scopes_of_catalogue(tx):
-        raise Problem("wrong-state", "Scopes of this service itself are not given away.", reason="API scopes")
+        raise Problem(
+            "wrong-state", "An organization cannot give another access to this API.", reason="API scopes"
+        )
     home = directory.find_organization(tx, str(client.organization_id))
     if home is None:
         raise not_found("client", "its organization is gone")
@@ -294,24 +298,24 @@ def _update(tx: Tx, before: Consent, scopes: tuple[str, ...], projects: tuple[st
     return replace(before, scopes=scopes, projects=projects, updated_at=tx.now)
 
 
-# What there is
+# Reading
 
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool = False) -> list[Listed]:
-    """Consents in the organization that have not ended, newest first: without `read:clients` one's own."""
+    """Return the live consents in the organization, newest first. Without `read:clients`: the caller's own."""
     if caller.granted is not None or caller.fine_grained or caller.actor.id is None:
-        require(caller, "read:clients")  # what was granted less than its person holds owns nothing
+        require(caller, "read:clients")  # a narrowed credential does not stand for its whole owner
     user_id = caller.actor.id if own or not caller.may("read:clients") else None
     return _listed(tx, rows.list_page(tx, caller.organization_id, user_id, after, limit))
 
 
 def get(tx: Tx, caller: Caller, consent_id: str) -> Listed:
-    """One consent, also one that has ended. One's own needs no scope."""
+    """Return one consent, even one that has ended. The caller's own needs no scope. Raises not-found."""
     return _listed(tx, [_find(tx, caller, consent_id)])[0]
 
 
 def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | None:
-    """What an account of the caller's organization was made for; None for one that somebody made for themselves."""
+    """Return the consent that created an account of the caller's organization; None for any other account."""
     consent = None if account.grant_id is None else rows.find(tx, account.grant_id)
     giver = None if consent is None else directory.find_organization(tx, consent.organization_id)
     if consent is None or giver is None or consent.client_organization_id != caller.organization_id:
@@ -324,10 +328,10 @@ def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | Non
 
 
 def project_of(tx: Tx, caller: Caller, account_id: str | None, name: str) -> Project | None:
-    """Return the project with this id or code, if an account's credentials and sessions may have it as their target.
+    """Return the project with this id or code if an account's credentials and sessions may use it as their target.
 
-    That is a project of the caller's organization or one that another organization consented to for this account. A
-    code of the caller's own organization takes precedence. `account_id` None: for a user's credential.
+    The project belongs to the caller's organization, or to another organization that consented to it for this account.
+    A code in the caller's organization takes precedence. `account_id` is None for a user's credential.
     """
     own = directory.find_project(tx, caller.organization_id, name)
     if own is not None:
@@ -341,17 +345,17 @@ def project_of(tx: Tx, caller: Caller, account_id: str | None, name: str) -> Pro
 
 
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
-    """End a consent at once, with everything that came of it. Idempotent.
+    """End a consent at once, with its sessions and its service account. Idempotent.
 
-    To take back what acts for oneself needs no scope. What another organization was given is the organization's to take
-    back, whoever consented for it; and that other organization's to give up.
+    A person needs no scope to withdraw a consent for themselves. A consent for an organization can be withdrawn by
+    each of the two organizations, with `write:clients`. Raises not-found or insufficient-permissions.
     """
     found = _find(tx, caller, consent_id, writing=True)
     end(tx, caller, found, "withdrawn")
 
 
 def end(tx: Tx, caller: Caller, consent: Consent, because: str) -> None:
-    """End a consent without asking who asks: its sessions, and the account that was made for it. Idempotent."""
+    """End a consent, its sessions and the account created for it, without a permission check. Idempotent."""
     if not rows.revoke(tx, consent.id):
         tx.confirm()
         return
@@ -371,7 +375,7 @@ def end(tx: Tx, caller: Caller, consent: Consent, because: str) -> None:
 
 
 def end_with_account(tx: Tx, caller: Caller, account: ServiceAccount) -> None:
-    """A service account is gone: its sessions end, and the consent that it was made for."""
+    """End the sessions of a deleted service account, and the consent that the account was created for."""
     end_sessions(tx, sessions.revoke_of_owner(tx, account.id))
     consent = None if account.grant_id is None else rows.find(tx, account.grant_id)
     if consent is not None:
@@ -382,7 +386,7 @@ def _delete_account(tx: Tx, caller: Caller, organization_id: str, account_id: st
     account = directory.find_service_account(tx, organization_id, account_id)
     caller = replace(caller, organization_id=organization_id)
     tx.changed("organization", organization_id)
-    if account is None:  # its own organization deleted it before
+    if account is None:  # its own organization has deleted it already
         return
     revoked = credential_rows.revoke_all_of(tx, organization_id, account_id)
     audit.revoked(tx, caller, revoked, "the consent to its access was withdrawn")
@@ -393,20 +397,20 @@ def _delete_account(tx: Tx, caller: Caller, organization_id: str, account_id: st
 
 
 def end_sessions(tx: Tx, session_ids: Iterable[str]) -> None:
-    """Announce that sessions have ended with what they came from."""
+    """Announce to caches that sessions have ended. Records no event: the consent's or account's event covers them."""
     for session_id in session_ids:
         tx.changed("session", session_id)
 
 
 def end_all_of_member(tx: Tx, caller: Caller, organization_id: str, user_id: str, because: str) -> None:
-    """End what clients may do for a member in an organization, and the member's sessions there."""
+    """End all consents of a member in an organization, and the member's sessions there."""
     for consent in rows.of_user(tx, organization_id, user_id):
         end(tx, caller, consent, because)
     end_sessions(tx, sessions.revoke_of_owner(tx, user_id, organization_id))
 
 
 def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: str) -> None:
-    """A project is gone: other organizations' access to it ends, and a consent to nothing else with it."""
+    """Remove a deleted project from consents to other organizations. A consent without any project left ends."""
     for consent in rows.to_others(tx, organization_id):
         if project_id not in consent.projects:
             continue

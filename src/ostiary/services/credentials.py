@@ -1,4 +1,4 @@
-"""The life of a credential: created, deactivated and activated, revoked, deleted; listed and changed meanwhile."""
+"""The life of a credential: create, list, change, deactivate, activate, revoke, delete."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +31,7 @@ from ostiary.storage.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A credential as lists show it, with its owner's name and its state at the moment of reading."""
+    """A credential as lists show it, with its owner's name. `read_at` decides whether it shows as expired."""
 
     credential: Credential
     owner_name: str
@@ -40,16 +40,20 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new credential, and the one chance to see its secret: of a key file, the private key."""
+    """A new credential with its secret, which cannot be read again. A key file's secret is its private key."""
 
     listed: Listed
     secret: Secret
     file: KeyFile | None = None
-    """What a key file says beside the key."""
+    """The other fields of a key file; None for other kinds."""
 
 
 def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Created:
-    """Make a credential for a service account (named as `service_accounts.find` takes it)."""
+    """Create a credential for a service account. `account` is what `service_accounts.find` accepts.
+
+    Raises insufficient-permissions, not-found, account-disabled, limit-reached, validation-failed or
+    scope-exceeds-grantor.
+    """
     require(caller, "write:credentials")
     found = service_accounts.find(tx, caller, account)
     owner = minting.as_owner(found)
@@ -62,7 +66,7 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
 def create_account(
     tx: Tx, caller: Caller, account: AccountSpec, credential: CredentialSpec | None
 ) -> tuple[AccountView, Created | None]:
-    """Make a service account and, if asked, its first credential, both or neither."""
+    """Create a service account and, unless `credential` is None, its first credential. Creates both or neither."""
     view = service_accounts.create(tx, caller, account)
     if credential is None:
         return view, None
@@ -76,14 +80,15 @@ def create_account(
 
 
 def create_direct(tx: Tx, caller: Caller, spec: CredentialSpec) -> Created:
-    """Make a direct key of the calling user. It needs no scope, and may not exceed the presented key.
+    """Create a direct key of the calling user. It needs no scope. The new key never exceeds the presented one.
 
-    A fine-grained key needs `write:credentials` to make another: its revocation shall end what it could do.
+    A fine-grained key needs `write:credentials`, so that revoking it ends everything that it could do.
     """
     if caller.actor.type != "user" or caller.actor.id is None:
         raise Problem(
             "insufficient-permissions",
-            "A direct key belongs to a user. A service account's keys are made at its own address.",
+            "Only a user has direct keys. To create a key for a service account, name the account in the path: "
+            "POST /v1/service-accounts/{account}/credentials.",
             reason="caller is not a user",
         )
     if caller.fine_grained:
@@ -96,7 +101,7 @@ def create_direct(tx: Tx, caller: Caller, spec: CredentialSpec) -> Created:
 
 
 def make_first(tx: Tx, caller: Caller, user_id: str, email: str, spec: CredentialSpec) -> Created:
-    """The operator key that `init` makes: nobody exists yet who could hold what it grants."""
+    """Create the operator key for `ostiary init`, without permission checks: no caller exists yet."""
     return _insert(tx, caller, Owner("user", user_id, email), spec, "full")
 
 
@@ -108,7 +113,7 @@ def list_page(
     limit: int,
     wanted: CredentialFilter = EVERY_CREDENTIAL,
 ) -> list[Listed]:
-    """Return the matching credentials, newest first. Without `read:credentials` a user sees its own direct keys only."""
+    """Return the matching credentials, newest first. Without `read:credentials` users see only their direct keys."""
     owner_id = None
     if account is not None:
         require(caller, "read:credentials")
@@ -126,9 +131,9 @@ def get(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 
 def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) -> Listed:
-    """Change name, description, addresses, expiry, access level, scopes, resources or rate limit.
+    """Change name, description, IP allow-list, expiry, access level, scopes, resources or rate limit.
 
-    What comes out is checked like a new credential: nobody widens beyond what they hold.
+    The result is checked like a new credential, so a caller cannot widen it beyond what they hold.
     """
     renamed = changes.keys() <= {"name", "description"}
     before = (
@@ -144,7 +149,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
         facts = issuance.facts_of(tx, caller.organization_id, before.owner_id)
         minting.check(tx, caller, owner_of(tx, before), spec, facts, direct=is_own(caller, before))
     if "expires_at" in changes:
-        # It holds for each secret that no overlap ends.
+        # The expiry applies to each secret that the end of an overlap does not end.
         living = [
             each for each in generations.list_of(tx, before.id) if each.ends_at is None is each.ended_at
         ]
@@ -165,7 +170,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
 
 
 def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
-    """Refuse it from now on, until it is activated. Idempotent."""
+    """Deactivate a credential at once. `activate` undoes it. Idempotent. Raises wrong-state if it has ended."""
     credential = find_to_write(tx, caller, credential_id)
     not_final(tx, credential, "deactivated")
     if credential.deactivated_at is None:
@@ -179,7 +184,7 @@ def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 
 def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
-    """Accept it again. Whoever activates holds what it grants. Idempotent."""
+    """Activate a credential again. The caller must hold everything that it grants. Idempotent."""
     credential = find_to_write(tx, caller, credential_id)
     not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
@@ -196,7 +201,7 @@ def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 
 def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
-    """Refuse it for good, at once. Idempotent: the time of the first revocation stays."""
+    """Revoke a credential at once and for good. Idempotent: the time of the first revocation stays."""
     credential = find_to_write(tx, caller, credential_id)
     if credential.revoked_at is None:
         credential = _revoke(tx, caller, credential, "asked for")
@@ -206,9 +211,10 @@ def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
 
 
 def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
-    """Remove the row for good; its trace stays in the audit log.
+    """Delete a credential's row. Its events stay in the audit log.
 
-    With a `deletion_delay` it must have been revoked (or expired) that long; with 0 it is revoked first.
+    With a `deletion_delay`, the credential must have been revoked or expired for that long: otherwise raises
+    wrong-state or too-early. With a delay of 0, an active credential is revoked first.
     """
     credential = find_to_write(tx, caller, credential_id)
     delay = organizations.policy_of(tx, caller.organization_id).deletion_delay
@@ -216,13 +222,13 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
     if delay and ended is None:
         raise Problem(
             "wrong-state",
-            "Revoke the credential first; it can be deleted some time after that.",
+            "Revoke the credential first. It can be deleted when the deletion delay is over.",
             reason="not revoked",
         )
     if delay and ended is not None and tx.now < ended + delay:
         raise Problem(
             "too-early",
-            "A revoked credential is kept for a safety period before it can be deleted.",
+            "A revoked or expired credential cannot be deleted until the deletion delay is over.",
             members={"earliest": to_text(ended + delay)},
             reason="within the deletion delay",
         )
@@ -267,7 +273,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         project_id = project.id
         if owner.projects and project_id not in owner.projects:
             raise invalid(
-                "/project", "beyond-account", "is none of the projects that the account is limited to"
+                "/project", "beyond-account", "is not one of the projects that the account is limited to"
             )
     new = minting.of_kind(tx, spec.kind, spec.key_pair)
     credential = Credential(
@@ -318,7 +324,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
 
 
 def spec_of(credential: Credential) -> CredentialSpec:
-    """What a credential would be asked for with, to check it like a new one."""
+    """Return the specification that would create this credential, to check a change like a new credential."""
     return CredentialSpec(
         expires_at=credential.expires_at,
         allowed_ips=credential.allowed_ips,
@@ -330,7 +336,7 @@ def spec_of(credential: Credential) -> CredentialSpec:
 
 
 def _revoke(tx: Tx, caller: Caller, credential: Credential, because: str) -> Credential:
-    # A second key, then the revocation of the first: whoever still uses that one missed a rotation.
+    # The owner has a newer key, so this is a rotation by hand. A later use of this key raises an alert.
     replaced_at = tx.now if rows.has_younger(tx, credential) else None
     rows.update(tx, credential.id, {"revoked_at": tx.now, "replaced_at": replaced_at})
     tx.changed("credential", credential.id)
@@ -339,9 +345,10 @@ def _revoke(tx: Tx, caller: Caller, credential: Credential, because: str) -> Cre
 
 
 def find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
-    """The credential in the caller's organization; one's own direct key needs no scope.
+    """Return a credential of the caller's organization. The caller's own direct key needs no scope.
 
-    A key that may do only what it lists does not list that: it reaches no other key of its user, only itself.
+    A fine-grained key without this scope reaches only itself, no other key of its user. Raises not-found, or
+    insufficient-permissions.
     """
     found = rows.find(tx, caller.organization_id, credential_id)
     if found is None:
@@ -353,8 +360,8 @@ def find(tx: Tx, caller: Caller, credential_id: str, scope: str) -> Credential:
 
 
 def _may_manage(caller: Caller, found: Credential) -> bool:
-    """Return whether it is the caller's own direct key, which the presented credential may manage without any scope."""
-    # A token that was granted less stands for less than the key: it does not reach even that.
+    """Return whether this is the caller's own direct key, and the presented credential may manage it without a scope."""
+    # A token with granted scopes stands for less than its key, so it does not reach even that key.
     itself = found.id == caller.actor.credential_id and caller.granted is None
     return is_own(caller, found) and (itself or not caller.fine_grained)
 
@@ -381,7 +388,7 @@ def owner_of(tx: Tx, credential: Credential) -> Owner:
 
 
 def _ended_at(tx: Tx, credential: Credential) -> Instant | None:
-    """When it ended for good: revoked, or expired; None while it may still be used."""
+    """Return when the credential was revoked or expired, whichever came first; None if neither."""
     expired = credential.expires_at if credential.expires_at and credential.expires_at <= tx.now else None
     ends = [each for each in (credential.revoked_at, expired) if each is not None]
     return min(ends) if ends else None
@@ -392,7 +399,7 @@ def not_final(tx: Tx, credential: Credential, done: str) -> None:
     if status in {"revoked", "expired"}:
         raise Problem(
             "wrong-state",
-            f"The credential is {status}, which is final: it cannot be {done}. Make a new one.",
+            f"The credential is {status}. This is final, so it cannot be {done}. Create a new one.",
             reason=f"{status} is final",
         )
 

@@ -1,7 +1,7 @@
-"""Devices that have no browser (RFC 8628): they ask, a person decides elsewhere, they fetch what was decided.
+"""Device authorization (RFC 8628): a device asks, a person decides in a browser, the device polls for the result.
 
-Whoever enters a code first is the only one who may decide. A refusal that has to be remembered is returned, not
-raised: what is raised undoes its transaction.
+Only the first person who enters a user code may decide. A refusal that must be stored is returned, not raised, because
+an exception rolls the transaction back.
 """
 
 from dataclasses import dataclass, replace
@@ -24,11 +24,11 @@ from ostiary.storage.codes import DeviceCode
 from ostiary.storage.store import Tx
 
 SLOWER: Final = 5
-"""Seconds that a device which asks too early has to wait longer, for good (RFC 8628 §3.5)."""
+"""Seconds added to the polling interval, permanently, each time a device polls too early (RFC 8628 §3.5)."""
 PREFIXES: Final = (DEVICE_CODE.encode(),)
 
 Refusal = Literal["unknown", "expired", "decided", "entered by somebody else"]
-"""Why a code is not taken: for the audit log. Whoever entered it reads the same of each."""
+"""Why a user code is refused, for the audit log. The person sees the same message for all of them."""
 Step = Literal[
     "approved", "authorization_pending", "slow_down", "access_denied", "expired_token", "invalid_grant"
 ]
@@ -36,28 +36,28 @@ Step = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a device asks for."""
+    """A device authorization request."""
 
     client_id: str
     scopes: tuple[str, ...]
     audiences: tuple[str, ...]
-    """Empty: this service."""
+    """Empty means this service."""
     address: str | None
     user_agent: str
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What the device is told, once."""
+    """The codes that the device receives, once."""
 
     device_code: Secret
     user_code: str
-    """As people read it."""
+    """In the form that people read, with a hyphen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a device learns. Of a code that was `approved`, what its tokens are for."""
+    """The result of one poll. The session, scopes and audiences are set if the step is `approved`."""
 
     step: Step
     access_id: str = ""
@@ -68,7 +68,7 @@ class Polled:
 
 
 def begin(tx: Tx, asked: Request) -> Begun:
-    """Take a device's question down. For a write that serializes on nothing."""
+    """Store a device authorization request and return its codes. The write serializes on no organization."""
     keyring = tx.installation.keyring
     code = user_code.make(tx.entropy(user_code.ENTROPY))
     while codes.find_device_by_user_code(tx, _digests(tx, code)) is not None:
@@ -96,9 +96,10 @@ def begin(tx: Tx, asked: Request) -> Begun:
 
 
 def claim(tx: Tx, caller: Caller, code: str, claimed: bool = False) -> DeviceCode | Refusal:
-    """Let this person, and nobody after, decide about the device that shows this code (as `user_code.read` gives it).
+    """Reserve the decision about a device for this person, and return the device's request.
 
-    `claimed`: only if they entered it before. A refusal is recorded.
+    `code` is a user code as `user_code.read` returns it. With `claimed`, the person must have entered the code before.
+    Otherwise returns the reason, and records the refusal.
     """
     found = _find(tx, caller, code, claimed)
     if not isinstance(found, DeviceCode):
@@ -109,7 +110,7 @@ def claim(tx: Tx, caller: Caller, code: str, claimed: bool = False) -> DeviceCod
 
 
 def deny(tx: Tx, caller: Caller, code: str) -> bool:
-    """Decide that the device gets nothing. Whether this person could; if not, that is recorded."""
+    """Deny the device's request. Return whether this person could decide; if not, the refusal is recorded."""
     found = _find(tx, caller, code, claimed=True)
     if isinstance(found, DeviceCode) and not codes.decide_device(
         tx, found.access_id, str(caller.actor.id), None
@@ -124,10 +125,10 @@ def deny(tx: Tx, caller: Caller, code: str) -> bool:
 
 
 def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: str) -> bool:
-    """Consent to what the device asks for, in this organization. Whether this person could; if not, that is recorded.
+    """Consent to the device's request, in this organization. Return whether this person could; if not, record it.
 
-    For a write that serializes on the organization. Raises what `consents.give` raises, and wrong-state where the code
-    was decided about in this very moment.
+    The write must serialize on the organization. Raises what `consents.give` raises, and wrong-state if another request
+    decided about the code at the same time.
     """
     found = _find(tx, caller, code, claimed=True)
     if isinstance(found, DeviceCode) and found.client_id != client.id:
@@ -149,12 +150,15 @@ def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: 
         ),
     )
     if not codes.decide_device(tx, found.access_id, str(caller.actor.id), given.session_id):
-        raise Problem("wrong-state", "The code is not valid any more.", reason="decided meanwhile")
+        raise Problem("wrong-state", "The code is no longer valid.", reason="decided meanwhile")
     return True
 
 
 def _find(tx: Tx, caller: Caller, code: str, claimed: bool = False) -> DeviceCode | Refusal:
-    """The code, if this person may decide about it: one that nobody else entered, or that they entered (`claimed`)."""
+    """Return the code if this person may decide about it, else the reason.
+
+    The person may decide if they entered the code first. Unless `claimed`, also if nobody has entered it yet.
+    """
     found = codes.find_device_by_user_code(tx, _digests(tx, code))
     if found is None:
         return "unknown"
@@ -177,13 +181,13 @@ def _digests(tx: Tx, code: str) -> list[bytes]:
     return [user_code.digest(code, pepper) for pepper in tx.installation.keyring.peppers.values()]
 
 
-# What the device asks again and again
+# Polling by the device
 
 
 def poll(tx: Tx, presented: bytes, client_id: str) -> Polled:
-    """What became of a device's question (RFC 8628 §3.5). For a write that serializes on nothing.
+    """Return the state of a device's request (RFC 8628 §3.5). The write serializes on no organization.
 
-    A code that is shown after it was used ends the session that came of it: somebody else has it (RFC 6749 §4.1.2).
+    A device code that is presented again after its use has leaked, so its session ends (RFC 6749 §4.1.2).
     """
     found = _proven(tx, presented)
     if found is None or found.client_id != client_id:
@@ -204,7 +208,7 @@ def poll(tx: Tx, presented: bytes, client_id: str) -> Polled:
 
 
 def _proven(tx: Tx, presented: bytes) -> DeviceCode | None:
-    """The code that was presented, if it is one: its access id is public, the rest is the proof."""
+    """Return the request of a valid device code, else None. The access id in the code is public; the rest is secret."""
     public = secret.parse(presented, PREFIXES)
     found = None if public is None else codes.find_device(tx, public)
     pepper = None if found is None else tx.installation.keyring.peppers.get(found.pepper_id)
@@ -214,7 +218,7 @@ def _proven(tx: Tx, presented: bytes) -> DeviceCode | None:
 
 
 def _end(tx: Tx, session_id: str) -> None:
-    """End the session that came of a code. Who shows the code again is not known."""
+    """End the session of a device code, as the system: who presented the code again is unknown."""
     organization_id = rows.home_of(tx, session_id)
     if organization_id is not None:
         caller = replace(SYSTEM_CALLER, organization_id=organization_id)

@@ -1,7 +1,7 @@
-"""Import: keys of another system, known by the SHA-256 of the whole string, verify from then on.
+"""Import of another system's keys. Only the SHA-256 of each whole key is known; from then on the keys verify.
 
-The operator registers how such keys begin; only strings that begin so are looked up by digest. Whether a digest
-exists already is told, where it exists is not.
+The operator registers the prefixes of such keys. Only strings with a registered prefix are looked up by digest. The
+result says whether a digest exists already, but never in which organization.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ from ostiary.storage import issuance
 from ostiary.storage.store import Tx
 
 MAX_KEYS: Final = 5_000
-"""Keys in one transaction."""
+"""Most keys in one transaction."""
 RESERVED: Final = (*OTHER_PREFIXES, "invite-", "eyJ")
-"""Forms of ours beside the installation's own prefixes: client secrets, sessions, invitations, tokens."""
+"""Ostiary's own prefixes beside the installation's key prefixes: client secrets, sessions, invitations, tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,16 @@ class _Plan:
 
 
 def list_prefixes(tx: Tx, caller: Caller) -> tuple[str, ...]:
-    """How keys begin that may be imported. Whoever may import may know."""
+    """Return the registered prefixes. Needs `read:credentials`."""
     require(caller, "read:credentials")
     return rows.prefixes(tx)
 
 
 def register_prefix(tx: Tx, caller: Caller, prefix: str) -> str:
-    """Register how keys of another system begin. Idempotent. A form of ours is refused, and what overlaps one."""
+    """Register the prefix of another system's keys. Idempotent.
+
+    Raises validation-failed if it overlaps with a prefix of Ostiary's own, and limit-reached.
+    """
     known = require_registrable(tx, caller, prefix)
     if prefix in known:
         tx.confirm()
@@ -78,8 +81,9 @@ def register_prefix(tx: Tx, caller: Caller, prefix: str) -> str:
 
 
 def require_registrable(tx: Tx, caller: Caller, prefix: str) -> tuple[str, ...]:
-    """Return the registered prefixes. Raises insufficient-permissions, or invalid-fields for a prefix that overlaps
-    with one of ours.
+    """Return the registered prefixes if this one may be registered.
+
+    Raises insufficient-permissions, or validation-failed for a prefix that overlaps with one of Ostiary's own.
     """
     require_operator(caller, "write:organization")
     for ours in (*tx.installation.key_prefixes, *RESERVED):
@@ -89,7 +93,7 @@ def require_registrable(tx: Tx, caller: Caller, prefix: str) -> tuple[str, ...]:
 
 
 def unregister_prefix(tx: Tx, caller: Caller, prefix: str) -> None:
-    """Look up no string that begins so any more. The imported keys stay, and are refused until it is back."""
+    """Remove a prefix. Its imported keys stay, and are refused until the prefix is registered again."""
     require_operator(caller, "write:organization")
     if prefix not in rows.prefixes(tx):
         raise not_found("prefix")
@@ -106,10 +110,10 @@ def import_keys(
     keys: Sequence[ImportedKey],
     exceed_limits: bool = False,
 ) -> Imported:
-    """Make credentials of a service account (named as `service_accounts.find` takes it) from digests, with one event.
+    """Create credentials of a service account from digests, with one event. `account` as in `service_accounts.find`.
 
-    A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only operator
-    admins may exceed limits of number.
+    A key that cannot be imported is skipped, so a batch can be sent again at any later time. Only operator admins may
+    exceed the limits on the number of credentials.
     """
     owner, plans = _planned(tx, caller, account, keys, exceed_limits)
     require_registered(tx, caller, prefix)
@@ -132,7 +136,7 @@ def import_keys(
     ]
     imported = list(ids.values())
     if imported:
-        # A request for one of them may have left in the cache that it is unknown.
+        # The cache may hold one of these digests as unknown, from a request before the import.
         tx.changed("import", owner.id)
         change(
             tx,
@@ -179,7 +183,7 @@ def require_room(tx: Tx, caller: Caller, account: str, more: int) -> None:
 
 
 def require_registered(tx: Tx, _caller: Caller, prefix: str) -> None:
-    """Raise invalid-fields unless the prefix is registered."""
+    """Raise validation-failed unless the prefix is registered."""
     if prefix not in rows.prefixes(tx):
         raise invalid("/prefix", "unknown-prefix", "is not registered; the operator registers prefixes")
 
@@ -187,14 +191,14 @@ def require_registered(tx: Tx, _caller: Caller, prefix: str) -> None:
 def _planned(
     tx: Tx, caller: Caller, account: str, keys: Sequence[ImportedKey], exceed_limits: bool
 ) -> tuple[Owner, list[_Plan]]:
-    """Whose the keys become, and the plan for each. Raises what refuses the import as a whole."""
+    """Return the owner of the keys and the plan for each key. Raises if the import as a whole is refused."""
     require(caller, "write:credentials")
     require_no_application(caller)
     if exceed_limits:
         require_operator_admin(caller, "exceed limits of number")
     owner = minting.as_owner(service_accounts.find(tx, caller, account))
     minting.require_enabled(owner)
-    # Imported keys are not narrowed, so one check is enough for all.
+    # Imported keys all have full access, so one check is enough for all of them.
     facts = issuance.facts_of(tx, caller.organization_id, owner.id)
     minting.check(tx, caller, owner, CredentialSpec(access_level="full"), facts, direct=False)
     policy = facts.policy
@@ -236,7 +240,7 @@ def _is_allowed(policy: Policy, expires_at: Instant | None, now: Instant) -> boo
 
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
     if not more:
-        return  # without new keys, a limit that is exceeded already does not matter
+        return  # the limits may be exceeded already; that matters only for new keys
     facts, counts = issuance.facts_and_counts(tx, caller.organization_id, owner.id)
     facts.policy.check("max_credentials_per_service_account", counts.of_owner, more)
     facts.policy.check("max_credentials_per_organization", counts.of_organization, more)
@@ -263,7 +267,7 @@ def _credential(
         deactivated_at=None,
         revoked_at=None,
         rate_limit=None,
-        # Found by its digest, never by this: it only names the secret among others.
+        # An imported key is found by its digest. The access id only identifies the secret in the database.
         access_id=secret.access_id(tx.entropy(16)),
         prefix=prefix,
         last6="",

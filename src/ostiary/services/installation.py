@@ -1,4 +1,4 @@
-"""The beginning of an installation: its first organization, admin and operator key; and their recovery."""
+"""Setting up an installation: its first organization, admin and operator key; and their recovery."""
 
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from ostiary.storage.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What `init` shows once."""
+    """What `ostiary init` and `ostiary init --recover` show once."""
 
     organization: Organization
     user_id: str
@@ -31,10 +31,13 @@ class Beginning:
 
 
 def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> Beginning:
-    """Make the operator's organization, its first admin and the operator key. Raises wrong-state a second time."""
+    """Create the operator's organization, its first admin and the operator key.
+
+    Raises wrong-state if the installation is initialised already.
+    """
     rows.lock_installation(tx)
     if rows.find_operator(tx) is not None:
-        raise Problem("wrong-state", "This installation has been initialised already.", reason="initialised")
+        raise Problem("wrong-state", "This installation is initialised already.", reason="initialised")
     facts = {"channel_host": tx.installation.channel_host}
     rows.insert_installation_facts(tx, facts | _unknown_forms(tx, {}))
     role_rows.insert_scopes(tx, FIRST_CATALOGUE)
@@ -46,9 +49,10 @@ def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> 
 
 
 def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
-    """Give the first admin a new password and a new operator key. Its sessions end; its old keys stay.
+    """Give the first admin a new password and a new operator key. Sessions of the admin end; old keys stay.
 
-    That is the first operator admin, else the first admin of the operator's organization. It gets both roles.
+    The first admin is the first operator admin, else the first admin of the operator's organization. They get both
+    roles. Raises wrong-state if there is no such person.
     """
     organization = rows.find_operator(tx)
     admin = None
@@ -56,7 +60,7 @@ def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
         admin = member_rows.first_holder(tx, organization.id, members.OPERATOR.role)
         admin = admin or member_rows.first_holder(tx, organization.id, members.ADMIN.role)
     if organization is None or admin is None:
-        raise Problem("wrong-state", "There is nothing to recover: run `ostiary init`.", reason="empty")
+        raise Problem("wrong-state", "There is nothing to recover. Run `ostiary init`.", reason="empty")
     user_id, email = admin
     people.set_password(tx, user_id, password_hash)
     caller = replace(caller, organization_id=organization.id)
@@ -86,9 +90,10 @@ def _give_both_roles(tx: Tx, caller: Caller, user_id: str, email: str) -> None:
 
 
 def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
-    """Whoever owns the data directory, acting in an organization (by id or slug; None: the operator's).
+    """Return the caller for local commands, in an organization (id or slug; None: the operator's).
 
-    Raises not-found. It holds whatever there is to hold: it could as well change the rows.
+    The caller has every permission: access to the data directory allows changing the database directly anyway. Raises
+    not-found.
     """
     found = rows.find_operator(tx) if organization is None else rows.find_organization(tx, organization)
     if found is None:
@@ -104,13 +109,13 @@ def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
 
 
 def remember_forms(tx: Tx, _caller: Caller) -> None:
-    """Note the key prefix and the peppers in use, for good: every prefix ever used stays accepted."""
+    """Store the key prefixes and pepper ids in use, permanently: every prefix ever used stays accepted."""
     rows.lock_installation(tx)
     rows.insert_installation_facts(tx, _unknown_forms(tx, rows.installation_facts(tx)))
 
 
 def _unknown_forms(tx: Tx, known: dict[str, str]) -> dict[str, str]:
-    """The facts about secrets' forms that are not written down yet."""
+    """Return the prefixes and pepper ids that are not stored yet, as facts with the current time."""
     facts = {f"key_prefix:{prefix}": str(tx.now) for prefix in tx.installation.key_prefixes}
     facts |= {f"pepper:{pepper_id}": str(tx.now) for pepper_id in tx.installation.keyring.peppers}
     return {name: value for name, value in facts.items() if name not in known}

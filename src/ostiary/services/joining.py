@@ -1,8 +1,8 @@
-"""Becoming a member by an invitation's link.
+"""Joining an organization by an invitation link.
 
-The admin who invites has the link, and no mail verifies the address. So for an account that is a member anywhere, the
-link is not enough: it takes the account's password as well. An admin of the first organization may know that password,
-so it is replaced in the same step (decision 27).
+The admin who invites has the link, and no email verifies the address. So if the account is a member of any
+organization, the link alone is not enough: the person also enters the account's password. An admin of the first
+organization may know that password, so the same step replaces it (decision 27).
 """
 
 from dataclasses import dataclass, replace
@@ -22,23 +22,23 @@ from ostiary.storage.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What an invitation's link leads to."""
+    """A valid invitation link, with the invited person's account."""
 
     invitation: Invitation
     organization: Organization
     person: Person | None
-    """The user with the invited address, if there is one. Pages do not show this."""
+    """The user with the invited email address, if one exists. Pages must not show this."""
     homes: tuple[str, ...]
     """Ids of the organizations that this person is a member of."""
 
     @property
     def set_up(self) -> bool:
-        """Whether the link alone is enough: the account does not exist, or is a member nowhere."""
+        """Whether the link alone is enough: the account does not exist, or is enabled and a member nowhere."""
         return self.person is None or (not self.homes and self.person.disabled_at is None)
 
 
 def look(tx: Tx, _caller: Caller, token: str) -> Opened:
-    """What the link is good for. It stays as it is. One neutral not-found for every link that is not good."""
+    """Return what the link leads to, without using it. Raises the same not-found for every invalid link."""
     invitation = members.invitation_of(tx, token)
     organization = directory.find_organization(tx, invitation.organization_id)
     if invitation.accepted_at is not None or invitation.expires_at <= tx.now or organization is None:
@@ -50,10 +50,11 @@ def look(tx: Tx, _caller: Caller, token: str) -> Opened:
 
 
 def join(tx: Tx, caller: Caller, token: str, password_hash: str, verified: str | None = None) -> str:
-    """Become a member, with a new password. Return the user's id.
+    """Make the invited person a member, with a new password. Return the user's id.
 
-    `verified` is the hash against which the current password was verified; None: no password was given. All sessions of
-    an existing account end. Raises not-found, or wrong-state if a password is missing or was not needed.
+    `verified` is the hash that the current password was verified against; None if no password was given. All sessions
+    of an existing account end. Raises not-found. Raises wrong-state if a password is missing or was not needed, or if
+    the account changed meanwhile.
     """
     opened = look(tx, caller, token)
     person, email = opened.person, opened.invitation.email

@@ -1,6 +1,6 @@
-"""Checks whether the maker of an invitation, reset link or code may still make it when it is used.
+"""Checks that the maker of an invitation or reset link may still make it when the link is used.
 
-These rows are used later, without their maker. So each row names its maker, and at its use the rule of its creation
+A link is used later, by another person. So its row names its maker. When the link is used, the check of its creation
 is applied again to the maker's current state. Decision 24 lists all such rows.
 """
 
@@ -18,7 +18,7 @@ from ostiary.storage.store import Tx
 
 
 def of(tx: Tx, caller: Caller) -> Maker | None:
-    """Return the caller as the maker of a row; None for a local command."""
+    """Return the maker to store for what this caller makes; None for a local command."""
     if caller.actor.id is None:
         return None
     home = caller.organization_id
@@ -31,9 +31,9 @@ def of(tx: Tx, caller: Caller) -> Maker | None:
 def require_still(
     tx: Tx, maker: Maker | None, organization_id: str, what: str, rule: Callable[[Caller], object]
 ) -> None:
-    """Raise the neutral not-found for `what` unless its maker may make it now, in this organization.
+    """Raise a neutral not-found for `what` unless its maker may make it now, in this organization.
 
-    `rule` is the check that the maker passed at the creation. It raises a Problem, whose reason goes to the audit log.
+    `rule` is the check that the maker passed at the creation. If it raises a Problem, the reason goes to the audit log.
     """
     if maker is None:
         return
@@ -46,7 +46,8 @@ def require_still(
 def _as_now(tx: Tx, maker: Maker, organization_id: str) -> Caller:
     """Return the maker as a caller in an organization, with its current scopes.
 
-    Its credential must still be valid. A session need not, because people sign out.
+    The credential that the maker used must still be valid. A session may have ended, because people sign out. Raises
+    invalid-credential or not-found.
     """
     catalogue = role_rows.catalogue_of(tx, maker.organization_id)
     if maker.origin_id is None or is_session(maker.origin_id):

@@ -53,14 +53,18 @@ def insert(
     password_hash: str | None,
     bindings: Sequence[RoleBinding],
 ) -> str:
-    """Make somebody a member without asking who asks, and a user if there is none of this address. The user's id."""
+    """Add a member, without a permission check. Creates the user if none has this email. Return the user's id.
+
+    Raises name-taken if the user is a member already.
+    """
     person = people.find_by_email(tx, email)
     user_id = tx.new_id("usr") if person is None else person.id
     if person is None:
         _not_an_accounts(tx, email)
         people.insert_user(tx, user_id, email, password_hash)
     else:
-        people.end_resets(tx, user_id)  # whoever made them could not have made one for this member
+        # The makers of open reset links were not checked against this membership.
+        people.end_resets(tx, user_id)
     if rows.get_member(tx, organization_id, user_id) is not None:
         raise Problem("name-taken", "This user is a member already.", reason="member already")
     rows.insert_member(tx, organization_id, user_id)
@@ -78,7 +82,7 @@ def insert(
 
 
 def list_page(tx: Tx, caller: Caller, email: str | None, after: str | None, limit: int) -> list[MemberView]:
-    """Members newest first, below the id `after`; only the one of this address, if given."""
+    """Return members, newest first, starting after the id `after`. With `email`, only the member with this email."""
     require(caller, "read:members")
     wanted = None if email is None else email.lower()
     members = rows.list_members(tx, caller.organization_id, wanted, after, limit)
@@ -92,7 +96,10 @@ def get(tx: Tx, caller: Caller, user_id: str) -> MemberView:
 
 
 def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -> MemberView:
-    """Replace a member's roles. The organization keeps an admin, and the operator's an operator admin."""
+    """Replace a member's roles. The caller must hold every scope of the roles that are given or taken.
+
+    Raises last-admin if the organization would lose its last admin, or the installation its last operator admin.
+    """
     require(caller, "write:members")
     member = _find(tx, caller, user_id)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -100,7 +107,7 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
     before = _bindings(tx, caller, user_id)
     roles.require_to_change(caller, catalogue, before, after)
     if set(after) != set(before):
-        _not_the_last(tx, caller, user_id, after)
+        _require_not_last(tx, caller, user_id, after)
         people.end_resets(tx, user_id)
         role_rows.replace_role_bindings(tx, caller.organization_id, user_id, after)
         tx.changed("organization", caller.organization_id)
@@ -118,9 +125,9 @@ def set_roles(tx: Tx, caller: Caller, user_id: str, asked: Sequence[RoleSpec]) -
 
 
 def remove(tx: Tx, caller: Caller, user_id: str) -> None:
-    """End a membership, and revoke the member's direct keys in the organization. Anyone may leave.
+    """End a membership, and revoke the member's direct keys in the organization.
 
-    But not by what was given less than all that they may do: to read something is not to end everything.
+    People may leave by themselves without a scope, but not with a narrowed credential. Raises last-admin.
     """
     if caller.actor.id != user_id or caller.fine_grained or caller.granted is not None:
         require(caller, "write:members")
@@ -128,7 +135,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
     if caller.actor.id != user_id:
         catalogue = role_rows.catalogue_of(tx, caller.organization_id)
         roles.require_to_grant(caller, catalogue, _bindings(tx, caller, user_id))
-    _not_the_last(tx, caller, user_id, ())
+    _require_not_last(tx, caller, user_id, ())
     revoked = credential_rows.revoke_all_of(tx, caller.organization_id, user_id)
     audit.revoked(tx, caller, revoked, "its owner is no longer a member")
     role_rows.replace_role_bindings(tx, caller.organization_id, user_id, [])
@@ -139,7 +146,10 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
 
 
 def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Invited:
-    """Invite somebody. Whoever holds the token within seven days becomes a member with these roles."""
+    """Invite a person by email. The token makes its holder a member with these roles, within seven days.
+
+    Raises name-taken if the email belongs to a member, validation-failed, limit-reached or scope-exceeds-grantor.
+    """
     require(caller, "write:members")
     _not_an_accounts(tx, email)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -191,7 +201,7 @@ def get_invitation(tx: Tx, caller: Caller, invitation_id: str) -> Invitation:
 
 
 def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
-    """Withdraw an invitation: its token is worth nothing from then on."""
+    """Delete an invitation. Its token stops working at once."""
     require(caller, "write:members")
     found = _find_invitation(tx, caller, invitation_id)
     rows.delete_invitation(tx, found.id)
@@ -199,7 +209,7 @@ def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
 
 
 def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | None) -> str:
-    """Become a member by a token, once. Return the user's id. Raises the same not-found for every invalid token."""
+    """Use an invitation's token, once. Return the new member's user id. Raises the same not-found for invalid tokens."""
     invitation = invitation_of(tx, token)
     bindings = what_it_gives(tx, invitation)
     if not rows.accept_invitation(tx, invitation.id):
@@ -211,9 +221,9 @@ def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | N
 
 
 def what_it_gives(tx: Tx, invitation: Invitation) -> list[RoleBinding]:
-    """Return the roles that an invitation gives, without roles and projects that were deleted since.
+    """Return the role bindings that an invitation gives now. Deleted roles and projects are left out.
 
-    Raises not-found if its maker may no longer give them.
+    Raises not-found if the invitation's maker may no longer give them.
     """
     catalogue = role_rows.catalogue_of(tx, invitation.organization_id)
     projects = {None, *directory_rows.project_names(tx, invitation.organization_id).values()}
@@ -231,7 +241,7 @@ def what_it_gives(tx: Tx, invitation: Invitation) -> list[RoleBinding]:
 
 
 def invitation_of(tx: Tx, token: str) -> Invitation:
-    """The invitation that a token is of, also one that was used. One neutral not-found for a token that is of none."""
+    """Return the invitation of a token, even a used or expired one. Raises the same not-found for every wrong token."""
     text = token.encode()
     access_id = secret.parse(text, (INVITATION_PREFIX.encode(),))
     found = None if access_id is None else rows.find_invitation_by_access_id(tx, access_id)
@@ -248,12 +258,12 @@ def _not_an_accounts(tx: Tx, email: str) -> None:
     """Raise validation-failed for an email that is, or could become, a channel identifier."""
     host = tx.installation.channel_host
     if may_be_channel_identifier(email, host):
-        reason = f"must not be an address below {host}: such addresses identify service accounts"
+        reason = f"must not be an email address below {host}: such addresses identify service accounts"
         raise invalid("/email", "reserved", reason)
 
 
 def log_of_invitation(tx: Tx, _caller: Caller, token: str) -> str | None:
-    """Return the id of the organization that made this token, even if it has ended; None for an unknown token."""
+    """Return the id of the organization that made this token, even an expired one; None for an unknown token."""
     try:
         return invitation_of(tx, token).organization_id
     except Problem:
@@ -282,11 +292,11 @@ def _view(tx: Tx, caller: Caller, member: Member) -> MemberView:
     return MemberView(member, tuple(_bindings(tx, caller, member.id)))
 
 
-def _not_the_last(tx: Tx, caller: Caller, user_id: str, after: Sequence[RoleBinding]) -> None:
-    """Raise last-admin if this member is the last holder of such a role and would lose it."""
-    for binding, told in NEVER_UNHELD.items():
+def _require_not_last(tx: Tx, caller: Caller, user_id: str, after: Sequence[RoleBinding]) -> None:
+    """Raise last-admin if this member is the last holder of a role in `NEVER_UNHELD` and would lose it."""
+    for binding, message in NEVER_UNHELD.items():
         if binding not in after and rows.holders(tx, caller.organization_id, binding.role) == {user_id}:
-            raise Problem("last-admin", told, reason=f"last {binding.role}")
+            raise Problem("last-admin", message, reason=f"last {binding.role}")
 
 
 def _target(member: Member) -> Target:

@@ -1,7 +1,7 @@
-"""Minting: what a credential may be, who may give it, and its new secret. For creation, rotation and import alike.
+"""Issuance: which credential a caller may create, and its new secret. Used by creation, rotation and import.
 
-Whoever makes, rotates, imports, activates or widens a credential holds `write:credentials` where its owner lives,
-and every scope that the credential would have there.
+A caller that creates, rotates, imports, activates or widens a credential must hold `write:credentials` in the owner's
+organization, and every scope that the credential would have there.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from ostiary.storage.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class CredentialSpec:
-    """A credential to be made. Forms were checked; names, times and permissions are checked here."""
+    """A credential to create. Forms are already checked; names, times and permissions are checked here."""
 
     kind: CredentialKind = "api_key"
     name: str | None = None
@@ -49,15 +49,15 @@ class CredentialSpec:
     project: str | None = None
     rate_limit: int | None = None
     algorithm: KeyAlgorithm | None = None
-    """Of a key file; None: RS256."""
+    """Of a key file; None means RS256."""
     compat: str | None = None
     key_pair: KeyPair | None = None
-    """Of a key file: made beforehand, since it takes so long, for whoever may ask for one."""
+    """Of a key file. Generated before the transaction, because that takes long, and only for permitted callers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whom a credential belongs to, with the ceiling that its account sets."""
+    """The user or service account that a credential belongs to, with the limits that the account sets."""
 
     kind: OwnerKind
     id: str
@@ -70,7 +70,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class NewSecret:
-    """A secret that was just minted: what to show once, and what may be kept."""
+    """A newly generated secret. Only its digest may be stored; the secret itself is shown once."""
 
     secret: Secret
     prefix: str
@@ -84,9 +84,11 @@ class NewSecret:
 def check(
     tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, facts: OwnerFacts, *, direct: bool
 ) -> AccessLevel:
-    """Every field that depends on rows or time, all errors at once; then that the caller holds what it grants.
+    """Check the fields that depend on rows or time, then that the caller holds what the credential grants.
 
-    `facts` are the owner's, as `issuance` reads them in this transaction.
+    Returns the access level. `facts` are the owner's, read in this transaction. `direct` says whether this is a user's
+    own key, which needs no scope. Raises validation-failed with all field errors at once, insufficient-permissions or
+    scope-exceeds-grantor.
     """
     require_no_application(caller)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -101,11 +103,11 @@ def check(
         require(caller, "write:credentials")
     narrowed = caller.fine_grained or caller.granted is not None
     if caller.granted is not None or (direct and not caller.may("write:credentials")):
-        # A limited key or narrowed token makes only credentials with the same limits.
+        # A limited key or a narrowed token creates only credentials within its own limits.
         _require_within(caller, spec, facts.policy)
     bindings = list(facts.bindings)
     if direct and not narrowed:
-        # `caller.scopes` are those on the organization; the key has the user's roles on projects in any case.
+        # `caller.scopes` covers the organization only. A user's direct key has their roles on projects in any case.
         bindings = [each for each in bindings if each.project_id is None]
     roles.require_reach(caller, bindings)
     held = roles.scopes_of(catalogue, bindings)
@@ -115,7 +117,7 @@ def check(
 
 
 def _check_kind(owner: Owner, spec: CredentialSpec) -> list[FieldError]:
-    """What is wrong with the kind, and with what only some kinds have."""
+    """Return the errors in the kind, and in the fields that only some kinds have."""
     errors: list[FieldError] = []
     if owner.kind == "user" and spec.kind != "api_key":
         errors.append(
@@ -144,7 +146,7 @@ def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> Non
     if exceeded:
         raise Problem(
             "scope-exceeds-grantor",
-            "The new credential would be less limited than the one that was presented. It needs "
+            "The new credential would have wider limits than the presented one. It needs "
             f"{'; '.join(exceeded.values())}.",
             members={"limits": list(exceeded)},
             reason=f"beyond its own {', '.join(exceeded)}",
@@ -152,9 +154,9 @@ def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> Non
 
 
 def _is_signed_in(caller: Caller) -> bool:
-    """Return whether a person calls by their own session, in a browser or of `ostiary login`, with all their scopes.
+    """Return whether a person calls with all their scopes, in a browser session or through `ostiary login`.
 
-    Its token expires soon, but does not limit the lifetime of keys that they make for themselves.
+    The access token of such a session expires soon. That does not limit the lifetime of the person's own keys.
     """
     return (
         caller.actor.type == "user"
@@ -165,17 +167,17 @@ def _is_signed_in(caller: Caller) -> bool:
 
 
 def check_lifetime(policy: Policy, expires_at: Instant | None, created_at: Instant) -> None:
-    """Raise unless the expiry lies within what the policy allows for a secret made then."""
+    """Raise validation-failed unless the policy allows this expiry for a secret created at `created_at`."""
     longest = policy.max_credential_lifetime
     latest = created_at + (MAX_LIFETIME if longest is None else longest)
     if (expires_at is None and longest is not None) or (expires_at is not None and expires_at > latest):
         raise invalid_fields(
-            (FieldError("/expires_at", "beyond-policy", f"must not lie after {to_text(latest)}"),)
+            (FieldError("/expires_at", "beyond-policy", f"must not be later than {to_text(latest)}"),)
         )
 
 
 def check_rate(policy: Policy, rate_limit: int | None) -> None:
-    """Raise unless a limit of the credential's own lies within the policy's."""
+    """Raise validation-failed if the credential's own rate limit is above the policy's."""
     highest = policy.rate_limit
     if rate_limit is not None and highest is not None and rate_limit > highest:
         raise invalid_fields(
@@ -184,7 +186,7 @@ def check_rate(policy: Policy, rate_limit: int | None) -> None:
 
 
 def as_owner(account: ServiceAccount) -> Owner:
-    """A service account as the owner of credentials."""
+    """Return a service account as the owner of credentials."""
     return Owner(
         "service_account",
         account.id,
@@ -197,24 +199,24 @@ def as_owner(account: ServiceAccount) -> Owner:
 
 
 def require_enabled(owner: Owner) -> None:
-    """Raise account-disabled unless the owner gets new secrets."""
+    """Raise account-disabled if the owner is disabled."""
     if owner.disabled:
         raise Problem(
             "account-disabled",
-            "The service account is disabled. Enable it before it gets a new credential.",
+            "The service account is disabled. Enable it first, then create a credential for it.",
             reason="account disabled",
         )
 
 
 def of_kind(tx: Tx, kind: CredentialKind, key_pair: KeyPair | None) -> NewSecret:
-    """A new secret of this kind: for a key file the pair that was made for it, else fresh random bytes."""
+    """Return a new secret of this kind: for a key file from `key_pair`, else from random bytes."""
     if kind == "key_file":
         return _of_pair(tx, key_pair)
     return new_secret(tx, CLIENT_SECRET if kind == "client_secret" else tx.installation.key_prefixes[0])
 
 
 def new_secret(tx: Tx, prefix: str) -> NewSecret:
-    """A secret of our own form from fresh random bytes, with the digest that is stored in its place."""
+    """Return a new random secret with this prefix, and the digest that is stored in its place."""
     minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
     keyring = tx.installation.keyring
     digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
@@ -222,12 +224,12 @@ def new_secret(tx: Tx, prefix: str) -> NewSecret:
 
 
 def _of_pair(tx: Tx, pair: KeyPair | None) -> NewSecret:
-    """What is stored of a key file: its public half, whose digest makes sure that nobody has the same key."""
+    """Return a key file's secret. The public half is stored; its digest ensures that no two key files have one key."""
     if pair is None:
-        # Whoever may not have a key file gets no pair; to that one it was given in this very moment.
+        # A pair is only generated for a permitted caller. This caller got the permission a moment ago.
         raise Problem(
             "insufficient-permissions",
-            "You were not allowed to make a key file when you asked for it. Ask again.",
+            "Your permissions changed while this key file was being created. Send the request again.",
             reason="no key pair was made",
         )
     keyring = tx.installation.keyring
@@ -243,7 +245,7 @@ def _of_pair(tx: Tx, pair: KeyPair | None) -> NewSecret:
 
 
 def file_of(tx: Tx, caller: Caller, credential: Credential) -> KeyFile | None:
-    """What the file with the credential's current key says beside the key; None for another kind."""
+    """Return the other fields of a key file for the credential's current key; None for other kinds."""
     if credential.kind != "key_file":
         return None
     account = service_accounts.find(tx, caller, credential.owner_id)

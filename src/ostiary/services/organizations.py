@@ -1,4 +1,4 @@
-"""Organizations and their policies; and the operator's way into any of them."""
+"""Organizations and their policies; and how an operator admin acts in any of them."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -35,25 +35,25 @@ LIMITS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PolicyView:
-    """An organization's limits: in force, the installation's defaults, and what the organization may choose up to."""
+    """An organization's limits: those in force, the installation's defaults, and the ceilings for its own choices."""
 
     policy: Policy
     default: Policy
     ceiling: Policy
     own: frozenset[str]
-    """The names of those that the organization has chosen itself, be it the default's value."""
+    """The names of the limits that the organization has chosen itself, even if equal to the default."""
     credentials: int
     service_accounts: int
 
 
 OWN: Final = "-"
-"""Names the organization that the caller acts in already; no slug looks like it."""
+"""Stands for the organization that the caller acts in already. No slug has this form."""
 
 
 def enter(tx: Tx, caller: Caller, name: str) -> Caller:
-    """The caller as it acts in this organization: its own, or any for an operator admin. Else not-found.
+    """Return the caller acting in this organization: its own, or any organization for an operator admin.
 
-    `name` is an id, a slug or `-`. An application stays in the organization that the consent to it is for.
+    `name` is an id, a slug or `-`. An application never leaves the organization of its consent. Raises not-found.
     """
     if name in (OWN, caller.organization_id):
         return caller
@@ -64,14 +64,14 @@ def enter(tx: Tx, caller: Caller, name: str) -> Caller:
 
 
 def create(tx: Tx, caller: Caller, name: str, slug: str) -> Organization:
-    """Make a customer's organization. Operator admins do: nobody else could act in it."""
+    """Create a customer's organization. Only operator admins may: no other caller could act in it."""
     require_operator(caller, "write:organization")
     require_operator_admin(caller, "make an organization")
     return insert(tx, caller, name, slug, operator=False)
 
 
 def insert(tx: Tx, caller: Caller, name: str, slug: str, *, operator: bool) -> Organization:
-    """Make an organization without asking who asks. Its slug is fixed for good. Raises name-taken."""
+    """Create an organization, without a permission check. Its slug cannot be changed later. Raises name-taken."""
     rows.lock_installation(tx)
     if rows.slug_exists(tx, slug):
         raise Problem("name-taken", "The slug is taken.", reason="slug taken")
@@ -89,20 +89,20 @@ def insert(tx: Tx, caller: Caller, name: str, slug: str, *, operator: bool) -> O
 
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Organization]:
-    """The caller's organization; for an operator admin all of them, newest first."""
+    """Return the caller's organization; for an operator admin all organizations, newest first."""
     require(caller, "read:organization")
     only = None if caller.operator and caller.operator_admin else caller.organization_id
     return rows.list_organizations(tx, only, after, limit)
 
 
 def get(tx: Tx, caller: Caller) -> Organization:
-    """The organization that the caller acts in."""
+    """Return the organization that the caller acts in. Needs `read:organization`."""
     require(caller, "read:organization")
     return own(tx, caller)
 
 
 def own(tx: Tx, caller: Caller) -> Organization:
-    """The organization that the caller acts in, for other services."""
+    """Return the organization that the caller acts in, without a permission check, for other services."""
     organization = rows.find_organization(tx, caller.organization_id)
     if organization is None:
         raise not_found("organization")
@@ -110,7 +110,10 @@ def own(tx: Tx, caller: Caller) -> Organization:
 
 
 def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> Organization:
-    """Change the name; or, operator admins only, suspend the organization and with it everything it has."""
+    """Change the name. Operator admins can also suspend or resume the organization.
+
+    Suspension refuses all credentials, tokens and sessions of the organization. Raises wrong-state for the operator's.
+    """
     require(caller, "write:organization")
     before = own(tx, caller)
     after = before if name is None else replace(before, name=name)
@@ -126,21 +129,21 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
         rows.update_organization(tx, after.id, {"name": after.name, "suspended_at": after.suspended_at})
         tx.changed("organization", after.id)
         if after.suspended_at != before.suspended_at:
-            _tell_those_with_access(tx, after.id)
+            _announce_to_others(tx, after.id)
         audit.updated(tx, caller, "organization.updated", _target(after), before, after)
     else:
         tx.confirm()
     return after
 
 
-def _tell_those_with_access(tx: Tx, organization_id: str) -> None:
-    """Whatever others have been given here depends on the organization's state, and their caches must know."""
+def _announce_to_others(tx: Tx, organization_id: str) -> None:
+    """Announce a change to caches of the organizations with access to this one: their access depends on its state."""
     for other in {each.client_organization_id for each in consents.to_others(tx, organization_id)}:
         tx.changed("organization", str(other))
 
 
 def policy_of(tx: Tx, organization_id: str) -> Policy:
-    """The limits in force: the organization's own choices, else the installation's within the ceilings."""
+    """Return the limits in force: the organization's own choices, else the installation's, within the ceilings."""
     chosen, ceilings = policies.find(tx, organization_id)
     return tx.installation.policy.chosen_within(chosen, ceilings)
 
@@ -171,11 +174,12 @@ def update_policies(
     reset_ceilings: frozenset[str] = frozenset(),
     dry_run: bool = False,
 ) -> PolicyView:
-    """Choose limits, or go back to the installation's (`reset`). A lowered limit never removes what exists.
+    """Change limits, or return them to the installation's (`reset`). A lowered limit never removes existing objects.
 
-    An organization chooses up to its ceilings, which are the installation's defaults unless an operator admin has
-    set others; operator admins are not bound by them. Where nothing was chosen, a ceiling below the default holds. A dry run
-    checks and tells the same, and changes nothing.
+    An organization can choose values up to its ceilings. The ceilings are the installation's defaults unless an
+    operator admin has set others. They do not bind operator admins. Where the organization has chosen nothing, a
+    ceiling below the default applies. A dry run makes the same checks and returns the same result, without changes.
+    Raises validation-failed for values beyond a ceiling.
     """
     require(caller, "write:policies")
     if ceilings or reset_ceilings:

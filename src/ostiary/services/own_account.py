@@ -1,4 +1,4 @@
-"""A person's own page: where they are signed in, and what acts for them, in all of their organizations at once."""
+"""A person's own account page: their memberships, sessions and consents, in all of their organizations at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from ostiary.storage.sessions import Session
 from ostiary.storage.store import Tx
 
 MOST = 200
-"""Sessions that are shown, and consents of an organization."""
+"""Most sessions shown, and most consents for each organization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Account:
     sessions: tuple[Session, ...]
     consents: tuple[tuple[Organization, consents.Listed], ...]
     clients: Mapping[str, str]
-    """Names by id."""
+    """Client names by id."""
     projects: Mapping[str, str]
-    """Likewise."""
+    """Project names by id."""
 
 
 def show(tx: Tx, caller: Caller) -> Account:
-    """The account of the person that calls."""
+    """Return the calling person's account page."""
     user_id = str(caller.actor.id)
     found = member_rows.organizations_of(tx, user_id)
     own = session_rows.list_of_owner(tx, user_id, MOST)
@@ -63,7 +63,7 @@ def _roles(tx: Tx, organization_id: str, user_id: str) -> tuple[RoleBinding, ...
 
 
 def concerned(tx: Tx, caller: Caller, consent_id: str) -> tuple[str, ...]:
-    """Ids of the organizations that a consent of the caller's own is about. Raises not-found."""
+    """Return the ids of the organizations that one of the caller's own consents concerns. Raises not-found."""
     found = consent_rows.find(tx, consent_id)
     if found is None or found.user_id != caller.actor.id:
         raise not_found("grant", "not their own")
@@ -72,7 +72,10 @@ def concerned(tx: Tx, caller: Caller, consent_id: str) -> tuple[str, ...]:
 
 
 def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
-    """End a consent of the caller's own, in whichever organization: with what they may do in that one."""
+    """End one of the caller's own consents, in any organization, with the caller's permissions in that organization.
+
+    Raises not-found or insufficient-permissions.
+    """
     home = concerned(tx, caller, consent_id)[0]
     consents.withdraw(
         tx, replace(caller, organization_id=home, scopes=_scopes(tx, home, str(caller.actor.id))), consent_id
@@ -80,13 +83,13 @@ def withdraw(tx: Tx, caller: Caller, consent_id: str) -> None:
 
 
 def _scopes(tx: Tx, organization_id: str, user_id: str) -> Scopes:
-    """What a person may do on an organization, which need not be their session's."""
+    """Return a person's scopes on an organization, which may differ from their session's organization."""
     bindings = [each for each in _roles(tx, organization_id, user_id) if each.project_id is None]
     return roles.scopes_of(role_rows.catalogue_of(tx, organization_id), bindings)
 
 
 def end_session(tx: Tx, caller: Caller, session_id: str) -> None:
-    """End a session of the caller's own, in whichever organization. Idempotent."""
+    """End one of the caller's own sessions, in any organization. Idempotent. Raises not-found."""
     found = session_rows.find_of_owner(tx, str(caller.actor.id), session_id)
     if found is None:
         raise not_found("session", "not their own")
@@ -94,5 +97,5 @@ def end_session(tx: Tx, caller: Caller, session_id: str) -> None:
 
 
 def sign_out_everywhere(tx: Tx, caller: Caller) -> int:
-    """End all sessions of the caller, the present one included. How many they were."""
+    """End all sessions of the caller, including the present one. Return their number."""
     return sessions.revoke_all(tx, caller)

@@ -1,8 +1,8 @@
-"""Links by which a person chooses a new password: made by whoever may, used once, within an hour.
+"""Reset links: a person chooses a new password by a link that an admin made. A link works once, within an hour.
 
-Whoever has the link becomes the person. So nobody makes one for somebody who may do more than they, or who belongs to
-another organization as well: that takes an operator admin. For the same reason no link outlives a change of
-what its person is: a new membership, or other roles.
+The holder of a link can sign in as the person. So a caller cannot make a link for a person with more permissions, nor
+for a member of another organization: that needs an operator admin. For the same reason, open links end when the
+person gets a new membership or other roles.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ LIFETIME = HOUR
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new link's secret, and the one chance to see it."""
+    """A new link's token, which cannot be read again."""
 
     token: Secret
     expires_at: Instant
@@ -36,15 +36,18 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a link is good for, and which organizations it concerns."""
+    """A valid link: its person, and the ids of the organizations that it concerns."""
 
     person: Person
     organizations: tuple[str, ...]
-    """The first has it in its log."""
+    """Events go to the audit log of the first one."""
 
 
 def create(tx: Tx, caller: Caller, user_id: str) -> Made:
-    """A link for a member. Raises not-found, insufficient-permissions or scope-exceeds-grantor."""
+    """Create a reset link for a member.
+
+    Raises not-found, insufficient-permissions, scope-exceeds-grantor or limit-reached.
+    """
     member = _require_to_make(tx, caller, user_id)
     limits.check("password_resets", rows.count_resets(tx, user_id))
     new = minting.new_secret(tx, RESET)
@@ -70,7 +73,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
 
 
 def _require_to_make(tx: Tx, caller: Caller, user_id: str) -> Member:
-    """The member for whom the caller may make a link. Raises like `create`."""
+    """Return the member if the caller may create a link for them. Raises as `create` does."""
     require(caller, "write:members")
     require_no_application(caller)
     member = member_rows.get_member(tx, caller.organization_id, user_id)
@@ -82,19 +85,22 @@ def _require_to_make(tx: Tx, caller: Caller, user_id: str) -> Member:
     if not caller.operator_admin and member_rows.is_member_elsewhere(tx, caller.organization_id, user_id):
         raise Problem(
             "scope-exceeds-grantor",
-            "This person is a member of another organization as well. An operator admin can make the link.",
+            "This person is also a member of another organization. Only an operator admin can create the link.",
             reason="member of another organization",
         )
     return member
 
 
 def look(tx: Tx, _caller: Caller, token: str) -> Opened:
-    """Whose link it is. It stays as it is. One neutral not-found for every link that is not good."""
+    """Return the person of a link, without using it. Raises the same not-found for every invalid link."""
     return _open(tx, token)[1]
 
 
 def use(tx: Tx, caller: Caller, token: str, password_hash: str) -> str:
-    """Choose a password by a link, once, and end all of the person's sessions. Their id."""
+    """Set a new password by a link, once, and end all sessions of the person. Return the person's id.
+
+    Raises the same not-found for every invalid link.
+    """
     reset, opened = _open(tx, token)
     person = opened.person
     if not rows.use_reset(tx, reset.access_id):
@@ -112,7 +118,7 @@ def use(tx: Tx, caller: Caller, token: str, password_hash: str) -> str:
 
 
 def log_of(tx: Tx, _caller: Caller, token: str) -> str | None:
-    """Id of the organization that a link is of, also when it is not good any more; None for no link."""
+    """Return the id of the organization that made a link, even a used or expired one; None for an unknown link."""
     try:
         return _find(tx, token).organization_id
     except Problem:
@@ -120,7 +126,7 @@ def log_of(tx: Tx, _caller: Caller, token: str) -> str | None:
 
 
 def _find(tx: Tx, token: str) -> Reset:
-    """The link of a token, used or not. Raises not-found."""
+    """Return the link of a token, even a used or expired one. Raises not-found."""
     text = token.encode()
     access_id = secret.parse(text, (RESET.encode(),))
     reset = None if access_id is None else rows.find_reset(tx, access_id)

@@ -1,7 +1,7 @@
-"""Hashes of people's passwords: Argon2id. Machine secrets have 226 random bits and need no slow hash.
+"""Argon2id hashes of people's passwords. Machine secrets have 226 random bits and need no slow hash.
 
-Each takes some tens of milliseconds and 19 MiB: never inside of a transaction, and in `serve` by turns
-(`http.pages.hashing`).
+A hash takes tens of milliseconds and 19 MiB. So it is never computed inside a transaction, and `ostiary serve` limits
+how many run at the same time (`http.pages.hashing`).
 """
 
 import unicodedata
@@ -11,36 +11,41 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 LONGEST = 1_024
-"""Characters that are looked at. A password has fewer, however its letters are written (`check.MAX_PASSWORD`), and to
-put marks in order takes their number's square: a form full of them would hold the process for seconds."""
+"""Most characters that are hashed. Every valid password is shorter (`check.MAX_PASSWORD`), in every Unicode form.
+
+Unicode normalization takes quadratic time in the number of combining marks, so longer text could block for seconds.
+"""
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 
 
 def hash_password(password: str) -> str:
-    """The encoded hash (19 MiB, two passes), some tens of milliseconds of work."""
-    return _HASHER.hash(_same(password))
+    """Return the encoded Argon2id hash (19 MiB, two passes). Takes tens of milliseconds."""
+    return _HASHER.hash(_normalized(password))
 
 
 def verify_password(kept: str | None, password: str) -> bool:
-    """Whether the hash is this password's. Without a hash, or for a text too long, it is as much work, and never."""
+    """Return whether the password matches the hash.
+
+    Without a hash or for a text that is too long, the result is false and takes the same time.
+    """
     try:
-        right = _HASHER.verify(kept or nobodys_hash(), _same(password[:LONGEST]))
+        matches = _HASHER.verify(kept or nobodys_hash(), _normalized(password[:LONGEST]))
     except (InvalidHashError, VerificationError):
         return False
-    return right and kept is not None and len(password) <= LONGEST
+    return matches and kept is not None and len(password) <= LONGEST
 
 
 def is_outdated(kept: str) -> bool:
-    """Whether the hash was made with other parameters than today's."""
+    """Return whether the hash was made with parameters other than the current ones."""
     return _HASHER.check_needs_rehash(kept)
 
 
 @cache
 def nobodys_hash() -> str:
-    """A hash of the same cost, for whoever has none."""
+    """Return a hash of the same cost that no sign-in matches, for accounts without a password."""
     return hash_password("nobody has this one")
 
 
-def _same(password: str) -> str:
-    """Keyboards write one letter in several ways (Unicode's normal form C)."""
+def _normalized(password: str) -> str:
+    """Return the password in Unicode normal form C, because keyboards encode one letter in several ways."""
     return unicodedata.normalize("NFC", password)

@@ -1,7 +1,7 @@
-"""People who sign in: known by their password, in a browser's session; and their password itself.
+"""People who sign in with a password: browser sessions, password checks, changes of the password.
 
-A password is proven outside of any transaction (`services.passwords`), against a hash that was read before. What
-follows looks again: the hash has to be the same one.
+A password is verified outside any transaction (`services.passwords`), against a hash that was read before. The
+transaction that follows checks that the stored hash is still the same.
 """
 
 from dataclasses import dataclass
@@ -28,17 +28,20 @@ BROWSER: Final[SessionKind] = "browser"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Whom an email names, and where they would sign in: their longest-standing membership that is live."""
+    """The person with an email, if any, and the organization that they would sign in to.
+
+    That is the organization of their oldest membership that is not suspended.
+    """
 
     person: Person | None
     home: Organization | None
     log: str
-    """Id of the organization in whose log it stands: their own, or the operator's."""
+    """The id of the organization whose audit log gets the attempt: their own, or the operator's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A browser's session with its secret: the one chance to see that."""
+    """A browser session with its secret, which cannot be read again."""
 
     session_id: str
     secret: Secret
@@ -47,17 +50,19 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What a password was found to be right for, and the hash of today's cost, if that one had another."""
+    """The result of a password check."""
 
     verified: str
+    """The stored hash that the password matched."""
     renewed: str | None = None
+    """A new hash of the same password, if the stored one has outdated parameters."""
 
     def __repr__(self) -> str:
         return "Proven()"
 
 
 def recognise(tx: Tx, _caller: Caller, email: str) -> Known:
-    """Whom this address names, if anybody."""
+    """Return the person with this email address, if any, and where they would sign in."""
     return _known(tx, rows.find_by_email(tx, email))
 
 
@@ -70,9 +75,9 @@ def _known(tx: Tx, person: Person | None) -> Known:
 
 
 def refuse(tx: Tx, caller: Caller, person: Person | None, reason: str, purpose: str) -> None:
-    """Record that somebody was refused, with the exact reason, in the log of the caller's organization.
+    """Record a refused password check, with the exact reason, in the audit log of the caller's organization.
 
-    What was given as the email is not kept: people mistake the fields.
+    The entered email is not recorded, because people enter passwords there by mistake.
     """
     tx.record(
         Event(
@@ -91,9 +96,10 @@ def refuse(tx: Tx, caller: Caller, person: Person | None, reason: str, purpose: 
 
 
 def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
-    """Begin a session in a browser, with a new secret. `caller` is the person, in the organization that was recognised.
+    """Begin a browser session with a new secret. `caller` is the person, in the organization from `recognise`.
 
-    Raises invalid-credential if password, person or membership changed since.
+    Ends the person's oldest browser session if they have too many. Raises invalid-credential if the password, the
+    person or the membership has changed since the password check.
     """
     person = _still(tx, caller, proven)
     homes = _homes(tx, person.id)
@@ -134,11 +140,14 @@ def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
 
 
 def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
-    """Note that whoever has this session gave the password again. Its secret changes: the one before is worth nothing."""
+    """Record that the password was entered again in this browser session, and replace the session's secret.
+
+    The old secret stops working. Raises invalid-credential if the session ended or the password changed meanwhile.
+    """
     _still(tx, caller, proven)
     session = session_rows.find(tx, caller.organization_id, str(caller.token_id))
     if session is None or session.kind != BROWSER:
-        raise _refused("no session of a browser")
+        raise _refused("not a browser session")
     new = minting.new_secret(tx, SESSION)
     session_rows.authenticated(tx, session.id)
     session_rows.renew(tx, session.id, Proof(new.access_id, new.digest, new.pepper_id))
@@ -148,7 +157,10 @@ def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
 
 
 def change_password(tx: Tx, caller: Caller, proven: Proven, password_hash: str) -> None:
-    """Another password for whoever calls. All their other sessions end, and links to choose one are void."""
+    """Replace the caller's password. Their other sessions end, and their open reset links stop working.
+
+    Raises invalid-credential if the session ended or the password changed meanwhile.
+    """
     person = _still(tx, caller, Proven(proven.verified))
     if not rows.replace_password(tx, person.id, password_hash, proven.verified):
         raise _refused("password changed meanwhile")
@@ -162,7 +174,10 @@ def _homes(tx: Tx, user_id: str) -> list[Organization]:
 
 
 def _still(tx: Tx, caller: Caller, proven: Proven) -> Person:
-    """The person, if the password is the one that was proven. A hash of another cost is put in its place."""
+    """Lock and return the person if their password is still the verified one. Stores the renewed hash, if any.
+
+    Raises invalid-credential.
+    """
     person = rows.lock(tx, str(caller.actor.id))
     if person is None or person.disabled_at is not None or person.password_hash != proven.verified:
         raise _refused("password changed meanwhile")

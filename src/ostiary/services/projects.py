@@ -1,4 +1,4 @@
-"""Projects: parts of an organization to which access can be given."""
+"""Projects: parts of an organization that roles and credentials can be limited to."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,20 +21,23 @@ from ostiary.storage.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class ProjectBinding:
-    """A principal's role on a project: a user's id, or whatever names a service account."""
+    """A principal's role on a project. `principal` is a user's id or any name of a service account."""
 
     principal: str
     role: str
 
 
 def create(tx: Tx, caller: Caller, name: str, code: str | None, description: str) -> Project:
-    """Make a project. A code that is not given is derived from the name; it is fixed, and never given out again."""
+    """Create a project. Without a `code`, one is derived from the name.
+
+    A code cannot be changed, and is never used again after deletion. Raises name-taken or limit-reached.
+    """
     require(caller, "write:projects")
     if code is None:
         code = _free_code(tx, caller.organization_id, name)
     elif rows.project_code_exists(tx, caller.organization_id, code):
         raise Problem(
-            "name-taken", "The code is taken, or was before its project was deleted.", reason="code taken"
+            "name-taken", "The code belongs to another project, or to a deleted one.", reason="code taken"
         )
     limits.check("projects", rows.count_projects(tx, caller.organization_id))
     project = Project(tx.new_id("prj"), caller.organization_id, code, name, description, tx.now)
@@ -50,13 +53,13 @@ def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Pro
 
 
 def get(tx: Tx, caller: Caller, name: str) -> Project:
-    """A project by its id or its code."""
+    """Return a project by its id or code. Raises not-found."""
     require(caller, "read:projects")
     return _find(tx, caller, name)
 
 
 def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Project:
-    """Change name or description."""
+    """Change the name or the description of a project."""
     require(caller, "write:projects")
     before = _find(tx, caller, name)
     after = replace(before, **changes)
@@ -67,10 +70,10 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Projec
 
 
 def delete(tx: Tx, caller: Caller, name: str) -> None:
-    """Delete a project and its role bindings. Whoever takes a role holds every scope of it.
+    """Delete a project and its role bindings. The caller must hold every scope of those roles.
 
-    Credentials that are bound to it are revoked, and sessions that have it as their target: an organization admin's
-    by an admin only.
+    Credentials and sessions that are bound to the project are revoked. If an organization admin has one, the caller
+    needs every scope of that admin.
     """
     require(caller, "write:projects")
     project = _find(tx, caller, name)
@@ -90,7 +93,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
 
 
 def list_role_bindings(tx: Tx, caller: Caller, name: str) -> list[tuple[str, RoleBinding]]:
-    """(principal, binding) of everyone who has a role on the project itself."""
+    """Return (principal id, binding) for every role that is held on the project itself."""
     require(caller, "read:projects")
     return role_rows.list_project_bindings(tx, _find(tx, caller, name).id)
 
@@ -98,7 +101,7 @@ def list_role_bindings(tx: Tx, caller: Caller, name: str) -> list[tuple[str, Rol
 def set_role_bindings(
     tx: Tx, caller: Caller, name: str, asked: tuple[ProjectBinding, ...]
 ) -> list[tuple[str, RoleBinding]]:
-    """Replace all role bindings on the project. Whoever gives or takes a role holds every scope of it."""
+    """Replace all role bindings on the project. The caller must hold every scope of the roles given or taken."""
     require(caller, "write:projects")
     project = _find(tx, caller, name)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -124,7 +127,7 @@ def set_role_bindings(
         for found in role_rows.list_role_bindings(tx, project.organization_id, gained).values():
             limits.check("role_bindings", len(found), 0)
         for principal_id in {principal_id for principal_id, _ in changed}:
-            people_rows.end_resets(tx, principal_id)  # links to become them were made for less
+            people_rows.end_resets(tx, principal_id)  # the links' makers were not checked against these roles
         tx.changed("organization", project.organization_id)
         change(
             tx,

@@ -1,7 +1,7 @@
-"""Roles and scopes: the catalogue, organizations' own roles, and the one way in which a role is given.
+"""Roles and scopes: the catalogue, organizations' own roles, and the rules for giving and taking roles.
 
-Nobody grants more than they hold, nobody takes from others what they do not hold themselves, and nobody ends what
-holds more than they do.
+A caller cannot give a scope that they do not hold, cannot take such a scope from others, and cannot end a principal
+that holds more than they do.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,13 +38,13 @@ BUILT_IN_DESCRIPTIONS = {
     OPERATOR_ADMIN: "Everything in every organization of the installation.",
     "developer": "Reads and writes the application's resources.",
     "viewer": "Reads the application's resources.",
-    "resource-server": "Asks about credentials that it is shown.",
+    "resource-server": "Verifies credentials that are presented to it.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RoleSpec:
-    """A role by name, on the organization (None or its id) or on a project (id or code)."""
+    """A role by name. `on` is None or the organization's id, or the id or code of a project."""
 
     role: str
     on: str | None = None
@@ -56,7 +56,10 @@ class RoleSpec:
 def read_roles(
     tx: Tx, caller: Caller, catalogue: Catalogue, roles: Sequence[RoleSpec], pointer: str
 ) -> list[RoleBinding]:
-    """The bindings that these specs name. Raises for unknown roles (all at once) and for unknown projects."""
+    """Return the bindings that these specs name, each once.
+
+    Raises validation-failed with all unknown roles at once, or not-found for an unknown project.
+    """
     errors: list[FieldError] = []
     bindings: list[RoleBinding] = []
     projects = (
@@ -80,50 +83,62 @@ def read_roles(
 def check_role(
     caller: Caller, catalogue: Catalogue, binding: RoleBinding, pointer: str, errors: list[FieldError]
 ) -> None:
-    """Add an error unless the organization has the role, and it may be held where the binding says."""
+    """Add an error to the list if the organization lacks the role, or if it cannot be held on a project."""
     if not catalogue.has_role(binding.role) or (binding.role == OPERATOR_ADMIN and not caller.operator):
-        errors.append(FieldError(pointer, "unknown-role", "is no role of this organization"))
+        errors.append(FieldError(pointer, "unknown-role", "is not a role of this organization"))
     elif binding.role == OPERATOR_ADMIN and binding.project_id is not None:
-        errors.append(FieldError(pointer, "contradiction", "is held on the organization, never on a project"))
+        errors.append(
+            FieldError(pointer, "contradiction", "can be held on the organization only, not on a project")
+        )
 
 
 def require_to_change(
     caller: Caller, catalogue: Catalogue, before: Iterable[RoleBinding], after: Iterable[RoleBinding]
 ) -> None:
-    """Whoever gives or takes a role holds it, as `require_to_grant` says."""
+    """Apply `require_to_grant` to every binding that is added or removed."""
     require_to_grant(caller, catalogue, set(before) ^ set(after))
 
 
 def require_to_grant(caller: Caller, catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
-    """Raise scope-exceeds-grantor unless the caller holds every scope of these roles, and their reach."""
+    """Raise scope-exceeds-grantor unless the caller holds every scope of these roles.
+
+    For the role operator-admin, the caller must be an operator admin.
+    """
     bindings = tuple(bindings)
     require_reach(caller, bindings)
     require_to_hold(caller, scopes_of(catalogue, bindings))
 
 
 def require_reach(caller: Caller, bindings: Iterable[RoleBinding]) -> None:
-    """Raise scope-exceeds-grantor if these roles reach into every organization and the caller does not.
+    """Raise scope-exceeds-grantor if one of these roles is operator-admin and the caller is not an operator admin.
 
-    The reach is no scope: a credential of such an owner has it, however few scopes the credential lists.
+    Access to other organizations is not a scope: every credential of an operator admin has it, even one that lists few
+    scopes.
     """
     if not caller.operator_admin and any(each.role == OPERATOR_ADMIN for each in bindings):
         raise Problem(
             "scope-exceeds-grantor",
-            f"This gives or takes the role {OPERATOR_ADMIN}, or concerns a principal that holds it and may act in "
-            "every organization. It needs a caller that holds the role.",
+            f"This gives or takes the role {OPERATOR_ADMIN}, or changes a principal that has this role. Only a caller "
+            "with this role may do it.",
             reason=f"lacks {OPERATOR_ADMIN}",
         )
 
 
 def require_to_take(caller: Caller, catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> None:
-    """Raise scope-exceeds-grantor unless the caller holds what these bindings give: to end them, not to give them."""
+    """Raise scope-exceeds-grantor unless the caller holds what these bindings give. For ending them.
+
+    Unlike `require_to_grant`, this lets applications through: to take access away is safe.
+    """
     bindings = tuple(bindings)
     _require_scopes(caller, scopes_of(catalogue, bindings))
     require_reach(caller, bindings)
 
 
 def require_to_hold(caller: Caller, scopes: Scopes) -> None:
-    """Raise scope-exceeds-grantor unless the caller holds all of these. What an application gives would outlive it."""
+    """Raise scope-exceeds-grantor unless the caller holds all of these scopes.
+
+    Raises insufficient-permissions for an application: what it gives would outlive the consent to it.
+    """
     if scopes:
         require_no_application(caller)
     _require_scopes(caller, scopes)
@@ -132,8 +147,8 @@ def require_to_hold(caller: Caller, scopes: Scopes) -> None:
 def require_over(tx: Tx, caller: Caller, principal_id: str) -> None:
     """Raise scope-exceeds-grantor unless the caller holds every scope of the principal's roles.
 
-    For each act that ends or changes a user or a service account of the caller's organization. A principal may act on
-    itself, unless the credential that it presents is narrowed.
+    Every operation that ends or changes a user or service account of the caller's organization calls this. A principal
+    may act on itself, unless the presented credential is narrowed.
     """
     if not _is_itself(caller, principal_id):
         catalogue, bindings = _held_by(tx, caller, principal_id)
@@ -141,9 +156,9 @@ def require_over(tx: Tx, caller: Caller, principal_id: str) -> None:
 
 
 def require_over_credentials(tx: Tx, caller: Caller, owner_id: str) -> None:
-    """The same for each act on a credential or session of the owner, but only if the owner is an organization admin.
+    """Like `require_over`, for operations on a credential or session, but only if its owner is an organization admin.
 
-    To stop a credential is a safety measure: `write:credentials` is enough for all others (decision 27).
+    To stop a credential is a safety measure. So for all other owners `write:credentials` is enough (decision 27).
     """
     catalogue, bindings = _held_by(tx, caller, owner_id)
     if not _is_itself(caller, owner_id) and is_admin(catalogue, bindings):
@@ -151,7 +166,7 @@ def require_over_credentials(tx: Tx, caller: Caller, owner_id: str) -> None:
 
 
 def is_admin(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> bool:
-    """Whether the roles on the organization together give every permission of this API, or one reaches into all others."""
+    """Return whether these roles make an admin: all permissions of this API on the organization, or operator-admin."""
     everywhere = [each for each in bindings if each.project_id is None]
     return scopes_of(catalogue, everywhere) >= API_SCOPES or any(
         each.role == OPERATOR_ADMIN for each in everywhere
@@ -188,7 +203,7 @@ def scopes_of(catalogue: Catalogue, bindings: Iterable[RoleBinding]) -> Scopes:
 
 
 def names_of(bindings: Iterable[RoleBinding]) -> list[str]:
-    """Bindings as the audit log tells them."""
+    """Return bindings as text for the audit log."""
     return [f"{each.role} on {each.project_id or 'organization'}" for each in bindings]
 
 
@@ -196,7 +211,7 @@ def names_of(bindings: Iterable[RoleBinding]) -> list[str]:
 
 
 def list_roles(tx: Tx, caller: Caller) -> list[Role]:
-    """The built-in roles as they are now, then the organization's own."""
+    """Return the built-in roles with their current scopes, then the organization's own roles."""
     require(caller, "read:roles")
     catalogue = rows.catalogue_of(tx, caller.organization_id)
     built_in = [
@@ -208,7 +223,7 @@ def list_roles(tx: Tx, caller: Caller) -> list[Role]:
 
 
 def get_role(tx: Tx, caller: Caller, name: str) -> Role:
-    """A role by its id or its name."""
+    """Return a role by its id or name. Raises not-found."""
     for role in list_roles(tx, caller):
         if name in (role.id, role.name):
             return role
@@ -216,11 +231,14 @@ def get_role(tx: Tx, caller: Caller, name: str) -> Role:
 
 
 def create_role(tx: Tx, caller: Caller, name: str, description: str, scopes: tuple[str, ...]) -> Role:
-    """Make a role of the organization's own. Its name is fixed."""
+    """Create a role in the caller's organization. Its name cannot be changed later.
+
+    Raises name-taken, validation-failed for unknown scopes, scope-exceeds-grantor or limit-reached.
+    """
     require(caller, "write:roles")
     catalogue = rows.catalogue_of(tx, caller.organization_id)
     if catalogue.has_role(name):
-        raise Problem("name-taken", "There is a role of this name already.", reason="role name taken")
+        raise Problem("name-taken", "A role with this name exists already.", reason="role name taken")
     caller_holds_known(caller, catalogue, scopes)
     limits.check("roles", len(catalogue.own))
     role = Role(tx.new_id("role"), name, description, scopes)
@@ -230,7 +248,7 @@ def create_role(tx: Tx, caller: Caller, name: str, description: str, scopes: tup
 
 
 def update_role(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Role:
-    """Change description or scopes: at once for everyone who has the role."""
+    """Change a role's description or scopes. The change applies at once to all principals that hold the role."""
     require(caller, "write:roles")
     before = _own(tx, caller, name)
     assert before.id is not None
@@ -249,7 +267,7 @@ def update_role(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> R
 
 
 def delete_role(tx: Tx, caller: Caller, name: str) -> None:
-    """Delete a role and take it away from everyone who had it."""
+    """Delete a role and all its bindings."""
     require(caller, "write:roles")
     role = _own(tx, caller, name)
     assert role.id is not None
@@ -264,7 +282,10 @@ def delete_role(tx: Tx, caller: Caller, name: str) -> None:
 def caller_holds_known(
     caller: Caller, catalogue: Catalogue, granted: tuple[str, ...], listed: tuple[str, ...] | None = None
 ) -> None:
-    """Every listed scope exists, and the caller holds those that it grants or takes."""
+    """Raise validation-failed unless every listed scope exists; then check that the caller holds the `granted` ones.
+
+    `granted` are the scopes that the change gives or takes. `listed` are those in the request; None: the same.
+    """
     errors = [
         FieldError(f"/scopes/{number}", "unknown-scope", "is not in the catalogue of scopes")
         for number, scope in enumerate(granted if listed is None else listed)
@@ -278,7 +299,9 @@ def caller_holds_known(
 def _own(tx: Tx, caller: Caller, name: str) -> Role:
     if name in BUILT_IN_ROLES:
         raise Problem(
-            "wrong-state", "A built-in role is fixed; make one of your own.", reason="built-in role"
+            "wrong-state",
+            "A built-in role cannot be changed. Create a role of your own.",
+            reason="built-in role",
         )
     for role in rows.list_roles(tx, caller.organization_id):
         if name in (role.id, role.name):
@@ -294,19 +317,19 @@ def _target(role: Role) -> Target:
 
 
 def list_scopes(tx: Tx, _caller: Caller) -> list[str]:
-    """The catalogue, which every caller may read: it is what scopes may be asked for."""
+    """Return the catalogue of scopes. Every caller may read it."""
     return sorted(rows.scopes_of_catalogue(tx))
 
 
 def create_scope(tx: Tx, caller: Caller, scope: str) -> str:
-    """Add a scope to the catalogue. The nouns of this API are reserved."""
+    """Add a scope to the catalogue. Raises validation-failed for a reserved noun, name-taken or limit-reached."""
     require_operator(caller, "write:organization")
     if not is_scope(scope) or ":" not in scope:
         raise invalid(
             "/scope", "invalid", "must have the form verb:noun, in lower-case letters, digits, hyphens"
         )
     if scope.partition(":")[2] in (*RESERVED_NOUNS, "audit"):
-        raise invalid("/scope", "reserved", "names a noun of this API")
+        raise invalid("/scope", "reserved", "uses a noun that is reserved for this API")
     catalogue = rows.scopes_of_catalogue(tx)
     if scope in catalogue:
         raise Problem("name-taken", "The scope is in the catalogue already.", reason="scope taken")
@@ -319,7 +342,7 @@ def create_scope(tx: Tx, caller: Caller, scope: str) -> str:
 
 
 def delete_scope(tx: Tx, caller: Caller, scope: str) -> None:
-    """Take a scope out of the catalogue: from then on nothing grants it."""
+    """Remove a scope from the catalogue. From then on no role or credential grants it."""
     require_operator(caller, "write:organization")
     if scope not in rows.scopes_of_catalogue(tx):
         raise not_found("scope")

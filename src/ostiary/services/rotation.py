@@ -1,7 +1,7 @@
-"""Rotation: a credential gets a new secret under the id, name, scopes and statistics that it has.
+"""Rotation: a credential gets a new secret and keeps its id, name, scopes and statistics.
 
-The old secret lives for an overlap. Which of the two is used meanwhile is counted, so that whoever rotates can see
-when the old one may go. One rotation at a time: of all secrets exactly one is current, at most one more is accepted.
+The old secret stays valid during an overlap. Uses of both are counted, so the owner can see when it is safe to end the
+old one. A credential has one rotation at a time: exactly one secret is current, and at most one other is accepted.
 """
 
 from dataclasses import dataclass, replace
@@ -25,16 +25,16 @@ Reason = Literal["not_rotated", "new_never_used", "old_used_recently", "watched_
 
 MAX_OVERLAP: Final = 30 * DAY
 QUIET: Final = 24 * HOUR
-"""How long the old secret must have been silent before nothing speaks for another use of it."""
+"""How long the old secret must be unused before it is considered safe to end it."""
 KEPT: Final = 30 * DAY
-"""How long a secret is known after its end, so that its use can be told from noise."""
+"""How long an ended secret is remembered, so that a late use of it is recognised and raises an alert."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How the last rotation of a credential stands. `old` and `new` are None before the first.
+    """The state of a credential's last rotation. `old` and `new` are None before the first one.
 
-    After a cancelled one `old` is the secret that stayed, and `new` the one that was ended.
+    After a cancelled rotation, `old` is the secret that stayed and `new` is the one that was ended.
     """
 
     credential: Credential
@@ -42,13 +42,13 @@ class Rotation:
     old: Generation | None
     new: Generation | None
     reasons: tuple[Reason, ...]
-    """Why it is not safe to end the old secret now; empty if it is."""
+    """Why it is not safe to end the old secret now; empty if it is safe."""
 
 
 def algorithm(tx: Tx, caller: Caller, credential_id: str) -> KeyAlgorithm | None:
-    """How the key of a key file signs, and the one that a rotation puts in its place; None for another kind.
+    """Return the algorithm of a key file's key, which its next key has, too; None for other kinds.
 
-    Raises what `rotate` would raise for a credential that the caller may not rotate.
+    Raises what `rotate` raises for a credential that the caller may not rotate.
     """
     credential = credentials.find_to_write(tx, caller, credential_id)
     public_key = generations.public_key_of(tx, credential.access_id)
@@ -65,8 +65,11 @@ def rotate(
 ) -> Created:
     """Give a credential a new secret. The old one is accepted for `overlap` microseconds; None: until completed.
 
-    `expires_at` moves the credential's expiry (None: it stays); the old secret never outlives the one it had. A key
-    file gets `key_pair`, made beforehand.
+    `expires_at` changes the credential's expiry; None leaves it. The old secret never outlives its former expiry. A
+    key file gets `key_pair`, which was generated before the transaction.
+
+    Raises wrong-state if a rotation is under way or the credential has ended, account-disabled, validation-failed or
+    scope-exceeds-grantor.
     """
     before = credentials.find_to_write(tx, caller, credential_id)
     require_no_application(caller)
@@ -74,11 +77,11 @@ def rotate(
     if before.overlap is not None:
         raise Problem(
             "wrong-state",
-            "A rotation is under way: the secret before this one is still accepted. Complete or cancel it first.",
+            "A rotation is under way: the old secret is still accepted. Complete or cancel this rotation first.",
             reason="rotation under way",
         )
     if overlap is not None and not 0 <= overlap <= MAX_OVERLAP:
-        raise invalid("/overlap", "out-of-range", "must be a length of time up to 30d")
+        raise invalid("/overlap", "out-of-range", "must be a duration of at most 30d")
     owner = credentials.owner_of(tx, before)
     minting.require_enabled(owner)
     after = replace(
@@ -129,12 +132,12 @@ def rotate(
 
 
 def get(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
-    """How the last rotation stands."""
+    """Return the state of the credential's last rotation."""
     return _rotation(tx, credentials.find(tx, caller, credential_id, "read:credentials"))
 
 
 def complete(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
-    """End the old secret now. Tokens bought with it live on. Idempotent."""
+    """End the old secret now. Tokens issued for it stay valid. Idempotent. Raises wrong-state without a rotation."""
     credential = credentials.find_to_write(tx, caller, credential_id)
     found = _rotation(tx, credential)
     if found.state == "completed":
@@ -156,10 +159,10 @@ def complete(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
 
 
 def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
-    """End the new secret now and let the old one stay. Only while the old one is still accepted. Idempotent.
+    """End the new secret now and keep the old one. Works only while the old one is accepted. Idempotent.
 
-    An expiry that the rotation moved stays where it is now. An old secret that would have ended by itself is widened
-    by this: whoever does it holds what it grants, and the policy lets it live for that long.
+    An expiry that the rotation changed stays changed. If the old secret would have ended by itself, this extends its
+    life: then the caller must hold everything it grants, and the policy must allow its lifetime. Raises wrong-state.
     """
     credential = credentials.find_to_write(tx, caller, credential_id)
     found = _rotation(tx, credential)
@@ -196,7 +199,7 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
 
 
 def _may_stay(tx: Tx, caller: Caller, credential: Credential, old: Generation) -> None:
-    """Raise unless the old secret may live as long as the credential."""
+    """Raise unless the caller and the policy allow the old secret to live as long as the credential."""
     facts = issuance.facts_of(tx, caller.organization_id, credential.owner_id)
     minting.check(
         tx,
@@ -211,8 +214,8 @@ def _may_stay(tx: Tx, caller: Caller, credential: Credential, old: Generation) -
     except Problem:
         raise Problem(
             "wrong-state",
-            "The old secret would live longer than the policy allows. Give the credential an earlier expiry first, or "
-            "complete the rotation.",
+            "The old secret would stay valid for longer than the policy allows. Set an earlier expiry for the credential "
+            "first, or complete the rotation.",
             reason="expiry beyond policy for the old secret",
         ) from None
 
@@ -229,7 +232,7 @@ def _rotation(tx: Tx, credential: Credential) -> Rotation:
     others = [each for each in secrets if each.superseded_at is not None]
     if not others:
         return Rotation(credential, "none", None, None, ("not_rotated",))
-    # The one that is still accepted if there is one, else the one that went last.
+    # The secret that is still accepted, if any, else the one that was superseded last.
     other = max(others, key=lambda each: (each.accepted(tx.now), each.superseded_at, each.number))
     if other.number > current.number:
         return Rotation(credential, "cancelled", current, other, ("ended",))
@@ -239,7 +242,7 @@ def _rotation(tx: Tx, credential: Credential) -> Rotation:
 
 
 def _reasons(now: Instant, old: Generation, new: Generation) -> tuple[Reason, ...]:
-    """What speaks against ending the old secret now. Uses are known some ten seconds after they happened."""
+    """Return the reasons against ending the old secret now. Uses become known about ten seconds after they happen."""
     reasons: list[Reason] = []
     if new.last_used_at is None:
         reasons.append("new_never_used")

@@ -1,4 +1,4 @@
-"""Service accounts: who they are, which roles they hold where, and whether they may act at all."""
+"""Service accounts: their names, roles, limits, and whether they are enabled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
 
 LABELS: Final = frozenset({"display_name", "description"})
-"""What of an account stops nobody and gives nobody anything."""
+"""Fields that change no permission."""
 CEILING: Final = frozenset({"access_level", "scopes", "resources", "projects"})
 
 
 @dataclass(frozen=True, slots=True)
 class AccountSpec:
-    """A service account to be made. Values have the forms of `core.check`; names are checked here."""
+    """A service account to create. Values have the forms of `core.check`; names are checked here."""
 
     display_name: str
     username: str | None = None
@@ -43,26 +43,27 @@ class AccountSpec:
     scopes: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
-    """By id or code."""
+    """Ids or codes."""
     roles: tuple[RoleSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """An account with its role bindings, its channel identifier and the number of its credentials that count."""
+    """An account with its role bindings, its channel identifier and the number of credentials that count for limits."""
 
     account: ServiceAccount
     bindings: tuple[RoleBinding, ...]
     channel_identifier: str
     credentials: int
     on_behalf: OnBehalf | None = None
-    """What another organization consented to, of one that was made for that."""
+    """The consent of another organization that the account was created for, if any."""
 
 
 def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
-    """Make a service account. A username that is not given is derived from the display name.
+    """Create a service account. Without a username, one is derived from the display name.
 
-    One that a person makes through a browser session counts toward `max_service_accounts`.
+    Accounts that people create in a browser session count for `max_service_accounts`. Raises validation-failed,
+    not-found for projects, name-taken, limit-reached or scope-exceeds-grantor.
     """
     require(caller, "write:service-accounts")
     organization = organizations.own(tx, caller)
@@ -115,7 +116,10 @@ def create(tx: Tx, caller: Caller, spec: AccountSpec) -> AccountView:
 def _project_ids(
     tx: Tx, caller: Caller, names: tuple[str, ...], known: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Ids of projects named by id or code, each once; `known` may be named though they were deleted meanwhile."""
+    """Return the ids of projects named by id or code, each once. Raises not-found.
+
+    The ids in `known` are accepted even if their projects were deleted.
+    """
     projects = rows.project_names(tx, caller.organization_id) | {each: each for each in known}
     if any(name not in projects for name in names):
         raise not_found("project")
@@ -125,10 +129,10 @@ def _project_ids(
 def list_page(
     tx: Tx, caller: Caller, username: str | None, after: str | None, limit: int, project: str | None = None
 ) -> list[AccountView]:
-    """Accounts of the caller's organization, newest first, below the id `after`.
+    """Return accounts of the caller's organization, newest first, starting after the id `after`.
 
-    Of a project (its id, or its code in this organization): those that have a role on it, and those that another
-    organization let have access to it.
+    With `project` (its id, or its code in this organization): accounts that have a role on the project, or access to
+    it by another organization's consent.
     """
     require(caller, "read:service-accounts")
     organization = organizations.own(tx, caller)
@@ -140,14 +144,17 @@ def list_page(
 
 
 def get(tx: Tx, caller: Caller, name: str) -> AccountView:
-    """One account by its id, client id or channel identifier."""
+    """Return an account by its id, client id or channel identifier. Raises not-found."""
     require(caller, "read:service-accounts")
     account = find(tx, caller, name)
     return _view(tx, caller, organizations.own(tx, caller), account, _bindings_of(tx, account))
 
 
 def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> AccountView:
-    """Change display name, description, contact email, access level, scopes, resources or projects."""
+    """Change display name, description, contact email, access level, scopes, resources or projects.
+
+    To change more than name and description, the caller must hold every scope of the account's roles.
+    """
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
     changes = settle_level(changes)
@@ -161,7 +168,7 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
     if errors:
         raise invalid_fields(tuple(errors))
     if changes.keys() - LABELS:
-        # A wider ceiling gives its keys more, a narrower one stops them, the contact gets its alerts.
+        # Wider limits give the account's keys more, narrower ones can stop them, and the contact receives its alerts.
         roles.require_over(tx, caller, account.id)
     if changes.keys() & CEILING:
         require_no_application(caller)
@@ -175,13 +182,13 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
 
 
 def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountView:
-    """Disable an account, and with it all of its credentials at once; or enable it again. Idempotent."""
+    """Disable an account, which refuses all its credentials at once; or enable it again. Idempotent."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
     roles.require_over(tx, caller, account.id)
     if (account.disabled_at is not None) != disabled:
         if not disabled:
-            require_no_application(caller)  # enabling wakes its keys, which is giving them out again
+            require_no_application(caller)  # enabling makes the account's keys valid again, like issuing them
         account = replace(account, disabled_at=tx.now if disabled else None)
         rows.update_service_account(tx, account.id, {"disabled_at": account.disabled_at})
         tx.changed("organization", account.organization_id)
@@ -192,7 +199,7 @@ def set_disabled(tx: Tx, caller: Caller, name: str, disabled: bool) -> AccountVi
 
 
 def delete(tx: Tx, caller: Caller, name: str) -> None:
-    """Delete an account and revoke its credentials, in one transaction. Its username stays taken."""
+    """Delete an account and revoke its credentials, in one transaction. Its username cannot be used again."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
     roles.require_over(tx, caller, account.id)
@@ -213,7 +220,7 @@ def list_role_bindings(tx: Tx, caller: Caller, name: str) -> tuple[RoleBinding, 
 def set_role_bindings(
     tx: Tx, caller: Caller, name: str, asked: Sequence[RoleSpec]
 ) -> tuple[RoleBinding, ...]:
-    """Replace all role bindings of an account. Whoever gives or takes a role holds every scope of it."""
+    """Replace all role bindings of an account. The caller must hold every scope of the roles given or taken."""
     require(caller, "write:service-accounts")
     account = find(tx, caller, name)
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
@@ -237,16 +244,16 @@ def set_role_bindings(
 
 
 def activity(tx: Tx, caller: Caller, account: str, before: int | None, limit: int) -> list[Recorded]:
-    """What an account did, and what was done to it and its credentials, newest first: its part of the audit log."""
+    """Return the audit events about an account: what it did, and what was done to it and its credentials."""
     require(caller, "read:audit")
     found = find(tx, caller, account)
     return audit.page(tx, caller, Filter(about=found.id), before, limit)
 
 
 def find(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
-    """The account that an id, a client id or a channel identifier names in the caller's organization, or not-found.
+    """Return the account in the caller's organization with this id, client id or channel identifier.
 
-    The host part of a channel identifier is not compared; its organization is.
+    Of a channel identifier, the organization's slug is compared and the rest of the host is not. Raises not-found.
     """
     account = None
     if name.startswith("sa_"):
@@ -264,23 +271,25 @@ def find(tx: Tx, caller: Caller, name: str) -> ServiceAccount:
 
 
 def level_of(asked: AccessLevel | None, scopes: tuple[str, ...], errors: list[FieldError]) -> AccessLevel:
-    """The access level: as asked, else fine-grained where scopes are listed.
+    """Return the access level: as requested, else fine-grained if scopes are listed, else full.
 
-    Full with a list contradicts itself, and fine-grained lists at least one scope.
+    Adds an error for full access with listed scopes, and for fine-grained access without any.
     """
     if asked == "fine_grained" and not scopes:
         errors.append(
-            FieldError("/scopes", "missing", "must list at least one at the access level fine_grained")
+            FieldError(
+                "/scopes", "missing", "must list at least one scope if the access level is fine_grained"
+            )
         )
     if asked == "full" and scopes:
         errors.append(
-            FieldError("/scopes", "contradiction", "may be listed at the access level fine_grained only")
+            FieldError("/scopes", "contradiction", "may be listed only if the access level is fine_grained")
         )
     return asked or ("fine_grained" if scopes else "full")
 
 
 def settle_level(changes: dict[str, Any]) -> dict[str, Any]:
-    """Changes in which access level and scopes agree: a list means fine-grained, full forgets the list."""
+    """Return changes with a consistent access level: listed scopes set fine-grained, full removes the list."""
     if changes.get("access_level") == "full" and "scopes" not in changes:
         return changes | {"scopes": ()}
     if changes.get("scopes") and "access_level" not in changes:
@@ -291,7 +300,7 @@ def settle_level(changes: dict[str, Any]) -> dict[str, Any]:
 def check_names(
     catalogue: Catalogue, scopes: tuple[str, ...], resources: tuple[str, ...], errors: list[FieldError]
 ) -> None:
-    """Scopes must be known, resource patterns must have their form; every error is added to the list."""
+    """Add an error for each scope that is not in the catalogue and for each malformed resource pattern."""
     for number, scope in enumerate(scopes):
         if not catalogue.knows(scope):
             errors.append(
@@ -311,7 +320,7 @@ def _free_username(tx: Tx, organization_id: str, spec: AccountSpec) -> str:
         if rows.username_exists(tx, organization_id, spec.username):
             raise Problem(
                 "name-taken",
-                "The username is taken, or was before its account was deleted.",
+                "The username belongs to another account, or to a deleted one.",
                 reason="username taken",
             )
         return spec.username
@@ -341,7 +350,7 @@ def _view(
 
 
 def channel_identifier(tx: Tx, caller: Caller, account: ServiceAccount) -> str:
-    """`<username>@<organization slug>.<host>`: how the account is named outside, and in its key files."""
+    """Return `<username>@<organization slug>.<host>`, which names the account in key files and to other systems."""
     return _channel_identifier(tx, organizations.own(tx, caller), account)
 
 

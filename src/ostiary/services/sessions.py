@@ -1,4 +1,4 @@
-"""The life of a session: begun by a login, listed, ended. It stands for the credential that it was bought with."""
+"""Sessions: begun by a key file's login, listed, ended. A session stands for the credential that it was issued for."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,22 +22,25 @@ from ostiary.storage.store import Tx
 
 KEY_FILE: Final = "key_file"
 MOST_SESSIONS = 100
-"""Of one key file, or of one person's browsers, at a time: a script that logs in each time it runs ends its oldest."""
+"""Most live sessions of one key file, or of one person's browsers. A new one ends the oldest.
+
+Some scripts log in each time they run.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A session with the names that people know."""
+    """A session with the names that lists show."""
 
     session: Session
     owner_name: str
     client_name: str | None = None
-    """Of a device's or an application's."""
+    """Only for sessions of devices and applications."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A new session, and the one chance to see its secret."""
+    """A new session with its secret, which cannot be read again."""
 
     listed: Listed
     secret: Secret
@@ -45,33 +48,34 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose the presented credential is, in the words of a partner's scripts."""
+    """The owner of the presented credential. The fields are those that partners' scripts read."""
 
     id: str
     name: str
     account: ServiceAccount | None
-    """None: a user's."""
+    """None if the owner is a user."""
     channel_identifier: str
     organization: Organization
     project: Project | None
-    """What is meant where no project is named."""
+    """The default target: used if a request names no project."""
     session: Listed | None
-    """None: what was presented is no session."""
+    """None if no session was presented."""
 
 
 def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
-    """Begin the session of a key file's login. `caller` is whoever its assertion was found to be good for.
+    """Begin a session for a key file. `caller` is the owner, identified by the key file's assertion.
 
-    `used` is the assertion's mark, `project` the code or id of the target. Raises invalid-credential if the mark was
-    set before, or the credential ended meanwhile; invalid-fields for a project that it may not be used for.
+    `used` marks the assertion as used. `project` is the id or code of the target. Raises invalid-credential if the
+    assertion was used before or the credential has ended, and validation-failed for a project that the key file may not
+    be used for.
     """
     if not journal.use_up(tx, [used]):
         raise Problem(
-            "invalid-credential", "The token was used before. Sign another one.", reason="used before"
+            "invalid-credential", "The assertion was used before. Sign a new one.", reason="used before"
         )
     credential_id, owner_id = caller.actor.credential_id, caller.actor.id
     credential = credential_rows.find(tx, caller.organization_id, credential_id or "")
-    if credential is None or owner_id is None:  # `execute` found it a moment ago
+    if credential is None or owner_id is None:  # cannot happen: `execute` has just found both
         raise not_found("credential")
     project_id = None if project is None else _target(tx, caller, project, credential.project_id)
     lifetime = organizations.policy_of(tx, caller.organization_id).session_lifetime
@@ -109,27 +113,30 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
 
 
 def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Listed]:
-    """Sessions that may act, newest first: without `read:sessions` one's own.
+    """Return live sessions, newest first. Without `read:sessions`: the caller's own.
 
-    What may do only what it lists, and does not list that, sees the sessions of its own credential.
+    A fine-grained credential without this scope sees only its own sessions, not others of its owner.
     """
     owner_id = credential_id = None
     if caller.granted is not None:
-        require(caller, "read:sessions")  # a token that was granted less owns nothing
+        require(caller, "read:sessions")  # a token with granted scopes does not stand for its whole owner
     if not caller.may("read:sessions"):
-        _require_to_be_somebody(caller)
+        _require_owner(caller)
         owner_id = caller.actor.id
         credential_id = caller.actor.credential_id if caller.fine_grained else None
     return _listed(tx, rows.list_page(tx, caller.organization_id, after, limit, owner_id, credential_id))
 
 
 def get(tx: Tx, caller: Caller, session_id: str) -> Listed:
-    """One session, also one that has ended. One's own needs no scope."""
+    """Return one session, even one that has ended. The caller's own needs no scope. Raises not-found."""
     return _listed(tx, [_find(tx, caller, session_id, "read:sessions")])[0]
 
 
 def revoke(tx: Tx, caller: Caller, session_id: str) -> None:
-    """End a session at once, and for good. One's own needs no scope. Idempotent."""
+    """Revoke a session at once and for good. The caller's own needs no scope. Idempotent.
+
+    Raises not-found, or reauthentication-required for another owner's session.
+    """
     session = _find(tx, caller, session_id, "write:sessions")
     if session.owner_id != caller.actor.id:
         callers.require_confirmed(tx, caller)
@@ -138,30 +145,30 @@ def revoke(tx: Tx, caller: Caller, session_id: str) -> None:
         return
     rows.revoke(tx, session.id)
     if session.id != caller.token_id and session.owner_kind == "user":
-        # Not a sign-out: the session may be in other hands, and so may the links that were made in it.
+        # This is not a sign-out: the session may be stolen, and so may the links that were created in it.
         makers.end_links_of_sessions(tx, session.owner_id, session.id)
     ended(tx, caller, session.id, "asked for")
 
 
 def revoke_all(tx: Tx, caller: Caller) -> int:
-    """End all sessions of whoever calls, in every organization, the presented one included. How many they were.
+    """End all sessions of the caller in every organization, including the presented one. Return their number.
 
-    It needs no scope, but all that its owner may do: what was granted less does not sign its owner out.
+    It needs no scope. A narrowed credential or token cannot do it: raises insufficient-permissions.
     """
     if caller.actor.id is None or caller.fine_grained or caller.granted is not None:
         raise Problem(
             "insufficient-permissions",
-            "Only what may do all that its owner may ends all of its owner's sessions.",
+            "This ends all sessions of the owner. A credential or token with narrowed permissions cannot do it.",
             reason="narrowed",
         )
     return end_all(tx, caller, caller.actor.id, "signed out everywhere")
 
 
 def end_all(tx: Tx, caller: Caller, owner_id: str, because: str, kept: str | None = None) -> int:
-    """End all sessions of a person or an account, in every organization, but for the one to be kept. How many.
+    """End all sessions of a person or account in every organization, except `kept`. Return their number.
 
-    Without asking who asks. What was consented to stays: a client has to ask again. Invitations and reset links that the
-    person made in any session end, also in one that was signed out before.
+    This has no permission check. Consents stay, but clients must ask for a new session. Invitations and reset links
+    that the person created in any session end, even if that session was signed out before.
     """
     makers.end_links_of_sessions(tx, owner_id)
     places = rows.places_of_owner(tx, owner_id)
@@ -174,13 +181,13 @@ def end_all(tx: Tx, caller: Caller, owner_id: str, because: str, kept: str | Non
 
 
 def ended(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
-    """Announce and record that a session was revoked."""
+    """Announce to caches and record in the audit log that a session was revoked."""
     tx.changed("session", session_id)
     change(tx, caller, "session.revoked", Target("session", session_id, session_id), because=because)
 
 
 def find_by_refresh_token(tx: Tx, text: bytes) -> Session | None:
-    """The session that a refresh token of ours belongs to, be it the good one or an old one."""
+    """Return the session of a refresh token, even if the token was rotated; None if the token is not authentic."""
     claimed = refresh.claimed(text)
     found = None if claimed is None else rows.find_family(tx, claimed.family)
     if claimed is None or found is None:
@@ -194,7 +201,7 @@ def find_by_refresh_token(tx: Tx, text: bytes) -> Session | None:
 
 
 def end(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
-    """End a session without asking who asks. Idempotent."""
+    """End a session, without a permission check. Idempotent."""
     if rows.is_live(tx, session_id):
         rows.revoke(tx, session_id)
         ended(tx, caller, session_id, because)
@@ -203,8 +210,8 @@ def end(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
 
 
 def whoami(tx: Tx, caller: Caller) -> Whose:
-    """Whose the presented credential, token or session is. It needs no scope."""
-    _require_to_be_somebody(caller)
+    """Return the owner of the presented credential, token or session. It needs no scope."""
+    _require_owner(caller)
     account, channel, name = None, "", ""
     if caller.actor.type == "service_account":
         account = directory.find_service_account(tx, caller.organization_id, str(caller.actor.id))
@@ -235,7 +242,7 @@ def whoami(tx: Tx, caller: Caller) -> Whose:
 
 
 def _target(tx: Tx, caller: Caller, project: str, bound_to: str | None) -> str:
-    """The id of the project that a login names, if what logs in may be used there at all."""
+    """Return the id of the project that a login names. Raises validation-failed if the key file may not be used there."""
     account_id = caller.actor.id if caller.actor.type == "service_account" else None
     named = consents.project_of(tx, caller, account_id, project)
     found = None if named is None else named.id
@@ -245,7 +252,7 @@ def _target(tx: Tx, caller: Caller, project: str, bound_to: str | None) -> str:
     limited = () if account is None else account.projects
     if found is None or (bound_to is not None and found != bound_to) or (limited and found not in limited):
         raise invalid(
-            "/default_project_code", "unknown-project", "is no project that the key file may be used for"
+            "/default_project_code", "unknown-project", "is not a project that the key file may be used for"
         )
     return found
 
@@ -268,8 +275,11 @@ def _find(tx: Tx, caller: Caller, session_id: str, scope: str) -> Session:
     return found
 
 
-def _require_to_be_somebody(caller: Caller) -> None:
-    """Without an owner, and a credential where that is what counts, nothing is one's own."""
+def _require_owner(caller: Caller) -> None:
+    """Require `read:sessions` of a caller without an owner: such a caller has no sessions of its own.
+
+    A fine-grained caller also needs a credential id, because it sees only that credential's sessions.
+    """
     if caller.actor.id is None or (caller.fine_grained and caller.actor.credential_id is None):
         require(caller, "read:sessions")
 

@@ -1,7 +1,7 @@
-"""The life of signing keys: the first of each purpose, one in place of another, revocation.
+"""Signing keys: the first key of each purpose, rotation, revocation.
 
-Key pairs are made before the transaction, which RSA would hold up, and handed in; inside it is decided once more
-whether they are needed. Two processes that start at once make one key.
+Key pairs are generated before the transaction, because RSA takes long. The transaction decides again whether each
+pair is needed. So two processes that start at the same time store only one key.
 """
 
 from collections.abc import Mapping
@@ -20,33 +20,36 @@ SCOPE = "write:organization"
 
 
 def list_all(tx: Tx, caller: Caller) -> KeySet:
-    """Every key that is not forgotten yet."""
+    """Return all stored keys, including revoked and superseded ones."""
     require_operator(caller, "read:organization")
     return rows.key_set(tx)
 
 
 def missing(tx: Tx, caller: Caller, algorithms: Mapping[Purpose, Algorithm]) -> tuple[Purpose, ...]:
-    """The purposes for which no key signs with this algorithm and will go on to."""
+    """Return the purposes without a current and lasting key for this algorithm."""
     require_operator(caller, SCOPE)
     keys = rows.key_set(tx)
     return tuple(purpose for purpose in algorithms if not _signs(keys, purpose, algorithms[purpose], tx.now))
 
 
 def ensure(tx: Tx, caller: Caller, made: Mapping[Purpose, Pair]) -> tuple[SigningKey, ...]:
-    """Let each of these pairs sign from now on, unless a key of its algorithm does already: those that do."""
+    """Store each pair as a key that signs now, unless its purpose has such a key. Return the new keys."""
     wanted = missing(tx, caller, {purpose: pair.algorithm for purpose, pair in made.items()})
     return tuple(_add(tx, caller, purpose, made[purpose], tx.now) for purpose in wanted)
 
 
 def due(tx: Tx, caller: Caller, lifetime: int) -> tuple[Purpose, ...]:
-    """The purposes whose newest key is older than this (microseconds), or dated in the future, or that have none."""
+    """Return the purposes that need a new key: none exists, or the newest is older than `lifetime` or dated wrongly.
+
+    `lifetime` is in microseconds. A key is dated wrongly if it begins further in the future than a rotation allows.
+    """
     require_operator(caller, SCOPE)
     keys = rows.key_set(tx)
     return tuple(purpose for purpose in PURPOSES if _is_due(keys, purpose, lifetime, tx.now))
 
 
 def rotate_due(tx: Tx, caller: Caller, made: Mapping[Purpose, Pair], lifetime: int) -> tuple[SigningKey, ...]:
-    """Let each of these pairs take its place after a while, where one is due: those that will."""
+    """Rotate the purposes that are due, with these pairs. Return the new keys."""
     wanted = set(due(tx, caller, lifetime)) & made.keys()
     return rotate(tx, caller, {purpose: made[purpose] for purpose in wanted})
 
@@ -54,9 +57,10 @@ def rotate_due(tx: Tx, caller: Caller, made: Mapping[Purpose, Pair], lifetime: i
 def rotate(
     tx: Tx, caller: Caller, made: Mapping[Purpose, Pair], at_once: bool = False
 ) -> tuple[SigningKey, ...]:
-    """Publish these pairs now; they sign once everybody may have read of them, or at once.
+    """Publish these pairs now. They sign after `LEAD`, when every verifier can have read them, or `at_once`.
 
-    Where no key signs, the new one does so at once in any case. What the keys before them signed stays believed.
+    If no key signs for a purpose, the new one signs at once. Tokens signed by the former keys stay valid. Return the
+    new keys.
     """
     require_operator(caller, SCOPE)
     keys = rows.key_set(tx)
@@ -69,9 +73,9 @@ def rotate(
 
 
 def revoke(tx: Tx, caller: Caller, kid: str, pair: Pair | None) -> SigningKey | None:
-    """Believe nothing that a key signed, from the commit on. Raises not-found. Idempotent.
+    """Revoke a key: from the commit on, nothing that it signed is accepted. Idempotent. Raises not-found.
 
-    `pair` takes its place at once, if it was the one to sign now or next: the new key, or None.
+    If the key signs now or was to sign next, `pair` replaces it. Return the new key, or None.
     """
     require_operator(caller, SCOPE)
     keys = rows.key_set(tx)
@@ -89,12 +93,12 @@ def revoke(tx: Tx, caller: Caller, kid: str, pair: Pair | None) -> SigningKey | 
     if pair is None or not in_use:
         return None
     signing = signer is not None and signer.key.kid == kid
-    # While another signs, the new one is published first like any other.
+    # If another key signs now, the new one is published first, as in a rotation.
     return _add(tx, caller, key.purpose, pair, tx.now if signing or signer is None else tx.now + LEAD)
 
 
 def _signs(keys: KeySet, purpose: Purpose, algorithm: Algorithm, now: Instant) -> bool:
-    """Whether a key with this algorithm signs now, and the one that is to stay has it, too."""
+    """Return whether the key that signs now and the key that stays have this algorithm, and the latter is usable."""
     signer = keys.signer(purpose, now)
     staying = _staying(keys, purpose)
     if signer is None or staying is None:
@@ -106,12 +110,12 @@ def _is_due(keys: KeySet, purpose: Purpose, lifetime: int, now: Instant) -> bool
     staying = _staying(keys, purpose)
     if staying is None or not keys.usable(staying):
         return True
-    # No rotation by a right clock makes a key that begins so late.
+    # A rotation with a correct clock never creates a key that begins later than `now + LEAD`.
     return not now - lifetime < staying.signs_from <= now + LEAD
 
 
 def _staying(keys: KeySet, purpose: Purpose) -> SigningKey | None:
-    """The newest key that no other is to take the place of."""
+    """Return the newest key that is neither revoked nor succeeded by another."""
     found = (
         key
         for key in reversed(keys.keys)

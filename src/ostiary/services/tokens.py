@@ -1,4 +1,4 @@
-"""Access tokens and sessions that are ended by themselves. What they came from lives on."""
+"""Revocation of one access token or session. The credential that it was issued for stays valid."""
 
 from ostiary.core.event import Target
 from ostiary.core.instant import to_text
@@ -12,7 +12,10 @@ from ostiary.storage.store import Tx
 
 
 def revoke(tx: Tx, caller: Caller, token: Token) -> None:
-    """End a token or session for good, at once, and what was exchanged for it. Whoever has it may. Idempotent."""
+    """Revoke a token or session at once, with the tokens that were exchanged for it. Idempotent.
+
+    The holder of the token may always revoke it. It needs no scope.
+    """
     if token.kind == "session":
         if sessions.is_live(tx, token.id):
             sessions.revoke(tx, token.id)

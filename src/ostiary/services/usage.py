@@ -1,4 +1,4 @@
-"""How often credentials were accepted and refused, by the hour or the day."""
+"""Usage reports: how often credentials were accepted and refused, by the hour or the day."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ Interval = Literal["hour", "day"]
 
 LENGTHS: Final[Mapping[Interval, int]] = {"hour": HOUR, "day": DAY}
 LONGEST: Final[Mapping[Interval, int]] = {"hour": 744, "day": 90}
-"""How many of them one answer has at most."""
+"""Most intervals in one report."""
 USUAL: Final[Mapping[Interval, int]] = {"hour": 24, "day": 30}
-"""How many where nobody says since when."""
+"""Number of intervals in a report without `since`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whose usage, of which time. Without a credential or an account it is the whole organization's."""
+    """The subject and period of a report. Without a credential or an account, the whole organization is counted."""
 
     credential: str | None = None
     account: str | None = None
@@ -34,7 +34,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Numbers:
-    """How often in some stretch of time; refusals by their reason."""
+    """Counts of one interval. Refusals are counted by reason."""
 
     accepted: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -48,18 +48,19 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every stretch of the time asked for, oldest first, with the instant at which it begins; and their sums."""
+    """All intervals of the period with the instant at which each begins, oldest first; and their sums."""
 
     stretches: tuple[tuple[Instant, Numbers], ...]
     total: Numbers
     via: Mapping[str, int]
-    """All uses and refusals, by the address that they were presented at."""
+    """All uses and refusals, by the endpoint that received the credential."""
 
 
 def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
-    """The usage of the caller's organization, or of one account or credential of it. Hours and days are UTC's.
+    """Return the usage of the caller's organization, or of one of its accounts or credentials. Times are UTC.
 
-    Whole stretches are told: the one that `since` lies in, and the one that `until` lies in.
+    The report has whole intervals, including those that contain `since` and `until`. Raises validation-failed for a
+    period that is too long, and not-found.
     """
     require(caller, "read:usage")
     subject = _subject(tx, caller, wanted)
@@ -69,14 +70,14 @@ def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
     if wanted.since is not None:
         begin = wanted.since // length * length
     if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
-        raise invalid("/since", "invalid", "must not lie after until")
+        raise invalid("/since", "invalid", "must not be later than until")
     most = LONGEST[wanted.interval]
     if begin < FIRST:
-        raise invalid("/until", "invalid", "lies too early")
+        raise invalid("/until", "invalid", "is too early")
     if end - begin > most * length:
-        detail = f"must not lie more than {most} {wanted.interval}s before the end"
+        detail = f"must not be more than {most} {wanted.interval}s before the end"
         if wanted.interval == "hour":
-            detail += f"; with the interval day it may be {LONGEST['day']} days"
+            detail += f"; with the interval day, up to {LONGEST['day']} days are possible"
         raise invalid("/since", "invalid", detail)
     stretches = {at: Numbers() for at in range(begin, end, length)}
     total = Numbers()
@@ -88,9 +89,9 @@ def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
 
 
 def _subject(tx: Tx, caller: Caller, wanted: Wanted) -> str:
-    """Whose rows are read: those of something in the caller's organization, or not-found."""
+    """Return the id whose rows are read: an account, a credential or the caller's organization. Raises not-found."""
     if wanted.credential is not None and wanted.account is not None:
-        raise invalid("/credential", "invalid", "must not stand beside service_account")
+        raise invalid("/credential", "invalid", "cannot be combined with service_account")
     if wanted.account is not None:
         return service_accounts.find(tx, caller, wanted.account).id
     if wanted.credential is not None:
