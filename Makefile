@@ -38,7 +38,7 @@ run: $(SERVER) ## start Ostiary on http://localhost:8080 (PORT=, DATA=, HOST=, O
 	@exec $(BIN)/ostiary serve --data "$$DATA" --port "$$PORT" $${HOST:+--host "$$HOST"}
 
 setup: $(DEV) ## install everything that the tests need; downloads stay in pip's and apt's own caches
-	@tests/setup-debian nginx:nginx-light caddy:caddy haproxy:haproxy 'cc:gcc libc6-dev'
+	@tests/setup-debian nginx:nginx-light caddy:caddy haproxy:haproxy 'cc:gcc libc6-dev' chromium:chromium curl:curl
 
 check: $(DEV) ## format, lint, types, pure and SQLite tests (about 90 s)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ from tests.servers import Ostiary, Postgres, UnavailableError
 
 PROVE = os.environ.get("OSTIARY_PROVE") == "1"
 """`make prove`: the promises in full instead of in small."""
+
+# Compiled modules are kept, whatever the environment says: the tests start hundreds of processes, and to compile
+# what each imports takes most of the time of a command.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _names = itertools.count()
 

@@ -170,6 +170,8 @@ class Client:
                 follow_redirects=False,
                 # Over http a proxy of the environment (HTTP_PROXY) would read the credential.
                 trust_env=secure,
+                # Without TLS: to read the certificates that it would trust takes longer than the request.
+                verify=secure,
             )
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             lost = (
