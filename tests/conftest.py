@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
+from ostiary.services import passwords
 from ostiary.storage import engines
 from ostiary.storage.engines import Engines
 from tests import servers
@@ -63,6 +65,19 @@ class Templates:
     lived_in: Path
     house: House
     """The cast; to be asked for a copy only."""
+
+
+FULL = passwords._HASHER
+"""How passwords are hashed outside of the tests."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords() -> Iterator[None]:
+    """In this process a hash takes a thousandth of the work: hundreds of tests sign in. Real services do all of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not PROVE:
+            patch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=16, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")
