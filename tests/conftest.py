@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ _names = itertools.count()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--promise", help="only tests that guard this promise, such as P3")
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in random order"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -45,6 +49,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    if (seed := config.getoption("--shuffle")) is not None:
+        items[:] = _shuffled(items, random.Random(seed))
+
+
+def _shuffled(items: list[pytest.Item], order: random.Random) -> list[pytest.Item]:
+    """The files in another order, and the tests of each file."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    found = list(files.values())
+    order.shuffle(found)
+    for tests in found:
+        order.shuffle(tests)
+    return [item for tests in found for item in tests]
 
 
 def unavailable(error: UnavailableError) -> None:
