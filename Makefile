@@ -48,7 +48,7 @@ check: $(DEV) ## format, lint, types, pure and SQLite tests (about 90 s)
 format: $(DEV) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-test: setup ## every test once, real servers included, promises in small (at most 10 min)
+test: setup ## every test once, real servers included, promises in small (at most 6 min)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest -q $(SPREAD)
 

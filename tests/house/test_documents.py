@@ -13,8 +13,10 @@ from ostiary.config import CLIENT_SETTINGS, NOT_IN_ENVIRONMENT, PREFIX, SECRETS,
 from ostiary.core.event import EVENTS
 from ostiary.core.problem import CODES
 from ostiary.http.manual.markdown import slug
+from tests.conftest import unavailable
 from tests.house import generated_pages
 from tests.house.source import ROOT, files, modules
+from tests.servers import UnavailableError
 
 PAGES = [path for path in files() if path.suffix == ".md"]
 
@@ -131,6 +133,25 @@ def test_a_door_can_be_opened() -> None:
     """§1 of the interface breaks: make cannot say what a door would do."""
     for door in DOORS:
         assert make("-n", door)
+
+
+def test_what_is_missing_is_a_failure_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """§1 of the interface breaks: CI is green, and skipped what its machine has no program for."""
+    assert "export CI=true" in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="Envoy"):
+        unavailable(UnavailableError("Envoy"))
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="Envoy"):
+        unavailable(UnavailableError("Envoy"))
+
+
+def test_setup_installs_what_a_missing_program_asks_for() -> None:
+    """§1 of the interface breaks: tests are skipped on a machine that has nothing, though `make setup` ran."""
+    tests = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")]
+    asked = {name for text in tests for name in re.findall(r"apt-get install ([a-z]+)", text)}
+    assert asked >= {"chromium", "curl", "haproxy"}
+    assert asked <= set(re.findall(r"[a-z]+", make("-n", "setup")))
 
 
 def test_what_must_pass_before_anything_lands_is_make_test() -> None:
