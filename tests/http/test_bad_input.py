@@ -27,7 +27,8 @@ def scene(front: Front) -> Scene:
     return Scene(front)
 
 
-Place, Value = TypeVar("Place"), TypeVar("Value")
+Place = TypeVar("Place")
+Value = TypeVar("Value")
 
 
 def spread(places: Sequence[Place], values: Sequence[Value]) -> Iterator[tuple[Place, Value]]:
