@@ -25,6 +25,8 @@ OPTIONS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
     "--remote-debugging-pipe",
 )  # fmt: skip
+NAMES = ["chromium", "chromium-browser", "google-chrome"]
+"""As Debian, other distributions and its maker call it."""
 COMMANDS, ANSWERS = 3, 4
 """Where the browser reads the ones and writes the others."""
 ABOVE = 10
@@ -147,11 +149,13 @@ class Chromium:
 
 @contextmanager
 def chromium(script: bool = True) -> Iterator[Chromium]:
-    """$CHROMIUM, or `chromium`. Raises UnavailableError. Without `script` no page can run any."""
-    name = os.environ.get("CHROMIUM", "chromium")
-    program = shutil.which(name)
+    """$CHROMIUM, else a browser of this kind in the PATH. Raises UnavailableError. Without `script` no page runs any."""
+    names = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else NAMES
+    program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
-        raise UnavailableError(f"{name} is not installed")
+        raise UnavailableError(
+            f"{' or '.join(names)} is not installed: `make setup`, or apt-get install chromium"
+        )
     home = Path(tempfile.mkdtemp(prefix="ostiary-chromium-"))
     commands_in, commands_out = os.pipe()
     answers_in, answers_out = os.pipe()

@@ -2,13 +2,17 @@
 
 import itertools
 import os
+import random
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
+from ostiary.services import passwords
 from ostiary.storage import engines
 from ostiary.storage.engines import Engines
 from tests import servers
@@ -19,11 +23,19 @@ from tests.servers import Ostiary, Postgres, UnavailableError
 PROVE = os.environ.get("OSTIARY_PROVE") == "1"
 """`make prove`: the promises in full instead of in small."""
 
+# Compiled modules are kept, whatever the environment says: the tests start hundreds of processes, and to compile
+# what each imports takes most of the time of a command.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _names = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--promise", help="only tests that guard this promise, such as P3")
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run files, and the tests of each, in random order"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,6 +53,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if len(kept) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
         items[:] = kept
+    if (seed := config.getoption("--shuffle")) is not None:
+        items[:] = _shuffled(items, random.Random(seed))
+
+
+def _shuffled(items: list[pytest.Item], order: random.Random) -> list[pytest.Item]:
+    """The files in another order, and the tests of each file."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    found = list(files.values())
+    order.shuffle(found)
+    for tests in found:
+        order.shuffle(tests)
+    return [item for tests in found for item in tests]
 
 
 def unavailable(error: UnavailableError) -> None:
@@ -61,6 +87,19 @@ class Templates:
     lived_in: Path
     house: House
     """The cast; to be asked for a copy only."""
+
+
+FULL = passwords._HASHER
+"""How passwords are hashed outside of the tests."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords() -> Iterator[None]:
+    """In this process a hash takes a thousandth of the work: hundreds of tests sign in. Real services do all of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not PROVE:
+            patch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=16, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")

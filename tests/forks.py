@@ -6,6 +6,7 @@ modules of the command line itself are imported by each command, as by a user's.
 """
 
 import atexit
+import gc
 import importlib
 import io
 import json
@@ -124,6 +125,8 @@ def _import() -> None:
 def _serve() -> None:
     connection = socket.socket(fileno=int(os.environ.pop(DESCRIPTOR)))
     _import()
+    gc.collect()
+    gc.freeze()  # a collection in a fork would go through all that was imported, and copy its pages
     while True:
         head, streams, _, _ = socket.recv_fds(connection, 8, 3)
         if not head:

@@ -24,7 +24,8 @@ import httpx2
 
 from tests.forks import forks
 
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds until a test gives up on what must happen. Long, because a busy machine is no fault: a good run never waits."""
 OSTIARY = [sys.executable, "-m", "ostiary.cli.main"]
 
 
@@ -236,7 +237,7 @@ def run_command(
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `ostiary …`, and check its exit code unless `code` is None."""
-    done = forks().run(arguments, clean_environment() | dict(environment or {}), stdin, timeout=60)
+    done = forks().run(arguments, clean_environment() | dict(environment or {}), stdin, timeout=PATIENCE)
     assert code is None or done.returncode == code, (
         f"ostiary {' '.join(arguments)} exited {done.returncode}, not {code}\n{done.stdout}{done.stderr}"
     )

@@ -5,18 +5,19 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-from tests.servers import OSTIARY, clean_environment
-
-PATIENCE = 20
+from tests.servers import OSTIARY, PATIENCE, clean_environment, state
 
 
 @dataclass(slots=True)
@@ -66,6 +67,20 @@ def stranger() -> Iterator[Stranger]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def interrupt(process: subprocess.Popen[Any]) -> None:
+    """Press Ctrl-C until the command has ended: one that comes just before a wait begins, Python sees only after it."""
+    process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            if state(process.pid) == "S":
+                process.send_signal(signal.SIGINT)
+        else:
+            return
 
 
 # The child becomes the leader of the terminal's session, so that Ctrl-C sends a signal as for a person.

@@ -1,7 +1,6 @@
 """CLI, B9: a person reads, follows and exports the audit log with `ostiary audit logs`."""
 
 import json
-import signal
 import stat
 import subprocess
 import threading
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 
 from ostiary.cli.main import run
-from tests.cli.edge import PATIENCE, Stranger
-from tests.servers import OSTIARY, Ostiary, clean_environment
+from tests.cli.edge import Stranger, interrupt
+from tests.servers import OSTIARY, PATIENCE, Ostiary, clean_environment
 
 
 @pytest.mark.full
@@ -119,7 +118,7 @@ def test_follow_prints_each_event_once_and_ends_on_ctrl_c(service: Ostiary) -> N
                 line = process.stdout.readline()
                 assert line, "the command ended by itself"
                 seen.append(json.loads(line)["target"]["id"])
-        process.send_signal(signal.SIGINT)
+        interrupt(process)
         rest, complaint = process.communicate(timeout=PATIENCE)
     finally:
         guard.cancel()

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ostiary.cli.main import run
-from tests.cli.edge import PATIENCE, Stranger
-from tests.servers import OSTIARY, Ostiary, clean_environment, run_command
+from tests.cli.edge import Stranger
+from tests.servers import OSTIARY, PATIENCE, Ostiary, clean_environment, run_command
 
 JSON = "application/json"
 

@@ -13,7 +13,7 @@ import pytest
 from tests import node, servers
 from tests.conftest import unavailable
 from tests.house.source import ROOT
-from tests.servers import UnavailableError
+from tests.servers import PATIENCE, UnavailableError
 
 pytestmark = pytest.mark.full
 
@@ -98,7 +98,7 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=5 * PATIENCE,
         )
     outputs = done.stdout.split(f"{END}\n")
     assert len(outputs) == len(steps()) + 1

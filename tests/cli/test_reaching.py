@@ -4,7 +4,6 @@ These tests run in this process, against a server that is not Ostiary, or none.
 """
 
 import json
-import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ostiary.cli.main import run
-from tests.cli.edge import PATIENCE, Stranger
-from tests.servers import OSTIARY, clean_environment, free_port
+from tests.cli.edge import Stranger, interrupt
+from tests.servers import OSTIARY, PATIENCE, clean_environment, free_port
 
 KEY = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
 """A key with a valid form that belongs to nobody."""
@@ -428,7 +427,7 @@ def test_ctrl_c_ends_a_waiting_command_quietly() -> None:
         with connection:
             connection.settimeout(PATIENCE)
             assert connection.recv(1000).startswith(b"GET /v1/capabilities")
-            process.send_signal(signal.SIGINT)
+            interrupt(process)
             out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert (out, err.strip()) == (b"", b"")

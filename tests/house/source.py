@@ -2,10 +2,11 @@
 
 import ast
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "ostiary"
@@ -62,6 +63,11 @@ def modules() -> tuple[Module, ...]:
     return tuple(
         module(str(path.relative_to(SRC)), path.read_text("utf-8")) for path in sorted(SRC.rglob("*.py"))
     )
+
+
+def found_by(rule: Callable[[Module], Any]) -> dict[str, Any]:
+    """The path of each module in which a rule finds something, with what it found there."""
+    return {each.path: found for each in modules() if (found := rule(each))}
 
 
 @cache

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.house.source import Module, module, modules
+from tests.house.source import Module, found_by, module
 
 WORLD = {
     "asyncio",
@@ -41,10 +41,9 @@ def impure(each: Module) -> set[str]:
     return ({name.split(".")[0] for name in each.imports()} & WORLD) | (names & CALLS)
 
 
-@pytest.mark.parametrize("each", [m for m in modules() if m.room in ROOMS], ids=lambda each: each.path)
-def test_nothing_of_the_world_gets_in(each: Module) -> None:
+def test_nothing_of_the_world_gets_in() -> None:
     """Architecture breaks: the same arguments give another answer, so no test can hold the clock."""
-    assert impure(each) == set()
+    assert found_by(lambda each: each.room in ROOMS and impure(each)) == {}
 
 
 @pytest.mark.parametrize(

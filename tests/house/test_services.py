@@ -2,8 +2,6 @@
 
 import ast
 
-import pytest
-
 from tests.house.source import modules
 
 NOT_OPERATIONS = {
@@ -76,13 +74,12 @@ def is_operation(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_operation_takes_tx_and_caller(name: str) -> None:
+def test_an_operation_takes_tx_and_caller() -> None:
     """Architecture breaks: an operation reaches the world beside `tx`, or nobody knows who asks."""
-    assert is_operation(FUNCTIONS[name]) is (name not in NOT_OPERATIONS)
+    others = {name for name, node in FUNCTIONS.items() if not is_operation(node)}
+    assert others == NOT_OPERATIONS.keys()
 
 
-def test_the_reviewed_list_is_not_stale() -> None:
-    """Architecture breaks: an exception outlives what it was made for."""
-    assert FUNCTIONS.keys() >= NOT_OPERATIONS.keys()
+def test_there_are_operations() -> None:
+    """Architecture breaks unseen: the rule above finds no operation."""
     assert len(FUNCTIONS) > len(NOT_OPERATIONS) + 20

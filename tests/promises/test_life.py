@@ -37,7 +37,7 @@ from tests.conftest import PROVE
 
 pytestmark = [pytest.mark.promise("P1"), pytest.mark.promise("P12")]
 
-EXAMPLES, STEPS = (int(os.environ.get("OSTIARY_PROVE_RUNS", "400")), 60) if PROVE else (20, 30)
+EXAMPLES, STEPS = (int(os.environ.get("OSTIARY_PROVE_RUNS", "400")), 60) if PROVE else (12, 30)
 PREFIX = "sk_live_"
 PER_ACCOUNT, PER_ORGANIZATION, DELETION_DELAY = 3, 6, DAY
 _numbers = itertools.count()

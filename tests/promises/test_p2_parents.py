@@ -255,7 +255,10 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
     house, addresses, ended = front.house, peers(), PARENTS[parent]
     accepted, refused = Counter[str](), Counter[str]()
     asked = 0
-    for number in range(len(DOORS) * (8 if PROVE else 1)):
+    # What is chosen, and where it is asked for first afterwards, is another one each time, and for each parent.
+    first = list(PARENTS).index(parent)
+    small = 4 if house.store.engines.name == "sqlite" else 1
+    for number in range(first, first + (8 * len(DOORS) if PROVE else small)):
         robo, other = (
             machine(front, f"Robo {number}", house.charlie),
             machine(front, f"Other {number}", house.charlie),
@@ -263,7 +266,7 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
         ours, others = children(robo), children(other)
         for child in (*ours, *others):
             # All of them once; then one, which brings it into memory.
-            for name in doors_of(child) if number == 0 else doors_of(child)[:1]:
+            for name in doors_of(child) if number == first else doors_of(child)[:1]:
                 assert DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
         chosen = rotated([child for child in ours if ended.has(child)], number)[0]
         dead = [child for child in ours if child is chosen or ended.also(robo, chosen, child)]
@@ -283,13 +286,14 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
                 accepted[f"{child.name} at {name}"] += DOORS[name](front, child.text, next(addresses))
         ended.undo(house)
         for child in (*alive, *(dead if parent == "organization suspended" else [])):
-            for name in doors_of(child)[: 2 if number else None]:
+            for name in doors_of(child)[: None if number == first else 2]:
                 refused[f"{child.name} at {name}"] += not DOORS[name](front, child.text, next(addresses))
-    FIGURES["parents ended"] += number + 1
+    ends = number + 1 - first
+    FIGURES["parents ended"] += ends
     FIGURES["requests after"] += asked
     FIGURES["of them accepted"] += accepted.total()
     FIGURES["of what lives on, refused"] += refused.total()
-    print(f"{parent}: {number + 1} ended, {asked} requests after, {accepted.total()} accepted")
+    print(f"{parent}: {ends} ended, {asked} requests after, {accepted.total()} accepted")
     assert not +accepted
     assert not +refused
 

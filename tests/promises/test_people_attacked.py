@@ -50,6 +50,7 @@ from tests.applications import CHALLENGE, REDIRECT, allow, application, code_of,
 from tests.cast import Answer, Front, House
 from tests.devices import VERIFY, begin, fetch
 from tests.machines import exchange, name_resource
+from tests.servers import PATIENCE
 from tests.visitors import at_home
 
 RESOURCE = "https://api.example.test/"
@@ -65,7 +66,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 def as_completed_few(futures: list[Future[Any]], number: int) -> list[Future[Any]]:
     """The first so many that are done."""
-    found = list(islice(as_completed(futures, timeout=10), number))
+    found = list(islice(as_completed(futures, timeout=PATIENCE), number))
     assert len(found) == number
     return found
 
@@ -288,7 +289,7 @@ def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
         asked = [threads.submit(documents.jwks_of, each) for each in slow]
         try:
             for _ in range(KEYS_AT_ONCE):
-                assert entered.acquire(timeout=10)
+                assert entered.acquire(timeout=PATIENCE)
             told = {type(each.exception(10)) for each in as_completed_few(asked, THREADS - KEYS_AT_ONCE)}
             assert told == {DocumentError}
             assert threads.submit(int).result(10) == 0

@@ -4,7 +4,8 @@ import contextlib
 import socket
 from collections.abc import Sequence
 
-from tests.proxies.stage import CLIENT, PATIENCE
+from tests.proxies.stage import CLIENT
+from tests.servers import PATIENCE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Ostiary, UnavailableError, accepts, free_port, wait_until
+from tests.servers import PATIENCE, Ostiary, UnavailableError, accepts, free_port, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLIENT = "127.0.0.2"
-PATIENCE = 15.0
 
 RULE: dict[str, Any] = {
     "match": [

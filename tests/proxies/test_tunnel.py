@@ -9,7 +9,8 @@ import socket
 import pytest
 
 from tests.proxies import frames, stage
-from tests.proxies.stage import CLIENT, PATIENCE, Door, request
+from tests.proxies.stage import CLIENT, Door, request
+from tests.servers import PATIENCE
 
 pytestmark = [pytest.mark.full, pytest.mark.promise("P15")]
 

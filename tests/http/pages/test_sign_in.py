@@ -10,11 +10,12 @@ from argon2 import PasswordHasher
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.model import RoleBinding, SessionKind
 from ostiary.core.oauth import BUILT_IN
-from ostiary.services import consents, members
+from ostiary.services import consents, members, passwords
 from ostiary.storage import people, tables
 from ostiary.storage import sessions as session_rows
 from ostiary.storage.store import Tx
 from tests.cast import Front, House
+from tests.conftest import FULL
 from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events
 from tests.visitors import session_of
@@ -93,8 +94,9 @@ def test_a_password_may_be_typed_on_another_keyboard(browser: Browser) -> None:
     assert browser.sign_in(ALICE, "caf\u00e9 caf\u00e9 caf\u00e9").status == 303
 
 
-def test_an_old_hash_is_made_again(browser: Browser) -> None:
+def test_an_old_hash_is_made_again(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     """CLI breaks: passwords stay hashed by what was enough years ago."""
+    monkeypatch.setattr(passwords, "_HASHER", FULL)
     house = browser.front.house
     old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     house.store.write_on((), people.set_password, str(house.alice.actor.id), old)
