@@ -17,10 +17,10 @@ from ostiary.core import check
 from ostiary.core.model import Client, Consent, Project
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
+from ostiary.http.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
+from ostiary.http.links import INVITATION, RESET
 from ostiary.http.oauth.answering import THREADS
-from ostiary.http.oauth.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
 from ostiary.http.outbound import Fetched, OutboundError
-from ostiary.http.pages.links import INVITATION, RESET
 from ostiary.services import (
     authorizations,
     clients,

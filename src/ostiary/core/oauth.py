@@ -16,6 +16,10 @@ JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693's name
 CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
+DEVICE_PAGE: Final = "/oauth/device/verify"
+"""The page where a person enters the code of a device."""
+
 OFFLINE_ACCESS: Final = "offline_access"
 """The scope that requests a refresh token. It grants nothing by itself."""
 

@@ -36,7 +36,8 @@ from ostiary.http.api import (
     sessions,
     usage,
 )
-from ostiary.http.api.route import PlainRoute, Wiring, answer, field_error, problem_response
+from ostiary.http.api.route import answer, field_error
+from ostiary.http.client_documents import ClientDocuments
 from ostiary.http.clock_watch import ClockWatch
 from ostiary.http.cross_origin import preflight
 from ostiary.http.door import Application, Door
@@ -46,14 +47,14 @@ from ostiary.http.installation import Opened, not_ready
 from ostiary.http.manual import routes as manual
 from ostiary.http.metrics import Metrics
 from ostiary.http.metrics import handler as metrics_handler
-from ostiary.http.oauth import metadata
-from ostiary.http.oauth.client_documents import ClientDocuments
+from ostiary.http.oauth import introspection, metadata
 from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.endpoints import endpoints
 from ostiary.http.oauth.registration import Registration
 from ostiary.http.oauth.revocation import Revocation
 from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.http.pages import authorize, device, frame, hashing, links, own_account, signing_in
+from ostiary.http.routing import PlainRoute, Wiring, problem_response
 from ostiary.storage.counts import Counts
 from ostiary.storage.journal import Journal
 from ostiary.storage.volatile import Facts
@@ -111,7 +112,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
     rates = Rates(opened.failures, store.clock)
     authenticator = Authenticator(facts, counts, store.clock, store.installation, opened.uses, rates)
     cookie = cookies.of(store.installation.issuer)
-    hot = HotPath(authenticator, cookie, messages.origins(settings.trusted_proxies))
+    hot = HotPath(authenticator, cookie, messages.origins(settings.trusted_proxies), introspection)
     metrics = Metrics(store, facts, counts)
     duties = of_worker(store, facts, counts, metrics)
     rounds = Rounds(duties + of_the_node(store, settings, ClockWatch(store)) if alone else duties)

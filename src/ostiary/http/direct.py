@@ -14,7 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ostiary.http import messages
-from ostiary.http.door import Door, Later
+from ostiary.http.door import Door
+from ostiary.http.endpoint_request import PendingResponse
 
 UVICORN: Final = "0.54.0"
 """The version whose protocol class this was written against."""
@@ -152,12 +153,12 @@ class DirectProtocol(HttpToolsProtocol):
         if self._body:
             super().on_body(self._body)
 
-    def _wait_for(self, later: Later) -> None:
+    def _wait_for(self, later: PendingResponse) -> None:
         """Answer when that can be; what the client sends meanwhile waits behind it, as uvicorn has it."""
         waiting = self.cycle = _Waiting()  # type: ignore[assignment] # what uvicorn asks of a request under way
 
         def answered(_recorded: object) -> None:
-            answer = later.answer()
+            answer = later.finish()
             waiting.response_complete = True
             if not (waiting.disconnected or self.transport.is_closing()):
                 self._write(answer)

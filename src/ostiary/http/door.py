@@ -8,20 +8,18 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Protocol
 
 import structlog
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from ostiary.core import identifier
+from ostiary.core import identifier, oauth
 from ostiary.core.problem import Problem, internal
 from ostiary.http import cross_origin, hotpath, messages
+from ostiary.http.endpoint_request import EndpointRequest, PendingResponse
 from ostiary.http.hotpath import HotPath
 from ostiary.http.messages import Headers, printable
-from ostiary.http.oauth import token
-from ostiary.http.oauth.answering import Request
-from ostiary.http.oauth.token import TokenEndpoint
 from ostiary.logs import where
 from ostiary.storage import patience
 from ostiary.storage.store import Clock, Entropy
@@ -31,7 +29,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-TOKEN: Final = token.PATH.encode()
+TOKEN: Final = oauth.TOKEN_PATH.encode()
 COLD_THREADS: Final = 4
 LARGE_BODIES: Final = 8
 """How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
@@ -39,11 +37,11 @@ BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
 
-class Later(NamedTuple):
-    """An answer that waits: `answer` makes it once `recorded` is done."""
+class TokenEndpoint(Protocol):
+    """The token endpoint, which the authorization server implements (RFC 6749 §3.2)."""
 
-    recorded: asyncio.Future[bool]
-    answer: Callable[[], bytes]
+    def begin(self, request: EndpointRequest) -> bytes | PendingResponse | None:
+        """Return the response, at once or pending; None if something must be read from the database first."""
 
 
 class Door:
@@ -109,7 +107,7 @@ class Door:
 
     def answer_later(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
-    ) -> "bytes | Later | None":
+    ) -> bytes | PendingResponse | None:
         """What the token endpoint answers, at once or when it is recorded; None for all that has to come through
         `__call__`.
         """
@@ -120,7 +118,7 @@ class Door:
         started = time.perf_counter()
         request_id = self._request_id()
         agent = printable(messages.header(headers, b"user-agent") or b"")
-        request = Request(headers, b"", body, self._hot.origin(peer, headers), "", request_id, agent)
+        request = EndpointRequest(headers, b"", body, self._hot.origin(peer, headers), "", request_id, agent)
         try:
             begun = self._tokens.begin(request)
         except Exception:
@@ -129,13 +127,13 @@ class Door:
             return None
 
         def told(answer: bytes) -> bytes:
-            self._measure("POST", token.PATH, int(answer[9:12]), time.perf_counter() - started)
+            self._measure("POST", oauth.TOKEN_PATH, int(answer[9:12]), time.perf_counter() - started)
             marked = b"\r\nx-request-id: %s\r\n%s" % (request_id.encode(), cross_origin.LINES)
             return answer.replace(b"\r\n", marked, 1)
 
         if isinstance(begun, bytes):
             return told(begun)
-        return Later(begun.recorded, lambda: told(self._tokens.finish(request, begun)))
+        return PendingResponse(begun.recorded, lambda: told(begun.finish()))
 
     async def _answer_hot(self, scope: Scope, path: bytes, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

@@ -5,7 +5,7 @@ synchronous function without I/O: bytes in, bytes out, None where something has 
 same in a thread). Both run the same code over the same facts; only how a fact is found differs.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -22,7 +22,6 @@ from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, WRONG_PLACE, Ver
 from ostiary.http import messages, telling
 from ostiary.http.cookies import SessionCookie
 from ostiary.http.messages import NO_STORE, Headers, Origin, Origins
-from ostiary.http.oauth import errors, introspection
 
 VERIFY: Final = b"/v1/verify"
 CAPABILITIES: Final = b"/v1/capabilities"
@@ -127,13 +126,38 @@ def _errors(value: dict[str, Any]) -> tuple[FieldError, ...]:
     return tuple(errors)
 
 
+class Introspection(Protocol):
+    """The introspection endpoint, which the authorization server implements (RFC 7662)."""
+
+    def answer(
+        self,
+        authenticator: Authenticator,
+        headers: Headers,
+        query: bytes,
+        body: bytes,
+        origin: Origin,
+        lookup: Lookup,
+    ) -> tuple[bytes, Verdict | None, str]:
+        """Return the response, the verdict on the caller (None: unauthenticated), and the reason of a refusal."""
+
+    def refusal(self, problem: Problem) -> bytes:
+        """Return the response to a problem."""
+
+
 class HotPath:
     """The hot addresses of one process."""
 
-    def __init__(self, authenticator: Authenticator, cookie: SessionCookie, origin: Origins) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        cookie: SessionCookie,
+        origin: Origins,
+        introspection: Introspection,
+    ) -> None:
         self.origin = origin
         self._authenticator = authenticator
         self._cookie = cookie
+        self._introspection = introspection
         self._assertions = IdentityAssertions(authenticator.facts, authenticator.clock, authenticator.issuer)
         self._told: dict[tuple[str, str | None, bool], tuple[Standing, bytes]] = {}
 
@@ -172,7 +196,7 @@ class HotPath:
             if target.startswith(AUTHORIZE_NGINX):
                 return messages.wire(403, [NO_STORE, (b"x-auth-error", b"unavailable")])
             if target.partition(b"?")[0] == INTROSPECT:
-                return errors.wire(errors.of_problem(problem))
+                return self._introspection.refusal(problem)
             return self._problem(problem)
 
     # One request
@@ -251,7 +275,7 @@ class HotPath:
         self, headers: Headers, query: bytes, body: bytes, origin: Origin, lookup: Lookup
     ) -> bytes:
         auth = self._authenticator
-        told, caller, refused = introspection.answer(auth, headers, query, body, origin, lookup)
+        told, caller, refused = self._introspection.answer(auth, headers, query, body, origin, lookup)
         if caller is not None:
             auth.note(caller, origin.text, "introspect", auth.clock(), refused=refused)
         return told

@@ -4,15 +4,14 @@ import base64
 from typing import Any, Final
 
 from ostiary.core.access_token import ALIAS
-from ostiary.core.oauth import CLI, CLIENT_ASSERTION, CLIENT_CREDENTIALS
-from ostiary.http import messages
-from ostiary.http.oauth import errors
+from ostiary.core.oauth import CLI, CLIENT_ASSERTION, CLIENT_CREDENTIALS, TOKEN_PATH
+from ostiary.http import messages, oauth_error
 from ostiary.http.oauth.endpoints import REVOCATION
-from ostiary.http.oauth.errors import CODES, OAuthError
 from ostiary.http.oauth.grants import ACCESS_TOKEN, GRANTS
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION, DOCUMENTS
 from ostiary.http.oauth.registration import PATH as REGISTRATION
-from ostiary.http.oauth.token import ALIAS_PATH, PATH
+from ostiary.http.oauth.token import ALIAS_PATH
+from ostiary.http.oauth_error import CODES, OAuthError
 from tests.house.openapi import words
 from tests.house.openapi.examples import Studio
 
@@ -34,7 +33,7 @@ ANYBODY: Final[list[Json]] = [{"Client": []}, *({name: []} for name in words.SEC
 
 BODIES: Final[dict[str, Json]] = {
     # What is sent as JSON in the example of an address: members named as the house names them.
-    PATH: {
+    TOKEN_PATH: {
         "grant_type": CLIENT_CREDENTIALS,
         "client_id": "$client_id",
         "client_secret": "$client_secret",
@@ -253,7 +252,7 @@ SCHEMAS: Final[dict[str, Json]] = {
 
 
 def _refusal(error: OAuthError, about: str) -> Json:
-    _, fields, body = messages.unwire(errors.wire(error))
+    _, fields, body = messages.unwire(oauth_error.wire(error))
     sent = {name.decode(): value.decode() for name, value in fields}
     headers: Json = {}
     if "retry-after" in sent:
@@ -277,10 +276,12 @@ RESPONSES: Final[dict[str, Json]] = {
         OAuthError("invalid_scope"), "What was asked is not understood or not granted: `error` says which."
     ),
     "OAuthInvalidClient": _refusal(
-        errors.invalid_client(""),
+        oauth_error.invalid_client(""),
         "Whoever asks is not known or did not prove who they are, for whatever cause.",
     ),
-    "OAuthTooMany": _refusal(errors.too_many(2), "Over a rate limit. Ask again after `Retry-After` seconds."),
+    "OAuthTooMany": _refusal(
+        oauth_error.too_many(2), "Over a rate limit. Ask again after `Retry-After` seconds."
+    ),
     "OAuthUnavailable": _refusal(OAuthError("temporarily_unavailable"), "Nothing was done. Try again."),
 }
 REFUSALS: Final[Json] = {
@@ -300,9 +301,9 @@ def paths(house: Studio) -> dict[str, dict[str, Json]]:
     key = {"x-api-key": house.alice_key}
     narrow = {"grant_type": CLIENT_CREDENTIALS, "scope": "read:agents"}
     found = {
-        PATH: _post(
+        TOKEN_PATH: _post(
             house,
-            PATH,
+            TOKEN_PATH,
             "issue_token",
             "Trade a secret, an assertion or a key for an access token",
             "The client proves who it is by HTTP Basic, by `client_secret` in the body, or by `client_assertion`; "

@@ -12,7 +12,7 @@ import pytest
 from ostiary.auth.rates import Rates
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.model import Client
-from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
+from ostiary.http.client_documents import ClientDocuments, DocumentError
 from ostiary.http.outbound import REASONS, Fetched, OutboundError
 from ostiary.services import consents
 from ostiary.services.consents import Asked

@@ -7,9 +7,9 @@ import pytest
 
 from ostiary.core.problem import CODES as PROBLEMS
 from ostiary.core.problem import Problem, invalid
+from ostiary.http import oauth_error
 from ostiary.http.messages import unwire
-from ostiary.http.oauth import errors
-from ostiary.http.oauth.errors import CODES, OAuthError, of_problem, too_many, wire
+from ostiary.http.oauth_error import CODES, OAuthError, of_problem, too_many, wire
 
 ALLOWED = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 
@@ -65,7 +65,7 @@ def test_nothing_that_was_sent_is_told() -> None:
     """P7 breaks: a refusal echoes what came from outside."""
     error = of_problem(invalid("/sent-by-somebody", "invalid-text", "must not hold NUL"))
     assert b"somebody" not in wire(error)
-    assert b"log only" not in wire(errors.invalid_client("log only"))
+    assert b"log only" not in wire(oauth_error.invalid_client("log only"))
 
 
 @pytest.mark.parametrize("description", ['a "quote"', "a \\ backslash", "a\nline", "é", "\x7f"])

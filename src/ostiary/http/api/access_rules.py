@@ -23,8 +23,8 @@ from ostiary.http.api.route import (
     perform,
     remove,
     show,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import authorization
 
 router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Access rules"])

@@ -11,7 +11,8 @@ from ostiary.core.event import CATEGORIES, EVENTS, ActorType, OriginKind, Outcom
 from ostiary.core.instant import to_text
 from ostiary.core.problem import FieldError, invalid, invalid_fields
 from ostiary.http.api.forms import INSTANT, Time, instant
-from ostiary.http.api.route import Answer, ApiRoute, CallerOf, Listing, PageOf, wiring
+from ostiary.http.api.route import Answer, ApiRoute, CallerOf, Listing, PageOf
+from ostiary.http.routing import wiring
 from ostiary.services import audit
 from ostiary.storage.audit import Filter, Recorded
 

@@ -20,8 +20,8 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import clients
 
 router = APIRouter(prefix="/v1/clients", route_class=ApiRoute, tags=["Clients"])

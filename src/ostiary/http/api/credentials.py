@@ -37,8 +37,8 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import credentials, rotation
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])

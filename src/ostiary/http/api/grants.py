@@ -15,8 +15,8 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import consents
 
 router = APIRouter(prefix="/v1/grants", route_class=ApiRoute, tags=["Clients"])

@@ -25,8 +25,8 @@ from ostiary.http.api.route import (
     example,
     perform,
     remove,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import imports
 from ostiary.services.imports import MAX_KEYS, Imported
 

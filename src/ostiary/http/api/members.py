@@ -19,7 +19,6 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
 from ostiary.http.api.tenant_forms import (
     InvitationBody,
@@ -33,6 +32,7 @@ from ostiary.http.api.tenant_forms import (
     member_json,
     reset_json,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import members, password_resets
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Members"])

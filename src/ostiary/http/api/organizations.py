@@ -20,7 +20,6 @@ from ostiary.http.api.route import (
     perform,
     resource,
     show,
-    wiring,
 )
 from ostiary.http.api.tenant_forms import (
     OrganizationBody,
@@ -31,6 +30,7 @@ from ostiary.http.api.tenant_forms import (
     organization_json,
     policies_json,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import organizations
 
 router = APIRouter(prefix="/v1/organizations", route_class=ApiRoute, tags=["Organizations"])

@@ -19,7 +19,6 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
 from ostiary.http.api.tenant_forms import (
     ProjectBindingsBody,
@@ -30,6 +29,7 @@ from ostiary.http.api.tenant_forms import (
     project_bindings_json,
     project_json,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import projects
 
 router = APIRouter(prefix="/v1/projects", route_class=ApiRoute, tags=["Projects"])

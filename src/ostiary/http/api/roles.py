@@ -20,9 +20,9 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
 from ostiary.http.api.tenant_forms import RoleChanges, RoleForm, RoleJson, ScopeBody, ScopeJson, role_json
+from ostiary.http.routing import wiring
 from ostiary.services import roles
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Roles"])

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 import orjson
 import structlog
-from anyio import CapacityLimiter
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -23,23 +22,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from ostiary.auth.access_request import AccessRequest
-from ostiary.auth.authenticator import Authenticator
 from ostiary.auth.caller import caller_of
 from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.http import cookies, messages, telling
-from ostiary.http.cookies import SessionCookie
-from ostiary.http.oauth.client_documents import ClientDocuments
+from ostiary.http.routing import problem_response, wiring
 from ostiary.http.telling import superseded
 from ostiary.services import organizations
 from ostiary.services.answers import Once
 from ostiary.services.execute import Unchanged, execute, execute_once, record_refusal
-from ostiary.storage.store import Store, Tx
+from ostiary.storage.store import Tx
 
 Model = TypeVar("Model", bound=BaseModel)
 Told = TypeVar("Told", bound=Mapping[str, Any])
@@ -47,22 +42,6 @@ T = TypeVar("T")
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What handlers reach through `request.app.state.wiring`."""
-
-    store: Store
-    authenticator: Authenticator
-    cookie: SessionCookie
-    """Of sessions in browsers."""
-    token_uri: str
-    """Where a key file says that it is traded."""
-    documents: ClientDocuments
-    """About clients that are not registered here, and the keys that clients publish."""
-    hashing: CapacityLimiter
-    """Threads of pages that hash passwords."""
 
 
 class StrictModel(BaseModel):
@@ -91,14 +70,6 @@ class Listing(TypedDict, Generic[Told]):
     data: list[Told]
     next_cursor: str | None
     """What `cursor` has to be for the next page; null on the last one."""
-
-
-class PlainRoute(Route):
-    """A route that is none of the API's, but that the log and the figures know by its template as well."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, found = super().matches(scope)
-        return match, {**found, "route": self}
 
 
 class ApiRoute(APIRoute):
@@ -185,11 +156,6 @@ def _query_members(dependant: Dependant) -> set[str]:
 
 def _list(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "none"
-
-
-def wiring(request: Request) -> Wiring:
-    found: Wiring = request.app.state.wiring
-    return found
 
 
 def _caller(
@@ -473,10 +439,3 @@ def answer_all(rows: list[Told]) -> Answer[Listing[Told]]:
 def answer(value: Told, status: int = 200) -> Answer[Told]:
     """A JSON answer that no cache keeps."""
     return Answer(orjson.dumps(value), status, {"cache-control": "no-store"}, media_type="application/json")
-
-
-def problem_response(request: Request, problem: Problem) -> Response:
-    fields = {name.decode(): value.decode() for name, value in messages.problem_headers(problem)}
-    state = request.scope["state"]
-    body = messages.problem_body(problem, state["issuer"], state["request_id"])
-    return Response(body, problem.status, fields)

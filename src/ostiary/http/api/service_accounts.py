@@ -36,8 +36,8 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
 from ostiary.services.service_accounts import AccountView

@@ -33,8 +33,8 @@ from ostiary.http.api.route import (
     remove,
     resource,
     show,
-    wiring,
 )
+from ostiary.http.routing import wiring
 from ostiary.http.telling import HomeOrganizationJson
 from ostiary.services import sessions
 from ostiary.services.execute import execute

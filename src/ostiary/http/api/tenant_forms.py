@@ -23,7 +23,7 @@ from ostiary.http.api.forms import (
     bindings_json,
 )
 from ostiary.http.api.route import StrictModel, example
-from ostiary.http.pages.links import invitation_link, reset_link
+from ostiary.http.links import invitation_link, reset_link
 from ostiary.services.members import Invited, MemberView
 from ostiary.services.organizations import LIMITS, PolicyView
 from ostiary.services.password_resets import Made

@@ -11,7 +11,8 @@ from typing_extensions import TypedDict
 from ostiary.core.instant import to_text
 from ostiary.core.problem import FieldError, invalid_fields
 from ostiary.http.api.forms import INSTANT, Time, instant
-from ostiary.http.api.route import Answer, ApiRoute, CallerOf, answer, wiring
+from ostiary.http.api.route import Answer, ApiRoute, CallerOf, answer
+from ostiary.http.routing import wiring
 from ostiary.services import usage
 from ostiary.services.usage import Interval, Report, Wanted
 

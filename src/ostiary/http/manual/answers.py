@@ -16,11 +16,11 @@ from starlette.responses import Response
 
 from ostiary.core.problem import Problem
 from ostiary.http import openapi
-from ostiary.http.api.route import problem_response
 from ostiary.http.kept import Kept, answer, keep
 from ostiary.http.manual import ROOT, pages, reference
 from ostiary.http.manual.markdown import Heading
 from ostiary.http.manual.pages import REFERENCE, Link
+from ostiary.http.routing import problem_response
 
 HERE: Final = Path(__file__).parent
 

@@ -1,16 +1,16 @@
 """What the OAuth endpoints that are not hot have in common: what arrived, and how a refusal goes back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from ostiary.auth.authenticator import Authenticator
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED
-from ostiary.http.messages import NO_STORE, Headers, Origin
-from ostiary.http.oauth import errors
+from ostiary.http import oauth_error
+from ostiary.http.endpoint_request import EndpointRequest
+from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth.asking import Refused
-from ostiary.http.oauth.errors import OAuthError
+from ostiary.http.oauth_error import OAuthError
 
 HEAD: Final = ((b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"))
 """Of an answer that may hold a secret (RFC 6749 §5.1)."""
@@ -18,21 +18,11 @@ THREADS: Final = 4
 """Of one endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What arrived, and where: `path` is what the issuer of that address has behind ours."""
-
-    headers: Headers
-    query: bytes
-    body: bytes
-    origin: Origin
-    path: str
-    request_id: str
-    user_agent: str
-
-
 def answered(
-    authenticator: Authenticator, kind: str, request: Request, work: Callable[[Request], bytes]
+    authenticator: Authenticator,
+    kind: str,
+    request: EndpointRequest,
+    work: Callable[[EndpointRequest], bytes],
 ) -> bytes:
     """What `work` answers to a request, over facts that are current; or its refusal."""
     try:
@@ -43,7 +33,7 @@ def answered(
 
 
 def refusal(
-    authenticator: Authenticator, kind: str, request: Request, error: Refused | OAuthError | Problem
+    authenticator: Authenticator, kind: str, request: EndpointRequest, error: Refused | OAuthError | Problem
 ) -> bytes:
     """What is told of a refusal. Those of a credential or a client that was presented are counted, as of this kind."""
     now = authenticator.clock()
@@ -54,9 +44,9 @@ def refusal(
         )
         error = refused
     elif isinstance(error, Problem):
-        error = errors.of_problem(error)
+        error = oauth_error.of_problem(error)
     elif error.status == 401 or error.resource:
         authenticator.note(
             MALFORMED, request.origin.text, kind, now, refused=error.reason, resource=error.resource
         )
-    return errors.wire(error)
+    return oauth_error.wire(error)

@@ -3,7 +3,7 @@
 All that grants have in common (who the client is, scopes, audience, signing, recording) is the pipeline's.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,6 @@ from ostiary.auth.authenticator import Authenticator
 from ostiary.auth.lookup import CacheMiss, Lookup
 from ostiary.auth.rates import FAILURE_WAIT
 from ostiary.core import model
-from ostiary.core.access_token import mixes_audiences
 from ostiary.core.address import Address
 from ostiary.core.client_keys import ClientKey
 from ostiary.core.instant import Instant
@@ -20,8 +19,8 @@ from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING, Scopes
 from ostiary.core.verdict import Verdict
 from ostiary.http.messages import Origin
-from ostiary.http.oauth.errors import OAuthError, invalid_target, too_many
 from ostiary.http.oauth.form import Form
+from ostiary.http.oauth_error import OAuthError, too_many
 from ostiary.storage.journal import Used
 from ostiary.storage.store import Store, Tx
 
@@ -100,23 +99,6 @@ class Refused(Exception):  # noqa: N818 - it carries the error, and what is know
         super().__init__(error.code)
         self.error = error
         self.verdict = verdict
-
-
-def known_audiences(authenticator: Authenticator, resources: Iterable[str]) -> tuple[str, ...]:
-    """Return the registered audiences that these resources name, each once (RFC 8707 §2).
-
-    Raises OAuthError for an unknown resource, and for this service together with another resource.
-    """
-    found: dict[str, None] = {}
-    for resource in resources:
-        audience = authenticator.facts.audience(resource)
-        if audience is None:
-            raise invalid_target(resource, "unknown resource")
-        found[audience] = None
-    if mixes_audiences(found, authenticator.issuer):
-        other = next(each for each in found if each != authenticator.issuer)
-        raise invalid_target(other, "this service and another")
-    return tuple(found)
 
 
 def refused(code: str, verdict: Verdict, reason: str = "", told: str = "") -> Refused:

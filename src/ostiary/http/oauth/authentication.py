@@ -14,10 +14,10 @@ from ostiary.core.jws import InvalidTokenError
 from ostiary.core.oauth import BUILT_IN
 from ostiary.core.secret import CLIENT_SECRET as SECRET
 from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.http.client_documents import DocumentError
 from ostiary.http.oauth import clients
 from ostiary.http.oauth.asking import Asked, Client, Refused, refused
-from ostiary.http.oauth.client_documents import DocumentError
-from ostiary.http.oauth.errors import OAuthError, invalid_client
+from ostiary.http.oauth_error import OAuthError, invalid_client
 from ostiary.storage import clients as rows
 from ostiary.storage import journal
 from ostiary.storage.journal import Used

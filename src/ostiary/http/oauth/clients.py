@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.oauth import CLIENT_ASSERTION
 from ostiary.http.messages import Headers
-from ostiary.http.oauth.errors import invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
+from ostiary.http.oauth_error import invalid_client, invalid_request
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _BAD_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")

@@ -13,27 +13,29 @@ from ostiary.core.model import Client
 from ostiary.core.oauth import (
     DEVICE_CODE,
     DEVICE_CODE_LIFETIME,
+    DEVICE_PAGE,
     NO_SCOPE,
     OFFLINE_ACCESS,
     POLLING_INTERVAL,
+    TOKEN_PATH,
     default_scopes,
     known_scopes,
 )
 from ostiary.core.permission import Catalogue
 from ostiary.http import messages
+from ostiary.http.authorization_request import known_audiences
+from ostiary.http.endpoint_request import EndpointRequest
 from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.answering import HEAD, THREADS, Request, answered
-from ostiary.http.oauth.asking import Asked, KeysOf, known_audiences
+from ostiary.http.oauth.answering import HEAD, THREADS, answered
+from ostiary.http.oauth.asking import Asked, KeysOf
 from ostiary.http.oauth.authentication import authenticated_once
-from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
-from ostiary.http.oauth.token import PATH
+from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
 from ostiary.services import devices
 from ostiary.storage.store import Store
 
-VERIFICATION: Final = "/oauth/device/verify"
 QUESTIONS: Final = 30
 QUESTIONS_FROM: Final = 90
 """Requests a minute from the devices of one network."""
@@ -48,13 +50,13 @@ class DeviceAuthorization:
     keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
-    async def answer(self, request: Request) -> bytes:
+    async def answer(self, request: EndpointRequest) -> bytes:
         """The whole answer; what it promises is committed."""
         return await run_sync(
             answered, self.authenticator, "device", request, self._begin, limiter=self._threads
         )
 
-    def _begin(self, request: Request) -> bytes:
+    def _begin(self, request: EndpointRequest) -> bytes:
         form = forms.read(request.headers, request.query, request.body)
         self.authenticator.rates.asked("devices of", request.origin.address, QUESTIONS, QUESTIONS_FROM)
         client = self._client(request, form)
@@ -66,7 +68,7 @@ class DeviceAuthorization:
             request.user_agent,
         )
         begun = self.store.write_on((), devices.begin, asked)
-        address = f"{self.authenticator.issuer}{VERIFICATION}"
+        address = f"{self.authenticator.issuer}{DEVICE_PAGE}"
         told = {
             "device_code": begun.device_code.reveal(),
             "user_code": begun.user_code,
@@ -77,11 +79,14 @@ class DeviceAuthorization:
         }
         return messages.wire(200, HEAD, orjson.dumps(told))
 
-    def _client(self, request: Request, form: Form) -> Client:
+    def _client(self, request: EndpointRequest, form: Form) -> Client:
         """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
         authenticator = self.authenticator
         addressed = frozenset(
-            {authenticator.issuer, *(authenticator.issuer + path for path in (PATH, DEVICE_AUTHORIZATION))}
+            {
+                authenticator.issuer,
+                *(authenticator.issuer + path for path in (TOKEN_PATH, DEVICE_AUTHORIZATION)),
+            }
         )
         asked = Asked(
             form,

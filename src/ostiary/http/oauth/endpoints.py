@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from ostiary.core.access_token import ALIAS
+from ostiary.core.oauth import TOKEN_PATH
 from ostiary.http import messages
+from ostiary.http.endpoint_request import EndpointRequest
 from ostiary.http.oauth import registration, token
-from ostiary.http.oauth.answering import Request
 from ostiary.http.oauth.device import DeviceAuthorization
 from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION
 from ostiary.http.oauth.registration import Registration
@@ -22,14 +23,14 @@ REVOCATION: tuple[str, ...] = ("/oauth/token/revoke", "/oauth/revoke")
 class Endpoint:
     """What answers POST at one address. The door has read the whole body."""
 
-    answer: Callable[[Request], Awaitable[bytes]]
+    answer: Callable[[EndpointRequest], Awaitable[bytes]]
     path: str
     """What the issuer of that address has behind ours."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, state = scope["headers"], scope["state"]
         body: bytes = (await receive())["body"]
-        asked = Request(
+        asked = EndpointRequest(
             headers,
             scope["query_string"],
             body,
@@ -51,7 +52,7 @@ def endpoints(
 ) -> dict[str, Endpoint]:
     """What stands at each address."""
     found = {DEVICE_AUTHORIZATION: Endpoint(devices.answer, "")}
-    found |= {token.PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
+    found |= {TOKEN_PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
     if registering is not None:
         found[registration.PATH] = Endpoint(registering.answer, "")
     return found | {path: Endpoint(revocation.answer, "") for path in REVOCATION}

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from ostiary.core.oauth import scope_names
 from ostiary.core.problem import Problem
 from ostiary.http.messages import Headers, read_json
-from ostiary.http.oauth.errors import OAuthError, invalid_request, of_problem
+from ostiary.http.oauth_error import OAuthError, invalid_request, of_problem
 
 MAX_FIELDS: Final = 64
 MAX_FIELD: Final = 8 * 1024

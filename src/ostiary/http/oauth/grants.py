@@ -20,8 +20,8 @@ from ostiary.core.oauth import (
 )
 from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
-from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.person_grants import authorization_code, device_code, refresh_token
+from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
 from ostiary.storage.journal import Used
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693's name

@@ -20,14 +20,14 @@ from ostiary.core.model import Standing
 from ostiary.core.permission import EVERYTHING
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED, Verdict
-from ostiary.http import messages
+from ostiary.http import messages, oauth_error
 from ostiary.http.messages import MAX_TOKEN, NO_STORE, Headers, Origin
-from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
 from ostiary.http.oauth.asking import Refused, refused
 from ostiary.http.oauth.authentication import CLIENT_SECRET
-from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
 from ostiary.http.oauth.form import Form
+from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
 
 MAY_VERIFY: Final = "verify:credentials"
 _HEAD: Final = messages.wire(
@@ -54,12 +54,17 @@ def answer(
             return _about_itself(authenticator, form, origin, lookup), caller, ""
         caller = authenticate(authenticator, headers, form, origin, lookup)
         return _told(authenticator, caller, form, lookup), caller, ""
-    except Refused as refusal:
-        return errors.wire(refusal.error), refusal.verdict, refusal.error.reason
+    except Refused as error:
+        return oauth_error.wire(error.error), error.verdict, error.error.reason
     except OAuthError as error:
-        return errors.wire(error), None, ""
+        return oauth_error.wire(error), None, ""
     except Problem as problem:
-        return errors.wire(errors.of_problem(problem)), None, ""
+        return refusal(problem), None, ""
+
+
+def refusal(problem: Problem) -> bytes:
+    """Return the response to a problem."""
+    return oauth_error.wire(oauth_error.of_problem(problem))
 
 
 def authenticate(

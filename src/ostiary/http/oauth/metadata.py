@@ -25,8 +25,8 @@ from ostiary.core.oauth import (
 )
 from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
-from ostiary.http.api.route import problem_response
 from ostiary.http.kept import answer, keep
+from ostiary.http.routing import problem_response
 
 Handler = Callable[[Request], Response]
 

@@ -21,7 +21,7 @@ from ostiary.core.permission import EVERYTHING
 from ostiary.core.secret import CODE
 from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http.oauth.asking import Asked, Client, Refused, Subject, refused
-from ostiary.http.oauth.errors import OAuthError, invalid_client, invalid_request
+from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
 from ostiary.services import consents, devices
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.execute import execute

@@ -19,9 +19,10 @@ from ostiary.core.model import Client
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http import messages
-from ostiary.http.oauth.answering import HEAD, Request, answered
-from ostiary.http.oauth.client_documents import ClientDocuments, DocumentError
-from ostiary.http.oauth.errors import OAuthError
+from ostiary.http.client_documents import ClientDocuments, DocumentError
+from ostiary.http.endpoint_request import EndpointRequest
+from ostiary.http.oauth.answering import HEAD, answered
+from ostiary.http.oauth_error import OAuthError
 from ostiary.services import clients
 from ostiary.services.execute import execute
 from ostiary.storage.store import Store
@@ -42,13 +43,13 @@ class Registration:
     documents: ClientDocuments
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
-    async def answer(self, request: Request) -> bytes:
+    async def answer(self, request: EndpointRequest) -> bytes:
         """The whole answer; what it says is committed."""
         return await run_sync(
             answered, self.authenticator, "registration", request, self._register, limiter=self._threads
         )
 
-    def _register(self, request: Request) -> bytes:
+    def _register(self, request: EndpointRequest) -> bytes:
         self.authenticator.rates.asked("register", request.origin.address, REGISTRATIONS, REGISTRATIONS_FROM)
         members = _members(request)
         try:
@@ -74,7 +75,7 @@ class Registration:
         return messages.wire(201, HEAD, orjson.dumps(_told(client, metadata)))
 
 
-def _members(request: Request) -> dict[str, Any]:
+def _members(request: EndpointRequest) -> dict[str, Any]:
     """The metadata as it was sent. Raises OAuthError where two parsers could read it differently."""
     if request.query:
         raise OAuthError("invalid_client_metadata", "Metadata belongs in the body, not in the address.")

@@ -14,19 +14,20 @@ from ostiary.auth.access_request import AccessRequest
 from ostiary.auth.authenticator import Authenticator
 from ostiary.auth.caller import actor_of, caller_of
 from ostiary.core import secret
+from ostiary.core.oauth import TOKEN_PATH
 from ostiary.core.permission import Caller
 from ostiary.core.verdict import Verdict
-from ostiary.http import messages
+from ostiary.http import messages, oauth_error
+from ostiary.http.endpoint_request import EndpointRequest
 from ostiary.http.messages import NO_STORE
-from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.answering import THREADS, Request, answered
+from ostiary.http.oauth.answering import THREADS, answered
 from ostiary.http.oauth.asking import Asked, Client, KeysOf, Refused
 from ostiary.http.oauth.authentication import authenticated_once, names_client_of_people
-from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.introspection import authenticate
-from ostiary.http.oauth.token import PATH
+from ostiary.http.oauth_error import OAuthError, invalid_request
 from ostiary.services import sessions, tokens
 from ostiary.services.callers import holder
 from ostiary.services.execute import execute
@@ -48,17 +49,17 @@ class Revocation:
     keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
-    async def answer(self, request: Request) -> bytes:
+    async def answer(self, request: EndpointRequest) -> bytes:
         """The whole answer; what it says is committed."""
         return await run_sync(
             answered, self.authenticator, "revoke", request, self._done, limiter=self._threads
         )
 
-    def _done(self, request: Request) -> bytes:
+    def _done(self, request: EndpointRequest) -> bytes:
         self._revoke(request)
         return _DONE
 
-    def _revoke(self, request: Request) -> None:
+    def _revoke(self, request: EndpointRequest) -> None:
         authenticator, lookup = self.authenticator, self.authenticator.from_database()
         form = forms.read(request.headers, request.query, request.body)
         text = form.get("token")
@@ -81,7 +82,7 @@ class Revocation:
         asked = AccessRequest(request.origin.address, about_itself=True, whomever=True)
         verdict = authenticator.key_or_token(text.encode(), asked, lookup)
         if verdict.code == "rate_limited":
-            raise Refused(errors.too_many(2), verdict)
+            raise Refused(oauth_error.too_many(2), verdict)
         standing, token = verdict.standing, verdict.token
         if standing is None or token is None or token.expires_at <= authenticator.clock():
             return
@@ -96,12 +97,12 @@ class Revocation:
             caller = holder(caller)
         execute(self.store, caller, tokens.revoke, token, confirmed=False)
 
-    def _client_of_people(self, claim: clients.Claim, request: Request, form: Form) -> Client | None:
+    def _client_of_people(self, claim: clients.Claim, request: EndpointRequest, form: Form) -> Client | None:
         """The client that people consented to, if the request names one. Its assertion is used up."""
         if isinstance(claim, clients.WithSecret):
             return None
         authenticator = self.authenticator
-        addressed = frozenset({authenticator.issuer, authenticator.issuer + PATH})
+        addressed = frozenset({authenticator.issuer, authenticator.issuer + TOKEN_PATH})
         asked = Asked(
             form,
             request.origin,
@@ -115,7 +116,9 @@ class Revocation:
             return None
         return authenticated_once(claim, asked)
 
-    def _end_family(self, request: Request, text: str, people: Client | None, client: Verdict | None) -> None:
+    def _end_family(
+        self, request: EndpointRequest, text: str, people: Client | None, client: Verdict | None
+    ) -> None:
         """RFC 7009 §2.1: with a refresh token the session ends that it stands for, and all that came of it."""
         found = self.store.read(sessions.find_by_refresh_token, text.encode())
         if found is None or client is not None or (people is not None and found.client_id != people.id):

@@ -32,27 +32,35 @@ from ostiary.core.access_token import ALIAS
 from ostiary.core.event import Event, Target
 from ostiary.core.instant import HOUR, SECOND, Instant, to_text
 from ostiary.core.model import Standing, Token
-from ostiary.core.oauth import CLIENT_CREDENTIALS, NO_SCOPE, OFFLINE_ACCESS, known_scopes, scope_names
+from ostiary.core.oauth import (
+    CLIENT_CREDENTIALS,
+    NO_SCOPE,
+    OFFLINE_ACCESS,
+    TOKEN_PATH,
+    known_scopes,
+    scope_names,
+)
 from ostiary.core.permission import EVERYTHING, Catalogue, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
 from ostiary.core.url import comparable
 from ostiary.core.verdict import Verdict, scopes_anywhere, scopes_on
-from ostiary.http import messages, telling
+from ostiary.http import messages, oauth_error, telling
+from ostiary.http.authorization_request import known_audiences
+from ostiary.http.endpoint_request import EndpointRequest, PendingResponse
 from ostiary.http.messages import Headers
-from ostiary.http.oauth import clients, errors
+from ostiary.http.oauth import clients
 from ostiary.http.oauth import form as forms
-from ostiary.http.oauth.answering import HEAD, THREADS, Request, refusal
-from ostiary.http.oauth.asking import Asked, KeysOf, Refused, Subject, known_audiences
+from ostiary.http.oauth.answering import HEAD, THREADS, refusal
+from ostiary.http.oauth.asking import Asked, KeysOf, Refused, Subject
 from ostiary.http.oauth.authentication import authenticated
-from ostiary.http.oauth.errors import OAuthError, invalid_request
 from ostiary.http.oauth.form import Form
 from ostiary.http.oauth.grants import GRANTS
+from ostiary.http.oauth_error import OAuthError, invalid_request
 from ostiary.storage.journal import Entry, Journal
 from ostiary.storage.store import Store
 
-PATH: Final = "/oauth/token"
 ALIAS_PATH: Final = f"{ALIAS}/v1/token"
 LIFETIMES: Final = {"service_account": LONGEST_TOKEN, "user": HOUR}
 """How long a token lives at most, by whose it is."""
@@ -72,14 +80,6 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """What was signed and waits for its record."""
-
-    issued: Issued
-    recorded: asyncio.Future[bool]
-
-
-@dataclass(frozen=True, slots=True)
 class TokenEndpoint:
     """The endpoint of one process."""
 
@@ -89,12 +89,12 @@ class TokenEndpoint:
     keys_of: KeysOf
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
-    async def answer(self, request: Request) -> bytes:
+    async def answer(self, request: EndpointRequest) -> bytes:
         """The whole answer; nothing leaves before it is recorded."""
         begun = self.begin(request)
         if begun is None:
             begun = await self._begin_cold(request)
-            if isinstance(begun, Pending) and begun.issued.entry.apply is not None:
+            if isinstance(begun, PendingResponse) and begun.may_retry:
                 await asyncio.wait((begun.recorded,))
                 if begun.recorded.exception() is None and not begun.recorded.result():
                     # A concurrent request redeemed it first. This one now is what it would be if it came later: a
@@ -103,16 +103,16 @@ class TokenEndpoint:
         if isinstance(begun, bytes):
             return begun
         await asyncio.wait((begun.recorded,))
-        return self.finish(request, begun)
+        return begun.finish()
 
-    async def _begin_cold(self, request: Request) -> "bytes | Pending":
+    async def _begin_cold(self, request: EndpointRequest) -> bytes | PendingResponse:
         try:
             issued = await run_sync(self._issue_cold, request, limiter=self._threads)
-            return Pending(issued, self.journal.record(issued.entry))
+            return self._recording(request, issued)
         except (Refused, OAuthError, Problem) as error:
             return refusal(self.authenticator, "token", request, error)
 
-    def begin(self, request: Request) -> "bytes | Pending | None":
+    def begin(self, request: EndpointRequest) -> bytes | PendingResponse | None:
         """A refusal, or what is issued once it is recorded; None where something has to be read first.
 
         For the event loop: nothing is waited for.
@@ -122,17 +122,22 @@ class TokenEndpoint:
             return None
         try:
             issued = self.issue(request, lookup)
-            return Pending(issued, self.journal.record(issued.entry))
+            return self._recording(request, issued)
         except CacheMiss:
             return None
         except (Refused, OAuthError, Problem) as error:
             return refusal(self.authenticator, "token", request, error)
 
-    def finish(self, request: Request, pending: "Pending") -> bytes:
-        """The answer, now that its record is written or cannot be."""
-        issued = pending.issued
+    def _recording(self, request: EndpointRequest, issued: Issued) -> PendingResponse:
+        recorded = self.journal.record(issued.entry)
+        return PendingResponse(
+            recorded, lambda: self._finish(request, issued, recorded), issued.entry.apply is not None
+        )
+
+    def _finish(self, request: EndpointRequest, issued: Issued, recorded: asyncio.Future[bool]) -> bytes:
+        """Return the response after its record was written, or could not be written."""
         try:
-            if not pending.recorded.result():
+            if not recorded.result():
                 # An assertion that was used before, by its client: nobody else could have made it. It ends nothing, for
                 # what came of it is judged with the credential that signed it.
                 used = OAuthError(issued.lost, reason="used before")
@@ -142,10 +147,10 @@ class TokenEndpoint:
         self.authenticator.note(issued.verdict, request.origin.text, "token", self.authenticator.clock())
         return messages.wire(200, [*HEAD, *issued.fields], orjson.dumps(issued.body))
 
-    def _issue_cold(self, request: Request) -> Issued:
+    def _issue_cold(self, request: EndpointRequest) -> Issued:
         return self.issue(request, self.authenticator.from_database())
 
-    def issue(self, request: Request, lookup: Lookup) -> Issued:
+    def issue(self, request: EndpointRequest, lookup: Lookup) -> Issued:
         """Steps 1 to 8. Raises OAuthError, Refused, Problem; CacheMiss where a fact is not in memory."""
         form = forms.read(request.headers, request.query, request.body)
         authenticator = self.authenticator
@@ -186,13 +191,13 @@ class TokenEndpoint:
 
     def _addressed(self, path: str) -> frozenset[str]:
         issuer = self.authenticator.issuer
-        return frozenset({issuer + path, issuer + (ALIAS_PATH if path else PATH)})
+        return frozenset({issuer + path, issuer + (ALIAS_PATH if path else TOKEN_PATH)})
 
     def _charge(self, verdict: Verdict, now: Instant) -> Permit | None:
         """Step 5."""
         charged, permit = self.authenticator.charge(verdict, now)
         if not charged.valid:
-            raise Refused(errors.too_many(permit.wait if permit else 1), charged)
+            raise Refused(oauth_error.too_many(permit.wait if permit else 1), charged)
         return permit
 
     def _audiences(self, form: Form, subject: Subject) -> tuple[str, ...]:
@@ -206,12 +211,12 @@ class TokenEndpoint:
         consented = set(map(comparable, subject.audiences))
         for resource in resources:
             if consented and comparable(resource) not in consented:
-                raise errors.invalid_target(resource, "resource not consented to")
+                raise oauth_error.invalid_target(resource, "resource not consented to")
         return known_audiences(self.authenticator, resources)
 
     def _sign(
         self,
-        request: Request,
+        request: EndpointRequest,
         grant_type: str,
         subject: Subject,
         scopes: Scopes,
@@ -310,7 +315,7 @@ def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:
     }
 
 
-def _event(request: Request, grant_type: str, standing: Standing, token: Token) -> Event:
+def _event(request: EndpointRequest, grant_type: str, standing: Standing, token: Token) -> Event:
     return Event(
         "token.issued",
         actor_of(standing),

@@ -17,16 +17,16 @@ from ostiary.core.model import Client, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED
-from ostiary.http.oauth.asking import known_audiences
-from ostiary.http.oauth.authorization import (
+from ostiary.http.authorization_request import (
     NotAnswerableError,
     RedirectError,
     Request,
     Target,
     answer,
+    known_audiences,
     read,
 )
-from ostiary.http.oauth.client_documents import DocumentError
+from ostiary.http.client_documents import DocumentError
 from ostiary.http.pages import look
 from ostiary.http.pages.visiting import SignInNeeded, Visit, Visitor, page
 from ostiary.http.pages.words import describe_span

@@ -12,9 +12,8 @@ from starlette.responses import Response
 from ostiary.core import user_code
 from ostiary.core.address import network_of
 from ostiary.core.model import Client, Organization
-from ostiary.core.oauth import is_dangerous
+from ostiary.core.oauth import DEVICE_PAGE, is_dangerous
 from ostiary.core.problem import Problem
-from ostiary.http.oauth.device import VERIFICATION
 from ostiary.http.pages import look
 from ostiary.http.pages.visiting import SignInNeeded, Visit, page
 from ostiary.http.pages.words import describe_span
@@ -137,7 +136,7 @@ def _allow(visit: Visit, code: str) -> Response:
 def _require_recent(visit: Visit, client: Client, found: DeviceCode, code: str) -> None:
     """Raise SignInNeeded where what the device asks for is dangerous, and the password was not given just now."""
     if is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
-        raise SignInNeeded(again=True, target=f"{VERIFICATION}?user_code={user_code.shown(code)}")
+        raise SignInNeeded(again=True, target=f"{DEVICE_PAGE}?user_code={user_code.shown(code)}")
 
 
 def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
@@ -160,6 +159,6 @@ def _facts(tx: Tx, user_id: str, client: Client) -> tuple[list[Organization], Or
 
 
 ROUTES: Final = (
-    page("GET", VERIFICATION, enter),
-    page("POST", VERIFICATION, answer),
+    page("GET", DEVICE_PAGE, enter),
+    page("POST", DEVICE_PAGE, answer),
 )

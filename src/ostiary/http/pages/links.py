@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ostiary.core import check
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.core.secret import Secret
+from ostiary.http.links import INVITATION, RESET
 from ostiary.http.pages import hashing, known, look
 from ostiary.http.pages.own_account import new_password
 from ostiary.http.pages.proving import Wrong, proven, somebody
@@ -21,22 +21,10 @@ from ostiary.services.joining import Opened
 from ostiary.services.people import Proven
 from ostiary.storage.store import Tx
 
-INVITATION: Final = "/invitations/accept"
-RESET: Final = "/password/reset"
 NOT_JOINED: Final = (
     "That did not work. If you have an account here, give its password. If you have none, leave that field empty. "
     "If neither helps, ask an administrator for a link to choose a new password."
 )
-
-
-def invitation_link(issuer: str, token: Secret) -> str:
-    """The link by which an invitation is accepted: it holds the token."""
-    return f"{issuer}{INVITATION}?invitation={token.reveal()}"
-
-
-def reset_link(issuer: str, token: Secret) -> str:
-    """The link by which a password is chosen, likewise."""
-    return f"{issuer}{RESET}?reset={token.reveal()}"
 
 
 def accept(visit: Visit) -> Response:

@@ -25,10 +25,10 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import SESSION
 from ostiary.http import cookies, messages
-from ostiary.http.api.route import PlainRoute, Wiring
-from ostiary.http.api.route import wiring as wiring_of
 from ostiary.http.messages import Headers, Origin
 from ostiary.http.pages import look
+from ostiary.http.routing import PlainRoute, Wiring
+from ostiary.http.routing import wiring as wiring_of
 from ostiary.services.callers import RECENTLY
 from ostiary.services.execute import record_refusal
 from ostiary.storage import sessions

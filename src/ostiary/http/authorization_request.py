@@ -5,11 +5,13 @@ the person; all others go to the client, by a redirect to an address that it has
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
+from ostiary.auth.authenticator import Authenticator
+from ostiary.core.access_token import mixes_audiences
 from ostiary.core.model import Client
 from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
@@ -21,7 +23,7 @@ from ostiary.core.oauth import (
 )
 from ostiary.core.permission import Catalogue
 from ostiary.core.redirect import redirect_matches
-from ostiary.http.oauth.errors import OAuthError
+from ostiary.http.oauth_error import OAuthError, invalid_target
 
 MAX_FIELDS: Final = 64
 PROMPTS: Final = frozenset({"none", "login", "consent", "select_account"})
@@ -196,3 +198,20 @@ def _scopes(
     if client.access == "organization" and not set(asked) <= catalogue.names | {OFFLINE_ACCESS}:
         raise wrong("invalid_scope", "Another organization gives scopes of the application only.")
     return asked
+
+
+def known_audiences(authenticator: Authenticator, resources: Iterable[str]) -> tuple[str, ...]:
+    """Return the registered audiences that these resources name, each once (RFC 8707 §2).
+
+    Raises OAuthError for an unknown resource, and for this service together with another resource.
+    """
+    found: dict[str, None] = {}
+    for resource in resources:
+        audience = authenticator.facts.audience(resource)
+        if audience is None:
+            raise invalid_target(resource, "unknown resource")
+        found[audience] = None
+    if mixes_audiences(found, authenticator.issuer):
+        other = next(each for each in found if each != authenticator.issuer)
+        raise invalid_target(other, "this service and another")
+    return tuple(found)

@@ -1,0 +1,30 @@
+"""A request to an endpoint that reads its bytes itself: what arrived, and from where."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ostiary.http.messages import Headers, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRequest:
+    """A request. `path` is the path of the issuer behind ours: empty, or the alias that older key files use."""
+
+    headers: Headers
+    query: bytes
+    body: bytes
+    origin: Origin
+    path: str
+    request_id: str
+    user_agent: str
+
+
+class PendingResponse(NamedTuple):
+    """A response that waits for a record in the database. Call `finish` when `recorded` is done."""
+
+    recorded: asyncio.Future[bool]
+    finish: Callable[[], bytes]
+    may_retry: bool = False
+    """Whether the request can be tried again if a concurrent request was recorded first."""
