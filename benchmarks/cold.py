@@ -19,8 +19,8 @@ from ostiary.config import Settings
 from ostiary.core import secret
 from ostiary.core.permission import Catalogue
 from ostiary.core.verdict import Access, judge
-from ostiary.http.installation import open_installation
-from ostiary.storage import engines, origins, roles
+from ostiary.node.installation import open_installation
+from ostiary.storage import engines, roles, standing_queries
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store
 from tests import servers
@@ -38,13 +38,13 @@ def judged(store: Store, keys: Iterator[str], cached: bool = False) -> Callable[
     catalogue = Catalogue(store.read(roles.scopes_of_catalogue))
 
     first = next(keys).encode()
-    known = origins.find_standing(store, secret.parse(first, prefixes) or "", catalogue)
+    known = standing_queries.find_standing(store, secret.parse(first, prefixes) or "", catalogue)
 
     def work() -> None:
         text = first if cached else next(keys).encode()
         access_id = secret.parse(text, prefixes)
         assert access_id is not None
-        standing = known if cached else origins.find_standing(store, access_id, catalogue)
+        standing = known if cached else standing_queries.find_standing(store, access_id, catalogue)
         assert standing is not None
         digest = secret.digest(text, peppers[standing.pepper_id])
         assert secret.matches(standing.digest, digest)
@@ -65,7 +65,7 @@ def selected(database: Engines, store: Store, key: str) -> tuple[str, Any, str]:
 
     sa.event.listen(database.reader, "before_cursor_execute", listen)
     try:
-        store.read(origins.find_standing, access_id, Catalogue(frozenset()))
+        store.read(standing_queries.find_standing, access_id, Catalogue(frozenset()))
     finally:
         sa.event.remove(database.reader, "before_cursor_execute", listen)
     statement = found[-1]  # after its BEGIN

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import uvicorn
 
-from ostiary.http import server
-from ostiary.http.door import Door
-from ostiary.http.hotpath import HotPath
-from ostiary.http.installation import wall_clock
+from ostiary.http.edge import Door
 from ostiary.http.messages import Headers
-from ostiary.http.oauth.token import TokenEndpoint
+from ostiary.http.verify import HotPath
+from ostiary.node import worker
+from ostiary.node.installation import wall_clock
+from ostiary.oauth.token import TokenEndpoint
 
 BODY = b'{"valid":true,"code":"valid","credential_id":"cred_0123456"}'
 ANSWER = (
@@ -41,7 +41,7 @@ async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
 
 
 def configuration() -> uvicorn.Config:
-    """How `http/server.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
+    """How `node/worker.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
     tokens = cast(TokenEndpoint, None)  # nobody asks for one
     door = Door(
         _nothing,
@@ -53,7 +53,7 @@ def configuration() -> uvicorn.Config:
         issuer="",
         shared=frozenset(),
     )
-    config = server.configuration(door)
+    config = worker.configuration(door)
     config.lifespan = "off"
     return config
 

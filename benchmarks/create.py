@@ -16,7 +16,7 @@ from ostiary.core.problem import Problem
 from ostiary.services import credentials, members, organizations
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import engines
 from ostiary.storage.engines import Engines
 from ostiary.storage.store import Store, Tx

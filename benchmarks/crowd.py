@@ -16,10 +16,10 @@ from benchmarks.measure import Plan
 from ostiary.config import Settings
 from ostiary.core import identifier, secret
 from ostiary.core.instant import SECOND
-from ostiary.http.installation import open_installation
+from ostiary.node.installation import open_installation
 from ostiary.services import credentials, organizations, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage.engines import Engines

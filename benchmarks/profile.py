@@ -23,8 +23,8 @@ from benchmarks import cold, rivals
 from benchmarks.measure import Plan, Target, body_script, own_cpu_seconds, sound, tree, wrk
 from benchmarks.verify import GET, POST, asked_by_key, robo
 from ostiary.config import Settings
-from ostiary.http.app import build
-from ostiary.http.installation import Opened, open_installation
+from ostiary.node.app import build
+from ostiary.node.installation import Opened, open_installation
 
 SECONDS: Final = 0.1
 """How long one call is repeated; the shortest of some equal parts of that counts."""

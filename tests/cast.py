@@ -27,8 +27,9 @@ from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
 from ostiary.core.signing import PURPOSES, KeySet, Pair, algorithm_for, generate
 from ostiary.http import cookies
-from ostiary.http.app import build
-from ostiary.http.installation import Opened
+from ostiary.node.app import build
+from ostiary.node.installation import Opened
+from ostiary.ratelimit.mapped_store import Permits
 from ostiary.services import (
     credentials,
     installation,
@@ -36,21 +37,21 @@ from ostiary.services import (
     organizations,
     service_accounts,
     sessions,
-    signing,
+    signing_keys,
 )
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
 from ostiary.services.execute import execute
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.services.sessions import Begun
-from ostiary.storage import migrations, retention, signing_keys
+from ostiary.storage import migrations, retention
+from ostiary.storage import signing_keys as signing_key_rows
 from ostiary.storage.engines import Engines
+from ostiary.storage.fact_cache import ChangeNumber
 from ostiary.storage.journal import Used
-from ostiary.storage.permits import Permits
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import ChangeNumber
 
 NOON: Instant = 1_795_000_000 * SECOND
 """When the tests begin: some day in November 2026."""
@@ -144,8 +145,8 @@ class House:
         """Let a key of each purpose sign, as `serve` does when it starts; every key there is."""
         algorithms = {purpose: algorithm_for(purpose, algorithm) for purpose in PURPOSES}
         made = {purpose: pair(algorithms[purpose], purpose) for purpose in PURPOSES}
-        self.store.write(signing.ensure, self.alice, made)
-        return self.store.read(signing_keys.key_set)
+        self.store.write(signing_keys.ensure, self.alice, made)
+        return self.store.read(signing_key_rows.key_set)
 
     def delete_old(self) -> None:
         """Delete all that is old by the house's clock, as the periodic tasks do."""

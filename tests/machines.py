@@ -18,7 +18,7 @@ from ostiary.core.permission import Caller
 from ostiary.core.secret import Secret
 from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import access_rules, sessions

@@ -17,9 +17,9 @@ from ostiary.core.address import parse_address, parse_network
 from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING
 from ostiary.core.verdict import WRONG_PLACE
-from ostiary.storage.counts import Counts
-from ostiary.storage.permits import Permits
-from ostiary.storage.volatile import Facts
+from ostiary.ratelimit.mapped_store import Permits
+from ostiary.storage.fact_cache import Facts
+from ostiary.storage.usage_buffer import Counts
 from tests.cast import NOON, House
 
 pytestmark = pytest.mark.promise("P1")

@@ -11,14 +11,14 @@ from tests.cast import Front
 
 SRC = Path(ostiary.__file__).parent
 FILES = {
-    "http/hotpath.py",
+    "http/verify.py",
     "http/messages.py",
     "auth/authenticator.py",
     "core/secret.py",
     "core/verdict.py",
     "core/rate.py",
-    "storage/volatile.py",
-    "storage/counts.py",
+    "storage/fact_cache.py",
+    "storage/usage_buffer.py",
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ostiary.cli.main import run
 from ostiary.config import Settings
-from ostiary.http.installation import open_installation, remember
+from ostiary.node.installation import open_installation, remember
 from ostiary.services import installation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.service_accounts import AccountSpec

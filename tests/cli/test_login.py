@@ -19,7 +19,7 @@ from ostiary.client.api import Client, RefusedError
 from ostiary.config import Settings
 from ostiary.core.event import Actor
 from ostiary.core.permission import Caller
-from ostiary.http import installation
+from ostiary.node import installation
 from tests.cast import House
 from tests.cli.edge import Stranger
 from tests.devices import decide, enter

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ostiary.cli.undo import Made, hand_over
+from ostiary.cli.secret_request import Made, hand_over
 from tests.cli.edge import Stranger
 from tests.servers import OSTIARY, PATIENCE, Ostiary, clean_environment
 

@@ -444,7 +444,7 @@ def test_a_wrong_key_file_is_told_by_its_field(
 
 def test_an_assertion_says_no_more_than_it_must(service: Ostiary, key_file: Path) -> None:
     """OAuth breaks: an assertion lives longer than five minutes, works twice, or works at another service."""
-    from ostiary.cli.proving import assertion, read_key_file
+    from ostiary.cli.token_source import assertion, read_key_file
 
     file = read_key_file(str(key_file))
     first, second = (_claims(assertion(service.url, file)) for _ in range(2))

@@ -15,7 +15,7 @@ import pytest
 
 from ostiary.cli.main import ostiary, run
 
-DOCUMENT = json.loads(files("ostiary.http").joinpath("openapi.json").read_text("utf-8"))
+DOCUMENT = json.loads(files("ostiary.api").joinpath("openapi.json").read_text("utf-8"))
 SHOWN = (
     "whoami",
     "organization list",

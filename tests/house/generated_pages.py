@@ -121,7 +121,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "problems.md": problems,
 }
 
-OPENAPI = SRC / "http" / "openapi.json"
+OPENAPI = SRC / "api" / "openapi.json"
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

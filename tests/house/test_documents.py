@@ -12,7 +12,7 @@ import pytest
 from ostiary.config import CLIENT_SETTINGS, NOT_IN_ENVIRONMENT, PREFIX, SECRETS, Settings
 from ostiary.core.event import EVENTS
 from ostiary.core.problem import CODES
-from ostiary.http.manual.markdown import slug
+from ostiary.manual.markdown import slug
 from tests.conftest import unavailable
 from tests.house import generated_pages
 from tests.house.source import ROOT, files, modules

@@ -1,4 +1,7 @@
-"""Who may import whom: `core ← storage ← services, auth ← http`."""
+"""Who may import whom.
+
+`core ← storage, ratelimit ← services, auth ← http ← api, oauth, console, manual ← node ← cli`; `client` imports `core` only.
+"""
 
 import ast
 import subprocess
@@ -9,15 +12,26 @@ import pytest
 
 from tests.house.source import Module, found_by, module, modules
 
+LOWER = {"core", "storage", "ratelimit"}
+INSIDE = LOWER | {"services", "auth", "http"}
+"""What each surface may import. Surfaces do not import each other."""
 ROOMS = {
     # room: what it may import of ours
     "core": {"core"},
     "storage": {"core", "storage"},
+    "ratelimit": LOWER,
     "services": {"core", "storage", "services"},
-    "auth": {"core", "storage", "auth"},
-    "http": {"core", "storage", "services", "auth", "http", "config", "logs", "memory"},
+    "auth": LOWER | {"auth"},
+    "http": INSIDE | {"logs"},
+    "api": INSIDE | {"api"},
+    "oauth": INSIDE | {"oauth"},
+    "console": INSIDE | {"console"},
+    "manual": INSIDE | {"api", "manual"},
+    "node": INSIDE
+    | {"api", "oauth", "console", "manual", "node"}
+    | {"config", "data_directory", "logs", "memory"},
     "client": {"core", "client"},
-    "cli": {"core", "client", "config", "http", "logs", "memory", "cli"},
+    "cli": {"core", "client", "config", "node", "logs", "memory", "cli"},
     "setting_values": {"core"},
     "config": {"core", "setting_values"},
     "data_directory": {"core", "config"},
@@ -28,33 +42,33 @@ JSON_READERS = {
     "core/strict_json.py": "the one reader",
     "http/messages.py": "a quick look at small flat bodies, which says what the reader says or nothing",
     "storage/tables.py": "what storage wrote itself",
-    "http/manual/answers.py": "the OpenAPI document, which is ours",
+    "manual/responses.py": "the OpenAPI document, which is ours",
     "cli/logins.py": "the file that the command line wrote itself",
-    "cli/proving.py": "key files, which the service made",
+    "cli/token_source.py": "key files, which the service made",
 }
 """Who reads JSON, and what."""
-INSTALLATION = "http/installation.py"
-"""What opens the data directory and its database."""
-
 THIRD_PARTIES = {
     # Who a room may know beside the standard library. `client` and `cli` are what installs without [server].
     "core": {"cryptography", "joserfc"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
     "auth": set(),
-    "http": {
+    "ratelimit": set(),
+    "http": {"anyio", "httpcore2", "orjson", "starlette", "structlog", "typing_extensions", "uvicorn"},
+    "api": {"fastapi", "orjson", "pydantic", "starlette", "structlog", "typing_extensions"},
+    "oauth": {"anyio", "orjson", "starlette"},
+    "console": {"anyio", "jinja2", "starlette"},
+    "manual": {"jinja2", "markdown_it", "markupsafe", "pygments", "starlette"},
+    "node": {
         "anyio",
         "fastapi",
-        "httpcore2",
-        "orjson",
         "prometheus_client",
-        "pydantic",
+        "sqlalchemy",
         "starlette",
         "structlog",
         "uvicorn",
         "uvloop",
-    }
-    | {"jinja2", "markdown_it", "markupsafe", "pygments", "typing_extensions"},
+    },
     "client": {"httpx2"},
     "cli": {"click", "platformdirs", "rich"},
     "setting_values": {"pydantic"},
@@ -78,13 +92,33 @@ def wrong(each: Module) -> set[str]:
     """What this module imports and may not. The package itself imports nothing."""
     if not each.room:
         return set(each.imports())
-    found = (ours(each) - ROOMS[each.room] - {"__version__"}) | (others(each) - THIRD_PARTIES[each.room])
-    return found - {"data_directory", "sqlalchemy"} if each.path == INSTALLATION else found
+    return (ours(each) - ROOMS[each.room] - {"__version__"}) | (others(each) - THIRD_PARTIES[each.room])
 
 
 def test_imports_go_one_way() -> None:
     """Architecture breaks: a room imports one to its right, or somebody's library that is not its business."""
     assert found_by(wrong) == {}
+
+
+def circles() -> list[set[str]]:
+    """Return the groups of modules that import each other, directly or through others, at any depth of the code."""
+    names = {each.name for each in modules()}
+    imported = {
+        each.name: {name if name in names else name.rpartition(".")[0] for name in each.imports()}
+        & names - {each.name}
+        for each in modules()
+    }
+    reached = {name: set(found) for name, found in imported.items()}
+    for middle in names:
+        for found in reached.values():
+            if middle in found:
+                found |= reached[middle]
+    return [each for name in sorted(names) if (each := {o for o in reached[name] if name in reached[o]})]
+
+
+def test_no_modules_import_each_other() -> None:
+    """Architecture breaks: to understand one module one has to understand another that needs the first."""
+    assert circles() == []
 
 
 def test_the_rooms_are_these() -> None:
@@ -97,20 +131,22 @@ def test_the_rooms_are_these() -> None:
     [
         ("core/x.py", "from ostiary.storage import store"),
         ("core/x.py", "import pydantic"),
-        ("core/x.py", "def f():\n    from ostiary.http import app"),
+        ("core/x.py", "def f():\n    from ostiary.node import app"),
         ("storage/x.py", "from ostiary.services.audit import change"),
         ("storage/x.py", "from ..services import audit"),
-        ("storage/migrations/x.py", "from ...http import app"),
-        ("services/x.py", "import ostiary.http.app"),
+        ("storage/migrations/x.py", "from ...node import app"),
+        ("services/x.py", "import ostiary.node.app"),
         ("services/x.py", "import sqlalchemy as sa"),
         ("services/x.py", "from ostiary.auth.rates import Rates"),
         ("auth/x.py", "from ostiary.http import messages"),
         ("auth/x.py", "from ostiary.services import callers"),
         ("auth/x.py", "import orjson"),
-        ("http/door.py", "from sqlalchemy import select"),
-        ("http/door.py", "from ostiary.cli import main"),
-        ("http/app.py", "import click"),
-        ("http/app.py", "from ostiary import data_directory"),
+        ("http/edge.py", "from sqlalchemy import select"),
+        ("http/edge.py", "from ostiary.cli import main"),
+        ("node/app.py", "import click"),
+        ("api/x.py", "from ostiary.oauth import token"),
+        ("console/x.py", "from ostiary.api import route"),
+        ("oauth/x.py", "from ostiary.node import app"),
         ("client/x.py", "from ostiary import config"),
         ("cli/x.py", "from ostiary.storage import engines"),
     ],
@@ -143,7 +179,7 @@ def test_a_start_imports_only_what_it_needs(tmp_path: Path) -> None:
     )
     code, collecting, *loaded = done.stdout.split()
     assert (code, collecting) == ("2", "True")
-    assert "ostiary.http.processes" in loaded
+    assert "ostiary.node.processes" in loaded
     assert NOT_AT_THE_START.intersection(loaded) == set()
 
 

@@ -9,15 +9,15 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from ostiary.api.route import ApiRoute
 from ostiary.core.access_token import ALIAS
 from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
 from ostiary.core.secret import looks_like_secret
-from ostiary.http.api.route import ApiRoute
-from ostiary.http.app import PAGES
-from ostiary.http.hotpath import INTROSPECT
-from ostiary.http.oauth.metadata import DOCUMENTS
+from ostiary.http.verify import INTROSPECT
+from ostiary.node.app import PAGES
+from ostiary.oauth.metadata import DOCUMENTS
 from ostiary.services import credentials
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import Front
 from tests.house.generated_pages import OPENAPI
 from tests.house.openapi import document, words

@@ -9,30 +9,30 @@ from tests.house.source import modules
 
 OPENED = {
     # module, function: how many times, and why
-    ("services/minting.py", "new_secret", "reveal"): (1, "its digest is stored"),
+    ("services/issuance.py", "new_secret", "reveal"): (1, "its digest is stored"),
     ("core/signing.py", "sign", "reveal"): (1, "the private half of a signing key signs"),
     ("storage/signing_keys.py", "insert", "reveal"): (1, "it is sealed, and stored so"),
-    ("http/api/credential_forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
+    ("api/credential_forms.py", "created_json", "reveal"): (1, "the one answer that carries it"),
     ("core/key_file.py", "document", "reveal"): (1, "the same, of a key file"),
-    ("http/oauth/device.py", "_begin", "reveal"): (1, "the one answer that carries it"),
-    ("http/api/sessions.py", "_begin", "reveal"): (1, "the one answer that carries it, in body and cookie"),
-    ("http/oauth/person_grants.py", "_first_tokens", "reveal"): (
+    ("oauth/device.py", "_begin", "reveal"): (1, "the one answer that carries it"),
+    ("api/sessions.py", "_begin", "reveal"): (1, "the one answer that carries it, in body and cookie"),
+    ("oauth/person_grants.py", "_first_tokens", "reveal"): (
         1,
         "the answer that carries a refresh token",
     ),
-    ("http/oauth/person_grants.py", "refresh_token", "reveal"): (1, "its successor, or to compare with it"),
+    ("oauth/person_grants.py", "refresh_token", "reveal"): (1, "its successor, or to compare with it"),
     ("services/sessions.py", "find_by_refresh_token", "reveal"): (1, "to compare with what was presented"),
-    ("http/pages/authorize.py", "_allow", "reveal"): (1, "a code, in the redirect that carries it"),
-    ("http/api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
-    ("http/pages/links.py", "invitation_link", "reveal"): (1, "the same, as a link"),
-    ("http/pages/links.py", "reset_link", "reveal"): (1, "the one answer that carries it"),
-    ("http/pages/signing_in.py", "sign_in", "reveal"): (1, "the one answer that carries it, as a cookie"),
-    ("cli/proving.py", "assertion", "reveal"): (1, "the private half of a key file signs"),
+    ("console/authorize.py", "_allow", "reveal"): (1, "a code, in the redirect that carries it"),
+    ("api/tenant_forms.py", "invited_json", "reveal"): (1, "the one answer that carries it"),
+    ("http/links.py", "invitation_link", "reveal"): (1, "the same, as a link"),
+    ("http/links.py", "reset_link", "reveal"): (1, "the one answer that carries it"),
+    ("console/signing_in.py", "sign_in", "reveal"): (1, "the one answer that carries it, as a cookie"),
+    ("cli/token_source.py", "assertion", "reveal"): (1, "the private half of a key file signs"),
     ("cli/local.py", "_show_beginning", "reveal"): (1, "`init` shows the operator key once"),
     ("setting_values.py", "read_database_url", "get_secret_value"): (1, "its form is checked"),
     ("setting_values.py", "read_master_key", "get_secret_value"): (1, "its form is checked"),
     ("data_directory.py", "master_keys", "get_secret_value"): (1, "keys are derived from it"),
-    ("http/installation.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
+    ("node/installation.py", "connect", "get_secret_value"): (1, "the database is opened with it"),
 }
 
 

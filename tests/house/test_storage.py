@@ -13,7 +13,7 @@ SQL = re.compile(
 )
 DRIVERS = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
 OUTAGE = {"sqlalchemy.exc.DBAPIError"}
-"""What http/installation.py may know of the database: that it did not answer."""
+"""What node/installation.py may know of the database: that it did not answer."""
 
 ENGINE_NAME = re.compile(r"\b(sqlite|postgres(ql)?|psycopg)\b|_(sqlite|postgresql)_")
 NAMES_ENGINES = {
@@ -30,7 +30,7 @@ def sql_outside(each: Module) -> list[str]:
     if each.room == "storage":
         return []
     imported = [name for name in each.imports() if name.split(".")[0] in DRIVERS]
-    if each.path == "http/installation.py":
+    if each.path == "node/installation.py":
         imported = [name for name in imported if name not in OUTAGE]
     return imported + [text for text in each.texts() if SQL.match(text)]
 

@@ -82,4 +82,4 @@ def test_what_needs_no_caller_takes_none() -> None:
 )
 def test_this_rule_sees_a_way_past(text: str) -> None:
     """P1 breaks unseen: the rule about writes no longer notices one."""
-    assert ways_past(module("http/pages/x.py", text))
+    assert ways_past(module("console/x.py", text))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from ostiary.http.app import ROUTERS
+from ostiary.node.app import ROUTERS
 
 CEILINGS = {
     "/max_credentials_per_service_account": "number",

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from ostiary.http.api.route import _query_members
-from ostiary.http.app import PAGES, ROUTERS
+from ostiary.api.route import _query_members
+from ostiary.node.app import PAGES, ROUTERS
 from tests.cast import Front
 
 HOT: dict[str, set[str]] = {

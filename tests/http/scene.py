@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ostiary.services import authorization, imports
+from ostiary.services import access_rules, imports
 from tests.cast import Answer, Front
 from tests.http.bodies import least, placed
 from tests.http.test_any_endpoint import is_problem
@@ -20,7 +20,7 @@ class Scene:
         self.robo = house.account("Robo", username=username)
         key = house.key(self.robo)
         self.key = key.listed.credential
-        house.store.write(authorization.put_rule, house.alice, "web", RULE)
+        house.store.write(access_rules.put_rule, house.alice, "web", RULE)
         house.store.write(imports.register_prefix, house.alice, "sk_live_")
         self.names = acme(house) | {
             "account": self.robo.account.id,

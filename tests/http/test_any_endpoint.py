@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.routing import compile_path
 
-from ostiary.http import door
+from ostiary.http import edge
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front
 from tests.http.routes import HOT, methods_of
@@ -163,7 +163,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
     front: Front, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """B1 breaks: a slow client holds a request for as long as it likes."""
-    monkeypatch.setattr(door, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(edge, "BODY_SECONDS", 0.01)
 
     class Slow:
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 @pytest.mark.promise("P20")
 def test_large_bodies_wait_for_room(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """P20 breaks: whoever opens many connections fills the memory with bodies of 2 MiB, without a credential."""
-    monkeypatch.setattr(door, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(edge, "BODY_SECONDS", 0.2)
     read: list[int] = []
     most = 0
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from ostiary.core.permission import FIRST_CATALOGUE
-from ostiary.services import authorization, credentials, service_accounts
+from ostiary.services import access_rules, credentials, service_accounts
 from ostiary.services.credentials import Created
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
@@ -309,7 +309,7 @@ def test_a_rule_may_limit_kinds_organizations_and_the_project(
     ]
     for limits, who, error in cases:
         # By the service: the address itself takes no kind that does not exist yet.
-        house.store.write(authorization.put_rule, house.alice, "web", line | limits)
+        house.store.write(access_rules.put_rule, house.alice, "web", line | limits)
         check(ask(front, family, "GET", "/x", keys[who]), family, 403 if error else 200, error)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from ostiary.core.instant import SECOND, to_text
-from ostiary.http.hotpath import VERIFY_FIELDS
+from ostiary.http.verify import VERIFY_FIELDS
 from tests.cast import NOON, Front
 from tests.conftest import PROVE
 from tests.http.bodies import MEMBERS, members_of, models

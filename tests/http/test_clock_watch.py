@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from ostiary.config import Settings
 from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND, Instant
 from ostiary.core.signing import KeySet
-from ostiary.http import signing_keys
-from ostiary.http.clock_watch import LONGEST_STOP, STEADY, ClockWatch
-from ostiary.http.duties import Deletion, of_the_node
+from ostiary.node import signing_keys
+from ostiary.node.clock_watch import LONGEST_STOP, STEADY, ClockWatch
+from ostiary.node.periodic_tasks import Deletion, of_the_node
 from ostiary.storage import retention, tables
 from ostiary.storage import signing_keys as key_rows
 from ostiary.storage.store import Tx

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ostiary.core.instant import MINUTE
-from ostiary.http.installation import REMEDIES
+from ostiary.node.installation import REMEDIES
 from ostiary.services import credentials
 from ostiary.storage.failures import problem, trouble
 from ostiary.storage.store import _translated

@@ -11,8 +11,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ostiary.http import direct, protocol
-from ostiary.http.direct import LEANS_ON, DirectProtocol, seam_holds
+from ostiary.http import fastpath, protocol
+from ostiary.http.fastpath import LEANS_ON, DirectProtocol, seam_holds
 from ostiary.http.protocol import GuardedProtocol
 from tests.cast import Front
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.promise("P20")
 
 def test_the_seam_is_where_it_was() -> None:
     """P20 breaks: uvicorn moved what our protocol class stands on. Read its protocol again, then raise UVICORN."""
-    assert seam_holds(), f"uvicorn is {uvicorn.__version__}, not {direct.UVICORN}"
+    assert seam_holds(), f"uvicorn is {uvicorn.__version__}, not {fastpath.UVICORN}"
     for name in LEANS_ON:
         assert callable(vars(HttpToolsProtocol)[name])
     begins = HttpToolsProtocol.on_message_begin.__code__.co_names
@@ -117,7 +117,7 @@ def through_the_application(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Non
     """Call it, and the direct adapter is out of the way, as with another uvicorn."""
 
     def change() -> None:
-        monkeypatch.setattr(direct, "UVICORN", "0")
+        monkeypatch.setattr(fastpath, "UVICORN", "0")
 
     return change
 

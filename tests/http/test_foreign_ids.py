@@ -10,19 +10,11 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import MINUTE
 from ostiary.core.oauth import CLI
-from ostiary.http.hotpath import VERIFY_FIELDS
-from ostiary.services import (
-    authorization,
-    clients,
-    consents,
-    credentials,
-    imports,
-    service_accounts,
-    sessions,
-)
+from ostiary.http.verify import VERIFY_FIELDS
+from ostiary.services import access_rules, clients, consents, credentials, imports, service_accounts, sessions
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
@@ -86,7 +78,7 @@ class Tenants:
     def __init__(self, front: Front) -> None:
         self.front, self.house = front, front.house
         house = self.house
-        house.store.write(authorization.put_rule, house.alice, "web", RULE)
+        house.store.write(access_rules.put_rule, house.alice, "web", RULE)
         house.store.write(imports.register_prefix, house.alice, "sk_live_")
         robo = house.account("Robo", username="robo")
         key = house.key(robo)

@@ -12,7 +12,7 @@ import pytest
 
 from ostiary.core.problem import CODES, Problem
 from ostiary.http import messages
-from ostiary.http.manual import answers, markdown, pages, reference
+from ostiary.manual import markdown, pages, reference, responses
 from tests.cast import Answer, Front
 from tests.house.source import ROOT
 
@@ -423,7 +423,7 @@ def test_the_reference_shows_how_to_ask_and_what_comes_back() -> None:
 
 def test_the_reference_is_a_page() -> None:
     """The reference breaks: an operation is not shown, has no anchor, or its words become HTML."""
-    page = Read(answers.reference_page(DOCUMENT))
+    page = Read(responses.reference_page(DOCUMENT))
     assert {"service-accounts", "patch-v1-service-accounts-account", "get-healthz"} <= set(page.all("id"))
     assert len(page.all("id")) == len(set(page.all("id")))
     links = [link for link in page.all("href", "a") if link.startswith("#")]

@@ -7,7 +7,7 @@ import pytest
 
 from ostiary.core.model import RoleBinding
 from ostiary.services import (
-    authorization,
+    access_rules,
     clients,
     consents,
     credentials,
@@ -20,7 +20,7 @@ from ostiary.services import (
 )
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import Front, House
 from tests.http.routes import methods_of
 
@@ -292,7 +292,7 @@ def targets(house: House) -> dict[str, str]:
     """The same, with an account of Acme's and what it has. Its key grants what the narrow caller holds."""
     robo = house.account("Target", roles=())
     key = house.key(robo, scopes=("read:agents",))
-    house.store.write(authorization.put_rule, house.alice, "web", RULE)
+    house.store.write(access_rules.put_rule, house.alice, "web", RULE)
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
     return acme(house) | {
         "account": robo.account.id,

@@ -328,11 +328,11 @@ WORKER = """
 import os, sys
 from pathlib import Path
 from ostiary.http import metrics
-from ostiary.http.metrics import Metrics
+from ostiary.node.metrics import Metrics
 from ostiary.storage import engines
 from ostiary.storage.store import Store
-from ostiary.storage.counts import Counts, Occasion
-from ostiary.storage.volatile import ChangeNumber, Facts
+from ostiary.storage.usage_buffer import Counts, Occasion
+from ostiary.storage.fact_cache import ChangeNumber, Facts
 from ostiary.core.installation import Installation
 from ostiary.core.keyring import derive
 from tests.cast import MASTER_KEY, NOON, Clock, Entropy

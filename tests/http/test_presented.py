@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import DAY
 from ostiary.services import credentials, service_accounts
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import members as member_rows
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front

@@ -10,7 +10,7 @@ from ostiary.core import secret
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.services import credentials, imports, organizations, rotation
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import Answer, Front, House
 from tests.http.test_any_endpoint import is_problem
 from tests.http.test_counts import counted

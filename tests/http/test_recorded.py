@@ -14,7 +14,7 @@ from ostiary.core.oauth import BUILT_IN
 from ostiary.services import consents
 from ostiary.services.consents import Asked
 from ostiary.services.credentials import create_direct
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import sessions
 from ostiary.storage.audit import Recorded
 from tests.cast import Answer, Front, House

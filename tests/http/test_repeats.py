@@ -4,7 +4,7 @@ import json
 
 from ostiary.core.model import Standing
 from ostiary.services.credentials import create_direct
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import credentials
 from ostiary.storage.store import Tx
 from tests.cast import Front

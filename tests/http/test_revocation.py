@@ -9,7 +9,7 @@ import pytest
 from ostiary.core.instant import DAY
 from ostiary.services import credentials
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import members as member_rows
 from ostiary.storage import tables

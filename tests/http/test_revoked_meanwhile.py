@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ostiary.http.app import PAGES
+from ostiary.node.app import PAGES
 from ostiary.storage import sessions as session_rows
 from ostiary.storage.authorization_tables import sessions
 from ostiary.storage.store import Tx

@@ -6,7 +6,7 @@ import pytest
 
 from ostiary.core.instant import DAY, HOUR, MINUTE, to_text
 from ostiary.services import credentials
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import NOON, Front
 from tests.services.questions import events
 

@@ -10,7 +10,7 @@ from ostiary.core.instant import DAY, to_text
 from ostiary.core.permission import FIRST_CATALOGUE
 from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import directory as directory_rows
 from tests.cast import Front, House

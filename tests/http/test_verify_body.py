@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from ostiary.http.hotpath import MAX_SCOPES, TEXTS, _errors, _of_form
+from ostiary.http.verify import MAX_SCOPES, TEXTS, _errors, _of_form
 
 texts = st.text(max_size=3)
 other = st.one_of(

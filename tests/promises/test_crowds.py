@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from ostiary.console import known_browser, password_queue
+from ostiary.console.password_check import AS, KNOWN
 from ostiary.core.address import network_of, parse_address
 from ostiary.core.instant import MINUTE
 from ostiary.core.problem import Problem
-from ostiary.http.pages import hashing, known
-from ostiary.http.pages.proving import AS, KNOWN
 from ostiary.services import passwords
 from tests.cast import Front
 from tests.http.pages.browser import OTHER, PASSWORD, give_password
@@ -114,7 +114,7 @@ def test_the_cookie_lets_nobody_in(front: Front) -> None:
     alice.cookies["ostiary_browser"] = text
     alice.cookies["ostiary_session"] = text
     assert alice.get("/account").target.startswith("/sign-in")
-    assert known.SECONDS == 180 * 24 * 3600
+    assert known_browser.SECONDS == 180 * 24 * 3600
 
 
 def test_a_link_makes_a_browser_known(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,26 +149,26 @@ def test_a_flood_of_hashes_leaves_a_turn_for_who_is_known(monkeypatch: pytest.Mo
         return True
 
     monkeypatch.setattr(passwords, "verify_password", slow)
-    monkeypatch.setattr(hashing, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(password_queue, "PATIENCE", PATIENCE)
 
     def stranger(network: str) -> str:
         try:
-            return str(hashing.verify_password("hash", "stranger", network))
+            return str(password_queue.verify_password("hash", "stranger", network))
         except Problem as problem:
             return problem.reason or ""
 
     with ThreadPoolExecutor(40) as pool:
         one = [pool.submit(stranger, "10.1.1.0/24") for _ in range(15)]
         assert waiting.acquire(timeout=PATIENCE)
-        while sum(each.done() for each in one) < 15 - hashing.MOST_OF_A_NETWORK:
+        while sum(each.done() for each in one) < 15 - password_queue.MOST_OF_A_NETWORK:
             threading.Event().wait(0.001)
         other = pool.submit(stranger, "10.1.2.0/24")
-        assert hashing.verify_password("hash", "known") is True
+        assert password_queue.verify_password("hash", "known") is True
         assert not other.done()
         going.set()
         answers = [each.result(PATIENCE) for each in one]
         assert other.result(PATIENCE) == "True", "one network does not fill the queue"
-    assert answers.count("True") == hashing.MOST_OF_A_NETWORK
+    assert answers.count("True") == password_queue.MOST_OF_A_NETWORK
     assert set(answers) == {"True", "passwords busy"}
 
 

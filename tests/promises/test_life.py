@@ -31,7 +31,7 @@ from hypothesis.stateful import run_state_machine_as_test as run
 from ostiary.core.instant import DAY, HOUR, to_text
 from ostiary.core.model import RoleBinding
 from ostiary.services import credentials, imports, members
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import Answer, Front, House, caller
 from tests.conftest import PROVE
 

@@ -18,7 +18,7 @@ from ostiary.core.access_token import ALIAS, TYPE
 from ostiary.core.instant import HOUR, SECOND
 from ostiary.core.jws import PrivateKey
 from ostiary.core.signing import PURPOSES, KeySet, Purpose, algorithm_for
-from ostiary.services import signing
+from ostiary.services import signing_keys
 from tests.cast import SEED, Answer, Front, pair
 from tests.conftest import PROVE
 from tests.machines import (
@@ -250,7 +250,7 @@ def test_a_token_is_of_one_key_one_algorithm_and_one_issuer(
     robo: Machine, front: Front, no_network: list[object]
 ) -> None:
     """P14, R11 break: what one of our keys signs for one use is taken for another."""
-    keys: KeySet = front.house.store.read(lambda tx: signing.list_all(tx, front.house.alice))
+    keys: KeySet = front.house.store.read(lambda tx: signing_keys.list_all(tx, front.house.alice))
     now = front.house.clock.now
     kids = {purpose: signer.key.kid for purpose in PURPOSES if (signer := keys.signer(purpose, now))}
     _, claims = parts(token_of(robo.by_secret()))
@@ -296,7 +296,7 @@ def test_a_revoked_key_signs_nothing(
     header, claims = parts(text)
     house = front.house
     algorithm = algorithm_for(purpose, "ES256")
-    house.store.write(signing.revoke, house.alice, header["kid"], pair(algorithm, "next"))
+    house.store.write(signing_keys.revoke, house.alice, header["kid"], pair(algorithm, "next"))
     never_seen = good(private(purpose), {**claims, "jti": "tok_new"}, header)
     judged("a revoked key", tried_at(front, FOR_TOKENS, [("seen", text), ("new", never_seen)]), no_network)
 

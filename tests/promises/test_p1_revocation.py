@@ -18,7 +18,7 @@ import pytest
 
 from ostiary.config import Settings
 from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
-from ostiary.http.installation import Opened, open_installation
+from ostiary.node.installation import Opened, open_installation
 from ostiary.services import credentials, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import directory as directory_rows

@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ostiary.services import credentials
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import metadata
 from tests.cast import Front, House

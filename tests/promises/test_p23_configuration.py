@@ -17,7 +17,7 @@ import pytest
 
 from ostiary.config import Settings
 from ostiary.data_directory import DATABASE_FILE, MASTER_KEY_FILE, METRICS_DIRECTORY, NO_LINKS, USES_FILE
-from ostiary.http.installation import open_installation, remember
+from ostiary.node.installation import open_installation, remember
 from ostiary.services import imports, installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage.engines import sqlite_module

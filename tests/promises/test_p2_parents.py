@@ -15,9 +15,9 @@ import pytest
 
 from ostiary.core.instant import MINUTE
 from ostiary.core.permission import EVERYTHING, Caller
-from ostiary.services import credentials, members, organizations, service_accounts, signing
+from ostiary.services import credentials, members, organizations, service_accounts, signing_keys
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage.store import Tx
 from tests.cast import SEED, Front, House, pair
 from tests.conftest import PROVE
@@ -173,12 +173,12 @@ def _sign_out(house: House, robo: Machine, child: Child) -> None:
 
 
 def _revoke_key(house: House, robo: Machine, child: Child) -> None:
-    keys = house.store.read(signing.list_all, house.alice)
+    keys = house.store.read(signing_keys.list_all, house.alice)
     purpose: Any = child.purpose
     signer = keys.signer(purpose, house.clock.now)
     assert signer is not None
     new = pair(signer.key.algorithm, f"next {next(_numbers)}" if purpose != "m2m" else next(_numbers) % 3)
-    house.store.write(signing.revoke, house.alice, signer.key.kid, new)
+    house.store.write(signing_keys.revoke, house.alice, signer.key.kid, new)
 
 
 _numbers = count()

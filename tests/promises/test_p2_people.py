@@ -25,7 +25,7 @@ from ostiary.services import (
     service_accounts,
     sessions,
 )
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import consents as consent_rows
 from ostiary.storage import sessions as session_rows

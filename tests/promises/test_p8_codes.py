@@ -26,8 +26,8 @@ from ostiary.config import Settings
 from ostiary.core import refresh
 from ostiary.core.model import Client
 from ostiary.core.permission import Caller
-from ostiary.http.installation import Opened, open_installation
-from ostiary.services import authorizations, consents
+from ostiary.node.installation import Opened, open_installation
+from ostiary.services import authorization_codes, consents
 from ostiary.storage import clients, directory, sessions
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import organizations, users
@@ -125,8 +125,8 @@ def registered(scene: Scene, keyed: bool) -> Client:
 def new_code(scene: Scene, client: Client) -> str:
     """What Alice's consent gives."""
     asked = consents.Asked(client, scene.alice.organization_id, ("read:plugins", "offline_access"))
-    bound = authorizations.Request(REDIRECT, True, CHALLENGE)
-    return scene.opened.store.write(authorizations.allow, scene.alice, asked, bound).reveal()
+    bound = authorization_codes.Request(REDIRECT, True, CHALLENGE)
+    return scene.opened.store.write(authorization_codes.allow, scene.alice, asked, bound).reveal()
 
 
 def proof(scene: Scene, client: Client) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ostiary.core import user_code
 from ostiary.core.event import Actor
 from ostiary.core.oauth import BUILT_IN, CLI
 from ostiary.core.permission import Caller
-from ostiary.http import installation
+from ostiary.node import installation
 from ostiary.services import devices
 from ostiary.storage.store import Store
 from tests.conftest import PROVE

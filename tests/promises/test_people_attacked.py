@@ -19,10 +19,11 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
 from ostiary.http.links import INVITATION, RESET
-from ostiary.http.oauth.answering import THREADS
 from ostiary.http.outbound import Fetched, OutboundError
+from ostiary.oauth.refusal import THREADS
+from ostiary.ratelimit.mapped_store import Permits
 from ostiary.services import (
-    authorizations,
+    authorization_codes,
     clients,
     consents,
     credentials,
@@ -34,17 +35,16 @@ from ostiary.services import (
     projects,
     sessions,
 )
-from ostiary.services.authorizations import Request
+from ostiary.services.authorization_codes import Request
 from ostiary.services.callers import RECENTLY
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
 from ostiary.services.execute import execute
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.passwords import hash_password, verify_password
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import authorization_tables
 from ostiary.storage import people as people_rows
-from ostiary.storage.permits import Permits
 from ostiary.storage.store import Tx
 from tests.applications import CHALLENGE, REDIRECT, allow, application, code_of, redeem, refresh, request
 from tests.cast import Answer, Front, House
@@ -209,10 +209,10 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
     client = application(house)
     asked = Asked(client, house.acme.id, ("read:plugins",))
     bound = Request(REDIRECT, True, CHALLENGE)
-    execute(house.store, visitor, authorizations.allow, asked, bound)
+    execute(house.store, visitor, authorization_codes.allow, asked, bound)
     house.store.write(sessions.end_all, house.alice, str(house.alice.actor.id), "test")
     with pytest.raises(Problem) as refused:
-        execute(house.store, visitor, authorizations.allow, asked, bound)
+        execute(house.store, visitor, authorization_codes.allow, asked, bound)
     assert refused.value.code == "invalid-credential"
     assert house.store.read(consents.list_page, house.alice, None, 9)
 

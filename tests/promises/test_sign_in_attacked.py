@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from ostiary.console.next_url import local
 from ostiary.core.instant import MINUTE
-from ostiary.http.app import PAGES
 from ostiary.http.cookies import of, own_origin
-from ostiary.http.pages.onward import local
+from ostiary.node.app import PAGES
 from tests.cast import Front, House
 from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events

@@ -7,7 +7,7 @@ import pytest
 
 from ostiary.core.instant import SECOND
 from ostiary.services import credentials, projects, service_accounts
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from tests.cast import Front, House
 from tests.http.test_sessions import begun, cookie, login

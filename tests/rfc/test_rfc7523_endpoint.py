@@ -12,7 +12,7 @@ from ostiary.core import jws, key_file
 from ostiary.core.instant import HOUR, MINUTE
 from ostiary.services import credentials, rotation
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import Answer, Front
 from tests.machines import (
     ALIAS_TOKEN,

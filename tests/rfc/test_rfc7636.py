@@ -5,7 +5,7 @@ import string
 import pytest
 
 from ostiary.core.model import Client
-from ostiary.http.oauth.person_grants import challenge_of
+from ostiary.oauth.person_grants import challenge_of
 from tests.applications import CHALLENGE, VERIFIER, application, code_of, redeem, request
 from tests.cast import Front
 from tests.machines import said

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ostiary.services import signing
+from ostiary.services import signing_keys
 from tests.cast import Front, House, pair
 
 ISSUER = "https://keys.example.com"
@@ -147,6 +147,6 @@ def test_the_published_keys_are_those_that_are_believed(server: Front) -> None:
     assert {each["alg"] for each in machines.values()} == {"RS256"}
     assert not set().union(*whole.values()) & {"d", "p", "q", "dp", "dq", "qi", "k"}
     (kid,) = machines
-    house.store.write(signing.revoke, house.alice, kid, pair("RS256", "new"))
+    house.store.write(signing_keys.revoke, house.alice, kid, pair("RS256", "new"))
     (other,) = server.ask("GET", JWKS[1]).json()["keys"]
     assert other["kid"] != kid

@@ -12,8 +12,8 @@ from ostiary.core.problem import Problem
 from ostiary.core.verdict import UNKNOWN, Access, Verdict, judge
 from ostiary.services.credentials import Created
 from ostiary.storage import audit as audit_rows
-from ostiary.storage import origins as credential_rows
 from ostiary.storage import roles as role_rows
+from ostiary.storage import standing_queries as credential_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx

@@ -22,7 +22,7 @@ from ostiary.services import (
 )
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked, Given
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage.authorization_tables import sessions

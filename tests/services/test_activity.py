@@ -3,7 +3,7 @@
 import pytest
 
 from ostiary.services import credentials, service_accounts
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import House
 from tests.services.questions import refused
 

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from ostiary.core.instant import HOUR, to_text
 from ostiary.core.permission import Caller
-from ostiary.services import authorization, credentials, service_accounts
+from ostiary.services import access_rules, credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from tests.cast import House
@@ -135,14 +135,14 @@ ACTS: list[tuple[str, Act | None, Act, Callable[[Scene], tuple[str, str]], bool]
     (
         "access_rule.written",
         None,
-        lambda s: s.do(authorization.put_rule, "web", RULE),
+        lambda s: s.do(access_rules.put_rule, "web", RULE),
         lambda s: ("web", "web"),
         False,
     ),
     (
         "access_rule.deleted",
-        lambda s: s.do(authorization.put_rule, "web", RULE),
-        lambda s: s.do(authorization.delete_rule, "web"),
+        lambda s: s.do(access_rules.put_rule, "web", RULE),
+        lambda s: s.do(access_rules.delete_rule, "web"),
         lambda s: ("web", "web"),
         False,
     ),

@@ -10,7 +10,7 @@ from ostiary.core.instant import DAY, HOUR, SECOND, to_text
 from ostiary.core.model import CredentialFilter
 from ostiary.services import credentials, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import directory as directory_rows
 from ostiary.storage import members as member_rows

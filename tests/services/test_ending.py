@@ -9,7 +9,7 @@ from ostiary.core.model import RoleBinding
 from ostiary.core.permission import API_SCOPES, Caller
 from ostiary.services import consents, credentials, projects, roles, rotation, service_accounts, sessions
 from ostiary.services.consents import Asked
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import roles as role_rows

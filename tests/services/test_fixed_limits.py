@@ -8,7 +8,7 @@ from ostiary.core import limits
 from ostiary.core.instant import DAY, HOUR
 from ostiary.core.model import RoleBinding
 from ostiary.services import (
-    authorization,
+    access_rules,
     clients,
     consents,
     imports,
@@ -78,7 +78,7 @@ MAKES: dict[str, tuple[int, Make]] = {
     "access_rules": (
         0,
         lambda house, number: house.store.write(
-            authorization.put_rule, house.alice, f"rule-{number}", {"match": []}
+            access_rules.put_rule, house.alice, f"rule-{number}", {"match": []}
         ),
     ),
     "import_prefixes": (

@@ -11,7 +11,7 @@ from ostiary.core.key_file import KeyPair
 from ostiary.core.model import CredentialFilter, CredentialKind, shown
 from ostiary.services import credentials, projects, rotation, service_accounts
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import generations
 from ostiary.storage.store import Tx
 from tests.cast import House

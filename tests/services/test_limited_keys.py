@@ -10,7 +10,7 @@ from ostiary.core.instant import DAY
 from ostiary.core.permission import Caller
 from ostiary.services import callers, credentials
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from tests.cast import House
 from tests.services.questions import refused
 

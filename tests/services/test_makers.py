@@ -23,7 +23,7 @@ from ostiary.services import (
 )
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from tests.cast import Front, House, caller
 from tests.services.questions import events, refused

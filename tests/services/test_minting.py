@@ -8,7 +8,7 @@ import pytest
 from ostiary.core.import_file import ImportedKey
 from ostiary.core.permission import Caller
 from ostiary.services import credentials, imports, rotation, service_accounts
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from tests.cast import House

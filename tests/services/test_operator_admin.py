@@ -17,7 +17,7 @@ from ostiary.services import (
     roles,
     service_accounts,
 )
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ostiary.services import credentials, projects, service_accounts
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from tests.cast import House
 from tests.services.questions import refused, verdict

@@ -8,9 +8,9 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import credentials, imports, organizations, rotation
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
-from ostiary.storage import origins as rows
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import roles as role_rows
+from ostiary.storage import standing_queries as rows
 from ostiary.storage.store import Tx
 from tests.cast import House
 

@@ -8,9 +8,9 @@ from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND
 from ostiary.services import audit, credentials, rotation, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.rotation import Rotation
-from ostiary.storage.counts import Count, Occasion
+from ostiary.storage.usage_buffer import Count, Occasion
 from tests.cast import NOON, House
 from tests.services.questions import events, refused, verdict
 

@@ -13,7 +13,7 @@ from ostiary.core.problem import Problem
 from ostiary.services import credentials, members, organizations, projects, service_accounts, sessions
 from ostiary.services.credentials import Created
 from ostiary.services.execute import execute
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountView
 from ostiary.storage import tables, tokens
 from ostiary.storage.audit import Recorded

@@ -11,12 +11,12 @@ from ostiary.core import jws
 from ostiary.core.instant import DAY, HOUR, MINUTE
 from ostiary.core.keyring import derive
 from ostiary.core.signing import BELIEF, LEAD, LONGEST_TOKEN, PURPOSES, KeySet
-from ostiary.services import signing
+from ostiary.services import signing_keys
 from ostiary.storage import signing_keys as rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Recorded
+from ostiary.storage.fact_cache import Facts
 from ostiary.storage.store import Tx
-from ostiary.storage.volatile import Facts
 from tests.cast import House, pair
 from tests.services.questions import events, refused
 
@@ -77,7 +77,7 @@ def test_two_that_start_at_once_make_one_key(house: House) -> None:
 
     def start(number: int) -> None:
         together.wait()
-        house.store.write(signing.ensure, house.alice, {"access_token": pair("ES256", number)})
+        house.store.write(signing_keys.ensure, house.alice, {"access_token": pair("ES256", number)})
 
     threads = [threading.Thread(target=start, args=(number,)) for number in range(2)]
     for thread in threads:
@@ -92,7 +92,7 @@ def test_a_valid_token_is_accepted_right_through_a_rotation(house: House, at_onc
     """P14 breaks: a rotation refuses a token that has not expired, or believes its key for good."""
     house.sign()
     first = signed(house)
-    house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)}, at_once=at_once)
+    house.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", 1)}, at_once=at_once)
     assert states(house) == (["retired", "signing"] if at_once else ["retired", "next"])
     assert len(keys_of(house).jwks(house.clock.now, ["access_token"])["keys"]) == 2
     if not at_once:
@@ -115,7 +115,7 @@ def test_rotations_in_a_row_refuse_nothing(house: House) -> None:
     """P14 breaks: who rotates again before the new key signs loses what the old one signs meanwhile."""
     house.sign()
     for number in range(10):
-        house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", f"row {number}")})
+        house.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", f"row {number}")})
         house.clock.advance(LEAD - MINUTE)
     assert states(house)[:1] == ["retired"]
     last = signed(house)
@@ -129,13 +129,15 @@ def test_a_key_that_is_due_gets_a_successor_once(house: House) -> None:
     made = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "due") for purpose in PURPOSES}
 
     def rounds() -> list[int]:
-        return [len(house.store.write(signing.rotate_due, house.alice, made, 90 * DAY)) for _ in range(2)]
+        return [
+            len(house.store.write(signing_keys.rotate_due, house.alice, made, 90 * DAY)) for _ in range(2)
+        ]
 
     house.clock.advance(90 * DAY - 1)
-    assert house.store.read(signing.due, house.alice, 90 * DAY) == ()
+    assert house.store.read(signing_keys.due, house.alice, 90 * DAY) == ()
     assert rounds() == [0, 0]
     house.clock.advance(1)
-    assert house.store.read(signing.due, house.alice, 90 * DAY) == PURPOSES
+    assert house.store.read(signing_keys.due, house.alice, 90 * DAY) == PURPOSES
     assert rounds() == [3, 0]
     assert states(house) == ["retired", "next"]
     house.clock.advance(LEAD)
@@ -148,14 +150,14 @@ def test_keys_that_a_clock_ahead_made_are_replaced_by_the_first_rotation(house: 
     token = signed(house)
     made = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "ahead") for purpose in PURPOSES}
     house.clock.advance(400 * DAY)
-    house.store.write(signing.rotate_due, house.alice, made, 90 * DAY)
+    house.store.write(signing_keys.rotate_due, house.alice, made, 90 * DAY)
     house.clock.advance(-400 * DAY)
     assert accepted(house, token)
     assert jws.read(signed(house)).key_id == jws.read(token).key_id
-    assert house.store.read(signing.due, house.alice, 90 * DAY) == PURPOSES
+    assert house.store.read(signing_keys.due, house.alice, 90 * DAY) == PURPOSES
     right = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "right") for purpose in PURPOSES}
-    assert len(house.store.write(signing.rotate_due, house.alice, right, 90 * DAY)) == len(PURPOSES)
-    assert house.store.read(signing.due, house.alice, 90 * DAY) == ()
+    assert len(house.store.write(signing_keys.rotate_due, house.alice, right, 90 * DAY)) == len(PURPOSES)
+    assert house.store.read(signing_keys.due, house.alice, 90 * DAY) == ()
     house.clock.advance(LEAD + LONGEST_TOKEN)
     assert accepted(house, token)
     house.clock.advance(HOUR)
@@ -170,7 +172,7 @@ def test_keys_that_began_in_the_future_sign_until_their_successors_do(house: Hou
     house.clock.advance(-400 * DAY)
     token = signed(house)
     assert house.sign().keys == keys_of(house).keys
-    house.store.write(signing.rotate_due, house.alice, {"access_token": pair("ES256", 1)}, 90 * DAY)
+    house.store.write(signing_keys.rotate_due, house.alice, {"access_token": pair("ES256", 1)}, 90 * DAY)
     assert jws.read(signed(house)).key_id == jws.read(token).key_id, "verifiers know this one"
     house.clock.advance(LEAD)
     assert jws.read(signed(house)).key_id != jws.read(token).key_id
@@ -181,7 +183,7 @@ def test_another_algorithm_makes_a_key_at_once(house: House) -> None:
     """P14 breaks: a changed setting changes nothing, or refuses what was signed before."""
     house.sign()
     token = signed(house)
-    house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)})
+    house.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", 1)})
     keys = house.sign("EdDSA")
     signer = keys.signer("access_token", house.clock.now)
     assert signer is not None
@@ -199,13 +201,13 @@ def test_a_revoked_key_is_believed_no_more(house: House) -> None:
     token = signed(house)
     kid = jws.read(token).key_id
     number = house.number.read()
-    made = house.store.write(signing.revoke, house.alice, kid, pair("ES256", "new"))
+    made = house.store.write(signing_keys.revoke, house.alice, kid, pair("ES256", "new"))
     assert made is not None
     assert not accepted(house, token)
     assert kid not in {each["kid"] for each in keys_of(house).jwks(house.clock.now, PURPOSES)["keys"]}
     assert house.number.read() != number
     assert jws.read(signed(house)).key_id == made.kid
-    assert house.store.write(signing.revoke, house.alice, kid, pair("ES256", "newer")) is None
+    assert house.store.write(signing_keys.revoke, house.alice, kid, pair("ES256", "newer")) is None
     assert [each.target_id for each in recorded(house, "signing_key.revoked")] == [kid]
 
 
@@ -214,16 +216,16 @@ def test_a_successor_is_made_where_there_must_be_one(house: House) -> None:
     house.sign()
     first = keys_of(house).signer("access_token", house.clock.now)
     assert first is not None
-    (second,) = house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)})
-    third = house.store.write(signing.revoke, house.alice, second.kid, pair("ES256", 2))
+    (second,) = house.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", 1)})
+    third = house.store.write(signing_keys.revoke, house.alice, second.kid, pair("ES256", 2))
     assert third is not None
     # The first key signs meanwhile, so the third is published before it signs.
     assert sorted(states(house)) == ["next", "retired", "revoked"]
     number = house.number.read()
-    assert house.store.write(signing.revoke, house.alice, third.kid, None) is None
+    assert house.store.write(signing_keys.revoke, house.alice, third.kid, None) is None
     assert house.number.read() != number, "told to every cache, also without a successor"
     with refused("not-found"):
-        house.store.write(signing.revoke, house.alice, "key_x", None)
+        house.store.write(signing_keys.revoke, house.alice, "key_x", None)
 
 
 @pytest.mark.promise("P19")
@@ -233,13 +235,13 @@ def test_the_keys_are_the_operators(house: House) -> None:
     kid = keys_of(house).keys[0].kid
     for caller in (house.charlie, house.bob):
         for operation, arguments in (
-            (signing.list_all, ()),
-            (signing.missing, ({},)),
-            (signing.ensure, ({"m2m": pair("RS256")},)),
-            (signing.due, (0,)),
-            (signing.rotate_due, ({}, 0)),
-            (signing.rotate, ({"m2m": pair("RS256")},)),
-            (signing.revoke, (kid, None)),
+            (signing_keys.list_all, ()),
+            (signing_keys.missing, ({},)),
+            (signing_keys.ensure, ({"m2m": pair("RS256")},)),
+            (signing_keys.due, (0,)),
+            (signing_keys.rotate_due, ({}, 0)),
+            (signing_keys.rotate, ({"m2m": pair("RS256")},)),
+            (signing_keys.revoke, (kid, None)),
         ):
             with refused("insufficient-permissions"):
                 house.store.write(operation, caller, *arguments)
@@ -268,8 +270,8 @@ def test_a_key_without_its_master_key_verifies_and_does_not_sign(house: House) -
     elsewhere = replace(house, store=replace(house.store, installation=other))
     assert keys_of(elsewhere).signer("access_token", house.clock.now) is None
     assert accepted(elsewhere, token)
-    assert set(elsewhere.store.read(signing.due, house.alice, 90 * DAY)) == set(PURPOSES)
-    elsewhere.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", "else")})
+    assert set(elsewhere.store.read(signing_keys.due, house.alice, 90 * DAY)) == set(PURPOSES)
+    elsewhere.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", "else")})
     assert keys_of(elsewhere).signer("access_token", house.clock.now) is not None, "at once: nothing signed"
     assert accepted(house, token)
 
@@ -293,10 +295,10 @@ def test_a_sealed_key_is_bound_to_its_row(house: House) -> None:
 def test_keys_are_forgotten_long_after_they_ended(house: House) -> None:
     """P14 breaks: a key is deleted while its tokens are valid, or the list of keys grows without limit."""
     house.sign()
-    house.store.write(signing.rotate, house.alice, {"access_token": pair("ES256", 1)}, at_once=True)
+    house.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", 1)}, at_once=True)
     revoked = keys_of(house).signer("m2m", house.clock.now)
     assert revoked is not None
-    house.store.write(signing.revoke, house.alice, revoked.key.kid, None)
+    house.store.write(signing_keys.revoke, house.alice, revoked.key.kid, None)
 
     def left() -> int:
         house.delete_old()

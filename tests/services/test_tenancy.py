@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ostiary.core.permission import Caller
-from ostiary.services import audit, authorization, credentials, service_accounts, usage
-from ostiary.services.minting import CredentialSpec
+from ostiary.services import access_rules, audit, credentials, service_accounts, usage
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.usage import Wanted
 from ostiary.storage.audit import Filter
@@ -81,17 +81,17 @@ def test_a_strangers_lists_are_its_own(house: House) -> None:
 def test_what_belongs_to_the_installation_is_the_operators(house: House) -> None:
     """P19 breaks: an admin of a customer reads or changes the installation's access rules."""
     rule = {"match": [{"path": "/**"}]}
-    house.store.write(authorization.put_rule, house.alice, "web", rule)
+    house.store.write(access_rules.put_rule, house.alice, "web", rule)
     for service, args in (
-        (authorization.put_rule, ("web", rule)),
-        (authorization.list_rules, ()),
-        (authorization.get_rule, ("web",)),
-        (authorization.get_rule, ("nothing",)),
-        (authorization.delete_rule, ("web",)),
+        (access_rules.put_rule, ("web", rule)),
+        (access_rules.list_rules, ()),
+        (access_rules.get_rule, ("web",)),
+        (access_rules.get_rule, ("nothing",)),
+        (access_rules.delete_rule, ("web",)),
     ):
         with refused("insufficient-permissions"):
             call(house, house.charlie, service, *args)
-    assert house.store.read(authorization.list_rules, house.alice) == {"web": rule}
+    assert house.store.read(access_rules.list_rules, house.alice) == {"web": rule}
 
 
 def test_a_member_without_the_scope_is_told_which(house: House) -> None:
@@ -105,9 +105,9 @@ def test_a_member_without_the_scope_is_told_which(house: House) -> None:
         ("read:service-accounts", service_accounts.list_page, (None, None, 50)),
         ("read:audit", audit.page, (Filter(), None, 50)),
         ("read:usage", usage.report, (Wanted(),)),
-        ("read:organization", authorization.list_rules, ()),
-        ("write:organization", authorization.put_rule, ("web", {"match": []})),
-        ("write:organization", authorization.delete_rule, ("web",)),
+        ("read:organization", access_rules.list_rules, ()),
+        ("write:organization", access_rules.put_rule, ("web", {"match": []})),
+        ("write:organization", access_rules.delete_rule, ("web",)),
     ]
     for scope, service, args in cases:
         if scope == "read:service-accounts":  # what a viewer may do

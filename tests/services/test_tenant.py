@@ -11,7 +11,7 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import credentials, members, organizations, projects, roles, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec

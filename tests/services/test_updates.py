@@ -7,7 +7,7 @@ import pytest
 from ostiary.core.event import EVENTS
 from ostiary.core.instant import DAY, to_text
 from ostiary.services import (
-    authorization,
+    access_rules,
     clients,
     credentials,
     organizations,
@@ -16,7 +16,7 @@ from ostiary.services import (
     service_accounts,
 )
 from ostiary.services.clients import ClientSpec
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from tests.cast import House
 from tests.services.questions import events, refused
@@ -34,7 +34,7 @@ def test_an_update_tells_before_and_after(house: House) -> None:
     store.write(roles.create_role, alice, "reader", "", ("read:agents",))
     client = store.write(clients.create, alice, ClientSpec("Reports", (CALLBACK,)))
     rule = {"match": [{"path": "/a", "scopes": ["read:agents"]}]}
-    store.write(authorization.put_rule, alice, "web", rule)
+    store.write(access_rules.put_rule, alice, "web", rule)
     acts: list[tuple[Any, ...]] = [
         (service_accounts.update, account.account.id, {"contact_email": "dev@acme.test", "description": ""}),
         (credentials.update, key, {"expires_at": later, "allowed_ips": ("192.0.2.0/24",), "name": "CI"}),
@@ -43,7 +43,7 @@ def test_an_update_tells_before_and_after(house: House) -> None:
         (clients.update, client.id, {"redirect_uris": (f"{CALLBACK}/2",)}),
         (organizations.update, "Acme Inc", None),
         (organizations.update_policies, {"rate_limit": 50}, {"rate_limit": 60}, frozenset()),
-        (authorization.put_rule, "web", rule | {"assertion": True}),
+        (access_rules.put_rule, "web", rule | {"assertion": True}),
     ]
     told: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"contact_email": "ops@acme.test"}, {"contact_email": "dev@acme.test"}),

@@ -11,12 +11,12 @@ from ostiary.core.permission import Caller
 from ostiary.services import audit, credentials, usage
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.usage import Numbers, Report, Wanted
 from ostiary.storage import tables
 from ostiary.storage import usage as rows
-from ostiary.storage.counts import Count, Occasion
 from ostiary.storage.store import Tx
+from ostiary.storage.usage_buffer import Count, Occasion
 from tests.cast import NOON, House
 from tests.services.questions import refused
 

@@ -24,11 +24,11 @@ from ostiary.services import (
     rotation,
     service_accounts,
 )
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines, tables
-from ostiary.storage import origins as credential_rows
 from ostiary.storage import roles as role_rows
+from ostiary.storage import standing_queries as credential_rows
 from ostiary.storage.store import ATTEMPTS, Store, Tx
 from tests.cast import NOON, House
 

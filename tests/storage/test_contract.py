@@ -11,7 +11,7 @@ from ostiary.core.event import SYSTEM, Event, Target
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import credentials
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import changes, directory, engines, tables
 from ostiary.storage import credentials as credential_rows

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ostiary.storage import counts as room
-from ostiary.storage.counts import Counts, Occasion
+from ostiary.storage import usage_buffer as room
+from ostiary.storage.usage_buffer import Counts, Occasion
 from tests.cast import NOON
 
 pytestmark = pytest.mark.promise("P20")

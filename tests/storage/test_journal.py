@@ -13,9 +13,9 @@ from ostiary.core.event import SYSTEM, Event
 from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.problem import Problem
 from ostiary.storage import engines, journal, tables
+from ostiary.storage.fair_queue import Turns
 from ostiary.storage.journal import MOST_WAITING, Entry, Journal, Used
 from ostiary.storage.store import Store
-from ostiary.storage.turns import Turns
 from tests import watch
 from tests.cast import Front, House
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ostiary.ratelimit.mapped_store import Permits
+from ostiary.storage.fact_cache import ChangeNumber
 from ostiary.storage.mapped import map_file
-from ostiary.storage.permits import Permits
-from ostiary.storage.volatile import ChangeNumber
 from tests.cast import NOON
 from tests.conftest import unavailable
 from tests.servers import PATIENCE, UnavailableError
@@ -36,8 +36,8 @@ def test_each_page_has_its_room_on_the_disk(tmp_path: Path) -> None:
 FULL = """
 import sys
 from pathlib import Path
-from ostiary.storage.permits import Permits
-from ostiary.storage.volatile import ChangeNumber
+from ostiary.ratelimit.mapped_store import Permits
+from ostiary.storage.fact_cache import ChangeNumber
 disk = Path(sys.argv[1])
 ballast = open(disk / "ballast", "wb", buffering=0)
 ChangeNumber(disk / "early")

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND, Instant
-from ostiary.storage.permits import SHARED, Permits
+from ostiary.ratelimit.mapped_store import SHARED, Permits
 from tests.cast import NOON
 from tests.core.test_rate import is_kept
 from tests.servers import PATIENCE
@@ -203,7 +203,7 @@ def test_threads_keep_it_together(permits: Permits, limit: int, names: int) -> N
 PROCESS = """
 import json, sys, time
 from pathlib import Path
-from ostiary.storage.permits import Permits
+from ostiary.ratelimit.mapped_store import Permits
 permits, limit = Permits(Path(sys.argv[1]), b"k" * 32), int(sys.argv[2])
 print("ready", flush=True)
 end = int(sys.stdin.readline())
@@ -247,7 +247,7 @@ def test_processes_keep_it_together(tmp_path: Path, limit: int) -> None:
 CRASH = """
 import fcntl, os, signal, sys
 from pathlib import Path
-from ostiary.storage.permits import Permits
+from ostiary.ratelimit.mapped_store import Permits
 permits = Permits(Path(sys.argv[1]), b"k" * 32)
 permits.take("key", 60, int(sys.argv[2]))
 fcntl.flock(permits._fd, fcntl.LOCK_EX)

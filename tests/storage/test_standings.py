@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ostiary.core.model import Grant, Organization, Principal, Standing
 from ostiary.core.verdict import scopes_on
-from ostiary.storage.standings import Handle, Standings
+from ostiary.storage.standing_cache import Handle, Standings
 from tests.cast import NOON
 
 CAPACITY = 3

@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from ostiary.core.problem import Problem
 from ostiary.storage import engines
 from ostiary.storage.engines import Engines
+from ostiary.storage.fair_queue import Turns, next_in_line
 from ostiary.storage.store import Store, Tx
-from ostiary.storage.turns import Turns, next_in_line
 from tests.cast import House
 
 PATIENCE_MS = 30_000

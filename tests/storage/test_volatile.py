@@ -16,10 +16,10 @@ from ostiary.core import secret
 from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
 from ostiary.services import credentials
-from ostiary.storage import directory, engines, volatile
+from ostiary.storage import directory, engines, fact_cache
 from ostiary.storage.engines import Engines
+from ostiary.storage.fact_cache import ABSENT, ChangeNumber, Facts
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import ABSENT, ChangeNumber, Facts
 from tests.cast import Entropy, Front, House
 from tests.watch import statements
 
@@ -65,7 +65,7 @@ class Flight:
 def facts_of(house: House, flight: Flight | None = None, **limits: Any) -> Facts:
     facts = Facts(house.store, house.number, house.clock.monotonic, 30, **limits)
     if flight is not None:
-        facts._flights = (flight,) * volatile.FLIGHTS  # type: ignore[assignment] # instrumented, same behaviour
+        facts._flights = (flight,) * fact_cache.FLIGHTS  # type: ignore[assignment] # instrumented, same behaviour
     facts.sync()
     return facts
 

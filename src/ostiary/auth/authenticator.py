@@ -32,11 +32,11 @@ from ostiary.core.verdict import (
     Verdict,
     judge,
 )
-from ostiary.storage.counts import Counts, Mark, Occasion
-from ostiary.storage.kept_tokens import fingerprint
-from ostiary.storage.permits import Permits
-from ostiary.storage.standings import Handle
-from ostiary.storage.volatile import Facts
+from ostiary.ratelimit.mapped_store import Permits
+from ostiary.storage.fact_cache import Facts
+from ostiary.storage.standing_cache import Handle
+from ostiary.storage.token_cache import fingerprint
+from ostiary.storage.usage_buffer import Counts, Mark, Occasion
 
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("form", ("malformed",)),

@@ -10,7 +10,7 @@ from ostiary.core.instant import SECOND, Instant
 from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Verdict
-from ostiary.storage.volatile import Facts
+from ostiary.storage.fact_cache import Facts
 
 TYPE: Final = "ostiary-assertion+jwt"
 LIFETIME: Final = 60 * SECOND

@@ -13,7 +13,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.jws import InvalidTokenError, Unverified
 from ostiary.core.model import Standing, client_id_of
 from ostiary.core.verdict import LIMITED, MALFORMED, UNKNOWN, Verdict
-from ostiary.storage.volatile import Facts
+from ostiary.storage.fact_cache import Facts
 
 SEVERAL_KEYS: Final = (
     "This client has several usable keys. Send the id of the signing key as kid in the JWT header."

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ostiary.core.model import Standing, Token
-from ostiary.storage.standings import Handle
-from ostiary.storage.volatile import ABSENT, Facts
+from ostiary.storage.fact_cache import ABSENT, Facts
+from ostiary.storage.standing_cache import Handle
 
 
 class CacheMiss(Exception):  # noqa: N818 - not an error: the database has to be asked

@@ -11,7 +11,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import LIMITED, UNKNOWN, Verdict
-from ostiary.storage.permits import Permits
+from ostiary.ratelimit.mapped_store import Permits
 
 T = TypeVar("T")
 

@@ -4,11 +4,10 @@ from typing import Any, TextIO
 
 import click
 
-from ostiary.cli.invocation import again
+from ostiary.cli.invocation import MisusedError, again
 from ostiary.cli.terminal import (
     Column,
     Group,
-    MisusedError,
     always_json_option,
     json_option,
     read_json,

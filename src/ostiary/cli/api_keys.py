@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from ostiary.cli.generating import account_option, body, limits_options
-from ostiary.cli.handing_over import format_option, make_secret
+from ostiary.cli.credential_options import account_option, body, limits_options
+from ostiary.cli.secret_output import format_option, make_secret
 from ostiary.cli.terminal import Group, find_account, json_option, with_client
 from ostiary.client.api import Client
 

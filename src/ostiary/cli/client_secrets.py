@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from ostiary.cli.generating import account_option, body, limits_options, own_account
-from ostiary.cli.handing_over import context_of, format_option, make_secret
+from ostiary.cli.credential_options import account_option, body, limits_options, own_account
+from ostiary.cli.secret_output import context_of, format_option, make_secret
 from ostiary.cli.terminal import Group, json_option, with_client
 from ostiary.client.api import Client
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ostiary.cli.invocation import Invocation
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -121,7 +123,6 @@ def _ask(context: click.Context, path: str, params: dict[str, Any]) -> Callable[
 
     def ask() -> list[Any]:
         from ostiary.cli.connection import connect
-        from ostiary.cli.invocation import Invocation
 
         client = connect(context.ensure_object(Invocation)).client(PATIENCE_SECONDS)
         rows: list[Any] = client.request("GET", path, params=params)["data"]

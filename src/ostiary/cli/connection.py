@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ostiary.cli import environment, logins
-from ostiary.cli.invocation import Invocation
+from ostiary.cli.invocation import Invocation, MisusedError
 from ostiary.cli.logins import plain
 from ostiary.cli.profile import Context, load, profile_path
-from ostiary.cli.proving import ClientSecret, Key, Proof, StoredLogin, bearer
-from ostiary.cli.terminal import MisusedError
+from ostiary.cli.token_source import ClientSecret, Key, Proof, StoredLogin, bearer
 from ostiary.client.api import TIMEOUT_SECONDS, Client
 
 DEFAULT_URL: Final = "http://localhost:8080"

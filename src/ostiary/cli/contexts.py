@@ -9,13 +9,11 @@ import click
 
 from ostiary.cli import completion, environment, profile
 from ostiary.cli.connection import Connection, checked_organization, chosen_name
-from ostiary.cli.invocation import invocation
+from ostiary.cli.invocation import MisusedError, invocation
 from ostiary.cli.profile import Context
-from ostiary.cli.proving import Key
 from ostiary.cli.terminal import (
     Column,
     Group,
-    MisusedError,
     confirm,
     json_option,
     printable,
@@ -24,6 +22,7 @@ from ostiary.cli.terminal import (
     show_table,
     yes_option,
 )
+from ostiary.cli.token_source import Key
 from ostiary.client.api import NotOstiaryError, UrlError, check_url, is_safe
 from ostiary.core.check import given_text
 from ostiary.core.secret import ACCESS_ID_LENGTH, SECRET_LENGTH, parse, redact

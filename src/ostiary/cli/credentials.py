@@ -6,11 +6,17 @@ from typing import Any, Final, TypeVar
 import click
 
 from ostiary.cli import completion
-from ostiary.cli.finding import address_of, credential_argument, described, find_credential, with_credential
-from ostiary.cli.generating import ips_option, uses
-from ostiary.cli.handing_over import ending
+from ostiary.cli.credential_lookup import (
+    address_of,
+    credential_argument,
+    described,
+    find_credential,
+    with_credential,
+)
+from ostiary.cli.credential_options import ips_option, uses
 from ostiary.cli.invocation import again
 from ostiary.cli.rotation import rotate_command, rotation_command
+from ostiary.cli.secret_output import ending
 from ostiary.cli.terminal import (
     Column,
     Group,

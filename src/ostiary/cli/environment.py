@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ostiary.cli.invocation import MisusedError
 from ostiary.cli.profile import is_credential
-from ostiary.cli.proving import KEY_FILE, ClientSecret, Key, Proof, read_key_file
-from ostiary.cli.terminal import MisusedError
+from ostiary.cli.token_source import KEY_FILE, ClientSecret, Key, Proof, read_key_file
 from ostiary.core.check import given_text, refuse_controls
 from ostiary.core.secret import CLIENT_SECRET as CLIENT_SECRET_PREFIX
 from ostiary.core.secret import SESSION, looks_like_secret

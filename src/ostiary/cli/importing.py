@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ostiary.cli.invocation import MisusedError
 from ostiary.cli.local import load, settings_options
-from ostiary.cli.terminal import MisusedError, json_option, printable, show_json
+from ostiary.cli.terminal import json_option, printable, show_json
 from ostiary.core.import_file import FileError, ImportedKey, ImportOutcome, read_keys
 
 if TYPE_CHECKING:
-    from ostiary.http.importing import Import
+    from ostiary.node.import_job import Import
 
 BATCH: Final = 5_000
 HINTS: Final = {
@@ -75,7 +76,7 @@ def import_command(
     Exits with 1 if keys were skipped because the policy does not allow their lifetime.
     """
     from ostiary.core.problem import Problem
-    from ostiary.http.importing import importing
+    from ostiary.node.import_job import importing
 
     total = _check(source)
     settings = load(file, data=data).settings

@@ -1,20 +1,40 @@
-"""The options that all remote commands share, and the connection of this run, for hints in error messages.
+"""One run of the command line as plain data: its options, and its connection for hints in error messages."""
 
-`--context` and `--organization` can stand before or after the command's name.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 import click
 
-from ostiary.cli.completion import contexts
 
-if TYPE_CHECKING:
-    from ostiary.cli.connection import Connection
+class MisusedError(click.ClickException):
+    """Wrong use that the usage lines would not explain. Exits with 2, and prints the message only."""
+
+    exit_code = 2
+
+
+class InUse(Protocol):
+    """What error messages name of a `connection.Connection`."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def url_from(self) -> str: ...
+
+    @property
+    def credential_from(self) -> str: ...
+
+    @property
+    def unknown(self) -> str: ...
+
+    @property
+    def context(self) -> str | None: ...
+
+    @property
+    def organization(self) -> str | None: ...
+
+    @property
+    def organization_from(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -24,8 +44,8 @@ class Invocation:
     command: str = ""
     context: str | None = None
     organization: str | None = None
-    connection: Connection | None = None
-    """The connection in use, once `connect` or `reach` has chosen it."""
+    connection: InUse | None = None
+    """The connection in use, as `connection.connect` or `connection.reach` chose it."""
 
 
 def invocation() -> Invocation:
@@ -42,31 +62,3 @@ def again(words: str) -> str:
         if value
     ]
     return f"ostiary {''.join(options)}{words}"
-
-
-def _keep(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        assert option.name is not None
-        setattr(context.ensure_object(Invocation), option.name, value)
-
-
-context_option = click.option(
-    "--context",
-    metavar="NAME",
-    expose_value=False,
-    callback=_keep,
-    shell_complete=contexts,
-    help="Use this context instead of the default one (OSTIARY_CONTEXT).",
-)
-_organization_option = click.option(
-    "--organization",
-    metavar="ORG",
-    expose_value=False,
-    callback=_keep,
-    help="Act in this organization, by id or slug (OSTIARY_ORGANIZATION). For operator admins.",
-)
-
-
-def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of every command that calls a service and acts in an organization."""
-    return context_option(_organization_option(command))

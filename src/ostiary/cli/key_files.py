@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ostiary.cli.generating import account_option, body, limits_options
-from ostiary.cli.handing_over import out_option, save_key_file, show_key_file
+from ostiary.cli.credential_options import account_option, body, limits_options
+from ostiary.cli.secret_output import out_option, save_key_file, show_key_file
 from ostiary.cli.terminal import Group, find_account, given, json_option, with_client
 from ostiary.client.api import Client
 

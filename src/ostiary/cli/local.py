@@ -16,13 +16,13 @@ import click
 from ostiary import config as settings_room
 from ostiary import memory
 from ostiary.cli import streams
+from ostiary.cli.secret_request import Made, hand_over
 from ostiary.cli.terminal import json_option, printable, show_json
-from ostiary.cli.undo import Made, hand_over
 from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
 from ostiary.core import check
 
 if TYPE_CHECKING:
-    from ostiary.http.installation import Beginning
+    from ostiary.node.installation import Beginning
 
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20
@@ -96,7 +96,7 @@ def serve_command(
     gc.disable()
     with _without("rich"):  # structlog would import it to color tracebacks, which our logs do not have
         from ostiary import logs
-    from ostiary.http.processes import serve
+    from ostiary.node.processes import serve
 
     gc.freeze()
     gc.enable()
@@ -140,12 +140,12 @@ def init_command(
       ostiary init --organization Acme --email alice@acme.example
     """
     from ostiary.core.problem import Problem
-    from ostiary.http import installation, server
+    from ostiary.node import installation, worker
 
     settings = load(file, data=data, port=port).settings
     if port is not None and not recover:
         # Check the port before anything is created: the printed secrets and commands are for a service that can start.
-        for each in server.bind(settings.host, settings.port):
+        for each in worker.bind(settings.host, settings.port):
             each.close()
     password = "".join(secrets.choice(LETTERS) for _ in range(PASSWORD_LENGTH))
     if recover and (organization or email):
@@ -254,7 +254,7 @@ def migrate_command(file: Path | None, data: Path | None, as_json: bool) -> None
 
     Run it after an upgrade, before the service starts.
     """
-    from ostiary.http import installation
+    from ostiary.node import installation
 
     before, after = installation.migrate(load(file, data=data).settings)
     if as_json:
@@ -295,7 +295,7 @@ def config_command(file: Path | None, data: Path | None, as_json: bool) -> None:
 @json_option
 def doctor_command(file: Path | None, data: Path | None, as_json: bool) -> int:
     """Check the data directory, the database and the settings. Exits with 1 if something is wrong."""
-    from ostiary.http.examination import examine
+    from ostiary.node.doctor import examine
 
     findings = examine(load(file, data=data).settings)
     if as_json:

@@ -9,11 +9,12 @@ import click
 
 from ostiary.cli import environment, logins
 from ostiary.cli.connection import Connection, reach
-from ostiary.cli.invocation import context_option, invocation
+from ostiary.cli.invocation import MisusedError, invocation
 from ostiary.cli.logins import Login, LoginEndedError
 from ostiary.cli.profile import is_credential
-from ostiary.cli.terminal import MisusedError, json_option, printable, reading, show_json
-from ostiary.cli.undo import Made, hand_over
+from ostiary.cli.secret_request import Made, hand_over
+from ostiary.cli.service_options import context_option
+from ostiary.cli.terminal import json_option, printable, reading, show_json
 from ostiary.client.api import Client, NotOstiaryError, NotReachableError, RefusedError
 from ostiary.core.oauth import CLI, DEVICE_CODE, OFFLINE_ACCESS
 

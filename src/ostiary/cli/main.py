@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ostiary.cli import streams
-from ostiary.cli.invocation import Invocation, service_options
+from ostiary.cli.invocation import Invocation
+from ostiary.cli.service_options import service_options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -287,7 +288,7 @@ def _explained(error: Exception, called: Invocation) -> int | None:
         for wrong in error.wrong:
             _failed(2, f"{wrong.name} ({wrong.source}) {wrong.reason}")
         return 2
-    installation = sys.modules.get("ostiary.http.installation")
+    installation = sys.modules.get("ostiary.node.installation")
     if installation is not None and isinstance(error, installation.NotReachableError):
         return _failed(3, str(error))
     problem = sys.modules.get("ostiary.core.problem")

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from ostiary.cli.grants import (
+from ostiary.cli.invocation import again
+from ostiary.cli.role_bindings import (
     Binding,
     adding,
     find_member,
@@ -19,7 +20,7 @@ from ostiary.cli.grants import (
     told,
     without,
 )
-from ostiary.cli.invocation import again
+from ostiary.cli.secret_request import create
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -36,7 +37,6 @@ from ostiary.cli.terminal import (
     with_client,
     yes_option,
 )
-from ostiary.cli.undo import create
 from ostiary.client.api import Client
 
 member_argument = click.argument("member")

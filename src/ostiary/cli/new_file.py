@@ -10,7 +10,7 @@ from typing import TextIO
 
 import click
 
-from ostiary.cli.terminal import MisusedError
+from ostiary.cli.invocation import MisusedError
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
+from ostiary.cli.invocation import MisusedError
 from ostiary.cli.organizations import OWN, own_argument
 from ostiary.cli.terminal import (
     Column,
     Group,
-    MisusedError,
     json_option,
     printable,
     segment,

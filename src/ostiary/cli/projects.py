@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ostiary.cli.grants import find_principal, principal_names, roles_argument
 from ostiary.cli.invocation import again
+from ostiary.cli.role_bindings import find_principal, principal_names, roles_argument
 from ostiary.cli.terminal import (
     Column,
     Group,

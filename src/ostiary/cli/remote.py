@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 import click
 
-from ostiary.cli.invocation import invocation
+from ostiary.cli.invocation import MisusedError, invocation
+from ostiary.cli.secret_request import Made, hand_over, made_of
 from ostiary.cli.terminal import (
-    MisusedError,
     always_json_option,
     json_option,
     read_json,
@@ -17,7 +17,6 @@ from ostiary.cli.terminal import (
     when,
     with_client,
 )
-from ostiary.cli.undo import Made, hand_over, made_of
 from ostiary.client.api import Client
 from ostiary.core.model import KIND_NAMES, TokenKind
 from ostiary.core.strict_json import JSONError

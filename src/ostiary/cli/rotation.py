@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from ostiary.cli.finding import address_of, described, named, with_credential
-from ostiary.cli.handing_over import (
+from ostiary.cli.credential_lookup import address_of, described, named, with_credential
+from ostiary.cli.invocation import again
+from ostiary.cli.secret_output import (
     context_of,
     ending,
     format_option,
@@ -15,7 +16,6 @@ from ostiary.cli.handing_over import (
     save_key_file,
     show_key_file,
 )
-from ostiary.cli.invocation import again
 from ostiary.cli.terminal import (
     Group,
     ago,

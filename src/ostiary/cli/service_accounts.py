@@ -9,7 +9,8 @@ import click
 
 from ostiary.cli import completion
 from ostiary.cli.audit import show_events
-from ostiary.cli.grants import (
+from ostiary.cli.invocation import again
+from ostiary.cli.role_bindings import (
     Binding,
     adding,
     held,
@@ -21,8 +22,8 @@ from ostiary.cli.grants import (
     told,
     without,
 )
-from ostiary.cli.handing_over import out_option, save_key_file
-from ostiary.cli.invocation import again
+from ostiary.cli.secret_output import out_option, save_key_file
+from ostiary.cli.secret_request import create as make
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -47,7 +48,6 @@ from ostiary.cli.terminal import (
     with_client,
     yes_option,
 )
-from ostiary.cli.undo import create as make
 from ostiary.client.api import Client
 
 account_argument = click.argument("account", metavar="ACCOUNT", shell_complete=completion.accounts)

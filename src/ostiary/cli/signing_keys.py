@@ -39,7 +39,7 @@ def keys_command() -> None:
 @json_option
 def list_keys(file: Path | None, data: Path | None, as_json: bool) -> None:
     """List the signing keys, newest first: purpose, first use, and until when their signatures are accepted."""
-    from ostiary.http.signing_keys import opened_keys
+    from ostiary.node.signing_keys import opened_keys
 
     with opened_keys(load(file, data=data).settings) as keys:
         found = [_as_json(key, state) for key, state in keys.list_all()]
@@ -78,7 +78,7 @@ def rotate(
     file: Path | None, data: Path | None, purposes: tuple[Any, ...], at_once: bool, as_json: bool
 ) -> None:
     """Replace the signing keys with new ones. Tokens signed by the old keys stay valid until they expire."""
-    from ostiary.http.signing_keys import opened_keys
+    from ostiary.node.signing_keys import opened_keys
 
     with opened_keys(load(file, data=data).settings) as keys:
         made = [_as_json(key, None) for key in keys.rotate(purposes or PURPOSES, at_once)]
@@ -100,7 +100,7 @@ def revoke(kid: str, file: Path | None, data: Path | None, yes: bool, as_json: b
     Use this if a private key has leaked. If the key was in use, a new one replaces it.
     """
     from ostiary.core.problem import not_found
-    from ostiary.http.signing_keys import opened_keys
+    from ostiary.node.signing_keys import opened_keys
 
     with opened_keys(load(file, data=data).settings) as keys:
         key = keys.find(kid)

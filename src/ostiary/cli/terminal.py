@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 import click
 
-from ostiary.cli.invocation import invocation, service_options
+from ostiary.cli.invocation import MisusedError, invocation
+from ostiary.cli.service_options import service_options
 from ostiary.client.api import Client, MissingFieldError, NotOstiaryError
 from ostiary.core import strict_json
 from ostiary.core.instant import duration_from_text, from_text
@@ -47,12 +48,6 @@ resources_option = click.option(
     multiple=True,
     help="Limit it to this resource, such as agents/*; may be given several times.",
 )
-
-
-class MisusedError(click.ClickException):
-    """Wrong use that the usage lines would not explain. Exits with 2, and prints the message only."""
-
-    exit_code = 2
 
 
 class Group(click.Group):

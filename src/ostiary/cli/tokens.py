@@ -9,12 +9,12 @@ import click
 
 from ostiary.cli import environment
 from ostiary.cli.connection import Connection, connect, reach
-from ostiary.cli.invocation import context_option, invocation
+from ostiary.cli.invocation import MisusedError, invocation
 from ostiary.cli.profile import is_credential
-from ostiary.cli.proving import TOKEN_PATH, trade
+from ostiary.cli.secret_request import hand_over, made_of
+from ostiary.cli.service_options import context_option
 from ostiary.cli.terminal import (
     Group,
-    MisusedError,
     ago,
     json_option,
     printable,
@@ -24,7 +24,7 @@ from ostiary.cli.terminal import (
     tell,
     when,
 )
-from ostiary.cli.undo import hand_over, made_of
+from ostiary.cli.token_source import TOKEN_PATH, trade
 from ostiary.client.api import Client
 from ostiary.core.check import given_text
 from ostiary.core.secret import SESSION, looks_like_secret, parse

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ostiary.cli import completion
-from ostiary.cli.finding import find_credential
+from ostiary.cli.credential_lookup import find_credential
 from ostiary.cli.terminal import (
     MISSING,
     Column,

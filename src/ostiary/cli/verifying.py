@@ -5,17 +5,9 @@ from typing import IO, Any, Final
 
 import click
 
+from ostiary.cli.invocation import MisusedError
 from ostiary.cli.profile import is_credential
-from ostiary.cli.terminal import (
-    MISSING,
-    MisusedError,
-    given,
-    json_option,
-    show_fields,
-    show_json,
-    when,
-    with_client,
-)
+from ostiary.cli.terminal import MISSING, given, json_option, show_fields, show_json, when, with_client
 from ostiary.client.api import Client
 from ostiary.core.check import given_text
 from ostiary.core.model import KIND_NAMES

@@ -10,8 +10,8 @@ from typing import Final
 
 from ostiary.core.problem import Problem
 from ostiary.http import messages
-from ostiary.http.direct import DirectProtocol
-from ostiary.http.door import Door, turned_away
+from ostiary.http.edge import Door, turned_away
+from ostiary.http.fastpath import DirectProtocol
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a head that are read before it is whole; the door's own limits lie below."""

@@ -13,8 +13,8 @@ from ostiary.storage import audit as rows
 from ostiary.storage import credentials, directory, generations, members, people, sessions
 from ostiary.storage import usage as usage_rows
 from ostiary.storage.audit import Filter, Recorded
-from ostiary.storage.counts import Count, Occasion
 from ostiary.storage.store import Tx
+from ostiary.storage.usage_buffer import Count, Occasion
 
 
 def event_of(

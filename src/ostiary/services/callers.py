@@ -8,8 +8,8 @@ from ostiary.core.model import is_session
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.verdict import scopes_on
-from ostiary.storage import origins, sessions, tokens
 from ostiary.storage import roles as role_rows
+from ostiary.storage import sessions, standing_queries, tokens
 from ostiary.storage.store import Tx
 
 SYSTEM_CALLER = Caller(actor=event.SYSTEM, organization_id="", scopes=frozenset(), operator=True)
@@ -31,7 +31,7 @@ def refreshed(tx: Tx, caller: Caller) -> Caller:
     if caller.access_id is None:
         return caller
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
-    find = origins.find_standing if caller.token_id is None else origins.find_origin
+    find = standing_queries.find_standing if caller.token_id is None else standing_queries.find_origin
     standing = find(tx, caller.access_id, catalogue)
     if standing is None or not standing.may_act(tx.now) or _has_ended(tx, caller):
         raise Problem(

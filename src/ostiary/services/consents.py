@@ -20,7 +20,7 @@ from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as rows
 from ostiary.storage import credentials as credential_rows
-from ostiary.storage import directory, origins, sessions
+from ostiary.storage import directory, sessions, standing_queries
 from ostiary.storage import members as member_rows
 from ostiary.storage import roles as role_rows
 from ostiary.storage.sessions import Family, Session
@@ -180,7 +180,7 @@ def why_not_begin(tx: Tx, session: Session) -> str | None:
     """
     if session.made_with is not None:
         catalogue = role_rows.catalogue_of(tx, session.organization_id)
-        origin = origins.find_origin(tx, session.made_with, catalogue)
+        origin = standing_queries.find_origin(tx, session.made_with, catalogue)
         if origin is None or not origin.may_act(tx.now):
             return "session of the consent ended"
     consent = None if session.grant_id is None else rows.find(tx, session.grant_id)

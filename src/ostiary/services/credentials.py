@@ -17,15 +17,15 @@ from ostiary.core.model import (
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import audit, consents, minting, organizations, roles, service_accounts
+from ostiary.services import audit, consents, issuance, organizations, roles, service_accounts
 from ostiary.services.audit import change
-from ostiary.services.minting import CredentialSpec, Owner
+from ostiary.services.issuance import CredentialSpec, Owner
 from ostiary.services.service_accounts import AccountSpec, AccountView
 from ostiary.storage import credentials as rows
 from ostiary.storage import directory as directory_rows
-from ostiary.storage import generations, issuance
+from ostiary.storage import generations, owner_facts
 from ostiary.storage import members as member_rows
-from ostiary.storage.issuance import CredentialCounts, OwnerFacts
+from ostiary.storage.owner_facts import CredentialCounts, OwnerFacts
 from ostiary.storage.store import Tx
 
 
@@ -56,9 +56,9 @@ def create(tx: Tx, caller: Caller, account: str, spec: CredentialSpec) -> Create
     """
     require(caller, "write:credentials")
     found = service_accounts.find(tx, caller, account)
-    owner = minting.as_owner(found)
-    minting.require_enabled(owner)
-    facts, counts = issuance.facts_and_counts(tx, caller.organization_id, owner.id)
+    owner = issuance.as_owner(found)
+    issuance.require_enabled(owner)
+    facts, counts = owner_facts.facts_and_counts(tx, caller.organization_id, owner.id)
     facts.policy.check("max_credentials_per_service_account", counts.of_owner)
     return _make(tx, caller, owner, spec, facts, counts)
 
@@ -96,7 +96,7 @@ def create_direct(tx: Tx, caller: Caller, spec: CredentialSpec) -> Created:
     email = member_rows.find_member(tx, caller.organization_id, caller.actor.id)
     if email is None:
         raise not_found("member")
-    facts, counts = issuance.facts_and_counts(tx, caller.organization_id, caller.actor.id)
+    facts, counts = owner_facts.facts_and_counts(tx, caller.organization_id, caller.actor.id)
     return _make(tx, caller, Owner("user", caller.actor.id, email), spec, facts, counts)
 
 
@@ -146,20 +146,20 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     after = replace(before, **changes)
     spec = spec_of(after)
     if not renamed:
-        facts = issuance.facts_of(tx, caller.organization_id, before.owner_id)
-        minting.check(tx, caller, owner_of(tx, before), spec, facts, direct=is_own(caller, before))
+        facts = owner_facts.facts_of(tx, caller.organization_id, before.owner_id)
+        issuance.check(tx, caller, owner_of(tx, before), spec, facts, direct=is_own(caller, before))
     if "expires_at" in changes:
         # The expiry applies to each secret that the end of an overlap does not end.
         living = [
             each for each in generations.list_of(tx, before.id) if each.ends_at is None is each.ended_at
         ]
-        minting.check_lifetime(
+        issuance.check_lifetime(
             organizations.policy_of(tx, caller.organization_id),
             after.expires_at,
             min(each.created_at for each in living),
         )
     if "rate_limit" in changes:
-        minting.check_rate(organizations.policy_of(tx, caller.organization_id), after.rate_limit)
+        issuance.check_rate(organizations.policy_of(tx, caller.organization_id), after.rate_limit)
     if after != before:
         rows.update(tx, before.id, changes)
         tx.changed("credential", before.id)
@@ -189,8 +189,8 @@ def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
         owner = owner_of(tx, credential)
-        facts = issuance.facts_of(tx, caller.organization_id, owner.id)
-        minting.check(tx, caller, owner, spec_of(credential), facts, direct=is_own(caller, credential))
+        facts = owner_facts.facts_of(tx, caller.organization_id, owner.id)
+        issuance.check(tx, caller, owner, spec_of(credential), facts, direct=is_own(caller, credential))
         credential = replace(credential, deactivated_at=None)
         rows.update(tx, credential.id, {"deactivated_at": None})
         tx.changed("credential", credential.id)
@@ -257,9 +257,9 @@ def _make(
     policy.check("max_credentials_per_organization", counts.of_organization)
     if spec.expires_at is None and policy.default_credential_lifetime is not None:
         spec = replace(spec, expires_at=tx.now + policy.default_credential_lifetime)
-    level = minting.check(tx, caller, owner, spec, facts, direct=owner.kind == "user")
-    minting.check_lifetime(policy, spec.expires_at, tx.now)
-    minting.check_rate(policy, spec.rate_limit)
+    level = issuance.check(tx, caller, owner, spec, facts, direct=owner.kind == "user")
+    issuance.check_lifetime(policy, spec.expires_at, tx.now)
+    issuance.check_rate(policy, spec.rate_limit)
     return _insert(tx, caller, owner, spec, level)
 
 
@@ -275,7 +275,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
             raise invalid(
                 "/project", "beyond-account", "is not one of the projects that the account is limited to"
             )
-    new = minting.of_kind(tx, spec.kind, spec.key_pair)
+    new = issuance.of_kind(tx, spec.kind, spec.key_pair)
     credential = Credential(
         id=tx.new_id("cred"),
         organization_id=caller.organization_id,
@@ -319,7 +319,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         compat=credential.compat,
     )
     return Created(
-        Listed(credential, owner.name, tx.now), new.secret, minting.file_of(tx, caller, credential)
+        Listed(credential, owner.name, tx.now), new.secret, issuance.file_of(tx, caller, credential)
     )
 
 
@@ -384,7 +384,7 @@ def owner_of(tx: Tx, credential: Credential) -> Owner:
     account = directory_rows.find_service_account(tx, credential.organization_id, credential.owner_id)
     if account is None:
         raise not_found("service account")
-    return minting.as_owner(account)
+    return issuance.as_owner(account)
 
 
 def _ended_at(tx: Tx, credential: Credential) -> Instant | None:

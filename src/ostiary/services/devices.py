@@ -15,7 +15,7 @@ from ostiary.core.oauth import DEVICE_CODE_LIFETIME, POLLING_INTERVAL
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import DEVICE_CODE, Secret
-from ostiary.services import audit, consents, minting, sessions
+from ostiary.services import audit, consents, issuance, sessions
 from ostiary.services.audit import change
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import codes
@@ -73,7 +73,7 @@ def begin(tx: Tx, asked: Request) -> Begun:
     code = user_code.make(tx.entropy(user_code.ENTROPY))
     while codes.find_device_by_user_code(tx, _digests(tx, code)) is not None:
         code = user_code.make(tx.entropy(user_code.ENTROPY))
-    new = minting.new_secret(tx, DEVICE_CODE)
+    new = issuance.new_secret(tx, DEVICE_CODE)
     codes.insert_device(
         tx,
         DeviceCode(

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.services import answers, audit, callers
-from ostiary.services.answers import Once, StoredResponse
+from ostiary.services import audit, callers, idempotency
+from ostiary.services.idempotency import Once, StoredResponse
 from ostiary.storage.store import Store, Tx
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def execute_once(
 
     def run(tx: Tx) -> StoredResponse:
         now = callers.refreshed(tx, caller)
-        return answers.once(
+        return idempotency.once(
             tx, now, once, lambda: _allowed(tx, now, confirmed, unchanged, lambda: work(tx, now))
         )
 

@@ -23,11 +23,11 @@ from ostiary.core.permission import (
 )
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import OTHER_PREFIXES
-from ostiary.services import minting, service_accounts
+from ostiary.services import issuance, service_accounts
 from ostiary.services.audit import change
-from ostiary.services.minting import CredentialSpec, Owner
+from ostiary.services.issuance import CredentialSpec, Owner
 from ostiary.storage import imports as rows
-from ostiary.storage import issuance
+from ostiary.storage import owner_facts
 from ostiary.storage.store import Tx
 
 MAX_KEYS: Final = 5_000
@@ -179,7 +179,7 @@ def foresee(
 
 def require_room(tx: Tx, caller: Caller, account: str, more: int) -> None:
     """Raise limit-reached if the account or its organization may not have this many more credentials."""
-    _require_room(tx, caller, minting.as_owner(service_accounts.find(tx, caller, account)), more)
+    _require_room(tx, caller, issuance.as_owner(service_accounts.find(tx, caller, account)), more)
 
 
 def require_registered(tx: Tx, _caller: Caller, prefix: str) -> None:
@@ -196,11 +196,11 @@ def _planned(
     require_no_application(caller)
     if exceed_limits:
         require_operator_admin(caller, "exceed limits of number")
-    owner = minting.as_owner(service_accounts.find(tx, caller, account))
-    minting.require_enabled(owner)
+    owner = issuance.as_owner(service_accounts.find(tx, caller, account))
+    issuance.require_enabled(owner)
     # Imported keys all have full access, so one check is enough for all of them.
-    facts = issuance.facts_of(tx, caller.organization_id, owner.id)
-    minting.check(tx, caller, owner, CredentialSpec(access_level="full"), facts, direct=False)
+    facts = owner_facts.facts_of(tx, caller.organization_id, owner.id)
+    issuance.check(tx, caller, owner, CredentialSpec(access_level="full"), facts, direct=False)
     policy = facts.policy
     keyring = tx.installation.keyring
     by_pepper = {
@@ -232,7 +232,7 @@ def _planned(
 
 def _is_allowed(policy: Policy, expires_at: Instant | None, now: Instant) -> bool:
     try:
-        minting.check_lifetime(policy, expires_at, now)
+        issuance.check_lifetime(policy, expires_at, now)
     except Problem:
         return False
     return True
@@ -241,7 +241,7 @@ def _is_allowed(policy: Policy, expires_at: Instant | None, now: Instant) -> boo
 def _require_room(tx: Tx, caller: Caller, owner: Owner, more: int) -> None:
     if not more:
         return  # the limits may be exceeded already; that matters only for new keys
-    facts, counts = issuance.facts_and_counts(tx, caller.organization_id, owner.id)
+    facts, counts = owner_facts.facts_and_counts(tx, caller.organization_id, owner.id)
     facts.policy.check("max_credentials_per_service_account", counts.of_owner, more)
     facts.policy.check("max_credentials_per_organization", counts.of_organization, more)
 

@@ -11,7 +11,7 @@ from ostiary.core.secret import Secret
 from ostiary.services import credentials, members, organizations, roles, sessions
 from ostiary.services.audit import change
 from ostiary.services.callers import SYSTEM_CALLER
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import directory as rows
 from ostiary.storage import members as member_rows
 from ostiary.storage import people

@@ -12,7 +12,7 @@ from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.verdict import scopes_on
 from ostiary.services import organizations
-from ostiary.storage import directory, origins
+from ostiary.storage import directory, standing_queries
 from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
@@ -51,9 +51,9 @@ def _as_now(tx: Tx, maker: Maker, organization_id: str) -> Caller:
     """
     catalogue = role_rows.catalogue_of(tx, maker.organization_id)
     if maker.origin_id is None or is_session(maker.origin_id):
-        standing = origins.find_member(tx, maker.organization_id, maker.principal_id, catalogue)
+        standing = standing_queries.find_member(tx, maker.organization_id, maker.principal_id, catalogue)
     else:
-        standing = origins.find_origin(tx, maker.origin_id, catalogue)
+        standing = standing_queries.find_origin(tx, maker.origin_id, catalogue)
     if standing is None or not standing.may_act(tx.now):
         raise Problem("invalid-credential", "The maker may not act any more.", reason=_why(tx, standing))
     caller = Caller(

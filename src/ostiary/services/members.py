@@ -10,7 +10,7 @@ from ostiary.core.model import Invitation, Member, RoleBinding, may_be_channel_i
 from ostiary.core.permission import OPERATOR_ADMIN, Caller, Catalogue, require, require_no_application
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import Secret
-from ostiary.services import audit, consents, makers, minting, roles
+from ostiary.services import audit, consents, issuance, makers, roles
 from ostiary.services.audit import change
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
@@ -161,7 +161,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
     open_ones = rows.count_open_invitations(tx, caller.organization_id)
     limits.check("invitations", open_ones)
     limits.check("members", rows.count_members(tx, caller.organization_id) + open_ones)
-    new = minting.new_secret(tx, INVITATION_PREFIX)
+    new = issuance.new_secret(tx, INVITATION_PREFIX)
     invitation = Invitation(
         tx.new_id("inv"),
         caller.organization_id,

@@ -14,7 +14,7 @@ from ostiary.core.model import Member
 from ostiary.core.permission import Caller, require, require_no_application
 from ostiary.core.problem import Problem, not_found
 from ostiary.core.secret import RESET, Secret
-from ostiary.services import makers, minting, roles, sessions
+from ostiary.services import issuance, makers, roles, sessions
 from ostiary.services.audit import change
 from ostiary.storage import directory
 from ostiary.storage import members as member_rows
@@ -50,7 +50,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
     """
     member = _require_to_make(tx, caller, user_id)
     limits.check("password_resets", rows.count_resets(tx, user_id))
-    new = minting.new_secret(tx, RESET)
+    new = issuance.new_secret(tx, RESET)
     made = Reset(
         new.access_id,
         caller.organization_id,

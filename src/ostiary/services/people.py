@@ -13,7 +13,7 @@ from ostiary.core.model import Organization, SessionKind
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.secret import SESSION, Secret
-from ostiary.services import minting, organizations, sessions
+from ostiary.services import issuance, organizations, sessions
 from ostiary.services.audit import change
 from ostiary.storage import directory
 from ostiary.storage import members as member_rows
@@ -106,7 +106,7 @@ def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
     if not homes or homes[0].id != caller.organization_id:
         raise _refused("membership changed meanwhile")
     lifetime = organizations.policy_of(tx, caller.organization_id).session_lifetime
-    new = minting.new_secret(tx, SESSION)
+    new = issuance.new_secret(tx, SESSION)
     session = Session(
         id=tx.new_id("ses"),
         organization_id=caller.organization_id,
@@ -148,7 +148,7 @@ def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
     session = session_rows.find(tx, caller.organization_id, str(caller.token_id))
     if session is None or session.kind != BROWSER:
         raise _refused("not a browser session")
-    new = minting.new_secret(tx, SESSION)
+    new = issuance.new_secret(tx, SESSION)
     session_rows.authenticated(tx, session.id)
     session_rows.renew(tx, session.id, Proof(new.access_id, new.digest, new.pepper_id))
     tx.changed("session", session.id)

@@ -13,11 +13,11 @@ from ostiary.core.key_file import KeyAlgorithm, KeyPair
 from ostiary.core.model import Credential, Generation, Overlap
 from ostiary.core.permission import Caller, require_no_application
 from ostiary.core.problem import Problem, invalid
-from ostiary.services import credentials, minting
+from ostiary.services import credentials, issuance
 from ostiary.services.audit import change
 from ostiary.services.credentials import Created
 from ostiary.storage import credentials as rows
-from ostiary.storage import generations, issuance
+from ostiary.storage import generations, owner_facts
 from ostiary.storage.store import Tx
 
 State = Literal["none", "overlap", "completed", "cancelled"]
@@ -83,23 +83,23 @@ def rotate(
     if overlap is not None and not 0 <= overlap <= MAX_OVERLAP:
         raise invalid("/overlap", "out-of-range", "must be a duration of at most 30d")
     owner = credentials.owner_of(tx, before)
-    minting.require_enabled(owner)
+    issuance.require_enabled(owner)
     after = replace(
         before,
         expires_at=before.expires_at if expires_at is None else expires_at,
         generation=generations.last_number(tx, before.id) + 1,
         secret_created_at=tx.now,
     )
-    facts = issuance.facts_of(tx, caller.organization_id, owner.id)
+    facts = owner_facts.facts_of(tx, caller.organization_id, owner.id)
     own = credentials.is_own(caller, before)
-    minting.check(tx, caller, owner, credentials.spec_of(after), facts, direct=own)
+    issuance.check(tx, caller, owner, credentials.spec_of(after), facts, direct=own)
     if expires_at is not None:
-        minting.check_lifetime(facts.policy, expires_at, tx.now)
+        issuance.check_lifetime(facts.policy, expires_at, tx.now)
     ends = [] if overlap is None else [tx.now + overlap]
     if before.expires_at is not None and after.expires_at != before.expires_at:
         ends.append(before.expires_at)
     ends_at = min(ends, default=None)
-    new = minting.of_kind(tx, before.kind, key_pair)
+    new = issuance.of_kind(tx, before.kind, key_pair)
     after = replace(
         after,
         prefix=new.prefix,
@@ -128,7 +128,9 @@ def rotate(
         ends_at=text_or_none(ends_at),
         expires_at=text_or_none(after.expires_at),
     )
-    return Created(credentials.listed(tx, caller, [after])[0], new.secret, minting.file_of(tx, caller, after))
+    return Created(
+        credentials.listed(tx, caller, [after])[0], new.secret, issuance.file_of(tx, caller, after)
+    )
 
 
 def get(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
@@ -200,8 +202,8 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
 
 def _may_stay(tx: Tx, caller: Caller, credential: Credential, old: Generation) -> None:
     """Raise unless the caller and the policy allow the old secret to live as long as the credential."""
-    facts = issuance.facts_of(tx, caller.organization_id, credential.owner_id)
-    minting.check(
+    facts = owner_facts.facts_of(tx, caller.organization_id, credential.owner_id)
+    issuance.check(
         tx,
         caller,
         credentials.owner_of(tx, credential),
@@ -210,7 +212,7 @@ def _may_stay(tx: Tx, caller: Caller, credential: Credential, old: Generation) -
         direct=credentials.is_own(caller, credential),
     )
     try:
-        minting.check_lifetime(facts.policy, credential.expires_at, old.created_at)
+        issuance.check_lifetime(facts.policy, credential.expires_at, old.created_at)
     except Problem:
         raise Problem(
             "wrong-state",

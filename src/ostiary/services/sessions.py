@@ -10,7 +10,7 @@ from ostiary.core.model import Organization, Project, ServiceAccount
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, not_found
 from ostiary.core.secret import SESSION, Secret
-from ostiary.services import callers, consents, minting, organizations, roles, service_accounts
+from ostiary.services import callers, consents, issuance, organizations, roles, service_accounts
 from ostiary.services.audit import change
 from ostiary.storage import clients as client_rows
 from ostiary.storage import credentials as credential_rows
@@ -80,7 +80,7 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
     project_id = None if project is None else _target(tx, caller, project, credential.project_id)
     lifetime = organizations.policy_of(tx, caller.organization_id).session_lifetime
     ends = [tx.now + lifetime, caller.expires_at]
-    new = minting.new_secret(tx, SESSION)
+    new = issuance.new_secret(tx, SESSION)
     session = Session(
         id=tx.new_id("ses"),
         organization_id=caller.organization_id,

@@ -20,10 +20,10 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ostiary.storage import failures, patience, tables
+from ostiary.storage.fair_queue import Turns, attempts, next_in_line
 from ostiary.storage.patience import Gate
 from ostiary.storage.reserve import is_out_of_room
 from ostiary.storage.selects import Kept
-from ostiary.storage.turns import Turns, attempts, next_in_line
 
 try:
     # Bundles a newer SQLite. Versions 3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits while

@@ -10,8 +10,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, Instant
-from ostiary.storage import answers, clients, engines, signing_keys, tables, usage
 from ostiary.storage import authorization_tables as authorization
+from ostiary.storage import clients, engines, idempotency, signing_keys, tables, usage
 from ostiary.storage.store import Tx
 
 MARGIN: Final = DAY
@@ -40,7 +40,7 @@ UNUSED_CLIENTS: Final = Rule(authorization.clients.c.created_at, DAY, only=clien
 RULES: Final = (
     # A cache that has not read changes for an hour starts empty (`volatile.MAX_AWAY`).
     Rule(tables.changes.c.at, MARGIN),
-    Rule(tables.answers.c.created_at, answers.KEPT + MARGIN),
+    Rule(tables.answers.c.created_at, idempotency.KEPT + MARGIN),
     Rule(tables.used_assertions.c.expires_at, MARGIN),
     Rule(tables.revoked_tokens.c.expires_at, MARGIN),
     Rule(authorization.sessions.c.expires_at, MARGIN, used=True),

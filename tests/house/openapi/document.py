@@ -13,10 +13,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from ostiary.api.route import BodyOf, Listing, _anyone, _caller
 from ostiary.core.problem import CODES, Problem
 from ostiary.http import messages
-from ostiary.http.api.route import BodyOf, Listing, _anyone, _caller
-from ostiary.http.app import ROUTERS
+from ostiary.node.app import ROUTERS
 from tests.house.openapi import oauth, words
 from tests.house.openapi.examples import Asked, Example, Studio, studio
 

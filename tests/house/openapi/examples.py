@@ -28,7 +28,7 @@ from ostiary.core.instant import DAY, HOUR, MINUTE
 from ostiary.core.key_file import KeyPair
 from ostiary.core.secret import Secret, looks_like_secret
 from ostiary.services import (
-    authorization,
+    access_rules,
     clients,
     consents,
     credentials,
@@ -41,8 +41,8 @@ from ostiary.services import (
 from ostiary.services.clients import ClientSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import engines
+from ostiary.storage.fact_cache import ChangeNumber
 from ostiary.storage.store import Store
-from ostiary.storage.volatile import ChangeNumber
 from tests import signers
 from tests.cast import Answer, Clock, Entropy, Front, House, migrated, move_in
 
@@ -202,7 +202,7 @@ def _furnish(house: House) -> dict[str, str]:
     project = house.store.write(projects.create, house.alice, "Shop", None, "What customers buy from")
     role = house.store.write(roles.create_role, house.alice, "reader", "Looks only", ("read:agents",))
     invited = house.store.write(members.invite, house.alice, "erin@acme.example", [RoleSpec("viewer")])
-    house.store.write(authorization.put_rule, house.alice, "agents", RULE)
+    house.store.write(access_rules.put_rule, house.alice, "agents", RULE)
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
     file = house.key(bot, kind="key_file", name="partner login", key_pair=_pair())
     session = house.session(file, "shop")

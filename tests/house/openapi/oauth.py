@@ -6,12 +6,12 @@ from typing import Any, Final
 from ostiary.core.access_token import ALIAS
 from ostiary.core.oauth import CLI, CLIENT_ASSERTION, CLIENT_CREDENTIALS, TOKEN_PATH
 from ostiary.http import messages, oauth_error
-from ostiary.http.oauth.endpoints import REVOCATION
-from ostiary.http.oauth.grants import ACCESS_TOKEN, GRANTS
-from ostiary.http.oauth.metadata import DEVICE_AUTHORIZATION, DOCUMENTS
-from ostiary.http.oauth.registration import PATH as REGISTRATION
-from ostiary.http.oauth.token import ALIAS_PATH
 from ostiary.http.oauth_error import CODES, OAuthError
+from ostiary.oauth.endpoints import REVOCATION
+from ostiary.oauth.grants import ACCESS_TOKEN, GRANTS
+from ostiary.oauth.metadata import DEVICE_AUTHORIZATION, DOCUMENTS
+from ostiary.oauth.registration import PATH as REGISTRATION
+from ostiary.oauth.token import ALIAS_PATH
 from tests.house.openapi import words
 from tests.house.openapi.examples import Studio
 

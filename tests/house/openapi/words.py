@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from ostiary.api.route import StrictModel, example
 from ostiary.core.problem import Problem, invalid, not_found
-from ostiary.http import messages, telling
-from ostiary.http.api.route import StrictModel, example
-from ostiary.http.hotpath import MAX_SCOPES
+from ostiary.http import messages, verdict_response
+from ostiary.http.verify import MAX_SCOPES
 
 ABOUT: Final = """\
 Ostiary issues, verifies and watches over machine credentials.
@@ -206,14 +206,14 @@ REFUSALS: Final = {
     # What `/v1/authorize` says: a description, an example.
     400: (
         "The request cannot be judged: `X-Auth-Error` says why.",
-        Problem("invalid-request", telling.ADVICE["not_described"]),
+        Problem("invalid-request", verdict_response.ADVICE["not_described"]),
     ),
     401: ("No credential, or not a valid one.", messages.unauthorized("invalid")),
     403: (
         "The credential is not good for this request: `X-Auth-Error` says why.",
         Problem(
             "insufficient-permissions",
-            telling.ADVICE["insufficient_scope"],
+            verdict_response.ADVICE["insufficient_scope"],
             members={"error": "insufficient_scope", "scope": "write:agents"},
         ),
     ),
@@ -232,7 +232,7 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "`verify:credentials`. Only the operator's keys get an answer about another organization's credential; others "
         "read `unknown`.",
         "body": VerifyBody,
-        "told": telling.VerdictJson,
+        "told": verdict_response.VerdictJson,
         "problems": (400, 401, 403, 413, 415, 422, 503),
     },
     {
@@ -241,7 +241,7 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "tag": "Verification",
         "id": "capabilities",
         "doc": "Show who the presented credential is and what it may do.\n\nAny valid credential may ask.",
-        "told": telling.CapabilitiesJson,
+        "told": verdict_response.CapabilitiesJson,
         "problems": (400, 401, 403, 503),
     },
     {

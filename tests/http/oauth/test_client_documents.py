@@ -14,10 +14,10 @@ from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.model import Client
 from ostiary.http.client_documents import ClientDocuments, DocumentError
 from ostiary.http.outbound import REASONS, Fetched, OutboundError
+from ostiary.ratelimit.mapped_store import Permits
 from ostiary.services import consents
 from ostiary.services.consents import Asked
 from ostiary.storage import clients as rows
-from ostiary.storage.permits import Permits
 from tests.cast import House
 
 URL = "https://app.test/client.json"

@@ -7,9 +7,9 @@ import pytest
 
 from ostiary.core.oauth import CLIENT_ASSERTION
 from ostiary.http.messages import Headers
-from ostiary.http.oauth.clients import Claim, Public, WithAssertion, WithSecret, claimed
-from ostiary.http.oauth.form import Form
 from ostiary.http.oauth_error import OAuthError
+from ostiary.oauth.clients import Claim, Public, WithAssertion, WithSecret, claimed
+from ostiary.oauth.form import Form
 
 
 def basic(pair: str | bytes, scheme: bytes = b"Basic") -> tuple[bytes, bytes]:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from ostiary.core.event import SYSTEM, Event
-from ostiary.http import direct
+from ostiary.http import fastpath
 from ostiary.http.protocol import GuardedProtocol
 from ostiary.storage.journal import Entry
 from tests.cast import Front
@@ -62,7 +62,7 @@ def test_it_answers_as_the_application_does(
     """P5 breaks: a client is told one thing from memory and another by the application."""
     line = Line(front)
     direct_answers = {name: b"".join(talk(line, sent).written) for name, sent in asked.items()}
-    monkeypatch.setattr(direct, "UVICORN", "0")
+    monkeypatch.setattr(fastpath, "UVICORN", "0")
     for name, sent in asked.items():
         assert plain(direct_answers[name]) == plain(b"".join(talk(line, sent).written)), name
     assert direct_answers["good"].startswith(b"HTTP/1.1 200 ")

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ostiary.http.oauth.form import MAX_FIELD, MAX_FIELDS, Form, read
 from ostiary.http.oauth_error import OAuthError
+from ostiary.oauth.form import MAX_FIELD, MAX_FIELDS, Form, read
 
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"

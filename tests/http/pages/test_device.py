@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from ostiary.console import device as pages_of_devices
+from ostiary.console.device import GUESSES, NOT_VALID
 from ostiary.core.instant import MINUTE
 from ostiary.core.keyring import derive
 from ostiary.core.model import Client
-from ostiary.http.pages import device as pages_of_devices
-from ostiary.http.pages.device import GUESSES, NOT_VALID
 from ostiary.storage import clients, codes, sessions
 from ostiary.storage.codes import DeviceCode
 from ostiary.storage.sessions import Session

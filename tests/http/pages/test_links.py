@@ -13,7 +13,7 @@ from ostiary.core.model import RoleBinding
 from ostiary.core.oauth import BUILT_IN
 from ostiary.core.permission import API_SCOPES, Caller
 from ostiary.services import consents, credentials, joining, members, roles
-from ostiary.services.minting import CredentialSpec
+from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import people
 from ostiary.storage import sessions as session_rows

@@ -11,26 +11,26 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
+from ostiary.console import rendering, views
+from ostiary.console.words import Destination, describe_browser, describe_scope, describe_time, destination
 from ostiary.core.instant import DAY, from_text
-from ostiary.http.pages import frame, look
-from ostiary.http.pages.words import Destination, describe_browser, describe_scope, describe_time, destination
 
 NOW = from_text("2026-11-22T09:30:00Z")
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202egpj.exe{{ 7*7 }}</bdi></title>"
 VOID = {"br", "circle", "img", "input", "link", "meta", "path", "rect"}
 UNSEEN = {"hidden", "submit"}
 
-ACME = look.Organization("org_a", "Acme", (look.Project("prj_1", "Payments", "payments"),))
-UMBRELLA = look.Organization("org_u", "Umbrella", (look.Project("prj_2", "Hive", "hive"),))
-EMPTY = look.Organization("org_e", "Empty")
-BOT = look.Application("Deploy Bot", "app_1", "Globex")
-DOCUMENT = look.Application(
+ACME = views.Organization("org_a", "Acme", (views.Project("prj_1", "Payments", "payments"),))
+UMBRELLA = views.Organization("org_u", "Umbrella", (views.Project("prj_2", "Hive", "hive"),))
+EMPTY = views.Organization("org_e", "Empty")
+BOT = views.Application("Deploy Bot", "app_1", "Globex")
+DOCUMENT = views.Application(
     "Inspector", "https://inspector.example/client.json", None, "inspector.example", True
 )
-ITSELF = look.Application("Inspector", "app_2", unverified=True)
+ITSELF = views.Application("Inspector", "app_2", unverified=True)
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
-CONSENT = look.Consent(
+CONSENT = views.Consent(
     form_token="token",
     request="request",
     application=BOT,
@@ -40,7 +40,7 @@ CONSENT = look.Consent(
     email="alice@acme.example",
     organizations=(ACME,),
 )
-DEVICE = look.DeviceConfirm(
+DEVICE = views.DeviceConfirm(
     form_token="token",
     user_code="WDJB-MJHT",
     application=BOT,
@@ -52,59 +52,65 @@ DEVICE = look.DeviceConfirm(
     asked=NOW,
     user_agent="ostiary-cli/0.1",
 )
-ACCOUNT = look.Account(
+ACCOUNT = views.Account(
     form_token="token",
     email="alice@acme.example",
-    memberships=(look.Membership("Acme", ("organization-admin", "viewer")), look.Membership("Umbrella", ())),
+    memberships=(
+        views.Membership("Acme", ("organization-admin", "viewer")),
+        views.Membership("Umbrella", ()),
+    ),
     sessions=(
-        look.Session("ses_1", "browser", None, FIREFOX, "203.0.113.7", NOW, NOW, NOW + DAY, here=True),
-        look.Session("ses_2", "device", "CLI", "ostiary-cli/0.1", "2001:db8::1", NOW, None, NOW + DAY),
+        views.Session("ses_1", "browser", None, FIREFOX, "203.0.113.7", NOW, NOW, NOW + DAY, here=True),
+        views.Session("ses_2", "device", "CLI", "ostiary-cli/0.1", "2001:db8::1", NOW, None, NOW + DAY),
     ),
     grants=(
-        look.Grant("gra_1", "Deploy Bot", "Acme", ("read:plugins",), ("Payments", "Website"), NOW),
-        look.Grant("gra_2", "Backup", "Acme", ("api",), (), NOW, on_behalf="Globex"),
+        views.Grant("gra_1", "Deploy Bot", "Acme", ("read:plugins",), ("Payments", "Website"), NOW),
+        views.Grant("gra_2", "Backup", "Acme", ("api",), (), NOW, on_behalf="Globex"),
     ),
     shortest=12,
     notice="The session was revoked.",
     password_error="The current password is wrong.",
 )
-MANY = tuple(replace(ACME, id=f"org_{number}") for number in range(look.FEW + 1))
+MANY = tuple(replace(ACME, id=f"org_{number}") for number in range(views.FEW + 1))
 
 PAGES: dict[str, tuple[Callable[[Any], Response], Any]] = {
-    "sign-in": (look.sign_in, look.SignIn("token", "/account", notice="Your password was changed.")),
-    "sign-in wrong": (look.sign_in, look.SignIn("token", "/account", "alice@acme.example", error="Wrong.")),
+    "sign-in": (views.sign_in, views.SignIn("token", "/account", notice="Your password was changed.")),
+    "sign-in wrong": (views.sign_in, views.SignIn("token", "/account", "alice@acme.example", error="Wrong.")),
     "confirm": (
-        look.sign_in,
-        look.SignIn("token", "/account", "alice@acme.example", "You are about to leave."),
+        views.sign_in,
+        views.SignIn("token", "/account", "alice@acme.example", "You are about to leave."),
     ),
-    "message": (look.message, look.Message("Signed out", ("You are out.",), ("Sign in", "/sign-in"), "gone")),
+    "message": (
+        views.message,
+        views.Message("Signed out", ("You are out.",), ("Sign in", "/sign-in"), "gone"),
+    ),
     "wrong request": (
-        look.message,
-        look.Message("Wrong", ("No.",), code="no", developer="Register it.", good=True),
+        views.message,
+        views.Message("Wrong", ("No.",), code="no", developer="Register it.", good=True),
     ),
-    "consent": (look.consent, CONSENT),
+    "consent": (views.consent, CONSENT),
     "consent choice": (
-        look.consent,
+        views.consent,
         replace(CONSENT, application=ITSELF, organizations=(ACME, UMBRELLA, EMPTY)),
     ),
     "consent many": (
-        look.consent,
+        views.consent,
         replace(CONSENT, application=DOCUMENT, organizations=MANY, error="Choose."),
     ),
-    "on behalf": (look.consent, replace(CONSENT, on_behalf="Globex", error="Choose at least one project.")),
-    "device code": (look.device_code, look.DeviceCode("token", "WDJB-MJHT", "Not known.")),
-    "device confirm": (look.device_confirm, DEVICE),
-    "account": (look.account, ACCOUNT),
-    "account empty": (look.account, replace(ACCOUNT, memberships=(), sessions=(), grants=(), error="No.")),
+    "on behalf": (views.consent, replace(CONSENT, on_behalf="Globex", error="Choose at least one project.")),
+    "device code": (views.device_code, views.DeviceCode("token", "WDJB-MJHT", "Not known.")),
+    "device confirm": (views.device_confirm, DEVICE),
+    "account": (views.account, ACCOUNT),
+    "account empty": (views.account, replace(ACCOUNT, memberships=(), sessions=(), grants=(), error="No.")),
     "invitation": (
-        look.invitation,
-        look.Invitation("token", "i", "Acme", "b@acme.example", ("viewer",), 12),
+        views.invitation,
+        views.Invitation("token", "i", "Acme", "b@acme.example", ("viewer",), 12),
     ),
     "invitation again": (
-        look.invitation,
-        look.Invitation("t", "i", "Acme", "b@acme.example", (), 12, "That did not work."),
+        views.invitation,
+        views.Invitation("t", "i", "Acme", "b@acme.example", (), 12, "That did not work."),
     ),
-    "reset": (look.reset, look.Reset("token", "r", "alice@acme.example", 12, "Too short.")),
+    "reset": (views.reset, views.Reset("token", "r", "alice@acme.example", 12, "Too short.")),
 }
 
 
@@ -259,7 +265,7 @@ def test_the_headers_of_a_page(shown: tuple[Callable[[Any], Response], Any]) -> 
     headers = dict(render(facts).headers)
     assert headers.pop("content-type") == "text/html; charset=utf-8"
     del headers["content-length"]
-    if render is look.consent:
+    if render is views.consent:
         policy = headers["content-security-policy"]
         headers["content-security-policy"] = policy.replace(" https://app.example.com;", ";")
         assert policy != headers["content-security-policy"]
@@ -285,7 +291,7 @@ def test_the_headers_of_a_page(shown: tuple[Callable[[Any], Response], Any]) -> 
 def test_where_an_application_sends_a_person(redirect_uri: str, expected: Destination) -> None:
     """P13 breaks: the page shows another host than the one that gets the code, or its policy stops the redirect."""
     assert destination(redirect_uri) == expected
-    response = look.consent(replace(CONSENT, redirect_uri=redirect_uri))
+    response = views.consent(replace(CONSENT, redirect_uri=redirect_uri))
     assert f"form-action 'self' {expected.source}; " in response.headers["content-security-policy"]
     assert expected.shown in prose(response)
 
@@ -311,14 +317,14 @@ def test_a_redirect_that_cannot_be_named_is_no_page(redirect_uri: str) -> None:
     with pytest.raises(ValueError):
         destination(redirect_uri)
     with pytest.raises(ValueError):
-        look.consent(replace(CONSENT, redirect_uri=redirect_uri))
+        views.consent(replace(CONSENT, redirect_uri=redirect_uri))
 
 
 @pytest.mark.parametrize("source", ["*", "https:; script-src *", "https://a/b", "https://*.a", "'none'", ""])
 def test_a_policy_takes_one_origin_or_scheme(source: str) -> None:
     """P13 breaks: the policy of a page says more than where its form may end up."""
     with pytest.raises(ValueError):
-        frame.protection(source)
+        rendering.protection(source)
 
 
 def test_the_fields_are_what_their_readers_expect() -> None:
@@ -360,7 +366,7 @@ def test_a_decision_is_one_of_two_and_no_is_first() -> None:
 
 def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
     """B4 breaks: a person allows something that the page did not say."""
-    text = prose(look.consent(CONSENT))
+    text = prose(views.consent(CONSENT))
     for said in (
         "Deploy Bot wants access to your account",
         "You will be sent back to app.example.com",
@@ -372,14 +378,14 @@ def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
     ):
         assert said in text
     assert "Nobody has checked" not in text
-    stranger = prose(look.consent(replace(CONSENT, application=ITSELF)))
+    stranger = prose(views.consent(replace(CONSENT, application=ITSELF)))
     assert "Nobody has checked this application." in stranger
     assert "Registered by itself" in stranger
 
 
 def test_access_on_behalf_says_so_and_offers_no_everything() -> None:
     """Issue 6, access on behalf, breaks: an admin gives an integrator more than the projects that they chose."""
-    page = Read(look.consent(replace(CONSENT, on_behalf="Globex")))
+    page = Read(views.consent(replace(CONSENT, on_behalf="Globex")))
     assert "Until you withdraw it" in page.text
     assert CONSENT.lifetime not in page.text, "the account has no end of its own"
     text = " ".join(page.text.split())
@@ -390,7 +396,7 @@ def test_access_on_behalf_says_so_and_offers_no_everything() -> None:
 
 def test_a_wrong_request_leads_nowhere() -> None:
     """P13 breaks: the page about a wrong redirect URI offers the way there."""
-    response = look.wrong_request("invalid_redirect_uri", "It is not registered: https://evil.example/cb.")
+    response = views.wrong_request("invalid_redirect_uri", "It is not registered: https://evil.example/cb.")
     page = Read(response)
     assert response.status_code == 400
     assert [tag for tag, _ in page.tags if tag in {"a", "form"}] == []
@@ -399,7 +405,7 @@ def test_a_wrong_request_leads_nowhere() -> None:
 
 def test_the_device_page_shows_the_code_and_ends() -> None:
     """B5 breaks: a person allows a device without having compared the code."""
-    text = prose(look.device_confirm(DEVICE))
+    text = prose(views.device_confirm(DEVICE))
     for said in (
         "WDJB-MJHT",
         "203.0.113.7",
@@ -408,8 +414,8 @@ def test_the_device_page_shows_the_code_and_ends() -> None:
         "Only continue if you",
     ):
         assert said in text
-    assert "go back to your device" in Read(look.device_done(True)).text
-    assert "no access" in Read(look.device_done(False)).text
+    assert "go back to your device" in Read(views.device_done(True)).text
+    assert "no access" in Read(views.device_done(False)).text
 
 
 @pytest.mark.parametrize(
@@ -454,9 +460,9 @@ def test_a_time_is_a_minute_in_utc() -> None:
 
 def test_the_style_sheet_is_small_and_kept() -> None:
     """The pages break: they come unstyled, or one waits for the style of an older version."""
-    client = TestClient(Starlette(routes=list(frame.ROUTES)))
+    client = TestClient(Starlette(routes=list(rendering.ROUTES)))
     address = next(
-        found["href"] for tag, found in Read(look.device_code(look.DeviceCode("t"))).tags if tag == "link"
+        found["href"] for tag, found in Read(views.device_code(views.DeviceCode("t"))).tags if tag == "link"
     )
     named, plain = client.get(address), client.get("/pages/style.css")
     assert named.status_code == plain.status_code == 200

@@ -1,0 +1,268 @@
+"""`/oauth/authorize`: a client asks, a person decides (RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 9207).
+
+Whoever comes is asked each time; only `prompt=none` is answered without a question, where the same was consented to
+before and the answer goes to an https address. Nothing of a request is kept: the form carries it, and it is checked
+again when the form comes back.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from ostiary.console import views
+from ostiary.console.page_request import SignInNeeded, Visit, Visitor, page
+from ostiary.console.words import describe_span
+from ostiary.core.client_metadata import is_document_url
+from ostiary.core.instant import MINUTE
+from ostiary.core.model import Client, Organization
+from ostiary.core.oauth import is_dangerous
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED
+from ostiary.http.authorization_request import (
+    NotAnswerableError,
+    RedirectError,
+    Request,
+    Target,
+    answer,
+    known_audiences,
+    read,
+)
+from ostiary.http.client_documents import DocumentError
+from ostiary.services import authorization_codes, consents, organizations
+from ostiary.services.consents import Asked
+from ostiary.services.execute import execute
+from ostiary.storage import clients as client_rows
+from ostiary.storage import consents as consent_rows
+from ostiary.storage import directory, sessions
+from ostiary.storage.store import Tx
+
+PATH: Final = "/oauth/authorize"
+
+
+def find_client(visit: Visit, client_id: str) -> Client:
+    """The client of an id: one that is known here, or whose document says who it is. Raises NotAnswerableError."""
+    client: Client | None
+    if is_document_url(client_id):
+        try:
+            client = visit.wiring.documents.resolve(client_id, visit.origin.address)
+        except DocumentError as error:
+            raise NotAnswerableError("invalid_client", str(error)) from None
+    else:
+        client = client_rows.find(visit.wiring.store, client_id)
+    if client is None or client.disabled_at is not None:
+        raise NotAnswerableError("invalid_client", "client_id is unknown, or the client was disabled.")
+    return client
+
+
+def show(visit: Visit) -> Response:
+    """The question, for somebody who has signed in."""
+    return _within(visit, visit.request.url.query, _ask)
+
+
+def decide(visit: Visit) -> Response:
+    """The answer to the question."""
+    return _within(visit, visit.fields.get("request"), _decided)
+
+
+def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Response]) -> Response:
+    """Read the request, and tell what is wrong with it where that belongs."""
+    try:
+        return work(visit, query, _read(visit, query))
+    except NotAnswerableError as error:
+        return views.wrong_request(error.code, error.developer)
+    except RedirectError as error:
+        if error.refused is not None:
+            reason, resource = error.refused.reason, error.refused.resource
+            visit.wiring.authenticator.note(
+                MALFORMED, visit.origin.text, "consent", visit.now, refused=reason, resource=resource
+            )
+        members = {"error": error.code, "error_description": error.description}
+        return _back(visit, error.target, members)
+
+
+def _read(visit: Visit, query: str) -> Request:
+    authenticator = visit.wiring.authenticator
+    catalogue = authenticator.current_facts().catalogue()
+    if catalogue is None:
+        raise Problem("unavailable", "Try again.")
+    return read(
+        query,
+        lambda client_id: find_client(visit, client_id),
+        catalogue,
+        partial(known_audiences, authenticator),
+    )
+
+
+def _ask(visit: Visit, query: str, asked: Request) -> Response:
+    if "none" in asked.prompts:
+        return _silently(visit, asked)
+    visitor = _person(visit, query, asked)
+    return _question(visit, visitor, query, asked)
+
+
+def _person(visit: Visit, query: str, asked: Request) -> Visitor:
+    """Who decides. What is dangerous needs the password given just now."""
+    target = f"{PATH}?{query}"
+    visitor = visit.visitor
+    if visitor is None:
+        raise SignInNeeded(target=target)
+    given = visitor.session.authenticated_at or 0
+    again = "login" in asked.prompts and given <= visit.now - MINUTE
+    if again or (is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
+        raise SignInNeeded(again=True, target=target)
+    return visitor
+
+
+def _question(
+    visit: Visit, visitor: Visitor, query: str, asked: Request, error: str | None = None
+) -> Response:
+    client = asked.client
+    found = visit.wiring.store.read(_choices, visitor.user_id, client)
+    if not found:
+        said = (
+            f"{client.name} asks for access to projects of an organization that you administer, and you administer none."
+            if client.access == "organization"
+            else "You are a member of no organization that is active."
+        )
+        return views.message(
+            views.Message("There is nothing to allow", (said,), link=("Your account", "/account"))
+        )
+    chosen = visit.fields.get("organization") or visitor.caller.organization_id
+    integrator = None
+    if client.organization_id is not None:
+        integrator = visit.wiring.store.read(directory.find_organization, client.organization_id)
+    facts = views.Consent(
+        form_token=visit.form_token,
+        request=query,
+        application=views.application_of(client, None if integrator is None else integrator.name),
+        redirect_uri=asked.target.redirect_uri,
+        scopes=asked.scopes,
+        lifetime=visit.wiring.store.read(_lifetime, visitor.caller.organization_id),
+        email=visitor.email,
+        organizations=tuple(found),
+        organization=chosen if chosen in {each.id for each in found} else found[0].id,
+        everywhere=visit.fields.get("reach") != "some",
+        chosen=visit.fields.all("project"),
+        on_behalf=integrator.name if integrator is not None and client.access == "organization" else None,
+        sign_out_next=f"{PATH}?{query}",
+        error=error,
+    )
+    return views.consent(facts, 200 if error is None else 422)
+
+
+def _choices(tx: Tx, user_id: str, client: Client) -> list[views.Organization]:
+    return [_choice(tx, each) for each in consents.organizations_for(tx, user_id, client)]
+
+
+def _choice(tx: Tx, organization: Organization) -> views.Organization:
+    projects = directory.list_projects(tx, organization.id, None, 200)
+    return views.Organization(
+        organization.id,
+        organization.name,
+        tuple(views.Project(each.id, each.name, each.code) for each in projects),
+    )
+
+
+def _lifetime(tx: Tx, organization_id: str) -> str:
+    return describe_span(organizations.policy_of(tx, organization_id).session_lifetime)
+
+
+def _decided(visit: Visit, query: str, asked: Request) -> Response:
+    visitor = _person(visit, query, asked)
+    decision = visit.fields.get("decision")
+    if decision == "deny":
+        execute(
+            visit.wiring.store,
+            visitor.caller,
+            authorization_codes.deny,
+            asked.client,
+            asked.scopes,
+            confirmed=False,
+        )
+        denied = {"error": "access_denied", "error_description": "The person did not allow it."}
+        return _back(visit, asked.target, denied)
+    if decision != "allow":
+        return _question(visit, visitor, query, asked, "Choose whether to allow it.")
+    found = {each.id: each for each in visit.wiring.store.read(_choices, visitor.user_id, asked.client)}
+    organization = found.get(
+        visit.fields.get("organization") or (next(iter(found)) if len(found) == 1 else "")
+    )
+    if organization is None:
+        return _question(visit, visitor, query, asked, "Choose an organization.")
+    for_another = asked.client.access == "organization"
+    projects: tuple[str, ...] = ()
+    if for_another or visit.fields.get("reach") == "some":
+        there = {each.id for each in organization.projects}
+        projects = tuple(each for each in dict.fromkeys(visit.fields.all("project")) if each in there)
+        if not projects:
+            return _question(visit, visitor, query, asked, "Choose at least one project.")
+    return _allow(visit, visitor, asked, organization.id, projects)
+
+
+def _allow(
+    visit: Visit, visitor: Visitor, asked: Request, organization_id: str, projects: tuple[str, ...]
+) -> Response:
+    client, target = asked.client, asked.target
+    consent = Asked(
+        client,
+        organization_id,
+        asked.scopes,
+        projects,
+        asked.audiences,
+        address=visit.origin.text,
+        user_agent=visit.user_agent,
+    )
+    bound = authorization_codes.Request(target.redirect_uri, target.redirect_named, asked.challenge)
+    home = client.organization_id if client.access == "organization" else None
+    code = execute(
+        visit.wiring.store,
+        visitor.caller,
+        authorization_codes.allow,
+        consent,
+        bound,
+        organizations=tuple({organization_id, home or organization_id}),
+        confirmed=is_dangerous(client, asked.scopes),
+    )
+    return _back(visit, target, {"code": code.reveal()})
+
+
+def _silently(visit: Visit, asked: Request) -> Response:
+    """`prompt=none`: the same as before, without a question, or an error that says what would have to be asked."""
+    visitor, client, target = visit.visitor, asked.client, asked.target
+    if visitor is None:
+        raise RedirectError(target, "login_required", "Nobody has signed in.")
+    before = visit.wiring.store.read(
+        consent_rows.find_live, visitor.caller.organization_id, client.id, visitor.user_id
+    )
+    projects = None
+    if before is not None:
+        projects = visit.wiring.store.read(sessions.covering, before.id, asked.scopes, asked.audiences)
+    if (
+        before is None
+        or projects is None
+        or client.access == "organization"
+        # Who answers at a loopback or a scheme of an app's own is not known (RFC 8252 §8.6).
+        or not target.redirect_uri.startswith("https:")
+    ):
+        raise RedirectError(target, "consent_required", "The person has to be asked.")
+    try:
+        return _allow(visit, visitor, asked, before.organization_id, projects)
+    except Problem as problem:
+        if problem.code != "reauthentication-required":
+            raise
+        raise RedirectError(
+            target, "login_required", "The person has to give the password again for this."
+        ) from None
+
+
+def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:
+    address = answer(target, visit.wiring.store.installation.issuer, members)
+    return RedirectResponse(address, 303, {"cache-control": "no-store", "referrer-policy": "no-referrer"})
+
+
+ROUTES: Final = (
+    page("GET", PATH, show),
+    page("POST", PATH, decide),
+)

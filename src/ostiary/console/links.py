@@ -1,0 +1,168 @@
+"""`/invitations/accept` and `/password/reset`: pages that a link leads to. To open one changes nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from starlette.responses import Response
+
+from ostiary.console import known_browser, password_queue, views
+from ostiary.console.own_account import new_password
+from ostiary.console.page_request import SIGN_IN, Visit, page
+from ostiary.console.password_check import Wrong, proven, somebody
+from ostiary.console.signing_in import ACCOUNT, signed_out, with_wait
+from ostiary.core import check
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.http.links import INVITATION, RESET
+from ostiary.services import joining, members, password_resets
+from ostiary.services.execute import execute, record_refusal
+from ostiary.services.joining import Opened
+from ostiary.services.people import Proven
+from ostiary.storage.store import Tx
+
+NOT_JOINED: Final = (
+    "That did not work. If you have an account here, give its password. If you have none, leave that field empty. "
+    "If neither helps, ask an administrator for a link to choose a new password."
+)
+
+
+def accept(visit: Visit) -> Response:
+    return _open(visit, _accept, "invitation", members.log_of_invitation)
+
+
+def reset(visit: Visit) -> Response:
+    return _open(visit, _reset, "reset", password_resets.log_of)
+
+
+def _open(
+    visit: Visit,
+    work: Callable[[Visit], Response],
+    field: str,
+    log_of: Callable[[Tx, Caller, str], str | None],
+) -> Response:
+    """The pages of links. A person who opens a link twice or too late is told what to do.
+
+    The refusal of a link that was good once is in the log of the organization that it is of.
+    """
+    try:
+        return work(visit)
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        caller = _caller(visit)
+        token = visit.fields.get(field) if visit.request.method == "POST" else visit.query.get(field, "")
+        home = visit.wiring.store.read(log_of, caller, token) or caller.organization_id
+        if home:
+            reason = problem.reason or problem.code
+            path = visit.request.url.path
+            refusal = (visit.request.method, path, problem.status, problem.code, reason)
+            record_refusal(visit.wiring.store, replace(caller, organization_id=home), *refusal)
+        said = (
+            "It was used already, withdrawn, or is too old.",
+            "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",
+        )
+        return views.message(
+            views.Message("This link is not valid any more", said, ("Sign in", SIGN_IN)), 404
+        )
+
+
+def _accept(visit: Visit) -> Response:
+    posted = visit.request.method == "POST"
+    token = visit.fields.get("invitation") if posted else visit.query.get("invitation", "")
+    opened = visit.wiring.store.read(joining.look, _caller(visit), token)
+    if visit.visitor is not None and visit.visitor.email != opened.invitation.email:
+        both = (
+            f"You are signed in as {visit.visitor.email}, and {opened.invitation.email} was invited.",
+            "Sign out on your account's page, then open the link again.",
+        )
+        return views.message(
+            views.Message("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
+        )
+    return _accepted(visit, opened, token) if posted else _invitation(visit, opened, token)
+
+
+def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
+    """Join with the new password that was chosen, and with the password of the account if there is one."""
+    current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
+    places = tuple({opened.organization.id, *opened.homes})
+    try:
+        if current and current == visit.fields.get("new"):
+            raise Problem("validation-failed", "The new password must differ from the one that you have.")
+        chosen = new_password(visit, email)
+    except Problem as problem:
+        if problem.code != "validation-failed":
+            raise
+        return _invitation(visit, opened, token, problem.detail, 422)
+
+    def join(caller: Caller, right: Proven) -> str:
+        new_hash = password_queue.hash_password(chosen)
+        return execute(store, caller, joining.join, token, new_hash, right.verified, organizations=places)
+
+    if opened.set_up and not current:
+        new_hash = password_queue.hash_password(chosen)
+        execute(store, somebody(visit), joining.join, token, new_hash, organizations=places)
+    else:
+        try:
+            proven(visit, email, current, "join", join)
+        except Wrong as wrong:
+            said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
+            return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
+    return _known(visit, email, "joined")
+
+
+def _invitation(
+    visit: Visit, opened: Opened, token: str, error: str | None = None, status: int = 200
+) -> Response:
+    """The same page for everybody: it does not tell whether the invited address has an account."""
+    invitation = opened.invitation
+    shown = views.Invitation(
+        visit.form_token,
+        token,
+        opened.organization.name,
+        invitation.email,
+        tuple(each.role for each in invitation.roles),
+        check.MIN_PASSWORD,
+        error,
+    )
+    return views.invitation(shown, status)
+
+
+def _known(visit: Visit, email: str, notice: str) -> Response:
+    """On to the sign-in page, signed out. The browser is the person's: it held their link."""
+    response = signed_out(visit, f"{SIGN_IN}?notice={notice}")
+    known_browser.remember(visit, response, email)
+    return response
+
+
+def _reset(visit: Visit) -> Response:
+    posted = visit.request.method == "POST"
+    token = visit.fields.get("reset") if posted else visit.query.get("reset", "")
+    store, caller = visit.wiring.store, somebody(visit)
+    opened = store.read(password_resets.look, caller, token)
+    email, error = opened.person.email, None
+    if posted:
+        try:
+            chosen = new_password(visit, email)
+        except Problem as problem:
+            if problem.code != "validation-failed":
+                raise
+            error = problem.detail
+        else:
+            new_hash = password_queue.hash_password(chosen)
+            execute(store, caller, password_resets.use, token, new_hash, organizations=opened.organizations)
+            return _known(visit, email, "password")
+    shown = views.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
+    return views.reset(shown, 422 if error else 200)
+
+
+def _caller(visit: Visit) -> Caller:
+    return somebody(visit) if visit.visitor is None else visit.visitor.caller
+
+
+ROUTES: Final = (
+    page("GET", INVITATION, accept),
+    page("POST", INVITATION, accept, hashes=True),
+    page("GET", RESET, reset),
+    page("POST", RESET, reset, hashes=True),
+)

@@ -1,0 +1,147 @@
+"""A password that somebody gives on a page, proven within limits. Every refusal is the same, whoever was named.
+
+An email that nobody has costs the same work: a hash is verified, an event is written.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from ostiary.console import known_browser as known_browsers
+from ostiary.console import password_queue
+from ostiary.console.page_request import Visit
+from ostiary.core import check
+from ostiary.core.address import neighbourhood, network_of
+from ostiary.core.event import UNKNOWN, Actor
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import LIMITED
+from ostiary.services import passwords, people
+from ostiary.services.execute import execute
+from ostiary.services.people import Proven
+from ostiary.storage.people import Person
+
+T = TypeVar("T")
+
+NETWORK: Final = 30
+FROM: Final = 20
+FROM_AS: Final = 5
+AS: Final = 100
+"""Wrong passwords of strangers a minute: from a network, from an address, from it for one email, and for one email from
+everywhere."""
+KNOWN: Final = 5
+"""Wrong passwords a minute from a browser in which the person has signed in before. Strangers do not use it up."""
+WRONG: Final = "Email or password is not right."
+LIMIT: Final = "Too many attempts. Wait for a minute, then try again."
+
+
+class Wrong(Exception):  # noqa: N818 - an answer, and no fault
+    """The password was refused. `retry_after`: seconds until it may be tried again, where that was too often."""
+
+    def __init__(self, retry_after: int | None = None) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        return 401 if self.retry_after is None else 429
+
+    @property
+    def sentence(self) -> str:
+        return WRONG if self.retry_after is None else LIMIT
+
+
+def somebody(visit: Visit, organization_id: str = "", person: Person | None = None) -> Caller:
+    """Whoever visits, before they are known; or the person that they proved to be."""
+    return Caller(
+        UNKNOWN if person is None else Actor("user", person.id, person.email),
+        organization_id,
+        frozenset(),
+        address=visit.origin.address,
+        user_agent=visit.user_agent,
+        request_id=visit.request_id,
+    )
+
+
+def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable[[Caller, Proven], T]) -> T:
+    """What `then` does for the person, in the organization where they are at home, once the password is right.
+
+    It may raise invalid-credential, where something changed meanwhile: that is a refusal like the others. Raises Wrong.
+    """
+    try:
+        email = check.email(email.strip())
+    except ValueError:
+        email = ""
+
+    where, network = neighbourhood(visit.origin.address), network_of(visit.origin.address)
+    known = known_browsers.name_of(visit, email)
+    limits = {
+        f"sign-in from network {network}": NETWORK,
+        f"sign-in from {where}": FROM,
+        f"sign-in from {where} as {email}": FROM_AS,
+        f"sign-in as {email}": AS,
+    }
+    if known:
+        limits = {f"sign-in by {known} as {email}": KNOWN}
+
+    def attempt() -> T | None:
+        return _attempt(visit, email, password, purpose, then, None if known else network)
+
+    try:
+        done = visit.wiring.authenticator.rates.guessed(limits, attempt)
+    except Problem as problem:
+        if problem.code != "rate-limited":
+            raise
+        visit.wiring.authenticator.note(
+            LIMITED, visit.origin.text, "sign-in", visit.now, refused="rate_limited"
+        )
+        raise Wrong(int(str(problem.members["retry_after"]))) from None
+    if done is None:
+        raise Wrong
+    return done
+
+
+def _attempt(
+    visit: Visit,
+    email: str,
+    password: str,
+    purpose: str,
+    then: Callable[[Caller, Proven], T],
+    stranger: str | None,
+) -> T | None:
+    store = visit.wiring.store
+    known = store.read(people.recognise, somebody(visit), email)
+    person = known.person
+    kept = None if person is None else person.password_hash
+    right = password_queue.verify_password(kept, password, stranger)
+    reason = _reason(person, right, known.home is not None)
+    if not reason and kept is not None:
+        renewed = password_queue.hash_password(password, stranger) if passwords.is_outdated(kept) else None
+        try:
+            return then(somebody(visit, known.log, person), Proven(kept, renewed))
+        except Problem as problem:
+            if problem.code != "invalid-credential":
+                raise
+            reason = problem.reason
+    execute(store, somebody(visit, known.log), people.refuse, person, reason, purpose)
+    return None
+
+
+def _reason(person: Person | None, right: bool, at_home: bool) -> str:
+    if person is None:
+        return "unknown email"
+    if person.disabled_at is not None:
+        return "disabled"
+    if person.password_hash is None:
+        return "no password chosen"
+    if not right:
+        return "wrong password"
+    return "" if at_home else "no membership"
+
+
+def as_visitor(visit: Visit, caller: Caller) -> Caller:
+    """The visitor, of whom that caller was just found to be the person. Raises invalid-credential if it is another."""
+    found = visit.signed_in().caller
+    if found.actor.id != caller.actor.id:
+        raise Problem("invalid-credential", WRONG, reason="another person")
+    return replace(found, address=caller.address)

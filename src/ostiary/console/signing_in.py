@@ -1,0 +1,112 @@
+"""`/sign-in` and `/sign-out`. A session begins with a new secret always: a cookie that was there before is never adopted."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from ostiary.console import known_browser, views
+from ostiary.console.next_url import local
+from ostiary.console.page_request import SIGN_IN, Visit, page
+from ostiary.console.password_check import Wrong, as_visitor, proven
+from ostiary.core import check
+from ostiary.core.instant import SECOND
+from ostiary.core.permission import Caller
+from ostiary.http import cookies
+from ostiary.services import people, sessions
+from ostiary.services.callers import holder
+from ostiary.services.execute import execute
+from ostiary.services.people import Begun, Proven
+
+ACCOUNT: Final = "/account"
+NOTICES: Final[Mapping[str, str]] = {
+    "password": "Your new password is saved. Sign in with it.",
+    "joined": "You are a member now. Sign in with your password.",
+    "out": "You are signed out.",
+    "everywhere": "You are signed out everywhere.",
+}
+CONFIRM: Final = "What comes next needs your password again."
+
+
+def show(visit: Visit) -> Response:
+    """The form; whoever has signed in goes on, unless they are asked again."""
+    onward = local(visit.query.get("next", ""), ACCOUNT)
+    if visit.visitor is not None and visit.query.get("again") != "1":
+        return onto(onward)
+    return views.sign_in(_page(visit, onward, notice=NOTICES.get(visit.query.get("notice", ""))))
+
+
+def sign_in(visit: Visit) -> Response:
+    """Begin a session with the password, or confirm it in the one that there is."""
+    onward = local(visit.fields.get("next"), ACCOUNT)
+    visitor, password = visit.visitor, visit.fields.get("password")
+    email = visit.fields.get("email") if visitor is None else visitor.email
+
+    def begin(caller: Caller, right: Proven) -> Begun:
+        store = visit.wiring.store
+        if visitor is not None:
+            return execute(store, as_visitor(visit, caller), people.confirm, right, confirmed=False)
+        return execute(store, caller, people.sign_in, right)
+
+    try:
+        begun = proven(visit, email, password, "sign-in" if visitor is None else "confirm", begin)
+    except Wrong as wrong:
+        response = views.sign_in(_page(visit, onward, email[:254], error=wrong.sentence), wrong.status)
+        return with_wait(response, wrong)
+    response = onto(onward)
+    known_browser.remember(visit, response, check.email(email.strip()))
+    seconds = max(1, (begun.expires_at - visit.now) // SECOND)
+    text = begun.secret.reveal()
+    response.headers.append("set-cookie", cookies.setting(visit.wiring.cookie.name, text, seconds, "Lax"))
+    return response
+
+
+def _page(
+    visit: Visit, onward: str, email: str = "", error: str | None = None, notice: str | None = None
+) -> views.SignIn:
+    visitor = visit.visitor
+    if visitor is None:
+        return views.SignIn(visit.form_token, onward, email, error=error, notice=notice)
+    return views.SignIn(visit.form_token, onward, visitor.email, CONFIRM, error)
+
+
+def sign_out(visit: Visit) -> Response:
+    """End the session and go to the sign-in page, or where the form says."""
+    if visit.visitor is not None:
+        caller = visit.visitor.caller
+        # Whoever has the session may end it, also one that was ended meanwhile: then the cookie goes, too.
+        execute(
+            visit.wiring.store,
+            holder(caller),
+            sessions.end,
+            str(caller.token_id),
+            "asked for",
+            confirmed=False,
+        )
+    return signed_out(visit, local(visit.fields.get("next"), f"{SIGN_IN}?notice=out"))
+
+
+def signed_out(visit: Visit, onward: str) -> Response:
+    """There, without the cookie."""
+    response = onto(onward)
+    response.headers.append("set-cookie", cookies.clearing(visit.wiring.cookie.name))
+    return response
+
+
+def onto(address: str) -> Response:
+    """On to an address of ours, by GET."""
+    return RedirectResponse(address, 303, {"cache-control": "no-store"})
+
+
+def with_wait(response: Response, wrong: Wrong) -> Response:
+    """With when to come again, where that was too often."""
+    if wrong.retry_after is not None:
+        response.headers["retry-after"] = str(wrong.retry_after)
+    return response
+
+
+ROUTES: Final = (
+    page("GET", SIGN_IN, show),
+    page("POST", SIGN_IN, sign_in, hashes=True),
+    page("POST", "/sign-out", sign_out),
+)

@@ -1,0 +1,89 @@
+"""Importing keys on the data directory, without the service: what `ostiary import` does."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ostiary.config import Settings
+from ostiary.core.import_file import ImportedKey, ImportOutcome
+from ostiary.core.permission import Caller
+from ostiary.node.installation import open_installation, remember
+from ostiary.services import imports, installation, service_accounts
+from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
+from ostiary.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """An import that is under way: where to, and for whom."""
+
+    store: Store
+    caller: Caller
+    operator: Caller
+    account_id: str
+    account: str
+    prefix: str
+    exceed_limits: bool
+
+    def register(self) -> None:
+        """Register the prefix if it is not registered yet."""
+        execute(self.store, self.operator, imports.register_prefix, self.prefix)
+
+    def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[ImportOutcome]:
+        """Count the outcomes that the keys of all batches would have. Raises the Problem that would stop the import."""
+        found: Counter[ImportOutcome] = Counter()
+        fresh: set[bytes] = set()
+        for batch in batches:
+            new = [each for each in batch if each.sha256 not in fresh]
+            found["repeated"] += len(batch) - len(new)
+            outcomes = self.store.read(imports.foresee, self.caller, self.account_id, new, self.exceed_limits)
+            found.update(outcomes)
+            fresh.update(
+                each.sha256 for each, outcome in zip(new, outcomes, strict=True) if outcome == "imported"
+            )
+        if not self.exceed_limits:
+            self.store.read(imports.require_room, self.caller, self.account_id, found["imported"])
+        return found
+
+    def add(self, keys: Sequence[ImportedKey]) -> Counter[ImportOutcome]:
+        """Import one batch in one transaction. Return the counted outcomes of its keys."""
+        done = execute(
+            self.store,
+            self.caller,
+            imports.import_keys,
+            self.account_id,
+            self.prefix,
+            keys,
+            self.exceed_limits,
+        )
+        return Counter(done.outcomes)
+
+
+@contextmanager
+def importing(
+    settings: Settings,
+    organization: str | None,
+    account: str,
+    prefix: str,
+    register: bool,
+    exceed_limits: bool,
+) -> Iterator[Import]:
+    """Open the installation for an import into an account of an organization (id or slug; None: the operator's).
+
+    Raises ConfigurationError, NotReachableError, Problem.
+    """
+    opened = remember(open_installation(settings))
+    try:
+        caller = opened.store.read(installation.custodian, SYSTEM_CALLER, organization)
+        named = opened.store.read(service_accounts.list_page, caller, account, None, 1)
+        found = (named or [opened.store.read(service_accounts.get, caller, account)])[0].account
+        operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+        if register:
+            opened.store.read(imports.require_registrable, operator, prefix)
+        else:
+            opened.store.read(imports.require_registered, caller, prefix)
+        yield Import(opened.store, caller, operator, found.id, found.display_name, prefix, exceed_limits)
+    finally:
+        opened.close()

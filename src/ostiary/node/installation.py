@@ -1,0 +1,379 @@
+"""An installation's database: opened, made, recovered, brought up to date; and whether it is ready."""
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DBAPIError
+
+from ostiary import data_directory
+from ostiary.config import ConfigurationError, Settings, Wrong, os_reason
+from ostiary.core.installation import Installation
+from ostiary.core.instant import Instant
+from ostiary.core.keyring import Keyring, derive
+from ostiary.core.problem import Problem
+from ostiary.core.secret import prefix_of
+from ostiary.core.signing import PURPOSES
+from ostiary.data_directory import (
+    CHANGES_FILE,
+    DATABASE_FILE,
+    FAILURES_FILE,
+    METRICS_DIRECTORY,
+    RESERVE_FILE,
+    TROUBLES_FILE,
+    USES_FILE,
+    init_line,
+    master_keys,
+    prepare_data,
+)
+from ostiary.node.clock_watch import disagreement
+from ostiary.ratelimit.mapped_store import Permits
+from ostiary.services import credentials, installation
+from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
+from ostiary.services.installation import Beginning as Beginning  # what `cli` is shown
+from ostiary.services.passwords import hash_password
+from ostiary.storage import directory, engines, failures, imports, migrations
+from ostiary.storage.engines import Engines
+from ostiary.storage.fact_cache import ChangeNumber, Facts
+from ostiary.storage.reserve import LOW, Reserve
+from ostiary.storage.store import Clock, Entropy, Store
+from ostiary.storage.troubles import Trouble, Troubles
+
+Found = TypeVar("Found")
+
+MIB = 1024 * 1024
+REMEDIES: Final[Mapping[Trouble, str]] = {
+    "full": "the disk of the database is full: make room",
+    "damaged": "the database is damaged: stop the service, run `ostiary doctor`, and restore a backup",
+    "failing": "the disk of the database fails: look at the log of the system, and run `ostiary doctor`",
+}
+"""The advice to the operator for each trouble."""
+
+
+class NotReachableError(Exception):
+    """The database does not answer: exit 3."""
+
+
+def wall_clock() -> Instant:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An initialised database, ready for `Store`."""
+
+    settings: Settings
+    store: Store
+    number: ChangeNumber
+    uses: Permits
+    failures: Permits
+    private: bool = False
+    """Whether the disk had no room for the shared files. Then only one process may serve."""
+
+    def close(self) -> None:
+        self.store.engines.dispose()
+        self.store.troubles.close()
+        self.number.close()
+        self.uses.close()
+        self.failures.close()
+
+
+def hold(settings: Settings) -> int:
+    """Take the data directory for this service: a lock that all its processes keep by having been forked."""
+    return _with_room(reserve_of(settings), lambda: data_directory.hold(settings.data))
+
+
+def reserve_of(settings: Settings) -> Reserve:
+    """Return the disk reserve of the embedded database."""
+    if settings.database_url is not None:
+        return Reserve()
+    return Reserve(settings.data / RESERVE_FILE, settings.disk_reserve * MIB)
+
+
+def keep_reserve(reserve: Reserve) -> None:
+    """Make the disk reserve before the service starts, or remove it if the setting is 0."""
+    with contextlib.suppress(OSError):  # `not_ready` and `doctor` say what is missing
+        reserve.restore()
+
+
+def metrics_directory(settings: Settings) -> Path:
+    """Where the processes of the service share their figures."""
+    return settings.data / METRICS_DIRECTORY
+
+
+def connect(settings: Settings, checkpoints: bool = True, serving: bool = False) -> Engines:
+    """The engines of the configured database; files of the embedded one are made for their owner only.
+
+    Local commands wait longer for the database than a service (`serving`), because no request waits for them.
+    """
+    if settings.database_url is not None:
+        return engines.connect(settings.database_url.get_secret_value(), patient=not serving)
+    os.umask(0o077)
+    return engines.connect(engines.sqlite_url(settings.data / DATABASE_FILE), checkpoints)
+
+
+def open_installation(
+    settings: Settings,
+    clock: Clock = wall_clock,
+    entropy: Entropy = secrets.token_bytes,
+    checkpoints: bool = True,
+    serving: bool = False,
+    alone: bool = False,
+) -> Opened:
+    """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
+
+    Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`. `alone`: if the
+    disk has no room for the shared files, this process works without them, and `Opened.private` is true.
+    """
+    prepare_data(settings, create=settings.database_url is not None)
+    path = settings.data / DATABASE_FILE
+    if settings.database_url is None and not path.exists():
+        raise ConfigurationError(
+            Wrong("OSTIARY_DATA", str(settings.data), f"is not initialised; run `{init_line(settings.data)}`")
+        )
+    keyring = derive(master_keys(settings, create=False))
+    database = connect(settings, checkpoints, serving)
+    reserve = reserve_of(settings)
+    try:
+        facts = _with_room(reserve, lambda: _check_schema(settings, database, keyring))
+        prefix = prefix_of(settings.key_prefix)
+        known = [name.removeprefix("key_prefix:") for name in facts if name.startswith("key_prefix:")]
+        if prefix not in known:
+            _check_prefix(settings, prefix, Store(database, Installation(keyring), clock, entropy))
+    except (DBAPIError, Problem) as error:
+        database.dispose()
+        raise not_reachable(settings, error) from None
+    except BaseException:
+        database.dispose()
+        raise
+    installed = Installation(
+        keyring,
+        (prefix, *sorted(set(known) - {prefix})),
+        facts.get("channel_host", "localhost"),
+        settings.public_url.rstrip("/"),
+        settings.policy(),
+    )
+    private = False
+    try:
+        mapped = _with_room(reserve, lambda: _map(settings, keyring.permits))
+    except OSError as error:
+        if not (alone and error.errno == errno.ENOSPC):
+            database.dispose()
+            raise _not_mapped(error) from None
+        private = True
+        mapped = _map(settings, keyring.permits, private)
+    number, uses, failures, troubles = mapped
+    store = Store(database, installed, clock, entropy, number.renew, reserve=reserve, troubles=troubles)
+    return Opened(settings, store, number, uses, failures, private)
+
+
+def _map(
+    settings: Settings, key: bytes, private: bool = False
+) -> tuple[ChangeNumber, Permits, Permits, Troubles]:
+    """Map the files that all processes of the node share. The OSError of a failure names the file."""
+    data = settings.data
+    with contextlib.ExitStack() as undo:
+        number = ChangeNumber(data / CHANGES_FILE, private)
+        undo.callback(number.close)
+        uses = Permits(data / USES_FILE, key, private=private)
+        undo.callback(uses.close)
+        failures = Permits(data / FAILURES_FILE, key, private=private)
+        undo.callback(failures.close)
+        troubles = Troubles(None if private else data / TROUBLES_FILE)
+        undo.pop_all()
+    return number, uses, failures, troubles
+
+
+def _not_mapped(error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        Wrong("OSTIARY_DATA", str(error.filename), f"cannot be made or opened: {os_reason(error)}")
+    )
+
+
+def _with_room(reserve: Reserve, attempt: Callable[[], Found]) -> Found:
+    """Call `attempt`. If it fails because the disk is full, take space from the reserve and call it again."""
+    while True:
+        try:
+            return attempt()
+        except (DBAPIError, Problem, ConfigurationError, OSError):
+            if not (reserve.is_out_of_room() and reserve.give_up()):
+                raise
+
+
+def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
+    """Return the error that says why the database cannot be used, and what to do."""
+    cause = error.__cause__ if isinstance(error, Problem) else error
+    met = failures.trouble(cause) if isinstance(cause, DBAPIError) else None
+    if reserve_of(settings).is_out_of_room():
+        met = "full"
+    if met is not None:
+        return NotReachableError(f"The database cannot be used: {REMEDIES[met]}.")
+    known = failures.advice(error)
+    if known is not None:
+        return NotReachableError(known)
+    if settings.database_url is not None:
+        return NotReachableError("The database does not answer. Check OSTIARY_DATABASE_URL and that it runs.")
+    return NotReachableError(f"{settings.data / DATABASE_FILE} cannot be read as a database.")
+
+
+def remember(opened: Opened) -> Opened:
+    """Write down the key prefix and the peppers in use before anything is made with them."""
+    remember_forms(opened.store)
+    return opened
+
+
+def remember_forms(store: Store) -> None:
+    execute(store, SYSTEM_CALLER, installation.remember_forms, organizations=())
+
+
+def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
+    """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
+    prepare_data(settings, create=True)
+    keyring = derive(master_keys(settings, create=True))
+    try:
+        number = ChangeNumber(settings.data / CHANGES_FILE)
+    except OSError as error:
+        raise _not_mapped(error) from None
+    database = connect(settings)
+    try:
+        # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
+        if migrations.version(database) is None:
+            migrations.upgrade(database)
+        host = urlsplit(settings.public_url).hostname or "localhost"
+        issuer = settings.public_url.rstrip("/")
+        installed = Installation(keyring, (prefix_of(settings.key_prefix),), host, issuer, settings.policy())
+        store = Store(database, installed, wall_clock, secrets.token_bytes, number.renew)
+        hashed = hash_password(password)
+        return execute(store, SYSTEM_CALLER, installation.begin, name, email, hashed, organizations=())
+    except DBAPIError as error:
+        raise not_reachable(settings, error) from None
+    finally:
+        database.dispose()
+        number.close()
+
+
+def recover(settings: Settings, password: str) -> Beginning:
+    """A new password and operator key for whoever owns the data directory."""
+    opened = remember(open_installation(settings))
+    try:
+        hashed = hash_password(password)
+        return execute(opened.store, SYSTEM_CALLER, installation.recover, hashed, organizations=())
+    finally:
+        opened.close()
+
+
+def withdraw(settings: Settings, beginning: Beginning) -> None:
+    """Revoke the operator key that could not be printed."""
+    opened = remember(open_installation(settings))
+    try:
+        caller = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+        execute(opened.store, caller, credentials.revoke, beginning.key_id)
+    finally:
+        opened.close()
+
+
+def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema up to date; the version before and after."""
+    prepare_data(settings, create=False)
+    database = connect(settings)
+    try:
+        before = migrations.version(database)
+        migrations.upgrade(database)
+        return before, migrations.HEAD
+    except DBAPIError as error:
+        raise not_reachable(settings, error) from None
+    finally:
+        database.dispose()
+
+
+def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:
+    """Raise if keys of ours could not be told from imported ones by how they begin."""
+    if any(each.startswith(prefix) or prefix.startswith(each) for each in store.read(imports.prefixes)):
+        raise ConfigurationError(
+            Wrong("OSTIARY_KEY_PREFIX", settings.key_prefix, "is how imported keys begin; choose another")
+        )
+
+
+def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> dict[str, str]:
+    where = "OSTIARY_DATABASE_URL" if settings.database_url else "OSTIARY_DATA"
+    found, needed = migrations.version(database), migrations.HEAD
+    if found is None:
+        raise ConfigurationError(
+            Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
+        )
+    if found != needed:
+        raise ConfigurationError(
+            Wrong(
+                where,
+                "database",
+                f"has schema {found}, and this version needs {needed}; run `ostiary migrate`",
+            )
+        )
+    store = Store(database, Installation(keyring), wall_clock, secrets.token_bytes)
+    facts = store.read(directory.installation_facts)
+    peppers = {name.removeprefix("pepper:") for name in facts if name.startswith("pepper:")}
+    if not facts:
+        raise ConfigurationError(
+            Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
+        )
+    if not peppers & keyring.peppers.keys():
+        raise ConfigurationError(
+            Wrong("OSTIARY_MASTER_KEY", "database", "is not the key that this database was made with")
+        )
+    return facts
+
+
+def not_ready(opened: Opened, facts: Facts) -> list[str]:
+    """Why the service should get no requests now; empty if it should."""
+    reasons = []
+    store = opened.store
+    try:
+        facts.sync()
+        if store.read(directory.find_operator) is None:
+            reasons.append("not initialised")
+        reasons += filter(None, [disagreement(store)])
+        keys, now = facts.keys(), store.clock()
+        reasons += [
+            f"no signing key for {purpose} can be used"
+            for purpose in PURPOSES
+            if keys is None or keys.signer(purpose, now) is None
+        ]
+    except (Problem, DBAPIError):
+        reasons.append("the database does not answer")
+    return reasons + [REMEDIES[each] for each in troubles(store)]
+
+
+def troubles(store: Store) -> list[Trouble]:
+    """Return the troubles that the operator has to end now. A full local disk counts only until there is room again."""
+    found = list(store.troubles.current(store.clock()))
+    reserve = store.reserve
+    if reserve.path is not None:
+        found = [each for each in found if each != "full"]
+        if not reserve.has_room():
+            found.insert(0, "full")
+    return found
+
+
+def low_disk(reserve: Reserve) -> str:
+    """Return a warning for the operator if little disk space is free; else an empty string."""
+    free = reserve.free()
+    if free is None or free >= LOW:
+        return ""
+    return f"{free // MIB} MiB are free on the disk of the database: make room"
+
+
+def faults(opened: Opened) -> list[str]:
+    """Check the whole database, which may take minutes. Return the faults, each with the advice what to do."""
+    try:
+        return [f"{each}; {REMEDIES['damaged']}" for each in failures.faults(opened.store.engines.reader)]
+    except DBAPIError as error:
+        met = failures.trouble(error)
+        return [f"the check was ended by {failures.reason(error, met)}; {REMEDIES[met or 'failing']}"]

@@ -1,0 +1,225 @@
+"""What is done beside the requests, each second or more rarely: in every worker, and in the one duties process.
+
+A worker looks for changes and writes what it counted. What is needed once however many workers there are,
+deleting what is old, rotating signing keys and moving SQLite's log into the database, is the duties process's.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from ostiary.config import Settings
+from ostiary.core.problem import Problem
+from ostiary.logs import where
+from ostiary.node import signing_keys
+from ostiary.node.clock_watch import ClockWatch
+from ostiary.node.installation import REMEDIES, low_disk, open_installation, remember_forms, troubles
+from ostiary.node.metrics import Metrics
+from ostiary.services import audit
+from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
+from ostiary.storage import retention
+from ostiary.storage.fact_cache import Facts
+from ostiary.storage.store import Store
+from ostiary.storage.usage_buffer import Counts
+
+ROUND_SECONDS: Final = 1.0
+WRITE_EVERY: Final = 10
+WATCH_EVERY: Final = 10
+NOTE_EVERY: Final = 60
+DELETE_EVERY: Final = 3600
+DELETE_SECONDS: Final = 1.0
+"""The longest time that one round deletes, because the other duties wait for it."""
+ROTATE_EVERY: Final = 60
+TELL_EVERY: Final = 60
+"""Rounds between two log lines about the same trouble."""
+LOW_EVERY: Final = 3600
+"""Rounds between two log lines about little free disk space."""
+BATCH: Final = 500
+"""Occasions in one transaction: on SQLite it holds the one writing connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something to do in the first round and each so many rounds, and once more at the end where it says so."""
+
+    name: str
+    do: Callable[[], object]
+    every: int = 1
+    at_end: bool = False
+
+
+def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> tuple[Duty, ...]:
+    return (
+        Duty("look for changes", facts.sync),
+        Duty("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
+        Duty("publish metrics", metrics.flush, at_end=True),
+    )
+
+
+def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Duty, ...]:
+    deletion = Deletion(store, watch)
+
+    def rotate() -> None:
+        if watch.believed() is not None:
+            signing_keys.rotate_due(store, settings)
+
+    return (
+        Duty("checkpoint", store.checkpoint),
+        Duty("restore the reserve", store.reserve.restore),
+        Duty("complete the start", _once(lambda: complete_start(store, settings))),
+        Duty("tell of troubles", TroubleLog(store).tell),
+        Duty("watch the clock", watch.believed, WATCH_EVERY),
+        Duty("note the time", watch.note, NOTE_EVERY),
+        Duty("begin to delete what is old", deletion.begin, DELETE_EVERY),
+        Duty("delete what is old", deletion.go_on),
+        Duty("rotate signing keys", rotate, ROTATE_EVERY),
+    )
+
+
+class Deletion:
+    """Deletes old rows (`storage.retention`) in small transactions, over several rounds if needed.
+
+    Other writers have their turn between two transactions. A deletion that takes longer than an hour continues.
+    """
+
+    def __init__(self, store: Store, watch: ClockWatch) -> None:
+        self._store = store
+        self._watch = watch
+        self._left: list[retention.Rule] = []
+
+    def begin(self) -> None:
+        self._left = self._left or list(retention.RULES)
+
+    def go_on(self) -> None:
+        """Delete for at most DELETE_SECONDS. If the clock is not trusted, nothing is deleted until the next hour."""
+        now = self._watch.believed() if self._left else None
+        if now is None:
+            self._left = []
+        until = time.monotonic() + DELETE_SECONDS
+        while self._left and now is not None and time.monotonic() < until:
+            # If this fails, the next round goes on with the other rules; this one is tried again in an hour.
+            rule = self._left.pop(0)
+            if self._store.write_on((), retention.delete_some, rule, now) == retention.AT_ONCE:
+                self._left.append(rule)
+
+
+class Rounds:
+    """A thread that does its duties every second until it is stopped, and then those of the end."""
+
+    def __init__(self, duties: tuple[Duty, ...]) -> None:
+        self._duties = duties
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._rounds, name="duties", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+        for duty in self._duties:
+            if duty.at_end:
+                _try(duty)
+
+    def do(self, name: str) -> None:
+        """Do one duty now, in this thread; its errors are raised."""
+        next(duty for duty in self._duties if duty.name == name).do()
+
+    def _rounds(self) -> None:
+        number = 0
+        while not self._stop.wait(ROUND_SECONDS):
+            for duty in self._duties:
+                if number % duty.every == 0:
+                    _try(duty)
+            number += 1
+
+
+def attend(settings: Settings, ready: Callable[[], object]) -> int:
+    """The duties process, until SIGTERM; its exit code."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    opened = open_installation(settings, serving=True)
+    rounds = Rounds(of_the_node(opened.store, settings, ClockWatch(opened.store)))
+    rounds.start()
+    ready()
+    signal.sigwait([signal.SIGTERM])
+    rounds.stop()
+    opened.close()
+    return 0
+
+
+def complete_start(store: Store, settings: Settings) -> None:
+    """Do the writes of a start. On a full disk `serve` starts without them."""
+    remember_forms(store)
+    signing_keys.ensure(store, settings)
+
+
+class TroubleLog:
+    """Logs what the operator must do about the database and its disk: at once, and then once a minute.
+
+    A warning about little free space is logged once an hour.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rounds: dict[str, int] = {}
+        """Rounds until a trouble is logged again."""
+
+    def tell(self) -> None:
+        found = {each: REMEDIES[each] for each in troubles(self._store)}
+        low = low_disk(self._store.reserve)
+        if low and "full" not in found:
+            self._say("low", low, LOW_EVERY)
+        for name, remedy in found.items():
+            self._say(name, remedy)
+        self._rounds = {name: left - 1 for name, left in self._rounds.items() if left > 1}
+
+    def _say(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
+        if name not in self._rounds:
+            self._rounds[name] = every
+            log = structlog.get_logger()
+            (log.warning if name == "low" else log.error)("database in trouble", detail=detail)
+
+
+def _once(do: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls `do` until one call has succeeded."""
+    done = False
+
+    def attempt() -> None:
+        nonlocal done
+        if not done:
+            do()
+            done = True
+
+    return attempt
+
+
+def write_counts(store: Store, counts: Counts) -> None:
+    """Write what was counted, some hundred at a time; what cannot be written is counted again.
+
+    At least once: if the answer to a commit is lost, the same uses are written twice.
+    """
+    waiting = list(counts.take().items())
+    while waiting:
+        part, waiting = dict(waiting[:BATCH]), waiting[BATCH:]
+        try:
+            execute(store, SYSTEM_CALLER, audit.write_counts, part, organizations=())
+        except BaseException:
+            counts.give_back(part | dict(waiting))
+            raise
+
+
+def _try(duty: Duty) -> None:
+    try:
+        duty.do()
+    except Problem as problem:
+        structlog.get_logger().warning("duty failed", detail=duty.name, reason=problem.reason or problem.code)
+    except Exception as error:  # a duty that fails is tried again; the thread must live
+        structlog.get_logger().error(
+            "duty failed", detail=duty.name, error=type(error).__name__, where=where(error)
+        )

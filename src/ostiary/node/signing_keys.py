@@ -1,0 +1,97 @@
+"""Signing keys as `serve`, its duties and `ostiary keys` see to them: pairs are made here, outside of transactions."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+
+from ostiary.config import Settings
+from ostiary.core.permission import Caller
+from ostiary.core.problem import Problem
+from ostiary.core.signing import PURPOSES, Pair, Purpose, SigningKey, algorithm_for, generate
+from ostiary.node.clock_watch import disagreement
+from ostiary.node.installation import Opened, open_installation, remember
+from ostiary.services import installation, signing_keys
+from ostiary.services.callers import SYSTEM_CALLER
+from ostiary.services.execute import execute
+from ostiary.storage.store import Store
+
+
+def ensure(store: Store, settings: Settings) -> None:
+    """See to it that a key of each purpose signs, with the configured algorithm.
+
+    A node whose clock is not the database's makes none: it would be dated wrongly for all nodes.
+    """
+    caller = custodian(store)
+    algorithms = {purpose: algorithm_for(purpose, settings.signing_algorithm) for purpose in PURPOSES}
+    wanted = store.read(signing_keys.missing, caller, algorithms)
+    why = disagreement(store) if wanted else None
+    if why is not None:
+        structlog.get_logger().warning("no signing keys made", reason=why)
+    elif wanted:
+        execute(store, caller, signing_keys.ensure, pairs(settings, wanted))
+
+
+def rotate_due(store: Store, settings: Settings) -> None:
+    """Publish a key in place of each that is too old, to sign a little later."""
+    caller = custodian(store)
+    lifetime = settings.signing_key_lifetime // timedelta(microseconds=1)
+    wanted = store.read(signing_keys.due, caller, lifetime)
+    if wanted:
+        execute(store, caller, signing_keys.rotate_due, pairs(settings, wanted), lifetime)
+
+
+def pairs(settings: Settings, purposes: Collection[Purpose]) -> dict[Purpose, Pair]:
+    """A new pair for each purpose."""
+    return {purpose: generate(algorithm_for(purpose, settings.signing_algorithm)) for purpose in purposes}
+
+
+def custodian(store: Store) -> Caller:
+    """Whoever owns the data directory, in the operator's organization."""
+    return store.read(installation.custodian, SYSTEM_CALLER, None)
+
+
+class Keys:
+    """The keys of an installation that was opened beside the service."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._settings, self._store = opened.settings, opened.store
+        self._caller = custodian(opened.store)
+
+    def list_all(self) -> list[tuple[SigningKey, str]]:
+        """Every key with its state in a word, the newest first."""
+        now = self._store.clock()
+        return [
+            (key, key.state(now))
+            for key in reversed(self._store.read(signing_keys.list_all, self._caller).keys)
+        ]
+
+    def find(self, kid: str) -> SigningKey | None:
+        return next((key for key, _ in self.list_all() if key.kid == kid), None)
+
+    def rotate(self, purposes: Collection[Purpose], at_once: bool) -> tuple[SigningKey, ...]:
+        """Put a new key in the place of each. Raises unavailable where the clock is not the database's."""
+        why = disagreement(self._store)
+        if why is not None:
+            raise Problem(
+                "unavailable", f"No key was made: {why}. Set the clock of this machine right.", reason=why
+            )
+        return execute(
+            self._store, self._caller, signing_keys.rotate, pairs(self._settings, purposes), at_once=at_once
+        )
+
+    def revoke(self, key: SigningKey) -> SigningKey | None:
+        """Revoke it; the key that was made in its place, if there had to be one."""
+        made = pairs(self._settings, [key.purpose])[key.purpose]
+        return execute(self._store, self._caller, signing_keys.revoke, key.kid, made)
+
+
+@contextmanager
+def opened_keys(settings: Settings) -> Iterator[Keys]:
+    """Open the installation for its keys. Raises ConfigurationError, NotReachableError, Problem."""
+    opened = remember(open_installation(settings))
+    try:
+        yield Keys(opened)
+    finally:
+        opened.close()

@@ -1,0 +1,125 @@
+"""The grants by which a machine gets a token: each fills in what is its own, from a request to what a token stands for.
+
+Those by which people do are in `person_grants`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ostiary.auth.authenticator import SESSION
+from ostiary.auth.key_files import names_of
+from ostiary.core.model import Standing
+from ostiary.core.oauth import (
+    AUTHORIZATION_CODE,
+    CLIENT_CREDENTIALS,
+    DEVICE_CODE,
+    JWT_BEARER,
+    REFRESH_TOKEN,
+    TOKEN_EXCHANGE,
+    scope_names,
+)
+from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
+from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
+from ostiary.oauth.person_grants import authorization_code, device_code, refresh_token
+from ostiary.oauth.token_request import Asked, Client, Refused, Subject, refused
+from ostiary.storage.journal import Used
+
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693's name
+
+
+def _standing(asked: Asked, client: Client | None) -> Standing | None:
+    """Of the client, if one proved itself. One that people consent to has no credential of its own."""
+    if client is None:
+        return None
+    if client.standing is None:
+        raise OAuthError("unauthorized_client", reason="not a service account")
+    return client.standing
+
+
+def _same(asked: Asked, client: Standing | None, subject: Standing, verdict: Verdict, reason: str) -> None:
+    """Raise unless a client that authenticates or is named is the account that the token is for."""
+    named = asked.form.get("client_id")
+    if (client is not None and client.principal.id != subject.principal.id) or (
+        named is not None and named not in names_of(subject)
+    ):
+        raise Refused(OAuthError("invalid_grant", reason=reason), verdict)
+
+
+def client_credentials(asked: Asked, client: Client | None) -> Subject:
+    """RFC 6749 §4.4: the client's own credential, traded for a token of its own."""
+    standing = _standing(asked, client)
+    if standing is None:
+        raise Refused(invalid_client("no authentication"), UNKNOWN)
+    return Subject(standing)
+
+
+def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
+    """RFC 7523 §2.1: an assertion that a key file signed. A client may authenticate beside it, and is its account."""
+    account = _standing(asked, client)
+    text = asked.form.get("assertion")
+    if text is None:
+        raise invalid_request("assertion is missing.")
+    verdict, checked, reason, told = asked.authenticator.key_files.judge(
+        "grant", text.encode(), asked.access_request, asked.lookup, asked.audiences
+    )
+    standing = verdict.standing
+    if not verdict.valid or standing is None or checked is None:
+        raise refused("invalid_grant", verdict, reason, told)
+    _same(asked, account, standing, verdict, "assertion of another client")
+    used = Used(checked.jti_digest, checked.expires_at)
+    if checked.scope is None:
+        return Subject(standing, used=used)
+    # What was signed is as far as it goes, whatever the form asks for.
+    try:
+        signed = scope_names(checked.scope)
+    except ValueError:
+        raise refused("invalid_grant", verdict, "scope") from None
+    return Subject(standing, frozenset(signed), checked.scope, used=used)
+
+
+def token_exchange(asked: Asked, client: Client | None) -> Subject:
+    """RFC 8693: a key or a token, traded by whoever holds it for a token that may do less."""
+    account, form = _standing(asked, client), asked.form
+    text, kind = form.get("subject_token"), form.get("subject_token_type")
+    if text is None or kind is None:
+        raise invalid_request("subject_token and subject_token_type are needed.")
+    if kind != ACCESS_TOKEN or form.get("requested_token_type") not in (None, ACCESS_TOKEN):
+        raise invalid_request("Only access tokens are exchanged, for access tokens.", "token type")
+    if "actor_token" in form or "actor_token_type" in form:
+        raise invalid_request("A token for an actor is not issued here.", "actor_token")
+    if "audience" in form:
+        # To pass over it would be to issue a token that is meant for somebody else than was asked.
+        raise OAuthError("invalid_target", "Name the target by its URI, as resource.", "audience")
+    presented = text.encode()
+    if presented.startswith(SESSION):
+        error = OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")
+        raise Refused(error, MALFORMED)
+    verdict = asked.authenticator.key_or_token(presented, asked.access_request, asked.lookup)
+    standing, token = verdict.standing, verdict.token
+    if not verdict.valid or standing is None:
+        raise refused("invalid_grant", verdict)
+    _same(asked, account, standing, verdict, "subject of another client")
+    issued = {"issued_token_type": ACCESS_TOKEN}
+    if token is None:
+        return Subject(standing, members=issued)
+    if token.exchanged_from is not None:
+        text = "An exchanged token is not exchanged again. Use what it came from."
+        raise Refused(OAuthError("invalid_grant", text, "exchanged before"), verdict)
+    return Subject(
+        standing,
+        token.scopes,
+        " ".join(sorted(token.scopes)),
+        token.expires_at,
+        exchanged_from=token.id,
+        members=issued,
+    )
+
+
+GRANTS: Final[Mapping[str, Callable[[Asked, Client | None], Subject]]] = {
+    CLIENT_CREDENTIALS: client_credentials,
+    JWT_BEARER: jwt_bearer,
+    TOKEN_EXCHANGE: token_exchange,
+    AUTHORIZATION_CODE: authorization_code,
+    REFRESH_TOKEN: refresh_token,
+    DEVICE_CODE: device_code,
+}

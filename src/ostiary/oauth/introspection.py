@@ -1,0 +1,188 @@
+"""`POST /oauth/introspect`: what a token is worth (RFC 7662), on the hot path.
+
+In form encoding the caller authenticates, as a client with its secret or by a key or token of its own, and is told the
+whole of it: about any token that it may see if it holds `verify:credentials`, else about its own. In the JSON form the
+token authorizes the question about itself. What is not good is `{"active":false}`, whatever it is.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from ostiary.auth.access_request import AccessRequest
+from ostiary.auth.authenticator import Authenticator
+from ostiary.auth.key_files import names_of
+from ostiary.auth.lookup import Lookup
+from ostiary.core import access_token
+from ostiary.core.address import parse_address
+from ostiary.core.instant import SECOND
+from ostiary.core.model import Standing
+from ostiary.core.permission import EVERYTHING
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED, Verdict
+from ostiary.http import messages, oauth_error
+from ostiary.http.messages import MAX_TOKEN, NO_STORE, Headers, Origin
+from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
+from ostiary.oauth import clients
+from ostiary.oauth import form as forms
+from ostiary.oauth.authentication import CLIENT_SECRET
+from ostiary.oauth.form import Form
+from ostiary.oauth.token_request import Refused, refused
+
+MAY_VERIFY: Final = "verify:credentials"
+_HEAD: Final = messages.wire(
+    200, [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")]
+).replace(b"length: 0", b"length: %d")
+_INACTIVE: Final = _HEAD % len(b'{"active":false}') + b'{"active":false}'
+
+
+def answer(
+    authenticator: Authenticator, headers: Headers, query: bytes, body: bytes, origin: Origin, lookup: Lookup
+) -> tuple[bytes, Verdict | None, str]:
+    """The answer, the verdict on who asks (None: nobody authenticated), and why it was refused, if it was.
+
+    Raises CacheMiss where a fact is not in memory.
+    """
+    caller: Verdict | None = None
+    try:
+        form = forms.read(headers, query, body)
+        if messages.is_json(headers):
+            if not isinstance(clients.claimed(headers, form), clients.Public):
+                caller = authenticate(
+                    authenticator, headers, form, origin, lookup
+                )  # not needed, but not to be wrong
+            return _about_itself(authenticator, form, origin, lookup), caller, ""
+        caller = authenticate(authenticator, headers, form, origin, lookup)
+        return _told(authenticator, caller, form, lookup), caller, ""
+    except Refused as error:
+        return oauth_error.wire(error.error), error.verdict, error.error.reason
+    except OAuthError as error:
+        return oauth_error.wire(error), None, ""
+    except Problem as problem:
+        return refusal(problem), None, ""
+
+
+def refusal(problem: Problem) -> bytes:
+    """Return the response to a problem."""
+    return oauth_error.wire(oauth_error.of_problem(problem))
+
+
+def authenticate(
+    authenticator: Authenticator, headers: Headers, form: Form, origin: Origin, lookup: Lookup
+) -> Verdict:
+    """Who asks: a client by its secret, or whoever presents a key or token. Raises OAuthError and Refused."""
+    asked = AccessRequest(origin.address, about_itself=True)
+    claim = clients.claimed(headers, form)
+    if isinstance(claim, clients.WithAssertion):
+        # It is used up by being used, which is a write; a resource server asks far too often for that.
+        raise invalid_request("Authenticate with a client secret, or with an API key or token as Bearer.")
+    given = messages.presented(headers, basic=True)
+    if isinstance(claim, clients.WithSecret):
+        if given.presence != "none":
+            raise invalid_request("The client authenticates in more than one way.")
+        verdict = authenticator.secret(claim.secret.encode(), CLIENT_SECRET, "client_secret", asked, lookup)
+        if verdict.standing is not None and claim.client_id not in names_of(verdict.standing):
+            verdict = Verdict("unknown", verdict.standing)
+    elif given.presence == "one":
+        verdict = authenticator.key_or_token(given.text, asked, lookup)
+    elif given.presence in ("conflict", "empty"):
+        raise invalid_request("The request carries different credentials, or an empty one.")
+    else:
+        raise Refused(invalid_client("no authentication"), MALFORMED)
+    if not verdict.valid:
+        raise refused("invalid_client", verdict)
+    return authenticator.at_large(verdict, asked, lookup)
+
+
+def _about_itself(authenticator: Authenticator, form: Form, origin: Origin, lookup: Lookup) -> bytes:
+    """The JSON form: `active`, `scope`, `expires_at` in seconds since 1970."""
+    verdict = authenticator.key_or_token(
+        _token(form), AccessRequest(origin.address, about_itself=True, whomever=True), lookup
+    )
+    standing = verdict.standing
+    if not verdict.valid or standing is None:
+        return _INACTIVE
+    ends = standing.lasts_until if verdict.token is None else verdict.token.expires_at
+    granted = frozenset({"api"}) if verdict.token is None else verdict.token.scopes
+    body: dict[str, Any] = {"active": True, "scope": " ".join(sorted(granted))}
+    if ends is not None:
+        body["expires_at"] = ends // SECOND
+    return _sent(body)
+
+
+def _told(authenticator: Authenticator, caller: Verdict, form: Form, lookup: Lookup) -> bytes:
+    home = caller.standing
+    assert home is not None
+    text = _token(form)
+    # Not the caller's address, which is a resource server's: a list and no address is a refusal (`ip` names one).
+    address = None
+    if "ip" in form:
+        try:
+            address = parse_address(form["ip"])
+        except ValueError:
+            raise invalid_request("ip is not an address.") from None
+    sees_all = MAY_VERIFY in caller.scopes
+    tenant = home.organization.id if sees_all and not home.organization.operator else None
+    asked = AccessRequest(address, about_itself=True, whomever=True, tenant=tenant)
+    payer = home.organization.id if address is not None else None
+    verdict = MALFORMED if len(text) > MAX_TOKEN else authenticator.key_or_token(text, asked, lookup, payer)
+    standing = verdict.standing
+    if not verdict.valid or standing is None:
+        return _INACTIVE
+    if not sees_all and standing.principal.id != home.principal.id:
+        return _INACTIVE
+    token = verdict.token
+    at_large = authenticator.at_large(verdict, asked, lookup)
+    body: dict[str, Any] = {
+        "active": True,
+        # What is limited to a project or to resources has no scope without one: /v1/verify is asked with it.
+        "scope": _scope(verdict) if at_large is verdict else " ".join(sorted(at_large.scopes)),
+        "client_id": access_token.client_id_of_principal(standing),
+        "token_type": "Bearer" if token is not None else "ApiKey",
+        "sub": standing.principal.id,
+        "iss": authenticator.issuer,
+        "account_id": standing.organization.id,
+        "username": standing.principal.identifier,
+        "display_name": standing.principal.display,
+        "credential_id": standing.credential_id,
+    }
+    if at_large is not verdict:
+        body |= _limits(standing)
+    ends = standing.lasts_until
+    if token is not None:
+        ends = token.expires_at
+        body |= {"iat": token.issued_at // SECOND, "jti": token.id, "client_id": token.client_id}
+        body["iss"] = token.issuer or authenticator.issuer
+        body["aud"] = token.audiences[0] if len(token.audiences) == 1 else list(token.audiences)
+    if ends is not None:
+        body["exp"] = ends // SECOND
+    return _sent(body)
+
+
+def _limits(standing: Standing) -> dict[str, Any]:
+    """Where alone it may be used: what `/v1/verify` asks for."""
+    resources = [list(each) for each in (standing.principal.resources, standing.resources) if each]
+    found = {
+        "project": standing.project_id,
+        "projects": list(standing.principal.projects),
+        "resources": resources,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _token(form: Form) -> bytes:
+    text = form.get("token")
+    if text is None:
+        raise invalid_request("token is missing.")
+    return text.encode()
+
+
+def _scope(verdict: Verdict) -> str:
+    """What the token was granted by name, and what that means now on the organization."""
+    named = frozenset({"api"}) if verdict.token is None else verdict.token.scopes & EVERYTHING
+    return " ".join([*sorted(named), *sorted(verdict.scopes)])
+
+
+def _sent(body: dict[str, Any]) -> bytes:
+    told = orjson.dumps(body)
+    return _HEAD % len(told) + told

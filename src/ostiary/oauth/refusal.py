@@ -1,0 +1,52 @@
+"""What the OAuth endpoints that are not hot have in common: what arrived, and how a refusal goes back."""
+
+from collections.abc import Callable
+from typing import Final
+
+from ostiary.auth.authenticator import Authenticator
+from ostiary.core.problem import Problem
+from ostiary.core.verdict import MALFORMED
+from ostiary.http import oauth_error
+from ostiary.http.endpoint_request import EndpointRequest
+from ostiary.http.messages import NO_STORE
+from ostiary.http.oauth_error import OAuthError
+from ostiary.oauth.token_request import Refused
+
+HEAD: Final = ((b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"))
+"""Of an answer that may hold a secret (RFC 6749 §5.1)."""
+THREADS: Final = 4
+"""Of one endpoint."""
+
+
+def answered(
+    authenticator: Authenticator,
+    kind: str,
+    request: EndpointRequest,
+    work: Callable[[EndpointRequest], bytes],
+) -> bytes:
+    """What `work` answers to a request, over facts that are current; or its refusal."""
+    try:
+        authenticator.current_facts()
+        return work(request)
+    except (Refused, OAuthError, Problem) as error:
+        return refusal(authenticator, kind, request, error)
+
+
+def refusal(
+    authenticator: Authenticator, kind: str, request: EndpointRequest, error: Refused | OAuthError | Problem
+) -> bytes:
+    """What is told of a refusal. Those of a credential or a client that was presented are counted, as of this kind."""
+    now = authenticator.clock()
+    if isinstance(error, Refused):
+        refused = error.error
+        authenticator.note(
+            error.verdict, request.origin.text, kind, now, refused=refused.reason, resource=refused.resource
+        )
+        error = refused
+    elif isinstance(error, Problem):
+        error = oauth_error.of_problem(error)
+    elif error.status == 401 or error.resource:
+        authenticator.note(
+            MALFORMED, request.origin.text, kind, now, refused=error.reason, resource=error.resource
+        )
+    return oauth_error.wire(error)
