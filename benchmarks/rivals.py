@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from benchmarks import constant
 from benchmarks.measure import Target, body_script, pin
-from tests import node, servers
+from tests import javascript, servers
 from tests.servers import Ostiary
 
 
@@ -101,7 +101,13 @@ def _peer(scratch: Path, form: str) -> Iterator[tuple[str, int, str, str]]:
     home = _installed_peer()
     version = json.loads((home / "node_modules" / PEER / "package.json").read_text())["version"]
     port = servers.free_port()
-    command = [node.program("node"), str(Path(__file__).with_name("peer.mjs")), str(port), str(home), form]
+    command = [
+        javascript.program("node"),
+        str(Path(__file__).with_name("peer.mjs")),
+        str(port),
+        str(home),
+        form,
+    ]
     told = scratch / f"peer-{form}.token"
     with told.open("wb") as out, _running(PEER, command, port, out) as process:
         servers.wait_until(f"a token of {PEER}", lambda: told.read_text().endswith("\n"), process)
@@ -110,12 +116,12 @@ def _peer(scratch: Path, form: str) -> Iterator[tuple[str, int, str, str]]:
 
 def _installed_peer() -> Path:
     """Where the peer is: in the user's cache, installed once, without running any script of a package."""
-    home = node.cache("ostiary-bench")
+    home = javascript.cache("ostiary-bench")
     if not (home / "node_modules" / PEER / "package.json").exists():
-        npm = node.program("npm")
+        npm = javascript.program("npm")
         home.mkdir(parents=True, exist_ok=True)
         (home / "package.json").write_text('{"private": true}\n')
-        node.run(PEER_PACKAGE, npm, "install", PEER_PACKAGE, cwd=home)
+        javascript.run(PEER_PACKAGE, npm, "install", PEER_PACKAGE, cwd=home)
     return home
 
 

@@ -110,14 +110,14 @@ def test_follow_prints_each_event_once_and_ends_on_ctrl_c(service: Ostiary) -> N
     guard = threading.Timer(PATIENCE, process.kill)
     guard.start()
     assert process.stdout is not None
-    seen: list[str] = []
+    seen: list[dict[str, Any]] = []
     try:
         for name in ("first", "second"):
             made = service.call("POST", "/v1/service-accounts", {"display_name": f"Followed {name}"}).json()
-            while made["service_account"]["id"] not in seen:
+            while made["service_account"]["id"] not in [each["target"]["id"] for each in seen]:
                 line = process.stdout.readline()
                 assert line, "the command ended by itself"
-                seen.append(json.loads(line)["target"]["id"])
+                seen.append(json.loads(line))
         interrupt(process)
         rest, complaint = process.communicate(timeout=PATIENCE)
     finally:
@@ -126,8 +126,8 @@ def test_follow_prints_each_event_once_and_ends_on_ctrl_c(service: Ostiary) -> N
         process.wait()
     assert process.returncode == 130
     assert complaint.strip() == ""
-    seen += [json.loads(line)["target"]["id"] for line in rest.splitlines()]
-    assert len(seen) == len(set(seen))
+    seen += [json.loads(line) for line in rest.splitlines()]
+    assert len(seen) == len({each["id"] for each in seen})
 
 
 @pytest.mark.full

@@ -7,9 +7,9 @@ import pytest
 
 from ostiary.cli.main import run
 from ostiary.client.api import takes_organization
+from tests.api.routes import methods_of
 from tests.cast import Front
 from tests.cli.edge import Stranger
-from tests.http.routes import methods_of
 
 JSON = "application/json"
 EMPTY = (200, JSON, b'{"data":[],"next_cursor":null}')

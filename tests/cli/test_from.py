@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import node, servers
+from tests import javascript, servers
 from tests.conftest import unavailable
 from tests.house.source import ROOT
 from tests.servers import PATIENCE, UnavailableError
@@ -77,7 +77,7 @@ def test_each_step_does_what_the_page_says(tmp_path: Path) -> None:
     (binary / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (binary / "python3").chmod(0o755)
     try:
-        (binary / "node").symlink_to(node.program("node"))
+        (binary / "node").symlink_to(javascript.program("node"))
     except UnavailableError as error:
         unavailable(error)
     with servers.ostiary(tmp_path / "data") as server:

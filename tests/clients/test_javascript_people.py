@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests import node
+from tests import javascript
 from tests.applications import CHALLENGE, VERIFIER
 from tests.clients.conversation import conversation
 from tests.clients.people import CALLBACK, Alice
@@ -24,7 +24,7 @@ Converse = Callable[..., Any]
 def converse(alice: Alice) -> Converse:
     """One task of a program: what it found, while Alice does what it asks of her."""
     try:
-        program, home = node.program("node"), node.installed(HERE / "package.json")
+        program, home = javascript.program("node"), javascript.installed(HERE / "package.json")
     except UnavailableError as error:
         unavailable(error)
 

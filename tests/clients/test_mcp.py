@@ -25,7 +25,7 @@ from mcp.shared.auth import (
 )
 from pydantic import AnyUrl
 
-from tests import node, servers
+from tests import javascript, servers
 from tests.clients.conftest import Robo
 from tests.clients.people import CALLBACK, REDIRECT, Alice, alice_at, returned
 from tests.conftest import unavailable
@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 def packages() -> Path:
     """Where the packages of Node's are."""
     try:
-        home = node.installed(HERE / "package.json")
+        home = javascript.installed(HERE / "package.json")
     except UnavailableError as error:
         unavailable(error)
     return home
@@ -244,7 +244,7 @@ def test_a_machine_in_typescript_does(single: Robo) -> None:
             "scope": "read:agents",
         }
         done = subprocess.run(
-            [node.program("node"), str(HERE / "mcp-sdk.mjs"), str(packages())],
+            [javascript.program("node"), str(HERE / "mcp-sdk.mjs"), str(packages())],
             input=json.dumps(told),
             capture_output=True,
             text=True,
@@ -261,7 +261,7 @@ def test_mcp_remote_writes_the_address_as_browsers_do(alice: Alice, tmp_path: Pa
     with tools(alice.service, alice.issuer, path="") as found:
         program = packages() / "node_modules" / "mcp-remote" / "dist" / "proxy.js"
         process = subprocess.Popen(
-            [node.program("node"), str(program), found.url, "--auth-timeout", str(int(PATIENCE))],
+            [javascript.program("node"), str(program), found.url, "--auth-timeout", str(int(PATIENCE))],
             env=os.environ
             | {"MCP_REMOTE_CONFIG_DIR": str(tmp_path), "PATH": str(tmp_path), "BROWSER": "none"},
             stdin=subprocess.PIPE,

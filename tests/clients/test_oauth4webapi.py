@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests import node
+from tests import javascript
 from tests.clients.conftest import Robo
 from tests.conftest import unavailable
 from tests.servers import UnavailableError
@@ -24,7 +24,7 @@ Run = Callable[..., dict[str, Any]]
 def run(robo: Robo) -> Run:
     """One task of `oauth4webapi.mjs` as Robo: what it found."""
     try:
-        program, home = node.program("node"), node.installed(HERE / "package.json")
+        program, home = javascript.program("node"), javascript.installed(HERE / "package.json")
     except UnavailableError as error:
         unavailable(error)
 

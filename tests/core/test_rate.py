@@ -27,7 +27,7 @@ class Table:
 
 @dataclass(slots=True)
 class Worker:
-    """One process: spends its leased slots, then leases again, as `storage.permits` does."""
+    """One process: spends its leased slots, then leases again, as `ratelimit.mapped_store` does."""
 
     table: Table
     rate: Rate

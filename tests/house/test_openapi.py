@@ -18,11 +18,11 @@ from ostiary.node.app import PAGES
 from ostiary.oauth.metadata import DOCUMENTS
 from ostiary.services import credentials
 from ostiary.services.issuance import CredentialSpec
+from tests.api.routes import methods_of
 from tests.cast import Front
 from tests.house.generated_pages import OPENAPI
 from tests.house.openapi import document, words
 from tests.house.openapi.examples import EXAMPLE, studio
-from tests.http.routes import methods_of
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI.read_text("utf-8"))
 OPERATIONS = {

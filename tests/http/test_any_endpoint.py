@@ -9,8 +9,8 @@ from starlette.routing import compile_path
 
 from ostiary.http import edge
 from ostiary.storage.store import Tx
+from tests.api.routes import HOT, methods_of
 from tests.cast import Answer, Front
-from tests.http.routes import HOT, methods_of
 
 PATHS = (
     "/v1/verify", "/v1/capabilities", "/v1/authorize/-", "/v1/authorize/web/x", "/v1/authorize-nginx/-",

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.api.routes import methods_of
 from tests.cast import Answer, Front
-from tests.http.routes import methods_of
 from tests.machines import CLIENT_CREDENTIALS, REVOKE, TOKEN, machine, post, token_of
 from tests.visitors import at_home
 

@@ -13,9 +13,9 @@ from ostiary.services.credentials import Created
 from ostiary.services.issuance import CredentialSpec
 from tests.cast import Answer, Front, House
 from tests.http.test_any_endpoint import is_problem
-from tests.http.test_counts import counted
-from tests.http.test_outage import is_unavailable, outage
 from tests.http.test_verify import wrong_secret
+from tests.node.test_counts import counted
+from tests.node.test_outage import is_unavailable, outage
 from tests.watch import statements
 
 pytestmark = pytest.mark.promise("P10")

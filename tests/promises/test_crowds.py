@@ -13,7 +13,7 @@ from ostiary.core.instant import MINUTE
 from ostiary.core.problem import Problem
 from ostiary.services import passwords
 from tests.cast import Front
-from tests.http.pages.browser import OTHER, PASSWORD, give_password
+from tests.console.browser import OTHER, PASSWORD, give_password
 from tests.servers import PATIENCE
 from tests.visitors import Browser, Page, browser
 

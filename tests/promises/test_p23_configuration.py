@@ -184,7 +184,7 @@ CASES = [
     data("data missing", "does not exist", shutil.rmtree),
     data("data a file", "not a directory", replace_by_file),
     data("data empty", "ostiary init", lambda data: (data / DATABASE_FILE).unlink()),
-    *(data(f"{name} a link", f"{name}) is a link", link(name)) for name in NO_LINKS),
+    *(data(f"{name} a link", f"{name}) is a symbolic link", link(name)) for name in NO_LINKS),
     data("uses.permits a directory", "uses.permits) cannot be", lambda data: (data / USES_FILE).mkdir()),
     data("data open", "chmod 700", lambda data: data.chmod(0o755)),
     # Files and names

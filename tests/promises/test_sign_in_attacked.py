@@ -12,7 +12,7 @@ from ostiary.core.instant import MINUTE
 from ostiary.http.cookies import of, own_origin
 from ostiary.node.app import PAGES
 from tests.cast import Front, House
-from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
+from tests.console.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events
 
 pytestmark = pytest.mark.promise("P24")

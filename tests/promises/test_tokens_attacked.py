@@ -9,8 +9,8 @@ from ostiary.core.instant import SECOND
 from ostiary.services import credentials, projects, service_accounts
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
+from tests.api.test_sessions import begun, cookie, login
 from tests.cast import Front, House
-from tests.http.test_sessions import begun, cookie, login
 from tests.machines import (
     BY_ASSERTION,
     CLIENT_CREDENTIALS,

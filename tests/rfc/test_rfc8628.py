@@ -9,8 +9,8 @@ from ostiary.core.instant import MINUTE, SECOND
 from ostiary.services import consents
 from ostiary.storage import codes
 from tests.cast import Answer, Front
+from tests.console.test_device import client, insert
 from tests.devices import AUTHORIZE, CLI, GRANT, VERIFY, ask, begin, decide, enter, fetch
-from tests.http.pages.test_device import client, insert
 from tests.machines import ISSUER, RESOURCE, TOKEN, Machine, name_resource, post, said, token_of
 from tests.visitors import Browser, at_home
 

@@ -194,7 +194,7 @@ def _map(
 
 def _not_mapped(error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        Wrong("OSTIARY_DATA", str(error.filename), f"cannot be made or opened: {os_reason(error)}")
+        Wrong("OSTIARY_DATA", str(error.filename), f"cannot be created or opened: {os_reason(error)}")
     )
 
 

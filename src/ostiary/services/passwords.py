@@ -1,7 +1,7 @@
 """Argon2id hashes of people's passwords. Machine secrets have 226 random bits and need no slow hash.
 
 A hash takes tens of milliseconds and 19 MiB. So it is never computed inside a transaction, and `ostiary serve` limits
-how many run at the same time (`http.pages.hashing`).
+how many run at the same time (`console.password_queue`).
 """
 
 import unicodedata

@@ -1,4 +1,4 @@
-"""Rows of access rules. Each is a JSON document that `services.authorization` has validated."""
+"""Rows of access rules. Each is a JSON document that `services.access_rules` has validated."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """How long rows are kept, as one list of rules, and their deletion in batches.
 
 A rule keeps each row for at least a day after it ended, because clocks may be wrong. The caller decides which clock
-counts and whether it is trusted (`http.clock_watch`). The last trusted time is stored here.
+counts and whether it is trusted (`node.clock_watch`). The last trusted time is stored here.
 """
 
 from dataclasses import dataclass

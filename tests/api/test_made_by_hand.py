@@ -1,7 +1,7 @@
 """The policy `max_service_accounts`: it counts the accounts that people made through a browser session."""
 
 from tests.cast import Answer, Front
-from tests.http.pages.browser import OWN, Browser, give_password
+from tests.console.browser import OWN, Browser, give_password
 
 
 def test_accounts_made_in_a_browser_are_limited_apart(front: Front) -> None:

@@ -18,7 +18,7 @@ from ostiary.services.roles import RoleSpec
 from ostiary.storage import people
 from ostiary.storage import sessions as session_rows
 from tests.cast import Front, House
-from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
+from tests.console.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events, refused
 
 ALICE, BOB = "alice@acme.test", "bob@acme.test"

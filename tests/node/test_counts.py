@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from ostiary.core.instant import SECOND, to_text
+from ostiary.core.problem import Problem
 from ostiary.services import credentials
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
@@ -121,7 +121,7 @@ def test_counts_that_could_not_be_written_are_kept(front: Front) -> None:
     front.ask("GET", "/v1/capabilities", key=key)
     with house.store.engines.writer.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
-    with pytest.raises(DBAPIError):
+    with pytest.raises(Problem, match="audit-unavailable"):
         front.write_counts()
     house.clock.advance(SECOND)
     front.ask("GET", "/v1/capabilities", key=key)

@@ -16,7 +16,7 @@ from ostiary.storage.store import _translated
 from ostiary.storage.troubles import LASTS, Troubles
 from tests import damage
 from tests.cast import NOON, Front, House
-from tests.http.test_outage import hot, is_unavailable
+from tests.node.test_outage import hot, is_unavailable
 
 pytestmark = pytest.mark.promise("P11")
 

@@ -7,12 +7,12 @@ from ostiary.services.credentials import create_direct
 from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import credentials
 from ostiary.storage.store import Tx
+from tests.api.bodies import least
+from tests.api.routes import HOT, NO_CALLER
+from tests.api.scene import Scene
+from tests.api.test_matrix import table
+from tests.api.test_recorded import ready
 from tests.cast import Front
-from tests.http.bodies import least
-from tests.http.routes import HOT, NO_CALLER
-from tests.http.scene import Scene
-from tests.http.test_matrix import table
-from tests.http.test_recorded import ready
 from tests.services.questions import all_rows
 
 CREATE = ("POST", "/v1/service-accounts")

@@ -3,10 +3,10 @@
 from typing import Any
 
 from ostiary.services import access_rules, imports
+from tests.api.bodies import least, placed
+from tests.api.test_matrix import RULE, acme
 from tests.cast import Answer, Front
-from tests.http.bodies import least, placed
 from tests.http.test_any_endpoint import is_problem
-from tests.http.test_matrix import RULE, acme
 
 CANARY = "CanaryThatNobodyGetsBack"
 VERIFY = "POST /v1/verify"

@@ -9,11 +9,11 @@ import pytest
 
 from ostiary.core.instant import SECOND, to_text
 from ostiary.http.verify import VERIFY_FIELDS
+from tests.api.bodies import MEMBERS, members_of, models
+from tests.api.routes import methods_of
+from tests.api.scene import CANARY, VERIFY, Scene, is_refused
 from tests.cast import NOON, Front
 from tests.conftest import PROVE
-from tests.http.bodies import MEMBERS, members_of, models
-from tests.http.routes import methods_of
-from tests.http.scene import CANARY, VERIFY, Scene, is_refused
 from tests.http.test_any_endpoint import is_problem
 
 pytestmark = pytest.mark.promise("P20")

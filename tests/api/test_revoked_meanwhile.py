@@ -17,8 +17,8 @@ from ostiary.storage.store import Tx
 from ostiary.storage.tables import credentials
 from tests.applications import application, code_of, request
 from tests.cast import Front
+from tests.console.browser import OTHER, PASSWORD, give_password
 from tests.devices import begin, enter
-from tests.http.pages.browser import OTHER, PASSWORD, give_password
 from tests.machines import REVOKE, machine, post, token_of
 from tests.services.questions import all_rows, events
 from tests.visitors import Browser, at_home

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ostiary.core.instant import DAY, to_text
+from tests.api.bodies import MEMBERS, least
+from tests.api.routes import methods_of, queries
+from tests.api.scene import CANARY, Scene, is_refused
 from tests.cast import NOON, Answer, Front
-from tests.http.bodies import MEMBERS, least
-from tests.http.routes import methods_of, queries
-from tests.http.scene import CANARY, Scene, is_refused
 from tests.http.test_any_endpoint import is_problem
 
 ACCOUNTS = "/v1/service-accounts"

@@ -17,10 +17,10 @@ from ostiary.services.credentials import create_direct
 from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import sessions
 from ostiary.storage.audit import Recorded
+from tests.api.bodies import MEMBERS, least
+from tests.api.routes import HOT, NO_CALLER, methods_of
+from tests.api.scene import Scene
 from tests.cast import Answer, Front, House
-from tests.http.bodies import MEMBERS, least
-from tests.http.routes import HOT, NO_CALLER, methods_of
-from tests.http.scene import Scene
 from tests.http.test_any_endpoint import is_problem
 from tests.services.questions import all_rows, events
 

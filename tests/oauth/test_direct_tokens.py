@@ -11,7 +11,7 @@ from ostiary.http import fastpath
 from ostiary.http.protocol import GuardedProtocol
 from ostiary.storage.journal import Entry
 from tests.cast import Front
-from tests.http.test_direct import Line, Wire, request
+from tests.http.test_fastpath import Line, Wire, request
 from tests.services.questions import events
 
 pytestmark = pytest.mark.promise("P5")

@@ -21,10 +21,10 @@ from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.journal import Used
 from ostiary.storage.store import Tx
+from tests.api.bodies import MEMBERS, least, placed
+from tests.api.routes import methods_of, queries
+from tests.api.test_matrix import RULE, acme
 from tests.cast import Answer, Front, House
-from tests.http.bodies import MEMBERS, least, placed
-from tests.http.routes import methods_of, queries
-from tests.http.test_matrix import RULE, acme
 from tests.http.test_verify import never_made
 from tests.services.questions import all_rows
 
@@ -47,7 +47,7 @@ UNKNOWN = {
 INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
 """Parameters that name what belongs to the installation: the same for every tenant."""
 
-# What members of a body name, by their kind in `tests.http.bodies`
+# What members of a body name, by their kind in `tests.api.bodies`
 OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "principal": 404, "role": 422,
               "role name": 201, "username": 201, "code": 201, "email": 201}  # fmt: skip
 """Kinds that name something of a tenant's, and what is answered where the name is foreign or nobody's."""

@@ -21,8 +21,8 @@ from ostiary.services import (
 from ostiary.services.clients import ClientSpec
 from ostiary.services.consents import Asked
 from ostiary.services.issuance import CredentialSpec
+from tests.api.routes import methods_of
 from tests.cast import Front, House
-from tests.http.routes import methods_of
 
 _numbers = itertools.count()
 

@@ -13,13 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy.exc import DBAPIError
 
 from ostiary.core.instant import SECOND
 from ostiary.core.problem import Problem
 from tests.cast import NOON, Answer, Front, House
-from tests.http.test_outage import outage
 from tests.http.test_verify import never_made
+from tests.node.test_outage import outage
 from tests.servers import PATIENCE, Ostiary, clean_environment, wait_until
 
 LOOPBACK = "127.0.0.1"
@@ -70,7 +69,7 @@ def test_checks_are_counted_once_whenever_they_are_written(front: Front) -> None
         if number == 2:
             with house.store.engines.writer.begin() as connection:
                 connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
-            with pytest.raises(DBAPIError):
+            with pytest.raises(Problem, match="audit-unavailable"):
                 front.write_counts()
             with house.store.engines.writer.begin() as connection:
                 connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO audit_events")
@@ -327,7 +326,7 @@ def test_a_page_that_a_browser_was_led_to_reads_nothing(
 WORKER = """
 import os, sys
 from pathlib import Path
-from ostiary.http import metrics
+from ostiary.node import metrics
 from ostiary.node.metrics import Metrics
 from ostiary.storage import engines
 from ostiary.storage.store import Store

@@ -16,7 +16,7 @@ from ostiary.storage import sessions as session_rows
 from ostiary.storage.store import Tx
 from tests.cast import Front, House
 from tests.conftest import FULL
-from tests.http.pages.browser import OTHER, PASSWORD, Browser, give_password, text_of
+from tests.console.browser import OTHER, PASSWORD, Browser, give_password, text_of
 from tests.services.questions import all_rows, events
 from tests.visitors import session_of
 
