@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import uvicorn
 
-from ostiary.http.edge import Door
+from ostiary.http.edge import Edge
 from ostiary.http.messages import Headers
-from ostiary.http.verify import HotPath
+from ostiary.http.verify import VerifyEndpoints
 from ostiary.node import worker
 from ostiary.node.installation import wall_clock
 from ostiary.oauth.token import TokenEndpoint
@@ -26,7 +26,7 @@ ANSWER = (
 )
 
 
-class Constant(HotPath):
+class Constant(VerifyEndpoints):
     """Stands where the hot path stands: the same checks of a request, and the same answer to all that pass."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
 def configuration() -> uvicorn.Config:
     """How `node/worker.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
     tokens = cast(TokenEndpoint, None)  # nobody asks for one
-    door = Door(
+    door = Edge(
         _nothing,
         Constant(),
         tokens,

@@ -168,7 +168,7 @@ def _secrets(store: Store, number: int, file: Any) -> Iterator[tuple[str, str, b
     keyring, entropy = store.installation.keyring, random.Random(SEED)
     pepper, prefix = keyring.peppers[keyring.newest], store.installation.key_prefixes[0]
     for _ in range(number):
-        minted = secret.mint(prefix, entropy.randbytes(secret.MINT_ENTROPY))
+        minted = secret.create(prefix, entropy.randbytes(secret.SECRET_ENTROPY))
         text = minted.secret.reveal()
         file.write(text + "\n")
         yield minted.access_id, minted.last6, secret.digest(text.encode(), pepper)

@@ -1,4 +1,4 @@
-"""Where the time of a request goes: every Python function of one `HotPath.answer`, timed by itself with its real arguments.
+"""Where the time of a request goes: times each Python function of one `VerifyEndpoints.answer` with its real arguments.
 
 A profiler slows small functions down more than large ones. So the calls of one answer are only recorded, with what
 they were given; then each recorded call is repeated alone and timed. A function's own time is its time without that
@@ -24,7 +24,7 @@ from benchmarks.measure import Plan, Target, body_script, own_cpu_seconds, sound
 from benchmarks.verify import GET, POST, asked_by_key, robo
 from ostiary.config import Settings
 from ostiary.node.app import build
-from ostiary.node.installation import Opened, open_installation
+from ostiary.node.installation import OpenInstallation, open_installation
 
 SECONDS: Final = 0.1
 """How long one call is repeated; the shortest of some equal parts of that counts."""
@@ -126,7 +126,7 @@ def table(title: str, call: Call) -> list[str]:
     return lines
 
 
-def answers(opened: Opened, asking: str, key: str) -> dict[str, Callable[[], bytes | None]]:
+def answers(opened: OpenInstallation, asking: str, key: str) -> dict[str, Callable[[], bytes | None]]:
     """One answer each of the hot addresses from facts in memory, as the door asks for it."""
     built = build(opened)
     hot = built.door._hot

@@ -5,7 +5,7 @@ import hashlib
 from typing import Any
 from urllib.parse import urlencode
 
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.storage import clients
 from ostiary.storage.store import Tx
 from tests.cast import Answer, Front, House
@@ -16,7 +16,7 @@ VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
 
 
-def application(house: House, **facts: Any) -> Client:
+def application(house: House, **facts: Any) -> OAuthClient:
     """A client of Acme's that may ask for codes and refresh tokens."""
     given: dict[str, Any] = {
         "id": f"app_{house.store.entropy(13).hex()}",
@@ -35,7 +35,7 @@ def application(house: House, **facts: Any) -> Client:
         "created_at": house.clock(),
         "disabled_at": None,
     }
-    client = Client(**given | facts)
+    client = OAuthClient(**given | facts)
 
     def insert(tx: Tx, _caller: Any) -> None:
         clients.insert(tx, client)
@@ -44,7 +44,7 @@ def application(house: House, **facts: Any) -> Client:
     return client
 
 
-def request(client: Client, **members: str | None) -> str:
+def request(client: OAuthClient, **members: str | None) -> str:
     """The address that a client sends a person to; None leaves a parameter out."""
     usual: dict[str, str | None] = {
         "response_type": "code",
@@ -64,7 +64,7 @@ def allow(browser: Browser, target: str, **choices: Any) -> Page:
     return browser.submit(browser.get(target), "/oauth/authorize", decision="allow", **choices)
 
 
-def code_of(browser: Browser, client: Client, **members: str | None) -> str:
+def code_of(browser: Browser, client: OAuthClient, **members: str | None) -> str:
     """A code that the person gave the client."""
     page = allow(browser, request(client, **members))
     assert page.status == 303, page.text
@@ -82,7 +82,7 @@ def trade(front: Front, **members: str | None) -> Answer:
     )
 
 
-def redeem(front: Front, client: Client, code: str | None, **members: str | None) -> Answer:
+def redeem(front: Front, client: OAuthClient, code: str | None, **members: str | None) -> Answer:
     """Trade a code for tokens."""
     usual: dict[str, str | None] = {
         "grant_type": "authorization_code",
@@ -94,7 +94,7 @@ def redeem(front: Front, client: Client, code: str | None, **members: str | None
     return trade(front, **usual | members)
 
 
-def refresh(front: Front, client: Client, token: str | None, **members: str | None) -> Answer:
+def refresh(front: Front, client: OAuthClient, token: str | None, **members: str | None) -> Answer:
     """Trade a refresh token."""
     usual: dict[str, str | None] = {
         "grant_type": "refresh_token",

@@ -25,11 +25,11 @@ from ostiary.core.key_file import KeyAlgorithm
 from ostiary.core.keyring import derive
 from ostiary.core.model import Organization, RoleBinding
 from ostiary.core.permission import FIRST_CATALOGUE, Caller, Catalogue, Policy
-from ostiary.core.signing import PURPOSES, KeySet, Pair, algorithm_for, generate
+from ostiary.core.signing import PURPOSES, KeySet, SigningKeyPair, algorithm_for, generate
 from ostiary.http import cookies
 from ostiary.node.app import build
-from ostiary.node.installation import Opened
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.node.installation import OpenInstallation
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 from ostiary.services import (
     credentials,
     installation,
@@ -45,12 +45,12 @@ from ostiary.services.execute import execute
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
-from ostiary.services.sessions import Begun
+from ostiary.services.sessions import NewSession
 from ostiary.storage import migrations, retention
 from ostiary.storage import signing_keys as signing_key_rows
 from ostiary.storage.engines import Engines
 from ostiary.storage.fact_cache import ChangeNumber
-from ostiary.storage.journal import Used
+from ostiary.storage.journal import UsedMark
 from ostiary.storage.store import Store
 
 NOON: Instant = 1_795_000_000 * SECOND
@@ -136,9 +136,9 @@ class House:
             expires_at=credential.expires_at,
         )
 
-    def session(self, created: Created, project: str | None = None) -> Begun:
+    def session(self, created: Created, project: str | None = None) -> NewSession:
         """A session that was bought with this credential of Acme's."""
-        used = Used(self.store.entropy(32), self.clock() + MINUTE)
+        used = UsedMark(self.store.entropy(32), self.clock() + MINUTE)
         return execute(self.store, self.holder(created), sessions.begin, used, project)
 
     def sign(self, algorithm: Algorithm = "ES256") -> KeySet:
@@ -173,7 +173,7 @@ class House:
 
 
 @cache
-def pair(algorithm: Algorithm, number: int | str = 0) -> Pair:
+def pair(algorithm: Algorithm, number: int | str = 0) -> SigningKeyPair:
     """A key pair; the same one for the same number, since RSA is slow to make."""
     return generate(algorithm)
 
@@ -257,11 +257,13 @@ class Front:
         self.house = house
         # Without a path in common: each front begins with nothing used.
         self._permits = [
-            Permits(data / f"{name}.{next(_fronts)}", house.store.installation.keyring.permits, 1024)
+            MappedRateLimitStore(
+                data / f"{name}.{next(_fronts)}", house.store.installation.keyring.permits, 1024
+            )
             for name in ("uses", "failures")
         ]
         configured = Settings.model_validate({"data": data, **settings})
-        opened = Opened(configured, house.store, house.number, self._permits[0], self._permits[1])
+        opened = OpenInstallation(configured, house.store, house.number, self._permits[0], self._permits[1])
         self.door, self.rounds, self.facts, self.metrics, self.journal = build(opened, house.clock.monotonic)
         self.journal.start()
         self._runner = asyncio.Runner()

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ostiary.core import jws, key_file, secret
-from ostiary.core.assertion import Door
+from ostiary.core.assertion import AssertionUse
 from ostiary.core.instant import HOUR, SECOND
 from ostiary.core.jws import PrivateKey
 from ostiary.core.permission import Caller
@@ -105,7 +105,7 @@ class Machine:
         members = {"alg": "EdDSA", "typ": "JWT", "kid": self.key_id, **changed}
         return {name: value for name, value in members.items() if value is not GONE}
 
-    def claims(self, door: Door, issuer: str = ISSUER, **changed: Any) -> dict[str, Any]:
+    def claims(self, door: AssertionUse, issuer: str = ISSUER, **changed: Any) -> dict[str, Any]:
         """Good ones at this door, but for what is changed; never used before."""
         now = self.front.house.clock.now // SECOND
         name = self.client_id if door == "client" else self.view.channel_identifier
@@ -120,7 +120,7 @@ class Machine:
         }
         return {name: value for name, value in members.items() if value is not GONE}
 
-    def assertion(self, door: Door, **changed: Any) -> str:
+    def assertion(self, door: AssertionUse, **changed: Any) -> str:
         return good(self.private, self.claims(door, **changed), self.header())
 
     # Requests to the token endpoint
@@ -202,7 +202,7 @@ def session_of(house: House, created: Created, length: int = HOUR) -> str:
     """A session that was begun with this credential, as its text."""
 
     def insert(tx: Tx, _: Caller) -> Secret:
-        minted = secret.mint(secret.SESSION, tx.entropy(secret.MINT_ENTROPY))
+        minted = secret.create(secret.SESSION, tx.entropy(secret.SECRET_ENTROPY))
         credential = created.listed.credential
         keyring = tx.installation.keyring
         session = Session(

@@ -9,7 +9,7 @@ from joserfc.errors import InvalidKeyTypeError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from ostiary.core import jws
-from ostiary.core.assertion import Checked, Door, Signer, check
+from ostiary.core.assertion import AssertionKey, AssertionUse, CheckedAssertion, check
 from ostiary.core.instant import SECOND, Instant
 from ostiary.core.jws import Algorithm, PrivateKey
 from tests.cast import NOON
@@ -24,7 +24,7 @@ CHANNEL = "robo@acme.test"
 ACCOUNT_ID = "sa_01"
 SECONDS = NOON // SECOND
 
-CLAIMS: Mapping[Door, Mapping[str, Any]] = {
+CLAIMS: Mapping[AssertionUse, Mapping[str, Any]] = {
     "client": {
         "iss": CLIENT_ID,
         "sub": CLIENT_ID,
@@ -52,9 +52,9 @@ def key(algorithm: Algorithm) -> PrivateKey:
     return ECKey.generate_key("P-256") if algorithm == "ES256" else OKPKey.generate_key("Ed25519")
 
 
-def signer(algorithm: Algorithm = "EdDSA", google: bool = False) -> Signer:
+def signer(algorithm: Algorithm = "EdDSA", google: bool = False) -> AssertionKey:
     public = key(algorithm).as_der(private=False)
-    return Signer(KEY_ID, algorithm, public, CLIENT_ID, CHANNEL, ACCOUNT_ID, google)
+    return AssertionKey(KEY_ID, algorithm, public, CLIENT_ID, CHANNEL, ACCOUNT_ID, google)
 
 
 def header(algorithm: Algorithm = "EdDSA", **changed: Any) -> dict[str, Any]:
@@ -62,20 +62,22 @@ def header(algorithm: Algorithm = "EdDSA", **changed: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not GONE}
 
 
-def claims(door: Door, **changed: Any) -> dict[str, Any]:
+def claims(door: AssertionUse, **changed: Any) -> dict[str, Any]:
     """Good ones at this door, but for what is changed."""
     members = {**CLAIMS[door], **changed}
     return {name: value for name, value in members.items() if value is not GONE}
 
 
-def show(door: Door, text: str, by: Signer | None = None, now: Instant = NOON) -> Checked:
+def show(
+    door: AssertionUse, text: str, by: AssertionKey | None = None, now: Instant = NOON
+) -> CheckedAssertion:
     """Show a JWT at a door. Raises InvalidTokenError."""
     raw = text.encode()
     return check(door, raw, jws.read(raw), by or signer(), OURS, now)
 
 
 def signed(
-    door: Door, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
+    door: AssertionUse, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
 ) -> str:
     """A JWT for this door; of what is changed, `typ` and `kid` stand in its header."""
     return good(key(algorithm), claims(door, **changed), header(algorithm, typ=typ, kid=kid))

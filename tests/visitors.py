@@ -225,7 +225,7 @@ def session_of(house: House, person: Caller) -> str:
     """The secret of a new session of a person in a browser."""
 
     def insert(tx: Tx, caller: Caller) -> str:
-        minted = secret.mint(SESSION, tx.entropy(secret.MINT_ENTROPY))
+        minted = secret.create(SESSION, tx.entropy(secret.SECRET_ENTROPY))
         keyring = tx.installation.keyring
         digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
         session = Session(

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ostiary.storage import selects
 from ostiary.storage.engines import Engines
-from ostiary.storage.selects import Kept
+from ostiary.storage.selects import PreparedStatements
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def statements(
         answered(arguments[2])
 
     def select(
-        reader: sa.Engine, kept: Kept, statement: sa.Select[Any], parameters: Mapping[str, Any]
+        reader: sa.Engine, kept: PreparedStatements, statement: sa.Select[Any], parameters: Mapping[str, Any]
     ) -> list[Any]:
         if reader is not database.reader:
             return alone(reader, kept, statement, parameters)

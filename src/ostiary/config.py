@@ -66,7 +66,7 @@ MAX_WORKERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class InvalidSetting:
     """An invalid setting: its name, where it is set, and why it is invalid."""
 
     name: str
@@ -77,7 +77,7 @@ class Wrong:
 class ConfigurationError(Exception):
     """The settings are invalid, so nothing starts. Exits with 2."""
 
-    def __init__(self, *wrong: Wrong) -> None:
+    def __init__(self, *wrong: InvalidSetting) -> None:
         super().__init__("; ".join(f"{each.name} ({each.source}): {each.reason}" for each in wrong))
         self.wrong = wrong
 
@@ -251,7 +251,7 @@ class Loaded:
 
 def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Loaded:
     """Read and check the settings of all sources. Raises ConfigurationError with all errors."""
-    wrong: list[Wrong] = []
+    wrong: list[InvalidSetting] = []
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
@@ -268,13 +268,13 @@ def load(command_line: Mapping[str, Any], environment: Mapping[str, str], file: 
     except ValidationError as error:
         for each in error.errors(include_input=False, include_url=False):
             name = str(each["loc"][0])
-            wrong.append(Wrong(setting_name(name), sources.get(name, "default"), _reason(each)))
+            wrong.append(InvalidSetting(setting_name(name), sources.get(name, "default"), _reason(each)))
     if settings is not None:
         longest = settings.default_max_credential_lifetime
         default = settings.default_credential_lifetime
         if longest is not None and default is not None and default > longest:
             wrong.append(
-                Wrong(
+                InvalidSetting(
                     setting_name("default_credential_lifetime"),
                     sources.get("default_credential_lifetime", "default"),
                     "is longer than the longest lifetime that policy allows",
@@ -299,29 +299,31 @@ def default_text(name: str) -> str:
     return _text(None if default is PydanticUndefined else default)
 
 
-def _from_file(file: Path, wrong: list[Wrong]) -> dict[str, Any]:
+def _from_file(file: Path, wrong: list[InvalidSetting]) -> dict[str, Any]:
     try:
         values = tomllib.loads(file.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        wrong.append(Wrong("--config", str(file), f"cannot be read: {os_reason(error)}"))
+        wrong.append(InvalidSetting("--config", str(file), f"cannot be read: {os_reason(error)}"))
         return {}
     except tomllib.TOMLDecodeError as error:
         # Only the position is repeated: the parser's message may quote values.
         place = str(error).rpartition("(")[2].rstrip(")")
-        wrong.append(Wrong("--config", str(file), f"is not TOML ({place})"))
+        wrong.append(InvalidSetting("--config", str(file), f"is not TOML ({place})"))
         return {}
     known = {}
     for name, value in values.items():
         if name not in Settings.model_fields:
             close = difflib.get_close_matches(name, Settings.model_fields, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            wrong.append(Wrong(name, str(file), f"is not a setting{hint}"))
+            wrong.append(InvalidSetting(name, str(file), f"is not a setting{hint}"))
         else:
             known[name] = value
     return known
 
 
-def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> list[tuple[str, str, str]]:
+def _from_environment(
+    environment: Mapping[str, str], wrong: list[InvalidSetting]
+) -> list[tuple[str, str, str]]:
     found = []
     for name in Settings.model_fields:
         if name in NOT_IN_ENVIRONMENT:
@@ -331,12 +333,16 @@ def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> lis
         file = None if file is None else given_text(file)
         if name in SECRETS and file is not None:
             if plain is not None:
-                wrong.append(Wrong(variable, "environment", f"is set, and so is {variable}_FILE; choose one"))
+                wrong.append(
+                    InvalidSetting(variable, "environment", f"is set, and so is {variable}_FILE; choose one")
+                )
                 continue
             try:
                 found.append((name, Path(file).read_text("utf-8-sig"), f"{variable}_FILE"))
             except (OSError, UnicodeDecodeError) as error:
-                wrong.append(Wrong(f"{variable}_FILE", "environment", f"cannot be read: {os_reason(error)}"))
+                wrong.append(
+                    InvalidSetting(f"{variable}_FILE", "environment", f"cannot be read: {os_reason(error)}")
+                )
         elif plain is not None:
             found.append((name, plain, "environment"))
     for variable in environment:
@@ -350,7 +356,7 @@ def _from_environment(environment: Mapping[str, str], wrong: list[Wrong]) -> lis
             )
             if close:
                 reason = f"is not a setting; did you mean {setting_name(close[0])}?"
-                wrong.append(Wrong(variable, "environment", reason))
+                wrong.append(InvalidSetting(variable, "environment", reason))
     return found
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ostiary.config import ConfigurationError, Settings, Wrong, os_reason
+from ostiary.config import ConfigurationError, InvalidSetting, Settings, os_reason
 from ostiary.core.keyring import read_master_keys
 
 MASTER_KEY_FILE: Final = "master.key"
@@ -56,29 +56,33 @@ def prepare_data(settings: Settings, *, create: bool) -> None:
         if not data.is_dir():
             missing = f"does not exist; run `{init_line(data)}`"
             reason = "is not a directory" if data.exists() else missing
-            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), reason))
+            raise ConfigurationError(InvalidSetting("OSTIARY_DATA", str(data), reason))
         if not os.access(data, os.W_OK | os.X_OK):
-            raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), "cannot be written to"))
+            raise ConfigurationError(InvalidSetting("OSTIARY_DATA", str(data), "cannot be written to"))
         if stat.S_IMODE(data.stat().st_mode) & 0o077:
             if create and not any(data.iterdir()):
                 data.chmod(0o700)
             else:
                 raise ConfigurationError(
-                    Wrong("OSTIARY_DATA", str(data), "can be read by other users; run `chmod 700` on it")
+                    InvalidSetting(
+                        "OSTIARY_DATA", str(data), "can be read by other users; run `chmod 700` on it"
+                    )
                 )
         links = [str(data / name) for name in NO_LINKS if (data / name).is_symlink()]
         if links:
             raise ConfigurationError(
                 *(
-                    Wrong("OSTIARY_DATA", link, "is a symbolic link, which is not followed; remove it")
+                    InvalidSetting(
+                        "OSTIARY_DATA", link, "is a symbolic link, which is not followed; remove it"
+                    )
                     for link in links
                 )
             )
     except OSError as error:
-        raise ConfigurationError(Wrong("OSTIARY_DATA", str(data), os_reason(error))) from None
+        raise ConfigurationError(InvalidSetting("OSTIARY_DATA", str(data), os_reason(error))) from None
 
 
-def hold(data: Path) -> int:
+def lock(data: Path) -> int:
     """Lock the data directory for this service. Return the lock's file descriptor, which must stay open.
 
     Two services in one directory would delete each other's metrics, and checkpoint a database that the other writes to.
@@ -89,7 +93,7 @@ def hold(data: Path) -> int:
         held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            Wrong("OSTIARY_DATA", str(lock), f"cannot be created or opened: {os_reason(error)}")
+            InvalidSetting("OSTIARY_DATA", str(lock), f"cannot be created or opened: {os_reason(error)}")
         ) from None
     patience = time.monotonic() + HOLD_SECONDS
     while True:
@@ -102,7 +106,9 @@ def hold(data: Path) -> int:
                 continue
             os.close(held)
             raise ConfigurationError(
-                Wrong("OSTIARY_DATA", str(data), "is in use by another `ostiary serve`; stop that one first")
+                InvalidSetting(
+                    "OSTIARY_DATA", str(data), "is in use by another `ostiary serve`; stop that one first"
+                )
             ) from None
 
 
@@ -115,7 +121,7 @@ def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
         return read_master_keys(settings.master_key.get_secret_value())
     if settings.database_url is not None:
         raise ConfigurationError(
-            Wrong(
+            InvalidSetting(
                 "OSTIARY_MASTER_KEY",
                 "not set",
                 "is required with PostgreSQL, so that all nodes share it; "
@@ -138,13 +144,15 @@ def master_keys(settings: Settings, *, create: bool) -> tuple[bytes, ...]:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            Wrong("OSTIARY_MASTER_KEY", str(path), f"cannot be read: {os_reason(error)}")
+            InvalidSetting("OSTIARY_MASTER_KEY", str(path), f"cannot be read: {os_reason(error)}")
         ) from None
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(
-            Wrong("OSTIARY_MASTER_KEY", str(path), "can be read by other users; run `chmod 600` on it")
+            InvalidSetting(
+                "OSTIARY_MASTER_KEY", str(path), "can be read by other users; run `chmod 600` on it"
+            )
         )
     try:
         return read_master_keys(text)
     except ValueError as error:
-        raise ConfigurationError(Wrong("OSTIARY_MASTER_KEY", str(path), str(error))) from None
+        raise ConfigurationError(InvalidSetting("OSTIARY_MASTER_KEY", str(path), str(error))) from None

@@ -17,7 +17,7 @@ from ostiary.core.keyring import read_master_keys
 from ostiary.core.permission import MAX_DELETION_DELAY, MAX_LIFETIME, SESSION_LIFETIMES
 from ostiary.core.rate import rate_of
 from ostiary.core.secret import prefix_of
-from ostiary.core.url import check_userinfo, read_place, read_url
+from ostiary.core.url import check_userinfo, read_host_and_port, read_url
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
@@ -79,7 +79,7 @@ def read_places(value: Any) -> tuple[str, ...]:
     places: list[str] = []
     for number, part in enumerate(parts):
         try:
-            places.append(read_place(str(part)))
+            places.append(read_host_and_port(str(part)))
         except ValueError as error:
             raise ValueError(f"entry {number + 1} {error}") from None
     return tuple(dict.fromkeys(places))

@@ -13,13 +13,13 @@ from ostiary.core.oauth import CLI
 from ostiary.http.verify import VERIFY_FIELDS
 from ostiary.services import access_rules, clients, consents, credentials, imports, service_accounts, sessions
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountSpec
 from ostiary.storage import audit as audit_rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Filter, Recorded
-from ostiary.storage.journal import Used
+from ostiary.storage.journal import UsedMark
 from ostiary.storage.store import Tx
 from tests.api.bodies import MEMBERS, least, placed
 from tests.api.routes import methods_of, queries
@@ -132,7 +132,7 @@ class Tenants:
         client = house.store.write(
             clients.create, house.charlie, ClientSpec("Own", ("https://app.umbrella.test/callback",))
         )
-        asked = Asked(client, house.umbrella.id, ("read:agents",))
+        asked = ConsentRequest(client, house.umbrella.id, ("read:agents",))
         return made | {
             "client": client.id,
             "grant": house.store.write(consents.give, house.charlie, asked).consent.id,
@@ -149,7 +149,7 @@ class Tenants:
                         credential_id=key.listed.credential.id,
                     ),
                 ),
-                Used(b"own", house.clock()),
+                UsedMark(b"own", house.clock()),
                 None,
             ).listed.session.id,
             "member": str(house.charlie.actor.id),

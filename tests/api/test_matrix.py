@@ -19,7 +19,7 @@ from ostiary.services import (
     rotation,
 )
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.issuance import CredentialSpec
 from tests.api.routes import methods_of
 from tests.cast import Front, House
@@ -274,7 +274,7 @@ def acme(house: House) -> dict[str, str]:
     client = house.store.write(
         clients.create, house.alice, ClientSpec(f"Client {number}", ("https://app.acme.test/callback",))
     )
-    asked = Asked(client, house.acme.id, ("read:agents",))
+    asked = ConsentRequest(client, house.acme.id, ("read:agents",))
     given = house.store.write(consents.give, house.alice, asked)
     return {
         "client": client.id,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ostiary.core.instant import DAY
 from ostiary.core.oauth import BUILT_IN
 from ostiary.services import consents
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.credentials import create_direct
 from ostiary.services.issuance import CredentialSpec
 from ostiary.storage import sessions
@@ -125,7 +125,7 @@ def changing(scene: Scene, route: str) -> object:
 
 def _session(house: House) -> str:
     """A session of Alice's own."""
-    asked = Asked(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
+    asked = ConsentRequest(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
     session = house.store.write(consents.give, house.alice, asked).session_id
     house.store.write_on((), sessions.begin, session, 1)
     return session

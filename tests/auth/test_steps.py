@@ -16,10 +16,10 @@ from ostiary.core.access_rule import AccessRule, read_match
 from ostiary.core.address import parse_address, parse_network
 from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING
-from ostiary.core.verdict import WRONG_PLACE
-from ostiary.ratelimit.mapped_store import Permits
-from ostiary.storage.fact_cache import Facts
-from ostiary.storage.usage_buffer import Counts
+from ostiary.core.verdict import FORBIDDEN_CODES
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
+from ostiary.storage.fact_cache import FactCache
+from ostiary.storage.usage_buffer import UsageBuffer
 from tests.cast import NOON, House
 
 pytestmark = pytest.mark.promise("P1")
@@ -107,11 +107,11 @@ NAMES = [name for name, _ in STEPS]
 def authenticator(sqlite_house: House, tmp_path: Path) -> Iterator[Authenticator]:
     """Nothing is in its cache: each scene finds what it has."""
     house, key = sqlite_house, sqlite_house.store.installation.keyring.permits
-    uses, failures = (Permits(tmp_path / name, key, 64) for name in ("uses", "failures"))
-    facts = Facts(house.store, house.number, house.clock.monotonic, 5.0)
+    uses, failures = (MappedRateLimitStore(tmp_path / name, key, 64) for name in ("uses", "failures"))
+    facts = FactCache(house.store, house.number, house.clock.monotonic, 5.0)
     facts.sync()
     rates = Rates(failures, house.clock)
-    yield Authenticator(facts, Counts(), house.clock, house.store.installation, uses, rates)
+    yield Authenticator(facts, UsageBuffer(), house.clock, house.store.installation, uses, rates)
     uses.close()
     failures.close()
 
@@ -127,7 +127,7 @@ def scenes(sqlite_house: House, authenticator: Authenticator) -> tuple[Scene, Sc
     authenticator.facts._forget_everything()
     authenticator.facts.sync()
     found, request = replace(found, rate_limit=None), AccessRequest(HERE)
-    text = secret.mint(secret.SESSION, bytes(range(64))).secret.reveal().encode()
+    text = secret.create(secret.SESSION, bytes(range(64))).secret.reveal().encode()
     session = Token(
         "session", "ses_1", found.credential_id, EVERYTHING, (authenticator.issuer,), "", NOON, NOON + 1
     )
@@ -176,7 +176,7 @@ def test_a_limit_and_a_rule_that_does_not_match_replace_a_wrong_place(
     def error(scene: Scene, target: bytes) -> str:
         return authenticator.admit(rule, (b"GET", target), scene.text, HERE, None, scene).error
 
-    assert "ip_not_allowed" in WRONG_PLACE
+    assert "ip_not_allowed" in FORBIDDEN_CODES
     assert error(outside, b"/v1/agents") == "ip_not_allowed"
     assert error(outside, b"/v1/plugins") == "no_match"
     limited = outside.facts(rate_limit=1)

@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
     """A data directory with the account `old`."""
     servers.initialise(tmp_path / "data")
     opened = remember(open_installation(Settings.model_validate({"data": tmp_path / "data"})))
-    alice = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+    alice = opened.store.read(installation.local_operator, SYSTEM_CALLER, None)
     opened.store.write(service_accounts.create, alice, AccountSpec("Old"))
     opened.close()
     return tmp_path / "data"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ostiary.cli.secret_request import Made, hand_over
+from ostiary.cli.secret_request import CreatedSecret, hand_over
 from tests.cli.edge import Stranger
 from tests.servers import OSTIARY, PATIENCE, Ostiary, clean_environment
 
@@ -200,8 +200,8 @@ def test_ctrl_c_before_the_secret_is_out_takes_it_back() -> None:
     def put(_answer: str) -> None:
         raise KeyboardInterrupt
 
-    def made(answer: str) -> Made:
-        return Made("", lambda: undone.append(answer), "", "")
+    def made(answer: str) -> CreatedSecret:
+        return CreatedSecret("", lambda: undone.append(answer), "", "")
 
     with pytest.raises(KeyboardInterrupt):
         hand_over(lambda: "cred_1", made, put)

@@ -8,7 +8,7 @@ import pytest
 
 from ostiary.cli import profile
 from ostiary.cli.main import run
-from ostiary.cli.profile import Context, ProfileError
+from ostiary.cli.profile import ProfileContext, ProfileError
 
 KEY = "ak-1234567890abcdef1234567890abcdefABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr"
 """A key with a valid form that belongs to nobody."""
@@ -46,7 +46,7 @@ def _write(path: Path, text: str, mode: int = 0o600) -> None:
 def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
     """Files break: a change of the profile loses an unrelated comment, field or context."""
     _write(config, WRITTEN)
-    profile.put(Context("new", "https://new.example", api_key="ak-new"))
+    profile.put(ProfileContext("new", "https://new.example", api_key="ak-new"))
     assert (
         config.read_text() == f'{WRITTEN}\n[contexts.new]\nurl = "https://new.example"\napiKey = "ak-new"\n'
     )
@@ -60,7 +60,7 @@ def test_what_is_not_ours_stays_as_it_was_written(config: Path) -> None:
     )
     profile.remove("b.c")
     assert list(tomllib.loads(config.read_text())["contexts"]) == ["new"]
-    profile.put(Context("new", "https://newer.example", "org_x", api_key_file="/k"))
+    profile.put(ProfileContext("new", "https://newer.example", "org_x", api_key_file="/k"))
     assert tomllib.loads(config.read_text()) == {
         "defaultContext": "new",
         "other": {"a": 1},
@@ -86,7 +86,7 @@ def test_the_first_context_becomes_the_default(config: Path, text: str) -> None:
     if text:
         _write(config, text)
     before = tomllib.loads(text)
-    profile.put(Context("new", "https://new.example"))
+    profile.put(ProfileContext("new", "https://new.example"))
     found = tomllib.loads(config.read_text())
     assert found.pop("contexts") == {"new": {"url": "https://new.example"}}
     assert found.pop("defaultContext") == "new"
@@ -117,14 +117,14 @@ def test_the_profile_is_for_its_owner_only_and_never_half(config: Path) -> None:
     config.parent.rmdir()
     umask = os.umask(0)
     try:
-        profile.put(Context("new", "https://new.example", api_key=KEY))
+        profile.put(ProfileContext("new", "https://new.example", api_key=KEY))
     finally:
         os.umask(umask)
     assert (config.parent.stat().st_mode & 0o777, config.stat().st_mode & 0o777) == (0o700, 0o600)
     assert [each.name for each in config.parent.iterdir()] == ["config.toml"]
     before = config.read_bytes()
     with pytest.raises((ProfileError, UnicodeEncodeError)):
-        profile.put(Context("half", "https://\ud800.example"))
+        profile.put(ProfileContext("half", "https://\ud800.example"))
     assert config.read_bytes() == before
     assert [each.name for each in config.parent.iterdir()] == ["config.toml"]
 
@@ -134,7 +134,7 @@ def test_a_closed_directory_is_said(config: Path) -> None:
     config.parent.rmdir()
     config.parent.write_text("a file stands where the directory would be")
     with pytest.raises(ProfileError, match="cannot be written"):
-        profile.put(Context("new", "https://new.example"))
+        profile.put(ProfileContext("new", "https://new.example"))
 
 
 SECRET = "Hunter2_hunter2"
@@ -225,7 +225,7 @@ def test_a_key_file_is_found_from_home_and_from_the_profile(
     monkeypatch.chdir(tmp_path)
     _write(tmp_path / "key", "ak-home\n")
     _write(config.parent / "key", "ak-beside\n")
-    assert Context("a", "https://a.example", api_key_file="~/key").credential() == "ak-home"
-    assert Context("a", "https://a.example", api_key_file="key").credential() == "ak-beside"
+    assert ProfileContext("a", "https://a.example", api_key_file="~/key").credential() == "ak-home"
+    assert ProfileContext("a", "https://a.example", api_key_file="key").credential() == "ak-beside"
     with pytest.raises(ProfileError, match=r"contexts\.a\.apiKeyFile names a file that does not exist"):
-        Context("a", "https://a.example", api_key_file="nowhere").credential()
+        ProfileContext("a", "https://a.example", api_key_file="nowhere").credential()

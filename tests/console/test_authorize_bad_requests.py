@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core.instant import DAY, MINUTE, SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.services import projects
 from ostiary.services.callers import RECENTLY
 from ostiary.storage.tables import metadata
@@ -350,7 +350,7 @@ def test_without_a_question_a_left_screen_opens_nothing_dangerous(front: Front) 
 # Forms that are not ours
 
 
-Forge = Callable[[Front, Browser, Client, list[tuple[str, str]]], Page]
+Forge = Callable[[Front, Browser, OAuthClient, list[tuple[str, str]]], Page]
 
 
 def _without(*names: str) -> Forge:
@@ -359,15 +359,15 @@ def _without(*names: str) -> Forge:
     )
 
 
-def _token(value: Callable[[Front, Client], str]) -> Forge:
-    def send(front: Front, victim: Browser, client: Client, pairs: list[tuple[str, str]]) -> Page:
+def _token(value: Callable[[Front, OAuthClient], str]) -> Forge:
+    def send(front: Front, victim: Browser, client: OAuthClient, pairs: list[tuple[str, str]]) -> Page:
         changed = [pair for pair in pairs if pair[0] != "form_token"]
         return victim.post("/oauth/authorize", [*changed, ("form_token", value(front, client))])
 
     return send
 
 
-def _token_of(visitor: Browser, client: Client) -> str:
+def _token_of(visitor: Browser, client: OAuthClient) -> str:
     page = visitor.get(request(client))
     return dict(page.form("/oauth/authorize").fields)["form_token"]
 
@@ -470,15 +470,15 @@ def test_what_is_asked_is_shown(front: Front) -> None:
 # POST /oauth/token, by code and by refresh token
 
 
-def _code(**members: str | None) -> Callable[[Front, Client, str, str], Answer]:
+def _code(**members: str | None) -> Callable[[Front, OAuthClient, str, str], Answer]:
     return lambda front, client, code, _: redeem(front, client, **{"code": code} | members)
 
 
-def _refresh(**members: str | None) -> Callable[[Front, Client, str, str], Answer]:
+def _refresh(**members: str | None) -> Callable[[Front, OAuthClient, str, str], Answer]:
     return lambda front, client, _, token: refresh(front, client, **{"token": token} | members)
 
 
-TOKEN_CELLS: dict[str, tuple[Callable[[Front, Client, str, str], Answer], str]] = {
+TOKEN_CELLS: dict[str, tuple[Callable[[Front, OAuthClient, str, str], Answer], str]] = {
     "code missing": (_code(code=None), "400 invalid_request"),
     "code empty": (_code(code=""), "400 invalid_request"),
     "code of another form": (_code(code="abc"), "400 invalid_grant"),

@@ -11,7 +11,7 @@ from ostiary.console import device as pages_of_devices
 from ostiary.console.device import GUESSES, NOT_VALID
 from ostiary.core.instant import MINUTE
 from ostiary.core.keyring import derive
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.storage import clients, codes, sessions
 from ostiary.storage.codes import DeviceCode
 from ostiary.storage.sessions import Session
@@ -354,7 +354,7 @@ def test_codes_outlive_a_new_master_key(front: Front, alice: Browser, asked: dic
     assert digests[0] != digests[1]
 
 
-def client(client_id: str, **changed: Any) -> Client:
+def client(client_id: str, **changed: Any) -> OAuthClient:
     """A client that registered itself, for devices."""
     facts: dict[str, Any] = {
         "id": client_id,
@@ -373,10 +373,10 @@ def client(client_id: str, **changed: Any) -> Client:
         "created_at": 0,
         "disabled_at": None,
     }
-    return Client(**(facts | changed))
+    return OAuthClient(**(facts | changed))
 
 
-def insert(store: Store, *found: Client) -> None:
+def insert(store: Store, *found: OAuthClient) -> None:
     def work(tx: Tx) -> None:
         for each in found:
             clients.insert(tx, each)

@@ -194,11 +194,11 @@ def test_an_account_that_appears_meanwhile_is_not_joined_by_a_link_alone(
     """P19 breaks: Charlie opens his link for Dora in the moment in which she joins Acme, and she is his member too."""
     house, dora = front.house, "dora@acme.test"
     token = invite(front, dora, house.charlie_key).partition("=")[2]
-    opened = house.store.read(joining.look, house.charlie, token)
+    opened = house.store.read(joining.find_link, house.charlie, token)
     own = invite(front, dora)
     assert accept(Browser(front), own) == 303
     # On PostgreSQL the other transaction may commit after this look.
-    monkeypatch.setattr(joining, "look", lambda *_: opened)
+    monkeypatch.setattr(joining, "find_link", lambda *_: opened)
     with refused("wrong-state"):
         house.store.write_on((house.umbrella.id,), joining.join, house.charlie, token, "a new hash")
     assert dora not in emails(front, house.charlie_key)
@@ -222,7 +222,7 @@ def test_a_forgotten_password_is_chosen_anew(front: Front) -> None:
     house = front.house
     browser = Browser(front)
     browser.sign_in(ALICE)
-    asked = consents.Asked(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
+    asked = consents.ConsentRequest(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
     device = house.store.write(consents.give, house.alice, asked).session_id
     house.store.write_on((), session_rows.begin, device, 1)
     link, other = reset(front, house.alice), reset(front, house.alice)

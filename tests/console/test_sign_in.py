@@ -45,7 +45,7 @@ def whoami(front: Front, secret: str) -> int:
 def begin(front: Front, client_id: str = "ostiary-cli", kind: SessionKind = "device") -> str:
     """A session of a client for Alice. Its id."""
     house = front.house
-    asked = consents.Asked(BUILT_IN[client_id], house.acme.id, ("api",), kind=kind)
+    asked = consents.ConsentRequest(BUILT_IN[client_id], house.acme.id, ("api",), kind=kind)
     given = house.store.write(consents.give, house.alice, asked)
     house.store.write_on((), session_rows.begin, given.session_id, 1)
     return given.session_id
@@ -226,7 +226,7 @@ def test_everywhere_is_every_organization_and_kind(browser: Browser) -> None:
         members.insert, house.charlie, house.umbrella.id, ALICE, None, [RoleBinding("viewer", None)]
     )
     abroad = replace(house.alice, organization_id=house.umbrella.id)
-    asked = consents.Asked(BUILT_IN["ostiary-cli"], house.umbrella.id, ("api",), kind="device")
+    asked = consents.ConsentRequest(BUILT_IN["ostiary-cli"], house.umbrella.id, ("api",), kind="device")
     given = house.store.write(consents.give, abroad, asked)
     house.store.write_on((), session_rows.begin, given.session_id, 1)
     browser.sign_in(ALICE)
@@ -331,7 +331,7 @@ def test_anothers_session_is_not_ended_without_the_password(browser: Browser) ->
 
 def test_old_links_are_forgotten(house: House) -> None:
     """Pages breaks: rows of links that are over stay for good."""
-    row = people.Reset(
+    row = people.StoredReset(
         "a" * 32, house.acme.id, str(house.alice.actor.id), b"x", "p", house.clock(), house.clock() + MINUTE
     )
     house.store.write_on((), people.insert_reset, row)

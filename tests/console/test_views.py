@@ -20,17 +20,17 @@ HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202egpj.ex
 VOID = {"br", "circle", "img", "input", "link", "meta", "path", "rect"}
 UNSEEN = {"hidden", "submit"}
 
-ACME = views.Organization("org_a", "Acme", (views.Project("prj_1", "Payments", "payments"),))
-UMBRELLA = views.Organization("org_u", "Umbrella", (views.Project("prj_2", "Hive", "hive"),))
-EMPTY = views.Organization("org_e", "Empty")
-BOT = views.Application("Deploy Bot", "app_1", "Globex")
-DOCUMENT = views.Application(
+ACME = views.OrganizationView("org_a", "Acme", (views.ProjectView("prj_1", "Payments", "payments"),))
+UMBRELLA = views.OrganizationView("org_u", "Umbrella", (views.ProjectView("prj_2", "Hive", "hive"),))
+EMPTY = views.OrganizationView("org_e", "Empty")
+BOT = views.ApplicationView("Deploy Bot", "app_1", "Globex")
+DOCUMENT = views.ApplicationView(
     "Inspector", "https://inspector.example/client.json", None, "inspector.example", True
 )
-ITSELF = views.Application("Inspector", "app_2", unverified=True)
+ITSELF = views.ApplicationView("Inspector", "app_2", unverified=True)
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
-CONSENT = views.Consent(
+CONSENT = views.ConsentView(
     form_token="token",
     request="request",
     application=BOT,
@@ -40,7 +40,7 @@ CONSENT = views.Consent(
     email="alice@acme.example",
     organizations=(ACME,),
 )
-DEVICE = views.DeviceConfirm(
+DEVICE = views.DeviceConfirmView(
     form_token="token",
     user_code="WDJB-MJHT",
     application=BOT,
@@ -52,20 +52,20 @@ DEVICE = views.DeviceConfirm(
     asked=NOW,
     user_agent="ostiary-cli/0.1",
 )
-ACCOUNT = views.Account(
+ACCOUNT = views.OwnAccountView(
     form_token="token",
     email="alice@acme.example",
     memberships=(
-        views.Membership("Acme", ("organization-admin", "viewer")),
-        views.Membership("Umbrella", ()),
+        views.MembershipView("Acme", ("organization-admin", "viewer")),
+        views.MembershipView("Umbrella", ()),
     ),
     sessions=(
-        views.Session("ses_1", "browser", None, FIREFOX, "203.0.113.7", NOW, NOW, NOW + DAY, here=True),
-        views.Session("ses_2", "device", "CLI", "ostiary-cli/0.1", "2001:db8::1", NOW, None, NOW + DAY),
+        views.SessionView("ses_1", "browser", None, FIREFOX, "203.0.113.7", NOW, NOW, NOW + DAY, here=True),
+        views.SessionView("ses_2", "device", "CLI", "ostiary-cli/0.1", "2001:db8::1", NOW, None, NOW + DAY),
     ),
     grants=(
-        views.Grant("gra_1", "Deploy Bot", "Acme", ("read:plugins",), ("Payments", "Website"), NOW),
-        views.Grant("gra_2", "Backup", "Acme", ("api",), (), NOW, on_behalf="Globex"),
+        views.GrantView("gra_1", "Deploy Bot", "Acme", ("read:plugins",), ("Payments", "Website"), NOW),
+        views.GrantView("gra_2", "Backup", "Acme", ("api",), (), NOW, on_behalf="Globex"),
     ),
     shortest=12,
     notice="The session was revoked.",
@@ -74,19 +74,22 @@ ACCOUNT = views.Account(
 MANY = tuple(replace(ACME, id=f"org_{number}") for number in range(views.FEW + 1))
 
 PAGES: dict[str, tuple[Callable[[Any], Response], Any]] = {
-    "sign-in": (views.sign_in, views.SignIn("token", "/account", notice="Your password was changed.")),
-    "sign-in wrong": (views.sign_in, views.SignIn("token", "/account", "alice@acme.example", error="Wrong.")),
+    "sign-in": (views.sign_in, views.SignInView("token", "/account", notice="Your password was changed.")),
+    "sign-in wrong": (
+        views.sign_in,
+        views.SignInView("token", "/account", "alice@acme.example", error="Wrong."),
+    ),
     "confirm": (
         views.sign_in,
-        views.SignIn("token", "/account", "alice@acme.example", "You are about to leave."),
+        views.SignInView("token", "/account", "alice@acme.example", "You are about to leave."),
     ),
     "message": (
         views.message,
-        views.Message("Signed out", ("You are out.",), ("Sign in", "/sign-in"), "gone"),
+        views.MessageView("Signed out", ("You are out.",), ("Sign in", "/sign-in"), "gone"),
     ),
     "wrong request": (
         views.message,
-        views.Message("Wrong", ("No.",), code="no", developer="Register it.", good=True),
+        views.MessageView("Wrong", ("No.",), code="no", developer="Register it.", good=True),
     ),
     "consent": (views.consent, CONSENT),
     "consent choice": (
@@ -98,19 +101,19 @@ PAGES: dict[str, tuple[Callable[[Any], Response], Any]] = {
         replace(CONSENT, application=DOCUMENT, organizations=MANY, error="Choose."),
     ),
     "on behalf": (views.consent, replace(CONSENT, on_behalf="Globex", error="Choose at least one project.")),
-    "device code": (views.device_code, views.DeviceCode("token", "WDJB-MJHT", "Not known.")),
+    "device code": (views.device_code, views.DeviceCodeView("token", "WDJB-MJHT", "Not known.")),
     "device confirm": (views.device_confirm, DEVICE),
     "account": (views.account, ACCOUNT),
     "account empty": (views.account, replace(ACCOUNT, memberships=(), sessions=(), grants=(), error="No.")),
     "invitation": (
         views.invitation,
-        views.Invitation("token", "i", "Acme", "b@acme.example", ("viewer",), 12),
+        views.InvitationView("token", "i", "Acme", "b@acme.example", ("viewer",), 12),
     ),
     "invitation again": (
         views.invitation,
-        views.Invitation("t", "i", "Acme", "b@acme.example", (), 12, "That did not work."),
+        views.InvitationView("t", "i", "Acme", "b@acme.example", (), 12, "That did not work."),
     ),
-    "reset": (views.reset, views.Reset("token", "r", "alice@acme.example", 12, "Too short.")),
+    "reset": (views.reset, views.ResetView("token", "r", "alice@acme.example", 12, "Too short.")),
 }
 
 
@@ -462,7 +465,9 @@ def test_the_style_sheet_is_small_and_kept() -> None:
     """The pages break: they come unstyled, or one waits for the style of an older version."""
     client = TestClient(Starlette(routes=list(rendering.ROUTES)))
     address = next(
-        found["href"] for tag, found in Read(views.device_code(views.DeviceCode("t"))).tags if tag == "link"
+        found["href"]
+        for tag, found in Read(views.device_code(views.DeviceCodeView("t"))).tags
+        if tag == "link"
     )
     named, plain = client.get(address), client.get("/pages/style.css")
     assert named.status_code == plain.status_code == 200

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ostiary.core.access_rule import (
     AccessRule,
     AmbiguousPathError,
-    InvalidLineError,
+    InvalidMatchError,
     is_rule_name,
     read_match,
     read_path,
@@ -277,7 +277,7 @@ WRONG: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("line", WRONG.values(), ids=WRONG)
 def test_a_wrong_line_is_named(line: dict[str, Any]) -> None:
     """B8 breaks: a meaningless or misread rule is stored, or its author is not told which entry is wrong."""
-    with pytest.raises(InvalidLineError) as caught:
+    with pytest.raises(InvalidMatchError) as caught:
         read_rule("api", {"match": [{"path": "/fine"}, line]})
     assert caught.value.line == 1
 

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostiary.core.address import Network, allowed, client_address, parse_address, parse_network, trusts
+from ostiary.core.address import (
+    Network,
+    client_address,
+    is_allowed,
+    is_trusted_proxy,
+    parse_address,
+    parse_network,
+)
 
 ADDRESSES = {
     "192.0.2.1": "192.0.2.1",
@@ -163,7 +170,7 @@ def test_what_is_read_reads_again_and_covers_itself(text: str) -> None:
     except ValueError:
         return
     assert parse_network(str(network)) == network
-    assert allowed(parse_address(str(network.network_address)), (network,))
+    assert is_allowed(parse_address(str(network.network_address)), (network,))
 
 
 def networks(*texts: str) -> tuple[Network, ...]:
@@ -193,7 +200,7 @@ def test_an_allow_list_lets_in_what_it_names(
     address: str | None, ranges: tuple[str, ...], expected: bool
 ) -> None:
     """P16 breaks: an allow-list admits an address that it does not name, or an unknown address."""
-    assert allowed(None if address is None else parse_address(address), networks(*ranges)) is expected
+    assert is_allowed(None if address is None else parse_address(address), networks(*ranges)) is expected
 
 
 TRUSTED = networks("127.0.0.1", "10.0.0.0/8", "2001:db8:aaaa::/48")
@@ -252,7 +259,7 @@ def test_without_trusted_proxies_nothing_is_believed() -> None:
     """P16 breaks: forwarded addresses are used from loopback or from any peer without configuration."""
     for peer in (*PROXIES, *STRANGERS):
         assert client_address(peer, ("203.0.113.9",), ()) == parse_address(peer)
-        assert not trusts(peer, ())
+        assert not is_trusted_proxy(peer, ())
 
 
 def entries(*pools: list[str]) -> st.SearchStrategy[list[str]]:
@@ -304,7 +311,7 @@ def test_the_walk_is_the_naive_one(peer: str, chain: list[str], split: int) -> N
 )
 def test_who_is_trusted(peer: str | None, expected: bool) -> None:
     """P15 breaks: forwarding headers from an untrusted peer are used."""
-    assert trusts(peer, TRUSTED) is expected
+    assert is_trusted_proxy(peer, TRUSTED) is expected
 
 
 @given(st.ip_addresses())

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from ostiary.core.assertion import GOOGLE_AUDIENCE, RULES, Door
+from ostiary.core.assertion import GOOGLE_AUDIENCE, RULES, AssertionUse
 from ostiary.core.instant import MINUTE, SECOND
 from ostiary.core.jws import Algorithm, InvalidTokenError
 from tests.cast import NOON
@@ -24,20 +24,20 @@ from tests.signers import (
     signer,
 )
 
-DOORS: tuple[Door, ...] = get_args(Door)
+DOORS: tuple[AssertionUse, ...] = get_args(AssertionUse)
 HOUR = 3600
-BOTH: tuple[Door, ...] = ("client", "grant")
+BOTH: tuple[AssertionUse, ...] = ("client", "grant")
 
 
 # A `grant` without `sub` means its issuer. Without `kid`, `login` finds the key by `sub`, the others by the issuer.
-MAY_BE_LEFT_OUT: dict[Door, list[str]] = {
+MAY_BE_LEFT_OUT: dict[AssertionUse, list[str]] = {
     "client": ["header: kid missing"],
     "grant": ["header: kid missing", "claim: sub missing"],
     "login": ["header: kid missing"],
 }
 
 
-def refused(door: Door, text: str, **how: Any) -> str:
+def refused(door: AssertionUse, text: str, **how: Any) -> str:
     with pytest.raises(InvalidTokenError) as caught:
         show(door, text, **how)
     return str(caught.value)
@@ -45,7 +45,7 @@ def refused(door: Door, text: str, **how: Any) -> str:
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
-def test_a_good_one_is_taken(door: Door, algorithm: Algorithm) -> None:
+def test_a_good_one_is_taken(door: AssertionUse, algorithm: Algorithm) -> None:
     """Issue 5 breaks: a valid JWT of a key file is refused. (Partners sign with RS256 or EdDSA only.)"""
     text = signed(door, algorithm)
     if (door, algorithm) == ("login", "ES256"):
@@ -57,7 +57,7 @@ def test_a_good_one_is_taken(door: Door, algorithm: Algorithm) -> None:
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
-def test_no_mutant_is_taken(door: Door, algorithm: Algorithm) -> None:
+def test_no_mutant_is_taken(door: AssertionUse, algorithm: Algorithm) -> None:
     """P14 breaks: a JWT is accepted that the key file did not sign, or whose claims were changed."""
     changed = mutants(key(algorithm), claims(door), header(algorithm))
     assert len({name for name, _ in changed}) == len(changed) >= 60
@@ -75,7 +75,7 @@ def test_no_mutant_is_taken(door: Door, algorithm: Algorithm) -> None:
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("shown_at", DOORS)
-def test_one_door_only(door: Door, shown_at: Door) -> None:
+def test_one_door_only(door: AssertionUse, shown_at: AssertionUse) -> None:
     """P14 breaks: a JWT for a partner's login is accepted for a token request, or the other way round."""
     account: dict[str, Any] = {"sub": CLIENT_ID, "iss": CLIENT_ID} if door == "grant" else {}
     if {door, shown_at} == {"client", "grant"} or door == shown_at:
@@ -84,7 +84,7 @@ def test_one_door_only(door: Door, shown_at: Door) -> None:
         refused(shown_at, signed(door, **account))
 
 
-TAKEN: list[tuple[Door, dict[str, Any]]] = [
+TAKEN: list[tuple[AssertionUse, dict[str, Any]]] = [
     *((door, {"aud": [ENDPOINT]}) for door in BOTH),
     *((door, {"aud": [ENDPOINT, ISSUER]}) for door in BOTH),
     *((door, {"exp": SECONDS + 1}) for door in BOTH),
@@ -111,7 +111,7 @@ TAKEN: list[tuple[Door, dict[str, Any]]] = [
     ("login", {"iat": SECONDS + 300}),
     ("login", {"exp": SECONDS + 1}),
 ]
-REFUSED: list[tuple[Door, dict[str, Any], str]] = [
+REFUSED: list[tuple[AssertionUse, dict[str, Any], str]] = [
     *((door, {"exp": SECONDS}, "expired") for door in BOTH),
     *((door, {"exp": SECONDS - 1, "iat": GONE}, "expired") for door in BOTH),
     *((door, {"exp": SECONDS + HOUR + 31, "iat": GONE}, "exp") for door in BOTH),
@@ -146,14 +146,14 @@ REFUSED: list[tuple[Door, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("door, changed", TAKEN)
-def test_what_is_taken(door: Door, changed: dict[str, Any]) -> None:
+def test_what_is_taken(door: AssertionUse, changed: dict[str, Any]) -> None:
     """Issue 5 breaks: a client that follows the rules is refused."""
     assert show(door, signed(door, **changed))
 
 
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize("door, changed, reason", REFUSED)
-def test_what_is_refused_and_why(door: Door, changed: dict[str, Any], reason: str) -> None:
+def test_what_is_refused_and_why(door: AssertionUse, changed: dict[str, Any], reason: str) -> None:
     """P14 breaks: a claim that is wrong for this use is ignored, or the audit log has another reason."""
     assert refused(door, signed(door, **changed)) == reason
 
@@ -220,7 +220,7 @@ def test_a_mark_is_of_door_key_and_jti() -> None:
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("changed", [{}, {"exp": SECONDS + 60.0000004}])
-def test_a_mark_lives_as_long_as_what_it_guards(door: Door, changed: dict[str, Any]) -> None:
+def test_a_mark_lives_as_long_as_what_it_guards(door: AssertionUse, changed: dict[str, Any]) -> None:
     """P8 breaks: a mark is deleted while its assertion would still be accepted."""
     text = signed(door, **changed)
     until = show(door, text).expires_at

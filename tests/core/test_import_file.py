@@ -7,7 +7,7 @@ import pytest
 
 from ostiary.core.import_file import FileError, ImportedKey, read_keys
 from ostiary.core.instant import from_text
-from ostiary.core.secret import MINT_ENTROPY, mint
+from ostiary.core.secret import SECRET_ENTROPY, create
 
 ONE, TWO = sha256(b"sk_live_one"), sha256(b"sk_live_two")
 EXPIRES = "2030-01-31T00:00:00Z"
@@ -42,7 +42,7 @@ def test_nothing_is_no_key() -> None:
 
 
 SECRET = "sk_live_4f1c9d2ab7"
-OURS = mint("ak-", bytes(MINT_ENTROPY)).secret.reveal()
+OURS = create("ak-", bytes(SECRET_ENTROPY)).secret.reveal()
 
 
 @pytest.mark.parametrize(

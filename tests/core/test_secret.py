@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ostiary.core import secret
 from ostiary.core.keyring import derive
-from ostiary.core.secret import MINT_ENTROPY, Secret, mint, parse, redact
+from ostiary.core.secret import SECRET_ENTROPY, Secret, create, parse, redact
 from tests.cast import MASTER_KEY
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -52,7 +52,7 @@ KNOWN = [
     ),
 ]
 KEY = KNOWN[1][2]
-ENTROPY = st.binary(min_size=MINT_ENTROPY, max_size=MINT_ENTROPY)
+ENTROPY = st.binary(min_size=SECRET_ENTROPY, max_size=SECRET_ENTROPY)
 
 
 @pytest.mark.promise("P21")
@@ -60,7 +60,7 @@ ENTROPY = st.binary(min_size=MINT_ENTROPY, max_size=MINT_ENTROPY)
 def test_released_keys_keep_working(prefix: str, entropy: bytes, key: str, digest: str) -> None:
     """P21 breaks: a key of a released version cannot be parsed, or does not match its stored digest."""
     keyring = derive([MASTER_KEY])
-    minted = mint(prefix, entropy)
+    minted = create(prefix, entropy)
     assert minted.secret.reveal() == key
     assert parse(key.encode(), PREFIXES) == minted.access_id == key[len(prefix) : len(prefix) + 32]
     assert minted.last6 == key[-6:]
@@ -81,14 +81,14 @@ def test_the_checksum_is_base62_crc32(body: bytes, expected: str) -> None:
 @given(ENTROPY)
 def test_what_is_minted_is_read_and_has_its_form(entropy: bytes) -> None:
     """P21 breaks: some new keys cannot be used, or have another format than documented."""
-    minted = mint("ak-", entropy)
+    minted = create("ak-", entropy)
     text = minted.secret.reveal()
     assert len(text) == 3 + 32 + 44
     assert set(text[35:]) <= set(ALPHABET)
     assert parse(text.encode(), PREFIXES) == minted.access_id
     assert UUID(minted.access_id).version == 4
     assert secret.looks_like_secret(text)
-    assert mint("ak-", entropy).secret.reveal() == text
+    assert create("ak-", entropy).secret.reveal() == text
 
 
 @pytest.mark.promise("P7")
@@ -106,15 +106,15 @@ def test_a_private_key_is_a_secret_wherever_it_stands(kind: str) -> None:
 @given(st.lists(ENTROPY, min_size=2, max_size=8, unique_by=lambda entropy: entropy[16:]))
 def test_every_random_byte_counts(all_entropy: list[bytes]) -> None:
     """P7 breaks: two keys share their secret part although their random bytes differ."""
-    secrets = {mint("ak-", entropy).secret.reveal()[35:-6] for entropy in all_entropy}
+    secrets = {create("ak-", entropy).secret.reveal()[35:-6] for entropy in all_entropy}
     assert len(secrets) == len(all_entropy)
 
 
-@pytest.mark.parametrize("length", [0, 16, MINT_ENTROPY - 1, MINT_ENTROPY + 1])
+@pytest.mark.parametrize("length", [0, 16, SECRET_ENTROPY - 1, SECRET_ENTROPY + 1])
 def test_minting_takes_exactly_its_entropy(length: int) -> None:
     """P7 breaks: a key is made from fewer random bytes than promised."""
     with pytest.raises(ValueError):
-        mint("ak-", bytes(length))
+        create("ak-", bytes(length))
 
 
 def changed(key: str) -> set[str]:
@@ -192,7 +192,7 @@ def test_a_prefix_of_another_form_is_refused(name: str) -> None:
 @given(ENTROPY, st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
 def test_a_digest_needs_key_and_pepper(entropy: bytes, pepper: bytes, other: bytes) -> None:
     """P7 breaks: a stolen table of digests is useful without the pepper, or digests collide."""
-    text = mint("ak-", entropy).secret.reveal().encode()
+    text = create("ak-", entropy).secret.reveal().encode()
     digest = secret.digest(text, pepper)
     assert len(digest) == 32
     assert digest != sha256(text).digest()
@@ -241,7 +241,7 @@ def test_a_secret_never_prints(print_it: Callable[[Secret], str]) -> None:
     shown = print_it(Secret("hunter2hunter2"))
     assert "***" in shown
     assert "hunter2" not in shown
-    assert "hunter2" not in repr(mint("ak-", bytes(MINT_ENTROPY)))
+    assert "hunter2" not in repr(create("ak-", bytes(SECRET_ENTROPY)))
 
 
 COPIED: dict[str, Callable[[Secret], object]] = {
@@ -252,7 +252,7 @@ COPIED: dict[str, Callable[[Secret], object]] = {
     "bytes": bytes,  # type: ignore[dict-item]  # the mistake under test
     "join": "".join,  # type: ignore[dict-item]
     "vars": vars,
-    "asdict": lambda value: asdict(secret.Minted(value, "", "")),
+    "asdict": lambda value: asdict(secret.NewSecret(value, "", "")),
 }
 
 
@@ -294,7 +294,7 @@ def test_a_key_in_a_text_is_reduced(around: str) -> None:
 @example([(KNOWN[1][1], 50, ""), (KNOWN[2][1], 60, "")])
 def test_keys_that_were_cut_or_ran_together_are_reduced_too(parts: list[tuple[bytes, int, str]]) -> None:
     """P7 breaks: a text that was truncated before redaction, or has adjacent keys, shows part of a secret."""
-    keys = [(mint("ak-", entropy).secret.reveal(), kept, after) for entropy, kept, after in parts]
+    keys = [(create("ak-", entropy).secret.reveal(), kept, after) for entropy, kept, after in parts]
     shown = redact("".join(key[:kept] + after for key, kept, after in keys))
     for key, kept, _ in keys:
         assert not any(key[at : at + 12] in shown for at in range(35, kept - 11))

@@ -9,14 +9,14 @@ from ostiary.core.instant import DAY, HOUR, SECOND
 from ostiary.core.jws import Algorithm
 from ostiary.core.secret import Secret
 from ostiary.core.signing import (
-    BELIEF,
-    LEAD,
+    ACCEPTED_AFTER,
+    PUBLISHED_BEFORE,
     PURPOSES,
     KeySet,
     SigningKey,
     algorithm_for,
     generate,
-    succeeded,
+    keys_after_rotation,
 )
 from tests.cast import NOON, pair
 
@@ -70,7 +70,7 @@ def test_no_private_member_is_published_or_printed(algorithm: Algorithm) -> None
 
 def test_the_newest_that_may_signs() -> None:
     """P14 breaks: a key signs too early, too late, after its revocation, or for another purpose."""
-    old, new = key("old", believed_until=NOON + BELIEF), key("new", NOON + LEAD)
+    old, new = key("old", believed_until=NOON + ACCEPTED_AFTER), key("new", NOON + PUBLISHED_BEFORE)
     keys = key_set(new, old, key("machine", purpose="m2m"))
 
     def signs(keys: KeySet, now: int) -> str | None:
@@ -78,17 +78,17 @@ def test_the_newest_that_may_signs() -> None:
         return None if found is None else found.key.kid
 
     assert signs(keys, NOON) == "old"
-    assert signs(keys, NOON + LEAD - 1) == "old"
-    assert signs(keys, NOON + LEAD) == "new"
-    assert signs(key_set(old, replace(new, revoked_at=NOON)), NOON + LEAD) == "old"
-    assert signs(key_set(old, replace(new, believed_until=NOON)), NOON + LEAD) == "old"
-    assert signs(key_set(old, new, without="new"), NOON + LEAD) == "old"
+    assert signs(keys, NOON + PUBLISHED_BEFORE - 1) == "old"
+    assert signs(keys, NOON + PUBLISHED_BEFORE) == "new"
+    assert signs(key_set(old, replace(new, revoked_at=NOON)), NOON + PUBLISHED_BEFORE) == "old"
+    assert signs(key_set(old, replace(new, believed_until=NOON)), NOON + PUBLISHED_BEFORE) == "old"
+    assert signs(key_set(old, new, without="new"), NOON + PUBLISHED_BEFORE) == "old"
     assert signs(key_set(old, without="old"), NOON) is None
 
 
 def test_a_clock_that_is_behind_the_keys_stops_nothing() -> None:
     """OAuth breaks: after a wrong clock was corrected, no token is issued for days."""
-    retired, last = key("retired", believed_until=NOON + BELIEF), key("last", NOON + LEAD)
+    retired, last = key("retired", believed_until=NOON + ACCEPTED_AFTER), key("last", NOON + PUBLISHED_BEFORE)
     for now in (NOON - 400 * DAY, NOON - 1):
         found = key_set(retired, last).signer("access_token", now)
         assert found is not None
@@ -101,21 +101,26 @@ def test_a_clock_that_is_behind_the_keys_stops_nothing() -> None:
 def test_a_key_from_the_future_is_withdrawn_by_the_next_rotation() -> None:
     """P14 breaks: a key that a wrong clock created signs later, or its predecessor is accepted too long."""
     future = NOON + 400 * DAY
-    old, new = key("old", believed_until=future + BELIEF), key("new", future)
-    changed = succeeded(key_set(old, new), "access_token", NOON + LEAD, NOON)
-    assert {each.kid: each.believed_until for each in changed} == {"old": NOON + LEAD + BELIEF, "new": NOON}
+    old, new = key("old", believed_until=future + ACCEPTED_AFTER), key("new", future)
+    changed = keys_after_rotation(key_set(old, new), "access_token", NOON + PUBLISHED_BEFORE, NOON)
+    assert {each.kid: each.believed_until for each in changed} == {
+        "old": NOON + PUBLISHED_BEFORE + ACCEPTED_AFTER,
+        "new": NOON,
+    }
     # If it is the only key, it has signed, so it is accepted until its successor is known.
-    changed = succeeded(key_set(new), "access_token", NOON + LEAD, NOON)
-    assert {each.kid: each.believed_until for each in changed} == {"new": NOON + LEAD + BELIEF}
-    after = key_set(*changed, key("made", NOON + LEAD))
-    signs = [after.signer("access_token", now) for now in (NOON, NOON + LEAD)]
+    changed = keys_after_rotation(key_set(new), "access_token", NOON + PUBLISHED_BEFORE, NOON)
+    assert {each.kid: each.believed_until for each in changed} == {
+        "new": NOON + PUBLISHED_BEFORE + ACCEPTED_AFTER
+    }
+    after = key_set(*changed, key("made", NOON + PUBLISHED_BEFORE))
+    signs = [after.signer("access_token", now) for now in (NOON, NOON + PUBLISHED_BEFORE)]
     assert [each and each.key.kid for each in signs] == ["new", "made"]
 
 
 def test_what_is_believed_is_what_is_published() -> None:
     """P14 breaks: a published key is not accepted, or a key is not published before it signs."""
     keys = key_set(
-        key("next", NOON + LEAD),
+        key("next", NOON + PUBLISHED_BEFORE),
         key("old", NOON - HOUR, believed_until=NOON + SECOND),
         key("bad", revoked_at=NOON),
     )
@@ -132,16 +137,16 @@ def test_what_is_believed_is_what_is_published() -> None:
 
 def test_a_key_is_believed_until_all_that_it_signed_has_expired() -> None:
     """P14 breaks: a rotation refuses a valid token, or a withdrawn key signs."""
-    old, waiting = key("old", believed_until=NOON + BELIEF), key("waiting", NOON + LEAD)
-    changed = succeeded(key_set(old, waiting), "access_token", NOON + 2 * LEAD, NOON)
+    old, waiting = key("old", believed_until=NOON + ACCEPTED_AFTER), key("waiting", NOON + PUBLISHED_BEFORE)
+    changed = keys_after_rotation(key_set(old, waiting), "access_token", NOON + 2 * PUBLISHED_BEFORE, NOON)
     assert {each.kid: each.believed_until for each in changed} == {
-        "old": NOON + 2 * LEAD + BELIEF,  # it signs for longer than planned
+        "old": NOON + 2 * PUBLISHED_BEFORE + ACCEPTED_AFTER,  # it signs for longer than planned
         "waiting": NOON,
     }
     ended = key("ended", NOON - HOUR, believed_until=NOON + HOUR)
-    changed = succeeded(key_set(ended, key("now")), "access_token", NOON, NOON)
-    assert {each.kid: each.believed_until for each in changed} == {"now": NOON + BELIEF}
-    assert succeeded(key_set(old), "m2m", NOON, NOON) == ()
+    changed = keys_after_rotation(key_set(ended, key("now")), "access_token", NOON, NOON)
+    assert {each.kid: each.believed_until for each in changed} == {"now": NOON + ACCEPTED_AFTER}
+    assert keys_after_rotation(key_set(old), "m2m", NOON, NOON) == ()
 
 
 def test_states_in_a_word() -> None:

@@ -27,7 +27,7 @@ def test_a_code_is_made_of_all_its_letters() -> None:
     """RFC 8628 §5.1 breaks: there are fewer different codes than the format suggests."""
     made = [user_code.make(number.to_bytes(user_code.ENTROPY)) for number in range(20)]
     assert {code[0] for code in made} == set(user_code.LETTERS)
-    assert all(user_code.read(user_code.shown(code)) == code for code in made)
+    assert all(user_code.read(user_code.formatted(code)) == code for code in made)
 
 
 def test_a_digest_is_no_other_things() -> None:

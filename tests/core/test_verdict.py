@@ -11,15 +11,15 @@ from ostiary.core.address import parse_address, parse_network
 from ostiary.core.instant import HOUR, SECOND
 from ostiary.core.model import (
     CredentialStatus,
-    Grant,
     Organization,
     Principal,
+    RoleScopes,
     Standing,
     client_id_of,
     credential_status,
 )
 from ostiary.core.permission import EVERYTHING
-from ostiary.core.verdict import CHECKS, MALFORMED, UNKNOWN, WRONG_PLACE, Access, Code, Verdict
+from ostiary.core.verdict import CHECKS, FORBIDDEN_CODES, MALFORMED, UNKNOWN, Access, Verdict, VerdictCode
 from ostiary.core.verdict import judge as judge_on_target
 from tests.cast import NOON
 
@@ -53,7 +53,7 @@ def standing(**changed: Any) -> Standing:
         "project_id": None,
         "rate_limit": None,
         "principal": ROBO,
-        "grants": (Grant(frozenset({READ, WRITE}), None),),
+        "grants": (RoleScopes(frozenset({READ, WRITE}), None),),
         "organization": ACME,
     }
     return Standing(**facts | changed)
@@ -75,9 +75,9 @@ def judge(facts: Standing, access: Access) -> Verdict:
 
 INSIDE = (parse_network("192.0.2.0/24"),)
 OUTSIDE = (parse_network("198.51.100.0/24"),)
-PROJECT_GRANT = (Grant(frozenset({READ}), "prj_1"),)
+PROJECT_GRANT = (RoleScopes(frozenset({READ}), "prj_1"),)
 
-TABLE: list[tuple[str, Code, Standing, Access]] = [
+TABLE: list[tuple[str, VerdictCode, Standing, Access]] = [
     ("good", "valid", standing(), asked()),
     ("asked by its own organization", "valid", standing(), asked(tenant="org_acme")),
     ("asked by another organization", "unknown", standing(), asked(tenant="org_other")),
@@ -198,7 +198,7 @@ TABLE: list[tuple[str, Code, Standing, Access]] = [
 
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize("code, facts, access", [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_each_answer(code: Code, facts: Standing, access: Access) -> None:
+def test_each_answer(code: VerdictCode, facts: Standing, access: Access) -> None:
     """P1, P2, P16, P19 break: a credential is accepted where it must not be, or refused where it is valid."""
     verdict = judge(facts, access)
     assert verdict.code == code
@@ -212,8 +212,8 @@ def test_every_code_of_this_version_has_a_case() -> None:
     """API breaks: no case reaches some code."""
     later = {"wrong_audience"}  # tokens have audiences, API keys have none
     counted = {"rate_limited"}  # depends on earlier requests, not on facts about the credential
-    assert {row[1] for row in TABLE} | {"malformed"} | later | counted == set(get_args(Code))
-    assert {row[1] for row in TABLE} & WRONG_PLACE == WRONG_PLACE - later
+    assert {row[1] for row in TABLE} | {"malformed"} | later | counted == set(get_args(VerdictCode))
+    assert {row[1] for row in TABLE} & FORBIDDEN_CODES == FORBIDDEN_CODES - later
     assert (MALFORMED.code, MALFORMED.standing, UNKNOWN.code, UNKNOWN.standing) == (
         "malformed", None, "unknown", None,
     )  # fmt: skip
@@ -235,7 +235,7 @@ def test_precedence() -> None:
         resources=("agents/1",),
     )
     access = asked(scopes=frozenset({"read:audit"}), project="prj_2", resource="agents/2", tenant="org_other")
-    mended: dict[Code, tuple[dict[str, Any], dict[str, Any]]] = {
+    mended: dict[VerdictCode, tuple[dict[str, Any], dict[str, Any]]] = {
         "unknown": ({}, {"tenant": None}),
         "revoked": ({"revoked_at": None}, {}),
         "expired": ({"expires_at": None}, {}),
@@ -289,7 +289,7 @@ def test_changed_facts_have_their_own_scopes() -> None:
 
 def test_memory_of_projects_is_bounded() -> None:
     """P20 breaks: requests about many projects fill the memory, or later ones get a wrong result."""
-    facts = standing(grants=(Grant(frozenset({READ}), None), Grant(frozenset({WRITE}), "prj_999")))
+    facts = standing(grants=(RoleScopes(frozenset({READ}), None), RoleScopes(frozenset({WRITE}), "prj_999")))
     for number in range(1_000):
         expected = {READ, WRITE} if number == 999 else {READ}
         assert judge(facts, asked(project=f"prj_{number}")).scopes == expected
@@ -344,7 +344,7 @@ standings = st.builds(
         resources=patterns,
     ),
     grants=st.lists(
-        st.builds(Grant, st.frozensets(st.sampled_from(SCOPES)), st.sampled_from(PROJECTS)), max_size=3
+        st.builds(RoleScopes, st.frozensets(st.sampled_from(SCOPES)), st.sampled_from(PROJECTS)), max_size=3
     ).map(tuple),
     organization=rarely_set.map(lambda suspended: replace(ACME, suspended_at=suspended)),
 )

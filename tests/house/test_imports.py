@@ -6,6 +6,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,17 @@ def circles() -> list[set[str]]:
 def test_no_modules_import_each_other() -> None:
     """Architecture breaks: to understand one module one has to understand another that needs the first."""
     assert circles() == []
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    """Architecture breaks: a reader meets one name for two things."""
+    names = Counter(
+        node.name
+        for each in modules()
+        for node in each.tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 def test_the_rooms_are_these() -> None:

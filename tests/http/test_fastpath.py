@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ostiary.http import fastpath, protocol
-from ostiary.http.fastpath import LEANS_ON, DirectProtocol, seam_holds
+from ostiary.http.fastpath import LEANS_ON, FastPathProtocol, seam_holds
 from ostiary.http.protocol import GuardedProtocol
 from tests.cast import Front
 
@@ -202,7 +202,7 @@ def test_what_is_known_is_answered_with_one_write_and_no_task(
     def never(*_: object) -> Awaitable[None]:
         raise AssertionError("the application was asked")
 
-    monkeypatch.setattr(DirectProtocol, "_start_asgi_task", never)
+    monkeypatch.setattr(FastPathProtocol, "_start_asgi_task", never)
     for what in ("admitted", "admitted by nginx", "verified", "malformed", "capabilities", "refused"):
         assert len(line.talk(raw[what]).written) == 1, what
 

@@ -203,7 +203,7 @@ def test_a_change_that_nobody_announced_is_found_by_the_next_look(front: Front) 
 
     house.store.write_on((), elsewhere)
     assert front.verify(key.secret.reveal())["code"] == "valid"  # not told, and not yet looked
-    front.facts.sync()  # what the duties do each second
+    front.facts.sync()  # what the tasks do each second
     assert seen(front, key) == refused("revoked")
 
 

@@ -249,14 +249,14 @@ def test_what_is_for_the_source_is_not_shown() -> None:
 )
 def test_where_a_link_leads(link: str, target: str | None) -> None:
     """The manual breaks: a link between files of the repository does not lead between pages."""
-    page = Read(pages.render(pages.Source("api", "API", f"See [here]({link}).")).html)
+    page = Read(pages.render(pages.ManualPage("api", "API", f"See [here]({link}).")).html)
     assert page.all("href", "a") == ([] if target is None else [target])
     assert page.text.strip() == "See here."
 
 
 def test_a_link_that_names_a_file_names_its_page() -> None:
     """The manual breaks: readers are sent to files that they do not have."""
-    page = Read(pages.render(pages.Source("api", "API", "In [concepts.md](concepts.md#words).")).html)
+    page = Read(pages.render(pages.ManualPage("api", "API", "In [concepts.md](concepts.md#words).")).html)
     assert page.text.strip() == "In Concepts."
 
 

@@ -11,7 +11,7 @@ from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND, Instant
 from ostiary.core.signing import KeySet
 from ostiary.node import signing_keys
 from ostiary.node.clock_watch import LONGEST_STOP, STEADY, ClockWatch
-from ostiary.node.periodic_tasks import Deletion, of_the_node
+from ostiary.node.periodic_tasks import Deletion, tasks_of_node
 from ostiary.storage import retention, tables
 from ostiary.storage import signing_keys as key_rows
 from ostiary.storage.store import Tx
@@ -223,7 +223,7 @@ def test_changes_are_dated_by_the_databases_clock(timely: House) -> None:
     assert right <= timely.store.read(newest) < right + HOUR
 
 
-# What the duties do with it
+# What the tasks do with it
 
 
 def test_the_duties_of_a_node_that_go_by_the_clock(machine: Machine) -> None:
@@ -231,12 +231,12 @@ def test_the_duties_of_a_node_that_go_by_the_clock(machine: Machine) -> None:
     house = machine.house
     house.sign()
     settings = Settings.model_validate({"data": "/nowhere"})
-    duties = {duty.name: duty.do for duty in of_the_node(house.store, settings, machine.watch())}
-    duties["note the time"]()
+    tasks = {task.name: task.do for task in tasks_of_node(house.store, settings, machine.watch())}
+    tasks["note the time"]()
     before = signing(house).keys
     house.clock.advance(AHEAD)
-    duties["rotate signing keys"]()
+    tasks["rotate signing keys"]()
     assert signing(house).keys == before
     machine.run(STEADY)
-    duties["rotate signing keys"]()
+    tasks["rotate signing keys"]()
     assert len(signing(house).keys) == 2 * len(before)

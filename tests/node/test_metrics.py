@@ -330,8 +330,8 @@ from ostiary.node import metrics
 from ostiary.node.metrics import Metrics
 from ostiary.storage import engines
 from ostiary.storage.store import Store
-from ostiary.storage.usage_buffer import Counts, Occasion
-from ostiary.storage.fact_cache import ChangeNumber, Facts
+from ostiary.storage.usage_buffer import UsageBuffer, UsageEvent
+from ostiary.storage.fact_cache import ChangeNumber, FactCache
 from ostiary.core.installation import Installation
 from ostiary.core.keyring import derive
 from tests.cast import MASTER_KEY, NOON, Clock, Entropy
@@ -344,11 +344,11 @@ metrics.share(data / "metrics")
 def worker(number, since):
     store = Store(engines.connect(engines.sqlite_url(data / "none.db")), Installation(derive([MASTER_KEY])),
                   Clock(NOON + since * 1_000_000), Entropy())
-    counts = Counts()
-    made = Metrics(store, Facts(store, ChangeNumber(data / f"{number}.number"), lambda: 0.0, 30), counts)
+    counts = UsageBuffer()
+    made = Metrics(store, FactCache(store, ChangeNumber(data / f"{number}.number"), lambda: 0.0, 30), counts)
     made.connections = lambda: number
     for _ in range(number):
-        counts.add(Occasion(True, "valid", None, "authorize"), NOON)
+        counts.add(UsageEvent(True, "valid", None, "authorize"), NOON)
         made.request("GET", "/v1/projects", 200, 0.003)
     made.flush()
     return made

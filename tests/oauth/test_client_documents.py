@@ -11,12 +11,12 @@ import pytest
 
 from ostiary.auth.rates import Rates
 from ostiary.core.instant import MINUTE, SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.http.client_documents import ClientDocuments, DocumentError
 from ostiary.http.outbound import REASONS, Fetched, OutboundError
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 from ostiary.services import consents
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.storage import clients as rows
 from tests.cast import House
 
@@ -52,7 +52,7 @@ class Scene:
     net: Net
     documents: ClientDocuments
 
-    def resolve(self, url: str = URL, address: str = "192.0.2.1") -> Client:
+    def resolve(self, url: str = URL, address: str = "192.0.2.1") -> OAuthClient:
         return self.documents.resolve(url, ip_address(address))
 
     def refused(self, url: str = URL, address: str = "192.0.2.1") -> DocumentError:
@@ -64,7 +64,7 @@ class Scene:
 @pytest.fixture
 def scene(house: House, tmp_path: Path) -> Iterator[Scene]:
     key = house.store.installation.keyring.permits
-    permits = Permits(tmp_path / "failures", key, 4096)
+    permits = MappedRateLimitStore(tmp_path / "failures", key, 4096)
     limits, net = Rates(permits, house.clock), Net()
     yield Scene(house, net, ClientDocuments(house.store, limits, frozenset(), net))
     permits.close()
@@ -179,13 +179,13 @@ def test_a_consent_keeps_what_the_document_said(scene: Scene) -> None:
     house = scene.house
     scene.net.put(URL, document(), "no-store")
     first = scene.resolve()
-    house.store.write(consents.give, house.alice, Asked(first, house.acme.id, ("read:agents",)))
+    house.store.write(consents.give, house.alice, ConsentRequest(first, house.acme.id, ("read:agents",)))
     assert house.store.read(rows.find, URL) == first
     house.clock.advance(MINUTE)
     scene.net.put(URL, document(client_name="Agent 2"), "no-store")
     second = scene.resolve()
     assert (second.name, second.created_at) == ("Agent 2", first.created_at)
-    house.store.write(consents.give, house.alice, Asked(second, house.acme.id, ("read:agents",)))
+    house.store.write(consents.give, house.alice, ConsentRequest(second, house.acme.id, ("read:agents",)))
     assert house.store.read(rows.find, URL) == second
     house.store.write_on((), lambda tx: rows.update(tx, URL, {"disabled_at": tx.now}))
     assert scene.resolve().disabled_at is not None

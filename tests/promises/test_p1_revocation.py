@@ -18,7 +18,7 @@ import pytest
 
 from ostiary.config import Settings
 from ostiary.core.permission import API_SCOPES, FIRST_CATALOGUE
-from ostiary.node.installation import Opened, open_installation
+from ostiary.node.installation import OpenInstallation, open_installation
 from ostiary.services import credentials, service_accounts
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.storage import directory as directory_rows
@@ -194,7 +194,7 @@ def test_an_expired_credential_is_refused_from_its_instant_on(server: Ostiary) -
 
 
 @pytest.fixture
-def neighbour(server: Ostiary) -> Iterator[Opened]:
+def neighbour(server: Ostiary) -> Iterator[OpenInstallation]:
     """This process as a second one on the same data directory, which writes through `Store`."""
     before = os.umask(0o077)
     os.umask(before)
@@ -205,7 +205,9 @@ def neighbour(server: Ostiary) -> Iterator[Opened]:
 
 
 @pytest.mark.parametrize("how", ["credential", "account"])
-def test_another_process_of_the_node_ends_a_credential(server: Ostiary, neighbour: Opened, how: str) -> None:
+def test_another_process_of_the_node_ends_a_credential(
+    server: Ostiary, neighbour: OpenInstallation, how: str
+) -> None:
     """P1, R5 break: a change by another process on the same data is not seen by the one that serves."""
     operator = neighbour.store.read(directory_rows.find_operator)
     assert operator is not None

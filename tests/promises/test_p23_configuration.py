@@ -372,7 +372,7 @@ def test_two_master_keys_start_and_read_what_the_older_made(good: Path) -> None:
 def test_a_prefix_of_imported_keys_does_not_become_ours(good: Path) -> None:
     """P23 breaks: keys of ours begin like another system's, and every mistyped one is looked up."""
     opened = remember(open_installation(Settings.model_validate({"data": good})))
-    operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+    operator = opened.store.read(installation.local_operator, SYSTEM_CALLER, None)
     opened.store.write(imports.register_prefix, operator, "legacy-live-")
     opened.close()
     done = servers.run_command(

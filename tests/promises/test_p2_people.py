@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ostiary.core.model import Client, RoleBinding
+from ostiary.core.model import OAuthClient, RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.services import (
     consents,
@@ -70,7 +70,7 @@ class Access:
     """What one consent of Charlie's, or of Alice's, has come to."""
 
     name: str
-    client: Client
+    client: OAuthClient
     person: Caller
     texts: Mapping[str, str]
     refresh_token: str
@@ -92,7 +92,7 @@ class Access:
         return found
 
 
-def access(front: Front, name: str, client: Client, person: Caller, **choices: Any) -> Access:
+def access(front: Front, name: str, client: OAuthClient, person: Caller, **choices: Any) -> Access:
     house = front.house
     page = allow(at_home(house, front, person), request(client, scope=SCOPE), **choices)
     body = redeem(front, client, page.answer["code"]).json()
@@ -274,8 +274,8 @@ class Waiting:
     frank: str
     browser: Browser
     session_id: str
-    client: Client
-    integration: Client
+    client: OAuthClient
+    integration: OAuthClient
     project: str
 
     def made(self, path: str, body: Any = None) -> str:

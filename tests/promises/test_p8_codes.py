@@ -24,9 +24,9 @@ import sqlalchemy as sa
 
 from ostiary.config import Settings
 from ostiary.core import refresh
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.permission import Caller
-from ostiary.node.installation import Opened, open_installation
+from ostiary.node.installation import OpenInstallation, open_installation
 from ostiary.services import authorization_codes, consents
 from ostiary.storage import clients, directory, sessions
 from ostiary.storage.store import Tx
@@ -57,7 +57,7 @@ class Scene:
     """One service of two processes, or two of them; and its database in the test's hand."""
 
     nodes: list[Ostiary]
-    opened: Opened
+    opened: OpenInstallation
     alice: Caller
 
 
@@ -82,7 +82,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
         yield Scene(nodes, opened, _alice(opened))
 
 
-def _alice(opened: Opened) -> Caller:
+def _alice(opened: OpenInstallation) -> Caller:
     with opened.store.engines.reader.connect() as connection:
         user_id = connection.execute(sa.select(users.c.id)).scalar_one()
         row = connection.execute(sa.select(organizations.c.id)).one()
@@ -94,9 +94,9 @@ def _organization(tx: Tx, organization_id: str) -> Any:
     return directory.find_organization(tx, organization_id)
 
 
-def registered(scene: Scene, keyed: bool) -> Client:
+def registered(scene: Scene, keyed: bool) -> OAuthClient:
     """A client that proves nothing, or one with a key."""
-    client = Client(
+    client = OAuthClient(
         id=f"app_{scene.opened.store.entropy(13).hex()}",
         source="organization",
         organization_id=scene.alice.organization_id,
@@ -122,14 +122,14 @@ def registered(scene: Scene, keyed: bool) -> Client:
     return client
 
 
-def new_code(scene: Scene, client: Client) -> str:
+def new_code(scene: Scene, client: OAuthClient) -> str:
     """What Alice's consent gives."""
-    asked = consents.Asked(client, scene.alice.organization_id, ("read:plugins", "offline_access"))
-    bound = authorization_codes.Request(REDIRECT, True, CHALLENGE)
+    asked = consents.ConsentRequest(client, scene.alice.organization_id, ("read:plugins", "offline_access"))
+    bound = authorization_codes.CodeRequest(REDIRECT, True, CHALLENGE)
     return scene.opened.store.write(authorization_codes.allow, scene.alice, asked, bound).reveal()
 
 
-def proof(scene: Scene, client: Client) -> dict[str, str]:
+def proof(scene: Scene, client: OAuthClient) -> dict[str, str]:
     """Who the client is, in the form of a request; another assertion each time."""
     if client.jwks is None:
         return {"client_id": client.id}
@@ -181,7 +181,7 @@ def at_once(sockets: list[socket.socket], form: Callable[[], dict[str, str]]) ->
 
 def number_of(scene: Scene, text: str) -> int:
     """Of the generation that is good in a refresh token's family."""
-    claimed = refresh.claimed(text.encode())
+    claimed = refresh.read_claims(text.encode())
     assert claimed is not None
     found = scene.opened.store.read(sessions.find_family, claimed.family)
     assert found is not None

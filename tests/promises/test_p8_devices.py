@@ -36,7 +36,7 @@ AT_ONCE = 50
 
 def allowed(store: Store, person: Caller) -> str:
     """A device code that somebody has allowed."""
-    asked = devices.Request(CLI, ("api", "offline_access"), (), "203.0.113.7", "")
+    asked = devices.DeviceRequest(CLI, ("api", "offline_access"), (), "203.0.113.7", "")
     begun = store.write_on((), devices.begin, asked)
     code = user_code.read(begun.user_code)
     assert code is not None

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ostiary.core import refresh as made
 from ostiary.core.instant import DAY, SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.permission import Caller
 from ostiary.services import consents, members, sessions
 from ostiary.storage import sessions as session_rows
@@ -58,7 +58,7 @@ class Family:
     """Bob's consent to a client, and what the client got by it."""
 
     front: Front
-    client: Client
+    client: OAuthClient
     tokens: list[str]
     access: list[str]
 
@@ -74,7 +74,7 @@ class Family:
 
     @property
     def rows(self) -> tuple[session_rows.Session, session_rows.Family]:
-        claimed = made.claimed(self.tokens[0].encode())
+        claimed = made.read_claims(self.tokens[0].encode())
         assert claimed is not None
         found = self.front.house.store.read(session_rows.find_family, claimed.family)
         assert found is not None

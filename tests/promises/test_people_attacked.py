@@ -14,14 +14,14 @@ import pytest
 
 from ostiary.auth.rates import Rates
 from ostiary.core import check
-from ostiary.core.model import Client, Consent, Project
+from ostiary.core.model import Consent, OAuthClient, Project
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http.client_documents import KEYS_AT_ONCE, ClientDocuments, DocumentError
 from ostiary.http.links import INVITATION, RESET
 from ostiary.http.outbound import Fetched, OutboundError
 from ostiary.oauth.refusal import THREADS
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 from ostiary.services import (
     authorization_codes,
     clients,
@@ -35,10 +35,10 @@ from ostiary.services import (
     projects,
     sessions,
 )
-from ostiary.services.authorization_codes import Request
+from ostiary.services.authorization_codes import CodeRequest
 from ostiary.services.callers import RECENTLY
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.execute import execute
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.passwords import hash_password, verify_password
@@ -75,7 +75,7 @@ def bearer(front: Front, method: str, target: str, token: str, body: object = No
     return front.ask(method, target, body, headers={"authorization": f"Bearer {token}"})
 
 
-def token_of(front: Front, person: Caller, client: Client, **asked: str | None) -> dict[str, str]:
+def token_of(front: Front, person: Caller, client: OAuthClient, **asked: str | None) -> dict[str, str]:
     code = code_of(at_home(front.house, front, person), client, **asked)
     answer = redeem(front, client, code)
     assert answer.status == 200, answer.body
@@ -187,17 +187,17 @@ def test_a_reset_link_does_not_reach_a_later_role(house: House) -> None:
         members.set_roles, house.alice, str(house.bob.actor.id), [RoleSpec("organization-admin")]
     )
     with pytest.raises(Problem) as refused:
-        house.store.read(password_resets.look, house.alice, link)
+        house.store.read(password_resets.find_link, house.alice, link)
     assert refused.value.code == "not-found"
 
 
 def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
     """P1 breaks: a session that was revoked while its request waited gives an application access after all."""
 
-    def begin(tx: Tx, caller: Caller) -> people.Begun:
+    def begin(tx: Tx, caller: Caller) -> people.BrowserSession:
         found = people_rows.find(tx, str(caller.actor.id))
         assert found is not None
-        return people.sign_in(tx, caller, people.Proven(str(found.password_hash)))
+        return people.sign_in(tx, caller, people.VerifiedPassword(str(found.password_hash)))
 
     begun = house.store.write(begin, house.alice)
     visitor = replace(
@@ -207,8 +207,8 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
         expires_at=begun.expires_at,
     )
     client = application(house)
-    asked = Asked(client, house.acme.id, ("read:plugins",))
-    bound = Request(REDIRECT, True, CHALLENGE)
+    asked = ConsentRequest(client, house.acme.id, ("read:plugins",))
+    bound = CodeRequest(REDIRECT, True, CHALLENGE)
     execute(house.store, visitor, authorization_codes.allow, asked, bound)
     house.store.write(sessions.end_all, house.alice, str(house.alice.actor.id), "test")
     with pytest.raises(Problem) as refused:
@@ -217,12 +217,12 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
     assert house.store.read(consents.list_page, house.alice, None, 9)
 
 
-def on_behalf(house: House) -> tuple[Project, Client, Consent]:
+def on_behalf(house: House) -> tuple[Project, OAuthClient, Consent]:
     """A project of Umbrella's, and an application of Acme's that Charlie gave access to it."""
     shop = house.store.write(projects.create, house.charlie, "Shop", "shop", "")
     spec = ClientSpec("Tracker", (REDIRECT,), scopes=("read:agents",), access="organization")
     client = house.store.write(clients.create, house.alice, spec)
-    asked = Asked(client, house.umbrella.id, ("read:agents",), (shop.id,))
+    asked = ConsentRequest(client, house.umbrella.id, ("read:agents",), (shop.id,))
     given = house.store.write_on(
         sorted((house.acme.id, house.umbrella.id)), consents.give, house.charlie, asked
     )
@@ -278,7 +278,7 @@ def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
         go.wait(10)
         raise OutboundError("time")
 
-    permits = Permits(tmp_path / "failures", b"k" * 32, 1024)
+    permits = MappedRateLimitStore(tmp_path / "failures", b"k" * 32, 1024)
     limits = Rates(permits, house.clock)
     documents = ClientDocuments(house.store, limits, frozenset(), fetch)
     slow = [
@@ -347,8 +347,10 @@ def test_the_first_two_who_know_a_document_both_consent(house: House) -> None:
             application(house), id=f"https://app.test/{number}.json", source="document", organization_id=None
         )
 
-        def consent(who: Caller, client: Client = client) -> None:
-            house.store.write(consents.give, who, Asked(client, who.organization_id, ("read:plugins",)))
+        def consent(who: Caller, client: OAuthClient = client) -> None:
+            house.store.write(
+                consents.give, who, ConsentRequest(client, who.organization_id, ("read:plugins",))
+            )
 
         at_once(house, consent)
 

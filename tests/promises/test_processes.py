@@ -48,17 +48,17 @@ def server(tmp_path: Path) -> Iterator[Ostiary]:
         yield found
 
 
-def of_duties(server: Ostiary) -> list[int]:
-    return servers.children(server.process.pid, "ostiary-duties")
+def of_tasks(server: Ostiary) -> list[int]:
+    return servers.children(server.process.pid, "ostiary-tasks")
 
 
 def log_of(server: Ostiary) -> str:
     return server.log.read_text("utf-8")
 
 
-def test_there_are_as_many_workers_as_were_asked_for_and_one_for_duties(server: Ostiary) -> None:
+def test_there_are_as_many_workers_as_were_asked_for_and_one_for_tasks(server: Ostiary) -> None:
     """S6 breaks: a processor stays idle, or what is needed once is done by several."""
-    assert (len(server.workers()), len(of_duties(server))) == (2, 1)
+    assert (len(server.workers()), len(of_tasks(server))) == (2, 1)
     with ExitStack() as stack:
         for lines in lines_to_each(server, stack, 1).values():
             assert lines[0].ask("GET", "/readyz").status == 200
@@ -67,7 +67,7 @@ def test_there_are_as_many_workers_as_were_asked_for_and_one_for_duties(server: 
 @pytest.mark.promise("P7")
 def test_no_process_leaves_a_core_dump(server: Ostiary) -> None:
     """P7 breaks: a crash writes the master key to the disk, or hands it to a crash reporter."""
-    for process in (server.process.pid, *server.workers(), *of_duties(server)):
+    for process in (server.process.pid, *server.workers(), *of_tasks(server)):
         limits = Path(f"/proc/{process}/limits").read_text().splitlines()
         found = next(each.split() for each in limits if each.startswith("Max core file size"))
         assert found[4:6] == ["0", "0"], process
@@ -87,7 +87,7 @@ def test_memory_is_hidden_from_the_same_user() -> None:
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_all_processes_at_once_is_an_orderly_end(server: Ostiary, sent: signal.Signals) -> None:
     """Service breaks: ctrl-C on a terminal, or systemd's stop, is reported as a failure."""
-    every = [*server.workers(), *of_duties(server)]
+    every = [*server.workers(), *of_tasks(server)]
     os.killpg(server.process.pid, sent)
     assert server.process.wait(servers.PATIENCE) == 0
     assert [servers.state(each) for each in every] == [""] * 3
@@ -96,7 +96,7 @@ def test_a_signal_to_all_processes_at_once_is_an_orderly_end(server: Ostiary, se
 
 def test_without_the_first_process_the_others_end_at_once(server: Ostiary) -> None:
     """P3 breaks: after the first process was killed, its workers go on serving and hold the port."""
-    every = [*server.workers(), *of_duties(server)]
+    every = [*server.workers(), *of_tasks(server)]
     server.process.kill()
     server.process.wait()
     servers.wait_until("the end of all", lambda: all(servers.state(each) in ("", "Z") for each in every))
@@ -186,9 +186,9 @@ def test_the_others_go_on_when_a_worker_is_killed(server: Ostiary) -> None:
 
 def test_the_duties_process_comes_back(server: Ostiary) -> None:
     """Monitoring breaks: after one crash nothing old is forgotten any more, and SQLite's log grows for ever."""
-    (first,) = of_duties(server)
+    (first,) = of_tasks(server)
     os.kill(first, signal.SIGKILL)
-    servers.wait_until("another", lambda: of_duties(server) not in ([], [first]))
+    servers.wait_until("another", lambda: of_tasks(server) not in ([], [first]))
     assert len(server.workers()) == 2
 
 
@@ -248,7 +248,7 @@ def test_doctor_says_that_sqlite_is_too_old_for_several_workers(
     assert all(part in line for part in (OLD, "3.51.3", "pysqlite3"))
 
 
-def test_with_an_old_sqlite_the_one_worker_does_the_duties(tmp_path: Path) -> None:
+def test_with_an_old_sqlite_the_one_worker_does_the_tasks(tmp_path: Path) -> None:
     """R20 breaks: a second process checkpoints, or none does."""
     data, port = tmp_path / "data", servers.free_port()
     first = servers.initialise(data)
@@ -257,7 +257,7 @@ def test_with_an_old_sqlite_the_one_worker_does_the_duties(tmp_path: Path) -> No
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Ostiary is ready")
         assert len(servers.children(process.pid, "ostiary-worker")) == 1
-        assert servers.children(process.pid, "ostiary-duties") == []
+        assert servers.children(process.pid, "ostiary-tasks") == []
         with Line(port, first["api_key"]) as line:
             line.made("/v1/service-accounts", {"display_name": "Robo", "roles": [{"role": "developer"}]})
         database = data / "ostiary.db"

@@ -155,7 +155,7 @@ def test_what_is_old_goes_while_writers_write(
         stop.set()
         for writer in writers:
             writer.join()
-        assert b"duty failed" not in server.log.read_bytes()
+        assert b"periodic task failed" not in server.log.read_bytes()
     refused = [each for writer in writers for each in writer.refused]
     assert refused == []
     FIGURES.update(

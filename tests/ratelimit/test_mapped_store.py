@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ostiary.core.instant import DAY, HOUR, MINUTE, SECOND, Instant
-from ostiary.ratelimit.mapped_store import SHARED, Permits
+from ostiary.ratelimit.mapped_store import SHARED, MappedRateLimitStore
 from tests.cast import NOON
 from tests.core.test_rate import is_kept
 from tests.servers import PATIENCE
@@ -29,30 +29,30 @@ KEY = b"k" * 32
 
 
 @pytest.fixture
-def permits(tmp_path: Path) -> Iterator[Permits]:
-    found = Permits(tmp_path / "permits", KEY)
+def permits(tmp_path: Path) -> Iterator[MappedRateLimitStore]:
+    found = MappedRateLimitStore(tmp_path / "permits", KEY)
     yield found
     found.close()
 
 
-def uses(permits: Permits, name: str, limit: int, now: Instant, asked: int = 2000) -> int:
+def uses(permits: MappedRateLimitStore, name: str, limit: int, now: Instant, asked: int = 2000) -> int:
     return sum(permits.take(name, limit, now).allowed for _ in range(asked))
 
 
-def test_the_file_is_its_owners_only(permits: Permits, tmp_path: Path) -> None:
+def test_the_file_is_its_owners_only(permits: MappedRateLimitStore, tmp_path: Path) -> None:
     """P7 breaks: other users of the machine can change how much of a limit is used up."""
     assert stat.S_IMODE((tmp_path / "permits").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("limit", [1, 2, 60, 127, 128, 1000])
-def test_the_limit_then_one_each_interval(permits: Permits, limit: int) -> None:
+def test_the_limit_then_one_each_interval(permits: MappedRateLimitStore, limit: int) -> None:
     """P10 breaks: a key gets more or less than its limit."""
     assert uses(permits, "key", limit, NOON) == limit
     assert uses(permits, "key", limit, NOON + MINUTE // limit + 1) == 1
     assert uses(permits, "other", limit, NOON) == limit
 
 
-def test_what_is_left_is_told_after_each_use(permits: Permits) -> None:
+def test_what_is_left_is_told_after_each_use(permits: MappedRateLimitStore) -> None:
     """P10 breaks: `remaining` changes erratically, or is too high."""
     for number in range(300):
         permit = permits.take("key", 300, NOON)
@@ -63,15 +63,15 @@ def test_what_is_left_is_told_after_each_use(permits: Permits) -> None:
 
 def test_what_was_used_is_remembered_by_the_next_process(tmp_path: Path) -> None:
     """P10 breaks: a restart of the service resets limits."""
-    first = Permits(tmp_path / "permits", KEY)
+    first = MappedRateLimitStore(tmp_path / "permits", KEY)
     assert uses(first, "key", 60, NOON) == 60
     first.close()
-    second = Permits(tmp_path / "permits", KEY)
+    second = MappedRateLimitStore(tmp_path / "permits", KEY)
     assert uses(second, "key", 60, NOON) == 0
     second.close()
 
 
-def test_another_limit_holds_at_once(permits: Permits) -> None:
+def test_another_limit_holds_at_once(permits: MappedRateLimitStore) -> None:
     """P10 breaks: after a limit was lowered, slots leased under the old one are spent."""
     assert uses(permits, "key", 1000, NOON, asked=3) == 3
     # At most three leases of the minute are used up. The rest of the minute is divided by the new limit.
@@ -79,7 +79,7 @@ def test_another_limit_holds_at_once(permits: Permits) -> None:
     assert uses(permits, "key", 1000, NOON) <= 1000 - 3 - 9 * 100
 
 
-def test_a_clock_put_back_locks_nobody_out(permits: Permits) -> None:
+def test_a_clock_put_back_locks_nobody_out(permits: MappedRateLimitStore) -> None:
     """P10 breaks: after a clock was set back, keys are refused until the old time is reached."""
     assert uses(permits, "leased", 1000, NOON, asked=10) == 10
     assert uses(permits, "key", 60, NOON) == 60
@@ -91,10 +91,10 @@ def test_a_clock_put_back_locks_nobody_out(permits: Permits) -> None:
     assert uses(permits, "leased", 1000, early + 3 * SECOND) > 0
 
 
-def test_slots_in_hand_are_not_taken_back_in_time(permits: Permits, tmp_path: Path) -> None:
+def test_slots_in_hand_are_not_taken_back_in_time(permits: MappedRateLimitStore, tmp_path: Path) -> None:
     """P10 breaks: after a clock was set back, leased slots are spent in addition to the limit."""
     assert uses(permits, "key", 1000, NOON, asked=700) == 700
-    other = Permits(tmp_path / "permits", KEY)
+    other = MappedRateLimitStore(tmp_path / "permits", KEY)
     uses(other, "key", 1000, NOON - HOUR)
     assert uses(other, "key", 1000, NOON - HOUR + 2 * MINUTE) == 1000
     assert uses(permits, "key", 1000, NOON - HOUR + 2 * MINUTE) == 0
@@ -117,7 +117,7 @@ def test_a_full_table_lets_nothing_more_through(
     tmp_path_factory: pytest.TempPathFactory, entries: int, steps: list[tuple[int, int, int]]
 ) -> None:
     """P10 breaks: with more keys than entries, a key gets more than its limit."""
-    permits = Permits(tmp_path_factory.mktemp("full") / "permits", KEY, entries)
+    permits = MappedRateLimitStore(tmp_path_factory.mktemp("full") / "permits", KEY, entries)
     now = NOON
     accepted: dict[int, list[Instant]] = defaultdict(list)
     for which, length, asked in steps:
@@ -131,7 +131,7 @@ def test_a_full_table_lets_nothing_more_through(
 
 def test_a_key_that_shares_goes_on_sharing(tmp_path: Path) -> None:
     """P10 breaks: a key that shares an entry moves to a free one, and gets its limit again."""
-    permits = Permits(tmp_path / "permits", KEY, 8)
+    permits = MappedRateLimitStore(tmp_path / "permits", KEY, 8)
     for number in range(6):
         uses(permits, f"a minute {number}", 1, NOON)
     uses(permits, "ten seconds", 6, NOON, asked=1)
@@ -144,7 +144,7 @@ def test_a_key_that_shares_goes_on_sharing(tmp_path: Path) -> None:
 
 def test_of_two_shared_entries_the_fuller_one_counts(tmp_path: Path) -> None:
     """P10 breaks: a key whose entry became shared is counted in another shared entry, which has more left."""
-    permits = Permits(tmp_path / "permits", KEY, 8)
+    permits = MappedRateLimitStore(tmp_path / "permits", KEY, 8)
     for at, ahead in enumerate((30, 60, 10)):
         permits._view[2 * at], permits._view[2 * at + 1] = SHARED, NOON + ahead * SECOND
     assert uses(permits, "key", 20, NOON) == 0
@@ -153,7 +153,7 @@ def test_of_two_shared_entries_the_fuller_one_counts(tmp_path: Path) -> None:
 
 def test_a_full_table_has_room_again_after_a_minute(tmp_path: Path) -> None:
     """P10 breaks: once the table was full, keys keep sharing entries."""
-    permits = Permits(tmp_path / "permits", KEY, 8)
+    permits = MappedRateLimitStore(tmp_path / "permits", KEY, 8)
     for number in range(100):
         uses(permits, f"key {number}", 20, NOON, 20)
     later = NOON + 2 * MINUTE
@@ -164,7 +164,7 @@ def test_a_full_table_has_room_again_after_a_minute(tmp_path: Path) -> None:
 
 def test_a_clock_that_was_ahead_leaves_no_full_table(tmp_path: Path) -> None:
     """P10 breaks: entries from a clock that was a day ahead block the table for a day."""
-    permits = Permits(tmp_path / "permits", KEY, 8)
+    permits = MappedRateLimitStore(tmp_path / "permits", KEY, 8)
     for number in range(8):
         uses(permits, f"key {number}", 20, NOON + DAY, asked=1)
     uses(permits, "one", 20, NOON)
@@ -175,7 +175,7 @@ def test_a_clock_that_was_ahead_leaves_no_full_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "names"), [(1000, 3), (100, 600)])
-def test_threads_keep_it_together(permits: Permits, limit: int, names: int) -> None:
+def test_threads_keep_it_together(permits: MappedRateLimitStore, limit: int, names: int) -> None:
     """P10 breaks: two threads of a process spend the same slot, leased or not."""
     counts: Counter[int] = Counter()
     counting = threading.Lock()
@@ -203,8 +203,8 @@ def test_threads_keep_it_together(permits: Permits, limit: int, names: int) -> N
 PROCESS = """
 import json, sys, time
 from pathlib import Path
-from ostiary.ratelimit.mapped_store import Permits
-permits, limit = Permits(Path(sys.argv[1]), b"k" * 32), int(sys.argv[2])
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
+permits, limit = MappedRateLimitStore(Path(sys.argv[1]), b"k" * 32), int(sys.argv[2])
 print("ready", flush=True)
 end = int(sys.stdin.readline())
 accepted, now = [], 0
@@ -247,8 +247,8 @@ def test_processes_keep_it_together(tmp_path: Path, limit: int) -> None:
 CRASH = """
 import fcntl, os, signal, sys
 from pathlib import Path
-from ostiary.ratelimit.mapped_store import Permits
-permits = Permits(Path(sys.argv[1]), b"k" * 32)
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
+permits = MappedRateLimitStore(Path(sys.argv[1]), b"k" * 32)
 permits.take("key", 60, int(sys.argv[2]))
 fcntl.flock(permits._fd, fcntl.LOCK_EX)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -260,12 +260,12 @@ def test_a_crash_with_the_lock_in_hand_blocks_nobody(tmp_path: Path) -> None:
     path = tmp_path / "permits"
     done = subprocess.run([sys.executable, "-c", CRASH, str(path), str(NOON)], timeout=PATIENCE, check=False)
     assert done.returncode == -9
-    permits = Permits(path, KEY)
+    permits = MappedRateLimitStore(path, KEY)
     assert uses(permits, "key", 60, NOON) == 59
     permits.close()
 
 
-def test_what_is_given_back_may_be_used_again(permits: Permits) -> None:
+def test_what_is_given_back_may_be_used_again(permits: MappedRateLimitStore) -> None:
     """P10 breaks: look-ups of valid keys use up their address's budget for failures."""
     for _ in range(200):
         permit = permits.take("address", 50, NOON)
@@ -285,7 +285,7 @@ def stopped(tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.parametrize("limit", [1, 50, 1000])
 def test_a_process_stopped_with_the_lock_in_hand_stops_no_other(
-    stopped: int, permits: Permits, limit: int
+    stopped: int, permits: MappedRateLimitStore, limit: int
 ) -> None:
     """P10 breaks: one stopped worker blocks all others, or disables every limit."""
     refused = permits.take("key", limit, NOON)
@@ -296,7 +296,7 @@ def test_a_process_stopped_with_the_lock_in_hand_stops_no_other(
 
 
 def test_who_waited_in_vain_for_the_lock_does_not_wait_again(
-    stopped: int, permits: Permits, monkeypatch: pytest.MonkeyPatch
+    stopped: int, permits: MappedRateLimitStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P10 breaks: while a worker is stopped, each request delays the others by the longest wait."""
     pauses: list[float] = []
@@ -307,7 +307,7 @@ def test_who_waited_in_vain_for_the_lock_does_not_wait_again(
     assert uses(permits, "key", 50, NOON) == 50
 
 
-def test_a_permit_that_cannot_be_given_back_stays_used(tmp_path: Path, permits: Permits) -> None:
+def test_a_permit_that_cannot_be_given_back_stays_used(tmp_path: Path, permits: MappedRateLimitStore) -> None:
     """P10 breaks: a refund waits for a stopped worker, or changes the table without the lock."""
     permit = permits.take("address", 50, NOON)
     with (tmp_path / "permits").open("rb") as other:

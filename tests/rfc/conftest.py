@@ -2,7 +2,7 @@
 
 import pytest
 
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from tests.applications import application
 from tests.cast import Front
 from tests.machines import Machine, machine
@@ -29,7 +29,7 @@ def stranger(front: Front) -> Machine:
 
 
 @pytest.fixture
-def reports(front: Front) -> Client:
+def reports(front: Front) -> OAuthClient:
     """A client that people consent to, with nothing to prove; every signing key signs."""
     front.house.sign()
     return application(front.house)

@@ -3,7 +3,7 @@
 import pytest
 
 from ostiary.core.instant import SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from tests.applications import REDIRECT, application, code_of, redeem, refresh, request, trade
 from tests.cast import Front
 from tests.machines import post, said
@@ -12,7 +12,7 @@ from tests.visitors import Browser
 EVIL = "https://evil.example"
 
 
-def test_1_5_no_redirect_repeats_a_form(front: Front, reports: Client, alice: Browser) -> None:
+def test_1_5_no_redirect_repeats_a_form(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """OAuth 2.1 §7.5.3 breaks: a 307 sends the person's form, with its token, on to the client."""
     form = alice.get(request(reports)).form("/oauth/authorize")
     for decision in ("allow", "deny"):
@@ -24,14 +24,14 @@ def test_1_5_no_redirect_repeats_a_form(front: Front, reports: Client, alice: Br
 
 
 @pytest.mark.parametrize("response_type", ["token", "id_token", "code token", "none", "id_token token"])
-def test_10_1_no_implicit_grant(alice: Browser, reports: Client, response_type: str) -> None:
+def test_10_1_no_implicit_grant(alice: Browser, reports: OAuthClient, response_type: str) -> None:
     """OAuth 2.1 §10.1 breaks: a token is given in a redirect."""
     page = alice.get(request(reports, response_type=response_type))
     assert page.answer["error"] == "unsupported_response_type"
     assert "#" not in page.location
 
 
-def test_10_no_password_grant(front: Front, reports: Client) -> None:
+def test_10_no_password_grant(front: Front, reports: OAuthClient) -> None:
     """OAuth 2.1 §10 breaks: a client gets a token for somebody's password."""
     answer = trade(
         front, grant_type="password", client_id=reports.id, username="alice@acme.test", password="x"
@@ -49,7 +49,7 @@ def test_4_1_1_a_challenge_is_needed_of_all(front: Front, alice: Browser) -> Non
         assert alice.get(request(client, code_challenge=None)).answer["error"] == "invalid_request"
 
 
-def test_2_3_1_addresses_are_compared_as_they_are(front: Front, reports: Client, alice: Browser) -> None:
+def test_2_3_1_addresses_are_compared_as_they_are(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """OAuth 2.1 §2.3.1 breaks: an address is normalised, or matched by its beginning, before it is compared."""
     for uri in (f"{REDIRECT}?a", REDIRECT[:-1], REDIRECT.replace("app.", "APP."), f"{REDIRECT}#", EVIL):
         page = alice.get(request(reports, redirect_uri=uri))
@@ -57,7 +57,7 @@ def test_2_3_1_addresses_are_compared_as_they_are(front: Front, reports: Client,
 
 
 def test_4_1_3_a_code_is_good_once_and_its_reuse_ends_all(
-    front: Front, reports: Client, alice: Browser
+    front: Front, reports: OAuthClient, alice: Browser
 ) -> None:
     """OAuth 2.1 §4.1.3 breaks: a code is good twice; or what was bought with one that two had goes on."""
     code, other = code_of(alice, reports), redeem(front, reports, code_of(alice, reports)).json()
@@ -71,7 +71,7 @@ def test_4_1_3_a_code_is_good_once_and_its_reuse_ends_all(
     assert refresh(front, reports, other["refresh_token"]).status == 200
 
 
-def test_4_1_3_a_wrong_try_ends_nothing(front: Front, reports: Client, alice: Browser) -> None:
+def test_4_1_3_a_wrong_try_ends_nothing(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """OAuth 2.1 §4.1.3 breaks: whoever has the code of another client, or no verifier, makes it worthless or ends it."""
     stranger = application(front.house)
     code = code_of(alice, reports)
@@ -82,7 +82,9 @@ def test_4_1_3_a_wrong_try_ends_nothing(front: Front, reports: Client, alice: Br
     assert front.verify(token)["valid"]
 
 
-def test_4_3_1_refresh_tokens_rotate_and_are_bound(front: Front, reports: Client, alice: Browser) -> None:
+def test_4_3_1_refresh_tokens_rotate_and_are_bound(
+    front: Front, reports: OAuthClient, alice: Browser
+) -> None:
     """OAuth 2.1 §4.3.1 breaks: a public client's refresh token is good for ever, or for another client."""
     first = redeem(front, reports, code_of(alice, reports)).json()["refresh_token"]
     assert said(refresh(front, application(front.house), first)) == "400 invalid_grant"
@@ -93,7 +95,7 @@ def test_4_3_1_refresh_tokens_rotate_and_are_bound(front: Front, reports: Client
     assert said(refresh(front, reports, second)) == "400 invalid_grant"
 
 
-def test_7_no_answer_is_kept(front: Front, reports: Client, alice: Browser) -> None:
+def test_7_no_answer_is_kept(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """OAuth 2.1 §3.2.3 breaks: a cache keeps a token, a code or the page that asks."""
     page = alice.get(request(reports))
     sent = alice.submit(page, "/oauth/authorize", decision="allow")
@@ -104,7 +106,7 @@ def test_7_no_answer_is_kept(front: Front, reports: Client, alice: Browser) -> N
     assert sent.header("referrer-policy") == "no-referrer"
 
 
-def test_7_no_token_in_an_address(front: Front, reports: Client, alice: Browser) -> None:
+def test_7_no_token_in_an_address(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """OAuth 2.1 §5.1.1 and §7.4 break: a token is told in an address, or taken from one."""
     sent = alice.submit(alice.get(request(reports)), "/oauth/authorize", decision="allow")
     assert not {"access_token", "refresh_token", "id_token", "token_type"} & set(sent.answer)
@@ -118,7 +120,7 @@ def test_7_no_token_in_an_address(front: Front, reports: Client, alice: Browser)
     )
 
 
-def test_3_1_no_other_origin_reads_the_page(front: Front, reports: Client, alice: Browser) -> None:
+def test_3_1_no_other_origin_reads_the_page(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """OAuth 2.1 §3.1 breaks: the authorization endpoint supports CORS, or may be framed."""
     cookie = "; ".join(f"{name}={value}" for name, value in alice.cookies.items())
     for method in ("GET", "OPTIONS"):
@@ -133,7 +135,9 @@ def test_3_1_no_other_origin_reads_the_page(front: Front, reports: Client, alice
     assert page.header("x-frame-options") == "DENY"
 
 
-def test_5_2_a_refresh_token_or_code_opens_nothing(front: Front, reports: Client, alice: Browser) -> None:
+def test_5_2_a_refresh_token_or_code_opens_nothing(
+    front: Front, reports: OAuthClient, alice: Browser
+) -> None:
     """OAuth 2.1 §1.3.2 breaks: a refresh token or a code is taken as an access token."""
     code = code_of(alice, reports)
     token = redeem(front, reports, code_of(alice, reports)).json()["refresh_token"]

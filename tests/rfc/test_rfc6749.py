@@ -116,7 +116,7 @@ def test_2_3_1_it_must_be_protected_against_guessing(front: Front, robo: Machine
 
 def other_word(number: int) -> str:
     """A secret of the right form that nobody has."""
-    minted = secret.mint(secret.CLIENT_SECRET, bytes([number]) * secret.MINT_ENTROPY)
+    minted = secret.create(secret.CLIENT_SECRET, bytes([number]) * secret.SECRET_ENTROPY)
     return minted.secret.reveal()
 
 

@@ -1,20 +1,20 @@
 """RFC 6749, clause by clause: codes (§4.1), refresh tokens (§6) and what threatens both (§10)."""
 
 from ostiary.core.instant import MINUTE
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from tests.applications import REDIRECT, VERIFIER, application, code_of, redeem, refresh, request, trade
 from tests.cast import Front
 from tests.machines import machine, post, said
 from tests.visitors import Browser, at_home
 
 
-def test_3_1_both_methods_and_unknown_parameters(front: Front, alice: Browser, reports: Client) -> None:
+def test_3_1_both_methods_and_unknown_parameters(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §3.1 breaks: GET is not taken, an unknown parameter is an error, or one without a value counts."""
     page = alice.get(f"{request(reports)}&x=1&prompt=&response_mode=&request=")
     assert page.status == 200
 
 
-def test_3_1_2_3_one_address_need_not_be_named(front: Front, alice: Browser, reports: Client) -> None:
+def test_3_1_2_3_one_address_need_not_be_named(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §3.1.2.3 and §4.1.3 break: a client with one address has to name it; or one that named it need not again."""
     page = alice.submit(alice.get(request(reports, redirect_uri=None)), "/oauth/authorize", decision="allow")
     assert page.location.startswith(f"{REDIRECT}?code=")
@@ -35,7 +35,7 @@ def test_3_1_2_the_query_of_an_address_is_kept(front: Front, alice: Browser) -> 
         assert page.answer["state"] == "xyz"
 
 
-def test_4_1_2_a_code_lives_a_minute(front: Front, alice: Browser, reports: Client) -> None:
+def test_4_1_2_a_code_lives_a_minute(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §4.1.2 breaks: a code outlives what is recommended at most."""
     code = code_of(alice, reports)
     front.house.clock.advance(MINUTE)
@@ -53,13 +53,13 @@ def test_4_1_2_a_code_is_bound_to_client_and_address(front: Front, alice: Browse
     assert redeem(front, ours, code).status == 200
 
 
-def test_4_1_2_1_a_refusal_is_told(alice: Browser, reports: Client) -> None:
+def test_4_1_2_1_a_refusal_is_told(alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §4.1.2.1 breaks: the client waits for somebody who said no."""
     page = alice.submit(alice.get(request(reports)), "/oauth/authorize", decision="deny")
     assert (page.answer["error"], page.answer["state"]) == ("access_denied", "xyz")
 
 
-def test_4_1_4_what_is_answered(front: Front, alice: Browser, reports: Client) -> None:
+def test_4_1_4_what_is_answered(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §5.1 breaks: a member is missing, or a refresh token is given that nobody asked for."""
     body = redeem(front, reports, code_of(alice, reports)).json()
     assert body.keys() == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
@@ -71,7 +71,7 @@ def test_4_1_4_what_is_answered(front: Front, alice: Browser, reports: Client) -
     assert online["scope"] == "read:plugins"
 
 
-def test_3_3_less_than_was_asked_is_said(front: Front, reports: Client) -> None:
+def test_3_3_less_than_was_asked_is_said(front: Front, reports: OAuthClient) -> None:
     """RFC 6749 §3.3 breaks: a client is given less than it asked for, and not told."""
     bob = at_home(front.house, front, front.house.bob)
     body = redeem(front, reports, code_of(bob, reports, scope="read:plugins write:plugins")).json()
@@ -79,7 +79,7 @@ def test_3_3_less_than_was_asked_is_said(front: Front, reports: Client) -> None:
     assert front.verify(body["access_token"])["scopes"] == ["read:plugins"]
 
 
-def test_3_2_1_a_public_client_names_itself(front: Front, alice: Browser, reports: Client) -> None:
+def test_3_2_1_a_public_client_names_itself(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §3.2.1 breaks: a code is good for whoever brings it, or a public client that sends Basic gets nothing."""
     code = code_of(alice, reports)
     assert said(redeem(front, reports, code, client_id=None)) == "401 invalid_client"
@@ -127,7 +127,7 @@ def test_5_2_a_client_without_the_grant(front: Front, alice: Browser) -> None:
     assert said(refresh(front, client, "x")) == "400 unauthorized_client"
 
 
-def test_6_a_refresh_asks_for_no_more(front: Front, alice: Browser, reports: Client) -> None:
+def test_6_a_refresh_asks_for_no_more(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §6 breaks: a scope is refreshed that was not granted; or one that was is refused."""
     scope = "read:plugins read:agents offline_access"
     token = redeem(front, reports, code_of(alice, reports, scope=scope)).json()["refresh_token"]
@@ -138,7 +138,7 @@ def test_6_a_refresh_asks_for_no_more(front: Front, alice: Browser, reports: Cli
     assert said(refresh(front, reports, token, scope="write:agents")) == "400 invalid_scope"
 
 
-def test_10_3_and_10_4_tokens_cannot_be_guessed(front: Front, alice: Browser, reports: Client) -> None:
+def test_10_3_and_10_4_tokens_cannot_be_guessed(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §10.10 breaks: codes or refresh tokens have fewer than 160 random bits, or share them."""
     codes = [code_of(alice, reports) for _ in range(3)]
     tokens = [redeem(front, reports, code).json()["refresh_token"] for code in codes]
@@ -148,7 +148,7 @@ def test_10_3_and_10_4_tokens_cannot_be_guessed(front: Front, alice: Browser, re
     assert not {text[-44:] for text in tokens} & {text[-44:] for text in successors}
 
 
-def test_10_12_state_is_not_ours_to_read(alice: Browser, reports: Client) -> None:
+def test_10_12_state_is_not_ours_to_read(alice: Browser, reports: OAuthClient) -> None:
     """RFC 6749 §10.12 and §10.14 break: a state is run or shown as part of a page."""
     state = "<script>alert(1)</script>'\"&"
     page = alice.get(request(reports, state=state))
@@ -156,7 +156,7 @@ def test_10_12_state_is_not_ours_to_read(alice: Browser, reports: Client) -> Non
     assert alice.submit(page, "/oauth/authorize", decision="deny").answer["state"] == state
 
 
-def test_10_16_a_code_is_for_whom_it_was_asked(front: Front, reports: Client) -> None:
+def test_10_16_a_code_is_for_whom_it_was_asked(front: Front, reports: OAuthClient) -> None:
     """RFC 6749 §10.16 breaks: what a person gave one client speaks for another person, or to another client."""
     bob = at_home(front.house, front, front.house.bob)
     told = front.verify(redeem(front, reports, code_of(bob, reports)).json()["access_token"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ostiary.core.assertion import Door
+from ostiary.core.assertion import AssertionUse
 from ostiary.core.jws import InvalidTokenError
 from tests.mutants import GONE, good
 from tests.signers import (
@@ -29,21 +29,21 @@ pytestmark = pytest.mark.promise("P14")
 EACH = pytest.mark.parametrize("door", ["client", "grant"])
 
 
-def reason(door: Door, **changed: Any) -> str:
+def reason(door: AssertionUse, **changed: Any) -> str:
     with pytest.raises(InvalidTokenError) as caught:
         show(door, signed(door, **changed))
     return str(caught.value)
 
 
 @EACH
-def test_3_1_it_must_contain_an_issuer(door: Door) -> None:
+def test_3_1_it_must_contain_an_issuer(door: AssertionUse) -> None:
     """RFC 7523 §3 (1) breaks: an assertion without an issuer, or of another one, is taken."""
     assert reason(door, iss=GONE) == "iss"
     assert reason(door, iss="another") == "iss"
 
 
 @EACH
-def test_3_1_issuers_are_compared_as_simple_strings(door: Door) -> None:
+def test_3_1_issuers_are_compared_as_simple_strings(door: AssertionUse) -> None:
     """RFC 7523 §3 (1) breaks: another spelling of an issuer is the same."""
     assert reason(door, iss=claims(door)["iss"].upper()) == "iss"
 
@@ -63,7 +63,7 @@ def test_3_2_b_the_subject_of_a_client_must_be_its_client_id() -> None:
 
 
 @EACH
-def test_3_3_its_audience_must_be_this_server(door: Door) -> None:
+def test_3_3_its_audience_must_be_this_server(door: AssertionUse) -> None:
     """RFC 7523 §3 (3) breaks: what was signed for another server is taken here."""
     for audience in (
         ISSUER,
@@ -88,33 +88,33 @@ def test_3_3_its_audience_must_be_this_server(door: Door) -> None:
 
 
 @EACH
-def test_3_4_it_must_expire_and_not_have_expired(door: Door) -> None:
+def test_3_4_it_must_expire_and_not_have_expired(door: AssertionUse) -> None:
     """RFC 7523 §3 (4) breaks: an assertion is good for ever."""
     assert reason(door, exp=GONE) == "exp"
     assert reason(door, exp=SECONDS) == "expired"
 
 
 @EACH
-def test_3_4_an_expiry_unreasonably_far_away_may_be_refused(door: Door) -> None:
+def test_3_4_an_expiry_unreasonably_far_away_may_be_refused(door: AssertionUse) -> None:
     """RFC 7523 §3 (4) breaks: a mark has to be kept for years."""
     assert reason(door, exp=SECONDS + 365 * 86400, iat=GONE) == "exp"
 
 
 @EACH
-def test_3_5_it_must_not_be_taken_before_its_time(door: Door) -> None:
+def test_3_5_it_must_not_be_taken_before_its_time(door: AssertionUse) -> None:
     """RFC 7523 §3 (5) breaks: nbf is passed over."""
     assert reason(door, nbf=SECONDS + 60) == "nbf"
     assert show(door, signed(door, nbf=SECONDS))
 
 
 @EACH
-def test_3_6_one_issued_unreasonably_long_ago_may_be_refused(door: Door) -> None:
+def test_3_6_one_issued_unreasonably_long_ago_may_be_refused(door: AssertionUse) -> None:
     """RFC 7523 §3 (6) breaks: an old assertion lives on by a late expiry."""
     assert reason(door, iat=SECONDS - 3600, exp=SECONDS + 60) == "lifetime"
 
 
 @EACH
-def test_3_7_a_jti_makes_it_single_use(door: Door) -> None:
+def test_3_7_a_jti_makes_it_single_use(door: AssertionUse) -> None:
     """RFC 7523 §3 (7) breaks: two showings of one assertion have two marks."""
     first, second = (show(door, signed(door, exp=SECONDS + length)).jti_digest for length in (60, 70))
     assert first == second
@@ -122,13 +122,13 @@ def test_3_7_a_jti_makes_it_single_use(door: Door) -> None:
 
 
 @EACH
-def test_3_8_other_claims_may_be_there(door: Door) -> None:
+def test_3_8_other_claims_may_be_there(door: AssertionUse) -> None:
     """RFC 7523 §3 (8) breaks: a claim that we do not know is refused."""
     assert show(door, signed(door, email="x@y.test", nested={"a": [1, 2]}))
 
 
 @EACH
-def test_3_9_it_must_be_signed_by_the_issuer(door: Door) -> None:
+def test_3_9_it_must_be_signed_by_the_issuer(door: AssertionUse) -> None:
     """RFC 7523 §3 (9) breaks: an unsigned or foreign assertion is taken."""
     foreign = good(key("RS256"), claims(door), header("RS256"))
     with pytest.raises(InvalidTokenError):
@@ -136,7 +136,7 @@ def test_3_9_it_must_be_signed_by_the_issuer(door: Door) -> None:
 
 
 @EACH
-def test_3_10_it_must_be_a_valid_jwt(door: Door) -> None:
+def test_3_10_it_must_be_a_valid_jwt(door: AssertionUse) -> None:
     """RFC 7523 §3 (10) breaks: something that is no JWT is taken."""
     with pytest.raises(InvalidTokenError):
         show(door, signed(door)[:-1])

@@ -7,7 +7,7 @@ import pytest
 
 from ostiary.core.instant import SECOND
 from ostiary.core.jws import Algorithm
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from tests.applications import application, code_of, redeem, refresh
 from tests.cast import Answer, Front
 from tests.machines import BY_ASSERTION, ISSUER, said
@@ -25,14 +25,14 @@ def jwk(algorithm: Algorithm, kid: str | None = None) -> dict[str, Any]:
     return found if kid is None else found | {"kid": kid}
 
 
-def keyed(front: Front, *keys: dict[str, Any]) -> Client:
+def keyed(front: Front, *keys: dict[str, Any]) -> OAuthClient:
     front.house.sign()
     return application(front.house, auth_method="private_key_jwt", jwks={"keys": list(keys)})
 
 
 def assertion(
     front: Front,
-    client: Client,
+    client: OAuthClient,
     algorithm: Algorithm = "EdDSA",
     kid: Any = GONE,
     by: Any = None,
@@ -77,7 +77,7 @@ def test_2_2_without_an_assertion_it_is_nobody(front: Front, alice: Browser) -> 
     assert redeem(front, client, code, **shown(assertion(front, client))).status == 200
 
 
-def test_3_a_client_without_keys_proves_nothing(front: Front, alice: Browser, reports: Client) -> None:
+def test_3_a_client_without_keys_proves_nothing(front: Front, alice: Browser, reports: OAuthClient) -> None:
     """RFC 7523 §3 breaks: an assertion that nobody can check is taken."""
     code = code_of(alice, reports)
     assert said(redeem(front, reports, code, **shown(assertion(front, reports)))) == INVALID
@@ -149,7 +149,7 @@ def test_3_which_of_the_keys(front: Front, alice: Browser) -> None:
     one, named = keyed(front, jwk("EdDSA")), keyed(front, jwk("EdDSA", "a"))
     several = keyed(front, jwk("EdDSA", "a"), jwk("ES256", "b"))
 
-    def tried(client: Client, algorithm: Algorithm, kid: Any) -> str:
+    def tried(client: OAuthClient, algorithm: Algorithm, kid: Any) -> str:
         answer = redeem(
             front, client, code_of(alice, client), **shown(assertion(front, client, algorithm, kid))
         )

@@ -6,7 +6,7 @@ import pytest
 
 from ostiary.core.instant import DAY, MINUTE, SECOND
 from ostiary.services import clients, consents
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.storage import clients as rows
 from tests.applications import allow, code_of, redeem, request
 from tests.cast import Answer, Front
@@ -233,7 +233,7 @@ def test_what_nobody_consented_to_is_forgotten_after_a_day(front: Front) -> None
     used, unused = (register(front, LEAST).json()["client_id"] for _ in range(2))
     client = house.store.read(rows.find, used)
     assert client is not None
-    asked = Asked(client, house.acme.id, ("read:agents",))
+    asked = ConsentRequest(client, house.acme.id, ("read:agents",))
     given = house.store.write(consents.give, house.alice, asked)
     house.clock.advance(DAY)
     house.delete_old()

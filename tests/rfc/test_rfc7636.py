@@ -4,7 +4,7 @@ import string
 
 import pytest
 
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.oauth.person_grants import challenge_of
 from tests.applications import CHALLENGE, VERIFIER, application, code_of, redeem, request
 from tests.cast import Front
@@ -16,7 +16,7 @@ UNRESERVED = string.ascii_letters + string.digits + "-._~"
 
 @pytest.mark.parametrize("verifier", ["A" * 43, "z" * 128, UNRESERVED, "-._~" * 11, VERIFIER])
 def test_4_1_every_verifier_of_the_grammar_is_taken(
-    front: Front, reports: Client, alice: Browser, verifier: str
+    front: Front, reports: OAuthClient, alice: Browser, verifier: str
 ) -> None:
     """RFC 7636 §4.1 breaks: 43 to 128 unreserved characters are refused as a verifier."""
     code = code_of(alice, reports, code_challenge=challenge_of(verifier))
@@ -26,7 +26,7 @@ def test_4_1_every_verifier_of_the_grammar_is_taken(
 @pytest.mark.parametrize(
     "verifier", ["A" * 42, "A" * 129, "A" * 43 + "+", "A" * 43 + "=", "A" * 43 + "ü", "A" * 42 + " A"]
 )
-def test_4_1_no_other_is(front: Front, reports: Client, alice: Browser, verifier: str) -> None:
+def test_4_1_no_other_is(front: Front, reports: OAuthClient, alice: Browser, verifier: str) -> None:
     """RFC 7636 §4.1 breaks: a verifier that is short, or holds other characters, is good."""
     code = code_of(alice, reports, code_challenge=challenge_of(verifier))
     assert said(redeem(front, reports, code, code_verifier=verifier)) == "400 invalid_grant"
@@ -41,21 +41,23 @@ def test_4_2_the_example_of_appendix_b() -> None:
 
 
 @pytest.mark.parametrize("method", ["plain", "S512", "none", None])
-def test_4_3_and_4_4_1_a_method_that_is_not_ours(alice: Browser, reports: Client, method: str | None) -> None:
+def test_4_3_and_4_4_1_a_method_that_is_not_ours(
+    alice: Browser, reports: OAuthClient, method: str | None
+) -> None:
     """RFC 7636 §4.4.1 breaks: `plain`, which is what is meant without a method, is taken; or the error is not told."""
     page = alice.get(request(reports, code_challenge_method=method))
     assert (page.status, page.answer["error"]) == (303, "invalid_request")
     assert "code_challenge_method" in page.answer["error_description"]
 
 
-def test_4_4_the_challenge_stays_here(alice: Browser, reports: Client) -> None:
+def test_4_4_the_challenge_stays_here(alice: Browser, reports: OAuthClient) -> None:
     """RFC 7636 §4.4 breaks: the challenge is told to whoever sees the code."""
     page = alice.submit(alice.get(request(reports)), "/oauth/authorize", decision="allow")
     assert set(page.answer) == {"code", "state", "iss"}
     assert CHALLENGE not in page.location
 
 
-def test_4_4_1_a_client_without_a_challenge(alice: Browser, reports: Client) -> None:
+def test_4_4_1_a_client_without_a_challenge(alice: Browser, reports: OAuthClient) -> None:
     """RFC 7636 §4.4.1 breaks: a request without a challenge is not told that it needs one."""
     page = alice.get(request(reports, code_challenge=None))
     assert page.answer["error"] == "invalid_request"
@@ -64,14 +66,14 @@ def test_4_4_1_a_client_without_a_challenge(alice: Browser, reports: Client) -> 
 
 @pytest.mark.parametrize("verifier", [None, "", CHALLENGE, VERIFIER[:-1] + "x", VERIFIER.swapcase()])
 def test_4_6_a_verifier_that_does_not_match(
-    front: Front, reports: Client, alice: Browser, verifier: str | None
+    front: Front, reports: OAuthClient, alice: Browser, verifier: str | None
 ) -> None:
     """RFC 7636 §4.6 breaks: whoever has the code alone has what it is good for."""
     code = code_of(alice, reports)
     assert said(redeem(front, reports, code, code_verifier=verifier)) == "400 invalid_grant"
 
 
-def test_4_6_each_code_has_its_own(front: Front, reports: Client, alice: Browser) -> None:
+def test_4_6_each_code_has_its_own(front: Front, reports: OAuthClient, alice: Browser) -> None:
     """RFC 7636 §4.6 breaks: the verifier of one request is good for the code of another: codes can be injected."""
     other = "B" * 43
     ours, theirs = code_of(alice, reports), code_of(alice, reports, code_challenge=challenge_of(other))

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from tests.applications import application, request
 from tests.cast import Front, House
 from tests.machines import ISSUER
@@ -15,7 +15,7 @@ METADATA = "/.well-known/oauth-authorization-server"
 
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
-def test_2_the_issuer_is_in_every_answer(alice: Browser, reports: Client, decision: str) -> None:
+def test_2_the_issuer_is_in_every_answer(alice: Browser, reports: OAuthClient, decision: str) -> None:
     """RFC 9207 §2 breaks: a client of several servers cannot tell whose answer it got, on success or on refusal."""
     page = alice.submit(alice.get(request(reports)), "/oauth/authorize", decision=decision)
     pairs = parse_qsl(urlsplit(page.location).query)
@@ -36,7 +36,7 @@ def test_2_the_issuer_is_in_every_answer(alice: Browser, reports: Client, decisi
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_2_1_and_in_every_error(front: Front, reports: Client, wrong: dict[str, str | None]) -> None:
+def test_2_1_and_in_every_error(front: Front, reports: OAuthClient, wrong: dict[str, str | None]) -> None:
     """RFC 9207 §2.1 breaks: an error says nothing of who sends it."""
     page = browser(front).get(request(reports, **wrong))
     pairs = parse_qsl(urlsplit(page.location).query)
@@ -64,7 +64,7 @@ def test_2_the_issuer_is_a_url_without_query_and_fragment(sqlite_house: House, t
     assert not urlsplit(found).fragment
 
 
-def test_2_4_what_the_client_sends_is_not_believed(front: Front, reports: Client) -> None:
+def test_2_4_what_the_client_sends_is_not_believed(front: Front, reports: OAuthClient) -> None:
     """RFC 9207 §2.4 breaks: a request says what its answer's issuer is."""
     page = browser(front).get(request(reports, iss="https://evil.example", scope=""))
     assert page.location.count("iss=") == 1

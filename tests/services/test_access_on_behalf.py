@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ostiary.core import key_file
-from ostiary.core.model import Client, Consent, Project, RoleBinding
+from ostiary.core.model import Consent, OAuthClient, Project, RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.services import (
     clients,
@@ -21,7 +21,7 @@ from ostiary.services import (
     service_accounts,
 )
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked, Given
+from ostiary.services.consents import ConsentRequest, StoredConsent
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
@@ -46,7 +46,7 @@ class Two:
     giver: Caller
     """The admin of the organization that consents."""
     giver_key: str
-    client: Client
+    client: OAuthClient
     shop: Project
     """A project of the consenting organization, with consent."""
     other: Project
@@ -54,12 +54,12 @@ class Two:
     own: Project
     """The integrator's own project."""
 
-    def ask(self, who: Caller | None = None, **changes: Any) -> Asked:
+    def ask(self, who: Caller | None = None, **changes: Any) -> ConsentRequest:
         given: dict[str, Any] = {"scopes": ("read:agents", "offline_access"), "projects": (self.shop.id,)}
         giver = self.giver if who is None else who
-        return Asked(self.client, giver.organization_id, **(given | changes))
+        return ConsentRequest(self.client, giver.organization_id, **(given | changes))
 
-    def give(self, who: Caller | None = None, **changes: Any) -> Given:
+    def give(self, who: Caller | None = None, **changes: Any) -> StoredConsent:
         who = who or self.giver
         both = (who.organization_id, str(self.client.organization_id))
         return self.house.store.write_on(both, consents.give, who, self.ask(who, **changes))
@@ -252,7 +252,7 @@ def test_a_scope_that_the_client_did_not_register_is_not_given(two: Two) -> None
         two.give(scopes=("write:plugins",))
 
 
-ENDS: dict[str, Callable[[Two, Given], Answer]] = {
+ENDS: dict[str, Callable[[Two, StoredConsent], Answer]] = {
     "withdrawn": lambda two, given: two.front.ask(
         "DELETE", f"/v1/grants/{given.consent.id}", key=two.giver_key
     ),

@@ -10,10 +10,10 @@ from ostiary.core.address import parse_address
 from ostiary.core.client_metadata import read_registration
 from ostiary.core.event import UNKNOWN
 from ostiary.core.instant import SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.services import clients, consents, projects
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.storage import clients as rows
 from tests.cast import House
 from tests.services.questions import all_rows, events, refused
@@ -22,7 +22,7 @@ CALLBACK = ("https://app.test/callback",)
 KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 
 
-def make(house: House, **spec: Any) -> Client:
+def make(house: House, **spec: Any) -> OAuthClient:
     return house.store.write(
         clients.create, house.alice, ClientSpec(**{"name": "Tracker", "redirect_uris": CALLBACK} | spec)
     )
@@ -107,7 +107,7 @@ def test_changes(house: House) -> None:
     client = make(house, auth_method="private_key_jwt", jwks={"keys": [KEY | {"x5c": ["surplus"]}]})
     assert client.jwks == {"keys": [KEY]}
 
-    def change(**changes: Any) -> Client:
+    def change(**changes: Any) -> OAuthClient:
         after = house.store.write(clients.update, house.alice, client.id, changes)
         assert house.store.read(rows.find, client.id) == after
         return after
@@ -131,7 +131,7 @@ def test_changes(house: House) -> None:
 
 def test_there_is_a_limit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """P20 breaks: an organization registers an unlimited number of clients, or deleted ones count."""
-    monkeypatch.setitem(limits.MOST, "clients", 2)
+    monkeypatch.setitem(limits.LIMITS, "clients", 2)
     first = make(house)
     make(house)
     with refused("limit-reached") as caught:
@@ -165,7 +165,7 @@ def test_a_full_registration_forgets_the_oldest_of_the_network_that_has_most(
 def test_what_ends_with_a_client(house: House) -> None:
     """P2 breaks: a consent outlives its client, or the client's id is used again."""
     client, other = make(house), make(house, name="Other")
-    asked = [Asked(each, house.acme.id, ("read:agents",)) for each in (client, other)]
+    asked = [ConsentRequest(each, house.acme.id, ("read:agents",)) for each in (client, other)]
     given = [house.store.write(consents.give, house.alice, each) for each in asked]
     house.store.write(clients.delete, house.alice, client.id)
     ended, kept = (house.store.read(consents.get, house.alice, each.consent.id).consent for each in given)

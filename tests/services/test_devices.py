@@ -12,14 +12,14 @@ from ostiary.core.oauth import BUILT_IN, CLI
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import devices
-from ostiary.services.devices import Begun
+from ostiary.services.devices import IssuedDeviceCode
 from ostiary.storage.codes import DeviceCode
 from tests.cast import House
 
-ASKED = devices.Request(CLI, ("api",), (), "203.0.113.7", "ostiary-cli/1")
+ASKED = devices.DeviceRequest(CLI, ("api",), (), "203.0.113.7", "ostiary-cli/1")
 
 
-def begin(house: House) -> tuple[Begun, str]:
+def begin(house: House) -> tuple[IssuedDeviceCode, str]:
     """The codes that a device receives, and the user code in the form of look-ups."""
     begun = house.store.write_on((), devices.begin, ASKED)
     code = user_code.read(begun.user_code)
@@ -37,7 +37,7 @@ def human(person: Caller) -> Caller:
     return replace(person, access_id=None)
 
 
-def poll(house: House, begun: Begun) -> str:
+def poll(house: House, begun: IssuedDeviceCode) -> str:
     return house.store.write_on((), devices.poll, begun.device_code.reveal().encode(), CLI).step
 
 

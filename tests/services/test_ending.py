@@ -8,7 +8,7 @@ import pytest
 from ostiary.core.model import RoleBinding
 from ostiary.core.permission import API_SCOPES, Caller
 from ostiary.services import consents, credentials, projects, roles, rotation, service_accounts, sessions
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import RoleSpec
@@ -59,7 +59,7 @@ def end_session(house: House, caller: Caller) -> object:
 
 
 def withdraw(house: House, caller: Caller) -> object:
-    asked = Asked(application(house), house.acme.id, ("read:agents",))
+    asked = ConsentRequest(application(house), house.acme.id, ("read:agents",))
     return house.store.write(
         consents.withdraw, caller, house.store.write(consents.give, house.alice, asked).consent.id
     )

@@ -20,7 +20,7 @@ from ostiary.services import (
     service_accounts,
 )
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.service_accounts import AccountSpec
 from tests.applications import application
@@ -40,7 +40,7 @@ def bind(house: House, number: int) -> object:
 
 
 def consent(house: House, _number: int) -> object:
-    asked = Asked(application(house), house.acme.id, ("read:agents",))
+    asked = ConsentRequest(application(house), house.acme.id, ("read:agents",))
     return house.store.write(consents.give, house.bob, asked)
 
 
@@ -90,14 +90,14 @@ MAKES: dict[str, tuple[int, Make]] = {
 
 def test_every_limit_is_tried() -> None:
     """P20 breaks: a limit in the table is never checked."""
-    assert MAKES.keys() | {"rotations", "catalogue_characters"} == limits.MOST.keys()
+    assert MAKES.keys() | {"rotations", "catalogue_characters"} == limits.LIMITS.keys()
 
 
 @pytest.mark.parametrize("name", MAKES)
 def test_there_is_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """P20 breaks: a caller fills the database, or the refusal does not name the limit."""
     before, make = MAKES[name]
-    monkeypatch.setitem(limits.MOST, name, before + 2)
+    monkeypatch.setitem(limits.LIMITS, name, before + 2)
     for number in range(2):
         make(sqlite_house, number)
     with refused("limit-reached") as caught:
@@ -110,7 +110,7 @@ def test_there_is_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch, n
 def test_rotations_have_an_end(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """P20 breaks: a loop of rotations fills the table of secrets, or daily rotations reach the limit."""
     house = sqlite_house
-    monkeypatch.setitem(limits.MOST, "rotations", 3)
+    monkeypatch.setitem(limits.LIMITS, "rotations", 3)
     key = house.key(house.account()).listed.credential.id
     for _ in range(2):
         house.store.write(rotation.rotate, house.alice, key, 0, None)
@@ -124,7 +124,7 @@ def test_what_is_over_does_not_count(sqlite_house: House, monkeypatch: pytest.Mo
     """P20 breaks the other way: deleted, accepted or expired objects count for the limit."""
     house = sqlite_house
     for name in ("invitations", "projects", "service_accounts", "password_resets"):
-        monkeypatch.setitem(limits.MOST, name, 1)
+        monkeypatch.setitem(limits.LIMITS, name, 1)
     for _ in range(2):
         house.store.write(members.invite, house.alice, "eve@acme.test", [])
         bob = str(house.bob.actor.id)
@@ -141,7 +141,7 @@ def test_what_exists_beyond_a_limit_stays(sqlite_house: House, monkeypatch: pyte
     house = sqlite_house
     for number in range(3):
         bind(house, number)
-    monkeypatch.setitem(limits.MOST, "role_bindings", 2)
+    monkeypatch.setitem(limits.LIMITS, "role_bindings", 2)
     house.store.write(projects.set_role_bindings, house.alice, "p0", ())
     left = house.store.read(members.get, house.alice, str(house.bob.actor.id)).bindings
     assert RoleBinding("viewer", None) in left
@@ -151,6 +151,6 @@ def test_what_exists_beyond_a_limit_stays(sqlite_house: House, monkeypatch: pyte
 def test_another_organizations_do_not_count(sqlite_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tenancy breaks: one organization's objects count for another's limit."""
     house = sqlite_house
-    monkeypatch.setitem(limits.MOST, "service_accounts", 1)
+    monkeypatch.setitem(limits.LIMITS, "service_accounts", 1)
     house.account()
     house.store.write(service_accounts.create, house.charlie, AccountSpec("Theirs"))

@@ -215,13 +215,13 @@ def test_whoever_owns_the_data_acts_for_any_organization(house: House) -> None:
     """Import breaks: the operator cannot import into a customer's organization offline."""
     begin(house)
     for name in (house.umbrella.id, "umbrella"):
-        found = house.store.read(installation.custodian, SYSTEM_CALLER, name)
+        found = house.store.read(installation.local_operator, SYSTEM_CALLER, name)
         assert (found.organization_id, found.operator, found.operator_admin) == (
             house.umbrella.id,
             False,
             True,
         )
-    assert house.store.read(installation.custodian, SYSTEM_CALLER, None).organization_id == house.acme.id
+    assert house.store.read(installation.local_operator, SYSTEM_CALLER, None).organization_id == house.acme.id
     with refused("not-found"):
-        house.store.read(installation.custodian, SYSTEM_CALLER, "nobody")
+        house.store.read(installation.local_operator, SYSTEM_CALLER, "nobody")
     assert house.store.read(import_rows.prefixes) == (PREFIX,)

@@ -89,7 +89,7 @@ def test_forms_of_secrets_are_remembered_for_good(database: Engines, tmp_path: P
     keyring = derive([bytes(32), MASTER_KEY])
     newer = Store(database, Installation(keyring, ("new-", "ak-")), house.clock, house.store.entropy)
     for _ in range(2):
-        newer.write_on((), installation.remember_forms, SYSTEM_CALLER)
+        newer.write_on((), installation.store_prefixes_and_peppers, SYSTEM_CALLER)
     facts = newer.read(directory_rows.installation_facts)
     assert facts.keys() - first.keys() == {"key_prefix:new-", f"pepper:{keyring.newest}"}
     assert first.items() <= facts.items()

@@ -43,7 +43,7 @@ def public_keys(house: House, credential_id: str) -> dict[str, bytes | None]:
     def read(tx: Tx) -> dict[str, bytes | None]:
         return {
             each.access_id: generations.public_key_of(tx, each.access_id)
-            for each in generations.list_of(tx, credential_id)
+            for each in generations.list_of_credential(tx, credential_id)
             if each.accepted(tx.now)
         }
 

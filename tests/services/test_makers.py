@@ -43,8 +43,8 @@ class Links:
     def reasons(self) -> list[str]:
         """Why each link is refused; empty for a valid one."""
         return [
-            _reason(self.house, joining.look, self.invitation),
-            _reason(self.house, password_resets.look, self.reset),
+            _reason(self.house, joining.find_link, self.invitation),
+            _reason(self.house, password_resets.find_link, self.reset),
         ]
 
     def good(self) -> bool:
@@ -206,11 +206,11 @@ def test_a_role_that_was_widened_is_more_than_its_maker_may_give(house: House) -
     house.store.write(roles.create_role, house.alice, "host", "", ("write:members", "read:agents"))
     host = replace(mallory(house, "host"), scopes=frozenset({"write:members", "read:agents"}))
     token = house.store.write(members.invite, host, "eve@acme.test", [RoleSpec("reader")]).token.reveal()
-    assert house.store.read(joining.look, SYSTEM_CALLER, token)
+    assert house.store.read(joining.find_link, SYSTEM_CALLER, token)
     wider = {"scopes": ("read:agents", "write:credentials")}
     house.store.write(roles.update_role, house.alice, "reader", wider)
     with refused("not-found") as caught:
-        house.store.read(joining.look, SYSTEM_CALLER, token)
+        house.store.read(joining.find_link, SYSTEM_CALLER, token)
     assert "beyond its own: write:credentials" in caught.value.reason
 
 
@@ -231,7 +231,7 @@ def test_what_its_maker_does_not_need_may_go(house: House) -> None:
 
 def test_a_local_command_needs_nobody(house: House) -> None:
     """An invitation by the owner of the data directory breaks: it has no maker, and is refused."""
-    custodian = house.store.read(installation.custodian, SYSTEM_CALLER, "umbrella")
+    custodian = house.store.read(installation.local_operator, SYSTEM_CALLER, "umbrella")
     assert links(house, custodian).good()
 
 

@@ -10,7 +10,7 @@ from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.rotation import Rotation
-from ostiary.storage.usage_buffer import Count, Occasion
+from ostiary.storage.usage_buffer import Count, UsageEvent
 from tests.cast import NOON, House
 from tests.services.questions import events, refused, verdict
 
@@ -32,7 +32,7 @@ def state(house: House, credential: str) -> Rotation:
 def use(house: House, created: Created, *, rotated: bool = False) -> None:
     """One use of this secret, written as the periodic task writes it."""
     credential = created.listed.credential
-    occasion = Occasion(
+    occasion = UsageEvent(
         True,
         "valid",
         None,

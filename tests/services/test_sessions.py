@@ -17,7 +17,7 @@ from ostiary.services.issuance import CredentialSpec
 from ostiary.services.service_accounts import AccountView
 from ostiary.storage import tables, tokens
 from ostiary.storage.audit import Recorded
-from ostiary.storage.journal import Used
+from ostiary.storage.journal import UsedMark
 from ostiary.storage.store import Tx
 from tests.cast import House
 from tests.services.questions import all_rows, events, refused
@@ -25,8 +25,8 @@ from tests.services.questions import all_rows, events, refused
 RACERS = 100
 
 
-def used(house: House, mark: bytes = b"mark") -> Used:
-    return Used(mark, house.clock() + MINUTE)
+def used(house: House, mark: bytes = b"mark") -> UsedMark:
+    return UsedMark(mark, house.clock() + MINUTE)
 
 
 def happened(house: House, action: str) -> list[Recorded]:

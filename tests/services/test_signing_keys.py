@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from ostiary.core import jws
 from ostiary.core.instant import DAY, HOUR, MINUTE
 from ostiary.core.keyring import derive
-from ostiary.core.signing import BELIEF, LEAD, LONGEST_TOKEN, PURPOSES, KeySet
+from ostiary.core.signing import ACCEPTED_AFTER, LONGEST_TOKEN, PUBLISHED_BEFORE, PURPOSES, KeySet
 from ostiary.services import signing_keys
 from ostiary.storage import signing_keys as rows
 from ostiary.storage import tables
 from ostiary.storage.audit import Recorded
-from ostiary.storage.fact_cache import Facts
+from ostiary.storage.fact_cache import FactCache
 from ostiary.storage.store import Tx
 from tests.cast import House, pair
 from tests.services.questions import events, refused
@@ -97,7 +97,7 @@ def test_a_valid_token_is_accepted_right_through_a_rotation(house: House, at_onc
     assert len(keys_of(house).jwks(house.clock.now, ["access_token"])["keys"]) == 2
     if not at_once:
         assert jws.read(signed(house)).key_id == jws.read(first).key_id
-        house.clock.advance(LEAD - 1)
+        house.clock.advance(PUBLISHED_BEFORE - 1)
     last = signed(house) if not at_once else first
     house.clock.advance(1)
     new = signed(house)
@@ -116,7 +116,7 @@ def test_rotations_in_a_row_refuse_nothing(house: House) -> None:
     house.sign()
     for number in range(10):
         house.store.write(signing_keys.rotate, house.alice, {"access_token": pair("ES256", f"row {number}")})
-        house.clock.advance(LEAD - MINUTE)
+        house.clock.advance(PUBLISHED_BEFORE - MINUTE)
     assert states(house)[:1] == ["retired"]
     last = signed(house)
     house.clock.advance(LONGEST_TOKEN)
@@ -140,7 +140,7 @@ def test_a_key_that_is_due_gets_a_successor_once(house: House) -> None:
     assert house.store.read(signing_keys.due, house.alice, 90 * DAY) == PURPOSES
     assert rounds() == [3, 0]
     assert states(house) == ["retired", "next"]
-    house.clock.advance(LEAD)
+    house.clock.advance(PUBLISHED_BEFORE)
     assert rounds() == [0, 0]
 
 
@@ -158,7 +158,7 @@ def test_keys_that_a_clock_ahead_made_are_replaced_by_the_first_rotation(house: 
     right = {purpose: pair("RS256" if purpose == "m2m" else "ES256", "right") for purpose in PURPOSES}
     assert len(house.store.write(signing_keys.rotate_due, house.alice, right, 90 * DAY)) == len(PURPOSES)
     assert house.store.read(signing_keys.due, house.alice, 90 * DAY) == ()
-    house.clock.advance(LEAD + LONGEST_TOKEN)
+    house.clock.advance(PUBLISHED_BEFORE + LONGEST_TOKEN)
     assert accepted(house, token)
     house.clock.advance(HOUR)
     assert not accepted(house, token)
@@ -174,7 +174,7 @@ def test_keys_that_began_in_the_future_sign_until_their_successors_do(house: Hou
     assert house.sign().keys == keys_of(house).keys
     house.store.write(signing_keys.rotate_due, house.alice, {"access_token": pair("ES256", 1)}, 90 * DAY)
     assert jws.read(signed(house)).key_id == jws.read(token).key_id, "verifiers know this one"
-    house.clock.advance(LEAD)
+    house.clock.advance(PUBLISHED_BEFORE)
     assert jws.read(signed(house)).key_id != jws.read(token).key_id
     assert accepted(house, token)
 
@@ -190,7 +190,7 @@ def test_another_algorithm_makes_a_key_at_once(house: House) -> None:
     assert signer.key.algorithm == "EdDSA"
     assert accepted(house, token)
     assert [each.algorithm for each in keys.keys if each.purpose == "m2m"] == ["RS256"]
-    house.clock.advance(LEAD)  # the next key is withdrawn
+    house.clock.advance(PUBLISHED_BEFORE)  # the next key is withdrawn
     assert jws.read(signed(house)).algorithm == "EdDSA"
     assert house.sign("EdDSA").keys == keys.keys
 
@@ -307,14 +307,14 @@ def test_keys_are_forgotten_long_after_they_ended(house: House) -> None:
     assert left() == 4
     house.clock.advance(rows.KEPT + 1)
     assert left() == 3
-    house.clock.advance(BELIEF)
+    house.clock.advance(ACCEPTED_AFTER)
     assert left() == 2
     assert states(house) == ["signing"]
 
 
 def test_a_cache_learns_of_keys(house: House) -> None:
     """P1 breaks: a running service does not notice changes of its keys."""
-    facts = Facts(house.store, house.number, house.clock.monotonic, 30)
+    facts = FactCache(house.store, house.number, house.clock.monotonic, 30)
     assert facts.keys() is None
     facts.sync()
     assert facts.keys() is not None

@@ -9,7 +9,7 @@ from ostiary.core.permission import Caller
 from ostiary.services import access_rules, audit, credentials, service_accounts, usage
 from ostiary.services.issuance import CredentialSpec
 from ostiary.services.roles import RoleSpec
-from ostiary.services.usage import Wanted
+from ostiary.services.usage import UsageQuery
 from ostiary.storage.audit import Filter
 from tests.cast import House
 from tests.services.questions import refused
@@ -104,7 +104,7 @@ def test_a_member_without_the_scope_is_told_which(house: House) -> None:
         ("write:service-accounts", service_accounts.create, (service_accounts.AccountSpec("Mine"),)),
         ("read:service-accounts", service_accounts.list_page, (None, None, 50)),
         ("read:audit", audit.page, (Filter(), None, 50)),
-        ("read:usage", usage.report, (Wanted(),)),
+        ("read:usage", usage.report, (UsageQuery(),)),
         ("read:organization", access_rules.list_rules, ()),
         ("write:organization", access_rules.put_rule, ("web", {"match": []})),
         ("write:organization", access_rules.delete_rule, ("web",)),

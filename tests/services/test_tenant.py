@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ostiary.core.instant import DAY, HOUR
-from ostiary.core.limits import MOST
+from ostiary.core.limits import LIMITS
 from ostiary.core.model import RoleBinding
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
@@ -120,14 +120,14 @@ def test_the_catalogue_has_room_for_what_fits_into_a_token(house: House) -> None
     """P20 breaks: a token with every scope is larger than endpoints accept, and proxies respond with 500."""
     written = len(" ".join(house.store.read(roles.list_scopes, house.alice)))
     number = 0
-    while written + 69 <= MOST["catalogue_characters"]:
+    while written + 69 <= LIMITS["catalogue_characters"]:
         write(house, roles.create_scope, f"read:{number:063}".replace("read:0", "read:x"))
         number, written = number + 1, written + 69
     problem = refused(house, roles.create_scope, house.alice, f"read:{'y' * 63}")
     assert problem.code == "limit-reached"
     assert problem.members == {
         "limit": "catalogue_characters",
-        "value": MOST["catalogue_characters"],
+        "value": LIMITS["catalogue_characters"],
         "count": written,
     }
 

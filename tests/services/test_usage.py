@@ -12,11 +12,11 @@ from ostiary.services import audit, credentials, usage
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.credentials import Created
 from ostiary.services.issuance import CredentialSpec
-from ostiary.services.usage import Numbers, Report, Wanted
+from ostiary.services.usage import Report, UsageCounts, UsageQuery
 from ostiary.storage import tables
 from ostiary.storage import usage as rows
 from ostiary.storage.store import Tx
-from ostiary.storage.usage_buffer import Count, Occasion
+from ostiary.storage.usage_buffer import Count, UsageEvent
 from tests.cast import NOON, House
 from tests.services.questions import refused
 
@@ -26,24 +26,24 @@ HERE: Instant = NOON // HOUR * HOUR
 
 def occasion(
     key: Created, reason: str = "valid", via: str = "authorize", address: str = "192.0.2.1"
-) -> Occasion:
+) -> UsageEvent:
     """A use or a refusal of this key."""
     credential = key.listed.credential
     kind = "service_account" if credential.owner_kind == "service_account" else "user"
-    return Occasion(
+    return UsageEvent(
         reason == "valid", reason, address, via, credential.organization_id, credential.id, credential.access_id,
         actor_type=kind, actor_id=credential.owner_id,
     )  # fmt: skip
 
 
-def write(house: House, counted: dict[Occasion, tuple[int, Instant]]) -> None:
+def write(house: House, counted: dict[UsageEvent, tuple[int, Instant]]) -> None:
     """Write these as one batch: how many, and when the last one happened."""
     counts = {each: Count(number, last - 1000, last) for each, (number, last) in counted.items()}
     house.store.write_on((), audit.write_counts, SYSTEM_CALLER, counts)
 
 
 def report(house: House, caller: Caller | None = None, **wanted: Any) -> Report:
-    return house.store.read(usage.report, caller or house.alice, Wanted(**wanted))
+    return house.store.read(usage.report, caller or house.alice, UsageQuery(**wanted))
 
 
 def told(
@@ -51,7 +51,7 @@ def told(
 ) -> dict[Instant, tuple[int, dict[str, int]]]:
     """The hours or days that have uses."""
     found = report(house, caller, **wanted).stretches
-    return {at: (each.accepted, each.refused) for at, each in found if each != Numbers()}
+    return {at: (each.accepted, each.refused) for at, each in found if each != UsageCounts()}
 
 
 def test_uses_are_summed_by_hour_and_day(house: House) -> None:
@@ -121,8 +121,8 @@ def test_what_is_nobodys_counts_with_whoever_asked(house: House) -> None:
     write(
         house,
         {
-            Occasion(False, "unknown", "198.51.100.7", "verify", house.umbrella.id): (3, NOON),
-            Occasion(False, "malformed", "198.51.100.7", "authorize"): (4, NOON),
+            UsageEvent(False, "unknown", "198.51.100.7", "verify", house.umbrella.id): (3, NOON),
+            UsageEvent(False, "malformed", "198.51.100.7", "authorize"): (4, NOON),
         },
     )
     assert told(house, house.charlie) == {HERE: (0, {"unknown": 3})}

@@ -26,7 +26,7 @@ def worker(tmp_path: Path) -> Iterator[Engines]:
 
 
 @pytest.fixture
-def duties(worker: Engines, tmp_path: Path) -> Iterator[Engines]:
+def tasks(worker: Engines, tmp_path: Path) -> Iterator[Engines]:
     found = engines.connect(engines.sqlite_url(tmp_path / "ostiary.db"))
     yield found
     found.dispose()
@@ -46,19 +46,19 @@ def log_size(folder: Path) -> int:
     return (folder / "ostiary.db-wal").stat().st_size
 
 
-def test_a_worker_leaves_the_log_alone(worker: Engines, duties: Engines, tmp_path: Path) -> None:
+def test_a_worker_leaves_the_log_alone(worker: Engines, tasks: Engines, tmp_path: Path) -> None:
     """R20 breaks: a worker checkpoints at the same time as the periodic tasks."""
-    with duties.reader.connect() as connection:
+    with tasks.reader.connect() as connection:
         connection.execute(sa.text("SELECT 1"))  # closing the last connection would checkpoint
         write(worker)
         before = (tmp_path / "ostiary.db").stat().st_size
         assert log_size(tmp_path) > 1_000 * 4096
-        engines.checkpoint(duties)
+        engines.checkpoint(tasks)
         assert (tmp_path / "ostiary.db").stat().st_size > before + ROWS * 12_000
 
 
 def test_a_log_that_has_grown_is_emptied(
-    worker: Engines, duties: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Engines, tasks: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R20 breaks: under constant commits the log never starts over, and fills the disk."""
     monkeypatch.setattr(engines, "LARGE_LOG", 500)
@@ -77,7 +77,7 @@ def test_a_log_that_has_grown_is_emptied(
     try:
         before = log_size(tmp_path)
         for _ in range(50):
-            engines.checkpoint(duties)
+            engines.checkpoint(tasks)
             if log_size(tmp_path) < before:
                 break
     finally:

@@ -18,7 +18,7 @@ from ostiary.core.problem import Problem
 from ostiary.services import credentials
 from ostiary.storage import directory, engines, fact_cache
 from ostiary.storage.engines import Engines
-from ostiary.storage.fact_cache import ABSENT, ChangeNumber, Facts
+from ostiary.storage.fact_cache import ABSENT, ChangeNumber, FactCache
 from ostiary.storage.store import Store
 from tests.cast import Entropy, Front, House
 from tests.watch import statements
@@ -62,8 +62,8 @@ class Flight:
             assert self._still.acquire(timeout=PATIENCE)
 
 
-def facts_of(house: House, flight: Flight | None = None, **limits: Any) -> Facts:
-    facts = Facts(house.store, house.number, house.clock.monotonic, 30, **limits)
+def facts_of(house: House, flight: Flight | None = None, **limits: Any) -> FactCache:
+    facts = FactCache(house.store, house.number, house.clock.monotonic, 30, **limits)
     if flight is not None:
         facts._flights = (flight,) * fact_cache.FLIGHTS  # type: ignore[assignment] # instrumented, same behaviour
     facts.sync()
@@ -170,7 +170,7 @@ def test_who_waited_for_a_look_up_does_not_believe_what_was_not_kept(sqlite_hous
 
 def test_a_handle_that_nobody_has_is_looked_up_once(front: Front) -> None:
     """P20 breaks: made-up keys of the right form cost a thread and a query each time."""
-    made_up = secret.mint("ak-", Entropy(7)(secret.MINT_ENTROPY)).secret.reveal()
+    made_up = secret.create("ak-", Entropy(7)(secret.SECRET_ENTROPY)).secret.reveal()
     with look_ups(front.house.store.engines) as found:
         for _ in range(3):
             assert front.verify(made_up)["code"] == "unknown"

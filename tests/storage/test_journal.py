@@ -14,7 +14,7 @@ from ostiary.core.instant import DAY, MINUTE
 from ostiary.core.problem import Problem
 from ostiary.storage import engines, journal, tables
 from ostiary.storage.fair_queue import Turns
-from ostiary.storage.journal import MOST_WAITING, Entry, Journal, Used
+from ostiary.storage.journal import MOST_WAITING, Entry, Journal, UsedMark
 from ostiary.storage.store import Store
 from tests import watch
 from tests.cast import Front, House
@@ -43,7 +43,7 @@ def another_node(house: House) -> Iterator[Store]:
 
 
 def entry(house: House, reason: str, mark: bytes | None = None) -> Entry:
-    used = () if mark is None else (Used(mark, house.clock() + MINUTE),)
+    used = () if mark is None else (UsedMark(mark, house.clock() + MINUTE),)
     return Entry(house.acme.id, Event("token.issued", SYSTEM, reason=reason), used)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 from ostiary.storage.fact_cache import ChangeNumber
 from ostiary.storage.mapped import map_file
 from tests.cast import NOON
@@ -27,7 +27,7 @@ def test_each_page_has_its_room_on_the_disk(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         os.truncate(tmp_path / name, size)
     ChangeNumber(tmp_path / "number").close()
-    Permits(tmp_path / "permits", KEY).close()
+    MappedRateLimitStore(tmp_path / "permits", KEY).close()
     for name in ("number", "permits"):
         found = (tmp_path / name).stat()
         assert found.st_blocks * 512 >= found.st_size > 0
@@ -36,7 +36,7 @@ def test_each_page_has_its_room_on_the_disk(tmp_path: Path) -> None:
 FULL = """
 import sys
 from pathlib import Path
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 from ostiary.storage.fact_cache import ChangeNumber
 disk = Path(sys.argv[1])
 ballast = open(disk / "ballast", "wb", buffering=0)
@@ -47,7 +47,10 @@ try:
 except OSError as error:
     print(error.strerror)
 ChangeNumber(disk / "early").renew()
-for made in (lambda: ChangeNumber(disk / "late").renew(), lambda: Permits(disk / "permits", bytes(32)).take("key", 1, 1)):
+for made in (
+    lambda: ChangeNumber(disk / "late").renew(),
+    lambda: MappedRateLimitStore(disk / "permits", bytes(32)).take("key", 1, 1),
+):
     try:
         made()
     except OSError as error:
@@ -83,9 +86,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_table_of_another_size_is_not_cut(tmp_path: Path) -> None:
     """P11 breaks: a command of another version shortens the table that workers have mapped, which kills them."""
-    running = Permits(tmp_path / "permits", KEY)
+    running = MappedRateLimitStore(tmp_path / "permits", KEY)
     size = (tmp_path / "permits").stat().st_size
-    Permits(tmp_path / "permits", KEY, 8).close()
+    MappedRateLimitStore(tmp_path / "permits", KEY, 8).close()
     assert (tmp_path / "permits").stat().st_size == size
     for number in range(100):
         assert running.take(f"key {number}", 1, NOON).allowed
@@ -95,7 +98,7 @@ def test_a_table_of_another_size_is_not_cut(tmp_path: Path) -> None:
 
 def test_a_table_that_is_too_short_grows(tmp_path: Path) -> None:
     """P11 breaks: after an upgrade to a longer table, nothing starts."""
-    Permits(tmp_path / "permits", KEY, 8).close()
-    grown = Permits(tmp_path / "permits", KEY)
+    MappedRateLimitStore(tmp_path / "permits", KEY, 8).close()
+    grown = MappedRateLimitStore(tmp_path / "permits", KEY)
     assert all(grown.take(f"key {number}", 1, NOON).allowed for number in range(100))
     grown.close()

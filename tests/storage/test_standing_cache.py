@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostiary.core.model import Grant, Organization, Principal, Standing
+from ostiary.core.model import Organization, Principal, RoleScopes, Standing
 from ostiary.core.verdict import scopes_on
 from ostiary.storage.standing_cache import Handle, Standings
 from tests.cast import NOON
@@ -42,7 +42,7 @@ def standing(credential: int, secret: int, organization: int, role: str = READ) 
         principal=Principal(
             "service_account", f"sa_{credential % 2}", "Robo", "robo@acme.localhost", barred=False
         ),
-        grants=(Grant(frozenset({role}), None),),
+        grants=(RoleScopes(frozenset({role}), None),),
         organization=Organization(home, home, "Acme", False, NOON, None),
     )
 

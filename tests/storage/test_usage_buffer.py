@@ -3,24 +3,24 @@
 import pytest
 
 from ostiary.storage import usage_buffer as room
-from ostiary.storage.usage_buffer import Counts, Occasion
+from ostiary.storage.usage_buffer import UsageBuffer, UsageEvent
 from tests.cast import NOON
 
 pytestmark = pytest.mark.promise("P20")
 
 
-def refusal(number: int, organization: str | None = None, reason: str = "unknown") -> Occasion:
-    return Occasion(False, reason, f"10.1.{number // 256}.{number % 256}", "verify", organization)
+def refusal(number: int, organization: str | None = None, reason: str = "unknown") -> UsageEvent:
+    return UsageEvent(False, reason, f"10.1.{number // 256}.{number % 256}", "verify", organization)
 
 
-def use(number: int, organization: str, credential: str) -> Occasion:
+def use(number: int, organization: str, credential: str) -> UsageEvent:
     address = f"10.2.{number // 256}.{number % 256}"
-    return Occasion(True, "valid", address, "verify", organization, credential, f"access of {credential}")
+    return UsageEvent(True, "valid", address, "verify", organization, credential, f"access of {credential}")
 
 
 def test_what_is_given_back_stays_within_the_bounds() -> None:
     """P5, P20 break: while the database is down, memory grows without bound, or counts or times are lost."""
-    counts = Counts()
+    counts = UsageBuffer()
     for round_ in range(5):
         for number in range(1000):
             counts.add(refusal(number, "umbrella"), round_)
@@ -35,7 +35,7 @@ def test_what_is_given_back_stays_within_the_bounds() -> None:
 
 def test_a_flood_takes_nobody_elses_room() -> None:
     """P5c breaks: during a flood from one tenant, another tenant's uses and refusals lose credential or address."""
-    counts = Counts()
+    counts = UsageBuffer()
     for number in range(40_000):
         counts.add(refusal(number, "umbrella", f"reason {number % 4000}"), NOON)
         counts.add(use(number, "umbrella", f"cred_{number % 30_000}"), NOON)
@@ -47,12 +47,12 @@ def test_a_flood_takes_nobody_elses_room() -> None:
     kept = counts.take()
     assert [kept[each].number for each in theirs] == [300, 300, 300]
     assert sum(count.number for count in kept.values()) == 80_900
-    assert kept[Occasion(True, "valid", None, "verify", "umbrella", display="many")].number > 0
+    assert kept[UsageEvent(True, "valid", None, "verify", "umbrella", display="many")].number > 0
 
 
 def test_a_use_without_room_for_its_address_keeps_its_credential() -> None:
     """P5c breaks: a key that is used from many addresses is not reported, or fills the log."""
-    counts = Counts()
+    counts = UsageBuffer()
     for number in range(300):
         for key in range(20):
             counts.add(use(number, "acme", f"cred_{key}"), NOON + number)
@@ -68,20 +68,20 @@ def test_a_use_without_room_for_its_address_keeps_its_credential() -> None:
 
 def test_the_neighbourhood_of_a_refusal() -> None:
     """P20 breaks: one IPv6 host counts as a new address with each request; or a use is recorded with another address."""
-    counts = Counts()
+    counts = UsageBuffer()
     for number in range(10):
         address = f"2001:db8:1:2:{number + 1:x}::1"
-        counts.add(Occasion(False, "unknown", address, "api"), NOON)
-        counts.add(Occasion(True, "valid", address, "api", "acme", "cred_1", "access"), NOON)
+        counts.add(UsageEvent(False, "unknown", address, "api"), NOON)
+        counts.add(UsageEvent(True, "valid", address, "api", "acme", "cred_1", "access"), NOON)
     counts.give_back(counts.take())
     kept = counts.take()
-    assert kept[Occasion(False, "unknown", "2001:db8:1:2::/64", "api")].number == 10
+    assert kept[UsageEvent(False, "unknown", "2001:db8:1:2::/64", "api")].number == 10
     assert len(kept) == 11
 
 
 def test_a_mark_is_known_whatever_it_was_counted_as() -> None:
     """P5, P20 break: marks fill the memory or displace others, or uses that are counted by a mark are lost."""
-    counts = Counts()
+    counts = UsageBuffer()
     for number in range(room.MAX_MARKS + 100):
         counts.add(refusal(number, "umbrella"), NOON, (str(number),))
         assert counts.again((str(number),), NOON + 1)

@@ -25,7 +25,7 @@ from ostiary.api.route import StrictModel, example
 from ostiary.core.instant import to_text
 from ostiary.core.model import AccessLevel
 from ostiary.http.verdict_response import HomeOrganizationJson
-from ostiary.services.consents import OnBehalf
+from ostiary.services.consents import AccessOnBehalf
 from ostiary.services.roles import MAX_ROLES, RoleSpec
 from ostiary.services.service_accounts import AccountSpec, AccountView
 
@@ -171,7 +171,7 @@ def account_json(view: AccountView) -> ServiceAccountJson:
     }
 
 
-def _on_behalf_json(found: OnBehalf) -> OnBehalfJson:
+def _on_behalf_json(found: AccessOnBehalf) -> OnBehalfJson:
     return {
         "grant": found.consent.id,
         "client_id": found.consent.client_id,

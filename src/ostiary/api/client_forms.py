@@ -10,11 +10,11 @@ from ostiary.api.route import StrictModel, example
 from ostiary.core.client_keys import read_keys
 from ostiary.core.client_metadata import MAX_NAME, GrantType
 from ostiary.core.instant import text_or_none, to_text
-from ostiary.core.model import AuthMethod, Client, ClientAccess
+from ostiary.core.model import AuthMethod, ClientAccess, OAuthClient
 from ostiary.core.redirect import MAX_REDIRECTS, redirect_uri
 from ostiary.core.url import MAX_URL, read_url
 from ostiary.services.clients import ClientSpec
-from ostiary.services.consents import Listed
+from ostiary.services.consents import ConsentListing
 
 
 def _keys(jwks: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class GrantJson(TypedDict):
     """When it ended; then everything that came of it did."""
 
 
-def client_json(client: Client) -> ClientJson:
+def client_json(client: OAuthClient) -> ClientJson:
     return {
         "id": client.id,
         "name": client.name,
@@ -227,7 +227,7 @@ def client_json(client: Client) -> ClientJson:
     }
 
 
-def grant_json(listed: Listed) -> GrantJson:
+def grant_json(listed: ConsentListing) -> GrantJson:
     consent, home = listed.consent, listed.client_organization
     return {
         "id": consent.id,

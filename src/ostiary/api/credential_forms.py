@@ -37,7 +37,7 @@ from ostiary.core.model import (
 )
 from ostiary.core.permission import Caller
 from ostiary.core.problem import FieldError, invalid_fields
-from ostiary.services.credentials import Created, Listed
+from ostiary.services.credentials import Created, CredentialListing
 from ostiary.services.issuance import CredentialSpec
 
 MAX_SEARCH: Final = 253
@@ -273,7 +273,7 @@ class CreatedJson(TypedDict):
     """The whole secret, or the key file's content. Null where the request was sent again with its `Idempotency-Key`."""
 
 
-def credential_json(listed: Listed) -> CredentialJson:
+def credential_json(listed: CredentialListing) -> CredentialJson:
     credential = listed.credential
     return {
         "id": credential.id,

@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from ostiary.http import static_response
 
-DOCUMENT = static_response.keep(files("ostiary.api").joinpath("openapi.json").read_bytes())
+DOCUMENT = static_response.make(files("ostiary.api").joinpath("openapi.json").read_bytes())
 
 
 async def document(request: Request) -> Response:
     """The document, or 304 to whoever has it already."""
     fields = {"cache-control": "public, max-age=0, must-revalidate"}
-    return static_response.answer(request, DOCUMENT, "application/json", fields)
+    return static_response.respond(request, DOCUMENT, "application/json", fields)

@@ -33,7 +33,7 @@ from ostiary.http.routing import problem_response, wiring
 from ostiary.http.verdict_response import superseded
 from ostiary.services import organizations
 from ostiary.services.execute import Unchanged, execute, execute_once, record_refusal
-from ostiary.services.idempotency import Once
+from ostiary.services.idempotency import IdempotentRequest
 from ostiary.storage.store import Tx
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -385,7 +385,7 @@ def remove(
     return Response(status_code=204, headers={"cache-control": "no-store"})
 
 
-def _once(request: Request, status: int) -> Once | None:
+def _once(request: Request, status: int) -> IdempotentRequest | None:
     """The `Idempotency-Key` of a POST with its request; None without one. Raises invalid-request."""
     keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not keys or request.method != "POST":
@@ -396,7 +396,7 @@ def _once(request: Request, status: int) -> Once | None:
         raise Problem("invalid-request", "An Idempotency-Key has 1 to 255 ASCII characters.")
     body: bytes = getattr(request.state, "body", b"")
     asked = f"{request.method} {request.url.path}?{request.url.query}\0".encode() + body
-    return Once(keys[0].decode(), asked, status)
+    return IdempotentRequest(keys[0].decode(), asked, status)
 
 
 def _unchanged(request: Request, current: Resource[Mapping[str, Any]] | None) -> Unchanged | None:

@@ -38,8 +38,8 @@ from ostiary.http.routing import wiring
 from ostiary.http.verdict_response import HomeOrganizationJson
 from ostiary.services import sessions
 from ostiary.services.execute import execute
-from ostiary.services.sessions import Begun, Listed, Whose
-from ostiary.storage.journal import Used
+from ostiary.services.sessions import CredentialOwner, NewSession, SessionListing
+from ostiary.storage.journal import UsedMark
 
 router = APIRouter(route_class=ApiRoute, tags=["Sessions"])
 
@@ -147,7 +147,7 @@ class WhoamiJson(TypedDict):
     """Null if it is no session that was presented."""
 
 
-def session_json(listed: Listed) -> SessionJson:
+def session_json(listed: SessionListing) -> SessionJson:
     session = listed.session
     return {
         "id": session.id,
@@ -174,7 +174,7 @@ def revoked_json(number: int) -> RevokedJson:
     return {"revoked": number}
 
 
-def whoami_json(whose: Whose) -> WhoamiJson:
+def whoami_json(whose: CredentialOwner) -> WhoamiJson:
     account, project = whose.account, whose.project
     return {
         "sub": whose.id,
@@ -291,9 +291,9 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
         raise _refused(reason)
     agent = messages.printable(messages.header(headers, b"user-agent") or b"")
     caller = caller_of(verdict, origin.address, agent, state["request_id"])
-    used = Used(checked.jti_digest, checked.expires_at)
+    used = UsedMark(checked.jti_digest, checked.expires_at)
     try:
-        begun: Begun = execute(store, caller, sessions.begin, used, body.default_project_code or None)
+        begun: NewSession = execute(store, caller, sessions.begin, used, body.default_project_code or None)
     except Problem as problem:
         if problem.code != "invalid-credential":
             raise

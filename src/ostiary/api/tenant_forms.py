@@ -24,9 +24,9 @@ from ostiary.core.model import Invitation, Organization, Project, Role, RoleBind
 from ostiary.core.permission import MAX_LIFETIME, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import MAX_RATE, rate_of
 from ostiary.http.links import invitation_link, reset_link
-from ostiary.services.members import Invited, MemberView
+from ostiary.services.members import MemberView, NewInvitation
 from ostiary.services.organizations import LIMITS, PolicyView
-from ostiary.services.password_resets import Made
+from ostiary.services.password_resets import NewResetLink
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import MAX_ROLES, RoleSpec
 
@@ -468,7 +468,7 @@ def invitation_json(invitation: Invitation) -> InvitationJson:
     }
 
 
-def invited_json(invited: Invited, issuer: str) -> InvitedJson:
+def invited_json(invited: NewInvitation, issuer: str) -> InvitedJson:
     """A new invitation with its token: the one answer that ever carries it."""
     return {
         "invitation": invitation_json(invited.invitation),
@@ -477,7 +477,7 @@ def invited_json(invited: Invited, issuer: str) -> InvitedJson:
     }
 
 
-def reset_json(made: Made, issuer: str) -> ResetJson:
+def reset_json(made: NewResetLink, issuer: str) -> ResetJson:
     """A new link: the one answer that ever carries it."""
     return {"link": reset_link(issuer, made.token), "expires_at": to_text(made.expires_at)}
 

@@ -14,7 +14,7 @@ from ostiary.core.instant import to_text
 from ostiary.core.problem import FieldError, invalid_fields
 from ostiary.http.routing import wiring
 from ostiary.services import usage
-from ostiary.services.usage import Interval, Report, Wanted
+from ostiary.services.usage import Interval, Report, UsageQuery
 
 router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Usage"])
 
@@ -93,5 +93,5 @@ def get_usage(
         errors.append(FieldError("/interval", "invalid", "must be hour or day"))
     if errors:
         raise invalid_fields(tuple(errors))
-    wanted = Wanted(credential, service_account, first, last, asked)
+    wanted = UsageQuery(credential, service_account, first, last, asked)
     return answer(usage_json(wiring(request).store.read(usage.report, caller, wanted)))

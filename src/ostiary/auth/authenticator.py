@@ -23,20 +23,20 @@ from ostiary.core.model import Standing, Token
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import (
     CHECKS,
+    FORBIDDEN_CODES,
     LIMITED,
     MALFORMED,
     NO_SCOPES,
     UNKNOWN,
-    WRONG_PLACE,
     Access,
     Verdict,
     judge,
 )
-from ostiary.ratelimit.mapped_store import Permits
-from ostiary.storage.fact_cache import Facts
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
+from ostiary.storage.fact_cache import FactCache
 from ostiary.storage.standing_cache import Handle
 from ostiary.storage.token_cache import fingerprint
-from ostiary.storage.usage_buffer import Counts, Mark, Occasion
+from ostiary.storage.usage_buffer import Mark, UsageBuffer, UsageEvent
 
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("form", ("malformed",)),
@@ -49,7 +49,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 """Every step from a presented text to its use, in order, with the codes that it refuses with.
 
 The first step that refuses decides. There are two exceptions, both for a credential that is good but in the wrong place
-(`WRONG_PLACE`). The error of an access rule that does not match the request replaces that code, because the checks had
+(`FORBIDDEN_CODES`). The error of an access rule that does not match the request replaces that code, because the checks had
 nothing of the rule to judge by. `rate_limited` replaces it too, and the error of the rule: a caller in a loop must slow
 down.
 
@@ -79,11 +79,11 @@ class Authenticator:
 
     def __init__(
         self,
-        facts: Facts,
-        counts: Counts,
+        facts: FactCache,
+        counts: UsageBuffer,
         clock: Callable[[], Instant],
         installation: Installation,
-        uses: Permits,
+        uses: MappedRateLimitStore,
         rates: Rates,
     ) -> None:
         self.facts = facts
@@ -109,7 +109,7 @@ class Authenticator:
         self.current_facts()
         return self._cache_or_database
 
-    def current_facts(self) -> Facts:
+    def current_facts(self) -> FactCache:
         """The cache, brought up to date. For a thread. Raises Problem if the database does not answer."""
         if not self.facts.current():
             self.facts.catch_up()
@@ -292,12 +292,12 @@ class Authenticator:
         now = self.clock()
         verdict, permit = self.charge(verdict, now)
         code = verdict.code
-        if refusal and code != "valid" and code not in WRONG_PLACE:
+        if refusal and code != "valid" and code not in FORBIDDEN_CODES:
             refusal = ""  # only a good credential is told what is wrong with the request
         self.note(verdict, at, "authorize", now, refused=refusal)
         if refusal or code == "valid":
             return Admission(refusal, verdict, permit)
-        if code in WRONG_PLACE or code == "rate_limited":
+        if code in FORBIDDEN_CODES or code == "rate_limited":
             return Admission(code, verdict, permit)
         return Admission("invalid_token", verdict)
 
@@ -313,7 +313,7 @@ class Authenticator:
         if standing is None or standing.rate_limit is None:
             return verdict, None
         code = verdict.code
-        if code != "valid" and code not in WRONG_PLACE:
+        if code != "valid" and code not in FORBIDDEN_CODES:
             return verdict, None
         payer, limit = _payer(standing), standing.rate_limit
         lease = self._uses.lease(payer)
@@ -350,7 +350,7 @@ class Authenticator:
             home = None if asking is None else asking.organization.id
             mark = (reason, at, via, home)
             if not self._counts.again(mark, now):
-                occasion = Occasion(False, reason, at, via, organization_id=home, resource=resource)
+                occasion = UsageEvent(False, reason, at, via, organization_id=home, resource=resource)
                 self._counts.add(occasion, now, mark)
             return
         token = verdict.token
@@ -377,8 +377,8 @@ def used_of(standing: Standing, token: Token | None) -> str:
     return token.id if token is not None and token.kind == "session" else standing.access_id
 
 
-def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> Occasion:
-    return Occasion(
+def _occasion(standing: Standing, used: str, reason: str, at: str | None, via: str) -> UsageEvent:
+    return UsageEvent(
         reason == "valid",
         reason,
         at,

@@ -10,7 +10,7 @@ from ostiary.core.instant import SECOND, Instant
 from ostiary.core.model import Standing
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import Verdict
-from ostiary.storage.fact_cache import Facts
+from ostiary.storage.fact_cache import FactCache
 
 TYPE: Final = "ostiary-assertion+jwt"
 LIFETIME: Final = 60 * SECOND
@@ -22,7 +22,7 @@ MOST: Final = 10_000
 class IdentityAssertions:
     """What was signed lately, by one process."""
 
-    def __init__(self, facts: Facts, clock: Callable[[], Instant], issuer: str) -> None:
+    def __init__(self, facts: FactCache, clock: Callable[[], Instant], issuer: str) -> None:
         self._facts = facts
         self._clock = clock
         self._issuer = issuer

@@ -8,12 +8,12 @@ from ostiary.auth.lookup import Lookup
 from ostiary.auth.rates import PEERS, LookupRefusedError, Rates
 from ostiary.core import assertion as assertions
 from ostiary.core import jws, secret
-from ostiary.core.assertion import Checked, Door, Signer
+from ostiary.core.assertion import AssertionKey, AssertionUse, CheckedAssertion
 from ostiary.core.instant import Instant
 from ostiary.core.jws import InvalidTokenError, Unverified
 from ostiary.core.model import Standing, client_id_of
 from ostiary.core.verdict import LIMITED, MALFORMED, UNKNOWN, Verdict
-from ostiary.storage.fact_cache import Facts
+from ostiary.storage.fact_cache import FactCache
 
 SEVERAL_KEYS: Final = (
     "This client has several usable keys. Send the id of the signing key as kid in the JWT header."
@@ -22,11 +22,11 @@ MAX_PROVEN: Final = 10_000
 """Issuers that are remembered."""
 
 
-class Shown(NamedTuple):
+class PresentedAssertion(NamedTuple):
     """What came of an assertion. `checked` is there only if it is good, but for whether it was used before."""
 
     verdict: Verdict
-    checked: Checked | None = None
+    checked: CheckedAssertion | None = None
     reason: str = ""
     """Why it is not good, for the audit log."""
     told: str = ""
@@ -38,7 +38,7 @@ class KeyFiles:
 
     def __init__(
         self,
-        facts: Facts,
+        facts: FactCache,
         clock: Callable[[], Instant],
         rates: Rates,
         judge: Callable[[Standing, AccessRequest, Lookup], Verdict],
@@ -52,12 +52,12 @@ class KeyFiles:
 
     def judge(
         self,
-        door: Door,
+        door: AssertionUse,
         text: bytes,
         request: AccessRequest,
         lookup: Lookup,
         audiences: frozenset[str] = frozenset(),
-    ) -> Shown:
+    ) -> PresentedAssertion:
         """Judge a JWT that a key file signed, and the credential that the key file belongs to.
 
         A JWT without `kid` is checked with the keys of the account in `iss`. It is valid only if that account has one
@@ -66,14 +66,14 @@ class KeyFiles:
         try:
             read = jws.read(text)
         except InvalidTokenError as error:
-            return Shown(MALFORMED, reason=str(error))
+            return PresentedAssertion(MALFORMED, reason=str(error))
         named = read.claims.get("sub") if door == "login" else read.key_id
         unnamed = named is None and door != "login"
         if unnamed:
             named = read.claims.get("iss")
         if not jws.is_text(named) or not (unnamed or secret.is_access_id(named)):
-            return Shown(MALFORMED, reason="iss" if unnamed else "key id")
-        shown = Shown(UNKNOWN)
+            return PresentedAssertion(MALFORMED, reason="iss" if unnamed else "key id")
+        shown = PresentedAssertion(UNKNOWN)
 
         def look() -> Standing | None:
             nonlocal shown
@@ -91,46 +91,46 @@ class KeyFiles:
             try:
                 self._rates.looked_up(PEERS, request.address, look)
             except LookupRefusedError:
-                return Shown(LIMITED, reason=LIMITED.code)
+                return PresentedAssertion(LIMITED, reason=LIMITED.code)
         elif look() is None and self._rates.failed(request.address) is LIMITED:
             # The key is known, so a valid signature never costs anything. A bad one costs its address.
-            return Shown(LIMITED, reason=LIMITED.code)
+            return PresentedAssertion(LIMITED, reason=LIMITED.code)
         return shown
 
     def _signed_by(
         self,
-        door: Door,
+        door: AssertionUse,
         text: bytes,
         read: Unverified,
         found: Sequence[Standing],
         request: AccessRequest,
         lookup: Lookup,
         audiences: frozenset[str],
-    ) -> Shown:
+    ) -> PresentedAssertion:
         """Judge a JWT that must be signed by one of these key files of one account."""
         if not found:
-            return Shown(UNKNOWN, reason="unknown key")
+            return PresentedAssertion(UNKNOWN, reason="unknown key")
         try:
             signer, checked = assertions.check_any(
                 door, text, read, map(_signer, found), audiences, self._clock()
             )
         except InvalidTokenError as error:
-            return Shown(UNKNOWN, reason=str(error))
+            return PresentedAssertion(UNKNOWN, reason=str(error))
         standing = next(each for each in found if each.access_id == signer.key_id)
         # During a rotation one key file has two keys, and both are accepted.
         if len({each.credential_id for each in found}) > 1:
-            return Shown(Verdict("unknown", standing), None, "several keys", SEVERAL_KEYS)
+            return PresentedAssertion(Verdict("unknown", standing), None, "several keys", SEVERAL_KEYS)
         verdict = self._judge(standing, request, lookup)
         if verdict.valid and read.key_id is None:
             if len(self._proven) >= MAX_PROVEN:
                 self._proven.clear()
             self._proven[signer.client_id] = self._proven[signer.channel] = None
-        return Shown(verdict, checked if verdict.valid else None, verdict.code)
+        return PresentedAssertion(verdict, checked if verdict.valid else None, verdict.code)
 
 
-def _signer(standing: Standing) -> Signer:
+def _signer(standing: Standing) -> AssertionKey:
     assert standing.public_key is not None
-    return Signer(
+    return AssertionKey(
         standing.access_id,
         jws.algorithm_of(standing.public_key),
         standing.public_key,

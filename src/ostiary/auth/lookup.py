@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ostiary.core.model import Standing, Token
-from ostiary.storage.fact_cache import ABSENT, Facts
+from ostiary.storage.fact_cache import ABSENT, FactCache
 from ostiary.storage.standing_cache import Handle
 
 
@@ -30,7 +30,7 @@ class CacheOnly:
 
     reads: Final = False
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: FactCache) -> None:
         self._facts = facts
 
     def standing(self, handle: Handle) -> Standing | None:
@@ -60,7 +60,7 @@ class CacheOrDatabase:
 
     reads: Final = True
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: FactCache) -> None:
         self._facts = facts
 
     def standing(self, handle: Handle) -> Standing | None:

@@ -6,12 +6,12 @@ A refusal as 401 is never counted against a credential. If the database had to b
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from ostiary.core.address import Address, neighbourhood, network_of
+from ostiary.core.address import Address, failure_group, network_of
 from ostiary.core.instant import Instant
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.verdict import LIMITED, UNKNOWN, Verdict
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class LookupRefusedError(Exception):
 class Rates:
     """The limits of addresses, as one process counts them."""
 
-    def __init__(self, failures: Permits, clock: Callable[[], Instant]) -> None:
+    def __init__(self, failures: MappedRateLimitStore, clock: Callable[[], Instant]) -> None:
         self._failures = failures
         self._clock = clock
 
@@ -41,7 +41,7 @@ class Rates:
         says of an address is not held against it elsewhere. Raises LookupRefusedError, without a look, for an address
         that has no failures left.
         """
-        name = f"{payer} {neighbourhood(address)}"
+        name = f"{payer} {failure_group(address)}"
         permit = self._failures.take(name, FAILURES, self._clock())
         if not permit.allowed:
             raise LookupRefusedError
@@ -70,7 +70,7 @@ class Rates:
         """Count a request that anybody may make, for its address and for its network. Raises rate-limited."""
         limits = {
             f"{what} network {network_of(address)}": network,
-            f"{what} {neighbourhood(address)}": each,
+            f"{what} {failure_group(address)}": each,
         }
         self.guessed(limits, lambda: None)
 

@@ -13,7 +13,7 @@ from typing import Final
 from ostiary.cli import environment, logins
 from ostiary.cli.invocation import Invocation, MisusedError
 from ostiary.cli.logins import plain
-from ostiary.cli.profile import Context, load, profile_path
+from ostiary.cli.profile import ProfileContext, load, profile_path
 from ostiary.cli.token_source import ClientSecret, Key, Proof, StoredLogin, bearer
 from ostiary.client.api import TIMEOUT_SECONDS, Client
 
@@ -88,7 +88,7 @@ def connect(called: Invocation) -> Connection:
     return called.connection
 
 
-def reach(called: Invocation) -> Connection:
+def connect_without_credential(called: Invocation) -> Connection:
     """Like `connect`, for a command that needs no credential. Raises MisusedError, ProfileError."""
     url = environment.text_of("OSTIARY_URL")
     context, _ = _context(called, url, True)
@@ -96,7 +96,7 @@ def reach(called: Invocation) -> Connection:
     return called.connection
 
 
-def _address(url: str | None, context: Context | None) -> tuple[str, str]:
+def _address(url: str | None, context: ProfileContext | None) -> tuple[str, str]:
     """Return the service's URL, and where it is set."""
     if context is not None:
         assert context.url is not None
@@ -119,7 +119,9 @@ def checked_organization(text: str, source: str) -> str:
     return text
 
 
-def _context(called: Invocation, url: str | None, credential: bool) -> tuple[Context | None, Context | None]:
+def _context(
+    called: Invocation, url: str | None, credential: bool
+) -> tuple[ProfileContext | None, ProfileContext | None]:
     """Return the context in use, and the default context that OSTIARY_URL overrides. At most one is not None."""
     name = chosen_name(called)
     if name is None and url is not None and credential:
@@ -140,7 +142,7 @@ def _context(called: Invocation, url: str | None, credential: bool) -> tuple[Con
     return None, context
 
 
-def _organization(called: Invocation, context: Context | None) -> tuple[str | None, str]:
+def _organization(called: Invocation, context: ProfileContext | None) -> tuple[str | None, str]:
     variable = environment.text_of("OSTIARY_ORGANIZATION")
     layers = [(called.organization, "--organization"), (variable, "OSTIARY_ORGANIZATION")]
     if context is not None:

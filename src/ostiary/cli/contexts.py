@@ -10,7 +10,7 @@ import click
 from ostiary.cli import completion, environment, profile
 from ostiary.cli.connection import Connection, checked_organization, chosen_name
 from ostiary.cli.invocation import MisusedError, invocation
-from ostiary.cli.profile import Context
+from ostiary.cli.profile import ProfileContext
 from ostiary.cli.terminal import (
     Column,
     Group,
@@ -151,10 +151,10 @@ def add(
     if file is not None:
         file = file.absolute()
         key = profile.read_key_file(file)
-        context = Context(name, url, organization, api_key_file=str(file))
+        context = ProfileContext(name, url, organization, api_key_file=str(file))
     else:
         key = _prompted_key()
-        context = Context(name, url, organization, api_key=key)
+        context = ProfileContext(name, url, organization, api_key=key)
     principal = None if no_check else _identify(context, key)
     profile.put(context)
     found = profile.load()
@@ -210,7 +210,7 @@ def _prompted_key() -> str:
     return key
 
 
-def _identify(context: Context, key: str) -> dict[str, Any]:
+def _identify(context: ProfileContext, key: str) -> dict[str, Any]:
     """Return the id and display name of the key's owner, from the service. Raises if it refuses or does not respond."""
     assert context.url is not None
     used = Connection(
@@ -232,7 +232,7 @@ def _current(found: profile.Profile) -> str | None:
     return chosen_name(invocation()) or found.default
 
 
-def _credential(context: Context) -> str:
+def _credential(context: ProfileContext) -> str:
     """Return a description of the context's credential, without its secret."""
     if context.api_key_file is not None:
         return f"file {context.api_key_file}"
@@ -247,7 +247,7 @@ def _credential(context: Context) -> str:
     return redact(context.api_key) if whole else "a credential of another form"
 
 
-def _as_json(context: Context, found: profile.Profile) -> dict[str, Any]:
+def _as_json(context: ProfileContext, found: profile.Profile) -> dict[str, Any]:
     return {
         "name": context.name,
         "url": context.url,

@@ -37,7 +37,7 @@ _RENEW: Final = {
 _SIGNED: Final = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
-class Source(NamedTuple):
+class CredentialSource(NamedTuple):
     """A variable that is set, a function that reads its credential, and advice to print if that is refused."""
 
     name: str
@@ -58,24 +58,25 @@ def text_of(name: str) -> str | None:
     return text or None
 
 
-def sources() -> list[Source]:
+def sources() -> list[CredentialSource]:
     """Return the sources that are set, without reading any credential."""
     found = []
     for name in (API_KEY, TOKEN):
         found += [
-            Source(variable, partial(_key, name), _RENEW[name].format(variable)) for variable in _set(name)
+            CredentialSource(variable, partial(_key, name), _RENEW[name].format(variable))
+            for variable in _set(name)
         ]
     if file := text_of(KEY_FILE):
-        found.append(Source(KEY_FILE, lambda: read_key_file(file), _RENEW[KEY_FILE]))
+        found.append(CredentialSource(KEY_FILE, lambda: read_key_file(file), _RENEW[KEY_FILE]))
     secrets = _set(CLIENT_SECRET)
     if secrets[1:]:
-        found += [Source(variable, _client, _RENEW[CLIENT_ID]) for variable in secrets]
+        found += [CredentialSource(variable, _client, _RENEW[CLIENT_ID]) for variable in secrets]
     elif secrets or _set(CLIENT_ID):
-        found.append(Source((_set(CLIENT_ID) or secrets)[0], _client, _RENEW[CLIENT_ID]))
+        found.append(CredentialSource((_set(CLIENT_ID) or secrets)[0], _client, _RENEW[CLIENT_ID]))
     return found
 
 
-def chosen(found: list[Source]) -> tuple[Proof, str, str]:
+def chosen(found: list[CredentialSource]) -> tuple[Proof, str, str]:
     """Return the only credential that is set, its variable, and advice to print if it is refused.
 
     Raises MisusedError if several are set or the value is unusable, and ProfileError.

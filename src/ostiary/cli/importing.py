@@ -16,7 +16,7 @@ from ostiary.cli.terminal import json_option, printable, show_json
 from ostiary.core.import_file import FileError, ImportedKey, ImportOutcome, read_keys
 
 if TYPE_CHECKING:
-    from ostiary.node.import_job import Import
+    from ostiary.node.import_job import ImportJob
 
 BATCH: Final = 5_000
 HINTS: Final = {
@@ -76,13 +76,13 @@ def import_command(
     Exits with 1 if keys were skipped because the policy does not allow their lifetime.
     """
     from ostiary.core.problem import Problem
-    from ostiary.node.import_job import importing
+    from ostiary.node.import_job import open_job
 
     total = _check(source)
     settings = load(file, data=data).settings
     progress = Progress(total)
     try:
-        with importing(settings, organization, account, prefix, register, exceed_limits) as job:
+        with open_job(settings, organization, account, prefix, register, exceed_limits) as job:
             found = job.foresee(_batches(source))
             if not dry_run:
                 if register:
@@ -106,7 +106,9 @@ def import_command(
     return 1 if found["beyond_policy"] else 0
 
 
-def _tell(job: "Import", total: int, found: "Counter[ImportOutcome]", dry_run: bool, as_json: bool) -> None:
+def _tell(
+    job: "ImportJob", total: int, found: "Counter[ImportOutcome]", dry_run: bool, as_json: bool
+) -> None:
     """Print how many keys were, or would be, imported and skipped."""
     skipped = {outcome: found[outcome] for outcome in SKIPPED}
     if as_json:

@@ -16,13 +16,13 @@ import click
 from ostiary import config as settings_room
 from ostiary import memory
 from ostiary.cli import streams
-from ostiary.cli.secret_request import Made, hand_over
+from ostiary.cli.secret_request import CreatedSecret, hand_over
 from ostiary.cli.terminal import json_option, printable, show_json
-from ostiary.config import ConfigurationError, Loaded, Settings, Wrong
+from ostiary.config import ConfigurationError, InvalidSetting, Loaded, Settings
 from ostiary.core import check
 
 if TYPE_CHECKING:
-    from ostiary.node.installation import Beginning
+    from ostiary.node.installation import InitialAdmin
 
 LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 PASSWORD_LENGTH = 20
@@ -154,7 +154,7 @@ def init_command(
         )
     name, address = ("", "") if recover else _first_names(organization, email)
 
-    def begin() -> "Beginning":
+    def begin() -> "InitialAdmin":
         if recover:
             return installation.recover(settings, password)
         try:
@@ -166,8 +166,8 @@ def init_command(
                 raise click.UsageError(f"--email {problem.errors[0].detail}.") from None
             raise
 
-    def made(beginning: "Beginning") -> Made:
-        return Made(
+    def made(beginning: "InitialAdmin") -> CreatedSecret:
+        return CreatedSecret(
             f"Operator key {beginning.key_id}",
             lambda: installation.withdraw(settings, beginning),
             f"The operator key {beginning.key_id} is revoked.",
@@ -185,7 +185,7 @@ def init_command(
 
 
 def _show_beginning(
-    settings: Settings, beginning: "Beginning", password: str, serve: str, recover: bool, as_json: bool
+    settings: Settings, beginning: "InitialAdmin", password: str, serve: str, recover: bool, as_json: bool
 ) -> None:
     key = beginning.key.reveal()
     if as_json:
@@ -238,8 +238,8 @@ def _first_names(organization: str | None, email: str | None) -> tuple[str, str]
         raise click.UsageError(f"--email {error}.") from None
 
 
-def _already(settings: Settings) -> Wrong:
-    return Wrong(
+def _already(settings: Settings) -> InvalidSetting:
+    return InvalidSetting(
         "OSTIARY_DATA",
         str(settings.data),
         f"is initialised already; `ostiary init --recover --data {settings.data}` creates a new operator key",

@@ -8,11 +8,11 @@ from typing import Any, Final
 import click
 
 from ostiary.cli import environment, logins
-from ostiary.cli.connection import Connection, reach
+from ostiary.cli.connection import Connection, connect_without_credential
 from ostiary.cli.invocation import MisusedError, invocation
 from ostiary.cli.logins import Login, LoginEndedError
 from ostiary.cli.profile import is_credential
-from ostiary.cli.secret_request import Made, hand_over
+from ostiary.cli.secret_request import CreatedSecret, hand_over
 from ostiary.cli.service_options import context_option
 from ostiary.cli.terminal import json_option, printable, reading, show_json
 from ostiary.client.api import Client, NotOstiaryError, NotReachableError, RefusedError
@@ -64,9 +64,9 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
 
         webbrowser.open(link)
 
-    def made(login: Login) -> Made:
+    def made(login: Login) -> CreatedSecret:
         fields = [("token", login.refresh_token or login.access_token), ("client_id", CLI)]
-        return Made(
+        return CreatedSecret(
             "",
             lambda: api.form(REVOKE_PATH, fields),
             "The login has ended.",
@@ -74,7 +74,7 @@ def login_command(url: str | None, scopes: tuple[str, ...], no_browser: bool) ->
         )
 
     login = hand_over(
-        lambda: logins.of_answer(_wait(api, code, max(1, wait), ends), used.url),
+        lambda: logins.from_response(_wait(api, code, max(1, wait), ends), used.url),
         made,
         lambda login: logins.keep(used.url, login),
     )
@@ -128,7 +128,7 @@ def _service(url: str | None) -> Connection:
     """Return the connection to `url`, or to the service in use. Raises MisusedError, ProfileError."""
     called = invocation()
     if url is None:
-        return reach(called)
+        return connect_without_credential(called)
     if called.context is not None:
         raise MisusedError("--url and --context both name a service; choose one.")
     called.connection = Connection(url, "--url", None, "", "")

@@ -87,7 +87,7 @@ def token(url: str, timeout: float = TIMEOUT_SECONDS) -> str:
     return login.access_token
 
 
-def of_answer(answer: Any, url: str, before: Login | None = None) -> Login:
+def from_response(answer: Any, url: str, before: Login | None = None) -> Login:
     """Return a response of the token endpoint (RFC 6749 §5.1) as a login. Raises NotOstiaryError."""
     found = answer if isinstance(answer, dict) else {}
     access, refresh, seconds = (found.get(name) for name in ("access_token", "refresh_token", "expires_in"))
@@ -130,7 +130,7 @@ def _refreshed(url: str, login: Login, timeout: float) -> Login:
         if error.code in ("invalid_grant", "invalid_client"):
             raise ended(url) from None
         raise
-    return of_answer(answer, url, login)
+    return from_response(answer, url, login)
 
 
 # The file

@@ -265,7 +265,7 @@ def _explained(error: Exception, called: Invocation) -> int | None:
     if client is not None:
         if isinstance(error, client.RefusedError):
             return _refused(error, called)
-        if isinstance(error, client.AnswerLostError):
+        if isinstance(error, client.ResponseLostError):
             return _failed(3, str(error), "The service may have done it. Check before you try again.")
         if isinstance(error, client.UntrustedError):
             return _failed(3, *str(error).splitlines())
@@ -289,7 +289,7 @@ def _explained(error: Exception, called: Invocation) -> int | None:
             _failed(2, f"{wrong.name} ({wrong.source}) {wrong.reason}")
         return 2
     installation = sys.modules.get("ostiary.node.installation")
-    if installation is not None and isinstance(error, installation.NotReachableError):
+    if installation is not None and isinstance(error, installation.DatabaseNotReachableError):
         return _failed(3, str(error))
     problem = sys.modules.get("ostiary.core.problem")
     if problem is not None and isinstance(error, problem.Problem):

@@ -15,9 +15,9 @@ from ostiary.cli.role_bindings import (
     project_codes,
     read_role,
     role_names,
+    role_names_of,
     roles_argument,
     roles_option,
-    told,
     without,
 )
 from ostiary.cli.secret_request import create
@@ -85,7 +85,7 @@ def show(api: Client, member: str, as_json: bool) -> None:
             ("Email", lambda: found["email"]),
             ("ID", lambda: found["id"]),
             ("Status", lambda: found["status"]),
-            ("Roles", lambda: told(api, found["roles"])),
+            ("Roles", lambda: role_names_of(api, found["roles"])),
             ("Joined", lambda: when(found["joined_at"])),
         ],
     )

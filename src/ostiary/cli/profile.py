@@ -39,7 +39,7 @@ class ProfileError(click.ClickException):
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ProfileContext:
     """A named service, with the credential and organization to use there."""
 
     name: str
@@ -95,16 +95,16 @@ class Profile:
     """All contexts, in the order of the file, and the name of the default context."""
 
     default: str | None
-    contexts: dict[str, Context]
+    contexts: dict[str, ProfileContext]
 
-    def find(self, name: str) -> Context:
+    def find(self, name: str) -> ProfileContext:
         """Return the context with this name. Raises ProfileError."""
         if name in self.contexts:
             return self.contexts[name]
         named = f"context {name}" if NAME.fullmatch(name) else "context with that name"
         raise ProfileError(f"There is no {named}.\n`ostiary context list` shows the contexts.")
 
-    def current(self) -> Context | None:
+    def current(self) -> ProfileContext | None:
         """Return the default context, or None if the file names none. Raises ProfileError if it does not exist."""
         if self.default is None:
             return None
@@ -172,7 +172,7 @@ def read_private(path: Path, what: str, shown: str | None = None) -> str | None:
         os.close(fd)
 
 
-def put(context: Context) -> None:
+def put(context: ProfileContext) -> None:
     """Store a context. It replaces one with the same name. The first becomes the default. Raises ProfileError."""
     members = {
         "url": context.url,
@@ -233,14 +233,14 @@ def _read() -> tuple[str, dict[str, Any]]:
         raise ProfileError(f"{path} is not TOML{f' {where[0]}' if where else ''}.") from None
 
 
-def _context(name: str, members: Any) -> Context:
+def _context(name: str, members: Any) -> ProfileContext:
     path = f"contexts.{name}"
     if not isinstance(members, dict):
         raise ProfileError(f"{profile_path()}: {path} must be a table.")
     found = {member: _text(members, member, f"{path}.") for member in MEMBERS}
     if found["apiKey"] is not None and found["apiKeyFile"] is not None:
         raise ProfileError(f"{profile_path()}: {path} has apiKey and apiKeyFile; choose one.")
-    return Context(
+    return ProfileContext(
         name,
         *(
             found[member]

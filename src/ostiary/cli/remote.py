@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from ostiary.cli.invocation import MisusedError, invocation
-from ostiary.cli.secret_request import Made, hand_over, made_of
+from ostiary.cli.secret_request import CreatedSecret, hand_over, made_of
 from ostiary.cli.terminal import (
     always_json_option,
     json_option,
@@ -105,7 +105,7 @@ def api_call_command(api: Client, method: str, path: str, data: str | None) -> N
         if answer is not None:
             show_json(answer)
 
-    def made(answer: Any) -> Made | None:
+    def made(answer: Any) -> CreatedSecret | None:
         return made_of(api, path, answer) if method.upper() == "POST" else None
 
     hand_over(lambda: api.request(method.upper(), path, json=body), made, put)

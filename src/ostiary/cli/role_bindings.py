@@ -65,14 +65,14 @@ def role_names(bindings: Iterable[Binding], codes: dict[str, str]) -> str:
     return ", ".join(_name(each, codes) for each in bindings) or "none"
 
 
-def told(api: Client, bindings: list[Binding]) -> str:
+def role_names_of(api: Client, bindings: list[Binding]) -> str:
     """Return `role_names`, after requesting the project codes."""
     return role_names(bindings, project_codes(api, bindings))
 
 
 def held(api: Client, who: str, bindings: list[Binding]) -> str:
     """Return a sentence that says which roles `who` has now."""
-    return f"{who} has {told(api, bindings) if bindings else 'no role'}."
+    return f"{who} has {role_names_of(api, bindings) if bindings else 'no role'}."
 
 
 def _name(binding: Binding, codes: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ import click
 from ostiary.cli import streams
 from ostiary.cli.invocation import again
 from ostiary.cli.terminal import printable
-from ostiary.client.api import AnswerLostError, Client, RefusedError
+from ostiary.client.api import Client, RefusedError, ResponseLostError
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class MaybeMadeError(click.ClickException):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CreatedSecret:
     """What a request created, and how to undo it."""
 
     name: str
@@ -49,7 +49,7 @@ class Made:
     """What remains in any case, and what to do next."""
 
 
-def made_of(api: Client, path: str, answer: Any) -> Made | None:
+def made_of(api: Client, path: str, answer: Any) -> CreatedSecret | None:
     """Return what a POST to this path created; None if the response has no secret.
 
     In the response to a repeated request, the secret is null.
@@ -61,7 +61,7 @@ def made_of(api: Client, path: str, answer: Any) -> Made | None:
     if "invitation" in answer and "secret" in answer:
         return _invitation(api, str(answer["invitation"]["id"]))
     if "link" in answer:
-        return Made(
+        return CreatedSecret(
             "A reset link",
             lambda: None,
             f"The link was not delivered. It expires at {printable(str(answer['expires_at']))}.",
@@ -70,7 +70,7 @@ def made_of(api: Client, path: str, answer: Any) -> Made | None:
         )
     token = answer.get("access_token", answer.get("token"))
     if isinstance(token, str):
-        return Made(
+        return CreatedSecret(
             "",
             lambda: api.request("POST", REVOKE_PATH, {"token": token}),
             "The token is revoked.",
@@ -79,19 +79,19 @@ def made_of(api: Client, path: str, answer: Any) -> Made | None:
     return None
 
 
-def _credential(api: Client, path: str, answer: dict[str, Any]) -> Made:
+def _credential(api: Client, path: str, answer: dict[str, Any]) -> CreatedSecret:
     identifier = printable(str(answer["credential"]["id"]))
     address = f"/v1/credentials/{identifier}"
     if path.partition("?")[0].endswith(ROTATE):
         if answer["credential"]["rotation"] is None:
-            return Made(
+            return CreatedSecret(
                 identifier,
                 lambda: None,
                 f"The new secret of {identifier} was not delivered, and the old one has ended.",
                 "",
                 f"Create another secret: {again(f'credential rotate {identifier}')}",
             )
-        return Made(
+        return CreatedSecret(
             identifier,
             lambda: api.request("POST", f"{address}/rotation", json={"action": "cancel"}),
             f"The rotation of {identifier} is cancelled. Its old secret stays valid.",
@@ -104,7 +104,7 @@ def _credential(api: Client, path: str, answer: dict[str, Any]) -> Made:
         kind = str(answer["credential"]["kind"]).replace("_", "-")
         generate = again(f"{kind} generate --service-account {username}")
         beside = f"The service account {username} stays. Create another credential: {generate}"
-    return Made(
+    return CreatedSecret(
         identifier,
         lambda: api.request("POST", f"{address}/revoke"),
         f"{identifier} is revoked.",
@@ -113,9 +113,9 @@ def _credential(api: Client, path: str, answer: dict[str, Any]) -> Made:
     )
 
 
-def _invitation(api: Client, identifier: str) -> Made:
+def _invitation(api: Client, identifier: str) -> CreatedSecret:
     identifier = printable(identifier)
-    return Made(
+    return CreatedSecret(
         identifier,
         lambda: api.request("DELETE", f"/v1/invitations/{identifier}"),
         f"{identifier} is withdrawn.",
@@ -134,14 +134,14 @@ def post(api: Client, path: str, body: Any = None) -> Any:
     try:
         try:
             return api.request("POST", path, json=body, idempotency_key=key)
-        except (AnswerLostError, RefusedError) as error:
+        except (ResponseLostError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.status not in LOST_BY_PROXY:
                 raise
             answer = api.request("POST", path, json=body, idempotency_key=key)
     except KeyboardInterrupt:
         click.echo(f"Interrupted before the response. {_look(path)}", err=True)
         raise
-    except (AnswerLostError, RefusedError) as error:
+    except (ResponseLostError, RefusedError) as error:
         if isinstance(error, RefusedError) and error.status not in LOST_BY_PROXY:
             raise
         raise MaybeMadeError(f"{error}\n{_look(path)}") from None
@@ -153,7 +153,7 @@ def post(api: Client, path: str, body: Any = None) -> Any:
 
 def hand_over(
     ask: Callable[[], T],
-    identify: Callable[[T], Made | None],
+    identify: Callable[[T], CreatedSecret | None],
     put: Callable[[T], object],
     note: Callable[[T], object] | None = None,
 ) -> T:
@@ -194,7 +194,7 @@ def create(
     return hand_over(lambda: post(api, path, body), lambda answer: made_of(api, path, answer), put, note)
 
 
-def _undone(made: Made, why: str) -> str:
+def _undone(made: CreatedSecret, why: str) -> str:
     """Undo the creation. Return the message for the user."""
     try:
         made.undo()

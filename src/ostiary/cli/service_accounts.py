@@ -17,9 +17,9 @@ from ostiary.cli.role_bindings import (
     project_codes,
     read_role,
     role_names,
+    role_names_of,
     roles_argument,
     roles_option,
-    told,
     without,
 )
 from ostiary.cli.secret_output import out_option, save_key_file
@@ -416,7 +416,7 @@ def _fields(api: Client, account: dict[str, Any]) -> list[tuple[str, Any]]:
         ("Description", lambda: account["description"]),
         ("Contact", lambda: account["contact_email"]),
         ("Status", lambda: account["status"]),
-        ("Roles", lambda: told(api, account["roles"])),
+        ("Roles", lambda: role_names_of(api, account["roles"])),
         ("Access level", lambda: account["access_level"]),
         ("Scopes", lambda: account["scopes"]),
         ("Resources", lambda: account["resources"]),

@@ -38,7 +38,7 @@ class ClientSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFile:
+class KeyFileProof:
     """The fields of a key file that an assertion needs."""
 
     key_id: str
@@ -52,7 +52,7 @@ class StoredLogin:
     """The stored login of `ostiary login`."""
 
 
-Proof = Key | ClientSecret | KeyFile | StoredLogin
+Proof = Key | ClientSecret | KeyFileProof | StoredLogin
 
 
 def bearer(url: str, proof: Proof, timeout: float = TIMEOUT_SECONDS) -> str:
@@ -89,7 +89,7 @@ def trade(
             fields += [("subject_token", text), ("subject_token_type", _ACCESS_TOKEN)]
         case ClientSecret(client_id, secret):
             grant, basic = "client_credentials", (client_id, secret)
-        case KeyFile():
+        case KeyFileProof():
             grant = JWT_BEARER
             fields.append(("assertion", assertion(url, proof)))
     client = Client(url, timeout=timeout)
@@ -100,7 +100,7 @@ def trade(
     return dict(answer)
 
 
-def read_key_file(name: str) -> KeyFile:
+def read_key_file(name: str) -> KeyFileProof:
     """Read a key file. Raises MisusedError or ProfileError that names the invalid field, without any value."""
     # No message has the path: a person may have put the key itself into the variable.
     text = profile.read_private(Path(name), f"The file of {KEY_FILE}", f'"${KEY_FILE}"')
@@ -117,10 +117,12 @@ def read_key_file(name: str) -> KeyFile:
     for member in ("key_id", "client_email", "token_uri", "private_key"):
         if not isinstance(found.get(member), str) or not found[member]:
             raise MisusedError(f"{KEY_FILE}: {member} is missing.")
-    return KeyFile(found["key_id"], found["client_email"], found["token_uri"], Secret(found["private_key"]))
+    return KeyFileProof(
+        found["key_id"], found["client_email"], found["token_uri"], Secret(found["private_key"])
+    )
 
 
-def assertion(url: str, file: KeyFile) -> str:
+def assertion(url: str, file: KeyFileProof) -> str:
     """Return a signed JWT for the token endpoint of `url` (RFC 7523 §2.1). It works once, within five minutes.
 
     Raises MisusedError if the key file is for another service or its key is invalid.

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from ostiary.cli import environment
-from ostiary.cli.connection import Connection, connect, reach
+from ostiary.cli.connection import Connection, connect, connect_without_credential
 from ostiary.cli.invocation import MisusedError, invocation
 from ostiary.cli.profile import is_credential
 from ostiary.cli.secret_request import hand_over, made_of
@@ -110,7 +110,7 @@ def revoke(shown: str, as_json: bool) -> None:
     Example:
       echo "$TOKEN" | ostiary token revoke -
     """
-    used = _without_organization(reach(invocation()))
+    used = _without_organization(connect_without_credential(invocation()))
     text = _prompted_token() if shown == "-" else _checked(shown.strip(), "TOKEN")
     api = used.client()
     # The response is the same whether a token was revoked or not (RFC 7009 §2.2). So first ask whether it is active.
@@ -139,7 +139,7 @@ def introspect(source: str | None, as_json: bool) -> None:
             "Do not give the token as an argument: every process on this machine can read it there.\n"
             f"Set {environment.TOKEN}, or give the token on standard input with -."
         )
-    used = _without_organization(reach(invocation()))
+    used = _without_organization(connect_without_credential(invocation()))
     text = _prompted_token() if source else environment.token()
     if text is None:
         raise MisusedError(f"No token: set {environment.TOKEN}, or give one on standard input with -.")

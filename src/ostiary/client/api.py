@@ -18,7 +18,7 @@ class NotReachableError(Exception):
     """The service does not respond at this URL."""
 
 
-class AnswerLostError(NotReachableError):
+class ResponseLostError(NotReachableError):
     """A request other than GET was sent, but no response arrived. The service may have carried it out."""
 
 
@@ -191,7 +191,7 @@ class Client:
                 httpx2.WriteTimeout,
                 httpx2.RemoteProtocolError,
             )
-            kind = AnswerLostError if method != "GET" and isinstance(error, lost) else NotReachableError
+            kind = ResponseLostError if method != "GET" and isinstance(error, lost) else NotReachableError
             cause = _cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise UntrustedError(f"{self.url} is not trusted: {_mistrust(cause)}") from None

@@ -12,26 +12,26 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from ostiary.console import views
-from ostiary.console.page_request import SignInNeeded, Visit, Visitor, page
+from ostiary.console.page_request import PageRequest, SignInRequired, Visitor, page
 from ostiary.console.words import describe_span
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.instant import MINUTE
-from ostiary.core.model import Client, Organization
+from ostiary.core.model import OAuthClient, Organization
 from ostiary.core.oauth import is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import MALFORMED
 from ostiary.http.authorization_request import (
-    NotAnswerableError,
+    AuthorizationRequest,
+    NotRedirectableError,
     RedirectError,
-    Request,
-    Target,
-    answer,
+    RedirectTarget,
     known_audiences,
     read,
+    redirect_url,
 )
 from ostiary.http.client_documents import DocumentError
 from ostiary.services import authorization_codes, consents, organizations
-from ostiary.services.consents import Asked
+from ostiary.services.consents import ConsentRequest
 from ostiary.services.execute import execute
 from ostiary.storage import clients as client_rows
 from ostiary.storage import consents as consent_rows
@@ -41,36 +41,38 @@ from ostiary.storage.store import Tx
 PATH: Final = "/oauth/authorize"
 
 
-def find_client(visit: Visit, client_id: str) -> Client:
+def find_client(visit: PageRequest, client_id: str) -> OAuthClient:
     """The client of an id: one that is known here, or whose document says who it is. Raises NotAnswerableError."""
-    client: Client | None
+    client: OAuthClient | None
     if is_document_url(client_id):
         try:
             client = visit.wiring.documents.resolve(client_id, visit.origin.address)
         except DocumentError as error:
-            raise NotAnswerableError("invalid_client", str(error)) from None
+            raise NotRedirectableError("invalid_client", str(error)) from None
     else:
         client = client_rows.find(visit.wiring.store, client_id)
     if client is None or client.disabled_at is not None:
-        raise NotAnswerableError("invalid_client", "client_id is unknown, or the client was disabled.")
+        raise NotRedirectableError("invalid_client", "client_id is unknown, or the client was disabled.")
     return client
 
 
-def show(visit: Visit) -> Response:
+def show(visit: PageRequest) -> Response:
     """The question, for somebody who has signed in."""
     return _within(visit, visit.request.url.query, _ask)
 
 
-def decide(visit: Visit) -> Response:
+def decide(visit: PageRequest) -> Response:
     """The answer to the question."""
     return _within(visit, visit.fields.get("request"), _decided)
 
 
-def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Response]) -> Response:
+def _within(
+    visit: PageRequest, query: str, work: Callable[[PageRequest, str, AuthorizationRequest], Response]
+) -> Response:
     """Read the request, and tell what is wrong with it where that belongs."""
     try:
         return work(visit, query, _read(visit, query))
-    except NotAnswerableError as error:
+    except NotRedirectableError as error:
         return views.wrong_request(error.code, error.developer)
     except RedirectError as error:
         if error.refused is not None:
@@ -82,7 +84,7 @@ def _within(visit: Visit, query: str, work: Callable[[Visit, str, Request], Resp
         return _back(visit, error.target, members)
 
 
-def _read(visit: Visit, query: str) -> Request:
+def _read(visit: PageRequest, query: str) -> AuthorizationRequest:
     authenticator = visit.wiring.authenticator
     catalogue = authenticator.current_facts().catalogue()
     if catalogue is None:
@@ -95,28 +97,28 @@ def _read(visit: Visit, query: str) -> Request:
     )
 
 
-def _ask(visit: Visit, query: str, asked: Request) -> Response:
+def _ask(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Response:
     if "none" in asked.prompts:
         return _silently(visit, asked)
     visitor = _person(visit, query, asked)
     return _question(visit, visitor, query, asked)
 
 
-def _person(visit: Visit, query: str, asked: Request) -> Visitor:
+def _person(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Visitor:
     """Who decides. What is dangerous needs the password given just now."""
     target = f"{PATH}?{query}"
     visitor = visit.visitor
     if visitor is None:
-        raise SignInNeeded(target=target)
+        raise SignInRequired(target=target)
     given = visitor.session.authenticated_at or 0
     again = "login" in asked.prompts and given <= visit.now - MINUTE
     if again or (is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
-        raise SignInNeeded(again=True, target=target)
+        raise SignInRequired(again=True, target=target)
     return visitor
 
 
 def _question(
-    visit: Visit, visitor: Visitor, query: str, asked: Request, error: str | None = None
+    visit: PageRequest, visitor: Visitor, query: str, asked: AuthorizationRequest, error: str | None = None
 ) -> Response:
     client = asked.client
     found = visit.wiring.store.read(_choices, visitor.user_id, client)
@@ -127,13 +129,13 @@ def _question(
             else "You are a member of no organization that is active."
         )
         return views.message(
-            views.Message("There is nothing to allow", (said,), link=("Your account", "/account"))
+            views.MessageView("There is nothing to allow", (said,), link=("Your account", "/account"))
         )
     chosen = visit.fields.get("organization") or visitor.caller.organization_id
     integrator = None
     if client.organization_id is not None:
         integrator = visit.wiring.store.read(directory.find_organization, client.organization_id)
-    facts = views.Consent(
+    facts = views.ConsentView(
         form_token=visit.form_token,
         request=query,
         application=views.application_of(client, None if integrator is None else integrator.name),
@@ -152,16 +154,16 @@ def _question(
     return views.consent(facts, 200 if error is None else 422)
 
 
-def _choices(tx: Tx, user_id: str, client: Client) -> list[views.Organization]:
+def _choices(tx: Tx, user_id: str, client: OAuthClient) -> list[views.OrganizationView]:
     return [_choice(tx, each) for each in consents.organizations_for(tx, user_id, client)]
 
 
-def _choice(tx: Tx, organization: Organization) -> views.Organization:
+def _choice(tx: Tx, organization: Organization) -> views.OrganizationView:
     projects = directory.list_projects(tx, organization.id, None, 200)
-    return views.Organization(
+    return views.OrganizationView(
         organization.id,
         organization.name,
-        tuple(views.Project(each.id, each.name, each.code) for each in projects),
+        tuple(views.ProjectView(each.id, each.name, each.code) for each in projects),
     )
 
 
@@ -169,7 +171,7 @@ def _lifetime(tx: Tx, organization_id: str) -> str:
     return describe_span(organizations.policy_of(tx, organization_id).session_lifetime)
 
 
-def _decided(visit: Visit, query: str, asked: Request) -> Response:
+def _decided(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Response:
     visitor = _person(visit, query, asked)
     decision = visit.fields.get("decision")
     if decision == "deny":
@@ -202,10 +204,14 @@ def _decided(visit: Visit, query: str, asked: Request) -> Response:
 
 
 def _allow(
-    visit: Visit, visitor: Visitor, asked: Request, organization_id: str, projects: tuple[str, ...]
+    visit: PageRequest,
+    visitor: Visitor,
+    asked: AuthorizationRequest,
+    organization_id: str,
+    projects: tuple[str, ...],
 ) -> Response:
     client, target = asked.client, asked.target
-    consent = Asked(
+    consent = ConsentRequest(
         client,
         organization_id,
         asked.scopes,
@@ -214,7 +220,7 @@ def _allow(
         address=visit.origin.text,
         user_agent=visit.user_agent,
     )
-    bound = authorization_codes.Request(target.redirect_uri, target.redirect_named, asked.challenge)
+    bound = authorization_codes.CodeRequest(target.redirect_uri, target.redirect_named, asked.challenge)
     home = client.organization_id if client.access == "organization" else None
     code = execute(
         visit.wiring.store,
@@ -228,7 +234,7 @@ def _allow(
     return _back(visit, target, {"code": code.reveal()})
 
 
-def _silently(visit: Visit, asked: Request) -> Response:
+def _silently(visit: PageRequest, asked: AuthorizationRequest) -> Response:
     """`prompt=none`: the same as before, without a question, or an error that says what would have to be asked."""
     visitor, client, target = visit.visitor, asked.client, asked.target
     if visitor is None:
@@ -257,8 +263,8 @@ def _silently(visit: Visit, asked: Request) -> Response:
         ) from None
 
 
-def _back(visit: Visit, target: Target, members: dict[str, str]) -> Response:
-    address = answer(target, visit.wiring.store.installation.issuer, members)
+def _back(visit: PageRequest, target: RedirectTarget, members: dict[str, str]) -> Response:
+    address = redirect_url(target, visit.wiring.store.installation.issuer, members)
     return RedirectResponse(address, 303, {"cache-control": "no-store", "referrer-policy": "no-referrer"})
 
 

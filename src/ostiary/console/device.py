@@ -10,11 +10,11 @@ from typing import Final, TypeVar
 from starlette.responses import Response
 
 from ostiary.console import views
-from ostiary.console.page_request import SignInNeeded, Visit, page
+from ostiary.console.page_request import PageRequest, SignInRequired, page
 from ostiary.console.words import describe_span
 from ostiary.core import user_code
 from ostiary.core.address import network_of
-from ostiary.core.model import Client, Organization
+from ostiary.core.model import OAuthClient, Organization
 from ostiary.core.oauth import DEVICE_PAGE, is_dangerous
 from ostiary.core.problem import Problem
 from ostiary.services import consents, devices, organizations
@@ -31,19 +31,21 @@ NOT_VALID: Final = "This code is not valid. Check it, or let your device make a 
 T = TypeVar("T")
 
 
-def enter(visit: Visit) -> Response:
+def enter(visit: PageRequest) -> Response:
     """The form, with what the link brought. A link never does more than that."""
     visit.signed_in()
     if "decision" in visit.query:
         said = ("Nothing was decided: that takes the form of the page itself.",)
-        response = views.message(views.Message("Not by a link", said), 405)
+        response = views.message(views.MessageView("Not by a link", said), 405)
         response.headers["allow"] = "POST"
         return response
     code = user_code.read(visit.query.get("user_code", ""))
-    return views.device_code(views.DeviceCode(visit.form_token, user_code.shown(code) if code else ""))
+    return views.device_code(
+        views.DeviceCodeView(visit.form_token, user_code.formatted(code) if code else "")
+    )
 
 
-def answer(visit: Visit) -> Response:
+def answer(visit: PageRequest) -> Response:
     """A code was entered, or something decided about it."""
     visit.signed_in()
     code = user_code.read(visit.fields.get("user_code"))
@@ -64,7 +66,7 @@ def answer(visit: Visit) -> Response:
             raise Problem("invalid-request", "Choose to allow or to deny.", reason="another decision")
 
 
-def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 200) -> Response:
+def _confirm(visit: PageRequest, code: str, error: str | None = None, status: int = 200) -> Response:
     """The question, to whoever may decide."""
     visitor, store = visit.signed_in(), visit.wiring.store
 
@@ -80,16 +82,16 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
     offered, home, lifetime = store.read(_facts, visitor.user_id, client)
     if not offered:
         said = ("You are a member of no organization for which the device could get access.",)
-        return views.message(views.Message("There is nothing to give access to", said), 409)
+        return views.message(views.MessageView("There is nothing to give access to", said), 409)
     return views.device_confirm(
-        views.DeviceConfirm(
+        views.DeviceConfirmView(
             form_token=visit.form_token,
-            user_code=user_code.shown(code),
+            user_code=user_code.formatted(code),
             application=views.application_of(client, None if home is None else home.name),
             scopes=found.scopes,
             lifetime=describe_span(lifetime),
             email=visitor.email,
-            organizations=tuple(views.Organization(each.id, each.name) for each in offered),
+            organizations=tuple(views.OrganizationView(each.id, each.name) for each in offered),
             address=found.address or "unknown",
             asked=found.created_at,
             user_agent=found.user_agent,
@@ -99,7 +101,7 @@ def _confirm(visit: Visit, code: str, error: str | None = None, status: int = 20
     )
 
 
-def _allow(visit: Visit, code: str) -> Response:
+def _allow(visit: PageRequest, code: str) -> Response:
     visitor, store = visit.signed_in(), visit.wiring.store
     chosen = visit.fields.get("organization")
 
@@ -133,24 +135,24 @@ def _allow(visit: Visit, code: str) -> Response:
     return views.device_done(True) if approved else _not_valid(visit)
 
 
-def _require_recent(visit: Visit, client: Client, found: DeviceCode, code: str) -> None:
+def _require_recent(visit: PageRequest, client: OAuthClient, found: DeviceCode, code: str) -> None:
     """Raise SignInNeeded where what the device asks for is dangerous, and the password was not given just now."""
     if is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
-        raise SignInNeeded(again=True, target=f"{DEVICE_PAGE}?user_code={user_code.shown(code)}")
+        raise SignInRequired(again=True, target=f"{DEVICE_PAGE}?user_code={user_code.formatted(code)}")
 
 
-def _guessed(visit: Visit, look_up: Callable[[], T | None]) -> T | None:
+def _guessed(visit: PageRequest, look_up: Callable[[], T | None]) -> T | None:
     """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
     user_id, where = visit.signed_in().user_id, network_of(visit.origin.address)
     limits = {f"user codes by {user_id}": GUESSES, f"user codes from {where}": GUESSES_FROM}
     return visit.wiring.authenticator.rates.guessed(limits, look_up)
 
 
-def _not_valid(visit: Visit) -> Response:
-    return views.device_code(views.DeviceCode(visit.form_token, error=NOT_VALID), 422)
+def _not_valid(visit: PageRequest) -> Response:
+    return views.device_code(views.DeviceCodeView(visit.form_token, error=NOT_VALID), 422)
 
 
-def _facts(tx: Tx, user_id: str, client: Client) -> tuple[list[Organization], Organization | None, int]:
+def _facts(tx: Tx, user_id: str, client: OAuthClient) -> tuple[list[Organization], Organization | None, int]:
     """For which organizations a person may consent, whose the client is, and how long access lasts at most."""
     offered = consents.organizations_for(tx, user_id, client)
     home = None if client.organization_id is None else directory.find_organization(tx, client.organization_id)

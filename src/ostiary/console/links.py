@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from ostiary.console import known_browser, password_queue, views
 from ostiary.console.own_account import new_password
-from ostiary.console.page_request import SIGN_IN, Visit, page
-from ostiary.console.password_check import Wrong, proven, somebody
+from ostiary.console.page_request import SIGN_IN, PageRequest, page
+from ostiary.console.password_check import WrongPassword, check_password, log_caller
 from ostiary.console.signing_in import ACCOUNT, signed_out, with_wait
 from ostiary.core import check
 from ostiary.core.permission import Caller
@@ -17,8 +17,8 @@ from ostiary.core.problem import Problem
 from ostiary.http.links import INVITATION, RESET
 from ostiary.services import joining, members, password_resets
 from ostiary.services.execute import execute, record_refusal
-from ostiary.services.joining import Opened
-from ostiary.services.people import Proven
+from ostiary.services.joining import InvitationLink
+from ostiary.services.people import VerifiedPassword
 from ostiary.storage.store import Tx
 
 NOT_JOINED: Final = (
@@ -27,17 +27,17 @@ NOT_JOINED: Final = (
 )
 
 
-def accept(visit: Visit) -> Response:
-    return _open(visit, _accept, "invitation", members.log_of_invitation)
+def accept(visit: PageRequest) -> Response:
+    return _open(visit, _accept, "invitation", members.organization_of_token)
 
 
-def reset(visit: Visit) -> Response:
-    return _open(visit, _reset, "reset", password_resets.log_of)
+def reset(visit: PageRequest) -> Response:
+    return _open(visit, _reset, "reset", password_resets.organization_of_token)
 
 
 def _open(
-    visit: Visit,
-    work: Callable[[Visit], Response],
+    visit: PageRequest,
+    work: Callable[[PageRequest], Response],
     field: str,
     log_of: Callable[[Tx, Caller, str], str | None],
 ) -> Response:
@@ -63,26 +63,26 @@ def _open(
             "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",
         )
         return views.message(
-            views.Message("This link is not valid any more", said, ("Sign in", SIGN_IN)), 404
+            views.MessageView("This link is not valid any more", said, ("Sign in", SIGN_IN)), 404
         )
 
 
-def _accept(visit: Visit) -> Response:
+def _accept(visit: PageRequest) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("invitation") if posted else visit.query.get("invitation", "")
-    opened = visit.wiring.store.read(joining.look, _caller(visit), token)
+    opened = visit.wiring.store.read(joining.find_link, _caller(visit), token)
     if visit.visitor is not None and visit.visitor.email != opened.invitation.email:
         both = (
             f"You are signed in as {visit.visitor.email}, and {opened.invitation.email} was invited.",
             "Sign out on your account's page, then open the link again.",
         )
         return views.message(
-            views.Message("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
+            views.MessageView("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
         )
     return _accepted(visit, opened, token) if posted else _invitation(visit, opened, token)
 
 
-def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
+def _accepted(visit: PageRequest, opened: InvitationLink, token: str) -> Response:
     """Join with the new password that was chosen, and with the password of the account if there is one."""
     current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
     places = tuple({opened.organization.id, *opened.homes})
@@ -95,28 +95,28 @@ def _accepted(visit: Visit, opened: Opened, token: str) -> Response:
             raise
         return _invitation(visit, opened, token, problem.detail, 422)
 
-    def join(caller: Caller, right: Proven) -> str:
+    def join(caller: Caller, right: VerifiedPassword) -> str:
         new_hash = password_queue.hash_password(chosen)
         return execute(store, caller, joining.join, token, new_hash, right.verified, organizations=places)
 
     if opened.set_up and not current:
         new_hash = password_queue.hash_password(chosen)
-        execute(store, somebody(visit), joining.join, token, new_hash, organizations=places)
+        execute(store, log_caller(visit), joining.join, token, new_hash, organizations=places)
     else:
         try:
-            proven(visit, email, current, "join", join)
-        except Wrong as wrong:
+            check_password(visit, email, current, "join", join)
+        except WrongPassword as wrong:
             said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
             return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
     return _known(visit, email, "joined")
 
 
 def _invitation(
-    visit: Visit, opened: Opened, token: str, error: str | None = None, status: int = 200
+    visit: PageRequest, opened: InvitationLink, token: str, error: str | None = None, status: int = 200
 ) -> Response:
     """The same page for everybody: it does not tell whether the invited address has an account."""
     invitation = opened.invitation
-    shown = views.Invitation(
+    shown = views.InvitationView(
         visit.form_token,
         token,
         opened.organization.name,
@@ -128,18 +128,18 @@ def _invitation(
     return views.invitation(shown, status)
 
 
-def _known(visit: Visit, email: str, notice: str) -> Response:
+def _known(visit: PageRequest, email: str, notice: str) -> Response:
     """On to the sign-in page, signed out. The browser is the person's: it held their link."""
     response = signed_out(visit, f"{SIGN_IN}?notice={notice}")
     known_browser.remember(visit, response, email)
     return response
 
 
-def _reset(visit: Visit) -> Response:
+def _reset(visit: PageRequest) -> Response:
     posted = visit.request.method == "POST"
     token = visit.fields.get("reset") if posted else visit.query.get("reset", "")
-    store, caller = visit.wiring.store, somebody(visit)
-    opened = store.read(password_resets.look, caller, token)
+    store, caller = visit.wiring.store, log_caller(visit)
+    opened = store.read(password_resets.find_link, caller, token)
     email, error = opened.person.email, None
     if posted:
         try:
@@ -152,12 +152,12 @@ def _reset(visit: Visit) -> Response:
             new_hash = password_queue.hash_password(chosen)
             execute(store, caller, password_resets.use, token, new_hash, organizations=opened.organizations)
             return _known(visit, email, "password")
-    shown = views.Reset(visit.form_token, token, email, check.MIN_PASSWORD, error)
+    shown = views.ResetView(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return views.reset(shown, 422 if error else 200)
 
 
-def _caller(visit: Visit) -> Caller:
-    return somebody(visit) if visit.visitor is None else visit.visitor.caller
+def _caller(visit: PageRequest) -> Caller:
+    return log_caller(visit) if visit.visitor is None else visit.visitor.caller
 
 
 ROUTES: Final = (

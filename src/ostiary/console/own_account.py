@@ -5,8 +5,8 @@ from typing import Final
 from starlette.responses import Response
 
 from ostiary.console import password_queue, views
-from ostiary.console.page_request import SIGN_IN, Visit, page
-from ostiary.console.password_check import Wrong, as_visitor, proven
+from ostiary.console.page_request import SIGN_IN, PageRequest, page
+from ostiary.console.password_check import WrongPassword, as_visitor, check_password
 from ostiary.console.signing_in import ACCOUNT, onto, signed_out, with_wait
 from ostiary.core import check
 from ostiary.core.permission import Caller
@@ -14,7 +14,7 @@ from ostiary.core.problem import Problem
 from ostiary.services import own_account, people
 from ostiary.services.execute import execute
 from ostiary.services.own_account import Account
-from ostiary.services.people import Proven
+from ostiary.services.people import VerifiedPassword
 from ostiary.storage.sessions import Session
 
 NOTICES: Final = {
@@ -25,12 +25,12 @@ NOTICES: Final = {
 }
 
 
-def account(visit: Visit) -> Response:
+def account(visit: PageRequest) -> Response:
     visit.signed_in()
     return views.account(_page(visit, notice=NOTICES.get(visit.query.get("notice", ""))))
 
 
-def revoke_session(visit: Visit) -> Response:
+def revoke_session(visit: PageRequest) -> Response:
     caller, session = visit.signed_in().caller, visit.fields.get("session")
     execute(visit.wiring.store, caller, own_account.end_session, session, confirmed=False)
     if session == caller.token_id:
@@ -38,20 +38,20 @@ def revoke_session(visit: Visit) -> Response:
     return onto(f"{ACCOUNT}?notice=session")
 
 
-def sign_out_everywhere(visit: Visit) -> Response:
+def sign_out_everywhere(visit: PageRequest) -> Response:
     caller = visit.signed_in().caller
     execute(visit.wiring.store, caller, own_account.sign_out_everywhere, confirmed=False)
     return signed_out(visit, f"{SIGN_IN}?notice=everywhere")
 
 
-def withdraw(visit: Visit) -> Response:
+def withdraw(visit: PageRequest) -> Response:
     store, caller, grant = visit.wiring.store, visit.signed_in().caller, visit.fields.get("grant")
     places = store.read(own_account.concerned, caller, grant)
     execute(store, caller, own_account.withdraw, grant, organizations=places, confirmed=False)
     return onto(f"{ACCOUNT}?notice=access")
 
 
-def change_password(visit: Visit) -> Response:
+def change_password(visit: PageRequest) -> Response:
     visitor = visit.signed_in()
     new = visit.fields.get("new")
     try:
@@ -59,33 +59,35 @@ def change_password(visit: Visit) -> Response:
     except ValueError as error:
         return views.account(_page(visit, password_error=f"The new password {error}."), 422)
 
-    def change(caller: Caller, right: Proven) -> bool:
+    def change(caller: Caller, right: VerifiedPassword) -> bool:
         new_hash = password_queue.hash_password(new)
         person = as_visitor(visit, caller)  # who has just given the password
         execute(visit.wiring.store, person, people.change_password, right, new_hash, confirmed=False)
         return True
 
     try:
-        proven(visit, visitor.email, visit.fields.get("current"), "password", change)
-    except Wrong as wrong:
+        check_password(visit, visitor.email, visit.fields.get("current"), "password", change)
+    except WrongPassword as wrong:
         said = wrong.sentence if wrong.retry_after else "The current password is not right."
         return with_wait(views.account(_page(visit, password_error=said), wrong.status), wrong)
     return onto(f"{ACCOUNT}?notice=password")
 
 
-def _page(visit: Visit, notice: str | None = None, password_error: str | None = None) -> views.Account:
+def _page(
+    visit: PageRequest, notice: str | None = None, password_error: str | None = None
+) -> views.OwnAccountView:
     visitor = visit.signed_in()
     found = visit.wiring.store.read(own_account.show, visitor.caller)
-    return views.Account(
+    return views.OwnAccountView(
         form_token=visit.form_token,
         email=visitor.email,
         memberships=tuple(
-            views.Membership(each.name, tuple(binding.role for binding in bindings))
+            views.MembershipView(each.name, tuple(binding.role for binding in bindings))
             for each, bindings in found.memberships
         ),
         sessions=tuple(_session(each, found, visitor.session.id) for each in found.sessions),
         grants=tuple(
-            views.Grant(
+            views.GrantView(
                 listed.consent.id,
                 listed.client_name,
                 each.name,
@@ -102,9 +104,9 @@ def _page(visit: Visit, notice: str | None = None, password_error: str | None = 
     )
 
 
-def _session(session: Session, found: Account, here: str) -> views.Session:
+def _session(session: Session, found: Account, here: str) -> views.SessionView:
     client = None if session.client_id is None else found.clients.get(session.client_id, session.client_id)
-    return views.Session(
+    return views.SessionView(
         session.id,
         session.kind,
         client,
@@ -117,7 +119,7 @@ def _session(session: Session, found: Account, here: str) -> views.Session:
     )
 
 
-def new_password(visit: Visit, email: str) -> str:
+def new_password(visit: PageRequest, email: str) -> str:
     """The password that a form chose. Raises validation-failed with a sentence for people."""
     try:
         return check.password(visit.fields.get("new"), email)

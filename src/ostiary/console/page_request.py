@@ -2,7 +2,7 @@
 
 A person is known by the session in their browser's cookie. A form is believed if it carries the token that was made for
 that session, or, before there is one, for a random cookie; and if the browser does not say that another site sent it.
-Handlers are plain functions from a `Visit` to an answer, and run in a thread.
+Handlers are plain functions from a `PageRequest` to an answer, and run in a thread.
 """
 
 import hmac
@@ -39,7 +39,7 @@ MAX_FIELDS: Final = 400
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 - a field's name
 
 
-class SignInNeeded(Exception):  # noqa: N818 - no error, but the way on
+class SignInRequired(Exception):  # noqa: N818 - no error, but the way on
     """The page is for somebody who has signed in; `again`: who has given the password just now.
 
     `target` is where to go on afterwards; without one, to the address that was asked for.
@@ -83,7 +83,7 @@ class Fields:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageRequest:
     """One request to a page."""
 
     request: Request
@@ -108,13 +108,13 @@ class Visit:
     def signed_in(self, recently: bool = False) -> Visitor:
         """The person. Raises SignInNeeded."""
         if self.visitor is None:
-            raise SignInNeeded
+            raise SignInRequired
         if recently and not self.visitor.recent(self.now):
-            raise SignInNeeded(again=True)
+            raise SignInRequired(again=True)
         return self.visitor
 
 
-Work = Callable[[Visit], Response]
+Work = Callable[[PageRequest], Response]
 
 
 def page(method: str, path: str, work: Work, hashes: bool = False) -> PlainRoute:
@@ -152,7 +152,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
                     "The form was not sent from this page, or it is too old. Go back and try again.",
                     reason=reason,
                 )
-        visit = Visit(
+        visit = PageRequest(
             request,
             wiring,
             state["origin"],
@@ -166,7 +166,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
         if cookie is not None:
             response.headers.append("set-cookie", cookie)
         return response
-    except SignInNeeded as needed:
+    except SignInRequired as needed:
         return _to_sign_in(request, needed)
     except Problem as problem:
         return _told(request, wiring, visitor, problem)
@@ -253,7 +253,7 @@ def cookie_value(headers: Headers, name: bytes) -> str:
 # What is answered in place of a page
 
 
-def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
+def _to_sign_in(request: Request, needed: SignInRequired) -> Response:
     """There, and back to where the visitor wanted to go. A form that was sent is not sent again by itself."""
     target = needed.target or request.url.path + (f"?{request.url.query}" if request.url.query else "")
     address = f"{SIGN_IN}?next={quote(target, safe='')}" + ("&again=1" if needed.again else "")
@@ -268,7 +268,7 @@ def _other_address(wiring: Wiring, path: str) -> Response:
         "Operators set this address with OSTIARY_ISSUER.",
     )
     return views.message(
-        views.Message("Open this page at its own address", sentences, (f"Go to {own}", own + path)), 403
+        views.MessageView("Open this page at its own address", sentences, (f"Go to {own}", own + path)), 403
     )
 
 
@@ -306,7 +306,7 @@ def _told(request: Request, wiring: Wiring, visitor: Visitor | None, problem: Pr
             title, sentence = _TITLES.get(instead.status, _TITLES[400])
             problem = instead
     response = views.message(
-        views.Message(title, (problem.detail or sentence,), code=problem.code), problem.status
+        views.MessageView(title, (problem.detail or sentence,), code=problem.code), problem.status
     )
     if problem.status in (429, 503):
         response.headers["retry-after"] = str(problem.members.get("retry_after", 1))

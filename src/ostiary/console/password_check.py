@@ -9,16 +9,16 @@ from typing import Final, TypeVar
 
 from ostiary.console import known_browser as known_browsers
 from ostiary.console import password_queue
-from ostiary.console.page_request import Visit
+from ostiary.console.page_request import PageRequest
 from ostiary.core import check
-from ostiary.core.address import neighbourhood, network_of
+from ostiary.core.address import failure_group, network_of
 from ostiary.core.event import UNKNOWN, Actor
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.core.verdict import LIMITED
 from ostiary.services import passwords, people
 from ostiary.services.execute import execute
-from ostiary.services.people import Proven
+from ostiary.services.people import VerifiedPassword
 from ostiary.storage.people import Person
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ WRONG: Final = "Email or password is not right."
 LIMIT: Final = "Too many attempts. Wait for a minute, then try again."
 
 
-class Wrong(Exception):  # noqa: N818 - an answer, and no fault
+class WrongPassword(Exception):  # noqa: N818 - an answer, and no fault
     """The password was refused. `retry_after`: seconds until it may be tried again, where that was too often."""
 
     def __init__(self, retry_after: int | None = None) -> None:
@@ -51,7 +51,7 @@ class Wrong(Exception):  # noqa: N818 - an answer, and no fault
         return WRONG if self.retry_after is None else LIMIT
 
 
-def somebody(visit: Visit, organization_id: str = "", person: Person | None = None) -> Caller:
+def log_caller(visit: PageRequest, organization_id: str = "", person: Person | None = None) -> Caller:
     """Whoever visits, before they are known; or the person that they proved to be."""
     return Caller(
         UNKNOWN if person is None else Actor("user", person.id, person.email),
@@ -63,7 +63,9 @@ def somebody(visit: Visit, organization_id: str = "", person: Person | None = No
     )
 
 
-def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable[[Caller, Proven], T]) -> T:
+def check_password(
+    visit: PageRequest, email: str, password: str, purpose: str, then: Callable[[Caller, VerifiedPassword], T]
+) -> T:
     """What `then` does for the person, in the organization where they are at home, once the password is right.
 
     It may raise invalid-credential, where something changed meanwhile: that is a refusal like the others. Raises Wrong.
@@ -73,7 +75,7 @@ def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable
     except ValueError:
         email = ""
 
-    where, network = neighbourhood(visit.origin.address), network_of(visit.origin.address)
+    where, network = failure_group(visit.origin.address), network_of(visit.origin.address)
     known = known_browsers.name_of(visit, email)
     limits = {
         f"sign-in from network {network}": NETWORK,
@@ -95,22 +97,22 @@ def proven(visit: Visit, email: str, password: str, purpose: str, then: Callable
         visit.wiring.authenticator.note(
             LIMITED, visit.origin.text, "sign-in", visit.now, refused="rate_limited"
         )
-        raise Wrong(int(str(problem.members["retry_after"]))) from None
+        raise WrongPassword(int(str(problem.members["retry_after"]))) from None
     if done is None:
-        raise Wrong
+        raise WrongPassword
     return done
 
 
 def _attempt(
-    visit: Visit,
+    visit: PageRequest,
     email: str,
     password: str,
     purpose: str,
-    then: Callable[[Caller, Proven], T],
+    then: Callable[[Caller, VerifiedPassword], T],
     stranger: str | None,
 ) -> T | None:
     store = visit.wiring.store
-    known = store.read(people.recognise, somebody(visit), email)
+    known = store.read(people.find_by_email, log_caller(visit), email)
     person = known.person
     kept = None if person is None else person.password_hash
     right = password_queue.verify_password(kept, password, stranger)
@@ -118,12 +120,12 @@ def _attempt(
     if not reason and kept is not None:
         renewed = password_queue.hash_password(password, stranger) if passwords.is_outdated(kept) else None
         try:
-            return then(somebody(visit, known.log, person), Proven(kept, renewed))
+            return then(log_caller(visit, known.log, person), VerifiedPassword(kept, renewed))
         except Problem as problem:
             if problem.code != "invalid-credential":
                 raise
             reason = problem.reason
-    execute(store, somebody(visit, known.log), people.refuse, person, reason, purpose)
+    execute(store, log_caller(visit, known.log), people.record_refusal, person, reason, purpose)
     return None
 
 
@@ -139,7 +141,7 @@ def _reason(person: Person | None, right: bool, at_home: bool) -> str:
     return "" if at_home else "no membership"
 
 
-def as_visitor(visit: Visit, caller: Caller) -> Caller:
+def as_visitor(visit: PageRequest, caller: Caller) -> Caller:
     """The visitor, of whom that caller was just found to be the person. Raises invalid-credential if it is another."""
     found = visit.signed_in().caller
     if found.actor.id != caller.actor.id:

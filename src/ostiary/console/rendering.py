@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from ostiary.console import words
 from ostiary.core.instant import to_text
-from ostiary.http.static_response import Kept, answer, keep
+from ostiary.http.static_response import StaticResponse, make, respond
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,15 +68,15 @@ def show_style(request: Request) -> Response:
     """The style sheet. Pages name it with the tag of its bytes, so that version may be kept for good."""
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
-    return answer(request, found, "text/css; charset=utf-8", {"cache-control": caching})
+    return respond(request, found, "text/css; charset=utf-8", {"cache-control": caching})
 
 
 ROUTES: Final = (Route(STYLE, show_style, methods=["GET"]),)
 
 
 @cache
-def style() -> Kept:
-    return keep((HERE / "style.css").read_bytes())
+def style() -> StaticResponse:
+    return make((HERE / "style.css").read_bytes())
 
 
 @cache

@@ -7,8 +7,8 @@ from starlette.responses import RedirectResponse, Response
 
 from ostiary.console import known_browser, views
 from ostiary.console.next_url import local
-from ostiary.console.page_request import SIGN_IN, Visit, page
-from ostiary.console.password_check import Wrong, as_visitor, proven
+from ostiary.console.page_request import SIGN_IN, PageRequest, page
+from ostiary.console.password_check import WrongPassword, as_visitor, check_password
 from ostiary.core import check
 from ostiary.core.instant import SECOND
 from ostiary.core.permission import Caller
@@ -16,7 +16,7 @@ from ostiary.http import cookies
 from ostiary.services import people, sessions
 from ostiary.services.callers import holder
 from ostiary.services.execute import execute
-from ostiary.services.people import Begun, Proven
+from ostiary.services.people import BrowserSession, VerifiedPassword
 
 ACCOUNT: Final = "/account"
 NOTICES: Final[Mapping[str, str]] = {
@@ -28,7 +28,7 @@ NOTICES: Final[Mapping[str, str]] = {
 CONFIRM: Final = "What comes next needs your password again."
 
 
-def show(visit: Visit) -> Response:
+def show(visit: PageRequest) -> Response:
     """The form; whoever has signed in goes on, unless they are asked again."""
     onward = local(visit.query.get("next", ""), ACCOUNT)
     if visit.visitor is not None and visit.query.get("again") != "1":
@@ -36,21 +36,21 @@ def show(visit: Visit) -> Response:
     return views.sign_in(_page(visit, onward, notice=NOTICES.get(visit.query.get("notice", ""))))
 
 
-def sign_in(visit: Visit) -> Response:
+def sign_in(visit: PageRequest) -> Response:
     """Begin a session with the password, or confirm it in the one that there is."""
     onward = local(visit.fields.get("next"), ACCOUNT)
     visitor, password = visit.visitor, visit.fields.get("password")
     email = visit.fields.get("email") if visitor is None else visitor.email
 
-    def begin(caller: Caller, right: Proven) -> Begun:
+    def begin(caller: Caller, right: VerifiedPassword) -> BrowserSession:
         store = visit.wiring.store
         if visitor is not None:
             return execute(store, as_visitor(visit, caller), people.confirm, right, confirmed=False)
         return execute(store, caller, people.sign_in, right)
 
     try:
-        begun = proven(visit, email, password, "sign-in" if visitor is None else "confirm", begin)
-    except Wrong as wrong:
+        begun = check_password(visit, email, password, "sign-in" if visitor is None else "confirm", begin)
+    except WrongPassword as wrong:
         response = views.sign_in(_page(visit, onward, email[:254], error=wrong.sentence), wrong.status)
         return with_wait(response, wrong)
     response = onto(onward)
@@ -62,15 +62,15 @@ def sign_in(visit: Visit) -> Response:
 
 
 def _page(
-    visit: Visit, onward: str, email: str = "", error: str | None = None, notice: str | None = None
-) -> views.SignIn:
+    visit: PageRequest, onward: str, email: str = "", error: str | None = None, notice: str | None = None
+) -> views.SignInView:
     visitor = visit.visitor
     if visitor is None:
-        return views.SignIn(visit.form_token, onward, email, error=error, notice=notice)
-    return views.SignIn(visit.form_token, onward, visitor.email, CONFIRM, error)
+        return views.SignInView(visit.form_token, onward, email, error=error, notice=notice)
+    return views.SignInView(visit.form_token, onward, visitor.email, CONFIRM, error)
 
 
-def sign_out(visit: Visit) -> Response:
+def sign_out(visit: PageRequest) -> Response:
     """End the session and go to the sign-in page, or where the form says."""
     if visit.visitor is not None:
         caller = visit.visitor.caller
@@ -86,7 +86,7 @@ def sign_out(visit: Visit) -> Response:
     return signed_out(visit, local(visit.fields.get("next"), f"{SIGN_IN}?notice=out"))
 
 
-def signed_out(visit: Visit, onward: str) -> Response:
+def signed_out(visit: PageRequest, onward: str) -> Response:
     """There, without the cookie."""
     response = onto(onward)
     response.headers.append("set-cookie", cookies.clearing(visit.wiring.cookie.name))
@@ -98,7 +98,7 @@ def onto(address: str) -> Response:
     return RedirectResponse(address, 303, {"cache-control": "no-store"})
 
 
-def with_wait(response: Response, wrong: Wrong) -> Response:
+def with_wait(response: Response, wrong: WrongPassword) -> Response:
     """With when to come again, where that was too often."""
     if wrong.retry_after is not None:
         response.headers["retry-after"] = str(wrong.retry_after)

@@ -25,14 +25,14 @@ from starlette.responses import Response
 from ostiary.console.rendering import show
 from ostiary.console.words import destination
 from ostiary.core.instant import Instant
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 
 FEW = 6
 """Up to so many organizations stand as a list of which only the chosen one's projects show; more are a menu."""
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class ProjectView:
     """A project that can be chosen."""
 
     id: str
@@ -41,16 +41,16 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Organization:
+class OrganizationView:
     """An organization that can be chosen, and of its projects those that can."""
 
     id: str
     name: str
-    projects: tuple[Project, ...] = ()
+    projects: tuple[ProjectView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
+class ApplicationView:
     """An OAuth client as it is shown. Who registered it: an organization, the document at a host, or, where
     neither is known, it did so itself. `unverified` puts a warning beside it."""
 
@@ -61,17 +61,17 @@ class Application:
     unverified: bool = False
 
 
-def application_of(client: Client, owner: str | None) -> Application:
+def application_of(client: OAuthClient, owner: str | None) -> ApplicationView:
     """A client as it is shown; `owner` is the name of the organization that it is of, if it is one's own."""
     unverified = client.source in ("registration", "document")
     host = urlsplit(client.id).hostname if client.source == "document" else None
-    return Application(
+    return ApplicationView(
         client.name, client.id, "Ostiary itself" if client.source == "built_in" else owner, host, unverified
     )
 
 
 @dataclass(frozen=True, slots=True)
-class SignIn:
+class SignInView:
     """The sign-in page. `next` is where to go afterwards, checked by whoever made it. `confirm` is a sentence that
     says why somebody who is signed in is asked again; then the email stays as it is."""
 
@@ -83,13 +83,13 @@ class SignIn:
     notice: str | None = None
 
 
-def sign_in(page: SignIn, status: int = 200) -> Response:
+def sign_in(page: SignInView, status: int = 200) -> Response:
     """200 at first, 401 after a wrong password, 429 after too many."""
     return show("sign-in.html", page, status)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageView:
     """A page that only says something. `code` is an error code, shown small; `developer` is for the developer of an
     application, under a heading of its own; `link` is a label and an address of ours, never one from a request."""
 
@@ -101,7 +101,7 @@ class Message:
     good: bool = False
 
 
-def message(page: Message, status: int = 200) -> Response:
+def message(page: MessageView, status: int = 200) -> Response:
     """Signed out, done, not valid any more."""
     return show("message.html", page, status)
 
@@ -113,12 +113,12 @@ def wrong_request(code: str, developer: str) -> Response:
         "Nothing was allowed. You can close this page.",
     )
     return message(
-        Message("The application sent a wrong request", sentences, code=code, developer=developer), 400
+        MessageView("The application sent a wrong request", sentences, code=code, developer=developer), 400
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
+class ConsentView:
     """What an application asks of a person. `request` is the hidden reference to what was asked, `lifetime` such as
     "30 days"; `chosen` the projects and `organization` the organization to tick again after an error (`everywhere`
     is all projects).
@@ -129,12 +129,12 @@ class Consent:
 
     form_token: str
     request: str
-    application: Application
+    application: ApplicationView
     redirect_uri: str
     scopes: tuple[str, ...]
     lifetime: str
     email: str
-    organizations: tuple[Organization, ...]
+    organizations: tuple[OrganizationView, ...]
     organization: str | None = None
     everywhere: bool = True
     chosen: tuple[str, ...] = ()
@@ -143,14 +143,14 @@ class Consent:
     error: str | None = None
 
 
-def consent(page: Consent, status: int = 200) -> Response:
+def consent(page: ConsentView, status: int = 200) -> Response:
     """The policy of this page names the redirect's origin. ValueError for a redirect URI that has none to show."""
     to = destination(page.redirect_uri)
     return show("consent.html", page, status, to.source, to=to, few=FEW)
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceCode:
+class DeviceCodeView:
     """Where the code from a device is entered; `user_code` is what stands there already."""
 
     form_token: str
@@ -158,22 +158,22 @@ class DeviceCode:
     error: str | None = None
 
 
-def device_code(page: DeviceCode, status: int = 200) -> Response:
+def device_code(page: DeviceCodeView, status: int = 200) -> Response:
     """429 after too many guesses."""
     return show("device-code.html", page, status)
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceConfirm:
+class DeviceConfirmView:
     """What a device asks: `user_code` as shown on it (WDJB-MJHT), and from where and when it asked."""
 
     form_token: str
     user_code: str
-    application: Application
+    application: ApplicationView
     scopes: tuple[str, ...]
     lifetime: str
     email: str
-    organizations: tuple[Organization, ...]
+    organizations: tuple[OrganizationView, ...]
     address: str
     asked: Instant
     user_agent: str
@@ -182,7 +182,7 @@ class DeviceConfirm:
     error: str | None = None
 
 
-def device_confirm(page: DeviceConfirm, status: int = 200) -> Response:
+def device_confirm(page: DeviceConfirmView, status: int = 200) -> Response:
     return show("device-confirm.html", page, status, few=FEW)
 
 
@@ -190,12 +190,14 @@ def device_done(allowed: bool) -> Response:
     """The last step, after either decision."""
     if allowed:
         said = ("You can close this page and go back to your device.",)
-        return message(Message("Your device is connected", said, good=True))
-    return message(Message("Nothing was allowed", ("The device gets no access.", "You can close this page.")))
+        return message(MessageView("Your device is connected", said, good=True))
+    return message(
+        MessageView("Nothing was allowed", ("The device gets no access.", "You can close this page."))
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SessionView:
     """A session in the list. `kind` is as in the table; `client` the application's name, if it is one's."""
 
     id: str
@@ -210,7 +212,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class GrantView:
     """A connected application. No project stands for all of them; `on_behalf` is the integrator's organization."""
 
     id: str
@@ -223,7 +225,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class MembershipView:
     """An organization that the person is a member of, with the names of their roles there."""
 
     organization: str
@@ -231,30 +233,30 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class OwnAccountView:
     """A person's own page. `password_error` stands in that form, `error` and `notice` above everything.
     `shortest` is how many characters a password has at least."""
 
     form_token: str
     email: str
-    memberships: tuple[Membership, ...]
-    sessions: tuple[Session, ...]
-    grants: tuple[Grant, ...]
+    memberships: tuple[MembershipView, ...]
+    sessions: tuple[SessionView, ...]
+    grants: tuple[GrantView, ...]
     shortest: int
     error: str | None = None
     notice: str | None = None
     password_error: str | None = None
 
 
-KINDS = {"browser": "Browser", "key_file": "Key file", "device": "Device", "application": "Application"}
+KINDS = {"browser": "Browser", "key_file": "Key file", "device": "Device", "application": "ApplicationView"}
 
 
-def account(page: Account, status: int = 200) -> Response:
+def account(page: OwnAccountView, status: int = 200) -> Response:
     return show("account.html", page, status, kinds=KINDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Invitation:
+class InvitationView:
     """An invitation to accept, by a new password, and by the present one where there is an account."""
 
     form_token: str
@@ -266,12 +268,12 @@ class Invitation:
     error: str | None = None
 
 
-def invitation(page: Invitation, status: int = 200) -> Response:
+def invitation(page: InvitationView, status: int = 200) -> Response:
     return show("invitation.html", page, status)
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
+class ResetView:
     """A new password in place of a forgotten one."""
 
     form_token: str
@@ -281,5 +283,5 @@ class Reset:
     error: str | None = None
 
 
-def reset(page: Reset, status: int = 200) -> Response:
+def reset(page: ResetView, status: int = 200) -> Response:
     return show("reset.html", page, status)

@@ -34,7 +34,7 @@ class AmbiguousPathError(ValueError):
     """Two servers could read this path differently."""
 
 
-class InvalidLineError(ValueError):
+class InvalidMatchError(ValueError):
     """An entry of a rule's `match` is invalid. `line` is its index, from 0."""
 
     def __init__(self, line: int, detail: str) -> None:
@@ -43,7 +43,7 @@ class InvalidLineError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class RuleEntry:
     """One entry of a rule's `match`. `segments` are literals, or variables written `{name}`. `below`: the path ends in
     `/**`."""
 
@@ -81,7 +81,7 @@ class Match:
 @dataclass(frozen=True, slots=True)
 class AccessRule:
     name: str
-    matches: tuple[Match, ...]
+    matches: tuple[RuleEntry, ...]
     project: str | None = None
     kinds: frozenset[str] = frozenset()
     organizations: frozenset[str] = frozenset()
@@ -92,7 +92,7 @@ class AccessRule:
     preflight: bool = False
     """Whether browsers' preflight requests pass without a credential."""
 
-    def match(self, method: str, path: tuple[str, ...]) -> Match | None:
+    def match(self, method: str, path: tuple[str, ...]) -> RuleEntry | None:
         """Return the first entry that fits, which decides. None: the request is refused."""
         return next((entry for entry in self.matches if entry.fits(method, path)), None)
 
@@ -117,7 +117,7 @@ def is_rule_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def read_match(methods: list[str] | None, path: str, scopes: list[str], resource: str | None) -> Match:
+def read_match(methods: list[str] | None, path: str, scopes: list[str], resource: str | None) -> RuleEntry:
     """Check and parse one entry of `match`. Raises ValueError with the reason."""
     for method in methods or ():
         if _METHOD.fullmatch(method) is None:
@@ -150,7 +150,7 @@ def read_match(methods: list[str] | None, path: str, scopes: list[str], resource
             raise ValueError("resource names a variable that the path does not have")
         if re.search(r"[{}*\\]", _VARIABLE.sub("", resource)) or not resource:
             raise ValueError("resource must be a path such as agents/{id}")
-    return Match(frozenset(methods or ()), tuple(parts), below, frozenset(scopes), resource)
+    return RuleEntry(frozenset(methods or ()), tuple(parts), below, frozenset(scopes), resource)
 
 
 def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
@@ -165,7 +165,7 @@ def read_rule(name: str, document: Mapping[str, Any]) -> AccessRule:
                 )
             )
         except ValueError as error:
-            raise InvalidLineError(number, str(error)) from None
+            raise InvalidMatchError(number, str(error)) from None
     return AccessRule(
         name,
         tuple(entries),

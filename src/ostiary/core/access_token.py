@@ -12,7 +12,7 @@ from ostiary.core.instant import SECOND, Instant
 from ostiary.core.jws import InvalidTokenError, is_text
 from ostiary.core.model import Standing, Token, client_id_of, is_session
 from ostiary.core.signing import LONGEST_TOKEN, Purpose, SigningKey
-from ostiary.core.url import comparable
+from ostiary.core.url import normalized_audience
 
 TYPE: Final = "at+jwt"
 ALIAS: Final = "/oauth2/ostiary"
@@ -127,5 +127,5 @@ def _audiences(value: Any, issuer: str) -> tuple[str, ...]:
 
 def mixes_audiences(audiences: Iterable[str], issuer: str) -> bool:
     """Return whether the audiences name this service, in any spelling, and others, which could use the token here."""
-    named = set(map(comparable, audiences))
-    return comparable(issuer) in named and len(named) > 1
+    named = set(map(normalized_audience, audiences))
+    return normalized_audience(issuer) in named and len(named) > 1

@@ -46,7 +46,7 @@ def parse_network(text: str) -> Network:
     return network
 
 
-def allowed(address: Address | None, networks: tuple[Network, ...]) -> bool:
+def is_allowed(address: Address | None, networks: tuple[Network, ...]) -> bool:
     """Return whether an allow-list admits an address. An empty list admits all; any other list refuses an unknown
     address."""
     if not networks:
@@ -54,7 +54,7 @@ def allowed(address: Address | None, networks: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-def within(inner: tuple[Network, ...], outer: tuple[Network, ...]) -> bool:
+def is_subset(inner: tuple[Network, ...], outer: tuple[Network, ...]) -> bool:
     """Return whether the inner allow-list admits only addresses that the outer one admits. An empty list admits all."""
     if not outer:
         return True
@@ -114,7 +114,7 @@ def _without_port(entry: str) -> str:
     return entry if found is None else found[1] or found[2]
 
 
-def neighbourhood(address: Address | None) -> str:
+def failure_group(address: Address | None) -> str:
     """Return the group in which failures are counted together: an IPv4 address, an IPv6 /64, or all unknown addresses."""
     if isinstance(address, IPv6Address):
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
@@ -130,7 +130,7 @@ def network_of(address: Address | None) -> str:
     return f"{type(address)(first)}/{length}"
 
 
-def trusts(peer: str | None, trusted: tuple[Network, ...]) -> bool:
+def is_trusted_proxy(peer: str | None, trusted: tuple[Network, ...]) -> bool:
     """Return whether the peer is a trusted proxy, whose forwarding headers are used."""
     try:
         return peer is not None and any(parse_address(peer) in network for network in trusted)

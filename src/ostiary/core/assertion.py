@@ -13,13 +13,13 @@ from typing import Any, Final, Literal
 
 from ostiary.core.instant import SECOND, Instant
 from ostiary.core.jws import Algorithm, InvalidTokenError, Unverified, is_text, verify
-from ostiary.core.url import comparable
+from ostiary.core.url import normalized_audience
 
-Door = Literal["client", "grant", "login"]
+AssertionUse = Literal["client", "grant", "login"]
 
 SKEW: Final = 30 * SECOND
 """By how much the signer's clock may be ahead. There is no tolerance for expired tokens."""
-LONGEST: Final = 3600 * SECOND
+MAX_LIFETIME: Final = 3600 * SECOND
 LOGIN_WINDOW: Final = 300 * SECOND
 MAX_ID: Final = 256
 GOOGLE_AUDIENCE: Final = "https://oauth2.googleapis.com/token"
@@ -29,7 +29,7 @@ _LARGEST: Final = 2**43
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class AssertionKey:
     """A key that may have signed a JWT: of a key file, with the account that owns it, or a client's own key."""
 
     key_id: str
@@ -46,7 +46,7 @@ class Signer:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedAssertion:
     """A JWT that is valid if its mark is new. It could be presented again until `expires_at`."""
 
     jti_digest: bytes
@@ -59,14 +59,19 @@ class Checked:
 class _Presented:
     claims: Mapping[str, Any]
     token: Unverified
-    signer: Signer
+    signer: AssertionKey
     audiences: frozenset[str]
     now: Instant
 
 
 def check(
-    use: Door, text: bytes, token: Unverified, signer: Signer, audiences: frozenset[str], now: Instant
-) -> Checked:
+    use: AssertionUse,
+    text: bytes,
+    token: Unverified,
+    signer: AssertionKey,
+    audiences: frozenset[str],
+    now: Instant,
+) -> CheckedAssertion:
     """Verify a JWT's signature and check its claims for one use. `token` is the parsed `text`. Raises
     InvalidTokenError.
 
@@ -77,19 +82,19 @@ def check(
     for rule in RULES[use]:
         rule(presented)
     if use == "login":
-        return Checked(_mark(use, presented), _time(claims, "iat") + LOGIN_WINDOW, None)
+        return CheckedAssertion(_mark(use, presented), _time(claims, "iat") + LOGIN_WINDOW, None)
     scope = _text(claims, "scope") if use == "grant" and "scope" in claims else None
-    return Checked(_mark(use, presented), _time(claims, "exp"), scope)
+    return CheckedAssertion(_mark(use, presented), _time(claims, "exp"), scope)
 
 
 def check_any(
-    use: Door,
+    use: AssertionUse,
     text: bytes,
     token: Unverified,
-    signers: Iterable[Signer],
+    signers: Iterable[AssertionKey],
     audiences: frozenset[str],
     now: Instant,
-) -> tuple[Signer, Checked]:
+) -> tuple[AssertionKey, CheckedAssertion]:
     """Check a JWT with each of these keys. Return the key that signed it, and the checked claims.
 
     Raises the InvalidTokenError of the last key if none matches.
@@ -166,14 +171,14 @@ def _not_expired_if_said(presented: _Presented) -> None:
 
 
 def _not_for_long(presented: _Presented) -> None:
-    _require(_time(presented.claims, "exp") <= presented.now + LONGEST + SKEW, "exp")
+    _require(_time(presented.claims, "exp") <= presented.now + MAX_LIFETIME + SKEW, "exp")
 
 
 def _issued_before(presented: _Presented) -> None:
     if "iat" in presented.claims:
         issued = _time(presented.claims, "iat")
         _require(issued <= presented.now + SKEW, "iat")
-        _require(_time(presented.claims, "exp") - issued <= LONGEST, "lifetime")
+        _require(_time(presented.claims, "exp") - issued <= MAX_LIFETIME, "lifetime")
 
 
 def _issued_just_now(presented: _Presented) -> None:
@@ -195,7 +200,7 @@ def _named_or_google(presented: _Presented) -> None:
 
 
 Rule = Callable[[_Presented], None]
-RULES: Final[Mapping[Door, tuple[Rule, ...]]] = {
+RULES: Final[Mapping[AssertionUse, tuple[Rule, ...]]] = {
     "client": (
         _type,
         _key,
@@ -254,7 +259,7 @@ def _names_only(audiences: frozenset[str], claims: Mapping[str, Any]) -> bool:
 
     Another recipient of the assertion could present it here first.
     """
-    return set(map(comparable, _audience(claims))) <= set(map(comparable, audiences))
+    return set(map(normalized_audience, _audience(claims))) <= set(map(normalized_audience, audiences))
 
 
 def _audience(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -276,7 +281,7 @@ def _time(claims: Mapping[str, Any], name: str) -> Instant:
     return ceil(value * SECOND)
 
 
-def _mark(use: Door, presented: _Presented) -> bytes:
+def _mark(use: AssertionUse, presented: _Presented) -> bytes:
     """Return a digest that is unique to this JWT of this client and key.
 
     `client` and `grant` share one namespace, so that a JWT is accepted once at the token endpoint.

@@ -61,7 +61,7 @@ def read_keys(jwks: Any) -> tuple[ClientKey, ...]:
     return found
 
 
-def without_surplus(jwks: Mapping[str, Any]) -> dict[str, Any]:
+def known_parameters(jwks: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JWK Set with only the parameters that `read_keys` reads. Call `read_keys` first."""
     return {"keys": [{name: each[name] for name in _KEPT if name in each} for each in jwks["keys"]]}
 

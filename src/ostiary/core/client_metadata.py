@@ -20,7 +20,7 @@ from ostiary.core.secret import looks_like_secret
 from ostiary.core.url import read_url
 
 Source = Literal["registration", "document", "management"]
-Code = Literal["invalid_redirect_uri", "invalid_client_metadata"]
+MetadataErrorCode = Literal["invalid_redirect_uri", "invalid_client_metadata"]
 GrantType = Literal["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
 ApplicationType = Literal["web", "native"]
 
@@ -30,13 +30,13 @@ MAX_NAME: Final = 100
 MAX_SCOPE: Final = 2_048
 MAX_ENTRIES: Final = 20
 MAX_DOCUMENT_URL: Final = 512
-SHARED_SECRET: Final = frozenset({"client_secret_basic", "client_secret_post", "client_secret_jwt"})
+SHARED_SECRET_METHODS: Final = frozenset({"client_secret_basic", "client_secret_post", "client_secret_jwt"})
 
 
 class MetadataError(ValueError):
     """The metadata is invalid (RFC 7591 §3.2.2). The description never contains a value."""
 
-    def __init__(self, code: Code, description: str) -> None:
+    def __init__(self, code: MetadataErrorCode, description: str) -> None:
         super().__init__(description)
         self.code = code
         self.description = description
@@ -183,7 +183,7 @@ def _response_types(
 
 def _auth_method(metadata: Mapping[str, Any], source: Source) -> AuthMethod:
     given = _text(metadata, "token_endpoint_auth_method")
-    if given is None or (source == "registration" and given in SHARED_SECRET):
+    if given is None or (source == "registration" and given in SHARED_SECRET_METHODS):
         return "none"
     if given not in {"none", "private_key_jwt"}:
         raise _wrong("token_endpoint_auth_method", "must be none or private_key_jwt")

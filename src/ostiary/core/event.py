@@ -246,7 +246,7 @@ EVENTS: Final[Mapping[str, EventKind]] = {
     "access_rule.deleted": _kind("access", "An access rule for proxies was deleted."),
 }
 
-ENDS_ACCESS: Final = frozenset(
+ACCESS_ENDING_EVENTS: Final = frozenset(
     {
         "access_rule.deleted",
         "client.deleted",
@@ -273,7 +273,7 @@ ENDS_ACCESS: Final = frozenset(
 )
 """Events that end access. When the disk is full, only the transactions of these events may use the disk reserve."""
 ENDS_ONE_TOKEN: Final = frozenset({"session.revoked", "token.revoked"})
-"""The events of `ENDS_ACCESS` that no limit bounds: an organization can have any number of tokens and sessions."""
+"""The events of `ACCESS_ENDING_EVENTS` that no limit bounds: an organization can have any number of tokens and sessions."""
 TOKENS_SHARE: Final = 0.5
 """The part of the disk reserve that these may use. The rest is kept for events that end all tokens of a credential."""
 CHANGES_ROLES: Final = frozenset(
@@ -343,7 +343,7 @@ class Event:
         if self.action == "organization.updated":
             # Suspension and its reversal, which only operator admins can do.
             return self.details.get("changed") == ["suspended_at"]
-        return self.action in ENDS_ACCESS
+        return self.action in ACCESS_ENDING_EVENTS
 
     @property
     def reserve_share(self) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ostiary.core.problem import Problem
 
-MOST: Final[Mapping[str, int]] = {
+LIMITS: Final[Mapping[str, int]] = {
     # Per organization.
     "service_accounts": 10_000,
     "projects": 1_000,
@@ -34,7 +34,7 @@ MOST: Final[Mapping[str, int]] = {
 
 def check(limit: str, count: int, more: int = 1) -> None:
     """Raise limit-reached if `count` existing objects and `more` new ones exceed the limit of this name."""
-    value = MOST[limit]
+    value = LIMITS[limit]
     if count + more > value:
         raise Problem(
             "limit-reached",

@@ -237,7 +237,7 @@ class Generation:
         return _not_over(self.ends_at, self.ended_at, now)
 
 
-def label_of(name: str, last6: str) -> str:
+def credential_label(name: str, last6: str) -> str:
     """Return a credential's name for sentences: `ci (…a1B2c3)`, or `ci (imported)` if its last characters are unknown."""
     return f"{name} (…{last6})" if last6 else f"{name} (imported)"
 
@@ -266,7 +266,7 @@ def _not_over(ends_at: Instant | None, ended_at: Instant | None, now: Instant) -
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class OAuthClient:
     """An OAuth client: a program that asks people for access (RFC 6749 §2). Service accounts are separate."""
 
     id: str
@@ -362,7 +362,7 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class RoleScopes:
     """The scopes of one role binding. `project_id` None: they apply to the whole organization."""
 
     scopes: Scopes
@@ -396,7 +396,7 @@ class Standing:
     rate_limit: int | None
     """Uses per minute: the lower of the policy's limit and the credential's own. None: unlimited."""
     principal: Principal
-    grants: tuple[Grant, ...]
+    grants: tuple[RoleScopes, ...]
     organization: Organization
     public_key: bytes | None = None
     """For a key file: the public key (SubjectPublicKeyInfo, DER). The private key is never stored."""
@@ -423,7 +423,7 @@ class Standing:
     @property
     def label(self) -> str:
         """Return the name for use in sentences."""
-        return self.name if self.kind == "session" else label_of(self.name, self.last6)
+        return self.name if self.kind == "session" else credential_label(self.name, self.last6)
 
     def may_act(self, now: Instant) -> bool:
         """Return whether the credential is active, its owner not barred, and its organization not suspended."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ostiary.core.instant import MINUTE, SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.permission import API_SCOPES, EVERYTHING, Catalogue
 
 AUTHORIZATION_CODE: Final = "authorization_code"
@@ -38,7 +38,7 @@ POLLING_INTERVAL: Final = 5
 CLI: Final = "ostiary-cli"
 
 
-_COMMAND_LINE: Final = Client(
+_COMMAND_LINE: Final = OAuthClient(
     id=CLI,
     source="built_in",
     organization_id=None,
@@ -56,7 +56,7 @@ _COMMAND_LINE: Final = Client(
     disabled_at=None,
 )
 
-BUILT_IN: Final[Mapping[str, Client]] = dict.fromkeys((CLI, "noorle-cli"), _COMMAND_LINE)
+BUILT_IN: Final[Mapping[str, OAuthClient]] = dict.fromkeys((CLI, "noorle-cli"), _COMMAND_LINE)
 """One client under each of its names. The second name is in the examples of another system's documentation."""
 
 
@@ -71,7 +71,7 @@ def scope_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, text.split(" "))))
 
 
-def default_scopes(client: Client) -> tuple[str, ...]:
+def default_scopes(client: OAuthClient) -> tuple[str, ...]:
     """Return the scopes of a request for consent that has no `scope` (RFC 6749 §3.3)."""
     scopes = client.scopes or ("api",)
     if REFRESH_TOKEN in client.grant_types and OFFLINE_ACCESS not in scopes:
@@ -89,7 +89,7 @@ def known_scopes(names: Iterable[str], catalogue: Catalogue) -> tuple[str, ...]:
     return () if set(known) <= {OFFLINE_ACCESS} else known
 
 
-def is_dangerous(client: Client, scopes: Iterable[str]) -> bool:
+def is_dangerous(client: OAuthClient, scopes: Iterable[str]) -> bool:
     """Return whether consent to these scopes requires a recently confirmed password.
 
     It does if the client could change objects of this service later without a further question, or if the consent

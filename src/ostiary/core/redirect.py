@@ -16,7 +16,7 @@ LOOPBACKS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _PRIVATE_USE: Final = re.compile(
     r"(?P<scheme>[a-z](?=[^:])[a-z0-9-]*(?:\.[a-z0-9-]+)*):/[A-Za-z0-9._~!$&'()+,;=:/?%-]*"
 )
-TAKEN_SCHEMES: Final = frozenset({
+RESERVED_SCHEMES: Final = frozenset({
     # Schemes that browsers handle, and `localhost` of a URL without a scheme
     "about", "blob", "chrome", "chrome-devtools", "chrome-error", "chrome-extension", "chrome-native",
     "chrome-search", "chrome-untrusted", "cid", "content", "data", "devtools", "edge", "extension", "feed",
@@ -34,7 +34,7 @@ TAKEN_SCHEMES: Final = frozenset({
     "webcal", "x-help", "x-man-page", "x-web-search", "xmpp",
 })  # fmt: skip
 """Schemes that browsers or operating systems handle themselves. No application may use them."""
-TAKEN_PREFIXES: Final = ("microsoft", "ms-", "x-apple", "android-app", "ios-app")
+RESERVED_SCHEME_PREFIXES: Final = ("microsoft", "ms-", "x-apple", "android-app", "ios-app")
 """Prefixes of further such schemes: of Windows and Office, and of links into mobile applications."""
 _LOOPBACK: Final = re.compile(
     r"(?P<host>http://(?:127\.0\.0\.1|\[::1\]|localhost))(?::(?P<port>[1-9][0-9]{0,4}))?(?P<rest>(?:[/?].*)?)"
@@ -74,7 +74,7 @@ def private_scheme(uri: str) -> str | None:
     if match is None:
         return None
     scheme = match["scheme"]
-    return None if scheme in TAKEN_SCHEMES or scheme.startswith(TAKEN_PREFIXES) else scheme
+    return None if scheme in RESERVED_SCHEMES or scheme.startswith(RESERVED_SCHEME_PREFIXES) else scheme
 
 
 def redirect_matches(registered: str, asked: str) -> bool:

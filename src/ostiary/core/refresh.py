@@ -21,7 +21,7 @@ _PREFIXES: Final = (REFRESH.encode(),)
 _PERSON: Final = b"ostiary-refresh"
 
 
-class Claimed(NamedTuple):
+class RefreshClaims(NamedTuple):
     """The unverified parts of a refresh token."""
 
     family: str
@@ -36,9 +36,9 @@ def token(pepper: bytes, seed: bytes, family: str, number: int) -> Secret:
     return secret.assemble(REFRESH, public, random).secret
 
 
-def claimed(text: bytes) -> Claimed | None:
+def read_claims(text: bytes) -> RefreshClaims | None:
     """Return family and number if the text has the form of a refresh token, else None. This proves nothing."""
     public = secret.parse(text, _PREFIXES)
     if public is None:
         return None
-    return Claimed(public[:_FAMILY_LENGTH], int(public[_FAMILY_LENGTH:], 16))
+    return RefreshClaims(public[:_FAMILY_LENGTH], int(public[_FAMILY_LENGTH:], 16))

@@ -25,7 +25,7 @@ DEVICE_CODE = "device_"
 RESET = "reset_"
 OTHER_PREFIXES = (CLIENT_SECRET, SESSION, REFRESH, CODE, DEVICE_CODE, RESET)
 """Prefixes of secrets that are not API keys. They are never accepted as one."""
-MINT_ENTROPY = 16 + 48
+SECRET_ENTROPY = 16 + 48
 """Bytes that `mint` takes: 16 for the access id, 48 for the random part (modulo bias below 2⁻¹⁵⁰)."""
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -67,7 +67,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
+class NewSecret:
     """A new secret, and the parts of it that may be stored in clear."""
 
     secret: Secret
@@ -82,18 +82,18 @@ def prefix_of(name: str) -> str:
     return name + "-"
 
 
-def mint(prefix: str, entropy: bytes) -> Minted:
-    """Create a secret from `MINT_ENTROPY` random bytes. Deterministic. Raises ValueError for another number of bytes."""
-    if len(entropy) != MINT_ENTROPY:
-        raise ValueError(f"mint takes {MINT_ENTROPY} bytes")
+def create(prefix: str, entropy: bytes) -> NewSecret:
+    """Create a secret from `SECRET_ENTROPY` random bytes. Deterministic. Raises ValueError for another number of bytes."""
+    if len(entropy) != SECRET_ENTROPY:
+        raise ValueError(f"mint takes {SECRET_ENTROPY} bytes")
     return assemble(prefix, access_id(entropy[:16]), entropy[16:])
 
 
-def assemble(prefix: str, public: str, random: bytes) -> Minted:
+def assemble(prefix: str, public: str, random: bytes) -> NewSecret:
     """Create a secret from an access id (32 hexadecimal digits) and the 48 bytes of the random part."""
     body = f"{prefix}{public}{_base62(int.from_bytes(random) % 62**RANDOM_LENGTH, RANDOM_LENGTH)}"
     text = body + checksum(body.encode())
-    return Minted(Secret(text), public, text[-CHECKSUM_LENGTH:])
+    return NewSecret(Secret(text), public, text[-CHECKSUM_LENGTH:])
 
 
 def access_id(entropy: bytes) -> str:

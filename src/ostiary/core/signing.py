@@ -28,9 +28,9 @@ Purpose = Literal["access_token", "assertion", "m2m"]
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 LONGEST_TOKEN: Final = 24 * HOUR
 """The longest lifetime of a token that such a key signs."""
-BELIEF: Final = LONGEST_TOKEN + HOUR
+ACCEPTED_AFTER: Final = LONGEST_TOKEN + HOUR
 """How long a key is accepted after it stopped signing. The extra hour is for machines that learn of the change late."""
-LEAD: Final = 15 * MINUTE
+PUBLISHED_BEFORE: Final = 15 * MINUTE
 """How long a key is published before it signs. This is longer than clients are told to cache the published keys."""
 
 
@@ -65,7 +65,7 @@ class SigningKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class SigningKeyPair:
     """A key pair that is not stored yet: PKCS#8 in PEM, and SubjectPublicKeyInfo in DER."""
 
     algorithm: Algorithm
@@ -144,7 +144,7 @@ def algorithm_for(purpose: Purpose, configured: Algorithm) -> Algorithm:
     return "RS256" if purpose == "m2m" else configured
 
 
-def generate(algorithm: Algorithm) -> Pair:
+def generate(algorithm: Algorithm) -> SigningKeyPair:
     """Return a new key pair. The crypto library supplies the random bytes. RSA takes tens of milliseconds or more."""
     private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
     if algorithm == "ES256":
@@ -155,10 +155,12 @@ def generate(algorithm: Algorithm) -> Pair:
         private = rsa.generate_private_key(65537, jws.MIN_RSA_BITS)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Pair(algorithm, Secret(pem), public)
+    return SigningKeyPair(algorithm, Secret(pem), public)
 
 
-def succeeded(keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant) -> tuple[SigningKey, ...]:
+def keys_after_rotation(
+    keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant
+) -> tuple[SigningKey, ...]:
     """Return the keys that change when a new key signs from `signs_from`, with their new values.
 
     The current key is accepted until its last token has expired. A key that has not signed yet is withdrawn. So the
@@ -172,7 +174,7 @@ def succeeded(keys: KeySet, purpose: Purpose, signs_from: Instant, now: Instant)
         if key.signs_from > now and not signs:
             changed.append(replace(key, believed_until=now))
         elif signs or key.believed_until is None:
-            changed.append(replace(key, believed_until=signs_from + BELIEF))
+            changed.append(replace(key, believed_until=signs_from + ACCEPTED_AFTER))
     return tuple(changed)
 
 

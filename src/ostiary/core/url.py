@@ -79,7 +79,7 @@ def read_url(text: str) -> Url:
     return Url(scheme, read_host(match["host"]), port, match["path"], match["query"])
 
 
-def read_place(text: str) -> str:
+def read_host_and_port(text: str) -> str:
     """Return a host with an optional port (default 443) in the form of `Url.place`. Raises ValueError."""
     try:
         url = read_url(f"https://{text}")
@@ -112,7 +112,7 @@ def read_host(text: str) -> str:
     return host
 
 
-def comparable(uri: str) -> str:
+def normalized_audience(uri: str) -> str:
     """Return the spelling of an audience that is used to compare it with others.
 
     For http and https: scheme and host in lower case, no default port, and `/` for an empty path (RFC 3986 §6.2.2.1,

@@ -34,7 +34,7 @@ def read(text: str) -> str | None:
     return code if len(code) == LENGTH and set(code) <= set(LETTERS) else None
 
 
-def shown(code: str) -> str:
+def formatted(code: str) -> str:
     """Return the code as people read it: `WDJB-MJHT`."""
     return f"{code[:4]}-{code[4:]}"
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from ostiary.core.address import Address, allowed
+from ostiary.core.address import Address, is_allowed
 from ostiary.core.instant import Instant
 from ostiary.core.model import Standing, Token
 from ostiary.core.permission import EVERYTHING, Scopes, narrow, resource_matches
-from ostiary.core.url import comparable
+from ostiary.core.url import normalized_audience
 
-Code = Literal[
+VerdictCode = Literal[
     "valid",
     "malformed",
     "unknown",
@@ -30,7 +30,7 @@ Code = Literal[
     "rate_limited",
 ]
 
-WRONG_PLACE: Final = frozenset(
+FORBIDDEN_CODES: Final = frozenset(
     {"ip_not_allowed", "insufficient_scope", "project_not_allowed", "resource_not_allowed"}
 )
 """Refusals of a valid credential in the wrong place or for the wrong purpose: 403. All others are one neutral 401.
@@ -69,7 +69,7 @@ class Access(NamedTuple):
 class Verdict(NamedTuple):
     """The result and its reason. `standing` is set once the secret was proven; `scopes` are the scopes on the target."""
 
-    code: Code
+    code: VerdictCode
     standing: Standing | None = None
     scopes: Scopes = NO_SCOPES
     missing: Scopes = NO_SCOPES
@@ -87,14 +87,14 @@ LIMITED: Final = Verdict("rate_limited")
 """For a request that was not looked up, because too many look-ups from its address failed. `judge` does not return it."""
 
 
-Refuses = Callable[[Standing, Access], Code | None]
+Refuses = Callable[[Standing, Access], VerdictCode | None]
 
 
 class Check(NamedTuple):
     """One step of the judgement: `refuses` returns one of `codes`, or None to go on to the next check."""
 
     step: str
-    codes: tuple[Code, ...]
+    codes: tuple[VerdictCode, ...]
     refuses: Refuses
     concerns: Callable[[Standing], object] = lambda _standing: True
     """Whether it can refuse this standing at all, by facts that do not change. If not, it is skipped."""
@@ -102,12 +102,12 @@ class Check(NamedTuple):
     """Whether it is about a presented token or session, and skipped for a secret."""
 
 
-def _tenant(standing: Standing, access: Access) -> Code | None:
+def _tenant(standing: Standing, access: Access) -> VerdictCode | None:
     tenant = access.tenant
     return None if tenant is None or standing.organization.id == tenant else "unknown"
 
 
-def _status(standing: Standing, access: Access) -> Code | None:
+def _status(standing: Standing, access: Access) -> VerdictCode | None:
     status = standing.status(access.now)
     return None if status == "active" else status
 
@@ -122,15 +122,15 @@ def _has_status(standing: Standing) -> bool:
     )
 
 
-def _principal(standing: Standing, _access: Access) -> Code | None:
+def _principal(standing: Standing, _access: Access) -> VerdictCode | None:
     return "disabled" if standing.principal.barred else None
 
 
-def _organization(standing: Standing, _access: Access) -> Code | None:
+def _organization(standing: Standing, _access: Access) -> VerdictCode | None:
     return None if standing.organization.suspended_at is None else "disabled"
 
 
-def _token(_standing: Standing, access: Access) -> Code | None:
+def _token(_standing: Standing, access: Access) -> VerdictCode | None:
     token = access.token
     if token is None:
         return None
@@ -139,18 +139,18 @@ def _token(_standing: Standing, access: Access) -> Code | None:
     return "expired" if token.expires_at <= access.now else None
 
 
-def _address(standing: Standing, access: Access) -> Code | None:
-    if not standing.networks or allowed(access.address, standing.networks):
+def _address(standing: Standing, access: Access) -> VerdictCode | None:
+    if not standing.networks or is_allowed(access.address, standing.networks):
         return None
     return "ip_not_allowed"
 
 
-def _audience(_standing: Standing, access: Access) -> Code | None:
+def _audience(_standing: Standing, access: Access) -> VerdictCode | None:
     token, audience = access.token, access.audience
     return None if token is None or audience is None or _is_meant_for(token, audience) else "wrong_audience"
 
 
-def _project(standing: Standing, access: Access) -> Code | None:
+def _project(standing: Standing, access: Access) -> VerdictCode | None:
     only, limited = standing.project_id, standing.principal.projects
     if only is None and not limited and not access.unknown_project:
         return None
@@ -162,11 +162,11 @@ def _project(standing: Standing, access: Access) -> Code | None:
     return None
 
 
-def _scope(standing: Standing, access: Access) -> Code | None:
+def _scope(standing: Standing, access: Access) -> VerdictCode | None:
     return "insufficient_scope" if access.scopes and _missing(standing, access) else None
 
 
-def _resource(standing: Standing, access: Access) -> Code | None:
+def _resource(standing: Standing, access: Access) -> VerdictCode | None:
     if access.about_itself or not (standing.resources or standing.principal.resources):
         return None
     for patterns in (standing.resources, standing.principal.resources):
@@ -226,7 +226,7 @@ def _selected(wanted: tuple[bool, ...]) -> tuple[Refuses, ...]:
     return tuple(check.refuses for check, so in zip(CHECKS, wanted, strict=True) if so)
 
 
-def _refusal(code: Code, standing: Standing, access: Access) -> Verdict:
+def _refusal(code: VerdictCode, standing: Standing, access: Access) -> Verdict:
     if code == "unknown":
         return UNKNOWN  # nothing is told of what the asker may not know
     missing = _missing(standing, access) if code == "insufficient_scope" else NO_SCOPES
@@ -256,7 +256,9 @@ def _covers_everything(standing: Standing) -> bool:
 def _is_meant_for(token: Token, audience: str) -> bool:
     """Return whether the audience is among the token's, in any equivalent spelling."""
     # Nearly always the spelling is the same, and the fast comparison is enough.
-    return audience in token.audiences or comparable(audience) in map(comparable, token.audiences)
+    return audience in token.audiences or normalized_audience(audience) in map(
+        normalized_audience, token.audiences
+    )
 
 
 # Scopes

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from ostiary.auth.authenticator import Authenticator
 from ostiary.core.access_token import mixes_audiences
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.oauth import (
     AUTHORIZATION_CODE,
     NO_SCOPE,
@@ -32,7 +32,7 @@ _ONCE_ONLY: Final = "resource"
 """The one parameter that may stand several times (RFC 8707 §2)."""
 
 
-class NotAnswerableError(Exception):
+class NotRedirectableError(Exception):
     """A request that must not be answered by a redirect. `developer` is for whoever made the client."""
 
     def __init__(self, code: str, developer: str) -> None:
@@ -45,7 +45,7 @@ class RedirectError(Exception):
     """An error that the client is told, at its redirect address."""
 
     def __init__(
-        self, target: "Target", code: str, description: str, refused: OAuthError | None = None
+        self, target: "RedirectTarget", code: str, description: str, refused: OAuthError | None = None
     ) -> None:
         super().__init__(code)
         self.target = target
@@ -56,7 +56,7 @@ class RedirectError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RedirectTarget:
     """Where the answer goes, and what ties it to the request."""
 
     redirect_uri: str
@@ -66,11 +66,11 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AuthorizationRequest:
     """A request that is in order."""
 
-    client: Client
-    target: Target
+    client: OAuthClient
+    target: RedirectTarget
     scopes: tuple[str, ...]
     challenge: str
     audiences: tuple[str, ...]
@@ -79,10 +79,10 @@ class Request:
 
 def read(
     query: str,
-    find: Callable[[str], Client],
+    find: Callable[[str], OAuthClient],
     catalogue: Catalogue,
     audiences_of: Callable[[Sequence[str]], tuple[str, ...]],
-) -> Request:
+) -> AuthorizationRequest:
     """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
 
     `find` raises NotAnswerableError for an unknown client. `audiences_of` raises OAuthError for resources that cannot
@@ -126,10 +126,10 @@ def read(
         audiences = audiences_of(tuple(filter(None, given.get(_ONCE_ONLY, ()))))
     except OAuthError as error:
         raise RedirectError(target, error.code, error.description, error) from None
-    return Request(client, target, scopes, challenge, audiences, prompts)
+    return AuthorizationRequest(client, target, scopes, challenge, audiences, prompts)
 
 
-def answer(target: Target, issuer: str, members: Mapping[str, str]) -> str:
+def redirect_url(target: RedirectTarget, issuer: str, members: Mapping[str, str]) -> str:
     """The address of the client with an answer or an error, `state` and `iss` (RFC 6749 §4.1.2, RFC 9207 §2)."""
     told = dict(members)
     if target.state is not None:
@@ -143,7 +143,7 @@ def _parameters(query: str) -> dict[str, list[str]]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise NotAnswerableError("invalid_request", "The parameters cannot be read.") from None
+        raise NotRedirectableError("invalid_request", "The parameters cannot be read.") from None
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)
@@ -153,31 +153,31 @@ def _parameters(query: str) -> dict[str, list[str]]:
 def _one(given: Mapping[str, list[str]], name: str, otherwise: str) -> str:
     values = given.get(name, [])
     if len(values) != 1 or not values[0]:
-        raise NotAnswerableError("invalid_request", otherwise)
+        raise NotRedirectableError("invalid_request", otherwise)
     return values[0]
 
 
-def _target(client: Client, given: Mapping[str, list[str]]) -> Target:
+def _target(client: OAuthClient, given: Mapping[str, list[str]]) -> RedirectTarget:
     states = given.get("state", [])
     # Which of two it was nobody can say.
     state = states[0] if len(states) == 1 else None
     if "redirect_uri" not in given:
         if len(client.redirect_uris) != 1:
-            raise NotAnswerableError(
+            raise NotRedirectableError(
                 "invalid_request", "redirect_uri is missing, and the client has not just one."
             )
-        return Target(client.redirect_uris[0], False, state)
+        return RedirectTarget(client.redirect_uris[0], False, state)
     asked = _one(given, "redirect_uri", "redirect_uri is empty, or stands twice.")
     if not any(redirect_matches(each, asked) for each in client.redirect_uris):
-        raise NotAnswerableError(
+        raise NotRedirectableError(
             "invalid_request",
             "redirect_uri is not, character by character, one that the client has registered.",
         )
-    return Target(asked, True, state)
+    return RedirectTarget(asked, True, state)
 
 
 def _scopes(
-    client: Client,
+    client: OAuthClient,
     catalogue: Catalogue,
     given: Mapping[str, list[str]],
     wrong: Callable[[str, str], RedirectError],

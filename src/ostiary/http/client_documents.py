@@ -14,11 +14,11 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 
 from ostiary.auth.rates import Rates
-from ostiary.core.address import Address, neighbourhood
+from ostiary.core.address import Address, failure_group
 from ostiary.core.client_keys import ClientKey, read_keys
 from ostiary.core.client_metadata import MetadataError, is_document_url, read_document
 from ostiary.core.instant import HOUR, MINUTE, SECOND, Instant
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.core.url import read_url
@@ -98,14 +98,14 @@ class ClientDocuments:
         self._limits = limits
         self._allowed = allowed
         self._fetch = fetch
-        self._clients: _Memory[Client] = _Memory()
+        self._clients: _Memory[OAuthClient] = _Memory()
         self._keys: _Memory[tuple[ClientKey, ...]] = _Memory()
         self._turns = {
             MAX_DOCUMENT: BoundedSemaphore(DOCUMENTS_AT_ONCE),
             MAX_KEYS: BoundedSemaphore(KEYS_AT_ONCE),
         }
 
-    def resolve(self, client_id: str, address: Address | None) -> Client:
+    def resolve(self, client_id: str, address: Address | None) -> OAuthClient:
         """The client of this id, as its document says now. Raises DocumentError.
 
         `address` is where the person is whom it sent here: fetching is limited by that.
@@ -115,7 +115,7 @@ class ClientDocuments:
         now = self._store.clock()
         kept = self._clients.get(client_id, now)
         if kept is None:
-            self._pay(f"documents for {neighbourhood(address)}", FETCHES_FOR)
+            self._pay(f"documents for {failure_group(address)}", FETCHES_FOR)
             client, length = self._read(client_id, now)
             self._clients.put(client_id, client, now, length)
         else:
@@ -128,7 +128,7 @@ class ClientDocuments:
         )
 
     def jwks_of(
-        self, client: Client, key_id: str | None = None, address: Address | None = None
+        self, client: OAuthClient, key_id: str | None = None, address: Address | None = None
     ) -> tuple[ClientKey, ...]:
         """The public keys of a client that signs. Raises DocumentError.
 
@@ -145,7 +145,7 @@ class ClientDocuments:
             known = key_id is None or any(each.id == key_id for each in kept.value)
             if known or now < kept.fetched_at + KEYS_AGAIN:
                 return kept.value
-        self._pay(f"keys for {neighbourhood(address)}", FETCHES_FOR)
+        self._pay(f"keys for {failure_group(address)}", FETCHES_FOR)
         fetched = self._get(client.jwks_uri, MAX_KEYS)
         try:
             keys = read_keys(_json(fetched))
@@ -161,7 +161,7 @@ class ClientDocuments:
         except OutboundError as error:
             raise _not_fetched(url, error) from None
 
-    def _read(self, url: str, now: Instant) -> tuple[Client, int]:
+    def _read(self, url: str, now: Instant) -> tuple[OAuthClient, int]:
         """The client of a document, and for how long to believe it."""
         fetched = self._get(url, MAX_DOCUMENT)
         members = _json(fetched)
@@ -170,7 +170,7 @@ class ClientDocuments:
         except MetadataError as error:
             raise DocumentError(f"The document of the client is not taken: {error.description}.") from None
         catalogue = Catalogue(self._store.read(role_rows.scopes_of_catalogue))
-        client = clients.of_metadata(metadata, members.get("jwks"), url, "document", now, catalogue)
+        client = clients.from_metadata(metadata, members.get("jwks"), url, "document", now, catalogue)
         return client, _freshness(fetched.cache_control)
 
     def _get(self, url: str, most: int) -> Fetched:

@@ -26,7 +26,7 @@ MAX_AGE: Final = 7200
 
 
 def preflight(methods: str) -> Callable[[Request], Response]:
-    """Return the handler of OPTIONS for an endpoint with these methods. `Door` adds the headers above."""
+    """Return the handler of OPTIONS for an endpoint with these methods. `Edge` adds the headers above."""
     fields = {
         "allow": f"{methods}, OPTIONS",
         "access-control-allow-methods": methods,

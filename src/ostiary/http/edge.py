@@ -19,7 +19,7 @@ from ostiary.core.problem import Problem, internal
 from ostiary.http import cross_origin, messages, verify
 from ostiary.http.endpoint_request import EndpointRequest, PendingResponse
 from ostiary.http.messages import Headers, printable
-from ostiary.http.verify import HotPath
+from ostiary.http.verify import VerifyEndpoints
 from ostiary.logs import where
 from ostiary.storage import patience
 from ostiary.storage.store import Clock, Entropy
@@ -37,21 +37,21 @@ BODY_SECONDS: Final = 15.0
 """A body that is not there by then is not waited for: 408."""
 
 
-class TokenEndpoint(Protocol):
+class TokenResponder(Protocol):
     """The token endpoint, which the authorization server implements (RFC 6749 §3.2)."""
 
     def begin(self, request: EndpointRequest) -> bytes | PendingResponse | None:
         """Return the response, at once or pending; None if something must be read from the database first."""
 
 
-class Door:
+class Edge:
     """Wraps the application; `hot` is asked first."""
 
     def __init__(
         self,
         application: Application,
-        hot: HotPath,
-        tokens: TokenEndpoint,
+        hot: VerifyEndpoints,
+        tokens: TokenResponder,
         clock: Clock,
         entropy: Entropy,
         measure: Callable[[str, str, int, float], None],
@@ -92,7 +92,7 @@ class Door:
         )
         if problem is not None:
             peer = scope["client"][0] if scope["client"] else None
-            turned_away(problem, self._hot.origin(peer, scope["headers"]).text)
+            log_rejected(problem, self._hot.origin(peer, scope["headers"]).text)
             if path.startswith(verify.AUTHORIZE_NGINX):
                 # auth_request knows three statuses; any other would become a 500.
                 refusal = messages.wire(403, [messages.NO_STORE, (b"x-auth-error", b"invalid_request")])
@@ -245,7 +245,7 @@ def _template(path: bytes) -> str:
     return path.decode()
 
 
-def turned_away(problem: Problem, address: str | None) -> None:
+def log_rejected(problem: Problem, address: str | None) -> None:
     """Log a request that no endpoint receives. It is in no audit log."""
     structlog.get_logger().info(
         "turned away", status=problem.status, code=problem.code, reason=problem.detail, address=address

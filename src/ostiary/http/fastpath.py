@@ -1,6 +1,6 @@
 """The second adapter of the hot path: hot addresses answered from uvicorn's parser, with one write and no task.
 
-It owns no rule. `Door.answer_now` says what is answered; None, and whatever is not plain (a body that does not
+It owns no rule. `Edge.answer_now` says what is answered; None, and whatever is not plain (a body that does not
 come with its head, a request that waits behind another, a slow reader), goes on to the application as if this
 class were not there. So it can be dropped: `GuardedProtocol` then stands on uvicorn's class itself.
 """
@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ostiary.http import messages
-from ostiary.http.edge import Door
+from ostiary.http.edge import Edge
 from ostiary.http.endpoint_request import PendingResponse
 
 UVICORN: Final = "0.54.0"
@@ -64,7 +64,7 @@ class _Waiting:
         self.message_event = asyncio.Event()
 
 
-class DirectProtocol(HttpToolsProtocol):
+class FastPathProtocol(HttpToolsProtocol):
     """One connection. `_held` is true while the request at hand may still be answered here."""
 
     _held = False
@@ -81,7 +81,7 @@ class DirectProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._door = config.loaded_app if isinstance(config.loaded_app, Door) and seam_holds() else None
+        self._door = config.loaded_app if isinstance(config.loaded_app, Edge) and seam_holds() else None
 
     def data_received(self, data: bytes) -> None:
         self.feed(data)
@@ -171,10 +171,10 @@ class DirectProtocol(HttpToolsProtocol):
     def _write(self, answer: bytes) -> None:
         """The answer with the fields that every answer has, after its first line."""
         assert self._door is not None
-        defaults, lines = DirectProtocol._common
+        defaults, lines = FastPathProtocol._common
         if defaults is not self.server_state.default_headers:  # a new list each second: it holds the date
             defaults = self.server_state.default_headers
             lines = b"".join(b"%s: %s\r\n" % field for field in (*defaults, *self._door.always))
-            DirectProtocol._common = defaults, lines
+            FastPathProtocol._common = defaults, lines
         end = answer.index(b"\r\n") + 2
         self.transport.write(b"".join((answer[:end], lines, answer[end:])))

@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from ostiary.core import strict_json
-from ostiary.core.address import Address, Network, client_address, trusts
+from ostiary.core.address import Address, Network, client_address, is_trusted_proxy
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.secret import looks_like_secret, redact
 from ostiary.core.strict_json import JSONError
@@ -172,7 +172,7 @@ def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.mono
 
     def read(peer: str | None, forwarded: tuple[bytes, ...]) -> Origin:
         address = client_address(peer, tuple(value.decode("latin-1") for value in forwarded), trusted)
-        return Origin(address, None if address is None else str(address), trusts(peer, trusted))
+        return Origin(address, None if address is None else str(address), is_trusted_proxy(peer, trusted))
 
     remembered = lru_cache(maxsize=REMEMBERED_ORIGINS)(read)
 

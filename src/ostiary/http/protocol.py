@@ -10,8 +10,8 @@ from typing import Final
 
 from ostiary.core.problem import Problem
 from ostiary.http import messages
-from ostiary.http.edge import Door, turned_away
-from ostiary.http.fastpath import DirectProtocol
+from ostiary.http.edge import Edge, log_rejected
+from ostiary.http.fastpath import FastPathProtocol
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a head that are read before it is whole; the door's own limits lie below."""
@@ -27,7 +27,7 @@ _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)?[A-Z-]+ [!-~\x80-\xff]+ HTTP/1\.[0
 """RFC 9112 §3. The parser also takes more spaces, HTTP/2.0, HTTP/0.9 and other protocols."""
 
 
-class GuardedProtocol(DirectProtocol):
+class GuardedProtocol(FastPathProtocol):
     """One connection.
 
     Time is looked at by one timer of the connection, not by one of each request: what is due is noticed at
@@ -214,9 +214,9 @@ class GuardedProtocol(DirectProtocol):
             self._turn_away(problem)
 
     def _turn_away(self, problem: Problem) -> None:
-        turned_away(problem, self.client[0] if self.client else None)
+        log_rejected(problem, self.client[0] if self.client else None)
         app = self.config.loaded_app
-        issuer, always = (app.issuer, app.always) if isinstance(app, Door) else ("", [])
+        issuer, always = (app.issuer, app.always) if isinstance(app, Edge) else ("", [])
         extra = [(b"connection", b"close"), *always]
         self.transport.write(messages.problem_wire(problem, issuer, extra=extra))
         self.transport.close()

@@ -9,18 +9,18 @@ from starlette.responses import Response
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StaticResponse:
     """Bytes, and an entity tag of them without its quotes."""
 
     body: bytes
     tag: str
 
 
-def keep(body: bytes) -> Kept:
-    return Kept(body, blake2b(body, digest_size=12).hexdigest())
+def make(body: bytes) -> StaticResponse:
+    return StaticResponse(body, blake2b(body, digest_size=12).hexdigest())
 
 
-def answer(request: Request, kept: Kept, media_type: str, fields: Mapping[str, str]) -> Response:
+def respond(request: Request, kept: StaticResponse, media_type: str, fields: Mapping[str, str]) -> Response:
     """The bytes, or 304 for whoever has them (RFC 9110 §13.1.2)."""
     fields = {**fields, "etag": f'"{kept.tag}"'}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]

@@ -15,7 +15,7 @@ from ostiary.core.model import (
 )
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
-from ostiary.core.verdict import WRONG_PLACE, Code, Verdict
+from ostiary.core.verdict import FORBIDDEN_CODES, Verdict, VerdictCode
 from ostiary.http import messages
 from ostiary.http.messages import Headers
 
@@ -64,7 +64,7 @@ def unauthorized(verdict: Verdict) -> Problem:
 
 def refusal(verdict: Verdict, permit: Permit | None = None) -> Problem:
     """The Problem that answers a caller whose credential was refused."""
-    if verdict.code in WRONG_PLACE:
+    if verdict.code in FORBIDDEN_CODES:
         return forbidden(verdict.code, verdict)
     if verdict.code == "rate_limited":
         return rate_limited(permit)
@@ -108,7 +108,7 @@ class VerdictJson(TypedDict):
     """
 
     valid: bool
-    code: Code
+    code: VerdictCode
     """Why not; the first cause, if several hold."""
     credential_id: str | None
     """Null unless the secret was right."""

@@ -1,6 +1,6 @@
 """Verification on every request: `/v1/verify`, `/v1/authorize…`, `/v1/capabilities`, `/oauth/introspect`.
 
-It owns how these endpoints read requests and write responses; `ostiary.auth` decides. `HotPath.answer` is one
+It owns how these endpoints read requests and write responses; `ostiary.auth` decides. `VerifyEndpoints.answer` is one
 synchronous function without I/O: bytes in, bytes out, None where something has to be read first (`answer_cold` does the
 same in a thread). Both run the same code over the same facts; only how a fact is found differs.
 """
@@ -18,7 +18,7 @@ from ostiary.core.address import parse_address
 from ostiary.core.model import Standing
 from ostiary.core.problem import FieldError, Problem, invalid_fields
 from ostiary.core.rate import Permit
-from ostiary.core.verdict import MALFORMED, NO_SCOPES, UNKNOWN, WRONG_PLACE, Verdict
+from ostiary.core.verdict import FORBIDDEN_CODES, MALFORMED, NO_SCOPES, UNKNOWN, Verdict
 from ostiary.http import messages, verdict_response
 from ostiary.http.cookies import SessionCookie
 from ostiary.http.messages import NO_STORE, Headers, Origin, Origins
@@ -45,7 +45,7 @@ def is_hot(path: bytes) -> bool:
     return path in (VERIFY, CAPABILITIES, INTROSPECT) or path.startswith((AUTHORIZE, AUTHORIZE_NGINX))
 
 
-class Asked(NamedTuple):
+class VerifyBody(NamedTuple):
     """The body of `/v1/verify`."""
 
     credential: bytes
@@ -54,7 +54,7 @@ class Asked(NamedTuple):
     counted: bool
 
 
-def _read_question(headers: Headers, body: bytes, tenant: str | None) -> Asked:
+def _read_question(headers: Headers, body: bytes, tenant: str | None) -> VerifyBody:
     """Parse and check the body of `/v1/verify`, all field errors at once.
 
     `tenant` is the id of the only organization that the asker may know of; None: it may know of all.
@@ -74,7 +74,7 @@ def _read_question(headers: Headers, body: bytes, tenant: str | None) -> Asked:
             errors = (*errors, FieldError("/ip", "invalid", str(error)))
     if errors or credential is None:
         raise invalid_fields(errors)
-    return Asked(
+    return VerifyBody(
         credential.encode(),
         AccessRequest(
             address,
@@ -144,7 +144,7 @@ class Introspection(Protocol):
         """Return the response to a problem."""
 
 
-class HotPath:
+class VerifyEndpoints:
     """The hot addresses of one process."""
 
     def __init__(
@@ -453,7 +453,7 @@ def _status(error: str, verdict: Verdict) -> int:
         return 429
     if error in ("missing", "invalid_token"):
         return 401
-    proven = verdict.valid or verdict.code in WRONG_PLACE
+    proven = verdict.valid or verdict.code in FORBIDDEN_CODES
     return 403 if proven else 400
 
 

@@ -26,14 +26,14 @@ COMMENT: Final = re.compile(r"\s*<!--(?:(?!-->).)*-->\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LinkTarget:
     """Where a link leads, and the title of that page."""
 
     address: str
     title: str = ""
 
 
-Resolve = Callable[[str], Target | None]
+Resolve = Callable[[str], LinkTarget | None]
 """From what a link says to where it leads: None for a thing that the manual does not have."""
 
 
@@ -55,7 +55,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def render(text: str, resolve: Resolve = Target) -> Rendered:
+def render(text: str, resolve: Resolve = LinkTarget) -> Rendered:
     """A page, with links that lead where `resolve` says."""
     tokens = _PARSER.parse(text)
     headings = tuple(_anchor(tokens))
@@ -108,12 +108,12 @@ def _anchor(tokens: list[Token]) -> Iterator[Heading]:
 
 def _follow(tokens: list[Token], resolve: Resolve) -> Iterator[Token]:
     """The same with links that lead somewhere in the manual or outside; of the others the text remains."""
-    target: Target | None = None
+    target: LinkTarget | None = None
     said = ""
     for token in tokens:
         if token.type == "link_open":
             said = str(token.attrGet("href"))
-            target = Target(said) if ABSOLUTE.match(said) else resolve(said)
+            target = LinkTarget(said) if ABSOLUTE.match(said) else resolve(said)
             if target is not None:
                 token.attrSet("href", target.address)
                 yield token

@@ -12,7 +12,7 @@ from typing import Final
 
 import ostiary
 from ostiary.manual import ROOT, markdown
-from ostiary.manual.markdown import Rendered, Target
+from ostiary.manual.markdown import LinkTarget, Rendered
 
 INDEX: Final = ""
 REFERENCE: Final = "reference"
@@ -43,7 +43,7 @@ FURTHER: Final = "Further"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ManualPage:
     """A page as it is written. `name` is its address below `/docs/`; that of the first page is empty."""
 
     name: str
@@ -67,21 +67,21 @@ def directory() -> Path:
 
 
 @cache
-def sources() -> Mapping[str, Source]:
+def sources() -> Mapping[str, ManualPage]:
     """Every page by its name. A folder without a page of its own gets one that lists what is in it."""
     root = directory()
-    found: dict[str, Source] = {}
+    found: dict[str, ManualPage] = {}
     for path in sorted(root.rglob("*.md")):
         text = path.read_text("utf-8")
         relative = path.relative_to(root)
         folder = "" if relative.parent == Path() else relative.parent.as_posix()
         name = folder if path.stem == "README" else relative.with_suffix("").as_posix()
-        found[name] = Source(name, _title(text), text, folder)
+        found[name] = ManualPage(name, _title(text), text, folder)
     for folder in sorted({each.folder for each in found.values()} - found.keys()):
         inside = sorted(each.name for each in found.values() if each.folder == folder)
         lines = [f"- [{found[name].title}]({posixpath.basename(name)}.md)" for name in inside]
         title = folder.rpartition("/")[2].capitalize()
-        found[folder] = Source(folder, title, "\n".join([f"# {title}", "", *lines]), folder)
+        found[folder] = ManualPage(folder, title, "\n".join([f"# {title}", "", *lines]), folder)
     return found
 
 
@@ -89,7 +89,7 @@ def address(name: str) -> str:
     return f"{ROOT}/{name}" if name else ROOT
 
 
-def render(source: Source) -> Rendered:
+def render(source: ManualPage) -> Rendered:
     return markdown.render(source.text, lambda link: _resolve(source, link))
 
 
@@ -111,12 +111,12 @@ def _title(text: str) -> str:
     return markdown.plain(text.partition("\n")[0].removeprefix("# "))
 
 
-def _resolve(source: Source, link: str) -> Target | None:
+def _resolve(source: ManualPage, link: str) -> LinkTarget | None:
     """`concepts.md#words` is `/docs/concepts#words`; a file that is no page leads nowhere."""
     path, hash_, anchor = link.partition("#")
     if not path:
-        return Target(link)
+        return LinkTarget(link)
     name = posixpath.normpath(posixpath.join(source.folder, path)).removesuffix(".md").removesuffix("README")
     name = "" if name == "." else name.rstrip("/")
     page = sources().get(name)
-    return None if page is None else Target(address(name) + hash_ + anchor, page.title)
+    return None if page is None else LinkTarget(address(name) + hash_ + anchor, page.title)

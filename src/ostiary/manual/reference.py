@@ -27,7 +27,7 @@ BOUNDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class FieldRow:
     """A member of a body or of an answer, or a parameter."""
 
     name: str
@@ -36,16 +36,16 @@ class Member:
     description: Markup
     notes: tuple[Markup, ...]
     choices: tuple[str, ...]
-    members: tuple["Member", ...]
+    members: tuple["FieldRow", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ExampleView:
     """An answer: its status (or `default`), what it means, its members and an example of it."""
 
     status: str
     description: Markup
-    members: tuple[Member, ...]
+    members: tuple[FieldRow, ...]
     example: Markup | None
 
     @property
@@ -60,12 +60,12 @@ class Operation:
     path: str
     summary: str
     description: Markup
-    parameters: tuple[tuple[str, tuple[Member, ...]], ...]
+    parameters: tuple[tuple[str, tuple[FieldRow, ...]], ...]
     """By where they stand: `Path`, `Query`, `Header`."""
-    body: tuple[Member, ...]
+    body: tuple[FieldRow, ...]
     request: Markup
-    answers: tuple[Shown, ...]
-    example: Shown | None
+    answers: tuple[ExampleView, ...]
+    example: ExampleView | None
     """The answer that shows what the operation is for."""
 
 
@@ -137,16 +137,16 @@ def _operation(document: Json, path: str, method: str, operation: Json) -> Opera
     )
 
 
-def _parameter(document: Json, parameter: Json) -> Member:
+def _parameter(document: Json, parameter: Json) -> FieldRow:
     schema = {**parameter.get("schema", {}), "description": parameter.get("description", "")}
     return _member(document, parameter["name"], schema, bool(parameter.get("required")), ())
 
 
-def _answer(document: Json, status: str, response: Json) -> Shown:
+def _answer(document: Json, status: str, response: Json) -> ExampleView:
     found = _resolved(document, response)
     content = _content(found)
     example = _example(document, content)
-    return Shown(
+    return ExampleView(
         status,
         _prose(found.get("description")),
         _members(document, content.get("schema", {})),
@@ -157,7 +157,7 @@ def _answer(document: Json, status: str, response: Json) -> Shown:
 # Schemas
 
 
-def _members(document: Json, schema: Json, above: tuple[str, ...] = ()) -> tuple[Member, ...]:
+def _members(document: Json, schema: Json, above: tuple[str, ...] = ()) -> tuple[FieldRow, ...]:
     """The members of an object, or of the objects in a list or among alternatives; none for anything else.
 
     `above` are the references on the way here: one that comes back is not followed again.
@@ -178,7 +178,7 @@ def _members(document: Json, schema: Json, above: tuple[str, ...] = ()) -> tuple
     return tuple({each.name: each for each in reversed(found)}.values())[::-1]
 
 
-def _member(document: Json, name: str, schema: Json, required: bool, above: tuple[str, ...]) -> Member:
+def _member(document: Json, name: str, schema: Json, required: bool, above: tuple[str, ...]) -> FieldRow:
     said = {**_resolved(document, schema), **{key: each for key, each in schema.items() if key != "$ref"}}
     alternatives = [_resolved(document, each) for each in _alternatives(said)]
     values = [each for each in (said, *alternatives) if each.get("type") != "null"]
@@ -191,7 +191,7 @@ def _member(document: Json, name: str, schema: Json, required: bool, above: tupl
         for value in values
         for each in (*_choices(value), *_choices(value.get("items", {})))
     ]
-    return Member(
+    return FieldRow(
         name,
         _type(document, said),
         required,

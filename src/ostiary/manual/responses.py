@@ -17,7 +17,7 @@ from starlette.responses import Response
 from ostiary.api import openapi
 from ostiary.core.problem import Problem
 from ostiary.http.routing import problem_response
-from ostiary.http.static_response import Kept, answer, keep
+from ostiary.http.static_response import StaticResponse, make, respond
 from ostiary.manual import ROOT, pages, reference
 from ostiary.manual.markdown import Heading
 from ostiary.manual.pages import REFERENCE, Link
@@ -49,36 +49,36 @@ def show_page(request: Request) -> Response:
     found = page(name)
     if found is None:
         return _nothing(request)
-    return answer(request, found, "text/html; charset=utf-8", {**PROTECTED, "cache-control": "no-cache"})
+    return respond(request, found, "text/html; charset=utf-8", {**PROTECTED, "cache-control": "no-cache"})
 
 
 def show_style(request: Request) -> Response:
     """The style sheet. Pages name it with the tag of its bytes, so that version may be kept for good."""
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
-    return answer(request, found, "text/css; charset=utf-8", {**PROTECTED, "cache-control": caching})
+    return respond(request, found, "text/css; charset=utf-8", {**PROTECTED, "cache-control": caching})
 
 
 @cache
-def style() -> Kept:
-    return keep((HERE / "style.css").read_bytes())
+def style() -> StaticResponse:
+    return make((HERE / "style.css").read_bytes())
 
 
-def page(name: str) -> Kept | None:
+def page(name: str) -> StaticResponse | None:
     """A whole page, or None if there is none of that name. What is no name of ours is not kept."""
     return _made(name) if name == REFERENCE or name in pages.sources() else None
 
 
 @cache
-def _made(name: str) -> Kept:
+def _made(name: str) -> StaticResponse:
     if name == REFERENCE:
-        return keep(reference_page(json.loads(openapi.DOCUMENT.body)).encode())
+        return make(reference_page(json.loads(openapi.DOCUMENT.body)).encode())
     source = pages.sources()[name]
     rendered = pages.render(source)
     text = _fill(
         "page.html", name, source.title, content=rendered.html, headings=_contents(rendered.headings)
     )
-    return keep(text.encode())
+    return make(text.encode())
 
 
 def reference_page(found: Mapping[str, Any]) -> str:

@@ -41,24 +41,24 @@ from ostiary.core.problem import Problem, internal, invalid_fields
 from ostiary.http import cookies, messages
 from ostiary.http.client_documents import ClientDocuments
 from ostiary.http.cross_origin import preflight
-from ostiary.http.edge import Application, Door
+from ostiary.http.edge import Application, Edge
 from ostiary.http.routing import PlainRoute, Wiring, problem_response
-from ostiary.http.verify import HotPath
+from ostiary.http.verify import VerifyEndpoints
 from ostiary.manual import routes as manual
 from ostiary.node.clock_watch import ClockWatch
-from ostiary.node.installation import Opened, not_ready
+from ostiary.node.installation import OpenInstallation, not_ready
 from ostiary.node.metrics import Metrics
 from ostiary.node.metrics import handler as metrics_handler
-from ostiary.node.periodic_tasks import Rounds, of_the_node, of_worker
+from ostiary.node.periodic_tasks import PeriodicTasks, tasks_of_node, tasks_of_worker
 from ostiary.oauth import introspection, metadata
 from ostiary.oauth.device import DeviceAuthorization
 from ostiary.oauth.endpoints import endpoints
 from ostiary.oauth.registration import Registration
 from ostiary.oauth.revocation import Revocation
 from ostiary.oauth.token import TokenEndpoint
-from ostiary.storage.fact_cache import Facts
+from ostiary.storage.fact_cache import FactCache
 from ostiary.storage.journal import Journal
-from ostiary.storage.usage_buffer import Counts
+from ostiary.storage.usage_buffer import UsageBuffer
 
 ROOMS = (
     organizations,
@@ -93,30 +93,30 @@ HANDLER_THREADS = 4
 class Built(NamedTuple):
     """The application of one process, and what its server and its tests have to do with."""
 
-    door: Door
-    rounds: Rounds
+    door: Edge
+    rounds: PeriodicTasks
     """Not yet started."""
-    facts: Facts
+    facts: FactCache
     metrics: Metrics
     journal: Journal
     """Not yet started."""
 
 
-def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -> Built:
+def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool = True) -> Built:
     """The application of an opened installation.
 
     `alone`: no other process does what the node needs once.
     """
     settings, store = opened.settings, opened.store
-    facts = Facts(store, opened.number, monotonic, settings.max_staleness.total_seconds())
-    counts = Counts()
+    facts = FactCache(store, opened.number, monotonic, settings.max_staleness.total_seconds())
+    counts = UsageBuffer()
     rates = Rates(opened.failures, store.clock)
     authenticator = Authenticator(facts, counts, store.clock, store.installation, opened.uses, rates)
     cookie = cookies.of(store.installation.issuer)
-    hot = HotPath(authenticator, cookie, messages.origins(settings.trusted_proxies), introspection)
+    hot = VerifyEndpoints(authenticator, cookie, messages.origins(settings.trusted_proxies), introspection)
     metrics = Metrics(store, facts, counts)
-    duties = of_worker(store, facts, counts, metrics)
-    rounds = Rounds(duties + of_the_node(store, settings, ClockWatch(store)) if alone else duties)
+    tasks = tasks_of_worker(store, facts, counts, metrics)
+    rounds = PeriodicTasks(tasks + tasks_of_node(store, settings, ClockWatch(store)) if alone else tasks)
     journal = Journal(store)
 
     @asynccontextmanager
@@ -172,7 +172,7 @@ def build(opened: Opened, monotonic: Any = time.monotonic, alone: bool = True) -
         *manual.ROUTES,
         *PAGES,
     )
-    door = Door(
+    door = Edge(
         _First(asked, app),
         hot,
         tokens,
@@ -209,7 +209,7 @@ async def _healthz(_request: Request) -> Response:
     return answer({"status": "ok"})
 
 
-def _readiness(opened: Opened, facts: Facts) -> Any:
+def _readiness(opened: OpenInstallation, facts: FactCache) -> Any:
     async def readyz(_request: Request) -> Response:
         reasons = await anyio.to_thread.run_sync(not_ready, opened, facts)
         if reasons:

@@ -14,7 +14,7 @@ def examine(settings: Settings) -> list[tuple[str, str, str]]:
         opened = installation.open_installation(settings)
     except ConfigurationError as error:
         return [(each.name, "wrong", f"{each.source} {each.reason}") for each in error.wrong]
-    except installation.NotReachableError as error:
+    except installation.DatabaseNotReachableError as error:
         return [("Database", "wrong", str(error))]
     try:
         database = opened.store.engines

@@ -16,7 +16,7 @@ from ostiary.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class ImportJob:
     """An import that is under way: where to, and for whom."""
 
     store: Store
@@ -62,28 +62,28 @@ class Import:
 
 
 @contextmanager
-def importing(
+def open_job(
     settings: Settings,
     organization: str | None,
     account: str,
     prefix: str,
     register: bool,
     exceed_limits: bool,
-) -> Iterator[Import]:
+) -> Iterator[ImportJob]:
     """Open the installation for an import into an account of an organization (id or slug; None: the operator's).
 
     Raises ConfigurationError, NotReachableError, Problem.
     """
     opened = remember(open_installation(settings))
     try:
-        caller = opened.store.read(installation.custodian, SYSTEM_CALLER, organization)
+        caller = opened.store.read(installation.local_operator, SYSTEM_CALLER, organization)
         named = opened.store.read(service_accounts.list_page, caller, account, None, 1)
         found = (named or [opened.store.read(service_accounts.get, caller, account)])[0].account
-        operator = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+        operator = opened.store.read(installation.local_operator, SYSTEM_CALLER, None)
         if register:
             opened.store.read(imports.require_registrable, operator, prefix)
         else:
             opened.store.read(imports.require_registered, caller, prefix)
-        yield Import(opened.store, caller, operator, found.id, found.display_name, prefix, exceed_limits)
+        yield ImportJob(opened.store, caller, operator, found.id, found.display_name, prefix, exceed_limits)
     finally:
         opened.close()

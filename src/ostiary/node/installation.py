@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.exc import DBAPIError
 
 from ostiary import data_directory
-from ostiary.config import ConfigurationError, Settings, Wrong, os_reason
+from ostiary.config import ConfigurationError, InvalidSetting, Settings, os_reason
 from ostiary.core.installation import Installation
 from ostiary.core.instant import Instant
 from ostiary.core.keyring import Keyring, derive
@@ -34,15 +34,17 @@ from ostiary.data_directory import (
     prepare_data,
 )
 from ostiary.node.clock_watch import disagreement
-from ostiary.ratelimit.mapped_store import Permits
+from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 from ostiary.services import credentials, installation
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.execute import execute
-from ostiary.services.installation import Beginning as Beginning  # what `cli` is shown
+from ostiary.services.installation import (
+    InitialAdmin as InitialAdmin,
+)  # for cli, which must not import services
 from ostiary.services.passwords import hash_password
 from ostiary.storage import directory, engines, failures, imports, migrations
 from ostiary.storage.engines import Engines
-from ostiary.storage.fact_cache import ChangeNumber, Facts
+from ostiary.storage.fact_cache import ChangeNumber, FactCache
 from ostiary.storage.reserve import LOW, Reserve
 from ostiary.storage.store import Clock, Entropy, Store
 from ostiary.storage.troubles import Trouble, Troubles
@@ -58,7 +60,7 @@ REMEDIES: Final[Mapping[Trouble, str]] = {
 """The advice to the operator for each trouble."""
 
 
-class NotReachableError(Exception):
+class DatabaseNotReachableError(Exception):
     """The database does not answer: exit 3."""
 
 
@@ -67,14 +69,14 @@ def wall_clock() -> Instant:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenInstallation:
     """An initialised database, ready for `Store`."""
 
     settings: Settings
     store: Store
     number: ChangeNumber
-    uses: Permits
-    failures: Permits
+    uses: MappedRateLimitStore
+    failures: MappedRateLimitStore
     private: bool = False
     """Whether the disk had no room for the shared files. Then only one process may serve."""
 
@@ -88,7 +90,7 @@ class Opened:
 
 def hold(settings: Settings) -> int:
     """Take the data directory for this service: a lock that all its processes keep by having been forked."""
-    return _with_room(reserve_of(settings), lambda: data_directory.hold(settings.data))
+    return _with_room(reserve_of(settings), lambda: data_directory.lock(settings.data))
 
 
 def reserve_of(settings: Settings) -> Reserve:
@@ -127,17 +129,19 @@ def open_installation(
     checkpoints: bool = True,
     serving: bool = False,
     alone: bool = False,
-) -> Opened:
+) -> OpenInstallation:
     """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
 
     Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`. `alone`: if the
-    disk has no room for the shared files, this process works without them, and `Opened.private` is true.
+    disk has no room for the shared files, this process works without them, and `OpenInstallation.private` is true.
     """
     prepare_data(settings, create=settings.database_url is not None)
     path = settings.data / DATABASE_FILE
     if settings.database_url is None and not path.exists():
         raise ConfigurationError(
-            Wrong("OSTIARY_DATA", str(settings.data), f"is not initialised; run `{init_line(settings.data)}`")
+            InvalidSetting(
+                "OSTIARY_DATA", str(settings.data), f"is not initialised; run `{init_line(settings.data)}`"
+            )
         )
     keyring = derive(master_keys(settings, create=False))
     database = connect(settings, checkpoints, serving)
@@ -172,20 +176,20 @@ def open_installation(
         mapped = _map(settings, keyring.permits, private)
     number, uses, failures, troubles = mapped
     store = Store(database, installed, clock, entropy, number.renew, reserve=reserve, troubles=troubles)
-    return Opened(settings, store, number, uses, failures, private)
+    return OpenInstallation(settings, store, number, uses, failures, private)
 
 
 def _map(
     settings: Settings, key: bytes, private: bool = False
-) -> tuple[ChangeNumber, Permits, Permits, Troubles]:
+) -> tuple[ChangeNumber, MappedRateLimitStore, MappedRateLimitStore, Troubles]:
     """Map the files that all processes of the node share. The OSError of a failure names the file."""
     data = settings.data
     with contextlib.ExitStack() as undo:
         number = ChangeNumber(data / CHANGES_FILE, private)
         undo.callback(number.close)
-        uses = Permits(data / USES_FILE, key, private=private)
+        uses = MappedRateLimitStore(data / USES_FILE, key, private=private)
         undo.callback(uses.close)
-        failures = Permits(data / FAILURES_FILE, key, private=private)
+        failures = MappedRateLimitStore(data / FAILURES_FILE, key, private=private)
         undo.callback(failures.close)
         troubles = Troubles(None if private else data / TROUBLES_FILE)
         undo.pop_all()
@@ -194,7 +198,9 @@ def _map(
 
 def _not_mapped(error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        Wrong("OSTIARY_DATA", str(error.filename), f"cannot be created or opened: {os_reason(error)}")
+        InvalidSetting(
+            "OSTIARY_DATA", str(error.filename), f"cannot be created or opened: {os_reason(error)}"
+        )
     )
 
 
@@ -208,33 +214,35 @@ def _with_room(reserve: Reserve, attempt: Callable[[], Found]) -> Found:
                 raise
 
 
-def not_reachable(settings: Settings, error: DBAPIError | Problem) -> NotReachableError:
+def not_reachable(settings: Settings, error: DBAPIError | Problem) -> DatabaseNotReachableError:
     """Return the error that says why the database cannot be used, and what to do."""
     cause = error.__cause__ if isinstance(error, Problem) else error
     met = failures.trouble(cause) if isinstance(cause, DBAPIError) else None
     if reserve_of(settings).is_out_of_room():
         met = "full"
     if met is not None:
-        return NotReachableError(f"The database cannot be used: {REMEDIES[met]}.")
+        return DatabaseNotReachableError(f"The database cannot be used: {REMEDIES[met]}.")
     known = failures.advice(error)
     if known is not None:
-        return NotReachableError(known)
+        return DatabaseNotReachableError(known)
     if settings.database_url is not None:
-        return NotReachableError("The database does not answer. Check OSTIARY_DATABASE_URL and that it runs.")
-    return NotReachableError(f"{settings.data / DATABASE_FILE} cannot be read as a database.")
+        return DatabaseNotReachableError(
+            "The database does not answer. Check OSTIARY_DATABASE_URL and that it runs."
+        )
+    return DatabaseNotReachableError(f"{settings.data / DATABASE_FILE} cannot be read as a database.")
 
 
-def remember(opened: Opened) -> Opened:
+def remember(opened: OpenInstallation) -> OpenInstallation:
     """Write down the key prefix and the peppers in use before anything is made with them."""
     remember_forms(opened.store)
     return opened
 
 
 def remember_forms(store: Store) -> None:
-    execute(store, SYSTEM_CALLER, installation.remember_forms, organizations=())
+    execute(store, SYSTEM_CALLER, installation.store_prefixes_and_peppers, organizations=())
 
 
-def initialise(settings: Settings, name: str, email: str, password: str) -> Beginning:
+def initialise(settings: Settings, name: str, email: str, password: str) -> InitialAdmin:
     """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
     prepare_data(settings, create=True)
     keyring = derive(master_keys(settings, create=True))
@@ -260,7 +268,7 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Begi
         number.close()
 
 
-def recover(settings: Settings, password: str) -> Beginning:
+def recover(settings: Settings, password: str) -> InitialAdmin:
     """A new password and operator key for whoever owns the data directory."""
     opened = remember(open_installation(settings))
     try:
@@ -270,11 +278,11 @@ def recover(settings: Settings, password: str) -> Beginning:
         opened.close()
 
 
-def withdraw(settings: Settings, beginning: Beginning) -> None:
+def withdraw(settings: Settings, beginning: InitialAdmin) -> None:
     """Revoke the operator key that could not be printed."""
     opened = remember(open_installation(settings))
     try:
-        caller = opened.store.read(installation.custodian, SYSTEM_CALLER, None)
+        caller = opened.store.read(installation.local_operator, SYSTEM_CALLER, None)
         execute(opened.store, caller, credentials.revoke, beginning.key_id)
     finally:
         opened.close()
@@ -298,7 +306,9 @@ def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:
     """Raise if keys of ours could not be told from imported ones by how they begin."""
     if any(each.startswith(prefix) or prefix.startswith(each) for each in store.read(imports.prefixes)):
         raise ConfigurationError(
-            Wrong("OSTIARY_KEY_PREFIX", settings.key_prefix, "is how imported keys begin; choose another")
+            InvalidSetting(
+                "OSTIARY_KEY_PREFIX", settings.key_prefix, "is how imported keys begin; choose another"
+            )
         )
 
 
@@ -307,11 +317,11 @@ def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> di
     found, needed = migrations.version(database), migrations.HEAD
     if found is None:
         raise ConfigurationError(
-            Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
+            InvalidSetting(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
         )
     if found != needed:
         raise ConfigurationError(
-            Wrong(
+            InvalidSetting(
                 where,
                 "database",
                 f"has schema {found}, and this version needs {needed}; run `ostiary migrate`",
@@ -322,16 +332,18 @@ def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> di
     peppers = {name.removeprefix("pepper:") for name in facts if name.startswith("pepper:")}
     if not facts:
         raise ConfigurationError(
-            Wrong(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
+            InvalidSetting(where, "database", f"is not initialised; run `{init_line(settings.data)}`")
         )
     if not peppers & keyring.peppers.keys():
         raise ConfigurationError(
-            Wrong("OSTIARY_MASTER_KEY", "database", "is not the key that this database was made with")
+            InvalidSetting(
+                "OSTIARY_MASTER_KEY", "database", "is not the key that this database was made with"
+            )
         )
     return facts
 
 
-def not_ready(opened: Opened, facts: Facts) -> list[str]:
+def not_ready(opened: OpenInstallation, facts: FactCache) -> list[str]:
     """Why the service should get no requests now; empty if it should."""
     reasons = []
     store = opened.store
@@ -370,7 +382,7 @@ def low_disk(reserve: Reserve) -> str:
     return f"{free // MIB} MiB are free on the disk of the database: make room"
 
 
-def faults(opened: Opened) -> list[str]:
+def faults(opened: OpenInstallation) -> list[str]:
     """Check the whole database, which may take minutes. Return the faults, each with the advice what to do."""
     try:
         return [f"{each}; {REMEDIES['damaged']}" for each in failures.faults(opened.store.engines.reader)]

@@ -26,12 +26,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostiary.core.address import Network, is_loopback_host, trusts
+from ostiary.core.address import Network, is_loopback_host, is_trusted_proxy
 from ostiary.http.messages import Headers
-from ostiary.storage.fact_cache import Facts
+from ostiary.storage.fact_cache import FactCache
 from ostiary.storage.reserve import Reserve
 from ostiary.storage.store import Store
-from ostiary.storage.usage_buffer import Counts
+from ostiary.storage.usage_buffer import UsageBuffer
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Any other is one label: a method may be any word that somebody thinks of."""
@@ -148,7 +148,7 @@ class _Disk:
 class Metrics:
     """The figures of one process."""
 
-    def __init__(self, store: Store, facts: Facts, counts: Counts) -> None:
+    def __init__(self, store: Store, facts: FactCache, counts: UsageBuffer) -> None:
         self._store = store
         self._facts = facts
         self._counts = counts
@@ -309,7 +309,7 @@ def handler(metrics: Metrics, readers: tuple[Network, ...], public_url: str) -> 
 
     async def answer(request: Request) -> Response:
         peer = request.client.host if request.client else None
-        if not trusts(peer, readers) or _was_passed_on(request.scope["headers"]):
+        if not is_trusted_proxy(peer, readers) or _was_passed_on(request.scope["headers"]):
             raise HTTPException(404)
         if _is_rebound(peer, request.headers.get("host", ""), public_host):
             raise HTTPException(404)

@@ -1,7 +1,7 @@
-"""What is done beside the requests, each second or more rarely: in every worker, and in the one duties process.
+"""What is done beside the requests, each second or more rarely: in every worker, and in the one tasks process.
 
 A worker looks for changes and writes what it counted. What is needed once however many workers there are,
-deleting what is old, rotating signing keys and moving SQLite's log into the database, is the duties process's.
+deleting what is old, rotating signing keys and moving SQLite's log into the database, is the tasks process's.
 """
 
 import signal
@@ -24,9 +24,9 @@ from ostiary.services import audit
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.execute import execute
 from ostiary.storage import retention
-from ostiary.storage.fact_cache import Facts
+from ostiary.storage.fact_cache import FactCache
 from ostiary.storage.store import Store
-from ostiary.storage.usage_buffer import Counts
+from ostiary.storage.usage_buffer import UsageBuffer
 
 ROUND_SECONDS: Final = 1.0
 WRITE_EVERY: Final = 10
@@ -34,7 +34,7 @@ WATCH_EVERY: Final = 10
 NOTE_EVERY: Final = 60
 DELETE_EVERY: Final = 3600
 DELETE_SECONDS: Final = 1.0
-"""The longest time that one round deletes, because the other duties wait for it."""
+"""The longest time that one round deletes, because the other tasks wait for it."""
 ROTATE_EVERY: Final = 60
 TELL_EVERY: Final = 60
 """Rounds between two log lines about the same trouble."""
@@ -45,7 +45,7 @@ BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class Task:
     """Something to do in the first round and each so many rounds, and once more at the end where it says so."""
 
     name: str
@@ -54,15 +54,17 @@ class Duty:
     at_end: bool = False
 
 
-def of_worker(store: Store, facts: Facts, counts: Counts, metrics: Metrics) -> tuple[Duty, ...]:
+def tasks_of_worker(
+    store: Store, facts: FactCache, counts: UsageBuffer, metrics: Metrics
+) -> tuple[Task, ...]:
     return (
-        Duty("look for changes", facts.sync),
-        Duty("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
-        Duty("publish metrics", metrics.flush, at_end=True),
+        Task("look for changes", facts.sync),
+        Task("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
+        Task("publish metrics", metrics.flush, at_end=True),
     )
 
 
-def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Duty, ...]:
+def tasks_of_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Task, ...]:
     deletion = Deletion(store, watch)
 
     def rotate() -> None:
@@ -70,15 +72,15 @@ def of_the_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[Du
             signing_keys.rotate_due(store, settings)
 
     return (
-        Duty("checkpoint", store.checkpoint),
-        Duty("restore the reserve", store.reserve.restore),
-        Duty("complete the start", _once(lambda: complete_start(store, settings))),
-        Duty("tell of troubles", TroubleLog(store).tell),
-        Duty("watch the clock", watch.believed, WATCH_EVERY),
-        Duty("note the time", watch.note, NOTE_EVERY),
-        Duty("begin to delete what is old", deletion.begin, DELETE_EVERY),
-        Duty("delete what is old", deletion.go_on),
-        Duty("rotate signing keys", rotate, ROTATE_EVERY),
+        Task("checkpoint", store.checkpoint),
+        Task("restore the reserve", store.reserve.restore),
+        Task("complete the start", _once(lambda: complete_start(store, settings))),
+        Task("tell of troubles", TroubleLog(store).tell),
+        Task("watch the clock", watch.believed, WATCH_EVERY),
+        Task("note the time", watch.note, NOTE_EVERY),
+        Task("begin to delete what is old", deletion.begin, DELETE_EVERY),
+        Task("delete what is old", deletion.go_on),
+        Task("rotate signing keys", rotate, ROTATE_EVERY),
     )
 
 
@@ -109,13 +111,13 @@ class Deletion:
                 self._left.append(rule)
 
 
-class Rounds:
-    """A thread that does its duties every second until it is stopped, and then those of the end."""
+class PeriodicTasks:
+    """A thread that does its tasks every second until it is stopped, and then those of the end."""
 
-    def __init__(self, duties: tuple[Duty, ...]) -> None:
-        self._duties = duties
+    def __init__(self, tasks: tuple[Task, ...]) -> None:
+        self._tasks = tasks
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._rounds, name="duties", daemon=True)
+        self._thread = threading.Thread(target=self._rounds, name="tasks", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -123,28 +125,28 @@ class Rounds:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(timeout=10)
-        for duty in self._duties:
-            if duty.at_end:
-                _try(duty)
+        for task in self._tasks:
+            if task.at_end:
+                _try(task)
 
     def do(self, name: str) -> None:
-        """Do one duty now, in this thread; its errors are raised."""
-        next(duty for duty in self._duties if duty.name == name).do()
+        """Do one task now, in this thread; its errors are raised."""
+        next(task for task in self._tasks if task.name == name).do()
 
     def _rounds(self) -> None:
         number = 0
         while not self._stop.wait(ROUND_SECONDS):
-            for duty in self._duties:
-                if number % duty.every == 0:
-                    _try(duty)
+            for task in self._tasks:
+                if number % task.every == 0:
+                    _try(task)
             number += 1
 
 
-def attend(settings: Settings, ready: Callable[[], object]) -> int:
-    """The duties process, until SIGTERM; its exit code."""
+def run(settings: Settings, ready: Callable[[], object]) -> int:
+    """The tasks process, until SIGTERM; its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     opened = open_installation(settings, serving=True)
-    rounds = Rounds(of_the_node(opened.store, settings, ClockWatch(opened.store)))
+    rounds = PeriodicTasks(tasks_of_node(opened.store, settings, ClockWatch(opened.store)))
     rounds.start()
     ready()
     signal.sigwait([signal.SIGTERM])
@@ -199,7 +201,7 @@ def _once(do: Callable[[], None]) -> Callable[[], None]:
     return attempt
 
 
-def write_counts(store: Store, counts: Counts) -> None:
+def write_counts(store: Store, counts: UsageBuffer) -> None:
     """Write what was counted, some hundred at a time; what cannot be written is counted again.
 
     At least once: if the answer to a commit is lost, the same uses are written twice.
@@ -214,12 +216,14 @@ def write_counts(store: Store, counts: Counts) -> None:
             raise
 
 
-def _try(duty: Duty) -> None:
+def _try(task: Task) -> None:
     try:
-        duty.do()
+        task.do()
     except Problem as problem:
-        structlog.get_logger().warning("duty failed", detail=duty.name, reason=problem.reason or problem.code)
-    except Exception as error:  # a duty that fails is tried again; the thread must live
+        structlog.get_logger().warning(
+            "periodic task failed", detail=task.name, reason=problem.reason or problem.code
+        )
+    except Exception as error:  # a task that fails is tried again; the thread must live
         structlog.get_logger().error(
-            "duty failed", detail=duty.name, error=type(error).__name__, where=where(error)
+            "periodic task failed", detail=task.name, error=type(error).__name__, where=where(error)
         )

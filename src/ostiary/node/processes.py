@@ -1,4 +1,4 @@
-"""The processes of `ostiary serve`: the one that was started, its workers, and one for duties.
+"""The processes of `ostiary serve`: the one that was started, its workers, and one for periodic tasks.
 
 The first binds the sockets, checks once that it can serve, and forks the others: what is imported is shared
 memory. It answers no request and has no connection to the database, so nothing is shared that must not be.
@@ -25,7 +25,7 @@ import structlog
 import uvicorn
 
 from ostiary import memory
-from ostiary.config import ConfigurationError, Settings, Wrong
+from ostiary.config import ConfigurationError, InvalidSetting, Settings
 from ostiary.core.problem import Problem
 from ostiary.http.fastpath import seam_holds
 from ostiary.logs import where
@@ -70,7 +70,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     if settings.workers > 1 and not separate:
         linked = engines.sqlite_module.sqlite_version
         raise ConfigurationError(
-            Wrong(
+            InvalidSetting(
                 "OSTIARY_WORKERS", str(settings.workers), f"{engines.NEEDS}, and {linked} is linked; or set 1"
             )
         )
@@ -86,7 +86,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
         except Problem as problem:
             if problem.code != "storage-full":
                 raise
-            # Credentials are verified all the same; the duties try it again.
+            # Credentials are verified all the same; the tasks try it again.
             structlog.get_logger().error("began without writing", reason=problem.reason)
         if opened.private:
             workers, separate = 1, False
@@ -108,7 +108,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     work = partial(worker.work, settings, sockets, not separate)
     children = [Child(f"worker {number + 1}", work) for number in range(workers)]
     if separate:
-        children.append(Child("duties", partial(_attend, settings, sockets)))
+        children.append(Child("tasks", partial(_attend, settings, sockets)))
     with contextlib.suppress(ImportError):
         for module in LATER:
             import_module(module)
@@ -121,7 +121,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
 def _attend(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], object]) -> int:
     for sock in sockets:
         sock.close()
-    return periodic_tasks.attend(settings, ready)
+    return periodic_tasks.run(settings, ready)
 
 
 class Supervisor:

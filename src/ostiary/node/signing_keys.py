@@ -1,4 +1,4 @@
-"""Signing keys as `serve`, its duties and `ostiary keys` see to them: pairs are made here, outside of transactions."""
+"""Signing keys as `serve`, its tasks and `ostiary keys` see to them: pairs are made here, outside of transactions."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ import structlog
 from ostiary.config import Settings
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
-from ostiary.core.signing import PURPOSES, Pair, Purpose, SigningKey, algorithm_for, generate
+from ostiary.core.signing import PURPOSES, Purpose, SigningKey, SigningKeyPair, algorithm_for, generate
 from ostiary.node.clock_watch import disagreement
-from ostiary.node.installation import Opened, open_installation, remember
+from ostiary.node.installation import OpenInstallation, open_installation, remember
 from ostiary.services import installation, signing_keys
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.execute import execute
@@ -42,20 +42,20 @@ def rotate_due(store: Store, settings: Settings) -> None:
         execute(store, caller, signing_keys.rotate_due, pairs(settings, wanted), lifetime)
 
 
-def pairs(settings: Settings, purposes: Collection[Purpose]) -> dict[Purpose, Pair]:
+def pairs(settings: Settings, purposes: Collection[Purpose]) -> dict[Purpose, SigningKeyPair]:
     """A new pair for each purpose."""
     return {purpose: generate(algorithm_for(purpose, settings.signing_algorithm)) for purpose in purposes}
 
 
 def custodian(store: Store) -> Caller:
     """Whoever owns the data directory, in the operator's organization."""
-    return store.read(installation.custodian, SYSTEM_CALLER, None)
+    return store.read(installation.local_operator, SYSTEM_CALLER, None)
 
 
 class Keys:
     """The keys of an installation that was opened beside the service."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenInstallation) -> None:
         self._settings, self._store = opened.settings, opened.store
         self._caller = custodian(opened.store)
 

@@ -13,8 +13,8 @@ from types import FrameType
 
 import uvicorn
 
-from ostiary.config import ConfigurationError, Settings, Wrong
-from ostiary.http.edge import Door
+from ostiary.config import ConfigurationError, InvalidSetting, Settings
+from ostiary.http.edge import Edge
 from ostiary.http.protocol import KEEP_ALIVE_SECONDS, MAX_CONNECTIONS, GuardedProtocol
 from ostiary.node.app import build
 from ostiary.node.installation import open_installation
@@ -81,7 +81,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 errno.EACCES: "needs rights that this user does not have",
                 errno.EADDRNOTAVAIL: "cannot be bound: this machine has no such address",
             }.get(error.errno or 0, "cannot be bound")
-            raise ConfigurationError(Wrong("--port", f"{address}:{port}", reason)) from None
+            raise ConfigurationError(InvalidSetting("--port", f"{address}:{port}", reason)) from None
     return sockets
 
 
@@ -97,7 +97,7 @@ def _connections() -> int:
     )
 
 
-def configuration(door: Door) -> uvicorn.Config:
+def configuration(door: Edge) -> uvicorn.Config:
     """uvicorn around a door, with our protocol and without what the door does itself."""
     return uvicorn.Config(
         door,
@@ -118,7 +118,7 @@ def configuration(door: Door) -> uvicorn.Config:
 def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: Callable[[], object]) -> int:
     """Answer requests on these sockets until SIGTERM; the exit code of this process.
 
-    `alone`: there is no duties process, so this one does what is needed once, too.
+    `alone`: there is no tasks process, so this one does what is needed once, too.
     """
     # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
     sys.setswitchinterval(0.0005)

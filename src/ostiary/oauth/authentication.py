@@ -8,7 +8,7 @@ from typing import Final
 
 from ostiary.auth.key_files import SEVERAL_KEYS, names_of
 from ostiary.core import access_token, assertion, jws, model
-from ostiary.core.assertion import Signer
+from ostiary.core.assertion import AssertionKey
 from ostiary.core.client_metadata import is_document_url
 from ostiary.core.jws import InvalidTokenError
 from ostiary.core.oauth import BUILT_IN
@@ -17,16 +17,16 @@ from ostiary.core.verdict import MALFORMED, Verdict
 from ostiary.http.client_documents import DocumentError
 from ostiary.http.oauth_error import OAuthError, invalid_client
 from ostiary.oauth import clients
-from ostiary.oauth.token_request import Asked, Client, Refused, refused
+from ostiary.oauth.token_request import AuthenticatedClient, RefusedGrant, TokenRequest, refused
 from ostiary.storage import clients as rows
 from ostiary.storage import journal
-from ostiary.storage.journal import Used
+from ostiary.storage.journal import UsedMark
 
 CLIENT_SECRET: Final = (SECRET.encode(),)
 REGISTERED: Final = "app_"
 
 
-def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
+def authenticated(claim: clients.Claim, asked: TokenRequest) -> AuthenticatedClient | None:
     """The client of a request; None where nobody proves one, nor names one that people consent to.
 
     Raises Refused; CacheMiss where it has to be looked up first.
@@ -36,7 +36,7 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
             if client_id is None or not is_of_people(client_id):
                 return None
             client = _public(client_id, asked)
-            return Client(client.id, None, facts=client)
+            return AuthenticatedClient(client.id, None, facts=client)
         case clients.WithSecret(client_id, secret, _):
             verdict = asked.authenticator.secret(
                 secret.encode(), CLIENT_SECRET, "client_secret", asked.access_request, asked.lookup
@@ -48,21 +48,21 @@ def authenticated(claim: clients.Claim, asked: Asked) -> Client | None:
             verdict, checked, reason, told = asked.authenticator.key_files.judge(
                 "client", text.encode(), asked.access_request, asked.lookup, asked.audiences
             )
-            used = None if checked is None else Used(checked.jti_digest, checked.expires_at)
+            used = None if checked is None else UsedMark(checked.jti_digest, checked.expires_at)
     standing = verdict.standing
     if not verdict.valid or standing is None:
         raise refused("invalid_client", verdict, reason, told)
     if client_id is not None and client_id not in names_of(standing):
-        raise Refused(invalid_client("secret of another client"), Verdict("unknown", standing))
-    return Client(access_token.client_id_of_principal(standing), standing, used)
+        raise RefusedGrant(invalid_client("secret of another client"), Verdict("unknown", standing))
+    return AuthenticatedClient(access_token.client_id_of_principal(standing), standing, used)
 
 
-def authenticated_once(claim: clients.Claim, asked: Asked) -> Client | None:
+def authenticated_once(claim: clients.Claim, asked: TokenRequest) -> AuthenticatedClient | None:
     """The same where no record of a token uses up what proves the client: that is done at once."""
     client = authenticated(claim, asked)
     used = None if client is None else client.used
     if used is not None and not asked.database.write_on((), journal.use_up, [used]):
-        raise Refused(invalid_client("used before"), MALFORMED)
+        raise RefusedGrant(invalid_client("used before"), MALFORMED)
     return client
 
 
@@ -77,21 +77,23 @@ def is_of_people(client_id: str) -> bool:
     return client_id in BUILT_IN or client_id.startswith(REGISTERED) or is_document_url(client_id)
 
 
-def _public(client_id: str, asked: Asked) -> model.Client:
+def _public(client_id: str, asked: TokenRequest) -> model.OAuthClient:
     client = _known(client_id, asked)
     if client.auth_method != "none":
-        raise Refused(invalid_client("no assertion"), MALFORMED)
+        raise RefusedGrant(invalid_client("no assertion"), MALFORMED)
     return client
 
 
-def _known(client_id: str, asked: Asked) -> model.Client:
+def _known(client_id: str, asked: TokenRequest) -> model.OAuthClient:
     client = rows.find(asked.database, client_id)
     if client is None or client.disabled_at is not None:
-        raise Refused(invalid_client("unknown client" if client is None else "disabled client"), MALFORMED)
+        raise RefusedGrant(
+            invalid_client("unknown client" if client is None else "disabled client"), MALFORMED
+        )
     return client
 
 
-def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
+def _with_keys(client_id: str, text: str, asked: TokenRequest) -> AuthenticatedClient:
     """Check an assertion with the client's own keys (RFC 7523 §2.2, §3): the key that `kid` names, else the only one."""
     client = _known(client_id, asked)
     try:
@@ -100,7 +102,7 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
         read = jws.read(text.encode())
         keys = asked.keys_of(client, read.key_id, asked.origin.address)
         signers = [
-            Signer(key.id or "", key.algorithm, key.public_key, client.id, "", client.id)
+            AssertionKey(key.id or "", key.algorithm, key.public_key, client.id, "", client.id)
             for key in keys
             if read.key_id in (None, key.id)
         ]
@@ -108,13 +110,13 @@ def _with_keys(client_id: str, text: str, asked: Asked) -> Client:
             "client", text.encode(), read, signers, asked.audiences, asked.authenticator.clock()
         )
     except DocumentError as error:
-        raise Refused(invalid_client(error.reason), MALFORMED) from None
+        raise RefusedGrant(invalid_client(error.reason), MALFORMED) from None
     except InvalidTokenError as error:
         asked.authenticator.rates.failed(asked.origin.address)
-        raise Refused(invalid_client(str(error)), MALFORMED) from None
+        raise RefusedGrant(invalid_client(str(error)), MALFORMED) from None
     if len(signers) > 1:
-        raise Refused(OAuthError("invalid_client", SEVERAL_KEYS, "several keys"), MALFORMED)
-    return Client(client.id, None, Used(checked.jti_digest, checked.expires_at), client)
+        raise RefusedGrant(OAuthError("invalid_client", SEVERAL_KEYS, "several keys"), MALFORMED)
+    return AuthenticatedClient(client.id, None, UsedMark(checked.jti_digest, checked.expires_at), client)
 
 
 def _issuer(text: str) -> str | None:

@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 
 from ostiary.auth.authenticator import Authenticator
 from ostiary.core.instant import SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.oauth import (
     DEVICE_CODE,
     DEVICE_CODE_LIFETIME,
@@ -32,7 +32,7 @@ from ostiary.oauth.authentication import authenticated_once
 from ostiary.oauth.form import Form
 from ostiary.oauth.metadata import DEVICE_AUTHORIZATION
 from ostiary.oauth.refusal import HEAD, THREADS, answered
-from ostiary.oauth.token_request import Asked, KeysOf
+from ostiary.oauth.token_request import KeysOf, TokenRequest
 from ostiary.services import devices
 from ostiary.storage.store import Store
 
@@ -60,7 +60,7 @@ class DeviceAuthorization:
         form = forms.read(request.headers, request.query, request.body)
         self.authenticator.rates.asked("devices of", request.origin.address, QUESTIONS, QUESTIONS_FROM)
         client = self._client(request, form)
-        asked = devices.Request(
+        asked = devices.DeviceRequest(
             client.id,
             self._scopes(form, client),
             self._audiences(form),
@@ -79,7 +79,7 @@ class DeviceAuthorization:
         }
         return messages.wire(200, HEAD, orjson.dumps(told))
 
-    def _client(self, request: EndpointRequest, form: Form) -> Client:
+    def _client(self, request: EndpointRequest, form: Form) -> OAuthClient:
         """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
         authenticator = self.authenticator
         addressed = frozenset(
@@ -88,7 +88,7 @@ class DeviceAuthorization:
                 *(authenticator.issuer + path for path in (TOKEN_PATH, DEVICE_AUTHORIZATION)),
             }
         )
-        asked = Asked(
+        asked = TokenRequest(
             form,
             request.origin,
             authenticator,
@@ -111,7 +111,7 @@ class DeviceAuthorization:
             raise OAuthError("unauthorized_client", reason="not a client of devices")
         return facts
 
-    def _scopes(self, form: Form, client: Client) -> tuple[str, ...]:
+    def _scopes(self, form: Form, client: OAuthClient) -> tuple[str, ...]:
         """The requested scopes that exist, each once. Raises OAuthError for a scope that the client may not request."""
         named = forms.scopes(form)
         if named is None:

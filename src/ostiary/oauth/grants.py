@@ -21,13 +21,13 @@ from ostiary.core.oauth import (
 from ostiary.core.verdict import MALFORMED, UNKNOWN, Verdict
 from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
 from ostiary.oauth.person_grants import authorization_code, device_code, refresh_token
-from ostiary.oauth.token_request import Asked, Client, Refused, Subject, refused
-from ostiary.storage.journal import Used
+from ostiary.oauth.token_request import AuthenticatedClient, GrantResult, RefusedGrant, TokenRequest, refused
+from ostiary.storage.journal import UsedMark
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693's name
 
 
-def _standing(asked: Asked, client: Client | None) -> Standing | None:
+def _standing(asked: TokenRequest, client: AuthenticatedClient | None) -> Standing | None:
     """Of the client, if one proved itself. One that people consent to has no credential of its own."""
     if client is None:
         return None
@@ -36,24 +36,26 @@ def _standing(asked: Asked, client: Client | None) -> Standing | None:
     return client.standing
 
 
-def _same(asked: Asked, client: Standing | None, subject: Standing, verdict: Verdict, reason: str) -> None:
+def _same(
+    asked: TokenRequest, client: Standing | None, subject: Standing, verdict: Verdict, reason: str
+) -> None:
     """Raise unless a client that authenticates or is named is the account that the token is for."""
     named = asked.form.get("client_id")
     if (client is not None and client.principal.id != subject.principal.id) or (
         named is not None and named not in names_of(subject)
     ):
-        raise Refused(OAuthError("invalid_grant", reason=reason), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason=reason), verdict)
 
 
-def client_credentials(asked: Asked, client: Client | None) -> Subject:
+def client_credentials(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
     """RFC 6749 §4.4: the client's own credential, traded for a token of its own."""
     standing = _standing(asked, client)
     if standing is None:
-        raise Refused(invalid_client("no authentication"), UNKNOWN)
-    return Subject(standing)
+        raise RefusedGrant(invalid_client("no authentication"), UNKNOWN)
+    return GrantResult(standing)
 
 
-def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
+def jwt_bearer(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
     """RFC 7523 §2.1: an assertion that a key file signed. A client may authenticate beside it, and is its account."""
     account = _standing(asked, client)
     text = asked.form.get("assertion")
@@ -66,18 +68,18 @@ def jwt_bearer(asked: Asked, client: Client | None) -> Subject:
     if not verdict.valid or standing is None or checked is None:
         raise refused("invalid_grant", verdict, reason, told)
     _same(asked, account, standing, verdict, "assertion of another client")
-    used = Used(checked.jti_digest, checked.expires_at)
+    used = UsedMark(checked.jti_digest, checked.expires_at)
     if checked.scope is None:
-        return Subject(standing, used=used)
+        return GrantResult(standing, used=used)
     # What was signed is as far as it goes, whatever the form asks for.
     try:
         signed = scope_names(checked.scope)
     except ValueError:
         raise refused("invalid_grant", verdict, "scope") from None
-    return Subject(standing, frozenset(signed), checked.scope, used=used)
+    return GrantResult(standing, frozenset(signed), checked.scope, used=used)
 
 
-def token_exchange(asked: Asked, client: Client | None) -> Subject:
+def token_exchange(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
     """RFC 8693: a key or a token, traded by whoever holds it for a token that may do less."""
     account, form = _standing(asked, client), asked.form
     text, kind = form.get("subject_token"), form.get("subject_token_type")
@@ -93,7 +95,7 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
     presented = text.encode()
     if presented.startswith(SESSION):
         error = OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")
-        raise Refused(error, MALFORMED)
+        raise RefusedGrant(error, MALFORMED)
     verdict = asked.authenticator.key_or_token(presented, asked.access_request, asked.lookup)
     standing, token = verdict.standing, verdict.token
     if not verdict.valid or standing is None:
@@ -101,11 +103,11 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
     _same(asked, account, standing, verdict, "subject of another client")
     issued = {"issued_token_type": ACCESS_TOKEN}
     if token is None:
-        return Subject(standing, members=issued)
+        return GrantResult(standing, members=issued)
     if token.exchanged_from is not None:
         text = "An exchanged token is not exchanged again. Use what it came from."
-        raise Refused(OAuthError("invalid_grant", text, "exchanged before"), verdict)
-    return Subject(
+        raise RefusedGrant(OAuthError("invalid_grant", text, "exchanged before"), verdict)
+    return GrantResult(
         standing,
         token.scopes,
         " ".join(sorted(token.scopes)),
@@ -115,7 +117,7 @@ def token_exchange(asked: Asked, client: Client | None) -> Subject:
     )
 
 
-GRANTS: Final[Mapping[str, Callable[[Asked, Client | None], Subject]]] = {
+GRANTS: Final[Mapping[str, Callable[[TokenRequest, AuthenticatedClient | None], GrantResult]]] = {
     CLIENT_CREDENTIALS: client_credentials,
     JWT_BEARER: jwt_bearer,
     TOKEN_EXCHANGE: token_exchange,

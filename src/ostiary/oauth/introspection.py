@@ -27,7 +27,7 @@ from ostiary.oauth import clients
 from ostiary.oauth import form as forms
 from ostiary.oauth.authentication import CLIENT_SECRET
 from ostiary.oauth.form import Form
-from ostiary.oauth.token_request import Refused, refused
+from ostiary.oauth.token_request import RefusedGrant, refused
 
 MAY_VERIFY: Final = "verify:credentials"
 _HEAD: Final = messages.wire(
@@ -54,7 +54,7 @@ def answer(
             return _about_itself(authenticator, form, origin, lookup), caller, ""
         caller = authenticate(authenticator, headers, form, origin, lookup)
         return _told(authenticator, caller, form, lookup), caller, ""
-    except Refused as error:
+    except RefusedGrant as error:
         return oauth_error.wire(error.error), error.verdict, error.error.reason
     except OAuthError as error:
         return oauth_error.wire(error), None, ""
@@ -88,7 +88,7 @@ def authenticate(
     elif given.presence in ("conflict", "empty"):
         raise invalid_request("The request carries different credentials, or an empty one.")
     else:
-        raise Refused(invalid_client("no authentication"), MALFORMED)
+        raise RefusedGrant(invalid_client("no authentication"), MALFORMED)
     if not verdict.valid:
         raise refused("invalid_client", verdict)
     return authenticator.at_large(verdict, asked, lookup)

@@ -26,7 +26,7 @@ from ostiary.core.oauth import (
 from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
 from ostiary.http.routing import problem_response
-from ostiary.http.static_response import answer, keep
+from ostiary.http.static_response import make, respond
 
 Handler = Callable[[Request], Response]
 
@@ -131,4 +131,4 @@ def _show(
     found = tell()
     if found is None:  # forgotten in this very moment, after a long absence
         return problem_response(request, Problem("unavailable", "Try again."))
-    return answer(request, keep(orjson.dumps(found)), "application/json", CACHING)
+    return respond(request, make(orjson.dumps(found)), "application/json", CACHING)

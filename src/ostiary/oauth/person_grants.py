@@ -21,7 +21,7 @@ from ostiary.core.permission import EVERYTHING
 from ostiary.core.secret import CODE
 from ostiary.core.verdict import UNKNOWN, Verdict
 from ostiary.http.oauth_error import OAuthError, invalid_client, invalid_request
-from ostiary.oauth.token_request import Asked, Client, Refused, Subject, refused
+from ostiary.oauth.token_request import AuthenticatedClient, GrantResult, RefusedGrant, TokenRequest, refused
 from ostiary.services import consents, devices
 from ostiary.services.callers import SYSTEM_CALLER
 from ostiary.services.execute import execute
@@ -34,7 +34,7 @@ from ostiary.storage.store import Tx
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
-def authorization_code(asked: Asked, client: Client | None) -> Subject:
+def authorization_code(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
     """RFC 6749 §4.1.3 and RFC 7636 §4.5: a code, by the client that it was given to, with its verifier."""
     facts, form = _of_people(client, AUTHORIZATION_CODE), asked.form
     text = form.get("code")
@@ -47,17 +47,17 @@ def authorization_code(asked: Asked, client: Client | None) -> Subject:
     if code.used_at is not None:
         # Somebody else has it as well, and who came first is not known (RFC 6749 §4.1.2).
         _end(asked, verdict, code.session_id, "its code was used again")
-        raise Refused(OAuthError("invalid_grant", reason="code used before"), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason="code used before"), verdict)
     if code.expires_at <= asked.authenticator.clock():
-        raise Refused(OAuthError("invalid_grant", reason="code expired"), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason="code expired"), verdict)
     redirect_uri = form.get("redirect_uri")
     if redirect_uri != code.redirect_uri and (redirect_uri is not None or code.redirect_named):
-        raise Refused(OAuthError("invalid_grant", reason="another redirect_uri"), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason="another redirect_uri"), verdict)
     verifier = form.get("code_verifier") or ""
     if not _VERIFIER.fullmatch(verifier) or not hmac.compare_digest(
         challenge_of(verifier).encode(), code.challenge.encode()
     ):
-        raise Refused(OAuthError("invalid_grant", reason="wrong verifier"), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason="wrong verifier"), verdict)
 
     def redeem(tx: Tx, number: int) -> bool:
         return codes.use(tx, code.access_id) and sessions.begin(tx, code.session_id, number)
@@ -66,22 +66,22 @@ def authorization_code(asked: Asked, client: Client | None) -> Subject:
 
 
 def _first_tokens(
-    asked: Asked,
-    client: model.Client,
+    asked: TokenRequest,
+    client: model.OAuthClient,
     verdict: Verdict,
     session_id: str,
     audiences: tuple[str, ...],
     redeem: Callable[[Tx, int], bool],
-) -> Subject:
+) -> GrantResult:
     """What a session begins with that somebody consented to: redeem(tx, number) lets it, once."""
     standing = _proven(verdict)
     found = asked.database.read(sessions.find_with_family, session_id)
     if found is None:
         raise _invalid("session gone")
     session, family = found
-    reason = asked.database.read(consents.why_not_begin, session)
+    reason = asked.database.read(consents.reason_to_refuse_code, session)
     if reason is not None:
-        raise Refused(OAuthError("invalid_grant", reason=reason), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason=reason), verdict)
     members: dict[str, Any] = {}
     number = 0
     if REFRESH_TOKEN in client.grant_types and (
@@ -99,12 +99,12 @@ def _first_tokens(
         }
 
     def begin(tx: Tx) -> bool:
-        return consents.may_begin(tx, session) and redeem(tx, number)
+        return consents.lock_and_check_code(tx, session) and redeem(tx, number)
 
     return _subject(standing, session, audiences, members, begin)
 
 
-def device_code(asked: Asked, client: Client | None) -> Subject:
+def device_code(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
     """RFC 8628 §3.4 and §3.5: a device code, by the client that it was given to.
 
     What the question itself changes is committed first.
@@ -115,7 +115,7 @@ def device_code(asked: Asked, client: Client | None) -> Subject:
         raise invalid_request("device_code is missing.")
     polled = asked.database.write_on((), devices.poll, text.encode(), facts.id)
     if polled.step == "invalid_grant":
-        raise Refused(OAuthError("invalid_grant", reason=polled.reason), UNKNOWN)
+        raise RefusedGrant(OAuthError("invalid_grant", reason=polled.reason), UNKNOWN)
     if polled.step != "approved":
         raise OAuthError(polled.step)
 
@@ -126,7 +126,7 @@ def device_code(asked: Asked, client: Client | None) -> Subject:
     return _first_tokens(asked, facts, verdict, polled.session_id, polled.audiences, redeem)
 
 
-def refresh_token(asked: Asked, client: Client | None) -> Subject:
+def refresh_token(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
     """RFC 6749 §6: the good token of a family is traded for its successor and an access token.
 
     For some seconds the one before it gets the same successor again, for the answer may have been lost. An older one
@@ -136,7 +136,7 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
     text = asked.form.get("refresh_token")
     if text is None:
         raise invalid_request("refresh_token is missing.")
-    claimed = refresh.claimed(text.encode())
+    claimed = refresh.read_claims(text.encode())
     found = None if claimed is None else asked.database.read(sessions.find_family, claimed.family)
     if claimed is None or found is None:
         raise _invalid("unknown refresh token")
@@ -152,7 +152,7 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
         raise _invalid("forged refresh token")
     verdict = _standing_of(asked, session.id)
     if session.client_id != facts.id:
-        raise Refused(OAuthError("invalid_grant", reason="refresh token of another client"), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason="refresh token of another client"), verdict)
     standing = _proven(verdict)
     now = asked.authenticator.clock()
     current = claimed.number == family.number
@@ -163,7 +163,7 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
     )
     if not current and not in_grace:
         _end(asked, verdict, session.id, "a refresh token was used again")
-        raise Refused(OAuthError("invalid_grant", reason="refresh token used before"), verdict)
+        raise RefusedGrant(OAuthError("invalid_grant", reason="refresh token used before"), verdict)
     members = {"refresh_token": token(claimed.number + 1)}
     if in_grace:
         return _subject(
@@ -178,10 +178,10 @@ def refresh_token(asked: Asked, client: Client | None) -> Subject:
     )
 
 
-def _of_people(client: Client | None, grant_type: str) -> model.Client:
+def _of_people(client: AuthenticatedClient | None, grant_type: str) -> model.OAuthClient:
     """The facts of a client that people consent to, if it may use this grant. Raises OAuthError and Refused."""
     if client is None:
-        raise Refused(invalid_client("no client"), UNKNOWN)
+        raise RefusedGrant(invalid_client("no client"), UNKNOWN)
     if client.facts is None or grant_type not in client.facts.grant_types:
         raise OAuthError("unauthorized_client", reason="not this client's grant")
     return client.facts
@@ -192,7 +192,7 @@ def challenge_of(verifier: str) -> str:
     return urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
-def _standing_of(asked: Asked, session_id: str) -> Verdict:
+def _standing_of(asked: TokenRequest, session_id: str) -> Verdict:
     """The verdict on a session that is to begin or to go on: it, its consent, its client and its owner."""
     standing = asked.lookup.standing(session_id)
     if standing is None or standing.expires_at is None:
@@ -215,10 +215,10 @@ def _subject(
     audiences: tuple[str, ...],
     members: dict[str, Any],
     redeem: Callable[[Tx], bool],
-) -> Subject:
+) -> GrantResult:
     # A client may name again all that was consented to (RFC 6749 §6), `offline_access` too, which no token holds.
     scopes = frozenset(session.scopes)
-    return Subject(
+    return GrantResult(
         standing,
         scopes,
         " ".join(sorted(scopes - {OFFLINE_ACCESS})),
@@ -230,7 +230,7 @@ def _subject(
     )
 
 
-def _find_code(asked: Asked, text: str) -> AuthorizationCode | None:
+def _find_code(asked: TokenRequest, text: str) -> AuthorizationCode | None:
     access_id = secret.parse(text.encode(), (CODE.encode(),))
     code = None if access_id is None else codes.find(asked.database, access_id)
     if code is None:
@@ -239,7 +239,7 @@ def _find_code(asked: Asked, text: str) -> AuthorizationCode | None:
     return code if secret.matches(code.digest, secret.digest(text.encode(), pepper)) else None
 
 
-def _end(asked: Asked, verdict: Verdict, session_id: str, because: str) -> None:
+def _end(asked: TokenRequest, verdict: Verdict, session_id: str, because: str) -> None:
     """End a session of which somebody has what they should not. What it ends with is committed before the answer."""
     standing = verdict.standing
     if standing is not None:
@@ -247,7 +247,7 @@ def _end(asked: Asked, verdict: Verdict, session_id: str, because: str) -> None:
         execute(asked.database, caller, end, session_id, because)
 
 
-def _pepper(asked: Asked, pepper_id: str) -> bytes:
+def _pepper(asked: TokenRequest, pepper_id: str) -> bytes:
     """The key that a secret was made with. Without it nothing can be proven."""
     pepper = asked.database.installation.keyring.peppers.get(pepper_id)
     if pepper is None:
@@ -255,5 +255,5 @@ def _pepper(asked: Asked, pepper_id: str) -> bytes:
     return pepper
 
 
-def _invalid(reason: str) -> Refused:
-    return Refused(OAuthError("invalid_grant", reason=reason), UNKNOWN)
+def _invalid(reason: str) -> RefusedGrant:
+    return RefusedGrant(OAuthError("invalid_grant", reason=reason), UNKNOWN)

@@ -10,7 +10,7 @@ from ostiary.http import oauth_error
 from ostiary.http.endpoint_request import EndpointRequest
 from ostiary.http.messages import NO_STORE
 from ostiary.http.oauth_error import OAuthError
-from ostiary.oauth.token_request import Refused
+from ostiary.oauth.token_request import RefusedGrant
 
 HEAD: Final = ((b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"))
 """Of an answer that may hold a secret (RFC 6749 §5.1)."""
@@ -28,16 +28,19 @@ def answered(
     try:
         authenticator.current_facts()
         return work(request)
-    except (Refused, OAuthError, Problem) as error:
+    except (RefusedGrant, OAuthError, Problem) as error:
         return refusal(authenticator, kind, request, error)
 
 
 def refusal(
-    authenticator: Authenticator, kind: str, request: EndpointRequest, error: Refused | OAuthError | Problem
+    authenticator: Authenticator,
+    kind: str,
+    request: EndpointRequest,
+    error: RefusedGrant | OAuthError | Problem,
 ) -> bytes:
     """What is told of a refusal. Those of a credential or a client that was presented are counted, as of this kind."""
     now = authenticator.clock()
-    if isinstance(error, Refused):
+    if isinstance(error, RefusedGrant):
         refused = error.error
         authenticator.note(
             error.verdict, request.origin.text, kind, now, refused=refused.reason, resource=refused.resource

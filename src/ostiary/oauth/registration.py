@@ -15,7 +15,7 @@ from ostiary.auth.authenticator import Authenticator
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_registration
 from ostiary.core.event import UNKNOWN
 from ostiary.core.instant import SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.http import messages
@@ -99,7 +99,7 @@ def _members(request: EndpointRequest) -> dict[str, Any]:
     return members
 
 
-def _told(client: Client, metadata: ClientMetadata) -> dict[str, Any]:
+def _told(client: OAuthClient, metadata: ClientMetadata) -> dict[str, Any]:
     """RFC 7591 §3.2.1: everything as it is registered, whatever was asked for."""
     told = {
         "client_id": client.id,

@@ -27,7 +27,7 @@ from ostiary.oauth.authentication import authenticated_once, names_client_of_peo
 from ostiary.oauth.form import Form
 from ostiary.oauth.introspection import authenticate
 from ostiary.oauth.refusal import THREADS, answered
-from ostiary.oauth.token_request import Asked, Client, KeysOf, Refused
+from ostiary.oauth.token_request import AuthenticatedClient, KeysOf, RefusedGrant, TokenRequest
 from ostiary.services import sessions, tokens
 from ostiary.services.callers import holder
 from ostiary.services.execute import execute
@@ -82,7 +82,7 @@ class Revocation:
         asked = AccessRequest(request.origin.address, about_itself=True, whomever=True)
         verdict = authenticator.key_or_token(text.encode(), asked, lookup)
         if verdict.code == "rate_limited":
-            raise Refused(oauth_error.too_many(2), verdict)
+            raise RefusedGrant(oauth_error.too_many(2), verdict)
         standing, token = verdict.standing, verdict.token
         if standing is None or token is None or token.expires_at <= authenticator.clock():
             return
@@ -97,13 +97,15 @@ class Revocation:
             caller = holder(caller)
         execute(self.store, caller, tokens.revoke, token, confirmed=False)
 
-    def _client_of_people(self, claim: clients.Claim, request: EndpointRequest, form: Form) -> Client | None:
+    def _client_of_people(
+        self, claim: clients.Claim, request: EndpointRequest, form: Form
+    ) -> AuthenticatedClient | None:
         """The client that people consented to, if the request names one. Its assertion is used up."""
         if isinstance(claim, clients.WithSecret):
             return None
         authenticator = self.authenticator
         addressed = frozenset({authenticator.issuer, authenticator.issuer + TOKEN_PATH})
-        asked = Asked(
+        asked = TokenRequest(
             form,
             request.origin,
             authenticator,
@@ -117,7 +119,7 @@ class Revocation:
         return authenticated_once(claim, asked)
 
     def _end_family(
-        self, request: EndpointRequest, text: str, people: Client | None, client: Verdict | None
+        self, request: EndpointRequest, text: str, people: AuthenticatedClient | None, client: Verdict | None
     ) -> None:
         """RFC 7009 §2.1: with a refresh token the session ends that it stands for, and all that came of it."""
         found = self.store.read(sessions.find_by_refresh_token, text.encode())

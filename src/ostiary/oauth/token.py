@@ -44,7 +44,7 @@ from ostiary.core.permission import EVERYTHING, Catalogue, Scopes
 from ostiary.core.problem import Problem
 from ostiary.core.rate import Permit
 from ostiary.core.signing import LONGEST_TOKEN
-from ostiary.core.url import comparable
+from ostiary.core.url import normalized_audience
 from ostiary.core.verdict import Verdict, scopes_anywhere, scopes_on
 from ostiary.http import messages, oauth_error, verdict_response
 from ostiary.http.authorization_request import known_audiences
@@ -57,7 +57,7 @@ from ostiary.oauth.authentication import authenticated
 from ostiary.oauth.form import Form
 from ostiary.oauth.grants import GRANTS
 from ostiary.oauth.refusal import HEAD, THREADS, refusal
-from ostiary.oauth.token_request import Asked, KeysOf, Refused, Subject
+from ostiary.oauth.token_request import GrantResult, KeysOf, RefusedGrant, TokenRequest
 from ostiary.storage.journal import Entry, Journal
 from ostiary.storage.store import Store
 
@@ -109,7 +109,7 @@ class TokenEndpoint:
         try:
             issued = await run_sync(self._issue_cold, request, limiter=self._threads)
             return self._recording(request, issued)
-        except (Refused, OAuthError, Problem) as error:
+        except (RefusedGrant, OAuthError, Problem) as error:
             return refusal(self.authenticator, "token", request, error)
 
     def begin(self, request: EndpointRequest) -> bytes | PendingResponse | None:
@@ -125,7 +125,7 @@ class TokenEndpoint:
             return self._recording(request, issued)
         except CacheMiss:
             return None
-        except (Refused, OAuthError, Problem) as error:
+        except (RefusedGrant, OAuthError, Problem) as error:
             return refusal(self.authenticator, "token", request, error)
 
     def _recording(self, request: EndpointRequest, issued: Issued) -> PendingResponse:
@@ -141,8 +141,8 @@ class TokenEndpoint:
                 # An assertion that was used before, by its client: nobody else could have made it. It ends nothing, for
                 # what came of it is judged with the credential that signed it.
                 used = OAuthError(issued.lost, reason="used before")
-                raise Refused(used, Verdict("unknown", issued.verdict.standing))
-        except (Refused, Problem) as error:
+                raise RefusedGrant(used, Verdict("unknown", issued.verdict.standing))
+        except (RefusedGrant, Problem) as error:
             return refusal(self.authenticator, "token", request, error)
         self.authenticator.note(issued.verdict, request.origin.text, "token", self.authenticator.clock())
         return messages.wire(200, [*HEAD, *issued.fields], orjson.dumps(issued.body))
@@ -154,7 +154,7 @@ class TokenEndpoint:
         """Steps 1 to 8. Raises OAuthError, Refused, Problem; CacheMiss where a fact is not in memory."""
         form = forms.read(request.headers, request.query, request.body)
         authenticator = self.authenticator
-        asked = Asked(
+        asked = TokenRequest(
             form,
             request.origin,
             authenticator,
@@ -170,7 +170,7 @@ class TokenEndpoint:
         except OAuthError as error:
             if client is None or client.standing is None:
                 raise
-            raise Refused(error, Verdict("valid", client.standing)) from None
+            raise RefusedGrant(error, Verdict("valid", client.standing)) from None
         standing = subject.standing
         # It was judged valid from here; what it may do is asked below, of its scopes.
         verdict = Verdict("valid", standing, scopes_on(standing, standing.project_id))
@@ -183,7 +183,7 @@ class TokenEndpoint:
             scopes = granted(subject, form, self.authenticator.facts.catalogue() or Catalogue(frozenset()))
             audiences = self._audiences(form, subject)
         except OAuthError as error:
-            raise Refused(error, verdict) from None
+            raise RefusedGrant(error, verdict) from None
         body, event = self._sign(request, grant_type, subject, scopes, audiences, now)
         body["scope"] = told(subject, form, body["scope"])
         proofs = (client and client.used, subject.used)
@@ -200,10 +200,10 @@ class TokenEndpoint:
         """Step 5."""
         charged, permit = self.authenticator.charge(verdict, now)
         if not charged.valid:
-            raise Refused(oauth_error.too_many(permit.wait if permit else 1), charged)
+            raise RefusedGrant(oauth_error.too_many(permit.wait if permit else 1), charged)
         return permit
 
-    def _audiences(self, form: Form, subject: Subject) -> tuple[str, ...]:
+    def _audiences(self, form: Form, subject: GrantResult) -> tuple[str, ...]:
         """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us.
 
         What somebody consented to for some resources is for those, or for some of them (RFC 8707 §2.2).
@@ -211,9 +211,9 @@ class TokenEndpoint:
         resources = form.all("resource") or subject.audiences
         if not resources:
             return (self.authenticator.issuer,)
-        consented = set(map(comparable, subject.audiences))
+        consented = set(map(normalized_audience, subject.audiences))
         for resource in resources:
-            if consented and comparable(resource) not in consented:
+            if consented and normalized_audience(resource) not in consented:
                 raise oauth_error.invalid_target(resource, "resource not consented to")
         return known_audiences(self.authenticator, resources)
 
@@ -221,7 +221,7 @@ class TokenEndpoint:
         self,
         request: EndpointRequest,
         grant_type: str,
-        subject: Subject,
+        subject: GrantResult,
         scopes: Scopes,
         audiences: tuple[str, ...],
         now: Instant,
@@ -267,7 +267,7 @@ def _grant_type(form: Form, path: str) -> str:
     return grant_type
 
 
-def granted(subject: Subject, form: Form, catalogue: Catalogue) -> Scopes:
+def granted(subject: GrantResult, form: Form, catalogue: Catalogue) -> Scopes:
     """Step 6 (RFC 6749 §3.3): the scopes that are asked for, or those that are usual; raises invalid_scope.
 
     `api` may be asked for by everybody: it means all that may be done at the moment of use, which may be nothing.
@@ -299,7 +299,7 @@ def granted(subject: Subject, form: Form, catalogue: Catalogue) -> Scopes:
     return asked
 
 
-def told(subject: Subject, form: Form, scope: str) -> str:
+def told(subject: GrantResult, form: Form, scope: str) -> str:
     """The scope of the answer (RFC 6749 §5.1), which clients compare with what they asked for: the token's, and
     `offline_access` where a refresh token is what came of it.
     """

@@ -21,10 +21,10 @@ from ostiary.core.verdict import Verdict
 from ostiary.http.messages import Origin
 from ostiary.http.oauth_error import OAuthError, too_many
 from ostiary.oauth.form import Form
-from ostiary.storage.journal import Used
+from ostiary.storage.journal import UsedMark
 from ostiary.storage.store import Store, Tx
 
-KeysOf = Callable[[model.Client, str | None, Address | None], tuple[ClientKey, ...]]
+KeysOf = Callable[[model.OAuthClient, str | None, Address | None], tuple[ClientKey, ...]]
 """The keys that a client signs with, and where they are published among them this one; for whoever asks from there.
 
 Raises DocumentError.
@@ -32,20 +32,20 @@ Raises DocumentError.
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class AuthenticatedClient:
     """Who asks: a service account, which proved it by one of its credentials; or a client that people consent to."""
 
     id: str
     standing: Standing | None
     """Of a service account."""
-    used: Used | None = None
+    used: UsedMark | None = None
     """What its proof used up."""
-    facts: model.Client | None = None
+    facts: model.OAuthClient | None = None
     """Of a client that people consent to. What has no keys of its own proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TokenRequest:
     """A request to the token endpoint, and how its facts are found."""
 
     form: Form
@@ -71,7 +71,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class GrantResult:
     """What a token is to stand for: what it comes from, and how far it may reach at most."""
 
     standing: Standing
@@ -80,7 +80,7 @@ class Subject:
     """The scope that was asked for elsewhere than in the parameter; None: nowhere."""
     ends_at: Instant | None = None
     exchanged_from: str | None = None
-    used: Used | None = None
+    used: UsedMark | None = None
     members: Mapping[str, Any] = field(default_factory=dict)
     """What the answer says besides."""
     consented: bool = False
@@ -92,7 +92,7 @@ class Subject:
     then the request is judged once more, as one that came later."""
 
 
-class Refused(Exception):  # noqa: N818 - it carries the error, and what is known of whom it refuses
+class RefusedGrant(Exception):  # noqa: N818 - it carries the error, and what is known of whom it refuses
     """A refusal with the verdict that it follows from: that is counted."""
 
     def __init__(self, error: OAuthError, verdict: Verdict) -> None:
@@ -101,11 +101,11 @@ class Refused(Exception):  # noqa: N818 - it carries the error, and what is know
         self.verdict = verdict
 
 
-def refused(code: str, verdict: Verdict, reason: str = "", told: str = "") -> Refused:
+def refused(code: str, verdict: Verdict, reason: str = "", told: str = "") -> RefusedGrant:
     """Return the refusal of a client (`invalid_client`) or of a grant (`invalid_grant`).
 
     `told` is an error message for a client that has proved its identity. Others get the neutral message.
     """
     if verdict.code == "rate_limited":
-        return Refused(too_many(FAILURE_WAIT), verdict)
-    return Refused(OAuthError(code, told, reason or verdict.code), verdict)
+        return RefusedGrant(too_many(FAILURE_WAIT), verdict)
+    return RefusedGrant(OAuthError(code, told, reason or verdict.code), verdict)

@@ -34,7 +34,7 @@ FURTHEST: Final = MINUTE + SECOND
 """The furthest a slot can be in the future: a minute, plus what rounding intervals up adds."""
 
 
-class Permits:
+class MappedRateLimitStore:
     """The table in one file. Each process, forks included, must open it itself, because a lock belongs to the open
     file."""
 

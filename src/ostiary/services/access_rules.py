@@ -26,7 +26,7 @@ def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dic
         )
     try:
         access_rule.read_rule(name, document)
-    except access_rule.InvalidLineError as error:
+    except access_rule.InvalidMatchError as error:
         raise invalid(f"/match/{error.line}", "invalid", str(error)) from None
     known = role_rows.catalogue_of(tx, caller.organization_id)
     unknown = [
@@ -41,7 +41,7 @@ def put_rule(tx: Tx, caller: Caller, name: str, document: dict[str, Any]) -> dic
     limits.check("access_rules", len(others))
     rows.put(tx, name, document)
     tx.changed("installation", "access_rules")
-    audit.updated(
+    audit.record_update(
         tx, caller, "access_rule.written", Target("access_rule", name, name), before or {}, document
     )
     return document

@@ -6,7 +6,7 @@ from typing import Final
 
 from ostiary.core.event import UNKNOWN, Actor, Event, Outcome, Target
 from ostiary.core.instant import HOUR, to_text
-from ostiary.core.model import SUFFIXES, actor_display, is_session, label_of
+from ostiary.core.model import SUFFIXES, actor_display, credential_label, is_session
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import invalid
 from ostiary.storage import audit as rows
@@ -14,7 +14,7 @@ from ostiary.storage import credentials, directory, generations, members, people
 from ostiary.storage import usage as usage_rows
 from ostiary.storage.audit import Filter, Recorded
 from ostiary.storage.store import Tx
-from ostiary.storage.usage_buffer import Count, Occasion
+from ostiary.storage.usage_buffer import Count, UsageEvent
 
 
 def event_of(
@@ -44,7 +44,7 @@ def change(tx: Tx, caller: Caller, action: str, target: Target, **details: objec
     tx.record(event_of(caller, action, target, details=details), caller.organization_id)
 
 
-def updated(tx: Tx, caller: Caller, action: str, target: Target, before: object, after: object) -> None:
+def record_update(tx: Tx, caller: Caller, action: str, target: Target, before: object, after: object) -> None:
     """Record an update: the names of the changed fields, and their values before and after.
 
     `before` and `after` are two states of one object: dataclasses of the same class, or mappings. A missing field is
@@ -80,12 +80,12 @@ def _as_json(name: str, value: object) -> object:
     return to_text(value) if name.endswith("_at") and isinstance(value, int) else value
 
 
-def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], because: str) -> None:
+def record_revocations(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], because: str) -> None:
     """Record that credentials (id, name, last 6) were revoked, in one statement.
 
     `because` names the change that revoked them.
     """
-    targets = (Target("credential", each, label_of(name, last6)) for each, name, last6 in found)
+    targets = (Target("credential", each, credential_label(name, last6)) for each, name, last6 in found)
     details = {"because": because}
     tx.record_all(
         [
@@ -95,7 +95,9 @@ def revoked(tx: Tx, caller: Caller, found: Sequence[tuple[str, str, str]], becau
     )
 
 
-def refuse(tx: Tx, caller: Caller, method: str, route: str, status: int, code: str, reason: str) -> None:
+def record_refusal(
+    tx: Tx, caller: Caller, method: str, route: str, status: int, code: str, reason: str
+) -> None:
     """Record that a request of this caller was refused, with the exact reason that the response leaves out."""
     tx.record(
         event_of(
@@ -160,7 +162,7 @@ def _actor_names(tx: Tx, organization_id: str, text: str) -> tuple[tuple[str, ..
     return (*found, actor_id, text, *displays), bool(found)
 
 
-def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> None:
+def write_counts(tx: Tx, _caller: Caller, counts: Mapping[UsageEvent, Count]) -> None:
     """Write counted uses and refusals: one event for each occasion, the last use of each secret, and hourly usage.
 
     Unknown credentials belong to no organization. They are counted for the asking organization, else for the
@@ -188,7 +190,7 @@ def write_counts(tx: Tx, _caller: Caller, counts: Mapping[Occasion, Count]) -> N
     usage_rows.add(tx, hourly)
 
 
-def _subjects(organization_id: str, occasion: Occasion) -> list[str]:
+def _subjects(organization_id: str, occasion: UsageEvent) -> list[str]:
     """Return the ids that the usage is counted for: the organization, and a known credential and its account."""
     found = [organization_id]
     if occasion.credential_id is not None:
@@ -198,7 +200,7 @@ def _subjects(organization_id: str, occasion: Occasion) -> list[str]:
     return found
 
 
-def _counted(occasion: Occasion, count: Count) -> Event:
+def _counted(occasion: UsageEvent, count: Count) -> Event:
     actor = (
         UNKNOWN
         if occasion.credential_id is None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ostiary.core.event import Target
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.oauth import CODE_LIFETIME
 from ostiary.core.permission import Caller
 from ostiary.core.secret import CODE, Secret
@@ -15,7 +15,7 @@ from ostiary.storage.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CodeRequest:
     """Parameters of the authorization request that the code is bound to, beside the consent."""
 
     redirect_uri: str
@@ -24,7 +24,7 @@ class Request:
     """The S256 code challenge (RFC 7636)."""
 
 
-def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Secret:
+def allow(tx: Tx, caller: Caller, asked: consents.ConsentRequest, request: CodeRequest) -> Secret:
     """Store the person's consent and return an authorization code, which is valid for one minute.
 
     Raises what `consents.give` raises.
@@ -47,7 +47,7 @@ def allow(tx: Tx, caller: Caller, asked: consents.Asked, request: Request) -> Se
     return new.secret
 
 
-def deny(tx: Tx, caller: Caller, client: Client, scopes: tuple[str, ...]) -> None:
+def deny(tx: Tx, caller: Caller, client: OAuthClient, scopes: tuple[str, ...]) -> None:
     """Record in the audit log that the person refused consent. Changes nothing else."""
     target = Target("client", client.id, client.name)
     change(tx, caller, "consent.denied", target, client_id=client.id, scopes=list(scopes))

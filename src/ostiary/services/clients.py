@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from ostiary.core import limits
 from ostiary.core.address import network_of
-from ostiary.core.client_keys import without_surplus
+from ostiary.core.client_keys import known_parameters
 from ostiary.core.client_metadata import ClientMetadata, MetadataError, read_managed
 from ostiary.core.event import Target
 from ostiary.core.instant import Instant
-from ostiary.core.model import Client, ClientAccess, ClientSource
+from ostiary.core.model import ClientAccess, ClientSource, OAuthClient
 from ostiary.core.oauth import AUTHORIZATION_CODE, OFFLINE_ACCESS, REFRESH_TOKEN, known_scopes
 from ostiary.core.permission import Caller, Catalogue, require
 from ostiary.core.problem import FieldError, Problem, invalid, invalid_fields, not_found
@@ -54,7 +54,7 @@ class ClientSpec:
     """Id or code. Only for a client with `access` "organization"."""
 
 
-def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
+def create(tx: Tx, caller: Caller, spec: ClientSpec) -> OAuthClient:
     """Register a client that belongs to the caller's organization.
 
     Raises validation-failed, not-found for the project, or limit-reached.
@@ -79,7 +79,7 @@ def create(tx: Tx, caller: Caller, spec: ClientSpec) -> Client:
     return client
 
 
-def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> Client:
+def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, Any] | None) -> OAuthClient:
     """Store a client that registers itself (RFC 7591). The request is not authenticated.
 
     So the client belongs to no organization, and the event goes to the operator's audit log. Raises unavailable before
@@ -91,7 +91,7 @@ def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, A
     while rows.count_unused(tx) >= MAX_UNUSED:
         rows.make_room(tx)
     catalogue = Catalogue(role_rows.scopes_of_catalogue(tx))
-    client = of_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now, catalogue)
+    client = from_metadata(metadata, jwks, tx.new_id("app"), "registration", tx.now, catalogue)
     rows.insert(tx, client, network_of(caller.address))
     change(
         tx,
@@ -106,19 +106,19 @@ def register(tx: Tx, caller: Caller, metadata: ClientMetadata, jwks: dict[str, A
     return client
 
 
-def of_metadata(
+def from_metadata(
     metadata: ClientMetadata,
     jwks: dict[str, Any] | None,
     client_id: str,
     source: ClientSource,
     created_at: Instant,
     catalogue: Catalogue,
-) -> Client:
+) -> OAuthClient:
     """Return a client made from its own metadata. It belongs to no organization and acts for people.
 
     Unknown scopes are removed (RFC 7591 §2). If none is left, the client is registered like one without `scope`.
     """
-    return Client(
+    return OAuthClient(
         id=client_id,
         source=source,
         organization_id=None,
@@ -129,7 +129,7 @@ def of_metadata(
         grant_types=metadata.grant_types,
         scopes=known_scopes(metadata.scopes, catalogue),
         auth_method=metadata.auth_method,
-        jwks=None if jwks is None else without_surplus(jwks),
+        jwks=None if jwks is None else known_parameters(jwks),
         jwks_uri=metadata.jwks_uri,
         client_uri=metadata.client_uri,
         created_at=created_at,
@@ -137,18 +137,18 @@ def of_metadata(
     )
 
 
-def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Client]:
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[OAuthClient]:
     """Return the organization's own clients, newest first, starting after the id `after`."""
     require(caller, "read:clients")
     return rows.list_page(tx, caller.organization_id, after, limit)
 
 
-def get(tx: Tx, caller: Caller, client_id: str) -> Client:
+def get(tx: Tx, caller: Caller, client_id: str) -> OAuthClient:
     require(caller, "read:clients")
     return _find(tx, caller, client_id)
 
 
-def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> Client:
+def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> OAuthClient:
     """Change any field except `access`. Existing consents stay as they are."""
     require(caller, "write:clients")
     before = _find(tx, caller, client_id)
@@ -161,15 +161,15 @@ def update(tx: Tx, caller: Caller, client_id: str, changes: dict[str, Any]) -> C
         tx.confirm()
         return before
     changed = [
-        each.name for each in fields(Client) if getattr(before, each.name) != getattr(after, each.name)
+        each.name for each in fields(OAuthClient) if getattr(before, each.name) != getattr(after, each.name)
     ]
     rows.update(tx, before.id, {name: getattr(after, name) for name in changed})
     tx.changed("client", before.id)
-    audit.updated(tx, caller, "client.updated", _target(after), before, after)
+    audit.record_update(tx, caller, "client.updated", _target(after), before, after)
     return after
 
 
-def set_disabled(tx: Tx, caller: Caller, client_id: str, disabled: bool) -> Client:
+def set_disabled(tx: Tx, caller: Caller, client_id: str, disabled: bool) -> OAuthClient:
     """Disable a client, which stops all use of its consents; or enable it again. Idempotent."""
     require(caller, "write:clients")
     client = _find(tx, caller, client_id)
@@ -198,7 +198,7 @@ def delete(tx: Tx, caller: Caller, client_id: str) -> None:
     change(tx, caller, "client.deleted", _target(client), consents=len(found))
 
 
-def _find(tx: Tx, caller: Caller, client_id: str) -> Client:
+def _find(tx: Tx, caller: Caller, client_id: str) -> OAuthClient:
     client = rows.find_own(tx, caller.organization_id, client_id)
     if client is None:
         raise not_found("client")
@@ -229,7 +229,7 @@ def _project(tx: Tx, caller: Caller, spec: ClientSpec) -> str | None:
 
 def _checked(
     tx: Tx, caller: Caller, spec: ClientSpec, client_id: str, created_at: Instant, project_id: str | None
-) -> Client:
+) -> OAuthClient:
     """Return the client that a specification describes. Raises validation-failed."""
     catalogue = role_rows.catalogue_of(tx, caller.organization_id)
     errors = _scope_errors(catalogue, spec)
@@ -239,7 +239,7 @@ def _checked(
     if errors:
         raise invalid_fields(tuple(errors))
     metadata = _metadata(spec)
-    client = of_metadata(metadata, spec.jwks, client_id, "organization", created_at, catalogue)
+    client = from_metadata(metadata, spec.jwks, client_id, "organization", created_at, catalogue)
     return replace(client, organization_id=caller.organization_id, project_id=project_id, access=spec.access)
 
 
@@ -285,7 +285,7 @@ def _metadata(spec: ClientSpec) -> ClientMetadata:
         raise invalid(pointer, "invalid", reason) from None
 
 
-def _spec_of(client: Client) -> ClientSpec:
+def _spec_of(client: OAuthClient) -> ClientSpec:
     return ClientSpec(
         name=client.name,
         redirect_uris=client.redirect_uris,
@@ -300,5 +300,5 @@ def _spec_of(client: Client) -> ClientSpec:
     )
 
 
-def _target(client: Client) -> Target:
+def _target(client: OAuthClient) -> Target:
     return Target("client", client.id, client.name)

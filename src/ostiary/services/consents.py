@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ostiary.core import check, limits
 from ostiary.core.event import Target
-from ostiary.core.model import Client, Consent, Organization, Project, ServiceAccount, SessionKind
+from ostiary.core.model import Consent, OAuthClient, Organization, Project, ServiceAccount, SessionKind
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, not_found
@@ -31,10 +31,10 @@ MOST_SESSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConsentRequest:
     """What a person is asked to allow a client."""
 
-    client: Client
+    client: OAuthClient
     organization_id: str
     """The organization whose resources the client gets access to. The person must be a member of it."""
     scopes: tuple[str, ...]
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class StoredConsent:
     """A stored consent, and the session that begins when the code is redeemed."""
 
     consent: Consent
@@ -57,7 +57,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ConsentListing:
     """A consent with the names that lists show."""
 
     consent: Consent
@@ -68,7 +68,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class OnBehalf:
+class AccessOnBehalf:
     """The consent that a service account was created for, and the organization that gave it."""
 
     consent: Consent
@@ -79,7 +79,7 @@ class OnBehalf:
     """The client's own project, if it has one."""
 
 
-def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization]:
+def organizations_for(tx: Tx, user_id: str, client: OAuthClient) -> list[Organization]:
     """Return the organizations for which a person may consent to this client, sorted by name.
 
     If the client acts for people: the organizations in which the person is a member. If it asks for its own
@@ -95,7 +95,7 @@ def organizations_for(tx: Tx, user_id: str, client: Client) -> list[Organization
     return sorted(found, key=lambda each: (each.name.lower(), each.id))
 
 
-def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
+def give(tx: Tx, caller: Caller, asked: ConsentRequest) -> StoredConsent:
     """Store the caller's consent, and a session that begins when its code is redeemed.
 
     The caller may be signed in to any organization: only their membership in `asked.organization_id` counts. The write
@@ -154,7 +154,7 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
     )
     keyring = tx.installation.keyring
     family = Family(tx.entropy(FAMILY_BYTES).hex(), tx.entropy(SEED_BYTES), keyring.newest)
-    for oldest in sessions.beyond(tx, MOST_SESSIONS - 1, grant_id=consent.id):
+    for oldest in sessions.ids_except_newest(tx, MOST_SESSIONS - 1, grant_id=consent.id):
         sessions.revoke(tx, oldest)
         end_sessions(tx, [oldest])
     sessions.insert_with_family(tx, session, family)
@@ -169,10 +169,10 @@ def give(tx: Tx, caller: Caller, asked: Asked) -> Given:
         service_account=consent.service_account_id,
         session=session.id,
     )
-    return Given(consent, session.id)
+    return StoredConsent(consent, session.id)
 
 
-def why_not_begin(tx: Tx, session: Session) -> str | None:
+def reason_to_refuse_code(tx: Tx, session: Session) -> str | None:
     """Return why the code of a session is refused, or None if the code is valid.
 
     A code is refused if the person's own session ended or if they may no longer consent. A session that has begun is
@@ -192,14 +192,14 @@ def why_not_begin(tx: Tx, session: Session) -> str | None:
     return None
 
 
-def may_begin(tx: Tx, session: Session) -> bool:
+def lock_and_check_code(tx: Tx, session: Session) -> bool:
     """Return whether the code of a session is valid. Locks the person's own session until the transaction ends."""
     if session.made_with is not None:
         sessions.hold(tx, session.made_with)
-    return why_not_begin(tx, session) is None
+    return reason_to_refuse_code(tx, session) is None
 
 
-def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str) -> Consent:
+def _for_user(tx: Tx, caller: Caller, client: OAuthClient, asked: ConsentRequest, user_id: str) -> Consent:
     before = rows.find_live(tx, asked.organization_id, client.id, user_id)
     if before is None:
         limits.check("consents", len(rows.of_user(tx, asked.organization_id, user_id)))
@@ -212,7 +212,7 @@ def _for_user(tx: Tx, caller: Caller, client: Client, asked: Asked, user_id: str
     return _update(tx, before, both, projects)
 
 
-def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> Consent:
+def _for_organization(tx: Tx, caller: Caller, client: OAuthClient, asked: ConsentRequest) -> Consent:
     if not asked.projects:
         raise Problem("wrong-state", "Choose at least one project.", reason="no project chosen")
     opened = set(asked.scopes) - {OFFLINE_ACCESS}
@@ -270,8 +270,8 @@ def _for_organization(tx: Tx, caller: Caller, client: Client, asked: Asked) -> C
 def _insert(
     tx: Tx,
     caller: Caller,
-    client: Client,
-    asked: Asked,
+    client: OAuthClient,
+    asked: ConsentRequest,
     user_id: str,
     account: ServiceAccount | None,
     consent_id: str | None = None,
@@ -301,7 +301,9 @@ def _update(tx: Tx, before: Consent, scopes: tuple[str, ...], projects: tuple[st
 # Reading
 
 
-def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool = False) -> list[Listed]:
+def list_page(
+    tx: Tx, caller: Caller, after: str | None, limit: int, own: bool = False
+) -> list[ConsentListing]:
     """Return the live consents in the organization, newest first. Without `read:clients`: the caller's own."""
     if caller.granted is not None or caller.fine_grained or caller.actor.id is None:
         require(caller, "read:clients")  # a narrowed credential does not stand for its whole owner
@@ -309,12 +311,12 @@ def list_page(tx: Tx, caller: Caller, after: str | None, limit: int, own: bool =
     return _listed(tx, rows.list_page(tx, caller.organization_id, user_id, after, limit))
 
 
-def get(tx: Tx, caller: Caller, consent_id: str) -> Listed:
+def get(tx: Tx, caller: Caller, consent_id: str) -> ConsentListing:
     """Return one consent, even one that has ended. The caller's own needs no scope. Raises not-found."""
     return _listed(tx, [_find(tx, caller, consent_id)])[0]
 
 
-def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | None:
+def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> AccessOnBehalf | None:
     """Return the consent that created an account of the caller's organization; None for any other account."""
     consent = None if account.grant_id is None else rows.find(tx, account.grant_id)
     giver = None if consent is None else directory.find_organization(tx, consent.organization_id)
@@ -322,7 +324,7 @@ def on_behalf(tx: Tx, caller: Caller, account: ServiceAccount) -> OnBehalf | Non
         return None
     found = (directory.find_project(tx, giver.id, each) for each in consent.projects)
     client = client_rows.find(tx, consent.client_id)
-    return OnBehalf(
+    return AccessOnBehalf(
         consent, giver, tuple(each for each in found if each), None if client is None else client.project_id
     )
 
@@ -389,7 +391,7 @@ def _delete_account(tx: Tx, caller: Caller, organization_id: str, account_id: st
     if account is None:  # its own organization has deleted it already
         return
     revoked = credential_rows.revoke_all_of(tx, organization_id, account_id)
-    audit.revoked(tx, caller, revoked, "the consent to its access was withdrawn")
+    audit.record_revocations(tx, caller, revoked, "the consent to its access was withdrawn")
     directory.update_service_account(tx, account_id, {"deleted_at": tx.now})
     role_rows.replace_role_bindings(tx, organization_id, account_id, [])
     target = Target("service_account", account_id, account.display_name)
@@ -409,9 +411,9 @@ def end_all_of_member(tx: Tx, caller: Caller, organization_id: str, user_id: str
     end_sessions(tx, sessions.revoke_of_owner(tx, user_id, organization_id))
 
 
-def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: str) -> None:
+def remove_project(tx: Tx, caller: Caller, organization_id: str, project_id: str) -> None:
     """Remove a deleted project from consents to other organizations. A consent without any project left ends."""
-    for consent in rows.to_others(tx, organization_id):
+    for consent in rows.of_other_organizations(tx, organization_id):
         if project_id not in consent.projects:
             continue
         left = tuple(each for each in consent.projects if each != project_id)
@@ -420,7 +422,9 @@ def without_project(tx: Tx, caller: Caller, organization_id: str, project_id: st
             home = str(consent.client_organization_id)
             tx.changed("organization", home)
             bound = credential_rows.revoke_bound_to(tx, home, project_id)
-            audit.revoked(tx, replace(caller, organization_id=home), bound, "its project was deleted")
+            audit.record_revocations(
+                tx, replace(caller, organization_id=home), bound, "its project was deleted"
+            )
         else:
             end(tx, caller, consent, "its only project was deleted")
 
@@ -449,7 +453,7 @@ def _find(tx: Tx, caller: Caller, consent_id: str, *, writing: bool = False) -> 
     return found
 
 
-def _listed(tx: Tx, found: Sequence[Consent]) -> list[Listed]:
+def _listed(tx: Tx, found: Sequence[Consent]) -> list[ConsentListing]:
     names = client_rows.names(tx, sorted({each.client_id for each in found}))
     emails = member_rows.emails(tx, sorted({each.user_id for each in found}))
     homes = {
@@ -458,7 +462,7 @@ def _listed(tx: Tx, found: Sequence[Consent]) -> list[Listed]:
         if each.client_organization_id is not None
     }
     return [
-        Listed(
+        ConsentListing(
             each,
             names.get(each.client_id, each.client_id),
             homes.get(each.client_organization_id or ""),

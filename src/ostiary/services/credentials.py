@@ -12,7 +12,7 @@ from ostiary.core.model import (
     AccessLevel,
     Credential,
     CredentialFilter,
-    label_of,
+    credential_label,
 )
 from ostiary.core.permission import Caller, require
 from ostiary.core.problem import Problem, invalid, invalid_fields, not_found
@@ -30,7 +30,7 @@ from ostiary.storage.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class CredentialListing:
     """A credential as lists show it, with its owner's name. `read_at` decides whether it shows as expired."""
 
     credential: Credential
@@ -42,7 +42,7 @@ class Listed:
 class Created:
     """A new credential with its secret, which cannot be read again. A key file's secret is its private key."""
 
-    listed: Listed
+    listed: CredentialListing
     secret: Secret
     file: KeyFile | None = None
     """The other fields of a key file; None for other kinds."""
@@ -112,7 +112,7 @@ def list_page(
     after: str | None,
     limit: int,
     wanted: CredentialFilter = EVERY_CREDENTIAL,
-) -> list[Listed]:
+) -> list[CredentialListing]:
     """Return the matching credentials, newest first. Without `read:credentials` users see only their direct keys."""
     owner_id = None
     if account is not None:
@@ -126,11 +126,11 @@ def list_page(
     return listed(tx, caller, found)
 
 
-def get(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+def get(tx: Tx, caller: Caller, credential_id: str) -> CredentialListing:
     return listed(tx, caller, [find(tx, caller, credential_id, "read:credentials")])[0]
 
 
-def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) -> Listed:
+def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) -> CredentialListing:
     """Change name, description, IP allow-list, expiry, access level, scopes, resources or rate limit.
 
     The result is checked like a new credential, so a caller cannot widen it beyond what they hold.
@@ -141,7 +141,7 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
         if renamed
         else find_to_write(tx, caller, credential_id)
     )
-    not_final(tx, before, "changed")
+    require_not_final(tx, before, "changed")
     changes = service_accounts.settle_level(changes)
     after = replace(before, **changes)
     spec = spec_of(after)
@@ -151,7 +151,9 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     if "expires_at" in changes:
         # The expiry applies to each secret that the end of an overlap does not end.
         living = [
-            each for each in generations.list_of(tx, before.id) if each.ends_at is None is each.ended_at
+            each
+            for each in generations.list_of_credential(tx, before.id)
+            if each.ends_at is None is each.ended_at
         ]
         issuance.check_lifetime(
             organizations.policy_of(tx, caller.organization_id),
@@ -163,16 +165,16 @@ def update(tx: Tx, caller: Caller, credential_id: str, changes: dict[str, Any]) 
     if after != before:
         rows.update(tx, before.id, changes)
         tx.changed("credential", before.id)
-        audit.updated(tx, caller, "credential.updated", target_of(after), before, after)
+        audit.record_update(tx, caller, "credential.updated", target_of(after), before, after)
     else:
         tx.confirm()
     return listed(tx, caller, [after])[0]
 
 
-def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+def deactivate(tx: Tx, caller: Caller, credential_id: str) -> CredentialListing:
     """Deactivate a credential at once. `activate` undoes it. Idempotent. Raises wrong-state if it has ended."""
     credential = find_to_write(tx, caller, credential_id)
-    not_final(tx, credential, "deactivated")
+    require_not_final(tx, credential, "deactivated")
     if credential.deactivated_at is None:
         credential = replace(credential, deactivated_at=tx.now)
         rows.update(tx, credential.id, {"deactivated_at": tx.now})
@@ -183,10 +185,10 @@ def deactivate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     return listed(tx, caller, [credential])[0]
 
 
-def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+def activate(tx: Tx, caller: Caller, credential_id: str) -> CredentialListing:
     """Activate a credential again. The caller must hold everything that it grants. Idempotent."""
     credential = find_to_write(tx, caller, credential_id)
-    not_final(tx, credential, "activated")
+    require_not_final(tx, credential, "activated")
     if credential.deactivated_at is not None:
         owner = owner_of(tx, credential)
         facts = owner_facts.facts_of(tx, caller.organization_id, owner.id)
@@ -200,7 +202,7 @@ def activate(tx: Tx, caller: Caller, credential_id: str) -> Listed:
     return listed(tx, caller, [credential])[0]
 
 
-def revoke(tx: Tx, caller: Caller, credential_id: str) -> Listed:
+def revoke(tx: Tx, caller: Caller, credential_id: str) -> CredentialListing:
     """Revoke a credential at once and for good. Idempotent: the time of the first revocation stays."""
     credential = find_to_write(tx, caller, credential_id)
     if credential.revoked_at is None:
@@ -247,7 +249,7 @@ def delete(tx: Tx, caller: Caller, credential_id: str) -> None:
 
 
 def target_of(credential: Credential) -> Target:
-    return Target("credential", credential.id, label_of(credential.name, credential.last6))
+    return Target("credential", credential.id, credential_label(credential.name, credential.last6))
 
 
 def _make(
@@ -275,7 +277,7 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
             raise invalid(
                 "/project", "beyond-account", "is not one of the projects that the account is limited to"
             )
-    new = issuance.of_kind(tx, spec.kind, spec.key_pair)
+    new = issuance.new_secret_of_kind(tx, spec.kind, spec.key_pair)
     credential = Credential(
         id=tx.new_id("cred"),
         organization_id=caller.organization_id,
@@ -319,7 +321,9 @@ def _insert(tx: Tx, caller: Caller, owner: Owner, spec: CredentialSpec, level: A
         compat=credential.compat,
     )
     return Created(
-        Listed(credential, owner.name, tx.now), new.secret, issuance.file_of(tx, caller, credential)
+        CredentialListing(credential, owner.name, tx.now),
+        new.secret,
+        issuance.file_of(tx, caller, credential),
     )
 
 
@@ -394,7 +398,7 @@ def _ended_at(tx: Tx, credential: Credential) -> Instant | None:
     return min(ends) if ends else None
 
 
-def not_final(tx: Tx, credential: Credential, done: str) -> None:
+def require_not_final(tx: Tx, credential: Credential, done: str) -> None:
     status = credential.status(tx.now)
     if status in {"revoked", "expired"}:
         raise Problem(
@@ -404,6 +408,6 @@ def not_final(tx: Tx, credential: Credential, done: str) -> None:
         )
 
 
-def listed(tx: Tx, caller: Caller, found: list[Credential]) -> list[Listed]:
+def listed(tx: Tx, caller: Caller, found: list[Credential]) -> list[CredentialListing]:
     names = rows.owner_names(tx, caller.organization_id, sorted({each.owner_id for each in found}))
-    return [Listed(each, names.get(each.owner_id, ""), tx.now) for each in found]
+    return [CredentialListing(each, names.get(each.owner_id, ""), tx.now) for each in found]

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from ostiary.core import secret, user_code
 from ostiary.core.event import Target
 from ostiary.core.instant import SECOND
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.oauth import DEVICE_CODE_LIFETIME, POLLING_INTERVAL
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
@@ -23,7 +23,7 @@ from ostiary.storage import sessions as rows
 from ostiary.storage.codes import DeviceCode
 from ostiary.storage.store import Tx
 
-SLOWER: Final = 5
+SLOW_DOWN_SECONDS: Final = 5
 """Seconds added to the polling interval, permanently, each time a device polls too early (RFC 8628 §3.5)."""
 PREFIXES: Final = (DEVICE_CODE.encode(),)
 
@@ -35,7 +35,7 @@ Step = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DeviceRequest:
     """A device authorization request."""
 
     client_id: str
@@ -47,7 +47,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class IssuedDeviceCode:
     """The codes that the device receives, once."""
 
     device_code: Secret
@@ -56,7 +56,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Polled:
+class PollResult:
     """The result of one poll. The session, scopes and audiences are set if the step is `approved`."""
 
     step: Step
@@ -67,7 +67,7 @@ class Polled:
     reason: str = ""
 
 
-def begin(tx: Tx, asked: Request) -> Begun:
+def begin(tx: Tx, asked: DeviceRequest) -> IssuedDeviceCode:
     """Store a device authorization request and return its codes. The write serializes on no organization."""
     keyring = tx.installation.keyring
     code = user_code.make(tx.entropy(user_code.ENTROPY))
@@ -92,7 +92,7 @@ def begin(tx: Tx, asked: Request) -> Begun:
             expires_at=tx.now + DEVICE_CODE_LIFETIME,
         ),
     )
-    return Begun(new.secret, user_code.shown(code))
+    return IssuedDeviceCode(new.secret, user_code.formatted(code))
 
 
 def claim(tx: Tx, caller: Caller, code: str, claimed: bool = False) -> DeviceCode | Refusal:
@@ -124,7 +124,7 @@ def deny(tx: Tx, caller: Caller, code: str) -> bool:
     return True
 
 
-def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: str) -> bool:
+def approve(tx: Tx, caller: Caller, code: str, client: OAuthClient, organization_id: str) -> bool:
     """Consent to the device's request, in this organization. Return whether this person could; if not, record it.
 
     The write must serialize on the organization. Raises what `consents.give` raises, and wrong-state if another request
@@ -139,7 +139,7 @@ def approve(tx: Tx, caller: Caller, code: str, client: Client, organization_id: 
     given = consents.give(
         tx,
         caller,
-        consents.Asked(
+        consents.ConsentRequest(
             client,
             organization_id,
             found.scopes,
@@ -184,27 +184,27 @@ def _digests(tx: Tx, code: str) -> list[bytes]:
 # Polling by the device
 
 
-def poll(tx: Tx, presented: bytes, client_id: str) -> Polled:
+def poll(tx: Tx, presented: bytes, client_id: str) -> PollResult:
     """Return the state of a device's request (RFC 8628 §3.5). The write serializes on no organization.
 
     A device code that is presented again after its use has leaked, so its session ends (RFC 6749 §4.1.2).
     """
     found = _proven(tx, presented)
     if found is None or found.client_id != client_id:
-        return Polled("invalid_grant", reason="unknown" if found is None else "of another client")
+        return PollResult("invalid_grant", reason="unknown" if found is None else "of another client")
     if found.used_at is not None:
         _end(tx, str(found.session_id))
-        return Polled("invalid_grant", found.access_id, reason="used before")
+        return PollResult("invalid_grant", found.access_id, reason="used before")
     if found.expires_at <= tx.now:
-        return Polled("expired_token", found.access_id)
+        return PollResult("expired_token", found.access_id)
     if found.denied_at is not None:
-        return Polled("access_denied", found.access_id)
+        return PollResult("access_denied", found.access_id)
     if found.session_id is not None:
-        return Polled("approved", found.access_id, found.session_id, found.scopes, found.audiences)
+        return PollResult("approved", found.access_id, found.session_id, found.scopes, found.audiences)
     early = found.polled_at is not None and tx.now < found.polled_at + found.interval * SECOND
-    interval = found.interval + SLOWER if early else found.interval
+    interval = found.interval + SLOW_DOWN_SECONDS if early else found.interval
     codes.update_device(tx, found.access_id, {"polled_at": tx.now, "interval": interval})
-    return Polled("slow_down" if early else "authorization_pending", found.access_id)
+    return PollResult("slow_down" if early else "authorization_pending", found.access_id)
 
 
 def _proven(tx: Tx, presented: bytes) -> DeviceCode | None:
@@ -219,7 +219,7 @@ def _proven(tx: Tx, presented: bytes) -> DeviceCode | None:
 
 def _end(tx: Tx, session_id: str) -> None:
     """End the session of a device code, as the system: who presented the code again is unknown."""
-    organization_id = rows.home_of(tx, session_id)
+    organization_id = rows.organization_of(tx, session_id)
     if organization_id is not None:
         caller = replace(SYSTEM_CALLER, organization_id=organization_id)
         sessions.end(tx, caller, session_id, "its code was used again")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.services import audit, callers, idempotency
-from ostiary.services.idempotency import Once, StoredResponse
+from ostiary.services.idempotency import IdempotentRequest, IdempotentResponse
 from ostiary.storage.store import Store, Tx
 
 T = TypeVar("T")
@@ -58,12 +58,12 @@ def execute(
 def execute_once(
     store: Store,
     caller: Caller,
-    once: Once,
+    once: IdempotentRequest,
     work: Callable[[Tx, Caller], Body],
     *,
     confirmed: bool = True,
     unchanged: Unchanged | None = None,
-) -> StoredResponse:
+) -> IdempotentResponse:
     """Run `work` like `execute`, at most once for an idempotency key. Return the first response each time.
 
     A repeat is answered if the caller is still valid. It changes nothing, so it needs neither the password nor
@@ -71,9 +71,9 @@ def execute_once(
     scopes.
     """
 
-    def run(tx: Tx) -> StoredResponse:
+    def run(tx: Tx) -> IdempotentResponse:
         now = callers.refreshed(tx, caller)
-        return idempotency.once(
+        return idempotency.run_once(
             tx, now, once, lambda: _allowed(tx, now, confirmed, unchanged, lambda: work(tx, now))
         )
 
@@ -83,11 +83,11 @@ def execute_once(
 def record_refusal(
     store: Store, caller: Caller, method: str, route: str, status: int, code: str, reason: str
 ) -> None:
-    """Record that a request of this caller was refused, as `audit.refuse` does.
+    """Record that a request of this caller was refused, as `audit.record_refusal` does.
 
     The caller is not judged again: the refusal of a caller that has just been revoked is recorded, too.
     """
-    store.write(audit.refuse, caller, method, route, status, code, reason)
+    store.write(audit.record_refusal, caller, method, route, status, code, reason)
 
 
 def _allowed(

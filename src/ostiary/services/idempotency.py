@@ -8,7 +8,7 @@ from typing import Any
 from ostiary.core.permission import Caller
 from ostiary.core.problem import Problem
 from ostiary.storage import idempotency as rows
-from ostiary.storage.idempotency import Kept
+from ostiary.storage.idempotency import StoredResponse
 from ostiary.storage.store import Tx
 
 SECRETS = ("secret", "link")
@@ -16,7 +16,7 @@ SECRETS = ("secret", "link")
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotentRequest:
     """An idempotency key with its request."""
 
     key: str
@@ -27,7 +27,7 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredResponse:
+class IdempotentResponse:
     """A response, and whether it repeats an earlier one."""
 
     status: int
@@ -35,7 +35,9 @@ class StoredResponse:
     repeated: bool
 
 
-def once(tx: Tx, caller: Caller, asked: Once, work: Callable[[], Mapping[str, Any]]) -> StoredResponse:
+def run_once(
+    tx: Tx, caller: Caller, asked: IdempotentRequest, work: Callable[[], Mapping[str, Any]]
+) -> IdempotentResponse:
     """Run `work`, or repeat the response of its first run, without its secret. `caller` was judged in this transaction.
 
     The response is stored in the same transaction as the work, so one never exists without the other.
@@ -65,8 +67,8 @@ def once(tx: Tx, caller: Caller, asked: Once, work: Callable[[], Mapping[str, An
                 "The response is not repeated.",
                 reason="may do less than when the request was carried out",
             )
-        return StoredResponse(found.status, found.body, True)
+        return IdempotentResponse(found.status, found.body, True)
     body = work()
     told = {**body, **{name: None for name in SECRETS if name in body}}
-    rows.keep(tx, caller_id, key, Kept(digest, tuple(sorted(caller.scopes)), asked.status, told))
-    return StoredResponse(asked.status, body, False)
+    rows.keep(tx, caller_id, key, StoredResponse(digest, tuple(sorted(caller.scopes)), asked.status, told))
+    return IdempotentResponse(asked.status, body, False)

@@ -20,7 +20,7 @@ from ostiary.storage.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class InitialAdmin:
     """What `ostiary init` and `ostiary init --recover` show once."""
 
     organization: Organization
@@ -30,7 +30,7 @@ class Beginning:
     key_id: str
 
 
-def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> Beginning:
+def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> InitialAdmin:
     """Create the operator's organization, its first admin and the operator key.
 
     Raises wrong-state if the installation is initialised already.
@@ -48,7 +48,7 @@ def begin(tx: Tx, caller: Caller, name: str, email: str, password_hash: str) -> 
     return _with_key(tx, caller, organization, user_id, email)
 
 
-def recover(tx: Tx, caller: Caller, password_hash: str) -> Beginning:
+def recover(tx: Tx, caller: Caller, password_hash: str) -> InitialAdmin:
     """Give the first admin a new password and a new operator key. Sessions of the admin end; old keys stay.
 
     The first admin is the first operator admin, else the first admin of the operator's organization. They get both
@@ -89,7 +89,7 @@ def _give_both_roles(tx: Tx, caller: Caller, user_id: str, email: str) -> None:
     )
 
 
-def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
+def local_operator(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
     """Return the caller for local commands, in an organization (id or slug; None: the operator's).
 
     The caller has every permission: access to the data directory allows changing the database directly anyway. Raises
@@ -108,7 +108,7 @@ def custodian(tx: Tx, _caller: Caller, organization: str | None) -> Caller:
     )
 
 
-def remember_forms(tx: Tx, _caller: Caller) -> None:
+def store_prefixes_and_peppers(tx: Tx, _caller: Caller) -> None:
     """Store the key prefixes and pepper ids in use, permanently: every prefix ever used stays accepted."""
     rows.lock_installation(tx)
     rows.insert_installation_facts(tx, _unknown_forms(tx, rows.installation_facts(tx)))
@@ -121,7 +121,7 @@ def _unknown_forms(tx: Tx, known: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in facts.items() if name not in known}
 
 
-def _with_key(tx: Tx, caller: Caller, organization: Organization, user_id: str, email: str) -> Beginning:
+def _with_key(tx: Tx, caller: Caller, organization: Organization, user_id: str, email: str) -> InitialAdmin:
     caller = replace(caller, organization_id=organization.id)
     created = credentials.make_first(tx, caller, user_id, email, CredentialSpec(name="Operator key"))
-    return Beginning(organization, user_id, email, created.secret, created.listed.credential.id)
+    return InitialAdmin(organization, user_id, email, created.secret, created.listed.credential.id)

@@ -7,7 +7,7 @@ organization, and every scope that the credential would have there.
 from dataclasses import dataclass
 
 from ostiary.core import key_file, secret
-from ostiary.core.address import parse_network, within
+from ostiary.core.address import is_subset, parse_network
 from ostiary.core.instant import Instant, to_text
 from ostiary.core.key_file import KeyAlgorithm, KeyFile, KeyPair
 from ostiary.core.model import (
@@ -69,7 +69,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class NewSecret:
+class RotatedSecret:
     """A newly generated secret. Only its digest may be stored; the secret itself is shown once."""
 
     secret: Secret
@@ -139,7 +139,7 @@ def _require_within(caller: Caller, spec: CredentialSpec, policy: Policy) -> Non
     exceeded: dict[str, str] = {}
     if ends is not None and (spec.expires_at is None or spec.expires_at > ends):
         exceeded["lifetime"] = f"expires_at not after {to_text(ends)}"
-    if not within(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
+    if not is_subset(tuple(parse_network(text) for text in spec.allowed_ips), caller.networks):
         exceeded["networks"] = f"allowed_ips within {', '.join(map(str, caller.networks[:8]))}"
     if caller.rate_limit is not None and (rate is None or rate > caller.rate_limit):
         exceeded["rate_limit"] = f"rate_limit of at most {caller.rate_limit}"
@@ -208,22 +208,22 @@ def require_enabled(owner: Owner) -> None:
         )
 
 
-def of_kind(tx: Tx, kind: CredentialKind, key_pair: KeyPair | None) -> NewSecret:
+def new_secret_of_kind(tx: Tx, kind: CredentialKind, key_pair: KeyPair | None) -> RotatedSecret:
     """Return a new secret of this kind: for a key file from `key_pair`, else from random bytes."""
     if kind == "key_file":
         return _of_pair(tx, key_pair)
     return new_secret(tx, CLIENT_SECRET if kind == "client_secret" else tx.installation.key_prefixes[0])
 
 
-def new_secret(tx: Tx, prefix: str) -> NewSecret:
+def new_secret(tx: Tx, prefix: str) -> RotatedSecret:
     """Return a new random secret with this prefix, and the digest that is stored in its place."""
-    minted = secret.mint(prefix, tx.entropy(secret.MINT_ENTROPY))
+    minted = secret.create(prefix, tx.entropy(secret.SECRET_ENTROPY))
     keyring = tx.installation.keyring
     digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
-    return NewSecret(minted.secret, prefix, minted.access_id, minted.last6, digest, keyring.newest)
+    return RotatedSecret(minted.secret, prefix, minted.access_id, minted.last6, digest, keyring.newest)
 
 
-def _of_pair(tx: Tx, pair: KeyPair | None) -> NewSecret:
+def _of_pair(tx: Tx, pair: KeyPair | None) -> RotatedSecret:
     """Return a key file's secret. The public half is stored; its digest ensures that no two key files have one key."""
     if pair is None:
         # A pair is only generated for a permitted caller. This caller got the permission a moment ago.
@@ -233,7 +233,7 @@ def _of_pair(tx: Tx, pair: KeyPair | None) -> NewSecret:
             reason="no key pair was made",
         )
     keyring = tx.installation.keyring
-    return NewSecret(
+    return RotatedSecret(
         pair.private_key,
         "",
         secret.access_id(tx.entropy(16)),

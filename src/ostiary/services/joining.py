@@ -21,7 +21,7 @@ from ostiary.storage.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class InvitationLink:
     """A valid invitation link, with the invited person's account."""
 
     invitation: Invitation
@@ -37,16 +37,16 @@ class Opened:
         return self.person is None or (not self.homes and self.person.disabled_at is None)
 
 
-def look(tx: Tx, _caller: Caller, token: str) -> Opened:
+def find_link(tx: Tx, _caller: Caller, token: str) -> InvitationLink:
     """Return what the link leads to, without using it. Raises the same not-found for every invalid link."""
     invitation = members.invitation_of(tx, token)
     organization = directory.find_organization(tx, invitation.organization_id)
     if invitation.accepted_at is not None or invitation.expires_at <= tx.now or organization is None:
         raise not_found("invitation", "used or expired")
-    members.what_it_gives(tx, invitation)
+    members.bindings_of_invitation(tx, invitation)
     person = rows.find_by_email(tx, invitation.email)
     homes = [] if person is None else [each.id for each in member_rows.organizations_of(tx, person.id)]
-    return Opened(invitation, organization, person, tuple(homes))
+    return InvitationLink(invitation, organization, person, tuple(homes))
 
 
 def join(tx: Tx, caller: Caller, token: str, password_hash: str, verified: str | None = None) -> str:
@@ -56,7 +56,7 @@ def join(tx: Tx, caller: Caller, token: str, password_hash: str, verified: str |
     of an existing account end. Raises not-found. Raises wrong-state if a password is missing or was not needed, or if
     the account changed meanwhile.
     """
-    opened = look(tx, caller, token)
+    opened = find_link(tx, caller, token)
     person, email = opened.person, opened.invitation.email
     if opened.set_up != (verified is None):
         raise Problem("wrong-state", "Open the link again.", reason="another way to join")

@@ -17,7 +17,7 @@ from ostiary.storage import roles as role_rows
 from ostiary.storage.store import Tx
 
 
-def of(tx: Tx, caller: Caller) -> Maker | None:
+def maker_of(tx: Tx, caller: Caller) -> Maker | None:
     """Return the maker to store for what this caller makes; None for a local command."""
     if caller.actor.id is None:
         return None

@@ -24,7 +24,7 @@ INVITATION_LIFETIME = 7 * DAY
 INVITATION_PREFIX = "invite-"
 ADMIN = RoleBinding("organization-admin", None)
 OPERATOR = RoleBinding(OPERATOR_ADMIN, None)
-NEVER_UNHELD = {
+REQUIRED_ROLES = {
     ADMIN: "This is the organization's last admin. Make another member an organization-admin first.",
     OPERATOR: "This is the last operator admin. Give another member the role operator-admin first.",
 }
@@ -38,7 +38,7 @@ class MemberView:
 
 
 @dataclass(frozen=True, slots=True)
-class Invited:
+class NewInvitation:
     """A new invitation, and the one chance to see its token."""
 
     invitation: Invitation
@@ -137,7 +137,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
         roles.require_to_grant(caller, catalogue, _bindings(tx, caller, user_id))
     _require_not_last(tx, caller, user_id, ())
     revoked = credential_rows.revoke_all_of(tx, caller.organization_id, user_id)
-    audit.revoked(tx, caller, revoked, "its owner is no longer a member")
+    audit.record_revocations(tx, caller, revoked, "its owner is no longer a member")
     role_rows.replace_role_bindings(tx, caller.organization_id, user_id, [])
     consents.end_all_of_member(tx, caller, caller.organization_id, user_id, "no longer a member")
     rows.delete_member(tx, caller.organization_id, user_id)
@@ -145,7 +145,7 @@ def remove(tx: Tx, caller: Caller, user_id: str) -> None:
     change(tx, caller, "member.removed", _target(member), revoked=len(revoked))
 
 
-def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Invited:
+def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> NewInvitation:
     """Invite a person by email. The token makes its holder a member with these roles, within seven days.
 
     Raises name-taken if the email belongs to a member, validation-failed, limit-reached or scope-exceeds-grantor.
@@ -170,7 +170,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
         tx.now,
         tx.now + INVITATION_LIFETIME,
         None,
-        makers.of(tx, caller),
+        makers.maker_of(tx, caller),
     )
     rows.insert_invitation(tx, invitation, new.access_id, new.digest, new.pepper_id)
     change(
@@ -181,7 +181,7 @@ def invite(tx: Tx, caller: Caller, email: str, asked: Sequence[RoleSpec]) -> Inv
         roles=roles.names_of(bindings),
         expires_at=to_text(invitation.expires_at),
     )
-    return Invited(invitation, new.secret)
+    return NewInvitation(invitation, new.secret)
 
 
 def _require_to_invite(caller: Caller, catalogue: Catalogue, bindings: Sequence[RoleBinding]) -> None:
@@ -211,7 +211,7 @@ def delete_invitation(tx: Tx, caller: Caller, invitation_id: str) -> None:
 def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | None) -> str:
     """Use an invitation's token, once. Return the new member's user id. Raises the same not-found for invalid tokens."""
     invitation = invitation_of(tx, token)
-    bindings = what_it_gives(tx, invitation)
+    bindings = bindings_of_invitation(tx, invitation)
     if not rows.accept_invitation(tx, invitation.id):
         raise not_found("invitation", "used or expired")
     caller = replace(caller, organization_id=invitation.organization_id)
@@ -220,7 +220,7 @@ def accept_invitation(tx: Tx, caller: Caller, token: str, password_hash: str | N
     return user_id
 
 
-def what_it_gives(tx: Tx, invitation: Invitation) -> list[RoleBinding]:
+def bindings_of_invitation(tx: Tx, invitation: Invitation) -> list[RoleBinding]:
     """Return the role bindings that an invitation gives now. Deleted roles and projects are left out.
 
     Raises not-found if the invitation's maker may no longer give them.
@@ -262,7 +262,7 @@ def _not_an_accounts(tx: Tx, email: str) -> None:
         raise invalid("/email", "reserved", reason)
 
 
-def log_of_invitation(tx: Tx, _caller: Caller, token: str) -> str | None:
+def organization_of_token(tx: Tx, _caller: Caller, token: str) -> str | None:
     """Return the id of the organization that made this token, even an expired one; None for an unknown token."""
     try:
         return invitation_of(tx, token).organization_id
@@ -293,8 +293,8 @@ def _view(tx: Tx, caller: Caller, member: Member) -> MemberView:
 
 
 def _require_not_last(tx: Tx, caller: Caller, user_id: str, after: Sequence[RoleBinding]) -> None:
-    """Raise last-admin if this member is the last holder of a role in `NEVER_UNHELD` and would lose it."""
-    for binding, message in NEVER_UNHELD.items():
+    """Raise last-admin if this member is the last holder of a role in `REQUIRED_ROLES` and would lose it."""
+    for binding, message in REQUIRED_ROLES.items():
         if binding not in after and rows.holders(tx, caller.organization_id, binding.role) == {user_id}:
             raise Problem("last-admin", message, reason=f"last {binding.role}")
 

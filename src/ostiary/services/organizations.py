@@ -130,7 +130,7 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
         tx.changed("organization", after.id)
         if after.suspended_at != before.suspended_at:
             _announce_to_others(tx, after.id)
-        audit.updated(tx, caller, "organization.updated", _target(after), before, after)
+        audit.record_update(tx, caller, "organization.updated", _target(after), before, after)
     else:
         tx.confirm()
     return after
@@ -138,7 +138,9 @@ def update(tx: Tx, caller: Caller, name: str | None, suspended: bool | None) -> 
 
 def _announce_to_others(tx: Tx, organization_id: str) -> None:
     """Announce a change to caches of the organizations with access to this one: their access depends on its state."""
-    for other in {each.client_organization_id for each in consents.to_others(tx, organization_id)}:
+    for other in {
+        each.client_organization_id for each in consents.of_other_organizations(tx, organization_id)
+    }:
         tx.changed("organization", str(other))
 
 
@@ -198,7 +200,7 @@ def update_policies(
         policies.put(tx, caller.organization_id, after, new_ceilings)
         if in_force.rate_limit != default.chosen_within(before, old_ceilings).rate_limit:
             tx.changed("organization", caller.organization_id)
-        audit.updated(
+        audit.record_update(
             tx,
             caller,
             "policies.updated",

@@ -26,7 +26,7 @@ class Account:
 
     memberships: tuple[tuple[Organization, tuple[RoleBinding, ...]], ...]
     sessions: tuple[Session, ...]
-    consents: tuple[tuple[Organization, consents.Listed], ...]
+    consents: tuple[tuple[Organization, consents.ConsentListing], ...]
     clients: Mapping[str, str]
     """Client names by id."""
     projects: Mapping[str, str]

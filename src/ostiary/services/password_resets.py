@@ -20,14 +20,14 @@ from ostiary.storage import directory
 from ostiary.storage import members as member_rows
 from ostiary.storage import people as rows
 from ostiary.storage import roles as role_rows
-from ostiary.storage.people import Person, Reset
+from ostiary.storage.people import Person, StoredReset
 from ostiary.storage.store import Tx
 
 LIFETIME = HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class NewResetLink:
     """A new link's token, which cannot be read again."""
 
     token: Secret
@@ -35,7 +35,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ResetLink:
     """A valid link: its person, and the ids of the organizations that it concerns."""
 
     person: Person
@@ -43,7 +43,7 @@ class Opened:
     """Events go to the audit log of the first one."""
 
 
-def create(tx: Tx, caller: Caller, user_id: str) -> Made:
+def create(tx: Tx, caller: Caller, user_id: str) -> NewResetLink:
     """Create a reset link for a member.
 
     Raises not-found, insufficient-permissions, scope-exceeds-grantor or limit-reached.
@@ -51,7 +51,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
     member = _require_to_make(tx, caller, user_id)
     limits.check("password_resets", rows.count_resets(tx, user_id))
     new = issuance.new_secret(tx, RESET)
-    made = Reset(
+    made = StoredReset(
         new.access_id,
         caller.organization_id,
         user_id,
@@ -59,7 +59,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
         new.pepper_id,
         tx.now,
         tx.now + LIFETIME,
-        maker=makers.of(tx, caller),
+        maker=makers.maker_of(tx, caller),
     )
     rows.insert_reset(tx, made)
     change(
@@ -69,7 +69,7 @@ def create(tx: Tx, caller: Caller, user_id: str) -> Made:
         Target("user", user_id, member.email),
         expires_at=to_text(made.expires_at),
     )
-    return Made(new.secret, made.expires_at)
+    return NewResetLink(new.secret, made.expires_at)
 
 
 def _require_to_make(tx: Tx, caller: Caller, user_id: str) -> Member:
@@ -91,7 +91,7 @@ def _require_to_make(tx: Tx, caller: Caller, user_id: str) -> Member:
     return member
 
 
-def look(tx: Tx, _caller: Caller, token: str) -> Opened:
+def find_link(tx: Tx, _caller: Caller, token: str) -> ResetLink:
     """Return the person of a link, without using it. Raises the same not-found for every invalid link."""
     return _open(tx, token)[1]
 
@@ -117,7 +117,7 @@ def use(tx: Tx, caller: Caller, token: str, password_hash: str) -> str:
     return person.id
 
 
-def log_of(tx: Tx, _caller: Caller, token: str) -> str | None:
+def organization_of_token(tx: Tx, _caller: Caller, token: str) -> str | None:
     """Return the id of the organization that made a link, even a used or expired one; None for an unknown link."""
     try:
         return _find(tx, token).organization_id
@@ -125,7 +125,7 @@ def log_of(tx: Tx, _caller: Caller, token: str) -> str | None:
         return None
 
 
-def _find(tx: Tx, token: str) -> Reset:
+def _find(tx: Tx, token: str) -> StoredReset:
     """Return the link of a token, even a used or expired one. Raises not-found."""
     text = token.encode()
     access_id = secret.parse(text, (RESET.encode(),))
@@ -138,7 +138,7 @@ def _find(tx: Tx, token: str) -> Reset:
     return reset
 
 
-def _open(tx: Tx, token: str) -> tuple[Reset, Opened]:
+def _open(tx: Tx, token: str) -> tuple[StoredReset, ResetLink]:
     reset = _find(tx, token)
     if reset.used_at is not None or reset.expires_at <= tx.now:
         raise not_found("link", "used or expired")
@@ -156,4 +156,4 @@ def _open(tx: Tx, token: str) -> tuple[Reset, Opened]:
     operator = directory.find_operator(tx)
     if not found and operator is not None:
         found = [operator.id]
-    return reset, Opened(person, tuple(found))
+    return reset, ResetLink(person, tuple(found))

@@ -29,7 +29,7 @@ def verify_password(kept: str | None, password: str) -> bool:
     Without a hash or for a text that is too long, the result is false and takes the same time.
     """
     try:
-        matches = _HASHER.verify(kept or nobodys_hash(), _normalized(password[:LONGEST]))
+        matches = _HASHER.verify(kept or dummy_hash(), _normalized(password[:LONGEST]))
     except (InvalidHashError, VerificationError):
         return False
     return matches and kept is not None and len(password) <= LONGEST
@@ -41,7 +41,7 @@ def is_outdated(kept: str) -> bool:
 
 
 @cache
-def nobodys_hash() -> str:
+def dummy_hash() -> str:
     """Return a hash of the same cost that no sign-in matches, for accounts without a password."""
     return hash_password("nobody has this one")
 

@@ -27,7 +27,7 @@ BROWSER: Final[SessionKind] = "browser"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SignInTarget:
     """The person with an email, if any, and the organization that they would sign in to.
 
     That is the organization of their oldest membership that is not suspended.
@@ -40,7 +40,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class BrowserSession:
     """A browser session with its secret, which cannot be read again."""
 
     session_id: str
@@ -49,7 +49,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class VerifiedPassword:
     """The result of a password check."""
 
     verified: str
@@ -61,20 +61,20 @@ class Proven:
         return "Proven()"
 
 
-def recognise(tx: Tx, _caller: Caller, email: str) -> Known:
+def find_by_email(tx: Tx, _caller: Caller, email: str) -> SignInTarget:
     """Return the person with this email address, if any, and where they would sign in."""
     return _known(tx, rows.find_by_email(tx, email))
 
 
-def _known(tx: Tx, person: Person | None) -> Known:
+def _known(tx: Tx, person: Person | None) -> SignInTarget:
     homes = [] if person is None else _homes(tx, person.id)
     operator = directory.find_operator(tx)
     if homes:
-        return Known(person, homes[0], homes[0].id)
-    return Known(person, None, "" if operator is None else operator.id)
+        return SignInTarget(person, homes[0], homes[0].id)
+    return SignInTarget(person, None, "" if operator is None else operator.id)
 
 
-def refuse(tx: Tx, caller: Caller, person: Person | None, reason: str, purpose: str) -> None:
+def record_refusal(tx: Tx, caller: Caller, person: Person | None, reason: str, purpose: str) -> None:
     """Record a refused password check, with the exact reason, in the audit log of the caller's organization.
 
     The entered email is not recorded, because people enter passwords there by mistake.
@@ -95,8 +95,8 @@ def refuse(tx: Tx, caller: Caller, person: Person | None, reason: str, purpose: 
     )
 
 
-def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
-    """Begin a browser session with a new secret. `caller` is the person, in the organization from `recognise`.
+def sign_in(tx: Tx, caller: Caller, proven: VerifiedPassword) -> BrowserSession:
+    """Begin a browser session with a new secret. `caller` is the person, in the organization from `find_by_email`.
 
     Ends the person's oldest browser session if they have too many. Raises invalid-credential if the password, the
     person or the membership has changed since the password check.
@@ -123,7 +123,9 @@ def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
         begun_at=tx.now,
         authenticated_at=tx.now,
     )
-    for oldest in session_rows.beyond(tx, sessions.MOST_SESSIONS - 1, owner_id=person.id, kind=BROWSER):
+    for oldest in session_rows.ids_except_newest(
+        tx, sessions.MOST_SESSIONS - 1, owner_id=person.id, kind=BROWSER
+    ):
         session_rows.revoke(tx, oldest)
         sessions.ended(tx, caller, oldest, "too many")
     session_rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
@@ -136,10 +138,10 @@ def sign_in(tx: Tx, caller: Caller, proven: Proven) -> Begun:
         expires_at=to_text(session.expires_at),
         project=None,
     )
-    return Begun(session.id, new.secret, session.expires_at)
+    return BrowserSession(session.id, new.secret, session.expires_at)
 
 
-def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
+def confirm(tx: Tx, caller: Caller, proven: VerifiedPassword) -> BrowserSession:
     """Record that the password was entered again in this browser session, and replace the session's secret.
 
     The old secret stops working. Raises invalid-credential if the session ended or the password changed meanwhile.
@@ -149,19 +151,19 @@ def confirm(tx: Tx, caller: Caller, proven: Proven) -> Begun:
     if session is None or session.kind != BROWSER:
         raise _refused("not a browser session")
     new = issuance.new_secret(tx, SESSION)
-    session_rows.authenticated(tx, session.id)
+    session_rows.set_authenticated(tx, session.id)
     session_rows.renew(tx, session.id, Proof(new.access_id, new.digest, new.pepper_id))
     tx.changed("session", session.id)
     change(tx, caller, "session.confirmed", Target("session", session.id, session.id))
-    return Begun(session.id, new.secret, session.expires_at)
+    return BrowserSession(session.id, new.secret, session.expires_at)
 
 
-def change_password(tx: Tx, caller: Caller, proven: Proven, password_hash: str) -> None:
+def change_password(tx: Tx, caller: Caller, proven: VerifiedPassword, password_hash: str) -> None:
     """Replace the caller's password. Their other sessions end, and their open reset links stop working.
 
     Raises invalid-credential if the session ended or the password changed meanwhile.
     """
-    person = _still(tx, caller, Proven(proven.verified))
+    person = _still(tx, caller, VerifiedPassword(proven.verified))
     if not rows.replace_password(tx, person.id, password_hash, proven.verified):
         raise _refused("password changed meanwhile")
     rows.end_resets(tx, person.id)
@@ -173,7 +175,7 @@ def _homes(tx: Tx, user_id: str) -> list[Organization]:
     return [each for each in member_rows.organizations_of(tx, user_id) if each.suspended_at is None]
 
 
-def _still(tx: Tx, caller: Caller, proven: Proven) -> Person:
+def _still(tx: Tx, caller: Caller, proven: VerifiedPassword) -> Person:
     """Lock and return the person if their password is still the verified one. Stores the renewed hash, if any.
 
     Raises invalid-credential.

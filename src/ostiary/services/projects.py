@@ -65,7 +65,7 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Projec
     after = replace(before, **changes)
     if after != before:
         rows.update_project(tx, before.id, changes)
-        audit.updated(tx, caller, "project.updated", _target(after), before, after)
+        audit.record_update(tx, caller, "project.updated", _target(after), before, after)
     return after
 
 
@@ -82,10 +82,10 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     for owner_id in session_rows.owners_bound_to(tx, project.id):
         roles.require_over_credentials(tx, caller, owner_id)
     revoked = credential_rows.revoke_bound_to(tx, project.organization_id, project.id)
-    audit.revoked(tx, caller, revoked, "its project was deleted")
+    audit.record_revocations(tx, caller, revoked, "its project was deleted")
     for session_id, home in session_rows.revoke_of_project(tx, project.id):
         sessions.ended(tx, replace(caller, organization_id=home), session_id, "its project was deleted")
-    consents.without_project(tx, caller, project.organization_id, project.id)
+    consents.remove_project(tx, caller, project.organization_id, project.id)
     role_rows.delete_bindings_of_project(tx, project.id)
     rows.update_project(tx, project.id, {"deleted_at": tx.now})
     tx.changed("organization", project.organization_id)

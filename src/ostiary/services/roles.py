@@ -31,7 +31,7 @@ from ostiary.storage import directory as directory_rows
 from ostiary.storage import roles as rows
 from ostiary.storage.store import Tx
 
-MAX_ROLES: Final = limits.MOST["role_bindings"]
+MAX_ROLES: Final = limits.LIMITS["role_bindings"]
 
 BUILT_IN_DESCRIPTIONS = {
     "organization-admin": "Everything in the organization.",
@@ -239,7 +239,7 @@ def create_role(tx: Tx, caller: Caller, name: str, description: str, scopes: tup
     catalogue = rows.catalogue_of(tx, caller.organization_id)
     if catalogue.has_role(name):
         raise Problem("name-taken", "A role with this name exists already.", reason="role name taken")
-    caller_holds_known(caller, catalogue, scopes)
+    require_known_and_held(caller, catalogue, scopes)
     limits.check("roles", len(catalogue.own))
     role = Role(tx.new_id("role"), name, description, scopes)
     rows.insert_role(tx, caller.organization_id, role)
@@ -255,12 +255,12 @@ def update_role(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> R
     scopes = changes.get("scopes", before.scopes)
     catalogue = rows.catalogue_of(tx, caller.organization_id)
     if "scopes" in changes:
-        caller_holds_known(caller, catalogue, tuple(set(scopes) ^ set(before.scopes)), scopes)
+        require_known_and_held(caller, catalogue, tuple(set(scopes) ^ set(before.scopes)), scopes)
     after = Role(before.id, before.name, changes.get("description", before.description), scopes)
     if after != before:
         rows.update_role(tx, before.id, changes)
         tx.changed("organization", caller.organization_id)
-        audit.updated(tx, caller, "role.updated", _target(after), before, after)
+        audit.record_update(tx, caller, "role.updated", _target(after), before, after)
     else:
         tx.confirm()
     return after
@@ -279,7 +279,7 @@ def delete_role(tx: Tx, caller: Caller, name: str) -> None:
     change(tx, caller, "role.deleted", _target(role), bindings=bindings)
 
 
-def caller_holds_known(
+def require_known_and_held(
     caller: Caller, catalogue: Catalogue, granted: tuple[str, ...], listed: tuple[str, ...] | None = None
 ) -> None:
     """Raise validation-failed unless every listed scope exists; then check that the caller holds the `granted` ones.

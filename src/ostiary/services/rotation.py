@@ -73,7 +73,7 @@ def rotate(
     """
     before = credentials.find_to_write(tx, caller, credential_id)
     require_no_application(caller)
-    credentials.not_final(tx, before, "rotated")
+    credentials.require_not_final(tx, before, "rotated")
     if before.overlap is not None:
         raise Problem(
             "wrong-state",
@@ -99,7 +99,7 @@ def rotate(
     if before.expires_at is not None and after.expires_at != before.expires_at:
         ends.append(before.expires_at)
     ends_at = min(ends, default=None)
-    new = issuance.of_kind(tx, before.kind, key_pair)
+    new = issuance.new_secret_of_kind(tx, before.kind, key_pair)
     after = replace(
         after,
         prefix=new.prefix,
@@ -108,9 +108,9 @@ def rotate(
         overlap=None if ends_at is not None and ends_at <= tx.now else Overlap(before.last6, ends_at),
     )
     generations.forget_before(tx, before.id, tx.now - KEPT)
-    limits.check("rotations", len(generations.list_of(tx, before.id)))
+    limits.check("rotations", len(generations.list_of_credential(tx, before.id)))
     generations.end_past(tx, before.id, tx.now)
-    generations.settle(tx, before.access_id, tx.now, ends_at)
+    generations.set_end(tx, before.access_id, tx.now, ends_at)
     if after.overlap is None:
         generations.end_past(tx, before.id, tx.now)
     generations.insert(tx, after, new.digest, new.pepper_id, new.public_key)
@@ -147,7 +147,7 @@ def complete(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
         return found
     if found.state != "overlap" or found.old is None:
         raise _nothing_to("complete")
-    generations.settle(tx, found.old.access_id, found.old.superseded_at, found.old.ends_at, tx.now)
+    generations.set_end(tx, found.old.access_id, found.old.superseded_at, found.old.ends_at, tx.now)
     tx.changed("credential", credential.id)
     change(
         tx,
@@ -171,13 +171,13 @@ def cancel(tx: Tx, caller: Caller, credential_id: str) -> Rotation:
     if found.state == "cancelled":
         tx.confirm()
         return found
-    credentials.not_final(tx, credential, "brought back to its old secret")
+    credentials.require_not_final(tx, credential, "brought back to its old secret")
     if found.state != "overlap" or found.old is None or found.new is None:
         raise _nothing_to("cancel")
     if found.old.ends_at is not None:
         _may_stay(tx, caller, credential, found.old)
-    generations.settle(tx, found.new.access_id, tx.now, ended_at=tx.now)
-    generations.settle(tx, found.old.access_id, None)
+    generations.set_end(tx, found.new.access_id, tx.now, ended_at=tx.now)
+    generations.set_end(tx, found.old.access_id, None)
     tx.changed("credential", credential.id)
     after = replace(
         credential,
@@ -229,7 +229,7 @@ def _nothing_to(what: str) -> Problem:
 
 
 def _rotation(tx: Tx, credential: Credential) -> Rotation:
-    secrets = generations.list_of(tx, credential.id)
+    secrets = generations.list_of_credential(tx, credential.id)
     current = next(each for each in secrets if each.superseded_at is None)
     others = [each for each in secrets if each.superseded_at is not None]
     if not others:

@@ -17,7 +17,7 @@ from ostiary.core.permission import (
 from ostiary.core.problem import FieldError, Problem, invalid_fields, not_found
 from ostiary.services import audit, consents, organizations, roles
 from ostiary.services.audit import change
-from ostiary.services.consents import OnBehalf
+from ostiary.services.consents import AccessOnBehalf
 from ostiary.services.roles import RoleSpec
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
@@ -55,7 +55,7 @@ class AccountView:
     bindings: tuple[RoleBinding, ...]
     channel_identifier: str
     credentials: int
-    on_behalf: OnBehalf | None = None
+    on_behalf: AccessOnBehalf | None = None
     """The consent of another organization that the account was created for, if any."""
 
 
@@ -175,7 +175,7 @@ def update(tx: Tx, caller: Caller, name: str, changes: dict[str, Any]) -> Accoun
     if after != account:
         rows.update_service_account(tx, account.id, changes)
         tx.changed("organization", account.organization_id)
-        audit.updated(tx, caller, "service_account.updated", _target(after), account, after)
+        audit.record_update(tx, caller, "service_account.updated", _target(after), account, after)
     else:
         tx.confirm()
     return _view(tx, caller, organizations.own(tx, caller), after, _bindings_of(tx, account))
@@ -207,7 +207,7 @@ def delete(tx: Tx, caller: Caller, name: str) -> None:
     rows.update_service_account(tx, account.id, {"deleted_at": tx.now})
     role_rows.replace_role_bindings(tx, account.organization_id, account.id, [])
     tx.changed("organization", account.organization_id)
-    audit.revoked(tx, caller, revoked, "its service account was deleted")
+    audit.record_revocations(tx, caller, revoked, "its service account was deleted")
     change(tx, caller, "service_account.deleted", _target(account), revoked=len(revoked))
     consents.end_with_account(tx, caller, account)
 

@@ -16,7 +16,7 @@ from ostiary.storage import clients as client_rows
 from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory, journal, makers
 from ostiary.storage import sessions as rows
-from ostiary.storage.journal import Used
+from ostiary.storage.journal import UsedMark
 from ostiary.storage.sessions import Proof, Session
 from ostiary.storage.store import Tx
 
@@ -29,7 +29,7 @@ Some scripts log in each time they run.
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class SessionListing:
     """A session with the names that lists show."""
 
     session: Session
@@ -39,15 +39,15 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class NewSession:
     """A new session with its secret, which cannot be read again."""
 
-    listed: Listed
+    listed: SessionListing
     secret: Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class CredentialOwner:
     """The owner of the presented credential. The fields are those that partners' scripts read."""
 
     id: str
@@ -58,11 +58,11 @@ class Whose:
     organization: Organization
     project: Project | None
     """The default target: used if a request names no project."""
-    session: Listed | None
+    session: SessionListing | None
     """None if no session was presented."""
 
 
-def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
+def begin(tx: Tx, caller: Caller, used: UsedMark, project: str | None) -> NewSession:
     """Begin a session for a key file. `caller` is the owner, identified by the key file's assertion.
 
     `used` marks the assertion as used. `project` is the id or code of the target. Raises invalid-credential if the
@@ -96,7 +96,7 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
         revoked_at=None,
         begun_at=tx.now,
     )
-    for oldest in rows.beyond(tx, MOST_SESSIONS - 1, credential_id=credential.id):
+    for oldest in rows.ids_except_newest(tx, MOST_SESSIONS - 1, credential_id=credential.id):
         rows.revoke(tx, oldest)
         ended(tx, caller, oldest, "too many")
     rows.insert(tx, session, Proof(new.access_id, new.digest, new.pepper_id))
@@ -109,10 +109,10 @@ def begin(tx: Tx, caller: Caller, used: Used, project: str | None) -> Begun:
         expires_at=to_text(session.expires_at),
         project=project_id,
     )
-    return Begun(_listed(tx, [session])[0], new.secret)
+    return NewSession(_listed(tx, [session])[0], new.secret)
 
 
-def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Listed]:
+def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[SessionListing]:
     """Return live sessions, newest first. Without `read:sessions`: the caller's own.
 
     A fine-grained credential without this scope sees only its own sessions, not others of its owner.
@@ -127,7 +127,7 @@ def list_page(tx: Tx, caller: Caller, after: str | None, limit: int) -> list[Lis
     return _listed(tx, rows.list_page(tx, caller.organization_id, after, limit, owner_id, credential_id))
 
 
-def get(tx: Tx, caller: Caller, session_id: str) -> Listed:
+def get(tx: Tx, caller: Caller, session_id: str) -> SessionListing:
     """Return one session, even one that has ended. The caller's own needs no scope. Raises not-found."""
     return _listed(tx, [_find(tx, caller, session_id, "read:sessions")])[0]
 
@@ -171,7 +171,7 @@ def end_all(tx: Tx, caller: Caller, owner_id: str, because: str, kept: str | Non
     that the person created in any session end, even if that session was signed out before.
     """
     makers.end_links_of_sessions(tx, owner_id)
-    places = rows.places_of_owner(tx, owner_id)
+    places = rows.organizations_by_session(tx, owner_id)
     found = rows.revoke_of_owner(tx, owner_id, kept=kept)
     for session_id in found:
         ended(tx, replace(caller, organization_id=places[session_id]), session_id, because)
@@ -188,7 +188,7 @@ def ended(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
 
 def find_by_refresh_token(tx: Tx, text: bytes) -> Session | None:
     """Return the session of a refresh token, even if the token was rotated; None if the token is not authentic."""
-    claimed = refresh.claimed(text)
+    claimed = refresh.read_claims(text)
     found = None if claimed is None else rows.find_family(tx, claimed.family)
     if claimed is None or found is None:
         return None
@@ -209,7 +209,7 @@ def end(tx: Tx, caller: Caller, session_id: str, because: str) -> None:
         tx.confirm()
 
 
-def whoami(tx: Tx, caller: Caller) -> Whose:
+def whoami(tx: Tx, caller: Caller) -> CredentialOwner:
     """Return the owner of the presented credential, token or session. It needs no scope."""
     _require_owner(caller)
     account, channel, name = None, "", ""
@@ -228,7 +228,7 @@ def whoami(tx: Tx, caller: Caller) -> Whose:
     project_id = credential.project_id if credential is not None else None
     if project_id is None and session is not None:
         project_id = session.project_id
-    return Whose(
+    return CredentialOwner(
         str(caller.actor.id),
         name,
         account,
@@ -284,14 +284,14 @@ def _require_owner(caller: Caller) -> None:
         require(caller, "read:sessions")
 
 
-def _listed(tx: Tx, found: list[Session]) -> list[Listed]:
+def _listed(tx: Tx, found: list[Session]) -> list[SessionListing]:
     if not found:
         return []
     owners = sorted({each.owner_id for each in found})
     names = credential_rows.owner_names(tx, found[0].organization_id, owners)
     clients = client_rows.names(tx, sorted({each.client_id for each in found if each.client_id is not None}))
     return [
-        Listed(
+        SessionListing(
             each, names.get(each.owner_id, ""), each.client_id and clients.get(each.client_id, each.client_id)
         )
         for each in found

@@ -11,7 +11,15 @@ from ostiary.core.instant import Instant, to_text
 from ostiary.core.jws import Algorithm
 from ostiary.core.permission import Caller, require_operator
 from ostiary.core.problem import not_found
-from ostiary.core.signing import LEAD, PURPOSES, KeySet, Pair, Purpose, SigningKey, succeeded
+from ostiary.core.signing import (
+    PUBLISHED_BEFORE,
+    PURPOSES,
+    KeySet,
+    Purpose,
+    SigningKey,
+    SigningKeyPair,
+    keys_after_rotation,
+)
 from ostiary.services.audit import change
 from ostiary.storage import signing_keys as rows
 from ostiary.storage.store import Tx
@@ -32,7 +40,7 @@ def missing(tx: Tx, caller: Caller, algorithms: Mapping[Purpose, Algorithm]) -> 
     return tuple(purpose for purpose in algorithms if not _signs(keys, purpose, algorithms[purpose], tx.now))
 
 
-def ensure(tx: Tx, caller: Caller, made: Mapping[Purpose, Pair]) -> tuple[SigningKey, ...]:
+def ensure(tx: Tx, caller: Caller, made: Mapping[Purpose, SigningKeyPair]) -> tuple[SigningKey, ...]:
     """Store each pair as a key that signs now, unless its purpose has such a key. Return the new keys."""
     wanted = missing(tx, caller, {purpose: pair.algorithm for purpose, pair in made.items()})
     return tuple(_add(tx, caller, purpose, made[purpose], tx.now) for purpose in wanted)
@@ -48,16 +56,18 @@ def due(tx: Tx, caller: Caller, lifetime: int) -> tuple[Purpose, ...]:
     return tuple(purpose for purpose in PURPOSES if _is_due(keys, purpose, lifetime, tx.now))
 
 
-def rotate_due(tx: Tx, caller: Caller, made: Mapping[Purpose, Pair], lifetime: int) -> tuple[SigningKey, ...]:
+def rotate_due(
+    tx: Tx, caller: Caller, made: Mapping[Purpose, SigningKeyPair], lifetime: int
+) -> tuple[SigningKey, ...]:
     """Rotate the purposes that are due, with these pairs. Return the new keys."""
     wanted = set(due(tx, caller, lifetime)) & made.keys()
     return rotate(tx, caller, {purpose: made[purpose] for purpose in wanted})
 
 
 def rotate(
-    tx: Tx, caller: Caller, made: Mapping[Purpose, Pair], at_once: bool = False
+    tx: Tx, caller: Caller, made: Mapping[Purpose, SigningKeyPair], at_once: bool = False
 ) -> tuple[SigningKey, ...]:
-    """Publish these pairs now. They sign after `LEAD`, when every verifier can have read them, or `at_once`.
+    """Publish these pairs now. They sign after `PUBLISHED_BEFORE`, when every verifier can have read them, or `at_once`.
 
     If no key signs for a purpose, the new one signs at once. Tokens signed by the former keys stay valid. Return the
     new keys.
@@ -65,14 +75,14 @@ def rotate(
     require_operator(caller, SCOPE)
     keys = rows.key_set(tx)
     return tuple(
-        _add(tx, caller, purpose, made[purpose], tx.now if at_once or idle else tx.now + LEAD)
+        _add(tx, caller, purpose, made[purpose], tx.now if at_once or idle else tx.now + PUBLISHED_BEFORE)
         for purpose in PURPOSES
         if purpose in made
         for idle in [keys.signer(purpose, tx.now) is None]
     )
 
 
-def revoke(tx: Tx, caller: Caller, kid: str, pair: Pair | None) -> SigningKey | None:
+def revoke(tx: Tx, caller: Caller, kid: str, pair: SigningKeyPair | None) -> SigningKey | None:
     """Revoke a key: from the commit on, nothing that it signed is accepted. Idempotent. Raises not-found.
 
     If the key signs now or was to sign next, `pair` replaces it. Return the new key, or None.
@@ -94,7 +104,9 @@ def revoke(tx: Tx, caller: Caller, kid: str, pair: Pair | None) -> SigningKey | 
         return None
     signing = signer is not None and signer.key.kid == kid
     # If another key signs now, the new one is published first, as in a rotation.
-    return _add(tx, caller, key.purpose, pair, tx.now if signing or signer is None else tx.now + LEAD)
+    return _add(
+        tx, caller, key.purpose, pair, tx.now if signing or signer is None else tx.now + PUBLISHED_BEFORE
+    )
 
 
 def _signs(keys: KeySet, purpose: Purpose, algorithm: Algorithm, now: Instant) -> bool:
@@ -111,7 +123,7 @@ def _is_due(keys: KeySet, purpose: Purpose, lifetime: int, now: Instant) -> bool
     if staying is None or not keys.usable(staying):
         return True
     # A rotation with a correct clock never creates a key that begins later than `now + LEAD`.
-    return not now - lifetime < staying.signs_from <= now + LEAD
+    return not now - lifetime < staying.signs_from <= now + PUBLISHED_BEFORE
 
 
 def _staying(keys: KeySet, purpose: Purpose) -> SigningKey | None:
@@ -124,8 +136,8 @@ def _staying(keys: KeySet, purpose: Purpose) -> SigningKey | None:
     return next(found, None)
 
 
-def _add(tx: Tx, caller: Caller, purpose: Purpose, pair: Pair, signs_from: Instant) -> SigningKey:
-    for before in succeeded(rows.key_set(tx), purpose, signs_from, tx.now):
+def _add(tx: Tx, caller: Caller, purpose: Purpose, pair: SigningKeyPair, signs_from: Instant) -> SigningKey:
+    for before in keys_after_rotation(rows.key_set(tx), purpose, signs_from, tx.now):
         rows.update(tx, before.kid, believed_until=before.believed_until)
     kid = tx.new_id("key")
     key = SigningKey(kid, purpose, pair.algorithm, pair.public_key, tx.now, signs_from, None, None)

@@ -22,7 +22,7 @@ USUAL: Final[Mapping[Interval, int]] = {"hour": 24, "day": 30}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class UsageQuery:
     """The subject and period of a report. Without a credential or an account, the whole organization is counted."""
 
     credential: str | None = None
@@ -33,7 +33,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Numbers:
+class UsageCounts:
     """Counts of one interval. Refusals are counted by reason."""
 
     accepted: int = 0
@@ -50,13 +50,13 @@ class Numbers:
 class Report:
     """All intervals of the period with the instant at which each begins, oldest first; and their sums."""
 
-    stretches: tuple[tuple[Instant, Numbers], ...]
-    total: Numbers
+    stretches: tuple[tuple[Instant, UsageCounts], ...]
+    total: UsageCounts
     via: Mapping[str, int]
     """All uses and refusals, by the endpoint that received the credential."""
 
 
-def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
+def report(tx: Tx, caller: Caller, wanted: UsageQuery) -> Report:
     """Return the usage of the caller's organization, or of one of its accounts or credentials. Times are UTC.
 
     The report has whole intervals, including those that contain `since` and `until`. Raises validation-failed for a
@@ -79,8 +79,8 @@ def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
         if wanted.interval == "hour":
             detail += f"; with the interval day, up to {LONGEST['day']} days are possible"
         raise invalid("/since", "invalid", detail)
-    stretches = {at: Numbers() for at in range(begin, end, length)}
-    total = Numbers()
+    stretches = {at: UsageCounts() for at in range(begin, end, length)}
+    total = UsageCounts()
     for at, outcome, number in rows.by_time(tx, caller.organization_id, subject, begin, end, length):
         stretches[at].add(outcome, number)
         total.add(outcome, number)
@@ -88,7 +88,7 @@ def report(tx: Tx, caller: Caller, wanted: Wanted) -> Report:
     return Report(tuple(stretches.items()), total, via)
 
 
-def _subject(tx: Tx, caller: Caller, wanted: Wanted) -> str:
+def _subject(tx: Tx, caller: Caller, wanted: UsageQuery) -> str:
     """Return the id whose rows are read: an account, a credential or the caller's organization. Raises not-found."""
     if wanted.credential is not None and wanted.account is not None:
         raise invalid("/credential", "invalid", "cannot be combined with service_account")

@@ -5,30 +5,30 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ostiary.core.model import Client
+from ostiary.core.model import OAuthClient
 from ostiary.core.oauth import BUILT_IN
 from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 
-_COLUMNS = [clients.c[name] for name in Client.__dataclass_fields__]
+_COLUMNS = [clients.c[name] for name in OAuthClient.__dataclass_fields__]
 _BY_ID = sa.select(*_COLUMNS).where(clients.c.id == sa.bindparam("client_id"), clients.c.deleted_at.is_(None))
 
 
-def find(database: Tx | Store, client_id: str) -> Client | None:
+def find(database: Tx | Store, client_id: str) -> OAuthClient | None:
     """Return the client with this id, which may be disabled. None if it does not exist or was deleted."""
     if client_id in BUILT_IN:
         return BUILT_IN[client_id]
     rows = database.select(_BY_ID, client_id=client_id)
-    return Client(*rows[0]) if rows else None
+    return OAuthClient(*rows[0]) if rows else None
 
 
-def find_own(tx: Tx, organization_id: str, client_id: str) -> Client | None:
+def find_own(tx: Tx, organization_id: str, client_id: str) -> OAuthClient | None:
     """Return a client that belongs to the organization."""
     found = find(tx, client_id)
     return found if found is not None and found.organization_id == organization_id else None
 
 
-def insert(tx: Tx, client: Client, network: str | None = None) -> None:
+def insert(tx: Tx, client: OAuthClient, network: str | None = None) -> None:
     """Insert a client. `network` is where a client that registered itself did so from."""
     values = {column.name: getattr(client, column.name) for column in _COLUMNS}
     tx.execute(clients.insert(), values | {"network": network})
@@ -38,7 +38,7 @@ def update(tx: Tx, client_id: str, values: dict[str, Any]) -> None:
     tx.execute(clients.update().where(clients.c.id == client_id).values(**values))
 
 
-def put_document(tx: Tx, client: Client) -> None:
+def put_document(tx: Tx, client: OAuthClient) -> None:
     """Insert or update the client of a metadata document. Its creation time and whether it is disabled do not change."""
     before = find(tx, client.id)
     if before is None:
@@ -90,7 +90,7 @@ def make_room(tx: Tx) -> None:
     tx.execute(clients.delete().where(clients.c.id == found))
 
 
-def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[Client]:
+def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> list[OAuthClient]:
     """Return the organization's clients, newest first, with ids below `after`."""
     statement = sa.select(*_COLUMNS).where(
         clients.c.organization_id == organization_id, clients.c.deleted_at.is_(None)
@@ -98,7 +98,8 @@ def list_page(tx: Tx, organization_id: str, after: str | None, limit: int) -> li
     if after is not None:
         statement = statement.where(clients.c.id < after)
     return [
-        Client(**row._mapping) for row in tx.execute(statement.order_by(clients.c.id.desc()).limit(limit))
+        OAuthClient(**row._mapping)
+        for row in tx.execute(statement.order_by(clients.c.id.desc()).limit(limit))
     ]
 
 

@@ -89,7 +89,7 @@ def of_user(tx: Tx, organization_id: str, user_id: str) -> list[Consent]:
     )
 
 
-def to_others(tx: Tx, organization_id: str) -> list[Consent]:
+def of_other_organizations(tx: Tx, organization_id: str) -> list[Consent]:
     """Return the consents that give other organizations access to this one, and that have not ended."""
     return _live(
         tx, sa.and_(grants.c.organization_id == organization_id, grants.c.service_account_id.is_not(None))

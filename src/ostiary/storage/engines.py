@@ -23,7 +23,7 @@ from ostiary.storage import failures, patience, tables
 from ostiary.storage.fair_queue import Turns, attempts, next_in_line
 from ostiary.storage.patience import Gate
 from ostiary.storage.reserve import is_out_of_room
-from ostiary.storage.selects import Kept
+from ostiary.storage.selects import PreparedStatements
 
 try:
     # Bundles a newer SQLite. Versions 3.7.0 to 3.51.2 can corrupt a WAL database when one connection commits while
@@ -61,7 +61,7 @@ class Engines:
     """Decides which thread of this process writes next."""
     reads: Gate = field(default_factory=Gate, compare=False, repr=False)
     writes: Gate = field(default_factory=Gate, compare=False, repr=False)
-    selects: Kept = field(default_factory=dict, compare=False, repr=False)
+    selects: PreparedStatements = field(default_factory=dict, compare=False, repr=False)
 
     def dispose(self) -> None:
         self.reader.dispose()
@@ -231,7 +231,7 @@ def writing(engines: Engines) -> Iterator[tuple[sa.Connection, sa.Transaction]]:
 
 
 @contextlib.contextmanager
-def asking(gate: Gate) -> Iterator[None]:
+def guarded(gate: Gate) -> Iterator[None]:
     """Wrap one reading or writing transaction. Raises unavailable at once while the database hangs."""
     gate.enter()
     try:

@@ -21,7 +21,7 @@ from ostiary.core.model import Standing, Token
 from ostiary.core.permission import Catalogue
 from ostiary.core.problem import Problem
 from ostiary.core.signing import KeySet
-from ostiary.core.url import comparable
+from ostiary.core.url import normalized_audience
 from ostiary.storage import (
     access_rules,
     changes,
@@ -54,7 +54,7 @@ class ChangeNumber:
 
     def __init__(self, path: Path, private: bool = False) -> None:
         """Open or create the file. Raises OSError. `private`: the number is not shared with other processes, as in
-        `Permits`."""
+        `MappedRateLimitStore`."""
         self._fd, self._map = map_memory(path.parent, 8) if private else map_file(path, 8)
         self._view = memoryview(self._map).cast("Q")
 
@@ -101,10 +101,10 @@ class _Installed:
 def _spellings(rules: Iterable[AccessRule]) -> dict[str, str]:
     # If rules spell one audience differently, each spelling maps to itself, and any other to the first in order.
     found = sorted({rule.audience for rule in rules if rule.audience is not None}, reverse=True)
-    return {comparable(each): each for each in found} | {each: each for each in found}
+    return {normalized_audience(each): each for each in found} | {each: each for each in found}
 
 
-class Facts:
+class FactCache:
     """The cache of one process. `load_*`, `sync` and `catch_up` do I/O; `current`, `standing`, `projects` and `rule`
     do not.
 
@@ -189,8 +189,8 @@ class Facts:
         None if there is no such audience. Call it only while `current`.
         """
         installed, issuer = self._installed, self._store.installation.issuer
-        wanted = comparable(resource)
-        if wanted == comparable(issuer):
+        wanted = normalized_audience(resource)
+        if wanted == normalized_audience(issuer):
             return issuer
         known = {} if installed is None else installed.audiences
         return known.get(resource) or known.get(wanted)
@@ -348,7 +348,11 @@ class Facts:
     def _prove_session(self, text: bytes) -> Token | None:
         installation = self._store.installation
         access_id = secret.parse(text, (SESSION,))
-        kept = None if access_id is None else sessions.find_kept(self._store, access_id, installation.issuer)
+        kept = (
+            None
+            if access_id is None
+            else sessions.find_by_access_id(self._store, access_id, installation.issuer)
+        )
         pepper = None if kept is None else installation.keyring.peppers.get(kept.pepper_id)
         if kept is None or pepper is None or not secret.matches(kept.digest, secret.digest(text, pepper)):
             return None

@@ -82,7 +82,7 @@ def usable_key_files(tx: Tx, name: str) -> list[str]:
     return list(tx.execute(statement.limit(MOST_KEY_FILES)).scalars())
 
 
-def list_of(tx: Tx, credential_id: str) -> list[Generation]:
+def list_of_credential(tx: Tx, credential_id: str) -> list[Generation]:
     """Return all stored secrets of the credential with their usage, newest first."""
     columns = [
         generations.c[name]
@@ -120,7 +120,7 @@ def last_number(tx: Tx, credential_id: str) -> int:
     return int(tx.execute(statement).scalar_one())
 
 
-def settle(
+def set_end(
     tx: Tx,
     access_id: str,
     superseded_at: Instant | None,

@@ -15,7 +15,7 @@ KEPT = DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredResponse:
     """A first response, the hash of its request, and the caller's scopes at that time."""
 
     request: bytes
@@ -24,7 +24,7 @@ class Kept:
     body: Mapping[str, Any]
 
 
-def find(tx: Tx, caller_id: str, key: str) -> Kept | None:
+def find(tx: Tx, caller_id: str, key: str) -> StoredResponse | None:
     """Return the first response to a request. None if there is none or it is older than a day."""
     row = tx.execute(
         sa.select(table).where(
@@ -33,10 +33,10 @@ def find(tx: Tx, caller_id: str, key: str) -> Kept | None:
             table.c.created_at > tx.now - KEPT,
         )
     ).one_or_none()
-    return None if row is None else Kept(bytes(row.request), row.scopes, row.status, row.body)
+    return None if row is None else StoredResponse(bytes(row.request), row.scopes, row.status, row.body)
 
 
-def keep(tx: Tx, caller_id: str, key: str, kept: Kept) -> None:
+def keep(tx: Tx, caller_id: str, key: str, kept: StoredResponse) -> None:
     """Store a response. It replaces one that is too old to be returned."""
     row = {
         "caller_id": caller_id,

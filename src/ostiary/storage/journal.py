@@ -28,7 +28,7 @@ _FOR_ALL: Final = frozenset({"unavailable", "storage-full"})
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsedMark:
     """The mark of a single-use object, and until when the object could be presented again."""
 
     digest: bytes
@@ -41,7 +41,7 @@ class Entry:
 
     organization_id: str
     event: Event
-    used: tuple[Used, ...] = ()
+    used: tuple[UsedMark, ...] = ()
     apply: Callable[[Tx], bool] | None = None
     """An update in the same transaction. It returns whether it was possible; if not, nothing of the entry is written."""
 
@@ -177,7 +177,7 @@ def write(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     return written
 
 
-def use_up(tx: Tx, used: Sequence[Used]) -> set[bytes]:
+def use_up(tx: Tx, used: Sequence[UsedMark]) -> set[bytes]:
     """Store these marks, which must differ. Return the digests of those that were not stored before."""
     rows = [{"digest": each.digest, "expires_at": each.expires_at} for each in used]
     return engines.insert_new(tx.connection, marks, rows, marks.c.digest, marks.c.digest) if rows else set()

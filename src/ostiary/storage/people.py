@@ -24,7 +24,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
+class StoredReset:
     """A link to set a new password. Its secret is stored as a digest only."""
 
     access_id: str
@@ -39,7 +39,7 @@ class Reset:
     maker: Maker | None = None
 
 
-_RESET = [name for name in Reset.__dataclass_fields__ if name != "maker"]
+_RESET = [name for name in StoredReset.__dataclass_fields__ if name != "maker"]
 _PERSON = sa.select(*(users.c[name] for name in Person.__dataclass_fields__))
 
 
@@ -84,16 +84,16 @@ def replace_password(tx: Tx, user_id: str, password_hash: str, before: str | Non
     return row is not None
 
 
-def insert_reset(tx: Tx, reset: Reset) -> None:
+def insert_reset(tx: Tx, reset: StoredReset) -> None:
     values = {name: getattr(reset, name) for name in _RESET}
     tx.execute(password_resets.insert(), values | makers.columns_of(reset.maker))
 
 
-def find_reset(tx: Tx, access_id: str) -> Reset | None:
+def find_reset(tx: Tx, access_id: str) -> StoredReset | None:
     row = tx.execute(sa.select(password_resets).where(password_resets.c.access_id == access_id)).one_or_none()
     if row is None:
         return None
-    return Reset(**{name: row._mapping[name] for name in _RESET}, maker=makers.of_row(row._mapping))
+    return StoredReset(**{name: row._mapping[name] for name in _RESET}, maker=makers.of_row(row._mapping))
 
 
 def count_resets(tx: Tx, user_id: str) -> int:

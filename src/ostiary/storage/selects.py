@@ -24,12 +24,12 @@ class Prepared:
     """Columns whose values need a conversion, such as lists of names."""
 
 
-Kept = dict[sa.Select[Any], Prepared]
+PreparedStatements = dict[sa.Select[Any], Prepared]
 """Statements that were prepared for one engine."""
 
 
 def select(
-    reader: sa.Engine, kept: Kept, statement: sa.Select[Any], parameters: Mapping[str, Any]
+    reader: sa.Engine, kept: PreparedStatements, statement: sa.Select[Any], parameters: Mapping[str, Any]
 ) -> list[Any]:
     """Return the rows of one SELECT as named tuples, outside of any transaction. One SELECT is a snapshot by itself.
 

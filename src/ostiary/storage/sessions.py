@@ -9,7 +9,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import OwnerKind, SessionKind, Token
 from ostiary.core.oauth import OFFLINE_ACCESS
 from ostiary.core.permission import EVERYTHING
-from ostiary.core.url import comparable
+from ostiary.core.url import normalized_audience
 from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
 from ostiary.storage.tables import (
@@ -124,7 +124,7 @@ _BY_ACCESS_ID = sa.select(
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSession:
     """The stored proof of a session, and the token that it stands for."""
 
     digest: bytes
@@ -169,7 +169,7 @@ def _insert(tx: Tx, session: Session, **others: Any) -> None:
     tx.execute(sessions.insert(), values | others)
 
 
-def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
+def find_by_access_id(database: Tx | Store, access_id: str, issuer: str) -> StoredSession | None:
     """Return the proof and the token of a session by its access id, or None if there is none."""
     rows = database.select(_BY_ACCESS_ID, access_id=access_id)
     if not rows:
@@ -188,7 +188,7 @@ def find_kept(database: Tx | Store, access_id: str, issuer: str) -> Kept | None:
         project_id=row.project_id,
         revoked=row.revoked_at is not None,
     )
-    return Kept(bytes(row.digest), row.pepper_id, token)
+    return StoredSession(bytes(row.digest), row.pepper_id, token)
 
 
 def find(tx: Tx, organization_id: str, session_id: str) -> Session | None:
@@ -199,7 +199,7 @@ def find(tx: Tx, organization_id: str, session_id: str) -> Session | None:
     return None if row is None else Session(**row._mapping)
 
 
-def home_of(tx: Tx, session_id: str) -> str | None:
+def organization_of(tx: Tx, session_id: str) -> str | None:
     """Return the organization of a session, or None if there is no such session."""
     home: str | None = tx.execute(
         sa.select(sessions.c.organization_id).where(sessions.c.id == session_id)
@@ -234,7 +234,7 @@ def list_page(
     return [Session(**row._mapping) for row in rows]
 
 
-def beyond(tx: Tx, newest: int, **which: str) -> list[str]:
+def ids_except_newest(tx: Tx, newest: int, **which: str) -> list[str]:
     """Return the ids of open sessions with these column values, except the newest `newest`; at most MOST_AT_ONCE."""
     statement = (
         sa.select(sessions.c.id)
@@ -301,7 +301,7 @@ def hold(tx: Tx, session_id: str) -> None:
     tx.execute(sa.select(sessions.c.id).where(sessions.c.id == session_id).with_for_update(read=True))
 
 
-def authenticated(tx: Tx, session_id: str) -> None:
+def set_authenticated(tx: Tx, session_id: str) -> None:
     """Store that the person confirmed the password just now."""
     tx.execute(sessions.update().where(sessions.c.id == session_id).values(authenticated_at=tx.now))
 
@@ -344,7 +344,7 @@ def list_of_owner(tx: Tx, owner_id: str, limit: int) -> list[Session]:
     return [Session(**row._mapping) for row in rows]
 
 
-def places_of_owner(tx: Tx, owner_id: str) -> dict[str, str]:
+def organizations_by_session(tx: Tx, owner_id: str) -> dict[str, str]:
     """Return the sessions of a person or account that were not revoked: session id to organization id."""
     statement = sa.select(sessions.c.id, sessions.c.organization_id).where(
         sessions.c.owner_id == owner_id, sessions.c.revoked_at.is_(None)
@@ -365,9 +365,9 @@ def covering(
     for row in tx.execute(statement.order_by(sessions.c.id.desc()).limit(MOST_AT_ONCE)):
         missing = set(scopes) - set(row.scopes)
         all_scopes = bool(EVERYTHING & frozenset(row.scopes)) and OFFLINE_ACCESS not in missing
-        session_audiences = set(map(comparable, row.audiences))
+        session_audiences = set(map(normalized_audience, row.audiences))
         audiences_covered = not session_audiences or (
-            bool(audiences) and set(map(comparable, audiences)) <= session_audiences
+            bool(audiences) and set(map(normalized_audience, audiences)) <= session_audiences
         )
         if audiences_covered and (all_scopes or not missing):
             return tuple(row.projects)

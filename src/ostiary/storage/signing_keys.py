@@ -8,7 +8,7 @@ from ostiary.core import sealing
 from ostiary.core.instant import DAY
 from ostiary.core.sealing import SealedError
 from ostiary.core.secret import Secret
-from ostiary.core.signing import KeySet, Pair, SigningKey
+from ostiary.core.signing import KeySet, SigningKey, SigningKeyPair
 from ostiary.storage.store import Tx
 from ostiary.storage.tables import signing_keys as table
 
@@ -16,7 +16,7 @@ KEPT = 30 * DAY
 """How long a key stays listed after it is no longer accepted."""
 
 
-def insert(tx: Tx, key: SigningKey, pair: Pair) -> None:
+def insert(tx: Tx, key: SigningKey, pair: SigningKeyPair) -> None:
     plain = pair.private_key.reveal().encode()
     sealing_id, sealed = sealing.seal(
         tx.installation.keyring, _place(key.kid), plain, tx.entropy(sealing.NONCE)

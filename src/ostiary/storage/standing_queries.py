@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from ostiary.core.address import parse_network
 from ostiary.core.installation import Installation
-from ostiary.core.model import Grant, Organization, Principal, Standing, channel_identifier, is_session
+from ostiary.core.model import Organization, Principal, RoleScopes, Standing, channel_identifier, is_session
 from ostiary.core.permission import EVERYTHING, OPERATOR_ADMIN, Catalogue, Policy
 from ostiary.storage.authorization_tables import clients, grants, sessions
 from ostiary.storage.store import Store, Tx
@@ -336,10 +336,10 @@ def _principal(row: Any, installation: Installation) -> Principal:
     )
 
 
-def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[Grant, ...]:
+def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[RoleScopes, ...]:
     """Return the scopes of the owner's roles, and those that another organization consented to, on its projects only."""
     found = [
-        Grant(
+        RoleScopes(
             catalogue.granted(each.role_scopes) if each.role_scopes else catalogue.role(each.role),
             each.role_project_id,
         )
@@ -349,7 +349,7 @@ def _grants(rows: Sequence[Any], catalogue: Catalogue) -> tuple[Grant, ...]:
     row = rows[0]
     if row.consented_projects:
         consented = catalogue.granted(row.consented_scopes) & catalogue.names
-        found += [Grant(consented, project_id) for project_id in row.consented_projects]
+        found += [RoleScopes(consented, project_id) for project_id in row.consented_projects]
     return tuple(found)
 
 

@@ -210,7 +210,7 @@ class Store:
     def _with_retries(self, read: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
-                with engines.asking(self.engines.reads):
+                with engines.guarded(self.engines.reads):
                     return read()
             except (DBAPIError, PoolTimeoutError) as error:
                 met = self._note_failure(error)
@@ -244,7 +244,7 @@ class Store:
             tx = None
             try:
                 with (
-                    engines.asking(self.engines.writes),
+                    engines.guarded(self.engines.writes),
                     engines.writing(self.engines) as (connection, transaction),
                 ):
                     engines.serialize(connection, organization_ids)

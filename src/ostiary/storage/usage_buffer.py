@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from ostiary.core.address import neighbourhood, parse_address
+from ostiary.core.address import failure_group, parse_address
 from ostiary.core.event import OriginKind
 from ostiary.core.instant import Instant
 
@@ -35,7 +35,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class UsageEvent:
     """A use or refusal of a presented credential, with everything that the audit log distinguishes.
 
     Without an `access_id`, the presented credential is unknown.
@@ -69,7 +69,7 @@ class _Waiting:
     """The different occasions, and how many places each credential and organization uses."""
 
     def __init__(self) -> None:
-        self.counts: dict[Occasion, Count] = {}
+        self.counts: dict[UsageEvent, Count] = {}
         self.totals_by_outcome = {False: 0, True: 0}
         """The number of refused (False) and accepted (True) occasions."""
         self.by_organization: dict[tuple[bool, str | None], int] = {}
@@ -83,7 +83,7 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class Counts:
+class UsageBuffer:
     """Uses and refusals in memory. They are written every few seconds; a crash loses those since the last write.
 
     `uses` and `refusals` limit the number of different accepted and refused occasions. Occasions beyond that are
@@ -109,7 +109,7 @@ class Counts:
                 count.last = now
             return True
 
-    def add(self, occasion: Occasion, now: Instant, mark: Mark | None = None) -> None:
+    def add(self, occasion: UsageEvent, now: Instant, mark: Mark | None = None) -> None:
         """Count an occasion. From now on `again` counts it by its mark, as this occasion or the wider one it was
         merged into."""
         with self._lock:
@@ -119,7 +119,7 @@ class Counts:
                     self._marked.clear()  # marks in use come back soon, so a flood displaces nobody for long
                 self._marked[mark] = count
 
-    def take(self) -> dict[Occasion, Count]:
+    def take(self) -> dict[UsageEvent, Count]:
         """Return everything counted so far, and start over."""
         with self._lock:
             taken, self._waiting = self._waiting.counts, _Waiting()
@@ -127,7 +127,7 @@ class Counts:
         _tally(self._taken, taken.items(), 1)
         return taken
 
-    def give_back(self, taken: dict[Occasion, Count]) -> None:
+    def give_back(self, taken: dict[UsageEvent, Count]) -> None:
         """Count again what could not be written, within the same limits."""
         _tally(self._taken, taken.items(), -1)
         with self._lock:
@@ -151,7 +151,7 @@ class Counts:
 
     # Under the lock
 
-    def _merge(self, occasion: Occasion, count: Count) -> Count:
+    def _merge(self, occasion: UsageEvent, count: Count) -> Count:
         counts = self._waiting.counts
         if not occasion.accepted:
             occasion = _by_neighbourhood(occasion)
@@ -159,7 +159,7 @@ class Counts:
             occasion = replace(occasion, address=None)
         if occasion not in counts and not self._has_room(occasion):
             organization = occasion.organization_id
-            occasion = Occasion(
+            occasion = UsageEvent(
                 occasion.accepted, occasion.reason, None, occasion.via, organization, display="many"
             )
         present = counts.get(occasion)
@@ -171,7 +171,7 @@ class Counts:
         present.last = max(present.last, count.last)
         return present
 
-    def _keeps_address(self, occasion: Occasion) -> bool:
+    def _keeps_address(self, occasion: UsageEvent) -> bool:
         """Return whether one more occasion may keep its address. If so, it is counted as one of them."""
         if occasion.address is None:
             return True
@@ -186,7 +186,7 @@ class Counts:
             waiting.accepted_with_address, occasion.credential_id, ADDRESSES_OF_CREDENTIAL
         )
 
-    def _has_room(self, occasion: Occasion) -> bool:
+    def _has_room(self, occasion: UsageEvent) -> bool:
         """Return whether one more occasion fits. No organization may have more places than are left for all others."""
         waiting, accepted = self._waiting, occasion.accepted
         left = (self.uses if accepted else self.refusals) - waiting.totals_by_outcome[accepted]
@@ -204,15 +204,17 @@ def _increment_below(numbers: dict[_Key, int], key: _Key, limit: int) -> bool:
     return True
 
 
-def _by_neighbourhood(occasion: Occasion) -> Occasion:
+def _by_neighbourhood(occasion: UsageEvent) -> UsageEvent:
     """Replace the IPv6 address of a refusal by its /64, because a host usually controls all addresses in it."""
     address = occasion.address
     if address is None or ":" not in address or "/" in address:
         return occasion
-    return replace(occasion, address=neighbourhood(parse_address(address)))
+    return replace(occasion, address=failure_group(parse_address(address)))
 
 
-def _tally(totals: dict[tuple[str, str], int], counted: Iterable[tuple[Occasion, Count]], sign: int) -> None:
+def _tally(
+    totals: dict[tuple[str, str], int], counted: Iterable[tuple[UsageEvent, Count]], sign: int
+) -> None:
     for occasion, count in counted:
         key = occasion.via, occasion.reason
         totals[key] = totals.get(key, 0) + sign * count.number

@@ -1,7 +1,7 @@
 """Connections to a database server whose waits all have a time-out, even if the server hangs.
 
 libpq has no such time-out: it waits for a server whose packets are dropped or whose processes are stopped until TCP
-gives up, or for ever. The driver waits for every response in `Connection.wait`, commits and rollbacks included.
+gives up, or for ever. The driver waits for every response in `BoundedConnection.wait`, commits and rollbacks included.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class SilentError(patience.ServerSilentError, psycopg.OperationalError):
     """The same, as an error that SQLAlchemy knows as the driver's."""
 
 
-class Connection(psycopg.Connection[Any]):
+class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is closed when the server has not responded for `silence` seconds."""
 
     silence: float | None = patience.SILENCE
@@ -48,14 +48,14 @@ class Connection(psycopg.Connection[Any]):
                 raise _silent(most) from None
 
 
-def connect(patient: bool, *arguments: Any, **options: Any) -> Connection:
+def connect(patient: bool, *arguments: Any, **options: Any) -> BoundedConnection:
     """Return a connection, or raise SilentError if there is none in time. With `patient` its statements have no time-out.
 
     It connects in a thread of its own, because the driver's time-out is for each address and does not cover name
     resolution. The thread closes a connection that comes too late.
     """
-    made: Future[Connection] = Future()
-    attempt = partial(_attempt, made, partial(Connection.connect, *arguments, **options))
+    made: Future[BoundedConnection] = Future()
+    attempt = partial(_attempt, made, partial(BoundedConnection.connect, *arguments, **options))
     threading.Thread(target=attempt, name="connecting", daemon=True).start()
     with patience.waiting(patience.COMMAND if patient else patience.SILENCE) as most:
         try:
@@ -71,7 +71,7 @@ def connect(patient: bool, *arguments: Any, **options: Any) -> Connection:
     return connection
 
 
-def _attempt(made: Future[Connection], connect: Callable[[], Connection]) -> None:
+def _attempt(made: Future[BoundedConnection], connect: Callable[[], BoundedConnection]) -> None:
     connection = None
     try:
         connection = connect()

@@ -212,7 +212,7 @@ def _furnish(house: House) -> dict[str, str]:
         scopes=("read:agents", "offline_access"),
     )
     app = house.store.write(clients.create, house.alice, spec)
-    asked = consents.Asked(app, house.acme.id, ("read:agents",), (project.id,))
+    asked = consents.ConsentRequest(app, house.acme.id, ("read:agents",), (project.id,))
     given = house.store.write(consents.give, house.alice, asked)
     house.clock.advance(HOUR)
     login = signers.login(
