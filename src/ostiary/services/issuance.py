@@ -69,7 +69,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class RotatedSecret:
+class IssuedSecret:
     """A newly generated secret. Only its digest may be stored; the secret itself is shown once."""
 
     secret: Secret
@@ -208,22 +208,22 @@ def require_enabled(owner: Owner) -> None:
         )
 
 
-def new_secret_of_kind(tx: Tx, kind: CredentialKind, key_pair: KeyPair | None) -> RotatedSecret:
+def new_secret_of_kind(tx: Tx, kind: CredentialKind, key_pair: KeyPair | None) -> IssuedSecret:
     """Return a new secret of this kind: for a key file from `key_pair`, else from random bytes."""
     if kind == "key_file":
         return _of_pair(tx, key_pair)
     return new_secret(tx, CLIENT_SECRET if kind == "client_secret" else tx.installation.key_prefixes[0])
 
 
-def new_secret(tx: Tx, prefix: str) -> RotatedSecret:
+def new_secret(tx: Tx, prefix: str) -> IssuedSecret:
     """Return a new random secret with this prefix, and the digest that is stored in its place."""
     minted = secret.create(prefix, tx.entropy(secret.SECRET_ENTROPY))
     keyring = tx.installation.keyring
     digest = secret.digest(minted.secret.reveal().encode(), keyring.peppers[keyring.newest])
-    return RotatedSecret(minted.secret, prefix, minted.access_id, minted.last6, digest, keyring.newest)
+    return IssuedSecret(minted.secret, prefix, minted.access_id, minted.last6, digest, keyring.newest)
 
 
-def _of_pair(tx: Tx, pair: KeyPair | None) -> RotatedSecret:
+def _of_pair(tx: Tx, pair: KeyPair | None) -> IssuedSecret:
     """Return a key file's secret. The public half is stored; its digest ensures that no two key files have one key."""
     if pair is None:
         # A pair is only generated for a permitted caller. This caller got the permission a moment ago.
@@ -233,7 +233,7 @@ def _of_pair(tx: Tx, pair: KeyPair | None) -> RotatedSecret:
             reason="no key pair was made",
         )
     keyring = tx.installation.keyring
-    return RotatedSecret(
+    return IssuedSecret(
         pair.private_key,
         "",
         secret.access_id(tx.entropy(16)),
