@@ -21,11 +21,11 @@ from ostiary.api.forms import (
 from ostiary.api.route import StrictModel, example
 from ostiary.core.instant import duration_from_text, duration_to_text, text_or_none, to_text
 from ostiary.core.model import Invitation, Organization, Project, Role, RoleBinding
-from ostiary.core.permission import MAX_LIFETIME, SESSION_LIFETIMES, Policy
+from ostiary.core.permission import MAX_LIFETIME, POLICIES, SESSION_LIFETIMES, Policy
 from ostiary.core.rate import MAX_RATE, rate_of
 from ostiary.http.links import invitation_link, reset_link
 from ostiary.services.members import MemberView, NewInvitation
-from ostiary.services.organizations import LIMITS, PolicyView
+from ostiary.services.organizations import PolicyView
 from ostiary.services.password_resets import NewResetLink
 from ostiary.services.projects import ProjectBinding
 from ostiary.services.roles import MAX_ROLES, RoleSpec
@@ -141,13 +141,13 @@ class CeilingsBody(StrictModel):
         """What was chosen, in the units of `Policy`; without what goes back to the default."""
         return {
             name: _units(name, value)
-            for name in LIMITS
+            for name in POLICIES
             if name in self.model_fields_set and (value := getattr(self, name)) is not None
         }
 
     def reset(self) -> frozenset[str]:
         return frozenset(
-            name for name in LIMITS if name in self.model_fields_set and getattr(self, name) is None
+            name for name in POLICIES if name in self.model_fields_set and getattr(self, name) is None
         )
 
 
@@ -420,7 +420,7 @@ def policies_json(view: PolicyView) -> PoliciesJson:
         "max_service_accounts": view.service_accounts,
     }
     limits: dict[str, LimitJson] = {}
-    for name in LIMITS:
+    for name in POLICIES:
         limits[name] = {
             "value": told(view.policy, name),
             "default": told(view.default, name),

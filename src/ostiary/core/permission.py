@@ -5,7 +5,7 @@ The rules for combining scopes are here. `storage` and `services` know which rol
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from ostiary.core.address import Address, Network
@@ -202,6 +202,8 @@ class Policy:
 
     max_credentials_per_service_account: int | None = 10
     max_credentials_per_organization: int | None = 100
+    max_service_accounts: int | None = None
+    """Counts only accounts that people created through a browser session."""
     default_credential_lifetime: int | None = None
     max_credential_lifetime: int | None = None
     deletion_delay: int = 24 * HOUR
@@ -209,8 +211,6 @@ class Policy:
     """Uses of one credential per minute."""
     session_lifetime: int = 30 * DAY
     """The longest lifetime of a session that was created with a key file."""
-    max_service_accounts: int | None = None
-    """Counts only accounts that people created through a browser session."""
 
     def overridden(self, chosen: Mapping[str, Any]) -> "Policy":
         """Return this policy with the values that an organization chose."""
@@ -247,6 +247,8 @@ class Policy:
             )
 
 
+POLICIES: Final = tuple(each.name for each in fields(Policy))
+"""The names of all limits, in the order in which they are shown."""
 MAX_LIFETIME: Final = 36_500 * DAY
 """An expiry more than a hundred years away is a typing error."""
 MAX_DELETION_DELAY: Final = 30 * DAY

@@ -54,7 +54,7 @@ class VerifyBody(NamedTuple):
     counted: bool
 
 
-def _read_question(headers: Headers, body: bytes, tenant: str | None) -> VerifyBody:
+def _read_body(headers: Headers, body: bytes, tenant: str | None) -> VerifyBody:
     """Parse and check the body of `/v1/verify`, all field errors at once.
 
     `tenant` is the id of the only organization that the asker may know of; None: it may know of all.
@@ -249,7 +249,7 @@ class VerifyEndpoints:
         problem, verdict = None, UNKNOWN
         if asking.code == "valid" and home is not None:
             try:
-                asked = _read_question(headers, body, None if home.operator else home.id)
+                asked = _read_body(headers, body, None if home.operator else home.id)
                 payer = None if asked.address_text is None else home.id
                 verdict = auth.key_or_token(asked.credential, asked.request, lookup, payer)
             except Problem as error:

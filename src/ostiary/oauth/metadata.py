@@ -15,18 +15,14 @@ from starlette.responses import Response
 from ostiary.auth.authenticator import Authenticator
 from ostiary.core.access_token import ALIAS
 from ostiary.core.oauth import (
-    AUTHORIZATION_CODE,
     CLIENT_CREDENTIALS,
-    DEVICE_CODE,
-    JWT_BEARER,
     OFFLINE_ACCESS,
-    REFRESH_TOKEN,
-    TOKEN_EXCHANGE,
 )
 from ostiary.core.problem import Problem
 from ostiary.core.signing import PURPOSES, Purpose
 from ostiary.http.routing import problem_response
 from ostiary.http.static_response import make, respond
+from ostiary.oauth.grants import GRANTS
 
 Handler = Callable[[Request], Response]
 
@@ -39,14 +35,6 @@ ASKING: Final = ("client_secret_basic", "client_secret_post", "Bearer")
 ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519", "ES256")
 """What assertions may be signed with: the first three by key files, all by clients' own keys."""
 DEVICE_AUTHORIZATION: Final = "/oauth/device/authorize"
-GRANTS: Final = (
-    CLIENT_CREDENTIALS,
-    JWT_BEARER,
-    TOKEN_EXCHANGE,
-    AUTHORIZATION_CODE,
-    REFRESH_TOKEN,
-    DEVICE_CODE,
-)
 
 
 def routes(issuer: str, authenticator: Authenticator, registers: bool = False) -> dict[str, Handler]:
@@ -79,7 +67,7 @@ def document(issuer: str, path: str, scopes: Collection[str], registers: bool = 
         "revocation_endpoint": f"{issuer}/oauth/token/revoke",
         # Required, also where there is no authorization endpoint.
         "response_types_supported": [] if path else ["code"],
-        "grant_types_supported": GRANTS[:1] if path else GRANTS,
+        "grant_types_supported": [CLIENT_CREDENTIALS] if path else [*GRANTS],
         "scopes_supported": [*sorted(scopes), "api"] + ([] if path else [OFFLINE_ACCESS]),
         "token_endpoint_auth_methods_supported": AUTHENTICATION,
         "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,

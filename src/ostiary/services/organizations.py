@@ -21,17 +21,6 @@ from ostiary.storage import credentials as credential_rows
 from ostiary.storage import directory as rows
 from ostiary.storage.store import Tx
 
-LIMITS: Final = (
-    "max_credentials_per_service_account",
-    "max_credentials_per_organization",
-    "max_service_accounts",
-    "default_credential_lifetime",
-    "max_credential_lifetime",
-    "deletion_delay",
-    "rate_limit",
-    "session_lifetime",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class PolicyView:
