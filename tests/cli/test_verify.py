@@ -27,7 +27,7 @@ def test_a_good_credential_is_told_with_what_it_may_do(
     done = service.command("verify", "--scope", "read:agents", stdin=f"{key[1]}\n")
     lines = dict(line.split(":", 1) for line in done.stdout.splitlines())
     told = {name: value.strip() for name, value in lines.items()}
-    assert (told["Valid"], told["VerdictCode"], told["Credential"]) == ("yes", "valid", key[0])
+    assert (told["Valid"], told["Code"], told["Credential"]) == ("yes", "valid", key[0])
     assert robo["id"] in told["Owner"]
     assert "read:agents" in told["Scopes"]
     assert told["Expires"] == "never"

@@ -214,6 +214,13 @@ def test_right_to_left_marks_stay_in_a_name(key: str) -> None:
     assert text.count("\u202e") == text.count("<bdi>\u202e") + text.count("<span>\u202e</span>")
 
 
+def test_a_page_shows_no_name_of_the_code(shown: tuple[Callable[[Any], Response], Any]) -> None:
+    """Pages break: a person reads the name of a class instead of a word."""
+    render, facts = shown
+    text = bytes(render(facts).body).decode()
+    assert re.findall(r"\b[A-Z][a-z]+View\b", text) == []
+
+
 def test_a_page_has_no_script_and_no_style_of_its_own(shown: tuple[Callable[[Any], Response], Any]) -> None:
     """P13 breaks: a page does not work under its policy, or the policy has to be weakened for it."""
     render, facts = shown
@@ -331,7 +338,7 @@ def test_a_policy_takes_one_origin_or_scheme(source: str) -> None:
 
 
 def test_the_fields_are_what_their_readers_expect() -> None:
-    """The contract in look.py breaks: a page posts other fields than are read."""
+    """The contract in views.py breaks: a page posts other fields than are read."""
 
     def names(key: str) -> dict[str, list[str]]:
         render, facts = PAGES[key]

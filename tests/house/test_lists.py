@@ -1,5 +1,7 @@
 """Closed lists that are written once: where a form or a setting follows a list, it has all of it."""
 
+from datetime import timedelta
+
 from ostiary.api.tenant_forms import CeilingsBody, PoliciesBody
 from ostiary.config import Settings
 from ostiary.core.permission import POLICIES
@@ -35,3 +37,13 @@ def test_every_grant_is_documented() -> None:
         (ROOT / "docs" / name).read_text("utf-8") for name in ("tokens.md", "applications.md", "api.md")
     )
     assert [grant for grant in GRANTS if grant not in text] == []
+
+
+def test_every_default_is_passed_on() -> None:
+    """Closed lists break: an operator changes the default of a limit, and nothing follows it."""
+    settings = Settings.model_validate({})
+    for name, each in Settings.model_fields.items():
+        if (each.description or "").startswith("Policy:"):
+            value = getattr(settings, name)
+            other = timedelta(days=3) if isinstance(value, timedelta) or name.endswith("lifetime") else 7
+            assert settings.model_copy(update={name: other}).policy != settings.policy, name

@@ -136,7 +136,7 @@ def _allow(visit: PageRequest, code: str) -> Response:
 
 
 def _require_recent(visit: PageRequest, client: OAuthClient, found: DeviceCode, code: str) -> None:
-    """Raise SignInNeeded where what the device asks for is dangerous, and the password was not given just now."""
+    """Raise SignInRequired where what the device asks for is dangerous, and the password was not given just now."""
     if is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
         raise SignInRequired(again=True, target=f"{DEVICE_PAGE}?user_code={user_code.formatted(code)}")
 

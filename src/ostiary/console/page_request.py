@@ -106,7 +106,7 @@ class PageRequest:
         return self.request.query_params
 
     def signed_in(self, recently: bool = False) -> Visitor:
-        """The person. Raises SignInNeeded."""
+        """The person. Raises SignInRequired."""
         if self.visitor is None:
             raise SignInRequired
         if recently and not self.visitor.recent(self.now):

@@ -248,7 +248,7 @@ class OwnAccountView:
     password_error: str | None = None
 
 
-KINDS = {"browser": "Browser", "key_file": "Key file", "device": "Device", "application": "ApplicationView"}
+KINDS = {"browser": "Browser", "key_file": "Key file", "device": "Device", "application": "Application"}
 
 
 def account(page: OwnAccountView, status: int = 200) -> Response:

@@ -241,7 +241,7 @@ class Policy:
         if value is not None and count + more > value:
             raise Problem(
                 "limit-reached",
-                f"{limit} is {value}, and {count} exist. Revoke one that is no longer needed, or ask for a higher limit.",
+                f"{limit} is {value}, and {count} exist. Remove one that is no longer needed, or ask for a higher limit.",
                 members={"limit": limit, "value": value, "count": count},
                 reason=f"{limit} reached",
             )

@@ -1,7 +1,8 @@
-"""`judge(standing, access) -> Verdict`: the only place that decides whether a credential is valid.
+"""`judge(standing, access) -> Verdict`: decides whether a proven credential is valid for what is asked.
 
-It runs on every request over cached facts. Verdicts are never cached. It counts nothing: callers charge rate limits
-and record usage afterwards.
+`CHECKS` is the table of what is checked, in order, with the code of each refusal. `judge` runs it on every request over
+cached facts; a verdict is never cached. The steps before it (form, look-up, digest) and after it (access rule, rate
+limit) belong to `ostiary.auth`, which also records usage.
 """
 
 from collections.abc import Callable

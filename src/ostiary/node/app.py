@@ -60,7 +60,7 @@ from ostiary.storage.fact_cache import FactCache
 from ostiary.storage.journal import Journal
 from ostiary.storage.usage_buffer import UsageBuffer
 
-ROOMS = (
+API_MODULES = (
     organizations,
     projects,
     members,
@@ -76,7 +76,7 @@ ROOMS = (
     audit_events,
     usage,
 )
-ROUTERS = tuple(room.router for room in ROOMS)
+ROUTERS = tuple(room.router for room in API_MODULES)
 PAGES = (
     *rendering.ROUTES,
     *signing_in.ROUTES,

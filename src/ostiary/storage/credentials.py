@@ -1,4 +1,4 @@
-"""Rows of credentials. Their secrets are in `generations`; the facts that verdicts read are in `origins`."""
+"""Rows of credentials. Their secrets are in `generations`; the facts that verdicts read are in `standing_queries`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -38,7 +38,7 @@ class Rule:
 UNUSED_CLIENTS: Final = Rule(authorization.clients.c.created_at, DAY, only=clients.UNUSED)
 
 RULES: Final = (
-    # A cache that has not read changes for an hour starts empty (`volatile.MAX_AWAY`).
+    # A cache that has not read changes for an hour starts empty (`fact_cache.MAX_AWAY`).
     Rule(tables.changes.c.at, MARGIN),
     Rule(tables.answers.c.created_at, idempotency.KEPT + MARGIN),
     Rule(tables.used_assertions.c.expires_at, MARGIN),
