@@ -62,6 +62,7 @@ ACCOUNT = views.OwnAccountView(
     sessions=(
         views.SessionView("ses_1", "browser", None, FIREFOX, "203.0.113.7", NOW, NOW, NOW + DAY, here=True),
         views.SessionView("ses_2", "device", "CLI", "ostiary-cli/0.1", "2001:db8::1", NOW, None, NOW + DAY),
+        views.SessionView("ses_3", "application", "Bot", "bot/1", "203.0.113.8", NOW, None, NOW + DAY),
     ),
     grants=(
         views.GrantView("gra_1", "Deploy Bot", "Acme", ("read:plugins",), ("Payments", "Website"), NOW),
