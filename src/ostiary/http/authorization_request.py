@@ -92,7 +92,7 @@ def read(
     that cannot be the audiences of one token.
     """
     given = _parameters(query)
-    client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
+    client = find(_one(given, "client_id", "client_id is missing, or occurs more than once."))
     target = _target(client, given)
 
     def wrong(code: str, description: str) -> RedirectError:
@@ -103,27 +103,29 @@ def read(
             raise wrong("invalid_request", "A parameter stands twice.")
     found = {name: values[0] for name, values in given.items() if values[0]}
     if "request" in found:
-        raise wrong("request_not_supported", "Request objects are not taken here.")
+        raise wrong("request_not_supported", "Request objects are not supported.")
     if "request_uri" in found:
-        raise wrong("request_uri_not_supported", "Request objects are not taken here.")
+        raise wrong("request_uri_not_supported", "Request objects are not supported.")
     if found.get("response_type") is None:
         raise wrong("invalid_request", "response_type is missing.")
     if found["response_type"] != "code":
-        raise wrong("unsupported_response_type", "response_type is code here.")
+        raise wrong("unsupported_response_type", "response_type must be code.")
     if AUTHORIZATION_CODE not in client.grant_types:
         raise wrong("unauthorized_client", "The client is not registered for authorization codes.")
     if found.get("response_mode", "query") != "query":
-        raise wrong("invalid_request", "response_mode is query here.")
+        raise wrong("invalid_request", "response_mode must be query.")
     challenge = found.get("code_challenge", "")
     if not challenge:
-        raise wrong("invalid_request", "code_challenge is missing: PKCE with S256 is needed.")
+        raise wrong("invalid_request", "code_challenge is missing. PKCE with S256 is required.")
     if found.get("code_challenge_method") != "S256":
-        raise wrong("invalid_request", "code_challenge_method is S256 here.")
+        raise wrong("invalid_request", "code_challenge_method must be S256.")
     if not _CHALLENGE.fullmatch(challenge):
-        raise wrong("invalid_request", "code_challenge is not 43 characters of base64url.")
+        raise wrong("invalid_request", "code_challenge must be 43 characters of base64url.")
     prompts = frozenset(found.get("prompt", "").split())
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
-        raise wrong("invalid_request", "prompt is none, or some of login, consent and select_account.")
+        raise wrong(
+            "invalid_request", "prompt must be none, or a combination of login, consent and select_account."
+        )
     scopes = _scopes(client, catalogue, given, wrong)
     try:
         audiences = audiences_of(tuple(filter(None, given.get(_ONCE_ONLY, ()))))

@@ -118,7 +118,7 @@ class ClientDocuments:
         `address` is the IP address of the person that the client sent here. Fetches are limited by it.
         """
         if not is_document_url(client_id):
-            raise DocumentError("The client id is not the address of a document.")
+            raise DocumentError("The client id is not the URL of a metadata document.")
         now = self._store.clock()
         kept = self._clients.get(client_id, now)
         if kept is None:
@@ -185,7 +185,7 @@ class ClientDocuments:
     def _get(self, url: str, most: int) -> Fetched:
         self._pay(f"documents from {read_url(url).host}", FETCHES_FROM)
         if not self._turns[most].acquire(blocking=False):
-            raise DocumentError("Too much of what clients publish is fetched just now. Try again.", 1)
+            raise DocumentError("Too many client documents are being fetched. Try again.", 1)
         try:
             fetched = self._fetch(url, max_bytes=most, accept="application/json", allowed=self._allowed)
         except OutboundError as error:
@@ -193,14 +193,14 @@ class ClientDocuments:
         finally:
             self._turns[most].release()
         if fetched.content_type != "application/json" and not fetched.content_type.endswith("+json"):
-            raise DocumentError("What the client published is not of the type application/json.")
+            raise DocumentError("The client's document is not of the type application/json.")
         return fetched
 
     def _pay(self, name: str, limit: int) -> None:
         permit = self._limits.attempt(name, limit)
         if not permit.allowed:
             raise DocumentError(
-                "Too many documents of clients were asked for. Try again in a minute.", permit.wait
+                "Too many client documents were requested. Try again in a minute.", permit.wait
             )
 
 
@@ -217,9 +217,7 @@ def _json(fetched: Fetched) -> Any:
         members = messages.read_json(fetched.body)
         messages.refuse_secrets(members)
     except Problem:
-        raise DocumentError(
-            "What the client published is not JSON that can be read in one way only."
-        ) from None
+        raise DocumentError("The client's document is not valid JSON, or is ambiguous.") from None
     return members
 
 

@@ -158,7 +158,7 @@ class FastPathProtocol(HttpToolsProtocol):
 
     def _wait_for(self, later: PendingResponse) -> None:
         """Send the response when it is ready. Later requests wait behind it, as in uvicorn."""
-        waiting = self.cycle = _Waiting()  # type: ignore[assignment] # what uvicorn asks of a request under way
+        waiting = self.cycle = _Waiting()  # type: ignore[assignment] # it has the attributes that uvicorn reads
 
         def answered(_recorded: object) -> None:
             answer = later.finish()

@@ -61,8 +61,8 @@ Presence = Literal["one", "none", "conflict", "empty", "unusable"]
 
 
 class Presented(NamedTuple):
-    """The credential that a request carries. `conflict`: several different ones. `unusable`: cannot be a
-    credential of this service.
+    """The credential that a request carries. `conflict`: several that differ. `unusable`: none of this
+    service.
     """
 
     presence: Presence
@@ -118,9 +118,7 @@ def presented(headers: Headers, session: SessionCookie | None = None, basic: boo
 
 
 def required(given: Presented) -> bytes | None:
-    """Return the text of a required credential; None if it cannot be one of this service. Raises Problem if
-    it is missing or ambiguous.
-    """
+    """Return the text of a credential, None if unusable. Raises Problem if it is missing or ambiguous."""
     if given.presence == "one":
         return given.text
     if given.presence == "none":
@@ -195,7 +193,7 @@ def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.mono
             structlog.get_logger().warning(
                 "forwarding headers ignored",
                 peer=peer,
-                detail="This peer sends forwarding headers, and is not in OSTIARY_TRUSTED_PROXIES.",
+                detail="The peer sends forwarding headers, but is not in OSTIARY_TRUSTED_PROXIES.",
             )
         return found
 
@@ -203,17 +201,13 @@ def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.mono
 
 
 def printable(agent: bytes) -> str:
-    """Return a user agent for the audit log: its printable text, with anything that looks like a secret
-    removed.
-    """
+    """Return a user agent as printable text for the audit log, with likely secrets redacted."""
     text = agent.decode("latin-1")[:200]
     return redact("".join(c if c.isprintable() else "?" for c in text))
 
 
 def carries_query_credential(query: bytes) -> bool:
-    """Return whether the query has a parameter that looks like a token. Only gateways accept such a
-    parameter.
-    """
+    """Return whether the query has a parameter that looks like a token. Only gateways accept those."""
     return bool(query) and any(
         name.lower() in QUERY_CREDENTIALS
         for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=None)
@@ -236,7 +230,7 @@ def unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool 
         if name == b"host":
             hosts += 1
         elif name == b"content-encoding" and not raw.startswith(FORWARD_AUTH):
-            return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
+            return Problem("unsupported-media-type", "Send the body without a content encoding.")
         elif name == b"content-length" and not raw.startswith(FORWARD_AUTH):
             # Refuse before the body arrives.
             longest = MAX_IMPORT if raw == IMPORT else MAX_BODY
@@ -287,8 +281,7 @@ def read_json(raw: bytes) -> Any:
 
 
 def _plain_json(raw: bytes) -> dict[str, Any] | None:
-    """Parse a small flat object of strings, lists of strings, true, false and null quickly. Return None for
-    anything else.
+    """Parse a small flat object of strings, lists of strings, true, false and null. Return None for others.
 
     Without a backslash, each string stands between two quotes, and contains no NUL and no lone surrogate. If
     a field occurs twice, the parser keeps one of them. Then the text has more quotes than the parsed strings
@@ -384,9 +377,7 @@ def pointer(where: Iterable[str | int]) -> str:
 
 
 def escape(key: str) -> str:
-    """Return a field's name for a JSON pointer, redacted and shortened, because
-    clients choose these names.
-    """
+    """Return a field's name for a JSON pointer, redacted and shortened, because clients choose it."""
     key = redact(key[:MAX_KEY])[:64].encode("utf-8", "replace").decode()
     return key.replace("~", "~0").replace("/", "~1")
 

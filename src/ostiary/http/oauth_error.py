@@ -19,24 +19,24 @@ from ostiary.http.messages import NO_STORE, Headers
 CODES: Final[Mapping[str, tuple[int, str]]] = {
     # code: status, and the default description
     "invalid_request": (400, "The request is not understood."),
-    "invalid_client": (401, "The client is not known, or did not prove who it is."),
-    "invalid_grant": (400, "What was presented to get a token is not valid."),
-    "unauthorized_client": (400, "This client may not do that."),
-    "unsupported_grant_type": (400, "There is no such grant type here."),
-    "invalid_scope": (400, "A scope is unknown, or is not held."),
+    "invalid_client": (401, "The client is unknown, or its authentication failed."),
+    "invalid_grant": (400, "The grant is not valid."),
+    "unauthorized_client": (400, "The client is not authorized for this request."),
+    "unsupported_grant_type": (400, "The grant type is not supported."),
+    "invalid_scope": (400, "A scope is unknown, or was not granted."),
     "invalid_target": (
         400,
         "A resource is unknown, is not an absolute URI without a fragment, or cannot be combined with another.",
     ),
-    "unsupported_token_type": (400, "Tokens of this type are not handled here."),
+    "unsupported_token_type": (400, "This token type is not supported."),
     # RFC 8628 §3.5
-    "authorization_pending": (400, "Nobody has decided yet. Ask again after the interval."),
-    "slow_down": (400, "Wait five seconds longer from now on."),
+    "authorization_pending": (400, "The request is not approved yet. Try again after the interval."),
+    "slow_down": (400, "Increase the polling interval by five seconds."),
     "access_denied": (400, "Access was denied."),
-    "expired_token": (400, "The device code has expired. Begin again."),
+    "expired_token": (400, "The device code has expired. Request a new one."),
     # Registration (RFC 7591 §3.2.2)
-    "invalid_redirect_uri": (400, "A redirect URI is not taken."),
-    "invalid_client_metadata": (400, "The metadata is not taken."),
+    "invalid_redirect_uri": (400, "A redirect URI is not valid."),
+    "invalid_client_metadata": (400, "The client metadata is not valid."),
     "temporarily_unavailable": (503, "Nothing was issued. Try again."),
 }
 
@@ -60,7 +60,7 @@ class OAuthError(Exception):
     retry_after: int | None = None
     resource: str = ""
 
-    __hash__ = Exception.__hash__  # equal errors are told apart as exceptions
+    __hash__ = Exception.__hash__  # hash by identity, as exceptions do
 
     def __post_init__(self) -> None:
         if self.code not in CODES:

@@ -63,7 +63,7 @@ class GuardedProtocol(FastPathProtocol):
         self._due = self.loop.time() + HEAD_SECONDS
         self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
         if len(self.connections) > self.max_connections:
-            self._refuse(Problem("unavailable", "There are too many connections; try again."))
+            self._refuse(Problem("unavailable", "There are too many connections. Try again."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -163,7 +163,7 @@ class GuardedProtocol(FastPathProtocol):
                 value.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0"
             ):
                 # RFC 9112 §6.1: no other coding is supported here, and HTTP/1.0 has none.
-                self._why = "The only Transfer-Encoding is chunked, and HTTP/1.0 has none."
+                self._why = "The only supported Transfer-Encoding is chunked, in HTTP/1.1."
                 raise ValueError(self._why)
         return length
 

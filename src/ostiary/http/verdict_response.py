@@ -59,7 +59,7 @@ def unauthorized(verdict: Verdict) -> Problem:
     if token is not None and token.kind == "access_token" and verdict.code == "expired":
         return Problem(
             "token-expired",
-            "The access token has expired. Ask for a new one, or refresh it.",
+            "The access token has expired. Request a new one, or refresh it.",
             reason="expired",
         )
     return messages.unauthorized(verdict.code)
@@ -325,13 +325,13 @@ def rate_limited(permit: Permit | None) -> Problem:
     if permit is None:
         return Problem(
             "rate-limited",
-            "Too many unknown credentials came from this address. Wait, and check the one that is sent.",
+            "Too many unknown credentials came from this address. Wait, and check the credential.",
             members={"retry_after": FAILURE_WAIT},
             reason="rate_limited",
         )
     return Problem(
         "rate-limited",
-        f"The credential may be used {permit.limit} times a minute, and was. Wait before the next request.",
+        f"The credential has used its limit of {permit.limit} requests per minute. Wait before the next request.",
         members={"limit": permit.limit, "retry_after": permit.wait},
         reason="rate_limited",
     )

@@ -300,8 +300,8 @@ class VerifyEndpoints:
     def _authorize(
         self, method: bytes, path: bytes, headers: Headers, peer: str | None, lookup: Lookup
     ) -> bytes:
-        """Forward-auth. The described request comes from X-Forwarded-*, or from this request itself, never
-        from both.
+        """Forward-auth. The described request comes from X-Forwarded-* or from this
+        request, never from both.
         """
         name, slash, rest = path[len(AUTHORIZE) :].partition(b"/")
         described: tuple[bytes, bytes] | str | None = (method, b"/" + rest)
@@ -349,7 +349,7 @@ class VerifyEndpoints:
             *verdict_response.rate_limit_fields(permit),
         ]
         if status == 429:
-            fields.append(verdict_response.retry_after(permit))  # for a proxy that makes a 429 of it again
+            fields.append(verdict_response.retry_after(permit))  # for proxies that restore the 429
         if status == 401:
             fields.append(
                 (
@@ -363,9 +363,7 @@ class VerifyEndpoints:
     def _described(
         self, headers: Headers, peer: str | None, method: bytes, target: bytes, needed: bool
     ) -> tuple[bytes, bytes] | str | None:
-        """Return the method and target that a proxy describes; the error code if the description is missing
-        or untrusted; None if not needed.
-        """
+        """Return the described method and target; an error code if they are missing or untrusted."""
         if not needed:
             return None
         if not self.origin(peer, ()).by_proxy:
@@ -383,8 +381,7 @@ class VerifyEndpoints:
         peer: str | None,
         lookup: Lookup,
     ) -> Admission:
-        """Judge the request by the access rule with this name. Requests that cannot be judged get an error
-        code.
+        """Judge the request by the access rule with this name. Return an error if it cannot be judged.
 
         If a preflight is admitted without a credential, its verdict has no standing.
         """
@@ -408,9 +405,7 @@ class VerifyEndpoints:
     # Cached responses about valid credentials
 
     def _admitted(self, verdict: Verdict, rule_name: bytes, peer: str | None) -> bytes:
-        """Return the response to a proxy, with a signed identity assertion if the
-        access rule requires one.
-        """
+        """Return the response to a proxy, with a signed assertion if the access rule requires one."""
         if verdict.standing is None:
             return messages.wire(200, [NO_STORE, *verdict_response.PREFLIGHT])
         answer = self._identified(verdict)
@@ -439,9 +434,7 @@ class VerifyEndpoints:
         return self._keep(key, standing, orjson.dumps(verdict_response.verify_body(verdict)))
 
     def _keep(self, key: tuple[str, str | None, bool], standing: Standing, answer: bytes) -> bytes:
-        """Cache a response. It depends only on this standing, and is used only for this standing. So no
-        verdict is cached.
-        """
+        """Cache a response. It depends on this standing only, so no verdict is cached."""
         if len(self._told) >= MAX_TOLD:
             self._told.clear()
         self._told[key] = standing, answer
@@ -449,9 +442,7 @@ class VerifyEndpoints:
 
 
 def _presented(verdict: Verdict, standing: Standing) -> str:
-    """Return the id of the presented credential. For a token, it is the token's own id, because a token may
-    do less than its credential.
-    """
+    """Return the id of the presented credential: the token's own for a token, which may do less."""
     return standing.access_id if verdict.token is None else verdict.token.id
 
 
@@ -499,7 +490,5 @@ def with_rate_limit(body: bytes, permit: Permit | None) -> bytes:
 
 
 def refusing(permit: Permit | None) -> Permit | None:
-    """Return the permit of a use that is over its limit, else None. It tells the resource server when to
-    retry.
-    """
+    """Return the permit of a use over its limit, else None. It says when to retry."""
     return None if permit is None or permit.allowed else permit
