@@ -122,7 +122,7 @@ class ClientDocuments:
         now = self._store.clock()
         kept = self._clients.get(client_id, now)
         if kept is None:
-            self._pay(f"documents for {failure_group(address)}", FETCHES_FOR)
+            self._charge(f"documents for {failure_group(address)}", FETCHES_FOR)
             client, length = self._read(client_id, now)
             self._clients.put(client_id, client, now, length)
         else:
@@ -152,7 +152,7 @@ class ClientDocuments:
             known = key_id is None or any(each.id == key_id for each in kept.value)
             if known or now < kept.fetched_at + KEYS_AGAIN:
                 return kept.value
-        self._pay(f"keys for {failure_group(address)}", FETCHES_FOR)
+        self._charge(f"keys for {failure_group(address)}", FETCHES_FOR)
         fetched = self._get(client.jwks_uri, MAX_KEYS)
         try:
             keys = read_keys(_json(fetched))
@@ -183,7 +183,7 @@ class ClientDocuments:
         return client, _freshness(fetched.cache_control)
 
     def _get(self, url: str, most: int) -> Fetched:
-        self._pay(f"documents from {read_url(url).host}", FETCHES_FROM)
+        self._charge(f"documents from {read_url(url).host}", FETCHES_FROM)
         if not self._turns[most].acquire(blocking=False):
             raise DocumentError("Too many client documents are being fetched. Try again.", 1)
         try:
@@ -196,7 +196,7 @@ class ClientDocuments:
             raise DocumentError("The client's document is not of the type application/json.")
         return fetched
 
-    def _pay(self, name: str, limit: int) -> None:
+    def _charge(self, name: str, limit: int) -> None:
         permit = self._limits.attempt(name, limit)
         if not permit.allowed:
             raise DocumentError(

@@ -55,7 +55,7 @@ DOCS: Final = "/docs/troubleshooting#"
 # encoded NUL.
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff]|%(?![0-9A-Fa-f]{2})|%0[0-9A-Fa-f]|%1[0-9A-Fa-f]|%7[Ff]")
 
-_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 Presence = Literal["one", "none", "conflict", "empty", "unusable"]
 
@@ -311,11 +311,11 @@ def _plain_json(raw: bytes) -> dict[str, Any] | None:
 def _check_text(value: Any) -> None:
     def wrong() -> Iterator[FieldError]:
         for where, each in _walk(value):
-            if isinstance(each, str) and _NO_TEXT.search(each):
+            if isinstance(each, str) and _NOT_TEXT.search(each):
                 yield FieldError(
                     pointer(where), "invalid-text", "must not hold NUL or half of a surrogate pair"
                 )
-            elif isinstance(each, dict) and any(_NO_TEXT.search(key) for key in each):
+            elif isinstance(each, dict) and any(_NOT_TEXT.search(key) for key in each):
                 yield FieldError(pointer(where), "invalid-text", "has a member whose name is not text")
 
     _refuse(wrong())

@@ -71,8 +71,8 @@ _NOT_PUBLIC: Final = tuple(
     )
 )  # fmt: skip
 # Nothing else of IPv6 was ever allocated, so new kinds of addresses are refused until this line allows them.
-_GIVEN_OUT: Final = IPv6Network("2000::/3")
-_NOT_PUBLIC_EITHER: Final = tuple(
+_ALLOCATED: Final = IPv6Network("2000::/3")
+_NOT_PUBLIC_IPV6: Final = tuple(
     # Protocols and Teredo, documentation (twice), 6to4, anycast name servers (AS112)
     map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20", "2002::/16", "2620:4f:8000::/48"))
 )
@@ -137,7 +137,7 @@ def fetch(
         except httpcore2.TimeoutException:
             raise OutboundError("time") from None
         except httpcore2.ConnectError as error:
-            raise OutboundError("certificate" if _is_of_certificate(error) else "connection") from None
+            raise OutboundError("certificate" if _is_certificate_error(error) else "connection") from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError):
             raise OutboundError("answer") from None
 
@@ -156,8 +156,8 @@ def is_public(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC)
     return (
-        address in _GIVEN_OUT
-        and not any(address in network for network in _NOT_PUBLIC_EITHER)
+        address in _ALLOCATED
+        and not any(address in network for network in _NOT_PUBLIC_IPV6)
         and (int(address) >> 32) & 0xFFFFFFFF not in _ISATAP
     )
 
@@ -175,13 +175,13 @@ def _addresses(place: Url, allowed: frozenset[str], resolve: Resolve, deadline: 
     else:
         if "." not in place.host and not may_be_inside:
             raise OutboundError("inside")  # a resolver could complete it with the machine's own domain
-        found = _looked_up(place, resolve, deadline)
+        found = _resolve_once(place, resolve, deadline)
     if not may_be_inside and not all(map(is_public, found)):
         raise OutboundError("inside")
     return found[:MOST_ADDRESSES]
 
 
-def _looked_up(place: Url, resolve: Resolve, deadline: "_Deadline") -> list[Address]:
+def _resolve_once(place: Url, resolve: Resolve, deadline: "_Deadline") -> list[Address]:
     """Resolve the name, once. The resolver has no time limit of its own, so a
     separate thread waits for it.
     """
@@ -249,7 +249,7 @@ def _exchange(connection: httpcore2.HTTPConnection, place: Url, accept: str, max
     return Fetched(bytes(body), kind.strip().lower(), caching)
 
 
-def _is_of_certificate(error: BaseException | None) -> bool:
+def _is_certificate_error(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True

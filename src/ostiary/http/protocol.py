@@ -97,9 +97,9 @@ class GuardedProtocol(FastPathProtocol):
         """
         start = 0
         while start < len(data) and not (self._upgraded or self._refusal or self.transport.is_closing()):
-            end = self._break(data, start)
+            end = self._message_end(data, start)
             part = data[start:end] if start or end < len(data) else data
-            if self._line is not None and not self._is_line(part):
+            if self._line is not None and not self._may_be_request_line(part):
                 self.send_400_response("")
                 return
             if self._body_left:
@@ -108,7 +108,7 @@ class GuardedProtocol(FastPathProtocol):
             super().feed(part)
             start = end
 
-    def _break(self, data: bytes, start: int) -> int:
+    def _message_end(self, data: bytes, start: int) -> int:
         """Return where the current message may end. The parser gets no bytes beyond that point at once."""
         if self._body_left:
             return min(start + self._body_left, len(data))
@@ -117,7 +117,7 @@ class GuardedProtocol(FastPathProtocol):
         found = data.find(END, start)
         return len(data) if found < 0 else found + len(END)
 
-    def _is_line(self, part: bytes) -> bool:
+    def _may_be_request_line(self, part: bytes) -> bool:
         """Return whether this may be a request line, or the beginning of one. One empty line before it is
         ignored.
         """
