@@ -1,4 +1,4 @@
-"""The table of steps: of any two that refuse, the earlier one gives the code."""
+"""The table of steps. If two steps refuse, the earlier one determines the code."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ EVERYBODY = AccessRule("all", (read_match(None, "/**", [], None),))
 
 @dataclass(frozen=True)
 class Scene:
-    """What is presented, what is found for it, and what is asked. It is also the lookup."""
+    """A presented credential, the facts found for it, and the request. It also serves as the lookup."""
 
     text: bytes
     found: Standing | None
@@ -78,7 +78,7 @@ def nothing(scene: Scene) -> Scene:
 
 
 WRONG: dict[str, tuple[str, Callable[[Scene], Scene]]] = {
-    # step: the code, and what makes the step refuse
+    # step: the code, and the change that makes the step refuse
     "form": ("malformed", lambda scene: replace(scene, text=scene.text[:-1])),
     "look-up": ("unknown", nothing),
     "digest": ("unknown", lambda scene: scene.facts(digest=b"\0" * 32)),
@@ -105,7 +105,7 @@ NAMES = [name for name, _ in STEPS]
 
 @pytest.fixture
 def authenticator(sqlite_house: House, tmp_path: Path) -> Iterator[Authenticator]:
-    """Nothing is in its cache: each scene finds what it has."""
+    """An authenticator with an empty cache. Each scene provides its own facts."""
     house, key = sqlite_house, sqlite_house.store.installation.keyring.permits
     uses, failures = (MappedRateLimitStore(tmp_path / name, key, 64) for name in ("uses", "failures"))
     facts = FactCache(house.store, house.number, house.clock.monotonic, 5.0)
@@ -118,7 +118,7 @@ def authenticator(sqlite_house: House, tmp_path: Path) -> Iterator[Authenticator
 
 @pytest.fixture
 def scenes(sqlite_house: House, authenticator: Authenticator) -> tuple[Scene, Scene]:
-    """A key, and a session that was bought with one: both good for all that is asked."""
+    """A key, and a session that was created with one. Both are valid for everything requested."""
     house = sqlite_house
     created = house.key(house.account())
     found = authenticator.facts.load_standing(created.listed.credential.access_id)
@@ -135,7 +135,7 @@ def scenes(sqlite_house: House, authenticator: Authenticator) -> tuple[Scene, Sc
 
 
 def told(authenticator: Authenticator, scene: Scene) -> str:
-    """The code of a request that an access rule admits or not; of a second one, where there is a limit."""
+    """The code of a request judged by an access rule. With a rate limit, the code of the second request."""
     answer = ""
     for _ in range(2):
         verdict = authenticator.key_or_token(scene.text, scene.request, scene)
@@ -148,13 +148,13 @@ def told(authenticator: Authenticator, scene: Scene) -> str:
 
 
 def test_every_step_is_tried() -> None:
-    """Architecture breaks: a step of the table has no case here, or a case names no step."""
+    """Architecture breaks: a step of the table has no case here, or a case names an unknown step."""
     assert list(WRONG) == NAMES
     assert all(WRONG[name][0] in codes for name, codes in STEPS)
 
 
 def test_the_earlier_step_decides(authenticator: Authenticator, scenes: tuple[Scene, Scene]) -> None:
-    """P1, P19 break: a refusal hides an earlier one, or tells what the asker may not know."""
+    """P1, P19 break: a later refusal hides an earlier one, or reveals what the client may not know."""
     for scene, missing in zip(scenes, (OF_TOKENS, OF_SECRETS), strict=True):
         assert told(authenticator, scene) == "valid"
         steps = [name for name in NAMES if name not in missing]
@@ -169,7 +169,9 @@ def test_the_earlier_step_decides(authenticator: Authenticator, scenes: tuple[Sc
 def test_a_limit_and_a_rule_that_does_not_match_replace_a_wrong_place(
     authenticator: Authenticator, scenes: tuple[Scene, Scene]
 ) -> None:
-    """P10, API break: a loop of 403 is never told to wait, or a proxy is told of a scope, not of its rule."""
+    """P10, API break: a loop of 403 responses is never told to wait, or a proxy gets a scope error instead of
+    its rule's error.
+    """
     outside = WRONG["address"][1](scenes[0])
     rule = AccessRule("agents", (read_match(["GET"], "/v1/agents", [], None),))
 

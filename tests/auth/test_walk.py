@@ -1,4 +1,4 @@
-"""Which files of ours a request enters, and in which rooms they are."""
+"""Counts which source files a request enters, and in which rooms they are."""
 
 import gc
 import sys
@@ -23,7 +23,7 @@ FILES = {
 
 
 def entered(work: Callable[[], object]) -> tuple[set[str], set[tuple[str, ...]]]:
-    """The files that `work` enters; and the rooms that each call went through, from the outermost to the last one."""
+    """Return the source files that `work` enters, and for each call the chain of rooms, outermost first."""
     files: set[str] = set()
     ways: set[tuple[str, ...]] = set()
     way: list[str] = []
@@ -40,7 +40,7 @@ def entered(work: Callable[[], object]) -> tuple[set[str], set[tuple[str, ...]]]
         elif event == "return":
             way.pop()
 
-    gc.disable()  # what it finalises is not part of the answer
+    gc.disable()  # finalizers would enter files that do not belong to the result
     sys.setprofile(watch)
     try:
         work()
@@ -51,7 +51,9 @@ def entered(work: Callable[[], object]) -> tuple[set[str], set[tuple[str, ...]]]
 
 
 def test_a_hot_verification_enters_eight_files_and_no_room_twice(front: Front) -> None:
-    """Architecture breaks: to follow `/v1/verify` one reads more files, or goes back to a room that one has left."""
+    """Architecture breaks: following `/v1/verify` takes more than eight files, or leads back to a room
+    already left.
+    """
     house = front.house
     key = house.key(house.account()).secret.reveal()
     assert front.verify(key)["valid"]
@@ -66,7 +68,7 @@ def test_a_hot_verification_enters_eight_files_and_no_room_twice(front: Front) -
     def ask() -> None:
         answers.append(front.door.answer_now(b"POST", b"/v1/verify", headers, body, "192.0.2.1"))
 
-    ask()  # the second answer takes what the first one kept
+    ask()  # the second response uses what the first one cached
     files, ways = entered(ask)
     assert answers[-1] is not None
     assert b'"valid":true' in answers[-1]

@@ -1,4 +1,4 @@
-"""P16: an IP allow-list cannot be talked around."""
+"""P16: an IP allow-list cannot be bypassed."""
 
 import pytest
 
@@ -11,7 +11,7 @@ ALLOWED = ("203.0.113.0/24", "2001:db8::/32")
 FOR = "x-forwarded-for"
 
 CASES: list[tuple[str, str, list[tuple[str, str]], bool]] = [
-    # what, the peer, the fields it sends, and whether the key may be used
+    # name, peer, headers sent, and whether the key is accepted
     ("from inside", INSIDE, [], True),
     ("from inside, IPv6", "2001:db8::1", [], True),
     ("from inside, mapped", f"::ffff:{INSIDE}", [], True),
@@ -57,12 +57,12 @@ CASES: list[tuple[str, str, list[tuple[str, str]], bool]] = [
     ("peer", "fields", "may"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_whose_address_counts(front: Front, peer: str, fields: list[tuple[str, str]], may: bool) -> None:
-    """P16 breaks: a key is used from outside its allow-list, or refused inside."""
+    """P16 breaks: a key is accepted from outside its allow-list, or refused inside it."""
     house = front.house
     limited = house.key(house.account(), allowed_ips=ALLOWED).secret.reveal()
     free = house.key(house.account("Free")).secret.reveal()
     for target in ("/v1/capabilities", "/v1/authorize/-", "/v1/authorize-nginx/-", "/v1/service-accounts"):
-        for _ in range(2):  # from the database, and from memory
+        for _ in range(2):  # from the database, then from the cache
             answer = front.ask("GET", target, key=limited, headers=fields, peer=peer)
             assert answer.status == (200 if may else 403), target
         if not may and "authorize" in target:
@@ -71,7 +71,7 @@ def test_whose_address_counts(front: Front, peer: str, fields: list[tuple[str, s
 
 
 def test_verify_judges_the_address_of_the_question(front: Front) -> None:
-    """P16 breaks: a verifier's own address stands in for that of the caller it asks about."""
+    """P16 breaks: a resource server's own address is used instead of the address in its request."""
     house = front.house
     limited = house.key(house.account(), allowed_ips=ALLOWED).secret.reveal()
     role = ("resource-server",)

@@ -1,4 +1,4 @@
-"""B1: what no address takes, and what the installation cannot do."""
+"""B1: requests that no endpoint accepts, and failures of the installation."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ def knock(
     query: str = "",
     version: str = "1.1",
 ) -> Answer:
-    """One request with exactly these fields: `Front.ask` sends a Host of its own."""
+    """Send a request with exactly these headers. `Front.ask` would add its own Host."""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -58,7 +58,7 @@ def is_problem(answer: Answer, status: int, code: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_what_no_address_takes(front: Front, path: str) -> None:
-    """B1 breaks: an oversized or two-faced request reaches a handler."""
+    """B1 breaks: an oversized or ambiguous request reaches a handler."""
     key = ("x-api-key", front.house.alice_key)
     host = ("host", "localhost")
     room = 16 * 1024 - len("host") - len("localhost") - 4 - len("x") - 4
@@ -92,7 +92,7 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
         ),
     }
     if path.startswith("/v1/authorize"):
-        # What is encoded there is somebody else's body.
+        # the encoding describes another server's body
         assert cases.pop("declared too large")[2].status == (200 if path.endswith("-") else 403)
         assert cases.pop("gzip")[2].status == (200 if path.endswith("-") else 403)
     for what, (status, code, answer) in cases.items():
@@ -112,7 +112,9 @@ def test_what_no_address_takes(front: Front, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/capabilities", "/v1/service-accounts", "/sign-in"])
 def test_a_client_of_http_1_0_needs_no_host(front: Front, path: str) -> None:
-    """B1 breaks: a plain health check of HAProxy marks every node down; or two Hosts pass in an old version."""
+    """B1 breaks: HAProxy's plain health check marks every node down, or HTTP/1.0 requests with two Host
+    headers pass.
+    """
     key = ("x-api-key", front.house.alice_key)
     assert knock(front, "GET", path, [key], version="1.0").status == 200
     two = [("host", "a"), ("host", "b"), key]
@@ -132,7 +134,7 @@ def test_what_is_refused_at_once_is_logged(front: Front, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_target_has_no_controls_and_no_half_escapes(front: Front, path: str) -> None:
-    """B1 breaks: a target that two parsers read differently reaches a handler."""
+    """B1 breaks: a request target that two parsers read differently reaches a handler."""
     for bad in ("%", "%z", "%4", "%zz", "%00", "%0a", "%0D", "%1f", "%7f", " ", "\t", "\x01", "\x7f", "é"):
         for target in (f"{path}{bad}", f"{path}?x={bad}"):
             answer = front.ask("GET", target, key=front.house.alice_key)
@@ -162,7 +164,7 @@ def test_a_body_is_small(front: Front, method: str, path: str) -> None:
 def test_a_body_that_does_not_come_is_not_waited_for(
     front: Front, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """B1 breaks: a slow client holds a request for as long as it likes."""
+    """B1 breaks: a slow client occupies a request without a time limit."""
     monkeypatch.setattr(edge, "BODY_SECONDS", 0.01)
 
     class Slow:
@@ -185,7 +187,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 
 @pytest.mark.promise("P20")
 def test_large_bodies_wait_for_room(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: whoever opens many connections fills the memory with bodies of 2 MiB, without a credential."""
+    """P20 breaks: unauthenticated clients fill the memory with bodies of 2 MiB on many connections."""
     monkeypatch.setattr(edge, "BODY_SECONDS", 0.2)
     read: list[int] = []
     most = 0
@@ -224,7 +226,7 @@ def test_large_bodies_wait_for_room(front: Front, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unknown_path_is_not_found(front: Front) -> None:
-    """B1 breaks: an address that does not exist is answered in another form."""
+    """B1 breaks: the response for an unknown path has another form than other problems."""
     for path in ("/nowhere", "/v1", "/v1/", "/v1/verify/", "/v1/authorize", "/v1/service-accounts/",
                  "/openapi", "/V1/capabilities", "//v1/capabilities"):  # fmt: skip
         for method in ("GET", "POST"):
@@ -232,14 +234,14 @@ def test_an_unknown_path_is_not_found(front: Front) -> None:
 
 
 def test_a_wrong_method_is_told_all_the_right_ones(front: Front) -> None:
-    """§3.1 breaks (RFC 9110 §15.5.6): `Allow` is missing, or does not name every method of the address."""
+    """§3.1 breaks (RFC 9110 §15.5.6): `Allow` is missing, or does not list every method of the path."""
     checked = 0
     templates = methods_of(front)
     for path in templates:
         if path.startswith("/v1/authorize"):
-            continue  # any verb
+            continue  # any method
         target = path.replace("{", "").replace("}", "")
-        # Another template may fit too: /credentials/import could be the address of a credential.
+        # Another template may match too: /credentials/import also matches the path of a credential.
         fitting = (each for each in templates if compile_path(each)[0].match(target))
         methods: set[str] = set().union(*(templates[each] for each in fitting))
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - methods:
@@ -253,7 +255,7 @@ def test_a_wrong_method_is_told_all_the_right_ones(front: Front) -> None:
 
 @pytest.mark.promise("P7")
 def test_an_unhandled_exception_tells_the_request_id_only(front: Front) -> None:
-    """B1 breaks: a fault of ours shows its inside, or has no id to look for in the log."""
+    """B1 breaks: a 500 response reveals internals, or has no id to find it in the log."""
     house = front.house
     key = house.key(house.account())
 
@@ -271,7 +273,7 @@ def test_an_unhandled_exception_tells_the_request_id_only(front: Front) -> None:
 
 
 def test_a_full_disk_is_said_to_be_full(front: Front) -> None:
-    """B1 breaks: a full disk is a fault of ours, or half a change remains."""
+    """B1 breaks: a full disk is reported as an internal error, or a change is stored in part."""
     house = front.house
     with house.store.engines.writer.connect() as connection:
         size = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -291,13 +293,13 @@ def test_a_full_disk_is_said_to_be_full(front: Front) -> None:
 
 @pytest.mark.promise("P5")
 def test_without_an_audit_log_nothing_is_done(front: Front) -> None:
-    """B1, P5 break: the audit log cannot be written, and the change or the refusal is acknowledged."""
+    """B1, P5 break: a change or refusal is acknowledged although it cannot be recorded in the audit log."""
     house = front.house
     robo = house.key(house.account(roles=("viewer",))).secret.reveal()
     with house.store.engines.writer.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE audit_events RENAME TO elsewhere")
     body = {"display_name": "New"}
-    for key in (house.alice_key, robo):  # one that may, one that is refused with an event
+    for key in (house.alice_key, robo):  # an allowed caller, and one whose refusal is an audit event
         answer = front.ask("POST", "/v1/service-accounts", body, key=key)
         is_problem(answer, 503, "audit-unavailable")
         assert "retry-after" in answer.headers

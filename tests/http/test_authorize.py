@@ -1,4 +1,6 @@
-"""`/v1/authorize/{rule}`, `/v1/authorize/{rule}/…` and `/v1/authorize-nginx/{rule}`: what proxies ask."""
+"""`/v1/authorize/{rule}`, `/v1/authorize/{rule}/…` and `/v1/authorize-nginx/{rule}`: forward-auth for
+proxies.
+"""
 
 import itertools
 from collections.abc import Mapping
@@ -64,7 +66,7 @@ def ask(
     headers: Mapping[str, str] | None = None,
     peer: str = PROXY,
 ) -> Answer:
-    """Ask about one request in the words of a family of proxies."""
+    """Send a forward-auth request as one family of proxies does."""
     fields = list((headers or {}).items())
     if family == "own":
         return front.ask(method, f"/v1/authorize/{rule}{target}", key=key, headers=fields, peer=peer)
@@ -75,7 +77,7 @@ def ask(
 
 
 def check(answer: Answer, family: Family, status: int, error: str, about: object = None) -> None:
-    """The status and error of one family; nginx knows 200, 401 and 403 only."""
+    """Return the expected status and error for one family. nginx accepts 200, 401 and 403 only."""
     if family == "nginx" and status not in (200, 401):
         status = 403
     assert (answer.status, answer.headers.get("x-auth-error", "")) == (status, error), about
@@ -115,7 +117,7 @@ AMBIGUOUS = (
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_first_line_that_fits_decides(front: Front, robo: Created, family: Family) -> None:
-    """P15 breaks: a request is judged by another line than the rule's first that fits."""
+    """P15 breaks: a request is judged by another entry than the first matching one."""
     for line in LINES.strip().splitlines():
         method, target, outcome = line.split()
         status, error = (200, "") if outcome == "200" else (403, outcome)
@@ -126,7 +128,7 @@ def test_the_first_line_that_fits_decides(front: Front, robo: Created, family: F
 def test_a_path_that_two_servers_could_read_differently_is_refused(
     front: Front, robo: Created, family: Family
 ) -> None:
-    """P15 breaks: what is judged here is not what the upstream serves."""
+    """P15 breaks: the path judged here differs from the path that the upstream serves."""
     for path in AMBIGUOUS:
         answer = ask(front, family, "GET", path, robo.secret.reveal())
         check(answer, family, 403, "ambiguous_path", path)
@@ -134,7 +136,7 @@ def test_a_path_that_two_servers_could_read_differently_is_refused(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_path_with_controls_is_refused(front: Front, robo: Created, family: Family) -> None:
-    """P15 breaks: a control character or half an escape gets through, which no address of ours takes either."""
+    """P15 breaks: a path with a control character or an incomplete escape is admitted."""
     for path in ("/public/a%00b", "/public/a%0ab", "/public/a%zz", "/public/%", "/public/a b"):
         answer = ask(front, family, "GET", path, robo.secret.reveal())
         if family == "own":
@@ -147,7 +149,7 @@ def test_a_path_with_controls_is_refused(front: Front, robo: Created, family: Fa
 def test_a_good_credential_is_told_in_full_and_only_by_us(
     front: Front, robo: Created, family: Family
 ) -> None:
-    """P15 breaks: an identity field is missing, or comes from the client."""
+    """P15 breaks: an identity header is missing, or is taken from the client."""
     forged = dict.fromkeys((*IDENTITY, "x-auth-error"), "forged")
     answer = ask(front, family, "GET", "/public/x", robo.secret.reveal(), headers=forged)
     check(answer, family, 200, "")
@@ -166,7 +168,7 @@ def test_a_good_credential_is_told_in_full_and_only_by_us(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_credential_and_a_bad_one_are_401_before_anything_is_told(front: Front, family: Family) -> None:
-    """P15 breaks: somebody without a credential learns which rules exist, or why they are refused."""
+    """P15 breaks: a client without a credential learns which rules exist, or why they refuse."""
     names = ("web", "-", "nothing", "", "Web", "..", "a" * 200)
     for name, target in itertools.product(names, ("/public/x", "/admin/x", "/public/../x")):
         missing = ask(front, family, "GET", target, None, rule=name)
@@ -180,7 +182,7 @@ def test_no_credential_and_a_bad_one_are_401_before_anything_is_told(front: Fron
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_rule_that_does_not_exist_refuses(front: Front, robo: Created, family: Family) -> None:
-    """P15 breaks: an unknown rule lets requests pass."""
+    """P15 breaks: an unknown rule admits requests."""
     for name in ("nothing", "", "Web", "web.", "..", "web%2f"):
         check(ask(front, family, "GET", "/", robo.secret.reveal(), rule=name), family, 403, "no_such_rule")
     front.ask("DELETE", "/v1/access-rules/web", key=front.house.alice_key)
@@ -192,7 +194,7 @@ def test_a_rule_that_does_not_exist_refuses(front: Front, robo: Created, family:
 def test_a_description_is_believed_whole_and_from_a_trusted_peer(
     front: Front, robo: Created, family: Family
 ) -> None:
-    """P16 breaks: what an unknown peer says of a request is believed, or half a description is."""
+    """P16 breaks: a description from an untrusted peer is believed, or an incomplete one is."""
     method, target = WHOM[family]
     verb, path, other = (method, "GET"), (target, "/public/x"), (target, "/admin/x")
     cases: list[tuple[str, list[tuple[str, str]], str]] = [
@@ -223,7 +225,7 @@ def test_a_description_is_believed_whole_and_from_a_trusted_peer(
 
 @pytest.mark.promise("P16")
 def test_each_address_has_one_source(front: Front, robo: Created) -> None:
-    """P15 breaks: a client smuggles a description by the fields of another family of proxies."""
+    """P15 breaks: a client injects a description with the headers of another family of proxies."""
     key = robo.secret.reveal()
     for family in FAMILIES:
         for other in ("forwarded", "nginx"):
@@ -242,7 +244,7 @@ def test_each_address_has_one_source(front: Front, robo: Created) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 def test_any_verb_asks(front: Front, robo: Created, method: str) -> None:
-    """API breaks: a proxy that passes the client's verb on gets a 405."""
+    """API breaks: a proxy that forwards the client's method gets a 405."""
     for address in ("/v1/authorize/-", "/v1/authorize-nginx/-", "/v1/authorize/web/public/x"):
         assert front.ask(method, address, key=robo.secret.reveal()).status == 200
         refused = front.ask(method, address)
@@ -252,7 +254,7 @@ def test_any_verb_asks(front: Front, robo: Created, method: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_rule_that_asks_for_a_credential_only(front: Front, robo: Created, family: Family) -> None:
-    """API breaks: the rule `-` wants a description, or takes what is not valid."""
+    """API breaks: the rule `-` requires a description, or accepts an invalid credential."""
     for peer in (PROXY, "192.0.2.1"):
         answer = ask(front, family, "GET", "/any/../thing", robo.secret.reveal(), rule="-", peer=peer)
         check(answer, family, 200, "")
@@ -263,7 +265,7 @@ def test_the_rule_that_asks_for_a_credential_only(front: Front, robo: Created, f
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_different_credentials_at_once(front: Front, robo: Created, family: Family) -> None:
-    """B2 breaks: two credentials at once are judged by one of them."""
+    """B2 breaks: a request with two credentials is judged by one of them."""
     for other in (front.house.alice_key, ""):
         answer = ask(front, family, "GET", "/public/x", robo.secret.reveal(), headers={"api-key": other})
         check(answer, family, 400, "invalid_request")
@@ -283,7 +285,7 @@ def test_a_resource_comes_from_the_path(front: Front, family: Family) -> None:
 def test_a_rule_may_limit_kinds_organizations_and_the_project(
     front: Front, robo: Created, family: Family
 ) -> None:
-    """P15 breaks: a rule lets in whom it does not name."""
+    """P15 breaks: a rule admits a kind, organization or project that it does not name."""
     house = front.house
     house.store.write_on((), directory_rows.insert_project, "prj_one", house.acme.id, "one", "One")
     worker = house.account("Worker", roles=())
@@ -308,14 +310,14 @@ def test_a_rule_may_limit_kinds_organizations_and_the_project(
         ({"project": "nowhere"}, "robo", "project_not_allowed"),
     ]
     for limits, who, error in cases:
-        # By the service: the address itself takes no kind that does not exist yet.
+        # Through the service, because the endpoint accepts no kind that does not exist yet.
         house.store.write(access_rules.put_rule, house.alice, "web", line | limits)
         check(ask(front, family, "GET", "/x", keys[who]), family, 403 if error else 200, error)
 
 
 @pytest.mark.promise("P1")
 def test_a_rule_is_in_force_at_once(front: Front, robo: Created) -> None:
-    """P1 breaks: a rule that was changed, or a role that was taken away, is still judged by."""
+    """P1 breaks: a changed rule or a removed role still has effect."""
     key = robo.secret.reveal()
     check(ask(front, "nginx", "GET", "/v1/agents/1", key), "nginx", 200, "")
     front.ask("PUT", "/v1/access-rules/web", {"match": []}, key=front.house.alice_key)
@@ -353,7 +355,7 @@ def test_a_rule_is_in_force_at_once(front: Front, robo: Created) -> None:
     ],
 )
 def test_a_rule_of_another_form_is_refused(front: Front, document: object, pointer: str) -> None:
-    """B8 breaks: a rule that means something else than its author thinks is put in force."""
+    """B8 breaks: an ambiguous or malformed rule is accepted."""
     answer = front.ask("PUT", "/v1/access-rules/other", document, key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
@@ -362,7 +364,9 @@ def test_a_rule_of_another_form_is_refused(front: Front, document: object, point
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_preflight_passes_where_the_rule_says_so(front: Front, robo: Created, family: Family) -> None:
-    """P15 breaks: a browser cannot reach the API behind a proxy; or more than a preflight passes without a credential."""
+    """P15 breaks: browsers cannot reach the API behind a proxy, or more than a preflight passes without a
+    credential.
+    """
     read, own = (
         {"methods": [method], "path": "/admin/own", "scopes": ["read:audit"]} for method in ("GET", "OPTIONS")
     )
@@ -389,7 +393,7 @@ def test_a_preflight_passes_where_the_rule_says_so(front: Front, robo: Created, 
 
 
 def test_a_description_of_a_stranger_is_no_preflight(front: Front) -> None:
-    """P15 breaks: whoever reaches the service directly describes a request that it does not make."""
+    """P15 breaks: a client that reaches the service directly passes as a preflight by describing one."""
     front.ask("PUT", "/v1/access-rules/browsers", RULE | {"preflight": True}, key=front.house.alice_key)
     for family in ("forwarded", "nginx"):
         answer = ask(front, family, "OPTIONS", "/public/a", None, rule="browsers", peer="203.0.113.66")
@@ -398,7 +402,7 @@ def test_a_description_of_a_stranger_is_no_preflight(front: Front) -> None:
 
 @pytest.mark.parametrize("rule", ["web", "nothing"])
 def test_a_refusal_says_nothing_of_how_the_service_is_set_up(front: Front, robo: Created, rule: str) -> None:
-    """Forward-auth breaks: customers of the upstream read about rules, lines and settings that are not theirs."""
+    """Forward-auth breaks: clients of the upstream see rules and settings of the operator."""
     key = robo.secret.reveal()
     told = [
         ask(front, "forwarded", "GET", "/nowhere", key, rule=rule),
@@ -408,5 +412,5 @@ def test_a_refusal_says_nothing_of_how_the_service_is_set_up(front: Front, robo:
     for answer in told:
         problem = answer.json()
         assert not any(each in problem["detail"] for each in ("rule", "line", "OSTIARY")), problem
-        # The proxy's clients are at another host than this service.
+        # The proxy's clients use another host than this service.
         assert problem["type"].startswith("http://localhost:8080/docs/troubleshooting#")

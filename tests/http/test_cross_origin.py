@@ -1,4 +1,6 @@
-"""Which responses a script of another site may read: those of OAuth that believe no cookie, and no others."""
+"""Which responses a script of another site may read: those of the OAuth endpoints that accept no cookie, and
+no others.
+"""
 
 import pytest
 
@@ -29,7 +31,7 @@ ENDPOINTS = {
 
 
 def shared(answer: Answer) -> bool:
-    """Whether the response may be read: by everybody then, and never with what a browser adds by itself."""
+    """Return whether scripts may read the response. If so, every origin may, and never with cookies."""
     assert "access-control-allow-credentials" not in answer.headers
     allowed = answer.headers.get("access-control-allow-origin")
     assert allowed in (None, "*")
@@ -49,7 +51,7 @@ def front(front: Front) -> Front:
 
 @pytest.mark.parametrize("path", sorted(METADATA | ENDPOINTS))
 def test_a_preflight_is_answered(front: Front, path: str) -> None:
-    """Fetch §3.2 breaks: a browser does not send what an application of another origin asks for."""
+    """Fetch §3.2 breaks: a browser does not send the requests of an application on another origin."""
     methods = "GET, HEAD" if path in METADATA else "POST"
     answer = preflight(front, path)
     assert answer.status == 204
@@ -69,14 +71,14 @@ def test_a_preflight_is_answered(front: Front, path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(METADATA))
 def test_what_is_published_may_be_read(front: Front, path: str) -> None:
-    """Fetch §3.2 breaks: a browser-only application cannot discover the service or check a token."""
+    """Fetch §3.2 breaks: a browser-only application cannot read the metadata or the keys."""
     answer = front.ask("GET", path, headers={"origin": ORIGIN})
     assert answer.status == 200
     assert shared(answer)
 
 
 def test_tokens_and_refusals_may_be_read(front: Front) -> None:
-    """Fetch §3.2 breaks: a browser-only application gets a token or an error that it cannot read."""
+    """Fetch §3.2 breaks: a browser-only application cannot read a token response or an error."""
     robo = machine(front)
     form = {"grant_type": CLIENT_CREDENTIALS}
     good = post(front, TOKEN, form, client=robo.client, origin=ORIGIN)
@@ -101,7 +103,7 @@ def test_tokens_and_refusals_may_be_read(front: Front) -> None:
 
 
 def test_nothing_else_is_shared(front: Front) -> None:
-    """Fetch §3.2 breaks: a page of another site reads what the person at the browser may see."""
+    """Fetch §3.2 breaks: a page of another site reads what the user of the browser may see."""
     alice = front.house.alice_key
     paths = methods_of(front).keys() - METADATA - ENDPOINTS
     assert {"/v1/verify", "/oauth/authorize", "/v1/credentials", "/metrics"} <= paths
@@ -113,7 +115,7 @@ def test_nothing_else_is_shared(front: Front) -> None:
 
 
 def test_a_cookie_gives_a_script_nothing(front: Front) -> None:
-    """Fetch §3.2 breaks: a page of another site acts with the session of the person at the browser."""
+    """Fetch §3.2 breaks: a page of another site acts with the user's session."""
     browser = at_home(front.house, front, front.house.alice)
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     assert cookie

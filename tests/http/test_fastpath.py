@@ -1,4 +1,4 @@
-"""The second adapter of the hot path, byte for byte: it answers as the application does, or not at all."""
+"""The fast path, byte for byte: it responds exactly as the application does, or not at all."""
 
 import asyncio
 import json
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.promise("P20")
 
 
 def test_the_seam_is_where_it_was() -> None:
-    """P20 breaks: uvicorn moved what our protocol class stands on. Read its protocol again, then raise UVICORN."""
+    """P20 breaks: uvicorn changed what our protocol class relies on. Review its
+    protocol, then raise UVICORN.
+    """
     assert seam_holds(), f"uvicorn is {uvicorn.__version__}, not {fastpath.UVICORN}"
     for name in LEANS_ON:
         assert callable(vars(HttpToolsProtocol)[name])
@@ -33,7 +35,7 @@ def test_the_seam_is_where_it_was() -> None:
 
 @dataclass(slots=True)
 class Wire(asyncio.Transport):
-    """The far end of a connection that has no socket."""
+    """The client's end of a connection without a socket."""
 
     written: list[bytes] = field(default_factory=list)
     closed: bool = False
@@ -77,7 +79,7 @@ class Line:
         answered: Callable[[GuardedProtocol], Awaitable[None]] | None = None,
         after: Callable[[GuardedProtocol], None] = lambda _: None,
     ) -> Wire:
-        """Send these parts, one after the other, and wait until everything is answered."""
+        """Send these parts one after the other, and wait until every request has its response."""
 
         async def connect() -> Wire:
             config = uvicorn.Config(
@@ -114,7 +116,7 @@ def line(front: Front) -> Line:
 
 @pytest.fixture
 def through_the_application(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it, and the direct adapter is out of the way, as with another uvicorn."""
+    """Disable the fast path, as with another version of uvicorn."""
 
     def change() -> None:
         monkeypatch.setattr(fastpath, "UVICORN", "0")
@@ -131,7 +133,9 @@ def request(method: str, target: str, body: bytes = b"", **fields: str) -> bytes
 
 
 def _requests(key: str) -> dict[str, bytes]:
-    """Every sort of answer that a hot address has, and what no address takes."""
+    """Requests for every kind of response of the verification endpoints, and requests that no endpoint
+    accepts.
+    """
     asked = json.dumps({"credential": key}).encode()
     return {
         "admitted": request("GET", "/v1/authorize/-", X_API_Key=key),
@@ -173,9 +177,9 @@ NAMES = list(_requests(""))
 def test_both_adapters_answer_alike(
     line: Line, what: str, through_the_application: Callable[[], None]
 ) -> None:
-    """B1 breaks: one adapter takes, or says, what the other does not."""
+    """B1 breaks: the fast path and the application accept, or return, different things."""
     raw = _requests(line.front.house.alice_key)[what]
-    line.talk(_requests(line.front.house.alice_key)["admitted"])  # what the key is, is known from here on
+    line.talk(_requests(line.front.house.alice_key)["admitted"])  # after this request the key is cached
     here = line.talk(raw)
     through_the_application()
     there = line.talk(raw)
@@ -185,7 +189,7 @@ def test_both_adapters_answer_alike(
 
 
 def _told(wire: Wire) -> list[bytes]:
-    """Head and body, the fields in order of their names; without what is left of a limit: one less each time."""
+    """Head and body, with sorted headers, without the rate limit's state: it decreases with each request."""
     told = re.sub(rb'(;r=|"remaining":)[0-9]+', rb"\1", b"".join(wire.written))
     head, _, body = told.partition(b"\r\n\r\n")
     first, *fields = head.split(b"\r\n")
@@ -195,7 +199,7 @@ def _told(wire: Wire) -> list[bytes]:
 def test_what_is_known_is_answered_with_one_write_and_no_task(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S1 breaks: the hot path goes through the application."""
+    """S1 breaks: cached verifications go through the application."""
     raw = _requests(line.front.house.alice_key)
     line.talk(raw["admitted"])
 
@@ -208,7 +212,9 @@ def test_what_is_known_is_answered_with_one_write_and_no_task(
 
 
 def test_answers_come_in_the_order_of_the_requests(line: Line) -> None:
-    """P20 breaks: an answer from memory overtakes one that needs the database, and reaches the wrong asker."""
+    """P20 breaks: a response from memory overtakes one that needs the database, and
+    reaches the wrong client.
+    """
     key = line.front.house.alice_key
     hot = request("GET", "/v1/authorize/-", X_API_Key=key)
     cold = request("GET", "/v1/service-accounts", X_API_Key=key)
@@ -222,7 +228,7 @@ def test_answers_come_in_the_order_of_the_requests(line: Line) -> None:
 
 @pytest.mark.parametrize("cut", [1, 30, 60, -20, -1])
 def test_a_request_in_pieces_is_one_request(line: Line, cut: int) -> None:
-    """B1 breaks: where the network cuts a request changes its answer."""
+    """B1 breaks: the response depends on how the network splits the request."""
     key = line.front.house.alice_key
     raw = request("POST", "/v1/verify", json.dumps({"credential": key}).encode(), X_API_Key=key)
     whole = _told(line.talk(raw))
@@ -231,7 +237,7 @@ def test_a_request_in_pieces_is_one_request(line: Line, cut: int) -> None:
 
 
 def test_a_chunked_body_and_its_trailers(line: Line) -> None:
-    """P16 breaks: a field after the body brings a credential to the hot path."""
+    """P16 breaks: a trailer brings a credential to the fast path."""
     key = line.front.house.alice_key
     head = request(
         "POST", "/v1/verify", X_API_Key=key, Content_Type="application/json", Transfer_Encoding="chunked"
@@ -245,7 +251,7 @@ def test_a_chunked_body_and_its_trailers(line: Line) -> None:
 
 
 def test_who_does_not_read_is_not_written_to(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: somebody who asks and never reads fills the memory with answers."""
+    """P20 breaks: a client that sends requests and never reads fills the memory with responses."""
     hot = request("GET", "/v1/authorize/-", X_API_Key=line.front.house.alice_key)
     line.talk(hot)
 
@@ -262,7 +268,7 @@ def test_who_does_not_read_is_not_written_to(line: Line, monkeypatch: pytest.Mon
 
 
 def test_who_reads_nothing_is_cut_off(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: somebody who never reads holds a connection for good."""
+    """P20 breaks: a client that never reads occupies a connection forever."""
     monkeypatch.setattr(protocol, "WRITE_SECONDS", -1.0)
 
     def stuck(connection: GuardedProtocol) -> None:
@@ -273,7 +279,7 @@ def test_who_reads_nothing_is_cut_off(line: Line, monkeypatch: pytest.MonkeyPatc
 
 
 def overdue(connection: GuardedProtocol) -> None:
-    """Time passes until the client should have done something."""
+    """Advance the time until the client is overdue."""
     assert connection._due is not None, "nothing is ever due"
     connection._due = 0.0
     connection._look()
@@ -281,7 +287,7 @@ def overdue(connection: GuardedProtocol) -> None:
 
 @pytest.mark.parametrize("rest", [(), (b"x",), (b"x", b"x")])
 def test_a_body_that_nobody_reads_has_its_time(line: Line, rest: tuple[bytes, ...]) -> None:
-    """P20 breaks: who is answered before the body came, and then says nothing more, holds a connection for good."""
+    """P20 breaks: a client that gets its response before sending the body occupies a connection forever."""
     head = request("POST", "/v1/authorize/-", Content_Length="100")
 
     async def say(connection: GuardedProtocol) -> None:
@@ -294,7 +300,7 @@ def test_a_body_that_nobody_reads_has_its_time(line: Line, rest: tuple[bytes, ..
 
 
 def test_what_was_closed_and_does_not_go_is_cut_off(line: Line) -> None:
-    """P20 breaks: a closing connection whose client reads nothing keeps its descriptor and its answers."""
+    """P20 breaks: a closing connection keeps its descriptor and buffers because the client does not read."""
 
     def look_again(connection: GuardedProtocol) -> None:
         connection.transport.close()
@@ -304,7 +310,7 @@ def test_what_was_closed_and_does_not_go_is_cut_off(line: Line) -> None:
 
 
 def test_after_an_upgrade_nothing_is_read(line: Line) -> None:
-    """P20 breaks: a request that came with one that asks for another protocol waits for its answer for ever."""
+    """P20 breaks: a request sent after an upgrade request waits forever for its response."""
     upgrade = request("GET", "/v1/authorize/-", Connection="upgrade", Upgrade="h2c")
     wire = line.talk(upgrade + request("GET", "/v1/authorize/-"))
     assert wire.closed
@@ -312,7 +318,7 @@ def test_after_an_upgrade_nothing_is_read(line: Line) -> None:
 
 
 def test_a_connection_too_many_is_told_so(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: connections take every descriptor, and the database has none."""
+    """P20 breaks: connections use all descriptors, and none is left for the database."""
     monkeypatch.setattr(GuardedProtocol, "max_connections", 0)
     wire = line.talk()
     assert wire.closed
@@ -323,7 +329,7 @@ def test_a_connection_too_many_is_told_so(line: Line, monkeypatch: pytest.Monkey
 def test_a_fault_of_the_hot_path_is_met_and_told_by_the_application(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P20 breaks: a fault of ours ends the connection without a word."""
+    """P20 breaks: an internal error ends the connection without a response."""
     hot = request("GET", "/v1/authorize/-", X_API_Key=line.front.house.alice_key)
     line.talk(hot)
 

@@ -1,4 +1,6 @@
-"""What an answer calls an identity is one: no name that anyone may choose stands where an identifier is expected."""
+"""Identifiers in responses are real identities: a name that anyone can choose
+never appears as an identifier.
+"""
 
 import base64
 import json
@@ -31,7 +33,9 @@ def claims_of(text: str) -> str:
 
 @pytest.mark.promise("P19")
 def test_another_tenants_account_is_not_taken_for_a_person(front: Front) -> None:
-    """P19 breaks: an account that its maker named like Alice's email is Alice to a resource server."""
+    """P19 breaks: a resource server takes an account for Alice because its creator gave it her email as a
+    name.
+    """
     house = front.house
     house.sign()
     evil = machine(front, LOOKALIKE, owner=house.charlie, roles=())
@@ -48,7 +52,7 @@ def test_another_tenants_account_is_not_taken_for_a_person(front: Front) -> None
     for each in shown:
         assert (each["username"], each["display_name"]) == (identifier, LOOKALIKE)
     assert shown[2]["email"] is None
-    # No claim, no field for proxies and no other member holds the free name.
+    # No claim, proxy header or other field contains the chosen name.
     fields = front.ask("GET", "/v1/authorize/-", key=evil.api_key).headers
     for place in (
         *map(claims_of, (text, token_of(evil.by_secret(ALIAS_TOKEN, scope="m2m")))),
@@ -56,13 +60,15 @@ def test_another_tenants_account_is_not_taken_for_a_person(front: Front) -> None
         json.dumps({name: each for name, each in told.items() if name != "display_name"}),
     ):
         assert LOOKALIKE not in place
-    # In the log of its organization it reads as what it is.
+    # The log of its organization shows its real name.
     actor = next(each for each in events(house, house.umbrella.id) if each.action == "token.issued")
     assert actor.actor_display == f"{LOOKALIKE} [{identifier}] (API key)"
 
 
 def test_a_person_is_their_email_and_sub(front: Front) -> None:
-    """System 5 breaks: an application cannot tell who signed in, or `sub` differs from the token's."""
+    """System 5 breaks: an application cannot tell who signed in, or `sub` differs
+    from the one in the token.
+    """
     house = front.house
     alice = house.alice.actor.id
     told = front.ask("GET", WHOAMI, key=house.alice_key).json()
@@ -80,7 +86,9 @@ def test_a_person_is_their_email_and_sub(front: Front) -> None:
 @pytest.mark.promise("P19")
 @pytest.mark.parametrize("email", ["robo@acme.localhost", "robo@new.localhost", "x.y@a.b.localhost"])
 def test_no_person_has_an_accounts_channel_identifier(house: House, email: str) -> None:
-    """P19 breaks: who invites people becomes, to a resource server, a service account of another organization."""
+    """P19 breaks: by inviting a person, one organization impersonates another's service account to a resource
+    server.
+    """
 
     def insert() -> None:
         house.store.write(members.insert, house.charlie, house.umbrella.id, email, None, [])
@@ -97,7 +105,7 @@ def test_no_person_has_an_accounts_channel_identifier(house: House, email: str) 
 
 
 def test_a_credential_is_told_by_its_kind_and_its_tokens_with_it(front: Front) -> None:
-    """System 4 breaks: the log does not say that an API key acted, or hides which kind it was."""
+    """System 4 breaks: the log does not say that an API key acted, or hides its kind."""
     house = front.house
     house.sign()
     robo = machine(front, roles=("organization-admin",))
@@ -130,7 +138,7 @@ def test_a_credential_is_told_by_its_kind_and_its_tokens_with_it(front: Front) -
 
 
 def test_actors_are_found_by_whatever_names_them(front: Front) -> None:
-    """B9 breaks: `--actor` with the name that a person knows finds nothing, or somebody else."""
+    """B9 breaks: `--actor` with a name that a person knows finds nothing, or another actor."""
     house = front.house
     bot = machine(front, "CI bot", roles=("organization-admin",))
     other = machine(front, "Other", roles=("organization-admin",), username="ostiary-sa-other")
@@ -159,7 +167,7 @@ def test_actors_are_found_by_whatever_names_them(front: Front) -> None:
         assert found(name) == ["ci-bot"], name
     assert found("ostiary-sa-other") == ["ostiary-sa-other"]
     assert found("alice@acme.test") == found(str(house.alice.actor.id)) == []
-    # As it was called then, and when it is gone.
+    # By its former name, and after it was deleted
     house.store.write(service_accounts.update, house.alice, account.id, {"display_name": "Builder"})
     house.store.write(service_accounts.delete, house.alice, account.id)
     for name in (*names, "CI%20bot", "Builder"):
@@ -167,7 +175,7 @@ def test_actors_are_found_by_whatever_names_them(front: Front) -> None:
 
 
 def test_a_name_does_not_stand_in_for_an_identity_in_the_filter(front: Front) -> None:
-    """P5 breaks: who looks for what Alice did is shown what an account did that is named like her."""
+    """P5 breaks: a search for Alice's actions shows those of an account with her name."""
     house = front.house
     evil = machine(front, LOOKALIKE, roles=("organization-admin",))
     front.ask("POST", "/v1/projects", {"name": "Evil"}, key=evil.api_key)
@@ -180,7 +188,9 @@ def test_a_name_does_not_stand_in_for_an_identity_in_the_filter(front: Front) ->
 
 @pytest.mark.promise("P19")
 def test_an_actor_who_is_nobody_is_named(front: Front) -> None:
-    """B9 breaks: a mistyped actor looks like one that did nothing; or tells who is known elsewhere."""
+    """B9 breaks: a mistyped actor looks like one without actions, or the response reveals actors of other
+    organizations.
+    """
     house = front.house
 
     def asked(actor: str, key: str) -> tuple[int, list[str]]:
@@ -196,12 +206,12 @@ def test_an_actor_who_is_nobody_is_named(front: Front) -> None:
     bob = "bob@acme.test"
     assert asked(bob, house.alice_key) == (200, [])
     assert asked(bob, house.charlie_key) == (422, ["unknown-actor"])
-    # What is no account or person of the organization is found while the log names it.
+    # An actor that no longer exists is found as long as the log names it.
     assert asked("Ostiary", house.charlie_key)[0] == 200
 
 
 def test_a_revocations_body_is_an_object(front: Front) -> None:
-    """Clients break that parse the body of each answer: that of a revocation is empty."""
+    """Clients break that parse every response body: the body of a revocation is empty."""
     front.house.sign()
     robo = machine(front)
     answer = post(front, REVOKE, {"token": token_of(robo.by_secret())}, client=robo.client)
@@ -209,7 +219,7 @@ def test_a_revocations_body_is_an_object(front: Front) -> None:
 
 
 def test_who_logs_out_by_a_refresh_token_reads_as_who_they_are(front: Front) -> None:
-    """P5 breaks: a logout reads as done by the application, and its actor has no kind."""
+    """P5 breaks: a logout is recorded as the application's, and its actor has no kind."""
     house = front.house
     house.sign()
     client = application(house, name="Reports")

@@ -1,4 +1,4 @@
-"""What access rules say of tokens: whom they must be meant for, and the signed word for upstreams."""
+"""What access rules require of tokens: their audience, and the identity assertion for upstreams."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PROXY = "127.0.0.1"
 
 @pytest.fixture
 def ruled(front: Front) -> Front:
-    """With the rule `agents`, and keys that sign."""
+    """A front with the rule `agents`, and signing keys."""
     front.house.sign()
     answer = front.ask("PUT", "/v1/access-rules/agents", RULE, key=front.house.alice_key)
     assert answer.status == 200, answer.body
@@ -25,7 +25,7 @@ def ruled(front: Front) -> Front:
 
 
 def token(front: Front, **wanted: Any) -> Answer:
-    """A token of Robo's, for what is wanted."""
+    """Return a token of Robo's with these parameters."""
     robo = front.house.account()
     secret = front.house.key(robo, kind="client_secret").secret.reveal()
     body = {"grant_type": "client_credentials", "client_id": robo.account.client_id, "client_secret": secret}
@@ -43,7 +43,7 @@ def admitted(front: Front, bearer: str, peer: str = PROXY, rule: str = "agents")
 
 
 def test_a_token_is_good_only_where_it_is_meant_for(ruled: Front) -> None:
-    """P17 breaks: a token for one service opens another."""
+    """P17 breaks: a token for one service is accepted by another."""
     ours = token(ruled).json()["access_token"]
     theirs = ruled.house.key(ruled.house.account("Other"), kind="client_secret")
     account = ruled.ask("GET", "/v1/service-accounts?username=other", key=ruled.house.alice_key).json()[
@@ -62,20 +62,22 @@ def test_a_token_is_good_only_where_it_is_meant_for(ruled: Front) -> None:
     assert ruled.verify(bound)["code"] == "wrong_audience"
     assert ruled.verify(bound, audience=AGENTS)["valid"]
     assert ruled.verify(ours, audience=AGENTS)["code"] == "wrong_audience"
-    assert ruled.verify(ruled.house.charlie_key, audience=AGENTS)["valid"]  # a key is meant for everybody
+    assert ruled.verify(ruled.house.charlie_key, audience=AGENTS)["valid"]  # a key has no audience
 
 
 @pytest.mark.parametrize(
     "resource", ["https://evil.example.com", AGENTS + "/x", AGENTS + "#x", "agents", "/agents"]
 )
 def test_a_token_is_for_nobody_unknown(ruled: Front, resource: str) -> None:
-    """RFC 8707 §2 breaks: a token is made for a resource that nobody registered."""
+    """RFC 8707 §2 breaks: a token is issued for a resource that is not registered."""
     answer = token(ruled, resource=resource)
     assert (answer.status, answer.json()["error"]) == (400, "invalid_target")
 
 
 def test_an_upstream_is_told_who_calls_by_a_signed_word(ruled: Front) -> None:
-    """P15 breaks: an upstream cannot check the word that a proxy passes on, or it says what may be done."""
+    """P15 breaks: an upstream cannot verify the assertion that a proxy forwards, or the assertion grants
+    permissions.
+    """
     house = ruled.house
     robo = house.account()
     key = house.key(robo)
@@ -96,13 +98,15 @@ def test_an_upstream_is_told_who_calls_by_a_signed_word(ruled: Front) -> None:
         "credential_id": key.listed.credential.id,
         "kind": "api_key",
     }
-    # It is no access token, here or anywhere.
+    # It is not an access token, here or at any upstream.
     assert ruled.ask("GET", "/v1/capabilities", headers={"authorization": f"Bearer {text}"}).status == 401
     assert not ruled.verify(text, audience=AGENTS)["valid"]
 
 
 def test_a_word_is_used_again_for_half_a_minute(ruled: Front) -> None:
-    """Speed breaks: each request pays for a signature; or a word is handed out that is about to expire."""
+    """Speed breaks: every request pays for a signature, or an assertion is returned shortly before it
+    expires.
+    """
     house = ruled.house
     headers = {"x-original-method": "GET", "x-original-uri": "/x", "x-api-key": house.alice_key}
 
@@ -119,7 +123,7 @@ def test_a_word_is_used_again_for_half_a_minute(ruled: Front) -> None:
 
 
 def test_only_a_proxy_is_given_a_word(ruled: Front) -> None:
-    """P15 breaks: whoever asks themselves gets something to show to an upstream that believes proxies."""
+    """P15 breaks: a client gets an assertion and can present it to an upstream that trusts proxies."""
     headers = {"x-api-key": ruled.house.alice_key}
     answer = ruled.ask("GET", "/v1/authorize/agents/x", headers=headers, peer="192.0.2.9")
     assert (answer.status, answer.headers["x-auth-assertion"]) == (200, "")
@@ -130,7 +134,7 @@ def test_only_a_proxy_is_given_a_word(ruled: Front) -> None:
 
 
 def test_without_a_key_nothing_is_admitted_that_wants_a_word(front: Front) -> None:
-    """P15 breaks: an upstream gets requests without the word that it was promised."""
+    """P15 breaks: a request reaches an upstream without the assertion that its rule requires."""
     front.ask("PUT", "/v1/access-rules/agents", RULE, key=front.house.alice_key)
     headers = {"x-api-key": front.house.alice_key}
     assert front.ask("GET", "/v1/authorize/agents/x", headers=headers, peer=PROXY).status == 503
@@ -149,14 +153,16 @@ def test_without_a_key_nothing_is_admitted_that_wants_a_word(front: Front) -> No
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused(front: Front, part: dict[str, Any], pointer: str) -> None:
-    """B8 breaks: a rule is taken that nobody can satisfy, or a word that is meant for nobody."""
+    """B8 breaks: a rule is accepted that no request can satisfy, or that has an assertion without an
+    audience.
+    """
     answer = front.ask("PUT", "/v1/access-rules/agents", {"match": []} | part, key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
 
 
 def test_a_rule_may_want_tokens_only(front: Front) -> None:
-    """API breaks: a rule cannot tell a token from a key."""
+    """API breaks: a rule cannot distinguish a token from a key."""
     front.house.sign()
     rule = {"match": [{"path": "/**"}], "kinds": ["access_token"]}
     front.ask("PUT", "/v1/access-rules/tokens", rule, key=front.house.alice_key)

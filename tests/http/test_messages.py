@@ -1,4 +1,4 @@
-"""Bodies are read in one way: the quick way says what the strict way says, or nothing."""
+"""Bodies are read in exactly one way: the quick reader agrees with the strict reader, or returns nothing."""
 
 import json
 from typing import Any
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.promise("P20")
 TEXTS = st.text(alphabet=st.sampled_from('abc"\\{}[]:,/ü\u202e\ud83d\ude00 \t\x00'), max_size=6)
 VALUES = TEXTS | st.none() | st.booleans() | st.integers() | st.lists(TEXTS | st.integers(), max_size=3)
 WRITTEN = st.lists(st.tuples(TEXTS, VALUES), max_size=5)
-"""Members as pairs: some stand twice."""
+"""Fields as pairs. Some occur twice."""
 
 
 def strictly(raw: bytes) -> Any:
-    """What the body says without the quick way: its value, or the code of the problem."""
+    """Read the body with the strict reader only. Return its value, or the code of the problem."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(messages, "_plain_json", lambda _: None)
         try:
@@ -45,7 +45,7 @@ def as_written(members: list[tuple[str, Any]], ascii_only: bool, gap: str) -> by
 def test_the_quick_way_reads_what_the_strict_way_reads(
     members: list[tuple[str, Any]], ascii_only: bool, gap: str
 ) -> None:
-    """B8 breaks: a member that stands twice, or a text that is none, is read where it must be refused."""
+    """B8 breaks: a duplicate field, or a string with invalid text, is accepted where it must be refused."""
     raw = as_written(members, ascii_only, gap)
     quick = messages._plain_json(raw)
     if quick is not None:
@@ -54,7 +54,7 @@ def test_the_quick_way_reads_what_the_strict_way_reads(
 
 @given(st.binary(max_size=40))
 def test_no_bytes_are_read_in_two_ways(raw: bytes) -> None:
-    """B8 breaks: what is no JSON is taken for some."""
+    """B8 breaks: invalid JSON is accepted."""
     for body in (raw, b'{"credential":"' + raw + b'"}', b'{"credential":"x"' + raw + b"}"):
         quick = messages._plain_json(body)
         if quick is not None:
@@ -78,12 +78,12 @@ def test_no_bytes_are_read_in_two_ways(raw: bytes) -> None:
     ],
 )
 def test_what_is_not_plain_takes_the_strict_way(raw: bytes) -> None:
-    """B8 breaks: the quick way answers where two parsers could disagree."""
+    """B8 breaks: the quick reader accepts a body that two parsers could read differently."""
     assert messages._plain_json(raw) is None
 
 
 def test_the_usual_question_takes_the_quick_way() -> None:
-    """S1 breaks: every question is read the slow way, and nothing says so."""
+    """S1 breaks: ordinary requests are read the slow way, and nothing reports it."""
     assert messages._plain_json(
         b'{"credential":"ak-x","ip":"192.0.2.1","scopes":["read:a"],"count":true}'
     ) == {
@@ -95,7 +95,7 @@ def test_the_usual_question_takes_the_quick_way() -> None:
 
 
 def test_a_proxy_that_is_not_trusted_is_told_to_the_operator(capsys: pytest.CaptureFixture[str]) -> None:
-    """P16 breaks: every client has the proxy's address, and nothing says which setting is missing."""
+    """P16 breaks: every client has the proxy's address, and no log entry names the missing setting."""
     now = [0.0]
     origin = messages.origins((parse_network("10.0.0.0/8"),), lambda: now[0])
     forwarded = [(b"x-forwarded-for", b"203.0.113.9")]

@@ -1,4 +1,4 @@
-"""What the one outbound client fetches, and what it makes of answers (R16, R21)."""
+"""What the outbound client fetches, and how it handles responses (R16, R21)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ HOST = "app.example.com"
 
 @pytest.fixture(scope="module")
 def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
-    """An authority that this machine trusts for as long as the module runs."""
+    """A certificate authority that this machine trusts while the module's tests run."""
     found = authority(tmp_path_factory.mktemp("authority"))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SSL_CERT_FILE", str(found.file))
@@ -27,7 +27,7 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 
 @pytest.fixture
 def app(trusted: Authority, tmp_path: Path) -> Iterator[FarSide]:
-    """The host that clients name."""
+    """The host in the clients' URLs."""
     with far_side(trusted.context(tmp_path, HOST)) as found:
         yield found
 
@@ -61,7 +61,9 @@ def refused(app: FarSide, **how: object) -> str:
 
 
 def test_what_is_asked_and_what_comes_back(app: FarSide) -> None:
-    """Client documents break: another path is asked for than the client id names, or more is told than needed."""
+    """Client documents break: the request path differs from the client id, or the request reveals more than
+    necessary.
+    """
     app.answer = answer(b'{"a":1}', content_type="Application/JSON; charset=utf-8")
     assert get(app, "/a/b.json?c=%2F%20d") == Fetched(b'{"a":1}', "application/json")
     lines = app.requests[0].decode().split("\r\n")
@@ -76,7 +78,7 @@ def test_what_is_asked_and_what_comes_back(app: FarSide) -> None:
 
 
 def test_nothing_is_kept_between_two_fetches(app: FarSide) -> None:
-    """P18 breaks: a cookie of one host, or an old connection, goes along with the next request."""
+    """P18 breaks: a cookie or connection of one host is reused for the next request."""
     app.answer = answer(set_cookie="a=b; Path=/")
     get(app)
     get(app)
@@ -85,7 +87,7 @@ def test_nothing_is_kept_between_two_fetches(app: FarSide) -> None:
 
 
 def test_the_environment_names_no_proxy(app: FarSide, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P18 breaks: somebody else makes the connection, to wherever the name leads by then."""
+    """P18 breaks: a proxy makes the connection, to an address that was not checked."""
     with far_side() as proxy:
         for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "http_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -94,7 +96,7 @@ def test_the_environment_names_no_proxy(app: FarSide, monkeypatch: pytest.Monkey
 
 
 def test_an_allowed_host_may_be_asked_over_http() -> None:
-    """The setting breaks: an upstream inside, which has no certificate, cannot be reached."""
+    """The setting breaks: an internal host without a certificate cannot be reached."""
     with far_side() as inside:
         assert get(inside, scheme="http", host="idp").body == b"{}"
         assert get(inside, scheme="http", host="127.0.0.1").body == b"{}"
@@ -111,14 +113,14 @@ def test_an_allowed_host_may_be_asked_over_http() -> None:
     ],
 )
 def test_the_hosts_that_an_operator_allows(value: object, places: tuple[str, ...]) -> None:
-    """The setting breaks: a host is not allowed in the form in which it is asked for."""
+    """The setting breaks: a host is not recognized in the form that a URL has."""
     assert Settings.model_validate({"outbound_hosts": value}).outbound_hosts == places
     for place in places:
         assert read_url(f"https://{place}/").place == place
 
 
 def test_every_address_is_tried(app: FarSide) -> None:
-    """Client documents break: a host with an address that does not answer is not reached by the other one."""
+    """Client documents break: a host is not reached although one of its addresses responds."""
     with dialled() as places:
         assert get(app, resolve=lambda *_: ["127.0.0.9", "127.0.0.1"]).body == b"{}"
     assert places == ["127.0.0.9", "127.0.0.1"]
@@ -128,7 +130,7 @@ def test_every_address_is_tried(app: FarSide) -> None:
 
 
 def test_a_name_without_an_address(app: FarSide) -> None:
-    """P20 breaks: a name that nobody has is an error of ours."""
+    """P20 breaks: an unknown host name is reported as an internal error."""
 
     def nobody(_host: str, _port: int) -> Sequence[str]:
         raise OSError("no such host")
@@ -148,7 +150,7 @@ def test_a_name_without_an_address(app: FarSide) -> None:
     "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
 )
 def test_redirects_are_not_followed(app: FarSide, trusted: Authority, tmp_path: Path, status: str) -> None:
-    """P18 breaks: a host outside sends us inside."""
+    """P18 breaks: an external host redirects to an internal one."""
     with far_side(trusted.context(tmp_path, "localhost")) as inside:
         for place in (f"https://localhost:{inside.port}/", f"https://{HOST}:{app.port}/other"):
             app.answer = answer(b"", status, location=place)
@@ -160,14 +162,14 @@ def test_redirects_are_not_followed(app: FarSide, trusted: Authority, tmp_path: 
     "status", ["201 Created", "204 No Content", "304 Not Modified", "404 Not Found", "500 Oops"]
 )
 def test_only_200_is_an_answer(app: FarSide, status: str) -> None:
-    """Client documents break: a page that says what went wrong is read as the document."""
+    """Client documents break: an error page is read as the document."""
     app.answer = answer(b"", status)
     assert refused(app) == "status"
 
 
 @pytest.mark.promise("P18")
 def test_the_certificate_is_the_names(app: FarSide, trusted: Authority, tmp_path: Path) -> None:
-    """P18 breaks: whoever is at the address answers for the name."""
+    """P18 breaks: a server without the certificate for the name is believed."""
     for names in (("evil.example.com",), ("example.com",), ("127.0.0.1",)):
         with far_side(trusted.context(tmp_path, *names)) as other:
             assert refused(other) == "certificate"
@@ -182,14 +184,14 @@ def test_the_certificate_is_the_names(app: FarSide, trusted: Authority, tmp_path
 def test_whom_the_machine_trusts_is_read_again(
     app: FarSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator's own authority breaks: SSL_CERT_FILE is not heeded."""
+    """SSL_CERT_FILE breaks: the operator's own certificate authority is refused."""
     assert get(app).body == b"{}"
     monkeypatch.setenv("SSL_CERT_FILE", str(authority(tmp_path).file))
     assert refused(app) == "certificate"
 
 
 def test_a_body_has_at_most_so_many_bytes(app: FarSide) -> None:
-    """P20 breaks: a stranger fills the memory."""
+    """P20 breaks: an untrusted server fills the memory."""
     app.answer = answer(b"a" * 100)
     assert get(app, max_bytes=100).body == b"a" * 100
     assert refused(app, max_bytes=99) == "size"
@@ -211,7 +213,7 @@ def test_a_body_has_at_most_so_many_bytes(app: FarSide) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "x-unknown", ""])
 def test_an_encoded_answer_is_refused(app: FarSide, encoding: str) -> None:
-    """P20 breaks: a few bytes unfold to many, or an encoded body is read as it is."""
+    """P20 breaks: a few bytes decompress to many, or an encoded body is read without decoding."""
     app.answer = answer(content_encoding=encoding)
     assert refused(app) == "encoding"
     app.answer = answer(content_encoding=f"{encoding}\r\ncontent-encoding: identity")
@@ -237,7 +239,7 @@ def test_an_encoded_answer_is_refused(app: FarSide, encoding: str) -> None:
     ids=range(10),
 )
 def test_what_is_no_answer(app: FarSide, sent: bytes) -> None:
-    """P20 breaks: a server that talks nonsense is an error of ours."""
+    """P20 breaks: a malformed response is reported as an internal error."""
     app.answer = lambda _request: [sent]
     assert refused(app) in {"answer", "status"}
 
@@ -246,7 +248,7 @@ def test_what_is_no_answer(app: FarSide, sent: bytes) -> None:
 
 
 class Hand:
-    """A clock in the test's hand, in seconds."""
+    """A clock that the test advances, in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -256,7 +258,7 @@ class Hand:
 
 
 def dripping(clock: Hand, parts: Iterable[bytes], sent: list[bytes]) -> Callable[[bytes], Iterable[bytes]]:
-    """One second before each part."""
+    """Yield the parts, one second apart."""
 
     def drip(_request: bytes) -> Iterable[bytes]:
         for part in parts:
@@ -269,7 +271,7 @@ def dripping(clock: Hand, parts: Iterable[bytes], sent: list[bytes]) -> Callable
 
 @pytest.mark.parametrize("where", ["head", "interim", "body"])
 def test_a_drip_does_not_draw_it_out(app: FarSide, where: str) -> None:
-    """R21 breaks: a server that sends a byte now and then holds a thread for as long as it likes."""
+    """R21 breaks: a server that sends a byte now and then occupies a thread without a time limit."""
     clock, sent = Hand(), list[bytes]()
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
     parts = {
@@ -282,7 +284,7 @@ def test_a_drip_does_not_draw_it_out(app: FarSide, where: str) -> None:
 
 
 def test_time_that_is_over_before_the_connection(app: FarSide) -> None:
-    """R21 breaks: a slow resolver leaves the rest its full time."""
+    """R21 breaks: a slow resolver does not shorten the time for the rest."""
     clock = Hand()
 
     def slow(_host: str, _port: int) -> Sequence[str]:
@@ -294,7 +296,7 @@ def test_time_that_is_over_before_the_connection(app: FarSide) -> None:
 
 
 def test_resolvers_that_hang_are_left_behind(app: FarSide) -> None:
-    """R21 breaks: a resolver that does not answer holds the request, or more and more threads."""
+    """R21 breaks: a hanging resolver blocks the request, or occupies more and more threads."""
     go, begun = Event(), list[str]()
 
     def hangs(host: str, _port: int) -> Sequence[str]:

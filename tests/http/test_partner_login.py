@@ -1,4 +1,4 @@
-"""The documented script of a partner, against a real service: a key file's JSON, an RS256 JWT, a cookie jar."""
+"""A partner's documented script against a real service: a key file's JSON, an RS256 JWT and a cookie jar."""
 
 import json
 import time
@@ -28,7 +28,7 @@ def encoded(value: object) -> str:
 
 
 def signed(file: Path) -> str:
-    """What the script signs: `sub`, `iat` and `jti` alone."""
+    """Return the JWT that the script signs, with `sub`, `iat` and `jti` only."""
     credentials = json.loads(file.read_text())
     claims = {"sub": credentials["key_id"], "iat": int(time.time()), "jti": str(uuid.uuid4())}
     text = f"{encoded({'alg': 'RS256', 'typ': 'JWT'})}.{encoded(claims)}"
@@ -38,7 +38,7 @@ def signed(file: Path) -> str:
 
 
 def log_in(service: Ostiary, file: Path) -> requests.Session:
-    """The script's session, with its cookie."""
+    """Log in as the script does. Return the session with its cookie."""
     session = requests.Session()
     session.trust_env = False
     project_code = json.loads(file.read_text())["project_code"]
@@ -77,7 +77,7 @@ def credential_of(service: Ostiary, file: Path) -> str:
 
 
 def test_the_script_logs_in_and_asks_who_it_is(service: Ostiary, robo: Any, file: Path) -> None:
-    """System 1 breaks: a partner's script, with another host in it, does not run."""
+    """System 1 breaks: a partner's script does not work after changing only the host."""
     with log_in(service, file) as session:
         whoami = session.get(f"{service.url}/identity/v1/whoami", timeout=30).json()
         assert whoami["user_code"] == robo["id"]
@@ -90,7 +90,7 @@ def test_the_script_logs_in_and_asks_who_it_is(service: Ostiary, robo: Any, file
 
 @pytest.mark.promise("P1")
 def test_a_deactivated_key_logs_in_no_more(service: Ostiary, file: Path) -> None:
-    """System 1, P1 break: after a deactivation the next login succeeds, or a session from before goes on."""
+    """System 1, P1 break: a deactivated key can still log in, or its earlier session remains valid."""
     credential = credential_of(service, file)
     with log_in(service, file) as session:
         assert status(service, session) == 200
@@ -104,7 +104,7 @@ def test_a_deactivated_key_logs_in_no_more(service: Ostiary, file: Path) -> None
 
 @pytest.mark.promise("P1")
 def test_a_revoked_session_is_dead_at_once(service: Ostiary, file: Path) -> None:
-    """P1 breaks: a session that `ostiary session revoke` ended is accepted by the next request."""
+    """P1 breaks: the next request accepts a session that `ostiary session revoke` ended."""
     with log_in(service, file) as one, log_in(service, file) as other:
         session = one.get(f"{service.url}/identity/v1/whoami", timeout=30).json()["session"]["id"]
         assert session in service.command("session", "list").stdout
@@ -117,7 +117,7 @@ def test_a_revoked_session_is_dead_at_once(service: Ostiary, file: Path) -> None
 
 @pytest.mark.promise("P8")
 def test_of_many_logins_with_one_token_one_succeeds(service: Ostiary, file: Path) -> None:
-    """P8 breaks: a token that is sent many times at once begins more than one session, or none."""
+    """P8 breaks: one token that is sent many times at once starts several sessions, or none."""
     token = signed(file)
 
     def post(_number: int) -> int:

@@ -32,7 +32,7 @@ def everywhere(front: Front, fields: Fields) -> Iterator[Answer]:
 
 
 def without_ids(answer: Answer) -> tuple[int, dict[str, str], object]:
-    """An answer without what differs from request to request."""
+    """The response without the parts that differ between requests."""
     body = answer.json()
     request_id = body.pop("instance", None)
     fields = dict(answer.headers)
@@ -42,12 +42,12 @@ def without_ids(answer: Answer) -> tuple[int, dict[str, str], object]:
 
 
 def wire(text: str) -> str:
-    """Text as a client puts it on the wire: UTF-8 bytes, one character each."""
+    """Text as a client sends it: UTF-8 bytes, each as one character."""
     return text.encode().decode("latin-1")
 
 
 def mangled(key: str) -> dict[str, Fields]:
-    """What looks like the key and is not, by what is wrong."""
+    """Malformed variants of the key, by what is wrong with them."""
 
     def sent(text: str) -> Fields:
         return [("x-api-key", wire(text))]
@@ -85,9 +85,9 @@ def mangled(key: str) -> dict[str, Fields]:
 
 @pytest.mark.promise("P20")
 def test_what_cannot_be_a_key_is_refused_without_a_look_up(front: Front) -> None:
-    """B2 breaks: a malformed credential costs a query, or is told apart from any other bad one."""
+    """B2 breaks: a malformed credential costs a query, or its refusal differs from that of other bad ones."""
     key = front.house.key(front.house.account()).secret.reveal()
-    front.verify(never_made())  # from here on, what is cached is current; the key itself is not cached
+    front.verify(never_made())  # from here on the cache is up to date; it does not contain the key
     neutral = without_ids(front.ask("GET", "/v1/capabilities", key=never_made()))[2]
     with statements(front.house.store.engines) as seen:
         for what, fields in mangled(key).items():
@@ -112,20 +112,20 @@ def test_what_cannot_be_a_key_is_refused_without_a_look_up(front: Front) -> None
     ids=repr,
 )
 def test_an_empty_credential_is_a_bad_request(front: Front, fields: Fields) -> None:
-    """B2 breaks: an empty value passes for no credential, or for a bad one."""
+    """B2 breaks: an empty value is treated as a missing credential, or as a bad one."""
     for answer in everywhere(front, fields):
         assert (answer.status, answer.json()["code"]) == (400, "invalid-request")
 
 
 def test_no_credential_is_asked_for(front: Front) -> None:
-    """B2 breaks: a challenge names an error where nothing was presented."""
+    """B2 breaks: the challenge names an error although no credential was presented."""
     for answer in everywhere(front, []):
         assert answer.status == 401
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_every_way_to_send_a_key_alone_and_together(front: Front) -> None:
-    """API breaks: the same key in several headers is refused, or different ones are judged by one of them."""
+    """API breaks: the same key in several headers is refused, or one of several different keys is used."""
     key = front.house.alice_key
     ways = [("x-api-key", ""), ("api-key", ""), ("authorization", "ApiKey ")]
     for number in (1, 2, 3):
@@ -155,10 +155,10 @@ def test_every_way_to_send_a_key_alone_and_together(front: Front) -> None:
      "%61ccess_token={}", "token=", "token"],
 )  # fmt: skip
 def test_a_credential_in_a_query_is_refused(front: Front, query: str) -> None:
-    """B2 breaks: a secret in a URL, which every log on the way keeps, is believed or overlooked."""
+    """B2 breaks: a secret in a URL, which logs on the way store, is accepted or ignored."""
     key = front.house.alice_key
     for method, target in ADDRESSES:
-        if "authorize" in target:  # its own query is the client's, passed on by the proxy, and not read
+        if "authorize" in target:  # that query is the client's, passed on by the proxy, and is not read
             continue
         for fields in ([], [("x-api-key", key)]):
             answer = front.ask(method, f"{target}?{query.format(key)}", headers=fields)
@@ -167,7 +167,7 @@ def test_a_credential_in_a_query_is_refused(front: Front, query: str) -> None:
 
 
 def test_every_bad_credential_gets_the_same_refusal(front: Front) -> None:
-    """B2 breaks: from outside, somebody can tell why a credential is refused."""
+    """B2 breaks: a client can tell why its credential was refused."""
     house = front.house
     keys = {"malformed": "nonsense", "unknown": never_made()}
 

@@ -1,4 +1,4 @@
-"""One connection, byte for byte: the seam to uvicorn's protocol class, over a real socket."""
+"""One connection, byte for byte, over a real socket: the integration with uvicorn's protocol class."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ full = pytest.mark.full
 
 
 def send(service: Ostiary, raw: bytes) -> bytes:
-    """Send bytes, half-close nothing, and read until the service closes or has answered."""
+    """Send bytes without half-closing. Read until the service closes the connection or has responded."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as sock:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             sock.sendall(raw)
@@ -34,7 +34,7 @@ def send(service: Ostiary, raw: bytes) -> bytes:
 @full
 @pytest.mark.promise("P16")
 def test_trailers_are_no_header_fields(service: Ostiary) -> None:
-    """P16 breaks: a field after the body forges an address or brings a credential."""
+    """P16 breaks: a trailer forges an address or brings a credential."""
     key = service.call("POST", "/v1/api-keys", {"allowed_ips": ["10.9.9.9"]}).json()["secret"]
     head = (
         f"POST /v1/verify HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nX-Forwarded-For: 203.0.113.66\r\n"
@@ -54,7 +54,7 @@ def test_trailers_are_no_header_fields(service: Ostiary) -> None:
     "flood", [b"a:b\r\n", b"x-long: " + b"y" * 1000, b"y"], ids=["fields", "long", "one"]
 )
 def test_a_head_without_end_is_cut_off(service: Ostiary, flood: bytes) -> None:
-    """P20 breaks: one connection fills the memory with a request that never begins."""
+    """P20 breaks: one connection fills the memory with a head that never ends."""
     raw = b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + flood * (64 * MAX_HEAD // len(flood))
     answer = send(service, raw)
     assert answer == b"" or answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
@@ -66,7 +66,9 @@ def test_a_head_without_end_is_cut_off(service: Ostiary, flood: bytes) -> None:
     "sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"G"], ids=["nothing", "half", "letter"]
 )
 def test_a_head_that_does_not_come_is_not_waited_for(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """B1 breaks: a slow client holds a connection for as long as it likes, or is not told why it lost it."""
+    """B1 breaks: a slow client keeps a connection without a time limit, or gets no
+    reason when it is closed.
+    """
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
 
     async def nobody(scope: object, receive: object, send: object) -> None:
@@ -125,7 +127,7 @@ FRAMING = {
 @pytest.mark.promise("P20")
 @pytest.mark.parametrize("what", FRAMING)
 def test_a_message_whose_end_is_disputed_is_refused(service: Ostiary, what: str) -> None:
-    """B1 breaks: two servers see different requests in the same bytes, and the second passes unseen."""
+    """B1 breaks: two servers split the same bytes into different requests, and a smuggled one passes."""
     raw = b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + FRAMING[what]
     answer = send(service, raw + GET)
     assert answer.count(b"HTTP/1.1 ") == 1, answer
@@ -135,7 +137,7 @@ def test_a_message_whose_end_is_disputed_is_refused(service: Ostiary, what: str)
 
 @full
 def test_requests_that_arrive_together_are_all_answered(service: Ostiary) -> None:
-    """P20 breaks: the limit of a head counts the requests that follow it."""
+    """P20 breaks: the size limit of a head counts the requests that follow it."""
     one = b"GET /v1/capabilities HTTP/1.1\r\nHost: a\r\nX-API-Key: " + service.key.encode() + b"\r\n\r\n"
     last = one.replace(b"Host: a\r\n", b"Host: a\r\nConnection: close\r\n")
     answer = send(service, one * 400 + last)
@@ -143,7 +145,9 @@ def test_requests_that_arrive_together_are_all_answered(service: Ostiary) -> Non
 
 
 def talk(raw: bytes, cut: int | None = None) -> bytes:
-    """What a connection says to these bytes, arriving in one or two parts, before an application that says 200."""
+    """Return what a connection sends for these bytes, in one or two parts, if the application always responds
+    200.
+    """
 
     async def well(scope: object, receive: object, send: Any) -> None:
         headers = [(b"content-length", b"0")]
@@ -208,7 +212,7 @@ BEFORE = {
 def test_a_lax_request_line_is_refused_wherever_it_stands(
     what: str, place: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """B1 breaks: two servers read one request differently, or the operator cannot see why it was refused."""
+    """B1 breaks: two servers read a request differently, or the operator cannot see why it was refused."""
     answers = talk(BEFORE[place] + LAX[what]).split(b"HTTP/1.1 ")[1:]
     assert [answer[:4] for answer in answers] == [b"200 "] * bool(BEFORE[place]) + [b"400 "]
     assert b"connection: close" in answers[-1]
@@ -229,7 +233,7 @@ BROKEN = {
 @pytest.mark.promise("P20")
 @pytest.mark.parametrize("what", BROKEN)
 def test_requests_before_a_malformed_one_are_answered(what: str) -> None:
-    """P20 breaks: a request loses its response because of the request behind it."""
+    """P20 breaks: a request gets no response because a malformed one follows it."""
     before = b"".join(BEFORE.values())
     for raw in (before + BROKEN[what] + PLAIN, PLAIN + BROKEN[what] + PLAIN):
         answers = talk(raw).split(b"HTTP/1.1 ")[1:]
@@ -243,7 +247,7 @@ def test_requests_before_a_malformed_one_are_answered(what: str) -> None:
 @pytest.mark.promise("P20")
 @pytest.mark.parametrize("path", ["/v1/verify", "/v1/service-accounts"])
 def test_a_change_before_a_malformed_request_is_answered(service: Ostiary, path: str) -> None:
-    """P20 breaks: what was made is not told, because the request behind it was malformed."""
+    """P20 breaks: a change gets no response because a malformed request follows it."""
     body = b'{"credential":"x"}' if path == "/v1/verify" else b'{"display_name":"Pipelined"}'
     head = (
         f"POST {path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {service.key}\r\n"
@@ -255,7 +259,7 @@ def test_a_change_before_a_malformed_request_is_answered(service: Ostiary, path:
 
 @pytest.mark.promise("P20")
 def test_where_the_network_cuts_changes_nothing() -> None:
-    """B1 breaks: a request is refused, or its lax line passes, because of how its bytes arrive."""
+    """B1 breaks: how the bytes arrive decides whether a request is refused or a lax request line passes."""
     last = PLAIN.replace(b"Host: a\r\n", b"Host: a\r\nConnection: close\r\n")
     good = b"\r\n".join((*BEFORE.values(), last))  # an empty line between two requests is allowed
     lax = BEFORE["after a body"] + LAX["two spaces before the target"]

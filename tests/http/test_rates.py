@@ -1,4 +1,6 @@
-"""P10 on the wire: who is charged for what, what is told, and what an address's failures cost it and nobody else."""
+"""P10 on the wire: which limit a request is charged to, what responses say, and whom an address's failures
+affect.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +50,7 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_the_limit_holds_and_tells(front: Front, address: str) -> None:
-    """P10 breaks: an address does not charge, or its answers do not say what is left and how long to wait."""
+    """P10 breaks: an endpoint does not charge, or its responses omit what is left and how long to wait."""
     key = key_of(limited(front.house))
     method, target = ADDRESSES[address]
     for remaining in (1, 0):
@@ -67,7 +69,7 @@ def test_the_limit_holds_and_tells(front: Front, address: str) -> None:
 
 
 def test_without_a_limit_nothing_is_told(front: Front) -> None:
-    """P10 breaks: a credential without a limit is told of one."""
+    """P10 breaks: a response describes a rate limit although the credential has none."""
     house = front.house
     house.store.write(organizations.update_policies, house.alice, {"rate_limit": None}, {}, frozenset())
     key = key_of(house.key(house.account()))
@@ -80,7 +82,7 @@ def test_without_a_limit_nothing_is_told(front: Front) -> None:
 
 
 def test_verify_tells_the_resource_server(front: Front) -> None:
-    """P10 breaks: `/v1/verify` calls a credential good that is over its limit, or another status than 200."""
+    """P10 breaks: `/v1/verify` reports a credential over its limit as valid, or its status is not 200."""
     created = limited(front.house)
     key, name = key_of(created), created.listed.credential.id
     assert front.verify(key)["rate_limit"] == {"limit": 2, "remaining": 1, "reset": 30}
@@ -93,7 +95,7 @@ def test_verify_tells_the_resource_server(front: Front) -> None:
 
 
 def test_a_refusal_for_another_cause_tells_no_limit(front: Front) -> None:
-    """P10 breaks: whoever may not use a key here learns how often it is used, though its use was counted."""
+    """P10 breaks: a client that may not use a key here learns how often the key is used."""
     key = key_of(limited(front.house))
     refused = front.verify(key, scopes=["fly:moon"])
     assert (refused["code"], refused["rate_limit"]) == ("insufficient_scope", None)
@@ -101,7 +103,7 @@ def test_a_refusal_for_another_cause_tells_no_limit(front: Front) -> None:
 
 
 def test_a_question_that_does_not_count_takes_nothing(front: Front) -> None:
-    """P10 breaks: looking at a credential uses it up, or tells that there is no limit where it is over."""
+    """P10 breaks: a request with `"count": false` uses up the limit, shows it, or is refused by it."""
     key = key_of(limited(front.house))
     for _ in range(5):
         found = front.verify(key, count=False)
@@ -113,14 +115,14 @@ def test_a_question_that_does_not_count_takes_nothing(front: Front) -> None:
 
 
 def test_who_asks_is_not_charged(front: Front) -> None:
-    """P10 breaks: an API can serve no more requests a minute than one of its clients may make."""
+    """P10 breaks: a resource server is limited to its client's rate."""
     asking = key_of(limited(front.house, roles=("resource-server",)))
     for _ in range(5):
         assert front.verify(front.house.charlie_key, key=asking)["code"] == "valid"
 
 
 def test_nginx_gets_one_of_its_three_statuses(front: Front) -> None:
-    """API breaks: `auth_request` turns 429 into 500."""
+    """API breaks: nginx's `auth_request` turns a 429 into a 500."""
     key = key_of(limited(front.house))
     for remaining in (1, 0):
         answer = front.ask("GET", "/v1/authorize-nginx/-", key=key, peer=PROXY)
@@ -135,7 +137,7 @@ def test_nginx_gets_one_of_its_three_statuses(front: Front) -> None:
 
 
 def test_all_addresses_share_one_bucket(front: Front) -> None:
-    """P10 breaks: each address has a limit of its own."""
+    """P10 breaks: each endpoint has a limit of its own."""
     key = key_of(limited(front.house, 4))
     assert front.verify(key)["valid"]
     assert capabilities(front, key).status == 200
@@ -146,7 +148,7 @@ def test_all_addresses_share_one_bucket(front: Front) -> None:
 
 
 def test_a_403_is_a_use_and_a_401_is_none(front: Front) -> None:
-    """P10 breaks: a loop of refused requests costs nothing, or somebody uses up a key that is not theirs."""
+    """P10 breaks: a loop of 403 responses costs nothing, or a client without the secret uses up a key."""
     house = front.house
     created = limited(house, allowed_ips=("192.0.2.0/24",))
     key = key_of(created)
@@ -164,7 +166,7 @@ def test_a_403_is_a_use_and_a_401_is_none(front: Front) -> None:
 
 
 def test_another_organizations_question_takes_nothing(front: Front) -> None:
-    """P19 breaks: a customer uses up another one's key by asking about it, and learns that it exists."""
+    """P19 breaks: a customer uses up another one's key by verifying it, and learns that it exists."""
     house = front.house
     key = key_of(limited(house))
     for _ in range(5):
@@ -173,7 +175,7 @@ def test_another_organizations_question_takes_nothing(front: Front) -> None:
 
 
 def test_both_secrets_of_a_rotation_share_one_bucket(front: Front) -> None:
-    """P10 breaks: rotating gives the whole limit again."""
+    """P10 breaks: a rotation resets the limit."""
     house = front.house
     created = limited(house)
     new = house.store.write(rotation.rotate, house.alice, created.listed.credential.id, None, None)
@@ -184,7 +186,7 @@ def test_both_secrets_of_a_rotation_share_one_bucket(front: Front) -> None:
 
 
 def test_a_limit_that_is_changed_holds_with_the_next_request(front: Front) -> None:
-    """P10 breaks: a changed limit waits until the cache forgets the credential."""
+    """P10 breaks: a changed limit has no effect until the cache drops the credential."""
     house = front.house
     created = house.key(house.account())
     key, path = key_of(created), f"/v1/credentials/{created.listed.credential.id}"
@@ -214,7 +216,7 @@ def test_a_limit_that_is_changed_holds_with_the_next_request(front: Front) -> No
 
 
 def test_what_is_over_a_limit_is_counted_as_that(front: Front) -> None:
-    """P5 breaks: the log does not say that a key was refused for its limit."""
+    """P5 breaks: the log does not say that a key was refused because of its limit."""
     created = limited(front.house, 1)
     for _ in range(3):
         capabilities(front, key_of(created))
@@ -226,11 +228,11 @@ def test_what_is_over_a_limit_is_counted_as_that(front: Front) -> None:
     ]
 
 
-# What an address may fail
+# Failures of an address
 
 
 def unknown(number: int) -> str:
-    """A well-formed key that nobody has."""
+    """A well-formed key that does not exist."""
     body = f"ak-{number:032x}" + "x" * 38
     return body + secret.checksum(body.encode())
 
@@ -251,7 +253,7 @@ WAYS: dict[str, Callable[[Front, str], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_ten_thousand_bad_keys_cost_few_queries(front: Front, way: str) -> None:
-    """R15 breaks: whoever sends keys that nobody has makes the database work for each."""
+    """R15 breaks: every unknown key costs a database query."""
     refused = {"verify": "rate_limited", "nginx": 403}.get(way, 429)
     neutral = {"verify": "unknown"}.get(way, 401)
     WAYS[way](front, unknown(0))
@@ -264,7 +266,7 @@ def test_ten_thousand_bad_keys_cost_few_queries(front: Front, way: str) -> None:
 
 
 def test_who_is_known_already_is_not_locked_out(front: Front) -> None:
-    """R15 breaks: a neighbour behind the same address keeps good keys out."""
+    """R15 breaks: a client with the same address makes the service refuse valid keys."""
     house = front.house
     known = key_of(house.key(house.account()))
     new = key_of(house.key(house.account("New")))
@@ -282,7 +284,9 @@ def test_who_is_known_already_is_not_locked_out(front: Front) -> None:
 
 
 def test_a_change_makes_nobody_unknown(front: Front) -> None:
-    """R15 breaks: after any change in its organization a good key is refused, while a neighbour guesses."""
+    """R15 breaks: after a change in its organization a valid key is refused while another client guesses
+    keys.
+    """
     house = front.house
     known = key_of(house.key(house.account()))
     assert capabilities(front, known).status == 200
@@ -302,7 +306,7 @@ def test_a_change_makes_nobody_unknown(front: Front) -> None:
 
 
 def test_what_a_tenant_says_of_an_address_is_not_held_against_it(front: Front) -> None:
-    """R15, P19 break: a resource server names another's address with invented keys, and locks it out."""
+    """R15, P19 break: a resource server locks out an address by sending invented keys in its name."""
     house = front.house
     new, another = key_of(house.key(house.account())), key_of(house.key(house.account("Another")))
     for number in range(60):
@@ -313,7 +317,7 @@ def test_what_a_tenant_says_of_an_address_is_not_held_against_it(front: Front) -
 
 
 def test_wrong_secrets_and_imported_prefixes_are_failures_too(front: Front) -> None:
-    """R15 breaks: a look-up that fails in another way costs nothing."""
+    """R15 breaks: lookups that fail in another way are not charged."""
     house = front.house
     house.store.write(imports.register_prefix, house.alice, "sk_live_")
     account = house.account()
@@ -325,7 +329,7 @@ def test_wrong_secrets_and_imported_prefixes_are_failures_too(front: Front) -> N
 
 
 def test_good_keys_are_no_failures(front: Front) -> None:
-    """R15 breaks: an address with many good keys that are seen for the first time is refused."""
+    """R15 breaks: an address is refused because it presents many valid keys for the first time."""
     house = front.house
     keys = []
     for number in range(8):
@@ -335,13 +339,13 @@ def test_good_keys_are_no_failures(front: Front) -> None:
 
 
 def test_whose_failures_are_counted_together(front: Front) -> None:
-    """R15 breaks: an IPv6 network has a budget for each of its addresses, or all share one with everybody."""
+    """R15 breaks: each address of an IPv6 network has its own budget, or all addresses share one."""
     for number in range(60):
         capabilities(front, unknown(number), peer=f"2001:db8:0:1::{number:x}")
     assert capabilities(front, unknown(100), peer="2001:db8:0:1:ffff::1").status == 429
     assert capabilities(front, unknown(100), peer="2001:db8:0:2::1").status == 401
     assert capabilities(front, unknown(101), peer="192.0.2.1").status == 401
-    # Behind a trusted proxy that names no address all are one.
+    # Behind a trusted proxy that names no address, all clients count as one.
     for number in range(200, 260):
         front.ask(
             "GET", "/v1/agents", key=unknown(number), peer=PROXY, headers={"x-forwarded-for": f"?{number}"}
@@ -351,7 +355,7 @@ def test_whose_failures_are_counted_together(front: Front) -> None:
 
 
 def test_bad_signatures_are_failures_and_lock_no_good_token_out(front: Front) -> None:
-    """R15 breaks: forged tokens cost nothing; or a neighbour who sends them locks others out."""
+    """R15 breaks: forged tokens cost nothing, or they lock out valid tokens from the same address."""
     front.house.sign()
     robo = front.house.account()
     form = {
@@ -379,7 +383,7 @@ def test_bad_signatures_are_failures_and_lock_no_good_token_out(front: Front) ->
 
 
 def test_a_question_without_an_address_spends_nothing(front: Front) -> None:
-    """R15 breaks: at `/v1/verify` the API's own address pays for what its clients sent."""
+    """R15 breaks: at `/v1/verify` a resource server's own address is charged for its clients' keys."""
     for number in range(60):
         assert front.verify(unknown(number))["code"] == "unknown"
     for number in range(100, 160):
@@ -390,7 +394,7 @@ def test_a_question_without_an_address_spends_nothing(front: Front) -> None:
 
 
 def test_an_address_that_is_refused_stands_in_the_log(front: Front) -> None:
-    """P5 breaks: nobody sees that an address tries keys."""
+    """P5 breaks: the log does not show that an address tries keys."""
     for number in range(FAILURES + 7):
         capabilities(front, unknown(number))
     front.write_counts()
@@ -399,7 +403,7 @@ def test_an_address_that_is_refused_stands_in_the_log(front: Front) -> None:
 
 
 def test_a_look_up_that_could_not_be_made_is_no_failure(front: Front) -> None:
-    """R15 breaks: after an outage everybody has failed too often."""
+    """R15 breaks: lookups that fail because of an outage use up the failures of addresses."""
     key = key_of(front.house.key(front.house.account()))
     capabilities(front, front.house.alice_key)
     with outage(front):
@@ -410,7 +414,9 @@ def test_a_look_up_that_could_not_be_made_is_no_failure(front: Front) -> None:
 
 
 def test_a_direct_key_cannot_lift_its_own_limit(front: Front) -> None:
-    """P19 breaks: whoever was given a slow key makes it, or another one, a fast one."""
+    """P19 breaks: the holder of a direct key raises its own rate limit, or creates
+    a key with a higher one.
+    """
     house = front.house
     made = house.store.write(credentials.create_direct, house.bob, CredentialSpec(rate_limit=60))
     key, path = key_of(made), f"/v1/credentials/{made.listed.credential.id}"

@@ -1,4 +1,4 @@
-"""P1 and P2 in one process: what was revoked is refused by the next request, wherever it is asked."""
+"""P1 and P2 in one process: a revoked credential is refused by the next request, at every endpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.promise("P1"), pytest.mark.promise("P2")]
 
 
 def seen(front: Front, key: Created) -> tuple[object, ...]:
-    """How a credential fares at each door: verify, authorize, nginx, capabilities, the API."""
+    """How each endpoint treats a credential: verify, authorize, nginx, capabilities, the API."""
     text = key.secret.reveal()
     statuses = [
         front.ask("GET", target, key=text).status
@@ -43,7 +43,7 @@ def refused(code: str) -> tuple[object, ...]:
 
 
 def api(method: str, target: str, body: Any = None) -> Callable[[Front, Created], object]:
-    """An act of Alice's over the API."""
+    """A change that Alice makes over the API."""
 
     def act(front: Front, key: Created) -> object:
         credential = key.listed.credential
@@ -56,7 +56,7 @@ def api(method: str, target: str, body: Any = None) -> Callable[[Front, Created]
 
 
 def suspension(at: int | None) -> Callable[[Front, Created], object]:
-    """An act without an address yet: the whole organization."""
+    """A change that has no endpoint yet: suspending the organization."""
 
     def act(front: Front, _key: Created) -> None:
         def write(tx: Tx) -> None:
@@ -76,7 +76,7 @@ def expiry(front: Front, _key: Created) -> None:
 ACTS: list[
     tuple[str, Callable[[Front, Created], object], Callable[[Front, Created], object] | None, object]
 ] = [
-    # what, the act, what undoes it, and how the credential fares between
+    # name, the change, its reversal, and how the credential is treated in between
     ("revoked", api("POST", "/v1/credentials/{key}/revoke"), None, refused("revoked")),
     (
         "deactivated",
@@ -134,7 +134,7 @@ def test_an_act_holds_from_its_answer_on(
     undo: Callable[[Front, Created], object] | None,
     between: object,
 ) -> None:
-    """P1 breaks: a request that began after the answer is judged by what was true before it."""
+    """P1 breaks: a request that starts after the response to a change is judged by the state before it."""
     house = front.house
     robo = house.account()
     key = house.key(robo, expires_at=house.clock.now + DAY if act is expiry else None)
@@ -149,7 +149,7 @@ def test_an_act_holds_from_its_answer_on(
 
 
 def test_a_suspended_organization_takes_everything_along(front: Front) -> None:
-    """P2 breaks: a key outlives its organization's suspension."""
+    """P2 breaks: a key remains valid after its organization was suspended."""
     house = front.house
     assert front.verify(house.charlie_key)["code"] == "valid"
     key = house.key(house.account())
@@ -163,7 +163,7 @@ def test_a_suspended_organization_takes_everything_along(front: Front) -> None:
 
 
 def test_a_removed_member_takes_direct_keys_along(front: Front) -> None:
-    """P2 breaks: a direct key outlives its user's membership."""
+    """P2 breaks: a direct key remains valid after its user left the organization."""
     house = front.house
     bob = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     assert seen(front, bob) == GOOD
@@ -178,7 +178,7 @@ def test_a_removed_member_takes_direct_keys_along(front: Front) -> None:
 
 
 def test_a_deleted_credential_is_unknown_at_once(front: Front, tmp_path: Path) -> None:
-    """R5 breaks: a row that verdicts read has gone, and the cache still has it."""
+    """R5 breaks: the cache keeps a credential whose row was deleted."""
     quick = Front(front.house.with_policy(deletion_delay=0), tmp_path)
     house = quick.house
     key = house.key(house.account())
@@ -191,7 +191,7 @@ def test_a_deleted_credential_is_unknown_at_once(front: Front, tmp_path: Path) -
 
 
 def test_a_change_that_nobody_announced_is_found_by_the_next_look(front: Front) -> None:
-    """P1 breaks: another node revokes, and this one never reads what changed."""
+    """P1 breaks: this node never reads that another node revoked a credential."""
     house = front.house
     key = house.key(house.account())
     assert seen(front, key) == GOOD
@@ -199,16 +199,16 @@ def test_a_change_that_nobody_announced_is_found_by_the_next_look(front: Front) 
     def elsewhere(tx: Tx) -> None:
         credential_rows.update(tx, key.listed.credential.id, {"revoked_at": tx.now})
         change = {"kind": "credential", "id": key.listed.credential.id, "at": tx.now}
-        tx.execute(tables.changes.insert(), change)  # not `tx.changed`, which tells this node too
+        tx.execute(tables.changes.insert(), change)  # not `tx.changed`, which notifies this node too
 
     house.store.write_on((), elsewhere)
-    assert front.verify(key.secret.reveal())["code"] == "valid"  # not told, and not yet looked
-    front.facts.sync()  # what the tasks do each second
+    assert front.verify(key.secret.reveal())["code"] == "valid"  # not notified, and not polled yet
+    front.facts.sync()  # the periodic tasks do this each second
     assert seen(front, key) == refused("revoked")
 
 
 def test_a_change_during_a_look_up_is_not_cached_over(front: Front) -> None:
-    """P1 breaks: facts that were read just before a revocation are kept just after it, and believed from then on."""
+    """P1 breaks: facts read just before a revocation are cached just after it, and used from then on."""
     house = front.house
     key = house.key(house.account())
     assert front.verify(house.alice_key)["valid"]
@@ -218,7 +218,7 @@ def test_a_change_during_a_look_up_is_not_cached_over(front: Front) -> None:
         if "generations" in text and not revoked:
             revoked.append(key.listed.credential.id)
             house.store.write(credentials.revoke, house.alice, revoked[0])
-            front.facts.sync()  # another thread's look: it drops what is not yet kept
+            front.facts.sync()  # a concurrent poll drops only what is cached
 
     with statements(house.store.engines, revoke):
         assert front.ask("GET", "/v1/capabilities", key=key.secret.reveal()).status == 200  # began before

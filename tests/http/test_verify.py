@@ -1,4 +1,4 @@
-"""`/v1/verify`: one verdict for each state of a credential, and nothing more than the code where it is not valid."""
+"""`/v1/verify`: one verdict for each state of a credential, and only the code if it is not valid."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +23,13 @@ DEVELOPER = sorted({*FIRST_CATALOGUE, "read:service-accounts"})
 
 
 def wrong_secret(text: str) -> str:
-    """The same access id with another secret, well-formed."""
+    """The same access id with another well-formed secret."""
     body = text[:35] + ("a" if text[35] != "a" else "b") + text[36:-6]
     return body + secret.checksum(body.encode())
 
 
 def mistyped(text: str) -> str:
-    """One letter of the checksum is another."""
+    """The key with one letter of its checksum changed."""
     return text[:-1] + ("a" if text[-1] != "a" else "b")
 
 
@@ -74,7 +74,7 @@ def add_project(house: House) -> None:
 
 
 REFUSALS: list[tuple[str, str, Callable[[House], Created], Callable[[str], str], dict[str, Any], bool]] = [
-    # what, the code, the credential, what is sent of it, the rest of the question, and whether the digest matched
+    # name, code, credential, text sent, other fields of the request, and whether the digest matched
     ("nonsense", "malformed", made, lambda _: "nonsense", {}, False),
     ("empty", "malformed", made, lambda _: "", {}, False),
     ("not in the alphabet", "malformed", made, lambda text: text[:-7] + "!" + text[-6:], {}, False),
@@ -130,9 +130,9 @@ def test_a_refusal_tells_its_code_and_whose_it_is(
     question: dict[str, Any],
     proven: bool,
 ) -> None:
-    """API breaks: a verdict has another code, or tells more of a credential that is not valid."""
+    """API breaks: a verdict has another code, or reveals more about an invalid credential."""
     key = prepare(front.house)
-    for _ in range(2):  # first from the database, then from memory
+    for _ in range(2):  # from the database, then from the cache
         found = front.verify(sent(key.secret.reveal()), **question)
         assert tuple(found) == FIELDS
         assert (found.pop("valid"), found.pop("code")) == (False, code)
@@ -141,7 +141,7 @@ def test_a_refusal_tells_its_code_and_whose_it_is(
 
 
 def test_a_valid_credential_is_told_in_full(front: Front) -> None:
-    """API breaks: a verifier does not learn who is calling and what they may do."""
+    """API breaks: a resource server does not learn who the caller is and what it may do."""
     robo = front.house.account("Robo", username="robo")
     key = front.house.key(robo)
     expected: dict[str, Any] = {
@@ -176,7 +176,7 @@ def test_a_valid_credential_is_told_in_full(front: Front) -> None:
 
 
 def test_targets_and_times_of_a_valid_credential(front: Front) -> None:
-    """Roles break: a role on a project counts elsewhere, or not there."""
+    """Roles break: a role on a project counts outside it, or does not count in it."""
     house = front.house
     add_project(house)
     robo = house.account(roles=())
@@ -212,7 +212,7 @@ def test_targets_and_times_of_a_valid_credential(front: Front) -> None:
 
 @pytest.mark.promise("P19")
 def test_a_customers_verifier_sees_its_own_and_the_operators_sees_all(front: Front) -> None:
-    """P19 breaks: a verifier learns of another tenant's credential, that it exists or whose it is."""
+    """P19 breaks: a resource server learns that another tenant's credential exists, or who owns it."""
     house = front.house
     robo = house.key(house.account()).secret.reveal()
     revoked = after(credentials.revoke)(house).secret.reveal()
@@ -226,7 +226,7 @@ def test_a_customers_verifier_sees_its_own_and_the_operators_sees_all(front: Fro
 
 
 def test_asking_needs_a_scope_of_its_own(front: Front) -> None:
-    """P19 breaks: any credential may ask about every other."""
+    """P19 breaks: a credential without the scope can verify others."""
     house = front.house
     body = {"credential": house.alice_key}
     for role, status in {"developer": 403, "viewer": 403, "resource-server": 200}.items():
@@ -241,7 +241,7 @@ def test_asking_needs_a_scope_of_its_own(front: Front) -> None:
 
 
 def test_a_question_that_is_not_to_be_counted_is_not(front: Front) -> None:
-    """P5 breaks: a question with `"count": false` counts as a use, or one without does not."""
+    """P5 breaks: a request with `"count": false` is counted as a use, or one without is not."""
     house = front.house
     key = house.key(house.account())
     path = f"/v1/credentials/{key.listed.credential.id}"
@@ -282,21 +282,21 @@ def test_a_question_that_is_not_to_be_counted_is_not(front: Front) -> None:
     ],
 )
 def test_a_question_of_another_form_is_refused(front: Front, body: object, pointer: str) -> None:
-    """B8 breaks: a question that is not understood is answered."""
+    """B8 breaks: a malformed request gets a verdict."""
     answer = front.ask("POST", "/v1/verify", body, key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
 
 
 def test_all_wrong_fields_are_told_at_once(front: Front) -> None:
-    """B8 breaks: whoever writes a client learns of one mistake at a time."""
+    """B8 breaks: a developer sees only one error of a request at a time."""
     body = {"ip": "x", "scopes": 1, "count": 2, "extra": 3}
     errors = front.ask("POST", "/v1/verify", body, key=front.house.alice_key).json()["errors"]
     assert {each["pointer"] for each in errors} == {"/credential", "/ip", "/scopes", "/count", "/extra"}
 
 
 def test_capabilities_say_who_the_credential_is(front: Front) -> None:
-    """API breaks: a credential cannot ask what it is, whatever it may do."""
+    """API breaks: a credential cannot query what it is, whatever its permissions."""
     house = front.house
     add_project(house)
     robo = house.account("Robo", roles=(), username="robo", resources=("agents/*",))

@@ -1,4 +1,4 @@
-"""R4: the body of `/v1/verify` is read strictly, the quick look and the thorough one being of one mind."""
+"""R4: the body of `/v1/verify` is read strictly. The quick and the thorough check agree."""
 
 from typing import Any
 
@@ -35,6 +35,6 @@ names = st.sampled_from([*TEXTS, "scopes", "count", "", "Count", "credential/"])
 def test_both_looks_at_a_body_agree(
     value: dict[str, Any], changed: dict[str, Any], without: set[str]
 ) -> None:
-    """P20 breaks: a body that is wrong is judged, or one that is right is refused without a reason."""
+    """P20 breaks: a wrong body gets a verdict, or a correct one is refused without a reason."""
     asked = {name: each for name, each in (value | changed).items() if name not in without}
     assert _of_form(asked) == (_errors(asked) == ())

@@ -1,1 +1,1 @@
-"""Who presents a credential, and what it may do: look-up, proof, verdict, rate limit, usage. No HTTP."""
+"""Authenticates and authorizes credentials: lookup, proof, verdict, rate limit and usage. Contains no HTTP."""

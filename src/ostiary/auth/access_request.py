@@ -1,4 +1,6 @@
-"""What is asked about a presented credential: by its own request, by a resource server, or by an access rule."""
+"""The request that a credential is judged for: the credential's own request, a resource server's, or one that
+an access rule describes.
+"""
 
 from typing import Final, NamedTuple
 
@@ -10,7 +12,7 @@ from ostiary.core.verdict import NO_SCOPES
 
 
 class AccessRequest(NamedTuple):
-    """What is asked about a credential, before names are resolved."""
+    """The request to judge a credential for. Names of projects and scopes are not resolved yet."""
 
     address: Address | None
     scopes: Scopes = NO_SCOPES
@@ -18,11 +20,11 @@ class AccessRequest(NamedTuple):
     resource: str | None = None
     about_itself: bool = False
     audience: str | None = None
-    """Whom a token must be meant for; None: this service, for whoever names nobody else."""
+    """The audience that a token must have. None stands for this service."""
     whomever: bool = False
-    """Whether a token may be meant for anybody: who asks judges that."""
+    """Whether a token with any audience is accepted. The requesting party then checks the audience."""
     tenant: str | None = None
-    """Id of the only organization whose credentials the asker may know; None: any."""
+    """Id of the only organization whose credentials the requesting party may learn about. None: any."""
 
 
 RULE_REFUSALS: Final = (
@@ -33,13 +35,17 @@ RULE_REFUSALS: Final = (
     "kind_not_allowed",
     "organization_not_allowed",
 )
-"""Why an access rule refuses a request with a good credential. `of_rule` and `not_for` return them, in this order."""
+"""The codes with which an access rule refuses a good credential. `of_rule` and `not_for` return them, in this
+order.
+"""
 
 
 def of_rule(
     rule: AccessRule, described: tuple[bytes, bytes], address: Address | None
 ) -> tuple[AccessRequest, str]:
-    """What the rule asks about the described request; or the name of why it refuses."""
+    """Return the access request that the rule makes of the described request, and the refusal code, empty if
+    none.
+    """
     method, target = described
     try:
         path = read_path(target.decode("latin-1"))
@@ -55,16 +61,16 @@ def of_rule(
 
 
 def is_preflight(rule: AccessRule, described: tuple[bytes, bytes]) -> bool:
-    """Whether the rule lets the described request pass without a credential."""
+    """Return whether the rule lets the described request pass without a credential."""
     method, target = described
     try:
         return rule.admits_preflight(method.decode("latin-1"), read_path(target.decode("latin-1")))
     except ValueError:
-        return False  # an ambiguous path as well
+        return False  # an ambiguous path is refused too
 
 
 def not_for(rule: AccessRule, standing: Standing, token: Token | None) -> str:
-    """Why a good credential is not admitted by the rule; empty if it is."""
+    """Return the code with which the rule refuses a good credential; empty if it admits the credential."""
     if rule.kinds and (standing.kind if token is None else token.kind) not in rule.kinds:
         return "kind_not_allowed"
     if rule.organizations and standing.organization.id not in rule.organizations:

@@ -1,7 +1,8 @@
-"""From what a request presents to the verdict on it, for every endpoint.
+"""Judges the credential that a request presents, for every endpoint.
 
-`STEPS` is the table of all steps, in order, with the code of each refusal. What is presented is a secret, which its
-digest proves; or a token or session, which stands for a credential and is judged with the facts about that.
+`STEPS` is the table of all steps, in order, with the code of each refusal. A request presents a secret, which
+is proven by its digest; or a token or session, which stands for a credential and is judged with the facts
+about that credential.
 """
 
 from collections.abc import Callable
@@ -46,35 +47,38 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("access rule", RULE_REFUSALS),
     ("rate limit", ("rate_limited",)),
 )
-"""Every step from a presented text to its use, in order, with the codes that it refuses with.
+"""Every step from the presented text to the recorded use, in order, with the codes of its refusals.
 
-The first step that refuses decides. There are two exceptions, both for a credential that is good but in the wrong place
-(`FORBIDDEN_CODES`). The error of an access rule that does not match the request replaces that code, because the checks had
-nothing of the rule to judge by. `rate_limited` replaces it too, and the error of the rule: a caller in a loop must slow
-down.
+The first step that refuses decides. There are two exceptions. Both are for a good credential that is used in
+the wrong place (`FORBIDDEN_CODES`). If the access rule does not match the request, the rule's error replaces
+the code, because the checks had no rule to judge by. `rate_limited` replaces the code too, and also the
+rule's error: a caller in a loop must slow down.
 
-`core.verdict.CHECKS` runs the steps of a proven credential. `tests/auth/test_steps.py` holds the order of every two steps.
+`core.verdict.CHECKS` runs the steps for a proven credential. `tests/auth/test_steps.py` tests the order of
+every two steps.
 """
 SIGNED: Final = b"eyJ"
-"""How every signed token begins: `{"` in base64url."""
+"""The first bytes of every signed token: `{"` in base64url."""
 SESSION: Final = secret.SESSION.encode()
 STANDS_FOR: Final = (SIGNED, SESSION)
 
 
 class Admission(NamedTuple):
-    """What an access rule says of a request. `error` is empty if it is admitted, else the name of the refusal."""
+    """The result of judging a request by an access rule. `error` is empty if the request is admitted, else
+    the refusal code.
+    """
 
     error: str
     verdict: Verdict
     permit: Permit | None = None
-    """What is left of the rate limit; None without one."""
+    """The state of the rate limit after this use. None if there is no limit."""
 
 
 class Authenticator:
     """Answers "who is this, and may they?" for one process.
 
-    A method that judges neither charges nor notes the use: see `charge` and `note`. Look-ups that prove nothing are
-    charged to the address.
+    Methods that only judge neither charge the rate limit nor record the use: see `charge` and `note`. Failed
+    database lookups are charged to the client's IP address.
     """
 
     def __init__(
@@ -101,16 +105,20 @@ class Authenticator:
     # Facts
 
     def from_cache(self) -> CacheOnly | None:
-        """A lookup without I/O; None if the cache has to be brought up to date first."""
+        """Return a lookup without I/O; None if the cache must be brought up to date first."""
         return self._cache_only if self.facts.current() else None
 
     def from_database(self) -> CacheOrDatabase:
-        """A lookup for a thread, over a cache that is up to date. Raises Problem if the database does not answer."""
+        """Return a lookup for a thread, over an up-to-date cache. Raises Problem if the database is
+        unavailable.
+        """
         self.current_facts()
         return self._cache_or_database
 
     def current_facts(self) -> FactCache:
-        """The cache, brought up to date. For a thread. Raises Problem if the database does not answer."""
+        """Bring the cache up to date and return it. Call it in a thread. Raises Problem if the database is
+        unavailable.
+        """
         if not self.facts.current():
             self.facts.catch_up()
         return self.facts
@@ -120,11 +128,12 @@ class Authenticator:
     def key_or_token(
         self, text: bytes, request: AccessRequest, lookup: Lookup, payer: str | None = PEERS
     ) -> Verdict:
-        """The verdict on what a request presents, or a resource server asks about.
+        """Return the verdict on a credential that a request presents, or that a resource server asks about.
 
-        A look-up in the database that proves nothing is charged to the address of the request, in the book of
-        `payer`, the organization that asks; None charges nobody. What is known to exist costs nothing, even if a
-        change has dropped it from the cache: otherwise a neighbour who guesses could lock its owner out.
+        A database lookup that proves nothing is charged to the IP address of the request, in the account of
+        `payer`, the requesting organization. If `payer` is None, nothing is charged. A credential that is
+        known to exist costs nothing, even if a change has dropped it from the cache. Otherwise a client on
+        the same network that guesses keys could lock its owner out.
         """
         if text.startswith(STANDS_FOR):
             return self._token(text, request, lookup, payer)
@@ -139,20 +148,20 @@ class Authenticator:
         lookup: Lookup,
         payer: str | None = PEERS,
     ) -> Verdict:
-        """The verdict on a secret of this kind, which begins with one of these prefixes."""
+        """Return the verdict on a secret of this kind that begins with one of these prefixes."""
         claimed = secret.claimed_id(text, prefixes)
         known = None if claimed is None else self.facts.standing(claimed)
         if isinstance(known, Standing) and self._proves(text, known, kind):
-            # Its digest is that of a whole secret, so its form needs no check.
+            # The digest covers the whole secret, so its form needs no check.
             return self.judge(known, request, lookup)
         handle: Handle | None = secret.parse(text, prefixes)
         if handle is None:
-            # Before any work: only what begins like keys of another system is looked up by digest.
+            # Check first, without any work: only keys with an imported prefix are looked up by digest.
             if kind != "api_key" or not self.facts.is_imported(text):
                 return MALFORMED
             handle = tuple(secret.digest(text, pepper) for pepper in self._peppers.values())
         elif isinstance(known, Standing):
-            return UNKNOWN  # it was compared above
+            return UNKNOWN  # the digest was compared above and did not match
         prove = partial(self._proven_secret, handle, text, kind, lookup)
         standing: Standing | None
         if payer is None or not lookup.reads or self.facts.knows(handle):
@@ -169,7 +178,9 @@ class Authenticator:
         return standing if standing is not None and self._proves(text, standing, kind) else None
 
     def _proves(self, text: bytes, standing: Standing, kind: str) -> bool:
-        """Compare digests, once for each verification. False for another kind, and if the pepper is gone."""
+        """Compare digests, once for each verification. False if the kind differs or the pepper no longer
+        exists.
+        """
         pepper = self._peppers.get(standing.pepper_id)
         if pepper is None or standing.kind != kind:
             return False
@@ -191,7 +202,8 @@ class Authenticator:
             return LIMITED
         if proven is not None:
             return self.judge(proven[0], request, lookup, proven[1])
-        # The signature is checked first, without a look-up, so failures of an address never refuse a valid token.
+        # The signature is checked first, without a lookup. So an address with many failures can still use a
+        # valid token.
         return (
             self.rates.failed(request.address, payer or PEERS)
             if charged and text.startswith(SIGNED)
@@ -205,16 +217,17 @@ class Authenticator:
         standing = None if token is None else lookup.standing(token.origin_id)
         return None if token is None or standing is None else (standing, token)
 
-    # The verdict on what was proven
+    # The verdict on a proven credential
 
     def judge(
         self, standing: Standing, request: AccessRequest, lookup: Lookup, token: Token | None = None
     ) -> Verdict:
-        """The verdict of `core.verdict` on a secret, or a token, that was proven."""
+        """Return the verdict of `core.verdict` on a proven secret or token."""
         project = request.project or standing.project_id or (None if token is None else token.project_id)
         unknown = False
         if project is not None and project not in standing.foreign:
-            # A target of its own may be another organization's project, whose consent has ended or been narrowed since.
+            # The credential's own project may belong to another organization, whose consent was withdrawn
+            # or narrowed since.
             known = lookup.projects(standing.organization.id).get(project)
             project, unknown = known, known is None
         return judge(
@@ -234,15 +247,15 @@ class Authenticator:
         )
 
     def at_large(self, verdict: Verdict, request: AccessRequest, lookup: Lookup) -> Verdict:
-        """A good verdict, as it is where the organization is the target and no resource is named.
+        """Return a good verdict for the organization as target, with no resource named.
 
-        Whatever is limited to a project or to resources has no scopes there, and is who it is all the same.
+        A credential that is limited to a project or to resources stays valid there, but has no scopes.
         """
         standing, token = verdict.standing, verdict.token
         assert standing is not None
         principal = standing.principal
         if token is not None and token.project_id is not None:
-            token = replace(token, project_id=None)  # what a session means by default is no target here
+            token = replace(token, project_id=None)  # the default project of a session is no target here
         elif not (standing.project_id or standing.resources or principal.projects or principal.resources):
             return verdict
         found = self.judge(standing, request._replace(about_itself=False), lookup, token)
@@ -251,9 +264,10 @@ class Authenticator:
         return verdict._replace(scopes=NO_SCOPES)
 
     def caller(self, text: bytes | None, request: AccessRequest, lookup: Lookup) -> Verdict:
-        """The verdict on the caller of an endpoint that is about an organization, or about the caller itself.
+        """Return the verdict on the caller of an endpoint that concerns an organization, or the caller
+        itself.
 
-        `text` is None if what was presented cannot be read.
+        `text` is None if the presented credential cannot be read.
         """
         if text is None:
             return MALFORMED
@@ -262,10 +276,11 @@ class Authenticator:
         if request.about_itself or standing is None or verdict.code != "valid":
             return verdict
         if standing.project_id is not None:
-            # Its only target is its project.
+            # This credential has one target only: its project.
             return Verdict("project_not_allowed", standing, token=token)
         if token is not None and token.project_id is not None:
-            # What a session means by default is no target here either: roles on a project reach no organization.
+            # The default project of a session is no target here either: project roles do not reach the
+            # organization.
             return self.judge(standing, request, lookup, replace(token, project_id=None))
         return verdict
 
@@ -278,9 +293,10 @@ class Authenticator:
         at: str | None,
         lookup: Lookup,
     ) -> Admission:
-        """Judge a request that is `described` by method and target, by an access rule; charge and note the use.
+        """Judge a request by an access rule, charge the rate limit and record the use.
 
-        `rule` is None if there is no such rule, `text` None if what was presented cannot be read.
+        `described` is the method and target of the request. `rule` is None if the rule does not exist. `text`
+        is None if the presented credential cannot be read.
         """
         request = AccessRequest(address)
         refusal = "" if rule is not None else "no_such_rule"
@@ -293,7 +309,7 @@ class Authenticator:
         verdict, permit = self.charge(verdict, now)
         code = verdict.code
         if refusal and code != "valid" and code not in FORBIDDEN_CODES:
-            refusal = ""  # only a good credential is told what is wrong with the request
+            refusal = ""  # the client learns what is wrong with the request only if its credential is good
         self.note(verdict, at, "authorize", now, refused=refusal)
         if refusal or code == "valid":
             return Admission(refusal, verdict, permit)
@@ -301,13 +317,14 @@ class Authenticator:
             return Admission(code, verdict, permit)
         return Admission("invalid_token", verdict)
 
-    # What a use costs, and that it is noted
+    # Charging the rate limit and recording the use
 
     def charge(self, verdict: Verdict, now: Instant) -> tuple[Verdict, Permit | None]:
-        """Count a use against its credential's limit. What is beyond it is refused; None: there is no limit.
+        """Charge a use to the credential's rate limit. Return the verdict, `rate_limited` if the limit is
+        exceeded, and the permit, which is None if there is no limit.
 
-        A use counts once the secret was proven and the credential may act at all, whether or not it may do what was
-        asked: a loop of 403 is a loop.
+        A use counts if the secret is proven and the credential may act at all, even if it lacks permission
+        for this request. So a loop of 403 responses uses up the limit.
         """
         standing = verdict.standing
         if standing is None or standing.rate_limit is None:
@@ -323,7 +340,7 @@ class Authenticator:
     def use(
         self, text: bytes | None, request: AccessRequest, at: str | None, via: str, lookup: Lookup
     ) -> tuple[Verdict, Permit | None]:
-        """Judge the caller of an endpoint; charge and note the use."""
+        """Judge the caller of an endpoint, charge the rate limit and record the use."""
         verdict, now = self.caller(text, request, lookup), self.clock()
         verdict, permit = self.charge(verdict, now)
         self.note(verdict, at, via, now)
@@ -339,9 +356,10 @@ class Authenticator:
         refused: str = "",
         resource: str = "",
     ) -> None:
-        """Count a use or a refusal. Unknown credentials are counted for the asking organization, else for the operator.
+        """Count a use or a refusal. Unknown credentials are counted for the requesting organization, else for
+        the operator.
 
-        `resource` is the refused resource, if there is one; the event names the first of several.
+        `resource` is the refused resource, if any. If several were refused, it is the first.
         """
         standing = verdict.standing
         reason = refused or verdict.code
@@ -362,10 +380,11 @@ class Authenticator:
 
 
 def _payer(standing: Standing) -> str:
-    """Whose uses are counted together: a credential with all its secrets, tokens and sessions, under its id.
+    """Return the name under which uses are counted. All secrets and tokens of a credential count together,
+    under its id.
 
-    A person's sessions have no credential. Those in browsers share one limit, and so do those of each client, since
-    an application must not use up what its person has.
+    Sessions of a person have no credential. A person's browser sessions share one limit. The sessions of each
+    client share another, so an application cannot use up the person's limit.
     """
     if standing.kind != "session":
         return standing.credential_id
@@ -373,7 +392,7 @@ def _payer(standing: Standing) -> str:
 
 
 def used_of(standing: Standing, token: Token | None) -> str:
-    """What is used: a secret, by its access id; a session by its id; a token counts for the credential as a whole."""
+    """Return the id to record as used: the id of a session token, else the access id of the credential."""
     return token.id if token is not None and token.kind == "session" else standing.access_id
 
 

@@ -1,4 +1,4 @@
-"""Who calls, as services know it: made from a verdict on what was presented."""
+"""Makes the `Caller` that services receive from a verdict on the presented credential."""
 
 import unicodedata
 
@@ -11,7 +11,7 @@ from ostiary.core.verdict import Verdict
 
 
 def caller_of(verdict: Verdict, address: Address | None, user_agent: str, request_id: str) -> Caller:
-    """The caller of a request whose credential was proven, in its own organization."""
+    """Return the caller of a request with a proven credential, in the credential's organization."""
     standing, token = verdict.standing, verdict.token
     assert standing is not None
     granted = None if token is None or token.scopes & EVERYTHING else token.scopes
@@ -39,7 +39,9 @@ def caller_of(verdict: Verdict, address: Address | None, user_agent: str, reques
 
 
 def actor_of(standing: Standing, token: Token | None = None) -> Actor:
-    """The actor that events name: the principal, by the credential or session that it acts by, itself or by a token."""
+    """Return the actor that audit events name: the principal, with the credential or session that it used,
+    and the token, if any.
+    """
     principal = standing.principal
     return Actor(
         principal.kind,
@@ -52,9 +54,9 @@ def actor_of(standing: Standing, token: Token | None = None) -> Actor:
 
 
 def display_of(standing: Standing) -> str:
-    """How an actor reads in the audit log: `ci-bot (API key)`.
+    """Return an actor's name as the audit log shows it: `ci-bot (API key)`.
 
-    An account's name that could be taken for somebody's email address is told with the account's identifier.
+    If an account's name could be mistaken for a person's email address, the account's identifier is added.
     """
     principal = standing.principal
     name = principal.display

@@ -1,6 +1,7 @@
-"""`X-Auth-Assertion`: a signed word to an upstream on who calls, for upstreams that do not trust every proxy alike.
+"""`X-Auth-Assertion`: a signed JWT that tells an upstream who the caller is. It is for upstreams that do not
+trust every proxy.
 
-It says who, never what they may do: that is the access rule's to decide, each time.
+It states the caller's identity only. The access rule decides on every request what the caller may do.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,12 @@ from ostiary.storage.fact_cache import FactCache
 TYPE: Final = "ostiary-assertion+jwt"
 LIFETIME: Final = 60 * SECOND
 REUSED: Final = 30 * SECOND
-"""How long one is handed out again: signing costs more than judging."""
+"""How long an assertion is reused. Signing is slower than judging."""
 MOST: Final = 10_000
 
 
 class IdentityAssertions:
-    """What was signed lately, by one process."""
+    """Signs assertions for one process, and caches recent ones."""
 
     def __init__(self, facts: FactCache, clock: Callable[[], Instant], issuer: str) -> None:
         self._facts = facts
@@ -29,7 +30,9 @@ class IdentityAssertions:
         self._signed: dict[tuple[str, str], tuple[Standing, Instant, str]] = {}
 
     def of(self, verdict: Verdict, audience: str) -> str:
-        """An assertion about what was judged good just now. Problem where there is no key to sign with."""
+        """Return an assertion about a credential that was just judged valid. Raises Problem if there is no
+        key to sign with.
+        """
         standing, token = verdict.standing, verdict.token
         assert standing is not None
         key, now = (standing.access_id if token is None else token.id, audience), self._clock()

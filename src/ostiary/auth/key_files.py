@@ -1,4 +1,6 @@
-"""JWTs that a key file signed: whose key it was, what is checked of it, and the verdict on the credential."""
+"""Judges JWTs that a key file signed: finds the key, checks the claims and returns the verdict on the
+credential.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -19,22 +21,24 @@ SEVERAL_KEYS: Final = (
     "This client has several usable keys. Send the id of the signing key as kid in the JWT header."
 )
 MAX_PROVEN: Final = 10_000
-"""Issuers that are remembered."""
+"""How many issuers are cached."""
 
 
 class PresentedAssertion(NamedTuple):
-    """What came of an assertion. `checked` is there only if it is good, but for whether it was used before."""
+    """The result of judging an assertion. `checked` is set only if it is good; whether it was used before is
+    not checked yet.
+    """
 
     verdict: Verdict
     checked: CheckedAssertion | None = None
     reason: str = ""
-    """Why it is not good, for the audit log."""
+    """Why the assertion was refused, for the audit log."""
     told: str = ""
-    """The error message for a client that has proved that the key is its own."""
+    """The error message for a client that has proven possession of the key."""
 
 
 class KeyFiles:
-    """Judges the JWTs of key files for one process. Neither charges nor notes a use."""
+    """Judges the JWTs of key files for one process. It neither charges rate limits nor records uses."""
 
     def __init__(
         self,
@@ -47,7 +51,7 @@ class KeyFiles:
         self._clock = clock
         self._rates = rates
         self._judge = judge
-        # Issuers with a valid assertion without `kid` before: their look-ups cost no address anything.
+        # Issuers that have sent a valid assertion without `kid`. Their lookups are not charged to an address.
         self._proven: dict[str, None] = {}
 
     def judge(
@@ -93,7 +97,8 @@ class KeyFiles:
             except LookupRefusedError:
                 return PresentedAssertion(LIMITED, reason=LIMITED.code)
         elif look() is None and self._rates.failed(request.address) is LIMITED:
-            # The key is known, so a valid signature never costs anything. A bad one costs its address.
+            # The key is known, so a valid signature costs nothing. A bad signature is charged to the
+            # client's address.
             return PresentedAssertion(LIMITED, reason=LIMITED.code)
         return shown
 
@@ -107,7 +112,7 @@ class KeyFiles:
         lookup: Lookup,
         audiences: frozenset[str],
     ) -> PresentedAssertion:
-        """Judge a JWT that must be signed by one of these key files of one account."""
+        """Judge a JWT that one of these key files must have signed. All belong to one account."""
         if not found:
             return PresentedAssertion(UNKNOWN, reason="unknown key")
         try:
@@ -142,12 +147,12 @@ def _signer(standing: Standing) -> AssertionKey:
 
 
 def channel_of(standing: Standing) -> str:
-    """The channel identifier of a service account, empty for a user."""
+    """Return the channel identifier of a service account; empty for a user."""
     principal = standing.principal
     return principal.identifier if principal.kind == "service_account" else ""
 
 
 def names_of(standing: Standing) -> tuple[str, ...]:
-    """What a service account is called where a client is named."""
+    """Return the names by which a service account can be identified as a client."""
     principal = standing.principal
     return client_id_of(principal.id), principal.id, channel_of(standing)

@@ -1,4 +1,4 @@
-"""How the facts about a presented credential are found: in the cache only, or in the database too."""
+"""Finds the facts about a presented credential: in the cache only, or also in the database."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -9,15 +9,15 @@ from ostiary.storage.standing_cache import Handle
 
 
 class CacheMiss(Exception):  # noqa: N818 - not an error: the database has to be asked
-    """A fact is not in the cache. The request is answered again, in a thread, with `CacheOrDatabase`."""
+    """A fact is not in the cache. The caller handles the request again, in a thread, with `CacheOrDatabase`."""
 
 
 class Lookup(Protocol):
-    """Finds facts. `Authenticator` gives out lookups, over a cache that it has brought up to date."""
+    """Finds facts. `Authenticator` provides lookups over a cache that it has brought up to date."""
 
     @property
     def reads(self) -> bool:
-        """Whether it may read the database, and so wait."""
+        """Whether the lookup may read the database, and therefore block."""
 
     def standing(self, handle: Handle) -> Standing | None: ...
     def token(self, text: bytes, found: bytes) -> Token | None: ...
@@ -26,7 +26,7 @@ class Lookup(Protocol):
 
 
 class CacheOnly:
-    """For the event loop. Raises CacheMiss for a fact that is not in the cache."""
+    """For the event loop. Raises CacheMiss if a fact is not in the cache."""
 
     reads: Final = False
 
@@ -52,11 +52,11 @@ class CacheOnly:
         return found
 
     def key_files(self, issuer: str) -> Sequence[str]:
-        raise CacheMiss  # a new key file drops nothing that is cached, so the list is never cached
+        raise CacheMiss  # a new key file drops nothing from the cache, so this list is never cached
 
 
 class CacheOrDatabase:
-    """For a thread. Raises Problem where the database does not answer."""
+    """For a thread. Raises Problem if the database is unavailable."""
 
     reads: Final = True
 

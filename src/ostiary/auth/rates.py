@@ -1,6 +1,7 @@
-"""What is counted against an address: look-ups that fail, requests that anybody may make, guesses at people's secrets.
+"""Limits by IP address: failed lookups, requests that need no credential, and guesses at people's secrets.
 
-A refusal as 401 is never counted against a credential. If the database had to be asked for it, it is the address's.
+A 401 response is never charged to a credential. If it needed a database lookup, it is charged to the client's
+address.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,30 +17,33 @@ from ostiary.ratelimit.mapped_store import MappedRateLimitStore
 T = TypeVar("T")
 
 PEERS: Final = ""
-"""Whose failures those are that no organization asked about: of addresses that present credentials themselves."""
+"""The payer for clients that present a credential themselves, when no organization made the request about
+them.
+"""
 FAILURES: Final = 50
-"""Look-ups in the database that may fail a minute, for an address."""
+"""Failed database lookups that an address may cause in a minute."""
 FAILURE_WAIT: Final = 2
-"""Seconds after which an address that has used them up may have one more."""
+"""Seconds until an address that used up its failures may cause another one."""
 
 
 class LookupRefusedError(Exception):
-    """Too many look-ups from this address have failed."""
+    """This address has caused too many failed lookups."""
 
 
 class Rates:
-    """The limits of addresses, as one process counts them."""
+    """Counts the limits of IP addresses, for one process."""
 
     def __init__(self, failures: MappedRateLimitStore, clock: Callable[[], Instant]) -> None:
         self._failures = failures
         self._clock = clock
 
     def looked_up(self, payer: str, address: Address | None, look: Callable[[], T | None]) -> T | None:
-        """What `look` finds in the database, which costs this address one of its failures if it is None.
+        """Call `look`, which reads the database, and return its result. None is charged to the address as a
+        failure.
 
-        Each `payer` (an organization that asks about others' addresses, or nobody) has a book of its own: what one
-        says of an address is not held against it elsewhere. Raises LookupRefusedError, without a look, for an address
-        that has no failures left.
+        Each `payer` (an organization that asks about others' addresses, or nobody) has its own count. So one
+        organization cannot use up an address's failures for another. If the address has no failures left,
+        raises LookupRefusedError without calling `look`.
         """
         name = f"{payer} {failure_group(address)}"
         permit = self._failures.take(name, FAILURES, self._clock())
@@ -63,11 +67,15 @@ class Rates:
         return UNKNOWN
 
     def attempt(self, name: str, limit: int) -> Permit:
-        """Count one of so many attempts a minute, fewer than are leased. `name` says of what, and whose."""
+        """Count one attempt against a limit (attempts per minute) that is too small to be leased. `name`
+        identifies the limit: what is counted, and for whom.
+        """
         return self._failures.take(name, limit, self._clock())
 
     def asked(self, what: str, address: Address | None, each: int, network: int) -> None:
-        """Count a request that anybody may make, for its address and for its network. Raises rate-limited."""
+        """Count a request that needs no credential, for its address and its network. Raises Problem
+        `rate-limited`.
+        """
         limits = {
             f"{what} network {network_of(address)}": network,
             f"{what} {failure_group(address)}": each,
@@ -75,11 +83,13 @@ class Rates:
         self.guessed(limits, lambda: None)
 
     def guessed(self, limits: Mapping[str, int], look: Callable[[], T | None]) -> T | None:
-        """What `look` finds for whoever guesses a secret of people, which costs if it is None. Raises rate-limited.
+        """Call `look`, which checks a guess at a person's secret, and return its result. None counts as a
+        wrong guess. Raises Problem `rate-limited`.
 
-        `limits` are wrong guesses a minute, by a name that says of what, and whose; each is below what is leased
-        (`core.rate`), so it can be given back. They are paid before the look, so that any number of guesses at once
-        are within them as well. A look that raises has cost: what it would have said may be told from that.
+        `limits` maps a name (what is counted, and for whom) to wrong guesses per minute. Each is too small to
+        be leased (`core.rate`), so a permit can be given back. Permits are taken before the call, so
+        concurrent guesses stay within the limits too. If `look` raises, the guess stays counted, because the
+        error may reveal whether the guess was right.
         """
         taken: list[tuple[str, Permit]] = []
         for name, limit in limits.items():

@@ -1,1 +1,3 @@
-"""What answers on the network: the hot path, the management API, and the server that carries them."""
+"""HTTP: the edge that guards every request, the fast path, reading and writing of messages, cookies, and the
+outbound client.
+"""

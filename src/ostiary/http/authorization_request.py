@@ -1,7 +1,8 @@
-"""What a client asks for at `/oauth/authorize`, read and checked (RFC 6749 §4.1, RFC 7636, RFC 8707, RFC 9207).
+"""Reads and checks the request that a client sends to `/oauth/authorize` (RFC 6749 §4.1, RFC 7636, RFC 8707,
+RFC 9207).
 
-Two kinds of errors: what says nothing certain of the client or of where it wants the answer stays here and is told to
-the person; all others go to the client, by a redirect to an address that it has registered.
+There are two kinds of errors. If the client or its redirect URI is not certain, the error is shown to the
+person and never redirected. All other errors are sent to the client's registered redirect URI.
 """
 
 import re
@@ -29,11 +30,13 @@ MAX_FIELDS: Final = 64
 PROMPTS: Final = frozenset({"none", "login", "consent", "select_account"})
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _ONCE_ONLY: Final = "resource"
-"""The one parameter that may stand several times (RFC 8707 §2)."""
+"""The only parameter that may occur more than once (RFC 8707 §2)."""
 
 
 class NotRedirectableError(Exception):
-    """A request that must not be answered by a redirect. `developer` is for whoever made the client."""
+    """An error that must not be sent by a redirect. `developer` is the explanation for the client's
+    developer.
+    """
 
     def __init__(self, code: str, developer: str) -> None:
         super().__init__(code)
@@ -42,7 +45,7 @@ class NotRedirectableError(Exception):
 
 
 class RedirectError(Exception):
-    """An error that the client is told, at its redirect address."""
+    """An error that is sent to the client, at its redirect URI."""
 
     def __init__(
         self, target: "RedirectTarget", code: str, description: str, refused: OAuthError | None = None
@@ -52,22 +55,22 @@ class RedirectError(Exception):
         self.code = code
         self.description = description
         self.refused = refused
-        """The refusal of a resource, which the audit log names."""
+        """The refusal of a resource, for the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedirectTarget:
-    """Where the answer goes, and what ties it to the request."""
+    """The redirect URI of the response, and the state that ties the response to the request."""
 
     redirect_uri: str
     redirect_named: bool
-    """Whether the request named it."""
+    """Whether the request contained `redirect_uri`."""
     state: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A request that is in order."""
+    """A valid authorization request."""
 
     client: OAuthClient
     target: RedirectTarget
@@ -83,13 +86,13 @@ def read(
     catalogue: Catalogue,
     audiences_of: Callable[[Sequence[str]], tuple[str, ...]],
 ) -> AuthorizationRequest:
-    """Check a request, in the order in which errors are told. Raises NotAnswerableError and RedirectError.
+    """Check a request. Raises NotRedirectableError or RedirectError for the first error found.
 
-    `find` raises NotAnswerableError for an unknown client. `audiences_of` raises OAuthError for resources that cannot
-    be the audiences of one token.
+    `find` raises NotRedirectableError for an unknown client. `audiences_of` raises OAuthError for resources
+    that cannot be the audiences of one token.
     """
     given = _parameters(query)
-    client = find(_one(given, "client_id", "Say who you are: client_id is missing, or stands twice."))
+    client = find(_one(given, "client_id", "client_id is missing, or occurs more than once."))
     target = _target(client, given)
 
     def wrong(code: str, description: str) -> RedirectError:
@@ -100,27 +103,29 @@ def read(
             raise wrong("invalid_request", "A parameter stands twice.")
     found = {name: values[0] for name, values in given.items() if values[0]}
     if "request" in found:
-        raise wrong("request_not_supported", "Request objects are not taken here.")
+        raise wrong("request_not_supported", "Request objects are not supported.")
     if "request_uri" in found:
-        raise wrong("request_uri_not_supported", "Request objects are not taken here.")
+        raise wrong("request_uri_not_supported", "Request objects are not supported.")
     if found.get("response_type") is None:
         raise wrong("invalid_request", "response_type is missing.")
     if found["response_type"] != "code":
-        raise wrong("unsupported_response_type", "response_type is code here.")
+        raise wrong("unsupported_response_type", "response_type must be code.")
     if AUTHORIZATION_CODE not in client.grant_types:
         raise wrong("unauthorized_client", "The client is not registered for authorization codes.")
     if found.get("response_mode", "query") != "query":
-        raise wrong("invalid_request", "response_mode is query here.")
+        raise wrong("invalid_request", "response_mode must be query.")
     challenge = found.get("code_challenge", "")
     if not challenge:
-        raise wrong("invalid_request", "code_challenge is missing: PKCE with S256 is needed.")
+        raise wrong("invalid_request", "code_challenge is missing. PKCE with S256 is required.")
     if found.get("code_challenge_method") != "S256":
-        raise wrong("invalid_request", "code_challenge_method is S256 here.")
+        raise wrong("invalid_request", "code_challenge_method must be S256.")
     if not _CHALLENGE.fullmatch(challenge):
-        raise wrong("invalid_request", "code_challenge is not 43 characters of base64url.")
+        raise wrong("invalid_request", "code_challenge must be 43 characters of base64url.")
     prompts = frozenset(found.get("prompt", "").split())
     if not prompts <= PROMPTS or ("none" in prompts and len(prompts) > 1):
-        raise wrong("invalid_request", "prompt is none, or some of login, consent and select_account.")
+        raise wrong(
+            "invalid_request", "prompt must be none, or a combination of login, consent and select_account."
+        )
     scopes = _scopes(client, catalogue, given, wrong)
     try:
         audiences = audiences_of(tuple(filter(None, given.get(_ONCE_ONLY, ()))))
@@ -130,7 +135,9 @@ def read(
 
 
 def redirect_url(target: RedirectTarget, issuer: str, members: Mapping[str, str]) -> str:
-    """The address of the client with an answer or an error, `state` and `iss` (RFC 6749 §4.1.2, RFC 9207 §2)."""
+    """Return the redirect URI with the parameters of a response or an error, `state` and `iss` (RFC 6749
+    §4.1.2, RFC 9207 §2).
+    """
     told = dict(members)
     if target.state is not None:
         told["state"] = target.state
@@ -182,7 +189,7 @@ def _scopes(
     given: Mapping[str, list[str]],
     wrong: Callable[[str, str], RedirectError],
 ) -> tuple[str, ...]:
-    """The requested scopes (RFC 6749 §3.3) that exist, or the client's default scopes."""
+    """Return the requested scopes (RFC 6749 §3.3) that exist, or the client's default scopes."""
     if "scope" not in given:
         named = default_scopes(client)
     else:

@@ -1,8 +1,9 @@
-"""Clients whose id is the URL of a document about them, and the keys that clients publish at a URL.
+"""Clients whose id is the URL of their metadata document, and the keys that clients publish at a URL.
 
-(draft-ietf-oauth-client-id-metadata-document.) A stranger chose the address, so all of it goes through the guarded
-client, and is limited by who asks and by whom it is asked of. What was fetched is remembered for minutes, what failed
-is not. Nothing is written here: a document's client gets its row with its first consent.
+(draft-ietf-oauth-client-id-metadata-document.) The URL comes from an untrusted party. So every fetch goes
+through the guarded outbound client, and is limited by the requesting address and by the host that is fetched
+from. A fetched document is cached for minutes; a failure is not cached. Nothing is written to the database
+here: the client gets its row with its first consent.
 """
 
 import re
@@ -33,32 +34,36 @@ MAX_DOCUMENT: Final = 5 * 1024
 MAX_KEYS: Final = 32 * 1024
 MOST_KEPT: Final = 1_000
 FRESH: Final = 5 * MINUTE
-"""How long a document is believed that does not say, and keys always."""
+"""How long a document is cached that does not state a lifetime, and how long keys are always cached."""
 LONGEST: Final = HOUR
 KEYS_AGAIN: Final = MINUTE
-"""How often at most the keys are fetched again for one that is not among them."""
+"""The shortest time between two fetches of the same keys, when a key id is missing from the cached ones."""
 FETCHES_FOR: Final = 10
-"""Documents a minute, for an address."""
+"""Fetched documents per minute, for each requesting address."""
 FETCHES_FROM: Final = 60
-"""Documents or key sets a minute, from a host."""
+"""Fetched documents or key sets per minute, for each host."""
 
 DOCUMENTS_AT_ONCE: Final = 8
 KEYS_AT_ONCE: Final = 2
-"""Fetches, so that hosts which answer slowly, or not at all, leave threads to everybody else."""
+"""Concurrent key fetches. The limit keeps threads free for other requests when hosts respond slowly or not at
+all.
+"""
 
 T = TypeVar("T")
 Fetch = Callable[..., Fetched]
 
 
 class DocumentError(Exception):
-    """Why there is no client, or no key. The sentence is for people, and holds nothing that was fetched."""
+    """Explains why there is no client or no key. The message is for people, and contains nothing that was
+    fetched.
+    """
 
     def __init__(self, told: str, retry_after: int | None = None, reason: str = "") -> None:
         super().__init__(told)
         self.reason = reason or told
         """The exact cause, for the log."""
         self.retry_after = retry_after
-        """Seconds, where it was asked for too often."""
+        """Seconds to wait, if a limit was exceeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class _Kept(Generic[T]):
 
 @dataclass(slots=True)
 class _Memory(Generic[T]):
-    """What was fetched, by URL, the newest so many."""
+    """A cache by URL. It keeps a limited number of entries, the newest."""
 
     kept: dict[str, _Kept[T]] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
@@ -89,7 +94,9 @@ class _Memory(Generic[T]):
 
 
 class ClientDocuments:
-    """What one process knows of other people's documents. It blocks while it fetches: for threads."""
+    """Fetches and caches clients' documents and keys, for one process. Fetching blocks, so call it in a
+    thread.
+    """
 
     def __init__(
         self, store: Store, limits: Rates, allowed: frozenset[str], fetch: Fetch = outbound.fetch
@@ -106,16 +113,16 @@ class ClientDocuments:
         }
 
     def resolve(self, client_id: str, address: Address | None) -> OAuthClient:
-        """The client of this id, as its document says now. Raises DocumentError.
+        """Return the client with this id, from its current document. Raises DocumentError.
 
-        `address` is where the person is whom it sent here: fetching is limited by that.
+        `address` is the IP address of the person that the client sent here. Fetches are limited by it.
         """
         if not is_document_url(client_id):
-            raise DocumentError("The client id is not the address of a document.")
+            raise DocumentError("The client id is not the URL of a metadata document.")
         now = self._store.clock()
         kept = self._clients.get(client_id, now)
         if kept is None:
-            self._pay(f"documents for {failure_group(address)}", FETCHES_FOR)
+            self._charge(f"documents for {failure_group(address)}", FETCHES_FOR)
             client, length = self._read(client_id, now)
             self._clients.put(client_id, client, now, length)
         else:
@@ -130,10 +137,10 @@ class ClientDocuments:
     def jwks_of(
         self, client: OAuthClient, key_id: str | None = None, address: Address | None = None
     ) -> tuple[ClientKey, ...]:
-        """The public keys of a client that signs. Raises DocumentError.
+        """Return the public keys of a client that signs. Raises DocumentError.
 
-        Keys at a URL are fetched again where the one of this id is not among them, once a minute at most. `address`
-        is who shows what they signed: fetching is limited by that.
+        Keys at a URL are fetched again if they do not include `key_id`, at most once a minute. `address` is
+        the IP address that presented the signature. Fetches are limited by it.
         """
         if client.jwks is not None:
             return read_keys(client.jwks)
@@ -145,7 +152,7 @@ class ClientDocuments:
             known = key_id is None or any(each.id == key_id for each in kept.value)
             if known or now < kept.fetched_at + KEYS_AGAIN:
                 return kept.value
-        self._pay(f"keys for {failure_group(address)}", FETCHES_FOR)
+        self._charge(f"keys for {failure_group(address)}", FETCHES_FOR)
         fetched = self._get(client.jwks_uri, MAX_KEYS)
         try:
             keys = read_keys(_json(fetched))
@@ -162,7 +169,9 @@ class ClientDocuments:
             raise _not_fetched(url, error) from None
 
     def _read(self, url: str, now: Instant) -> tuple[OAuthClient, int]:
-        """The client of a document, and for how long to believe it."""
+        """Return the client that a document describes, and how long the document may be cached, in
+        microseconds.
+        """
         fetched = self._get(url, MAX_DOCUMENT)
         members = _json(fetched)
         try:
@@ -174,9 +183,9 @@ class ClientDocuments:
         return client, _freshness(fetched.cache_control)
 
     def _get(self, url: str, most: int) -> Fetched:
-        self._pay(f"documents from {read_url(url).host}", FETCHES_FROM)
+        self._charge(f"documents from {read_url(url).host}", FETCHES_FROM)
         if not self._turns[most].acquire(blocking=False):
-            raise DocumentError("Too much of what clients publish is fetched just now. Try again.", 1)
+            raise DocumentError("Too many client documents are being fetched. Try again.", 1)
         try:
             fetched = self._fetch(url, max_bytes=most, accept="application/json", allowed=self._allowed)
         except OutboundError as error:
@@ -184,19 +193,19 @@ class ClientDocuments:
         finally:
             self._turns[most].release()
         if fetched.content_type != "application/json" and not fetched.content_type.endswith("+json"):
-            raise DocumentError("What the client published is not of the type application/json.")
+            raise DocumentError("The client's document is not of the type application/json.")
         return fetched
 
-    def _pay(self, name: str, limit: int) -> None:
+    def _charge(self, name: str, limit: int) -> None:
         permit = self._limits.attempt(name, limit)
         if not permit.allowed:
             raise DocumentError(
-                "Too many documents of clients were asked for. Try again in a minute.", permit.wait
+                "Too many client documents were requested. Try again in a minute.", permit.wait
             )
 
 
 def _not_fetched(url: str, error: OutboundError) -> DocumentError:
-    """Log the cause, and return one neutral error, which tells nothing about internal names and addresses."""
+    """Log the cause, and return one neutral error, which reveals nothing about internal names and addresses."""
     structlog.get_logger().warning("client document not fetched", url=read_url(url).place, reason=str(error))
     return DocumentError(
         "The metadata or keys of the client could not be fetched from its URL.", reason=str(error)
@@ -208,9 +217,7 @@ def _json(fetched: Fetched) -> Any:
         members = messages.read_json(fetched.body)
         messages.refuse_secrets(members)
     except Problem:
-        raise DocumentError(
-            "What the client published is not JSON that can be read in one way only."
-        ) from None
+        raise DocumentError("The client's document is not valid JSON, or is ambiguous.") from None
     return members
 
 
@@ -218,7 +225,7 @@ _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,10})\"?")
 
 
 def _freshness(cache_control: str) -> int:
-    """For how long a document is believed (RFC 9111 §5.2.2), in microseconds; 0 where it asks not to be kept."""
+    """Return how long a document may be cached (RFC 9111 §5.2.2), in microseconds; 0 if it must not be."""
     directives = {each.strip() for each in cache_control.lower().split(",")}
     if directives & {"no-store", "no-cache"}:
         return 0

@@ -1,7 +1,8 @@
-"""Cookies that carry a session: which of them count, and how they are set and taken away.
+"""Session cookies: which ones are accepted, and how they are set and cleared.
 
-A browser sends a cookie by itself, whoever's page made it. It counts unless the browser says that another site's page
-did; where a request of a browser changes something, it counts only if the browser says that ours did.
+A browser sends a cookie by itself, even for a page of another site. The cookie is refused if the browser says
+that another site's page made the request. If a browser's request changes something, the cookie is accepted
+only if the browser says that one of this service's pages made the request.
 """
 
 from collections.abc import Sequence
@@ -13,20 +14,22 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class SessionCookie(NamedTuple):
-    """The cookie of an installation, and the origin of its own pages."""
+    """The session cookie of an installation, and the origin of the installation's pages."""
 
     name: bytes
     origin: bytes
 
 
 def of(issuer: str) -> SessionCookie:
-    """The cookie of this issuer. Without https, which is on loopback only, a browser would not take the first name."""
+    """Return the session cookie for this issuer. Without https, which is possible on loopback only, browsers
+    refuse the `__Host-` name.
+    """
     name = b"__Host-ostiary_session" if issuer.startswith("https:") else b"ostiary_session"
     return SessionCookie(name, own_origin(issuer).encode())
 
 
 def own_origin(issuer: str) -> str:
-    """Scheme, host and port of the public URL, as browsers write it."""
+    """Return scheme, host and port of the public URL, as browsers write them."""
     parts = urlsplit(issuer)
     default = {"http": 80, "https": 443}.get(parts.scheme)
     host = parts.hostname or ""
@@ -36,7 +39,9 @@ def own_origin(issuer: str) -> str:
 
 
 def of_another_site(headers: Headers, cookie: SessionCookie) -> bool:
-    """Whether a page of another origin may have made the request. A script says nothing of origins."""
+    """Return whether a page of another origin may have made the request. A script outside a browser sends no
+    such headers.
+    """
     return any(
         (name == b"origin" and value != cookie.origin)
         or (name == b"sec-fetch-site" and value not in (b"same-origin", b"none"))
@@ -55,7 +60,7 @@ def of_other_address(headers: Headers, cookie: SessionCookie) -> bool:
 
 
 def of_our_page(headers: Headers, cookie: SessionCookie) -> bool:
-    """Whether the browser says that a page of ours made the request."""
+    """Return whether the browser says that one of this service's pages made the request."""
     return not of_another_site(headers, cookie) and any(
         name == b"origin" or (name == b"sec-fetch-site" and value == b"same-origin")
         for name, value in headers
@@ -63,7 +68,7 @@ def of_our_page(headers: Headers, cookie: SessionCookie) -> bool:
 
 
 def values(headers: Headers, wanted: bytes) -> set[bytes]:
-    """The values that differ of the cookies of this name."""
+    """Return the distinct values of the cookies with this name."""
     return {
         text
         for name, value in headers
@@ -75,12 +80,14 @@ def values(headers: Headers, wanted: bytes) -> set[bytes]:
 
 
 def setting(name: bytes, text: str, seconds: int | None, same_site: Literal["Lax", "Strict"]) -> str:
-    """A Set-Cookie field for this host alone, which no script reads. None: until the browser is closed."""
+    """Return a Set-Cookie value for this host only, which scripts cannot read. If `seconds` is None, the
+    cookie lasts until the browser is closed.
+    """
     secure = " Secure;" if name.startswith(b"__Host-") else ""
     lasting = "" if seconds is None else f"; Max-Age={seconds}"
     return f"{name.decode()}={text}; Path=/;{secure} HttpOnly; SameSite={same_site}{lasting}"
 
 
 def clearing(name: bytes) -> str:
-    """The same that takes it away."""
+    """Return the Set-Cookie value that deletes the cookie."""
     return setting(name, "", 0, "Lax")

@@ -1,6 +1,8 @@
-"""The outermost ASGI application: what no request may be, the hot path first, then everything else.
+"""The outermost ASGI application. It rejects invalid requests, tries the fast path, and passes on everything
+else.
 
-It owns the checks of size and form that hold for any address, request ids, and the one log line of a request.
+It owns the checks of size and form that apply to every path, the request ids, and the log entry of each
+request.
 """
 
 import asyncio
@@ -32,20 +34,20 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 TOKEN: Final = oauth.TOKEN_PATH.encode()
 COLD_THREADS: Final = 4
 LARGE_BODIES: Final = 8
-"""How many bodies of more than 64 KiB are in memory at once: whoever sends one has not shown a credential yet."""
+"""How many bodies of more than 64 KiB may be in memory at once. Their senders are not authenticated yet."""
 BODY_SECONDS: Final = 15.0
-"""A body that is not there by then is not waited for: 408."""
+"""Seconds in which the body must arrive. Otherwise the response is 408."""
 
 
 class TokenResponder(Protocol):
-    """The token endpoint, which the authorization server implements (RFC 6749 §3.2)."""
+    """The token endpoint, as the authorization server implements it (RFC 6749 §3.2)."""
 
     def begin(self, request: EndpointRequest) -> bytes | PendingResponse | None:
-        """Return the response, at once or pending; None if something must be read from the database first."""
+        """Return the response, or a pending one; None if something must be read from the database first."""
 
 
 class Edge:
-    """Wraps the application; `hot` is asked first."""
+    """Wraps the application. `hot` handles requests first."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class Edge:
         self._clock = clock
         self._entropy = entropy
         self._measure = measure
-        # Threads of their own: handlers that wait for the one writer do not keep verification waiting.
+        # Separate threads: handlers that wait for the single writer must not delay verification.
         self._threads = CapacityLimiter(COLD_THREADS)
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self.always = [(b"x-content-type-options", b"nosniff")]
@@ -76,7 +78,7 @@ class Edge:
         """Endpoints whose responses a script of another site may read."""
 
     def _always_at(self, path: bytes) -> list[tuple[bytes, bytes]]:
-        """The headers of every response at this path."""
+        """Return the headers that every response at this path has."""
         return [*self.always, *cross_origin.FIELDS] if path in self._shared else self.always
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +96,7 @@ class Edge:
             peer = scope["client"][0] if scope["client"] else None
             log_rejected(problem, self._hot.origin(peer, scope["headers"]).text)
             if path.startswith(verify.AUTHORIZE_NGINX):
-                # auth_request knows three statuses; any other would become a 500.
+                # auth_request accepts three statuses only. Any other would become a 500.
                 refusal = messages.wire(403, [messages.NO_STORE, (b"x-auth-error", b"invalid_request")])
                 await _send(refusal, send, self.always)
             else:
@@ -108,8 +110,10 @@ class Edge:
     def answer_later(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
     ) -> bytes | PendingResponse | None:
-        """What the token endpoint answers, at once or when it is recorded; None for all that has to come through
-        `__call__`.
+        """Handle a request to the token endpoint without the application.
+
+        Return the response, or a pending one that is sent when its record is written. Return None if the
+        request must go through `__call__`.
         """
         if target != TOKEN or method != b"POST" or len(body) > messages.MAX_PLAIN:
             return None
@@ -122,7 +126,7 @@ class Edge:
         try:
             begun = self._tokens.begin(request)
         except Exception:
-            return None  # it is met again, and logged, there
+            return None  # the application handles the request again, and logs the error
         if begun is None:
             return None
 
@@ -161,7 +165,7 @@ class Edge:
             answer = messages.problem_wire(internal(), self.issuer, request_id)
         fault = _fault(answer)
         if fault:
-            # What was judged is counted as a check; here nothing was.
+            # Verdicts are counted as checks. A fault has no verdict, so it is measured here.
             self._measure(scope["method"], _template(path), fault, time.perf_counter() - started)
         await _send(answer, send, self.always, head=method == b"HEAD")
 
@@ -206,7 +210,7 @@ class Edge:
             )
             if not begun:
                 await self._refuse(internal(), path, send, request_id)
-        # The template, never the path: a path may hold anything that somebody pasted.
+        # Log the template, never the path: a path may contain a pasted secret.
         route = getattr(scope.get("route"), "path_format", "-")
         seconds = time.perf_counter() - started
         self._measure(scope["method"], route, status, seconds)
@@ -224,14 +228,16 @@ class Edge:
         return identifier.make("req", self._clock(), self._entropy(identifier.ENTROPY))
 
     async def _refuse(self, problem: Problem, path: bytes, send: Send, request_id: str | None = None) -> None:
-        # What was sent beyond this point is not read: the connection ends with the answer.
+        # The rest of the request is not read, so the connection closes after the response.
         extra = [(b"connection", b"close")] if problem.status in (400, 408, 413, 414, 431) else []
         answer = messages.problem_wire(problem, self.issuer, request_id, extra)
         await _send(answer, send, self._always_at(path))
 
 
 def _fault(answer: bytes) -> int:
-    """The status of an answer of the hot path that is a fault; 0 for any other. nginx is told of an outage by a 403."""
+    """Return the status of a fast-path response that is a fault; 0 for any other. nginx gets a 403 during an
+    outage, which counts as 503.
+    """
     status = int(answer[9:12])
     if status == 403 and b"\r\nx-auth-error: unavailable\r\n" in answer:
         return 503
@@ -246,14 +252,16 @@ def _template(path: bytes) -> str:
 
 
 def log_rejected(problem: Problem, address: str | None) -> None:
-    """Log a request that no endpoint receives. It is in no audit log."""
+    """Log a request that no endpoint receives. The audit log has no record of it."""
     structlog.get_logger().info(
         "turned away", status=problem.status, code=problem.code, reason=problem.detail, address=address
     )
 
 
 async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[None]] | None = None) -> bytes:
-    """The whole body, at most that long, within some seconds. `take` waits for room for a large one."""
+    """Return the whole body. Raises Problem if it is longer than `longest` bytes, or late. `take` waits for a
+    free slot for a large body.
+    """
     parts = []
     size = 0
     try:
@@ -277,7 +285,9 @@ async def _read(receive: Receive, longest: int, take: Callable[[], Awaitable[Non
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that hands out the body that was read, and after it what the connection says."""
+    """Return a `receive` that first yields the body already read, then the further messages of the
+    connection.
+    """
     done = False
 
     async def again() -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A request to an endpoint that reads its bytes itself: what arrived, and from where."""
+"""The request and the pending response of an endpoint that parses its own bytes."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from ostiary.http.messages import Headers, Origin
 
 @dataclass(frozen=True, slots=True)
 class EndpointRequest:
-    """A request. `path` is the path of the issuer behind ours: empty, or the alias that older key files use."""
+    """A request. `path` is appended to the issuer: empty, or the alias that older key files use."""
 
     headers: Headers
     query: bytes
@@ -22,7 +22,7 @@ class EndpointRequest:
 
 
 class PendingResponse(NamedTuple):
-    """A response that waits for a record in the database. Call `finish` when `recorded` is done."""
+    """A response that waits for a database record. Call `finish` when `recorded` is done."""
 
     recorded: asyncio.Future[bool]
     finish: Callable[[], bytes]

@@ -1,8 +1,9 @@
-"""The second adapter of the hot path: hot addresses answered from uvicorn's parser, with one write and no task.
+"""The fast path: answers frequent requests directly from uvicorn's parser, with one write and no task.
 
-It owns no rule. `Edge.answer_now` says what is answered; None, and whatever is not plain (a body that does not
-come with its head, a request that waits behind another, a slow reader), goes on to the application as if this
-class were not there. So it can be dropped: `GuardedProtocol` then stands on uvicorn's class itself.
+It owns no rule. `Edge.answer_now` decides which requests are answered here. If it returns None, or if the
+request is unusual (the body does not arrive with the head, another request is still in progress, the client
+reads slowly), the application handles the request as if this class did not exist. So the class can be
+removed: `GuardedProtocol` then extends uvicorn's class directly.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from ostiary.http.edge import Edge
 from ostiary.http.endpoint_request import PendingResponse
 
 UVICORN: Final = "0.54.0"
-"""The version whose protocol class this was written against."""
+"""The version of uvicorn that this class was written for."""
 LEANS_ON: Final = (
     "connection_made",
     "connection_lost",
@@ -37,14 +38,16 @@ LEANS_ON: Final = (
 
 
 def seam_holds() -> bool:
-    """Whether uvicorn is the one that this class leans on. If not, everything goes through the application."""
+    """Return whether the installed uvicorn is the version that this class needs. If not, the application
+    handles every request.
+    """
     return uvicorn.__version__ == UVICORN and all(
         callable(getattr(HttpToolsProtocol, each, None)) for each in LEANS_ON
     )
 
 
 class _Dropped(list[tuple[bytes, bytes]]):
-    """Where fields go that come after the head: trailers (RFC 9110 §6.5) are no header fields."""
+    """Discards fields that arrive after the head: trailers (RFC 9110 §6.5) are not header fields."""
 
     def append(self, _field: tuple[bytes, bytes], /) -> None:
         pass
@@ -54,18 +57,18 @@ DROPPED: Final = _Dropped()
 
 
 class _Waiting:
-    """What uvicorn asks of the request under way, of one that is answered here and not by the application."""
+    """Stands in for uvicorn's request cycle while a request is answered here and not by the application."""
 
     def __init__(self) -> None:
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
-        """Whether the connection stays; a service that stops says no."""
+        """Whether the connection stays open. uvicorn sets it to false at shutdown."""
         self.message_event = asyncio.Event()
 
 
 class FastPathProtocol(HttpToolsProtocol):
-    """One connection. `_held` is true while the request at hand may still be answered here."""
+    """One connection. `_held` is true while the current request may still be answered here."""
 
     _held = False
     _fields: list[tuple[bytes, bytes]]
@@ -86,7 +89,7 @@ class FastPathProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self.feed(data)
         if self._held and self.headers is DROPPED:
-            self._pass_on()  # the rest of the body comes later: the application waits better
+            self._pass_on()  # the body is incomplete: the application waits for the rest
 
     def feed(self, data: bytes) -> None:
         """Pass received bytes to the parser."""
@@ -142,20 +145,20 @@ class FastPathProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _pass_on(self) -> None:
-        """Tell uvicorn what was held back, from the beginning."""
+        """Replay to uvicorn all parser events that were held back."""
         self._held = False
         url, expect = self.url, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
-        self.headers.extend(self._fields)  # the scope holds the list
+        self.headers.extend(self._fields)  # extend, not assign: the scope holds this list
         super().on_headers_complete()
         self.headers = DROPPED
         if self._body:
             super().on_body(self._body)
 
     def _wait_for(self, later: PendingResponse) -> None:
-        """Answer when that can be; what the client sends meanwhile waits behind it, as uvicorn has it."""
-        waiting = self.cycle = _Waiting()  # type: ignore[assignment] # what uvicorn asks of a request under way
+        """Send the response when it is ready. Later requests wait behind it, as in uvicorn."""
+        waiting = self.cycle = _Waiting()  # type: ignore[assignment] # it has the attributes that uvicorn reads
 
         def answered(_recorded: object) -> None:
             answer = later.finish()
@@ -169,10 +172,10 @@ class FastPathProtocol(HttpToolsProtocol):
         later.recorded.add_done_callback(answered)
 
     def _write(self, answer: bytes) -> None:
-        """The answer with the fields that every answer has, after its first line."""
+        """Write the response. The headers that every response has follow the status line."""
         assert self._door is not None
         defaults, lines = FastPathProtocol._common
-        if defaults is not self.server_state.default_headers:  # a new list each second: it holds the date
+        if defaults is not self.server_state.default_headers:  # new each second: it holds the date
             defaults = self.server_state.default_headers
             lines = b"".join(b"%s: %s\r\n" % field for field in (*defaults, *self._door.always))
             FastPathProtocol._common = defaults, lines

@@ -1,4 +1,4 @@
-"""The links by which people join an organization or choose a new password. Each link contains a token."""
+"""The links with which people accept an invitation or choose a new password. Each link contains a token."""
 
 from typing import Final
 

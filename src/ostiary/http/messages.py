@@ -1,6 +1,7 @@
-"""Reading requests in exactly one way, and writing the answers that are not a handler's own.
+"""Reads requests in exactly one way, and writes the responses that no handler makes itself.
 
-It owns: where a credential is read from, whose address counts, strict JSON, the wire form of problems.
+It owns: where a credential is read from, which IP address a request comes from, strict JSON, and the wire
+form of problems.
 """
 
 import math
@@ -24,7 +25,7 @@ from ostiary.http import cookies
 from ostiary.http.cookies import SessionCookie
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Fields as received, names in lower case."""
+"""Header fields as received, with names in lower case."""
 
 MAX_BODY: Final = 64 * 1024
 MAX_IMPORT: Final = 2 * 1024 * 1024
@@ -35,31 +36,34 @@ MAX_TARGET: Final = 8 * 1024
 MOST_DIGITS: Final = 19
 """A Content-Length with more digits is too large in any case, and is not converted."""
 FORWARD_AUTH: Final = b"/v1/authorize"
-"""How the paths begin at which a request carries the headers of another request."""
+"""Paths that begin with this carry the headers of another request."""
 MAX_KEY: Final = 512
 MAX_TOKEN: Final = 8 * 1024
 REMEMBERED_ORIGINS: Final = 8192
 MAX_REMEMBERED_FIELD: Final = 128
 MAX_PLAIN: Final = 4096
-"""Bytes of a body that is read the quick way."""
+"""The largest body, in bytes, that `_plain_json` reads."""
 MAX_ERRORS: Final = 100
-"""Fields named in one answer: a wrong import could have thousands."""
+"""The most fields that one response names. A wrong import could have thousands."""
 
 
 NO_STORE: Final = (b"cache-control", b"no-store")
 QUERY_CREDENTIALS: Final = frozenset({"access_token", "token", "api_key"})
 DOCS: Final = "/docs/troubleshooting#"
 
-# What two parsers could read differently, or no address of ours has: controls, a bare %, an encoded NUL.
+# Characters that two parsers could read differently, or that no path here has: controls, a bare %, an
+# encoded NUL.
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f-\xff]|%(?![0-9A-Fa-f]{2})|%0[0-9A-Fa-f]|%1[0-9A-Fa-f]|%7[Ff]")
 
-_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 Presence = Literal["one", "none", "conflict", "empty", "unusable"]
 
 
 class Presented(NamedTuple):
-    """What credential a request carries. `conflict`: different ones at once; `unusable`: not ours to read."""
+    """The credential that a request carries. `conflict`: several that differ. `unusable`: none of this
+    service.
+    """
 
     presence: Presence
     text: bytes = b""
@@ -75,9 +79,9 @@ UNUSABLE: Final = Presented("unusable")
 def presented(headers: Headers, session: SessionCookie | None = None, basic: bool = False) -> Presented:
     """Read the credential: `X-API-Key`, `API-Key`, `Authorization: ApiKey`, `Authorization: Bearer`.
 
-    Several key headers pass if they carry the same value; different values, or a key header beside a Bearer
-    token, are a conflict. Where none of them is there, a session counts that stands in this
-    cookie. Where `basic` is read elsewhere, as clients of OAuth send it, it is none of ours.
+    Several key headers are accepted if they have the same value. Different values, or a key header beside a
+    Bearer token, are a conflict. If none of these headers is present, the `session` cookie is read. With
+    `basic`, HTTP Basic is ignored here, because the caller reads it as OAuth client authentication.
     """
     found: bytes | None = None
     bearer = cookie = False
@@ -93,7 +97,7 @@ def presented(headers: Headers, session: SessionCookie | None = None, basic: boo
                 bearer = True
             elif scheme and scheme != b"apikey":
                 if scheme == b"basic" and basic:
-                    continue  # a client of OAuth, which is read elsewhere
+                    continue  # OAuth client authentication, which the caller reads
                 text = b"\x00"  # a scheme that is not ours: there, and never right
         else:
             cookie = cookie or name == b"cookie"
@@ -114,7 +118,7 @@ def presented(headers: Headers, session: SessionCookie | None = None, basic: boo
 
 
 def required(given: Presented) -> bytes | None:
-    """The text of a credential that an endpoint requires; None if it cannot be one of ours. Raises Problem without one."""
+    """Return the text of a credential, None if unusable. Raises Problem if it is missing or ambiguous."""
     if given.presence == "one":
         return given.text
     if given.presence == "none":
@@ -125,7 +129,7 @@ def required(given: Presented) -> bytes | None:
 
 
 def _session(headers: Headers, cookie: SessionCookie) -> Presented:
-    """The session that a client's cookies carry: none, if a page of another origin may have made the request."""
+    """Return the session in the cookies; none if a page of another origin may have made the request."""
     if cookies.of_another_site(headers, cookie):
         return NONE
     found = cookies.values(headers, cookie.name)
@@ -137,20 +141,20 @@ def _session(headers: Headers, cookie: SessionCookie) -> Presented:
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:
-    """The value of a field that may stand once; None if absent. Two of them: the later is not believed either."""
+    """Return the value of a header that may occur once. None if it is absent, or occurs more than once."""
     values = [value for key, value in headers if key == name]
     return values[0] if len(values) == 1 else None
 
 
 class Origin(NamedTuple):
-    """Where a request comes from."""
+    """The source of a request."""
 
     address: Address | None
-    """Whose address counts (see `core.address.client_address`); None: undetermined."""
+    """The client's IP address (see `core.address.client_address`); None if undetermined."""
     text: str | None
-    """The same as it is written."""
+    """The address as text."""
     by_proxy: bool
-    """Whether the peer is a trusted proxy: what it says of the request that it forwards is believed."""
+    """Whether the peer is a trusted proxy. Only then are its headers about the forwarded request believed."""
 
 
 Origins = Callable[[str | None, Headers], Origin]
@@ -163,10 +167,10 @@ WARN_SECONDS: Final = 60.0
 
 
 def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.monotonic) -> Origins:
-    """A function that tells the origin of a request from its peer and its fields.
+    """Return a function that determines the origin of a request from its peer and its headers.
 
-    Reading an address costs as much as judging a key, so those of the last some thousand are remembered. An
-    untrusted peer that sends forwarding headers is logged, at most once a minute.
+    Parsing an address costs as much as judging a key, so the last few thousand are cached. If an untrusted
+    peer sends forwarding headers, that is logged at most once a minute.
     """
     quiet_until = -math.inf
 
@@ -179,7 +183,7 @@ def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.mono
     def origin(peer: str | None, headers: Headers) -> Origin:
         nonlocal quiet_until
         forwarded = tuple(value for key, value in headers if key == b"x-forwarded-for") if trusted else ()
-        # Clients write these fields: long ones are not kept.
+        # Clients control these headers, so long ones are not cached.
         if len(forwarded) > 1 or (forwarded and len(forwarded[0]) > MAX_REMEMBERED_FIELD):
             found = read(peer, forwarded)
         else:
@@ -189,7 +193,7 @@ def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.mono
             structlog.get_logger().warning(
                 "forwarding headers ignored",
                 peer=peer,
-                detail="This peer sends forwarding headers, and is not in OSTIARY_TRUSTED_PROXIES.",
+                detail="The peer sends forwarding headers, but is not in OSTIARY_TRUSTED_PROXIES.",
             )
         return found
 
@@ -197,13 +201,13 @@ def origins(trusted: tuple[Network, ...], clock: Callable[[], float] = time.mono
 
 
 def printable(agent: bytes) -> str:
-    """A user agent as the audit log keeps it: what it claims, without anything that looks like a secret."""
+    """Return a user agent as printable text for the audit log, with likely secrets redacted."""
     text = agent.decode("latin-1")[:200]
     return redact("".join(c if c.isprintable() else "?" for c in text))
 
 
 def carries_query_credential(query: bytes) -> bool:
-    """Whether the query has a member that looks like a token: never accepted outside gateways."""
+    """Return whether the query has a parameter that looks like a token. Only gateways accept those."""
     return bool(query) and any(
         name.lower() in QUERY_CREDENTIALS
         for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=None)
@@ -226,9 +230,9 @@ def unacceptable(raw: bytes, query: bytes, headers: Headers, without_host: bool 
         if name == b"host":
             hosts += 1
         elif name == b"content-encoding" and not raw.startswith(FORWARD_AUTH):
-            return Problem("unsupported-media-type", "Bodies are taken without a content encoding.")
+            return Problem("unsupported-media-type", "Send the body without a content encoding.")
         elif name == b"content-length" and not raw.startswith(FORWARD_AUTH):
-            # Refused before the body arrives.
+            # Refuse before the body arrives.
             longest = MAX_IMPORT if raw == IMPORT else MAX_BODY
             digits = value.strip()
             if digits.isdigit() and (len(digits) > MOST_DIGITS or int(digits) > longest):
@@ -249,7 +253,7 @@ def too_large(longest: int) -> Problem:
 
 
 def is_json(headers: Headers) -> bool:
-    """Whether the body is declared as JSON (parameters such as charset do not matter)."""
+    """Return whether the body is declared as JSON. Parameters such as charset are ignored."""
     value = header(headers, b"content-type")
     if value == b"application/json":
         return True
@@ -260,9 +264,10 @@ def is_json(headers: Headers) -> bool:
 
 
 def read_json(raw: bytes) -> Any:
-    """Parse a body. Raises a Problem for what two parsers could read differently.
+    """Parse a body. Raises Problem for a body that two parsers could read differently.
 
-    What `core.strict_json` refuses is invalid-json (400); lone surrogates and NUL in text are field errors (422).
+    What `core.strict_json` refuses is `invalid-json` (400). Lone surrogates and NUL in text are field errors
+    (422).
     """
     value = _plain_json(raw)
     if value is not None:
@@ -276,10 +281,11 @@ def read_json(raw: bytes) -> Any:
 
 
 def _plain_json(raw: bytes) -> dict[str, Any] | None:
-    """The quick way for a small flat object of texts, lists of texts, true, false and null; None for anything else.
+    """Parse a small flat object of strings, lists of strings, true, false and null. Return None for others.
 
-    Without a backslash each text stands between two quotes and holds no NUL and no half of a pair. A member that
-    stood twice was read once, so more quotes were written than the texts that were found need.
+    Without a backslash, each string stands between two quotes, and contains no NUL and no lone surrogate. If
+    a field occurs twice, the parser keeps one of them. Then the text has more quotes than the parsed strings
+    need.
     """
     if len(raw) > MAX_PLAIN or b"\\" in raw:
         return None
@@ -305,20 +311,20 @@ def _plain_json(raw: bytes) -> dict[str, Any] | None:
 def _check_text(value: Any) -> None:
     def wrong() -> Iterator[FieldError]:
         for where, each in _walk(value):
-            if isinstance(each, str) and _NO_TEXT.search(each):
+            if isinstance(each, str) and _NOT_TEXT.search(each):
                 yield FieldError(
                     pointer(where), "invalid-text", "must not hold NUL or half of a surrogate pair"
                 )
-            elif isinstance(each, dict) and any(_NO_TEXT.search(key) for key in each):
+            elif isinstance(each, dict) and any(_NOT_TEXT.search(key) for key in each):
                 yield FieldError(pointer(where), "invalid-text", "has a member whose name is not text")
 
     _refuse(wrong())
 
 
 def refuse_secrets(value: Any) -> None:
-    """Raise a Problem for the texts in a body that hold one of our secrets.
+    """Raise Problem for the strings in a body that contain a secret of this service.
 
-    Names and descriptions are kept and shown to others: a key pasted into one would stand there in clear.
+    Names and descriptions are stored and shown to others. A key pasted into one would be readable there.
     """
     _refuse(
         FieldError(
@@ -336,7 +342,7 @@ def _refuse(errors: Iterator[FieldError]) -> None:
 
 
 def _walk(value: Any) -> Iterator[tuple[Sequence[str | int], Any]]:
-    """Everything in a document, each with the names and numbers that lead to it."""
+    """Yield every value in a document, with the names and indexes that lead to it."""
     pending: list[Iterator[tuple[str | int, Any]]] = []
     where: list[str | int] = []
     inside = _inside(value)
@@ -359,24 +365,24 @@ def _walk(value: Any) -> Iterator[tuple[Sequence[str | int], Any]]:
 
 
 def _inside(value: Any) -> Iterator[tuple[str | int, Any]]:
-    """The members of an object, or the elements of an array."""
+    """Iterate over the fields of an object, or the elements of an array."""
     if isinstance(value, dict):
         return iter(value.items())
     return enumerate(value if isinstance(value, list) else ())
 
 
 def pointer(where: Iterable[str | int]) -> str:
-    """The JSON pointer of a place in a body."""
+    """Return the JSON pointer for a path of names and indexes."""
     return "".join(f"/{escape(str(part))}" for part in where)
 
 
 def escape(key: str) -> str:
-    """A member's name in a JSON pointer, redacted and shortened: names come from outside."""
+    """Return a field's name for a JSON pointer, redacted and shortened, because clients choose it."""
     key = redact(key[:MAX_KEY])[:64].encode("utf-8", "replace").decode()
     return key.replace("~", "~0").replace("/", "~1")
 
 
-# Answers
+# Responses
 
 REASONS: Final[Mapping[int, bytes]] = {
     200: b"OK",
@@ -404,7 +410,7 @@ REASONS: Final[Mapping[int, bytes]] = {
 
 
 def wire(status: int, headers: Headers, body: bytes = b"") -> bytes:
-    """A whole HTTP/1.1 answer as it goes over the wire, but for the Date field."""
+    """Return a whole HTTP/1.1 response as bytes, without the Date header."""
     lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status])]
     lines += [b"%s: %s" % (name, value) for name, value in headers]
     lines.append(b"content-length: %d\r\n\r\n" % len(body))
@@ -412,7 +418,7 @@ def wire(status: int, headers: Headers, body: bytes = b"") -> bytes:
 
 
 def unwire(answer: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, fields and body of what `wire` made."""
+    """Return status, headers and body of a response that `wire` made."""
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     fields = []
@@ -423,9 +429,11 @@ def unwire(answer: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
 
 
 def problem_body(problem: Problem, issuer: str, request_id: str | None = None) -> bytes:
-    """RFC 9457: `type title status detail instance code errors`, and the problem's own members.
+    """Return the body of a problem (RFC 9457): `type title status detail instance code errors`, and the
+    problem's own fields.
 
-    `type` is an absolute URL of this service: a proxy may pass the problem on to its own clients, at another host.
+    `type` is an absolute URL of this service, because a proxy may pass the problem on to its own clients, at
+    another host.
     """
     body: dict[str, Any] = {
         "type": issuer + DOCS + problem.code,
@@ -444,7 +452,7 @@ def problem_body(problem: Problem, issuer: str, request_id: str | None = None) -
 
 
 def problem_headers(problem: Problem) -> list[tuple[bytes, bytes]]:
-    """The fields that go with a problem's status: challenge, retry."""
+    """Return the headers that belong to a problem's status: the challenge, or when to retry."""
     fields = [(b"content-type", b"application/problem+json"), NO_STORE]
     if problem.status == 401:
         missing = problem.reason == "missing"
@@ -468,7 +476,7 @@ def problem_wire(problem: Problem, issuer: str, request_id: str | None = None, e
 
 
 def unauthorized(reason: str) -> Problem:
-    """The one neutral refusal of a credential: the cause stands in the audit log only."""
+    """Return the one neutral refusal of a credential. Only the audit log has the cause."""
     if reason == "missing":
         return Problem("invalid-credential", "Send an API key in the X-API-Key header.", reason="missing")
     return Problem(

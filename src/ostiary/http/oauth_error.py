@@ -1,6 +1,6 @@
-"""Refusals of the OAuth endpoints: a closed list of codes, and how they go over the wire (RFC 6749 §5.2).
+"""The errors of the OAuth endpoints: a closed list of codes, and their wire form (RFC 6749 §5.2).
 
-What the outside reads says what to change, never what was sent; the exact reason is for the audit log.
+Clients read what to change, never what was sent. The exact reason goes to the audit log.
 """
 
 import re
@@ -17,26 +17,26 @@ from ostiary.http import messages
 from ostiary.http.messages import NO_STORE, Headers
 
 CODES: Final[Mapping[str, tuple[int, str]]] = {
-    # code: status, and what is said where there is nothing better
+    # code: status, and the default description
     "invalid_request": (400, "The request is not understood."),
-    "invalid_client": (401, "The client is not known, or did not prove who it is."),
-    "invalid_grant": (400, "What was presented to get a token is not valid."),
-    "unauthorized_client": (400, "This client may not do that."),
-    "unsupported_grant_type": (400, "There is no such grant type here."),
-    "invalid_scope": (400, "A scope is unknown, or is not held."),
+    "invalid_client": (401, "The client is unknown, or its authentication failed."),
+    "invalid_grant": (400, "The grant is not valid."),
+    "unauthorized_client": (400, "The client is not authorized for this request."),
+    "unsupported_grant_type": (400, "The grant type is not supported."),
+    "invalid_scope": (400, "A scope is unknown, or was not granted."),
     "invalid_target": (
         400,
         "A resource is unknown, is not an absolute URI without a fragment, or cannot be combined with another.",
     ),
-    "unsupported_token_type": (400, "Tokens of this type are not handled here."),
+    "unsupported_token_type": (400, "This token type is not supported."),
     # RFC 8628 §3.5
-    "authorization_pending": (400, "Nobody has decided yet. Ask again after the interval."),
-    "slow_down": (400, "Wait five seconds longer from now on."),
+    "authorization_pending": (400, "The request is not approved yet. Try again after the interval."),
+    "slow_down": (400, "Increase the polling interval by five seconds."),
     "access_denied": (400, "Access was denied."),
-    "expired_token": (400, "The device code has expired. Begin again."),
-    # Of registration (RFC 7591 §3.2.2)
-    "invalid_redirect_uri": (400, "A redirect URI is not taken."),
-    "invalid_client_metadata": (400, "The metadata is not taken."),
+    "expired_token": (400, "The device code has expired. Request a new one."),
+    # Registration (RFC 7591 §3.2.2)
+    "invalid_redirect_uri": (400, "A redirect URI is not valid."),
+    "invalid_client_metadata": (400, "The client metadata is not valid."),
     "temporarily_unavailable": (503, "Nothing was issued. Try again."),
 }
 
@@ -48,10 +48,10 @@ _PLAIN: Final = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]+")
 
 @dataclass(slots=True)
 class OAuthError(Exception):
-    """Raised for an answer other than success; `wire` renders it.
+    """Raised for a response other than success; `wire` renders it.
 
-    `retry_after` in seconds makes it a 429: the client asks too often. `reason` is for the audit log only, and so is
-    `resource`, the refused resource as returned by `printable_resource`.
+    With `retry_after` (seconds) the status is 429: the client sends too many requests. `reason` is for the
+    audit log only, and so is `resource`, the refused resource as returned by `printable_resource`.
     """
 
     code: str
@@ -60,7 +60,7 @@ class OAuthError(Exception):
     retry_after: int | None = None
     resource: str = ""
 
-    __hash__ = Exception.__hash__  # equal errors are told apart as exceptions
+    __hash__ = Exception.__hash__  # hash by identity, as exceptions do
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -79,12 +79,12 @@ def invalid_request(description: str, reason: str = "") -> OAuthError:
 
 
 def invalid_client(reason: str) -> OAuthError:
-    """The one neutral refusal of a client: the cause stands in the audit log only."""
+    """Return the one neutral refusal of a client. Only the audit log has the cause."""
     return OAuthError("invalid_client", reason=reason)
 
 
 def invalid_target(resource: str, reason: str) -> OAuthError:
-    """The refusal of a resource (RFC 8707 §2), which the audit log names."""
+    """Return the refusal of a resource (RFC 8707 §2). The audit log names the resource."""
     return OAuthError("invalid_target", reason=reason, resource=printable_resource(resource))
 
 
@@ -101,12 +101,12 @@ def printable_resource(resource: str) -> str:
 
 
 def too_many(retry_after: int, reason: str = "rate limited") -> OAuthError:
-    """More requests than a limit allows; `retry_after` in seconds."""
+    """Return the error for a client that exceeds a limit. `retry_after` is in seconds."""
     return OAuthError("temporarily_unavailable", "Too many requests.", reason, retry_after)
 
 
 def of_problem(problem: Problem) -> OAuthError:
-    """What the other rooms raise, in the words of OAuth."""
+    """Return the OAuth error that corresponds to a Problem."""
     reason = problem.reason or problem.code
     if problem.status == 429:
         seconds = problem.members.get("retry_after")
@@ -117,13 +117,13 @@ def of_problem(problem: Problem) -> OAuthError:
         return invalid_client(reason)
     if problem.status == 403:
         return OAuthError("unauthorized_client", reason=reason)
-    # The summary of wrong fields has their names, which come from outside.
+    # The summary of wrong fields contains their names, which the client chose.
     told = not problem.errors and _PLAIN.fullmatch(problem.detail)
     return invalid_request(problem.detail if told else "", reason)
 
 
 def wire(error: OAuthError, extra: Headers = ()) -> bytes:
-    """The whole answer."""
+    """Return the whole response."""
     fields = [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")]
     if error.status == 401:
         fields.append(CHALLENGE)

@@ -1,10 +1,11 @@
-"""The one client with which this service asks others: client documents and keys whose address a stranger chose.
+"""The only client with which this service fetches URLs that an untrusted party chose: client documents and
+keys.
 
-It cannot be made to reach inside (R16 in docs/promises.md). A name is resolved once, every address that it has must be
-a global one, and the connection goes to one of those addresses. There are no redirects, cookies, proxies or encodings,
-and all of it together takes `SECONDS` at most. What an operator allowed by name may be anywhere.
+It cannot be made to reach internal networks (R16 in docs/promises.md). A name is resolved once. All its
+addresses must be public, and the connection goes to one of them. There are no redirects, cookies, proxies or
+encodings, and a fetch takes `SECONDS` at most. Hosts that the operator allowed by name may be internal.
 
-It does not know of networks that are inside although their addresses are global, such as the operator's own.
+It does not know of internal networks with public addresses, such as an operator may have.
 """
 
 import os
@@ -29,15 +30,17 @@ Reason = Literal[
     "url", "port", "inside", "name", "busy", "connection", "certificate", "time", "status", "encoding", "size", "answer"
 ]  # fmt: skip
 Resolve = Callable[[str, int], Sequence[str]]
-"""The addresses of a name, best first, as text. OSError where it has none."""
+"""Returns the addresses of a name as text, best first. Raises OSError if the name has none."""
 Clock = Callable[[], float]
-"""Seconds that never go back."""
+"""Returns monotonic time in seconds."""
 
 SECONDS: Final = 5.0
 MOST_ADDRESSES: Final = 4
-"""So many addresses of a name are tried, one after the other."""
+"""How many addresses of a name are tried, one after the other."""
 MOST_LOOKUPS: Final = 32
-"""So many names are looked up at once. A resolver cannot be interrupted, so one that hangs would pile up threads."""
+"""How many names are looked up at once. A resolver cannot be interrupted, so hanging lookups would use up
+threads.
+"""
 
 REASONS: Final[dict[Reason, str]] = {
     "url": "the URL is not a plain https URL",
@@ -54,7 +57,8 @@ REASONS: Final[dict[Reason, str]] = {
     "answer": "the answer is not HTTP, or ended too soon",
 }
 
-# The special-purpose registries of IANA, and what leads to IPv4 addresses by way of another. `is_global` of `ipaddress`
+# IANA's special-purpose registries, and networks that lead to IPv4 addresses indirectly. `is_global` of
+# `ipaddress`
 # differs between Python's versions, and is true of multicast, NAT64 and site-local addresses.
 _NOT_PUBLIC: Final = tuple(
     map(
@@ -66,10 +70,10 @@ _NOT_PUBLIC: Final = tuple(
         ),
     )
 )  # fmt: skip
-# Nothing else of IPv6 was ever given out, so new kinds of addresses are inside until this line says otherwise.
-_GIVEN_OUT: Final = IPv6Network("2000::/3")
-_NOT_PUBLIC_EITHER: Final = tuple(
-    # Protocols and Teredo, documentation (twice), 6to4, name servers for addresses of nobody
+# Nothing else of IPv6 was ever allocated, so new kinds of addresses are refused until this line allows them.
+_ALLOCATED: Final = IPv6Network("2000::/3")
+_NOT_PUBLIC_IPV6: Final = tuple(
+    # Protocols and Teredo, documentation (twice), 6to4, anycast name servers (AS112)
     map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20", "2002::/16", "2620:4f:8000::/48"))
 )
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
@@ -78,7 +82,7 @@ _lookups = BoundedSemaphore(MOST_LOOKUPS)
 
 
 class OutboundError(Exception):
-    """Why nothing was fetched. It says nothing of the URL, nor of what is inside."""
+    """Why nothing was fetched. It reveals neither the URL nor anything about internal networks."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(REASONS[reason])
@@ -87,16 +91,16 @@ class OutboundError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer with status 200."""
+    """A response with status 200."""
 
     body: bytes
     content_type: str
-    """The media type in lower case, without parameters; empty if there is none."""
+    """The media type in lower case, without parameters; empty if missing."""
     cache_control: str = ""
 
 
 def system_resolve(host: str, port: int) -> Sequence[str]:
-    """What the machine's resolver says, in its order (RFC 6724)."""
+    """Return the addresses from the machine's resolver, in its order (RFC 6724)."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return [str(each[4][0]) for each in found]
 
@@ -110,11 +114,12 @@ def fetch(
     resolve: Resolve = system_resolve,
     clock: Clock = time.monotonic,
 ) -> Fetched:
-    """GET this URL. Raises OutboundError. It blocks, for `SECONDS` at most: for threads, never for an event loop.
+    """GET this URL. Raises OutboundError. It blocks for at most `SECONDS`, so call it in a thread, never on
+    an event loop.
 
-    `allowed` are the hosts with their ports (`Url.place`), such as `idp.internal:8443`, that may be inside, have another
-    port than 443, and be spoken to over http. `accept` goes into the request; what the answer is has to be checked by
-    whoever asked.
+    `allowed` lists hosts with their ports (`Url.place`), such as `idp.internal:8443`, that may be internal,
+    use a port other than 443, and use http. `accept` is sent in the request. The caller must check the
+    content type of the response.
     """
     try:
         place = read_url(url)
@@ -132,13 +137,13 @@ def fetch(
         except httpcore2.TimeoutException:
             raise OutboundError("time") from None
         except httpcore2.ConnectError as error:
-            raise OutboundError("certificate" if _is_of_certificate(error) else "connection") from None
+            raise OutboundError("certificate" if _is_certificate_error(error) else "connection") from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError):
             raise OutboundError("answer") from None
 
 
 def check(url: str, *, allowed: frozenset[str], resolve: Resolve = system_resolve) -> None:
-    """Raise the OutboundError with which `fetch` would refuse this URL before it connects. It blocks likewise."""
+    """Raise the OutboundError with which `fetch` would refuse this URL before connecting. It blocks too."""
     try:
         place = read_url(url)
     except ValueError:
@@ -147,18 +152,18 @@ def check(url: str, *, allowed: frozenset[str], resolve: Resolve = system_resolv
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one machine's on the public Internet, as far as the address says."""
+    """Return whether an address belongs to one host on the public Internet, as far as the address shows."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC)
     return (
-        address in _GIVEN_OUT
-        and not any(address in network for network in _NOT_PUBLIC_EITHER)
+        address in _ALLOCATED
+        and not any(address in network for network in _NOT_PUBLIC_IPV6)
         and (int(address) >> 32) & 0xFFFFFFFF not in _ISATAP
     )
 
 
 def _addresses(place: Url, allowed: frozenset[str], resolve: Resolve, deadline: "_Deadline") -> list[Address]:
-    """Where to connect to. All addresses are judged, and no other is asked for afterwards."""
+    """Return the addresses to connect to. All are checked, and the name is not resolved again."""
     may_be_inside = place.place in allowed
     if not may_be_inside:
         if place.scheme != "https":
@@ -169,15 +174,17 @@ def _addresses(place: Url, allowed: frozenset[str], resolve: Resolve, deadline: 
         found = [place.address]
     else:
         if "." not in place.host and not may_be_inside:
-            raise OutboundError("inside")  # what a resolver completes with the machine's own domain
-        found = _looked_up(place, resolve, deadline)
+            raise OutboundError("inside")  # a resolver could complete it with the machine's own domain
+        found = _resolve_once(place, resolve, deadline)
     if not may_be_inside and not all(map(is_public, found)):
         raise OutboundError("inside")
     return found[:MOST_ADDRESSES]
 
 
-def _looked_up(place: Url, resolve: Resolve, deadline: "_Deadline") -> list[Address]:
-    """Ask the resolver, once. It has no time limit of its own, so a thread waits for it."""
+def _resolve_once(place: Url, resolve: Resolve, deadline: "_Deadline") -> list[Address]:
+    """Resolve the name, once. The resolver has no time limit of its own, so a
+    separate thread waits for it.
+    """
     answers: SimpleQueue[Sequence[str] | None] = SimpleQueue()
 
     def ask() -> None:
@@ -202,7 +209,7 @@ def _looked_up(place: Url, resolve: Resolve, deadline: "_Deadline") -> list[Addr
     try:
         return list(dict.fromkeys(map(parse_address, found)))
     except ValueError:
-        raise OutboundError("inside") from None  # an address with a zone is one of this network
+        raise OutboundError("inside") from None  # an address with a zone belongs to a local network
 
 
 def _exchange(connection: httpcore2.HTTPConnection, place: Url, accept: str, max_bytes: int) -> Fetched:
@@ -230,7 +237,7 @@ def _exchange(connection: httpcore2.HTTPConnection, place: Url, accept: str, max
         name.lower() == b"content-encoding" and value.lower() != b"identity" for name, value in answer.headers
     ):
         raise OutboundError("encoding")
-    if int(fields.get(b"content-length", b"0")) > max_bytes:  # the library knows it for a number
+    if int(fields.get(b"content-length", b"0")) > max_bytes:  # the library has checked that it is a number
         raise OutboundError("size")
     body = bytearray()
     for part in answer.iter_stream():
@@ -242,7 +249,7 @@ def _exchange(connection: httpcore2.HTTPConnection, place: Url, accept: str, max
     return Fetched(bytes(body), kind.strip().lower(), caching)
 
 
-def _is_of_certificate(error: BaseException | None) -> bool:
+def _is_certificate_error(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
@@ -252,7 +259,9 @@ def _is_of_certificate(error: BaseException | None) -> bool:
 
 @lru_cache(maxsize=1)
 def _trust(file: str | None, directory: str | None) -> ssl.SSLContext:
-    """Whom the machine trusts. OpenSSL reads both variables itself; here they say when to read again."""
+    """Return the machine's trusted authorities. OpenSSL reads both variables itself. Here they are the cache
+    key.
+    """
     return ssl.create_default_context()
 
 
@@ -265,7 +274,7 @@ class _Deadline:
     at: float
 
     def remaining(self) -> float:
-        """Seconds that are left, always more than none: 0 would mean not to wait, and to a socket something else."""
+        """Return the seconds left, always more than 0: a timeout of 0 would make a socket non-blocking."""
         left = self.at - self.clock()
         if left <= 0:
             raise httpcore2.ReadTimeout
@@ -273,7 +282,7 @@ class _Deadline:
 
 
 class _Pinned(NetworkBackend):
-    """Connects to the addresses that were judged, whatever host the library asks for."""
+    """Connects to the checked addresses only, whatever host the library requests."""
 
     def __init__(self, addresses: Sequence[Address], deadline: _Deadline) -> None:
         self._addresses = addresses
@@ -288,7 +297,7 @@ class _Pinned(NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> NetworkStream:
-        """One address after the other; each has its share of the time that is left."""
+        """Try the addresses one after the other. Each gets an equal share of the time left."""
         for number, address in enumerate(self._addresses):
             share = self._deadline.remaining() / (len(self._addresses) - number)
             try:
@@ -302,7 +311,7 @@ class _Pinned(NetworkBackend):
 
 
 class _Timed(NetworkStream):
-    """A connection of which every wait ends with the deadline, so that no drip of bytes draws it out."""
+    """A connection on which every wait ends at the deadline, so a slow sender cannot prolong it."""
 
     def __init__(self, stream: NetworkStream, deadline: _Deadline) -> None:
         self._stream = stream
@@ -320,7 +329,7 @@ class _Timed(NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> NetworkStream:
-        """The time limit of a handshake is for all of it."""
+        """Start TLS. The deadline covers the whole handshake."""
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.remaining())
         except BaseException:

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with what a door on the internet needs: a head has a size and a time, a connection
-that says nothing or reads nothing is ended, and there are only so many connections.
+"""Hardens uvicorn's HTTP protocol for a public network: limits on the size and time of a head, on idle and
+stalled connections, and on the number of connections.
 
-It leans on the callbacks of one pinned version of uvicorn; a test guards each of them.
+It relies on the callbacks of one pinned version of uvicorn. A test guards each of them.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from ostiary.http.edge import Edge, log_rejected
 from ostiary.http.fastpath import FastPathProtocol
 
 MAX_HEAD: Final = 32 * 1024
-"""Bytes of a head that are read before it is whole; the door's own limits lie below."""
+"""Bytes of a head that are buffered before it is complete. The limits in `messages` are lower."""
 HEAD_SECONDS: Final = 15.0
 KEEP_ALIVE_SECONDS: Final = 75.0
 WRITE_SECONDS: Final = 30.0
-"""Who does not read an answer for so long is cut off."""
+"""Seconds after which a client that does not read the response is cut off."""
 MAX_CONNECTIONS: Final = 10_000
 
 END: Final = b"\r\n\r\n"
-"""How a head ends, and a body in chunks; a body of a known length may hold it."""
+"""The end of a head, and of a chunked body. A body with a known length may contain it."""
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)?[A-Z-]+ [!-~\x80-\xff]+ HTTP/1\.[01]\r\n")
 """RFC 9112 §3. The parser also takes more spaces, HTTP/2.0, HTTP/0.9 and other protocols."""
 
@@ -30,31 +30,31 @@ _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)?[A-Z-]+ [!-~\x80-\xff]+ HTTP/1\.[0
 class GuardedProtocol(FastPathProtocol):
     """One connection.
 
-    Time is looked at by one timer of the connection, not by one of each request: what is due is noticed at
-    most `HEAD_SECONDS` late.
+    Each connection has one timer, not one for each request. So an overdue client is noticed at most
+    `HEAD_SECONDS` late.
     """
 
     max_connections = MAX_CONNECTIONS
-    """Of one process."""
+    """The limit for one process."""
 
     _head = 0
     _in_head = True
     _begun = False
     _due: float | None = None
-    """When the client must have sent what we wait for; None: it is our turn."""
+    """When the client must have sent the data that is due. None: the service is handling a request."""
     _stuck_since: float | None = None
-    """Since when the client has not read what we sent."""
+    """Since when the client has not read what was sent."""
     _timer: asyncio.TimerHandle | None = None
     _line: bytes | None = b""
-    """The request line as far as it is there; None once it was seen whole."""
+    """The part of the request line that has arrived. None once the line was checked."""
     _body_left = 0
-    """Bytes of a body of a known length that are still to come."""
+    """Bytes still expected of a body with a known length."""
     _last = b""
-    """Up to three bytes before what arrives next: the end of a head may arrive in parts."""
+    """The last three bytes that arrived, at most: the end of a head may arrive in parts."""
     _upgraded = False
-    """After a request for another protocol nothing more is read."""
+    """Whether the client has requested another protocol. Nothing more is read then."""
     _why = ""
-    """What is wrong with a request that the parser takes."""
+    """What is wrong with a request that the parser itself accepts."""
     _refusal: Problem | None = None
     """The refusal of a malformed request, while requests before it are still unanswered. Nothing more is read."""
 
@@ -63,7 +63,7 @@ class GuardedProtocol(FastPathProtocol):
         self._due = self.loop.time() + HEAD_SECONDS
         self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
         if len(self.connections) > self.max_connections:
-            self._refuse(Problem("unavailable", "There are too many connections; try again."))
+            self._refuse(Problem("unavailable", "There are too many connections. Try again."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -80,9 +80,9 @@ class GuardedProtocol(FastPathProtocol):
         super().data_received(data)
         if not self._in_head:
             if self.cycle is None or not self.cycle.response_complete:
-                self._due = None  # the door waits for bodies
+                self._due = None  # the edge limits the time of bodies
             return
-        # What arrives at once may hold several whole requests: only what is beyond it is too much.
+        # Data that arrives at once may contain several whole requests. Only what exceeds it counts.
         if self._head > MAX_HEAD + len(data) and not self.transport.is_closing():
             too_large = Problem("header-fields-too-large", "The head of the request is larger than 16 KiB.")
             self._refuse(too_large)
@@ -92,12 +92,14 @@ class GuardedProtocol(FastPathProtocol):
             self._due = self.loop.time() + HEAD_SECONDS
 
     def feed(self, data: bytes) -> None:
-        """Hand over one message after the other, so that each begins at a place that is known and its line is seen."""
+        """Pass the parser one message at a time, so that every message starts at a known position and its
+        request line is checked.
+        """
         start = 0
         while start < len(data) and not (self._upgraded or self._refusal or self.transport.is_closing()):
-            end = self._break(data, start)
+            end = self._message_end(data, start)
             part = data[start:end] if start or end < len(data) else data
-            if self._line is not None and not self._is_line(part):
+            if self._line is not None and not self._may_be_request_line(part):
                 self.send_400_response("")
                 return
             if self._body_left:
@@ -106,8 +108,8 @@ class GuardedProtocol(FastPathProtocol):
             super().feed(part)
             start = end
 
-    def _break(self, data: bytes, start: int) -> int:
-        """Where what belongs to one message may end: the parser gets no more at once."""
+    def _message_end(self, data: bytes, start: int) -> int:
+        """Return where the current message may end. The parser gets no bytes beyond that point at once."""
         if self._body_left:
             return min(start + self._body_left, len(data))
         if self._last and (found := (self._last + data[start : start + 3]).find(END)) >= 0:
@@ -115,8 +117,10 @@ class GuardedProtocol(FastPathProtocol):
         found = data.find(END, start)
         return len(data) if found < 0 else found + len(END)
 
-    def _is_line(self, part: bytes) -> bool:
-        """Whether this may be a request line, or the beginning of one. One empty line before it counts for nothing."""
+    def _may_be_request_line(self, part: bytes) -> bool:
+        """Return whether this may be a request line, or the beginning of one. One empty line before it is
+        ignored.
+        """
         assert self._line is not None
         line = self._line + part
         if _REQUEST_LINE.match(line):
@@ -142,12 +146,15 @@ class GuardedProtocol(FastPathProtocol):
         self._in_head = False
         super().on_headers_complete()
         if self.parser.should_upgrade():
-            # The parser reads no further: what came with this request is not answered, and the answer says so.
+            # The parser stops here. What follows gets no response, and the response says that the
+            # connection closes.
             self.cycle.keep_alive = False
             self._upgraded = True
 
     def _length(self) -> int:
-        """The length of the body, 0 if it has none or comes in chunks. ValueError if its framing is not ours to read."""
+        """Return the length of the body; 0 if it has none or is chunked. Raises ValueError for any other
+        framing.
+        """
         length = 0
         for name, value in self.headers:
             if name == b"content-length":
@@ -155,8 +162,8 @@ class GuardedProtocol(FastPathProtocol):
             elif name == b"transfer-encoding" and (
                 value.strip().lower() != b"chunked" or self.parser.get_http_version() == "1.0"
             ):
-                # RFC 9112 §6.1: no other coding is known here, and HTTP/1.0 has none.
-                self._why = "The only Transfer-Encoding is chunked, and HTTP/1.0 has none."
+                # RFC 9112 §6.1: no other coding is supported here, and HTTP/1.0 has none.
+                self._why = "The only supported Transfer-Encoding is chunked, in HTTP/1.1."
                 raise ValueError(self._why)
         return length
 
@@ -170,14 +177,14 @@ class GuardedProtocol(FastPathProtocol):
             self._turn_away(self._refusal)
         super().on_response_complete()
         idle = self._in_head and not self._begun
-        # What was answered before its body came has this long to end, though nobody reads it.
+        # If the response came before the whole body, the rest of the body must arrive in this time.
         self._due = self.loop.time() + (KEEP_ALIVE_SECONDS if idle else HEAD_SECONDS)
 
     def _look(self) -> None:
-        """Cut off whoever keeps us waiting; else look again when there may be a reason."""
+        """Cut off a client that is overdue. Otherwise set the timer again."""
         now = self.loop.time()
         if self.transport.is_closing():
-            self.transport.abort()  # it was to be closed a while ago, and whoever is there reads nothing
+            self.transport.abort()  # it should have closed by now, but the client does not read
             return
         if self._stuck_since is not None and now - self._stuck_since > WRITE_SECONDS:
             self.transport.abort()
@@ -187,27 +194,29 @@ class GuardedProtocol(FastPathProtocol):
             if self._in_head and self._begun:
                 self._refuse(Problem("request-timeout", "The head of the request did not arrive in time."))
             else:
-                self.transport.close()  # nothing was asked, or all of it is answered
+                self.transport.close()  # no request has begun, or all have their responses
             self._due = None
         again = HEAD_SECONDS if self._due is None else min(HEAD_SECONDS, max(self._due - now, 0.01))
         self._timer = self.loop.call_later(again, self._look)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing to warn of: there is no other protocol here."""
+        """Do nothing: no other protocol is supported."""
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request of HTTP/1.1 or 1.0, as the parser or this class says."""
-        del msg  # uvicorn's own words
+        """Refuse a message that is not a valid HTTP/1.1 or 1.0 request, as found by the
+        parser or this class.
+        """
+        del msg  # uvicorn's own message
         self._refuse(Problem("invalid-request", self._why or "The request is not well-formed."))
 
     def _refuse(self, problem: Problem) -> None:
-        """Send a refusal of the request at hand and close, once the requests before it are answered."""
+        """Refuse the current request and close, after the responses to earlier requests."""
         if self._refusal is not None:
             return
         if self._in_head:
             waits = self.cycle is not None and not self.cycle.response_complete
         elif waits := bool(self.pipeline):
-            self.pipeline.popleft()  # the newest is the malformed one: the application never sees it
+            self.pipeline.popleft()  # the newest is the malformed one, so the application never sees it
         if waits:
             self._refusal = problem
         else:

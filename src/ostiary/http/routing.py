@@ -1,4 +1,4 @@
-"""What the routes of all surfaces share: the wiring that handlers reach, plain routes, and responses to problems."""
+"""What all surfaces share: the objects that handlers use, plain routes, and responses to problems."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def wiring(request: Request) -> Wiring:
 
 
 class PlainRoute(Route):
-    """A route outside the API. Logs and metrics use its template, as they do for routes of the API."""
+    """A route outside the API. Logs and metrics name it by its template, as for API routes."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)

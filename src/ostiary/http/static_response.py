@@ -1,4 +1,4 @@
-"""What is served as it is: bytes, the tag that names them, and 304 for whoever has them already."""
+"""Static responses: fixed bytes with an entity tag, and 304 for clients that have them cached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 @dataclass(frozen=True, slots=True)
 class StaticResponse:
-    """Bytes, and an entity tag of them without its quotes."""
+    """Fixed bytes, and their entity tag without quotes."""
 
     body: bytes
     tag: str
@@ -21,7 +21,7 @@ def make(body: bytes) -> StaticResponse:
 
 
 def respond(request: Request, kept: StaticResponse, media_type: str, fields: Mapping[str, str]) -> Response:
-    """The bytes, or 304 for whoever has them (RFC 9110 §13.1.2)."""
+    """Return the bytes, or 304 if the client has them (RFC 9110 §13.1.2)."""
     fields = {**fields, "etag": f'"{kept.tag}"'}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if "*" in known or fields["etag"] in known:

@@ -1,4 +1,6 @@
-"""Verdicts as they are told: the JSON of `/v1/verify` and `/v1/capabilities`, the fields for proxies, refusals."""
+"""Responses about verdicts: the JSON of `/v1/verify` and `/v1/capabilities`, the headers for proxies, and
+refusals.
+"""
 
 from typing import Final
 
@@ -22,8 +24,9 @@ from ostiary.http.messages import Headers
 PresentedKind = CredentialKind | TokenKind
 
 ADVICE: Final = {
-    # Forward-auth: proxies pass these on to people who know nothing of rules and settings. The log and `X-Auth-Error`
-    # tell the operator.
+    # Forward-auth: proxies pass these responses on to people who know nothing of rules and settings. The
+    # log and
+    # `X-Auth-Error` inform the operator.
     "untrusted_proxy": "The request could not be judged: the proxy before this service is not set up for it.",
     "not_described": "The request could not be judged: the proxy before this service did not describe it.",
     "insufficient_scope": "The credential lacks a scope that this request needs.",
@@ -51,19 +54,19 @@ def forbidden(error: str, verdict: Verdict) -> Problem:
 
 
 def unauthorized(verdict: Verdict) -> Problem:
-    """The one neutral refusal; but whoever shows a token of ours that was good may know that it has expired."""
+    """Return the one neutral refusal. A client with a proven token may learn that the token has expired."""
     token = verdict.token
     if token is not None and token.kind == "access_token" and verdict.code == "expired":
         return Problem(
             "token-expired",
-            "The access token has expired. Ask for a new one, or refresh it.",
+            "The access token has expired. Request a new one, or refresh it.",
             reason="expired",
         )
     return messages.unauthorized(verdict.code)
 
 
 def refusal(verdict: Verdict, permit: Permit | None = None) -> Problem:
-    """The Problem that answers a caller whose credential was refused."""
+    """Return the Problem for a caller whose credential was refused."""
     if verdict.code in FORBIDDEN_CODES:
         return forbidden(verdict.code, verdict)
     if verdict.code == "rate_limited":
@@ -72,56 +75,58 @@ def refusal(verdict: Verdict, permit: Permit | None = None) -> Problem:
 
 
 class RateLimitJson(TypedDict):
-    """How often the credential may be used, as of this use."""
+    """The state of the credential's rate limit after this use."""
 
     limit: int
-    """A minute."""
+    """Uses per minute."""
     remaining: int
-    """How many more could be had at once."""
+    """How many more uses are possible at once."""
     reset: int
-    """Seconds until the whole limit is there again."""
+    """Seconds until the whole limit is available again."""
 
 
 class PrincipalJson(TypedDict):
-    """Whose credential it is."""
+    """The owner of the credential."""
 
     type: OwnerKind
     id: str
     username: str
     """Unique in the installation: a user's email, a service account's channel identifier."""
     display_name: str
-    """For people to read. It identifies nobody: whoever makes an account chooses it."""
+    """For people to read. It does not identify the principal, because the creator
+    of the account chooses it.
+    """
 
 
 class SupersededJson(TypedDict):
-    """Another secret has taken the place of the presented one."""
+    """A newer secret has replaced the presented one."""
 
     superseded_at: str
     ends_at: str | None
-    """Until when the presented one is accepted; null: until the rotation is completed."""
+    """Until when the presented secret is accepted; null: until the rotation is completed."""
 
 
 class VerdictJson(TypedDict):
-    """Whether the credential is good, here and for this. If not, all but the first three members are null.
+    """Whether the credential is valid for this request. If not, all fields except the first three are null.
 
-    For `rate_limited` the limit is told as well.
+    For `rate_limited`, `rate_limit` is set too.
     """
 
     valid: bool
     code: VerdictCode
-    """Why not; the first cause, if several hold."""
+    """The reason; the first one if there are several."""
     credential_id: str | None
-    """Null unless the secret was right."""
+    """Null unless the secret was correct."""
     kind: PresentedKind | None
     principal: PrincipalJson | None
     organization: str | None
     project: str | None
-    """The project that was asked about, or that it is bound to."""
+    """The requested project, or the one that the credential is bound to."""
     scopes: list[str] | None
-    """All that it has on that target."""
+    """All scopes of the credential on this target."""
     expires_at: str | None
     rate_limit: RateLimitJson | None
-    """Null without a limit, and where the use was not counted."""
+    """Null if there is no limit, or if the use was not counted."""
     rotation: SupersededJson | None
 
 
@@ -137,7 +142,7 @@ class PresentedCredentialJson(TypedDict):
 
 
 class HomeOrganizationJson(TypedDict):
-    """The organization that it belongs to."""
+    """The organization that the credential belongs to."""
 
     id: str
     slug: str
@@ -145,31 +150,35 @@ class HomeOrganizationJson(TypedDict):
 
 
 class ResourcesJson(TypedDict):
-    """Patterns of the account and of the credential. Where both have some, both must match; none is any resource."""
+    """Resource patterns of the account and of the credential. If both lists have patterns, both must match.
+    An empty list matches any resource.
+    """
 
     account: list[str]
     credential: list[str]
 
 
 class UseLimitsJson(TypedDict):
-    """How it may be used."""
+    """Limits on the use of the credential."""
 
     allowed_ips: list[str]
-    """Empty: from anywhere."""
+    """An empty list allows any address."""
     projects: list[str]
-    """Those that the account is limited to; empty: any, and the organization itself."""
+    """The projects that the account is limited to. An empty list allows any project, and the organization
+    itself.
+    """
     rate_limit: RateLimitJson | None
-    """Null: as often as it likes."""
+    """Null if there is no limit."""
 
 
 class CapabilitiesJson(TypedDict):
-    """Who the presented credential is, what it may do, and its limits."""
+    """Who the presented credential belongs to, what it may do, and its limits."""
 
     principal: PrincipalJson
     credential: PresentedCredentialJson
     organization: HomeOrganizationJson
     project: str | None
-    """The project that it is bound to."""
+    """The project that the credential is bound to."""
     scopes: list[str]
     resources: ResourcesJson
     limits: UseLimitsJson
@@ -207,7 +216,9 @@ def verify_body(verdict: Verdict) -> VerdictJson:
 
 
 def _rotation(standing: Standing) -> SupersededJson | None:
-    """What whoever presents a secret should know: another one has taken its place."""
+    """Return the rotation of a presented secret that a newer one has replaced; None
+    if it was not replaced.
+    """
     if standing.superseded_at is None:
         return None
     return {
@@ -217,7 +228,9 @@ def _rotation(standing: Standing) -> SupersededJson | None:
 
 
 def superseded(standing: Standing) -> list[tuple[bytes, bytes]]:
-    """The field that tells a caller to take the new secret: until when this one is accepted."""
+    """Return the header that asks a caller to use the newer secret. It says until when the presented one is
+    accepted.
+    """
     if standing.superseded_at is None:
         return []
     ends = b"completed" if standing.ends_at is None else to_text(standing.ends_at).encode()
@@ -259,7 +272,7 @@ def capabilities_body(
         "organization": {"id": organization.id, "slug": organization.slug, "name": organization.name},
         "project": verdict.project,
         "scopes": sorted(verdict.scopes),
-        # Both lists must match, so they are not one.
+        # Separate lists, because both must match.
         "resources": {"account": list(standing.principal.resources), "credential": list(standing.resources)},
         "limits": {
             "allowed_ips": [str(network) for network in standing.networks],
@@ -270,7 +283,9 @@ def capabilities_body(
 
 
 def identity(verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    """The fields that tell an upstream who calls: every one is set, empty if there is nothing to say."""
+    """Return the headers that tell an upstream who the caller is. All are always set; an empty value means
+    none.
+    """
     standing = verdict.standing
     assert standing is not None
     return [
@@ -290,11 +305,13 @@ PREFLIGHT: Final = [
     ),
     (b"ostiary-preflight", b"admitted"),
 ]
-"""The same of a preflight request, and what a proxy can tell it by from any other 200 without a subject."""
+"""The same headers for an admitted preflight, and one that distinguishes it from any other 200 without a
+subject.
+"""
 
 
 def with_assertion(answer: bytes, text: str) -> bytes:
-    """An answer that has the fields of `identity`, with the one that is empty there."""
+    """Return a response with the headers of `identity`, with the assertion filled in."""
     return answer.replace(b"x-auth-assertion: \r\n", b"x-auth-assertion: %s\r\n" % text.encode(), 1)
 
 
@@ -302,24 +319,26 @@ def with_assertion(answer: bytes, text: str) -> bytes:
 
 
 def rate_limited(permit: Permit | None) -> Problem:
-    """The refusal of what is over a limit: the credential's, or without a permit the address's."""
+    """Return the refusal of a use over the credential's limit. Without a permit, the limit is that of the
+    client's address.
+    """
     if permit is None:
         return Problem(
             "rate-limited",
-            "Too many unknown credentials came from this address. Wait, and check the one that is sent.",
+            "Too many unknown credentials came from this address. Wait, and check the credential.",
             members={"retry_after": FAILURE_WAIT},
             reason="rate_limited",
         )
     return Problem(
         "rate-limited",
-        f"The credential may be used {permit.limit} times a minute, and was. Wait before the next request.",
+        f"The credential has used its limit of {permit.limit} requests per minute. Wait before the next request.",
         members={"limit": permit.limit, "retry_after": permit.wait},
         reason="rate_limited",
     )
 
 
 def rate_limit_fields(permit: Permit | None) -> Headers:
-    """The fields of an answer that tell what is left (draft-ietf-httpapi-ratelimit-headers)."""
+    """Return the headers that describe the state of the rate limit (draft-ietf-httpapi-ratelimit-headers)."""
     if permit is None:
         return ()
     return (

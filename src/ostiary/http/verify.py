@@ -1,8 +1,9 @@
 """Verification on every request: `/v1/verify`, `/v1/authorize…`, `/v1/capabilities`, `/oauth/introspect`.
 
-It owns how these endpoints read requests and write responses; `ostiary.auth` decides. `VerifyEndpoints.answer` is one
-synchronous function without I/O: bytes in, bytes out, None where something has to be read first (`answer_cold` does the
-same in a thread). Both run the same code over the same facts; only how a fact is found differs.
+It owns how these endpoints read requests and write responses; `ostiary.auth` decides.
+`VerifyEndpoints.answer` is a synchronous function without I/O. It takes and returns bytes, or returns None if
+it needs the database. `answer_cold` does the same in a thread. Both run the same code over the same facts and
+differ only in how they look facts up.
 """
 
 from typing import Any, Final, NamedTuple, Protocol
@@ -33,7 +34,7 @@ WITH_BODY: Final = (VERIFY, INTROSPECT)
 JSON: Final = (b"content-type", b"application/json")
 VERDICT_HEAD: Final = messages.wire(200, [JSON, NO_STORE]).replace(b"length: 0", b"length: %d")
 MAX_TOLD: Final = 10_000
-"""How many credentials' descriptions are kept as they are sent."""
+"""How many responses are cached as bytes."""
 
 TEXTS: Final = ("credential", "ip", "project", "resource", "audience")
 VERIFY_FIELDS: Final = frozenset({*TEXTS, "scopes", "count"})
@@ -41,7 +42,7 @@ MAX_SCOPES: Final = 100
 
 
 def is_hot(path: bytes) -> bool:
-    """Whether this path (without query) is answered here."""
+    """Return whether this path (without query) is handled here."""
     return path in (VERIFY, CAPABILITIES, INTROSPECT) or path.startswith((AUTHORIZE, AUTHORIZE_NGINX))
 
 
@@ -55,9 +56,9 @@ class VerifyBody(NamedTuple):
 
 
 def _read_body(headers: Headers, body: bytes, tenant: str | None) -> VerifyBody:
-    """Parse and check the body of `/v1/verify`, all field errors at once.
+    """Parse and check the body of `/v1/verify`. Raises Problem with all field errors at once.
 
-    `tenant` is the id of the only organization that the asker may know of; None: it may know of all.
+    `tenant` is the id of the only organization that the requesting party may learn about. None: any.
     """
     if not messages.is_json(headers):
         raise Problem("unsupported-media-type", "Send the body as application/json.")
@@ -90,7 +91,7 @@ def _read_body(headers: Headers, body: bytes, tenant: str | None) -> VerifyBody:
 
 
 def _of_form(value: dict[str, Any]) -> bool:
-    """Whether `_errors` has nothing to say, in the time that every request has."""
+    """Return whether the body is valid, quickly. It agrees with `_errors`, which is slower."""
     for name, given in value.items():
         if name in TEXTS:
             if type(given) is not str and (given is not None or name == "credential"):
@@ -108,7 +109,7 @@ def _are_scopes(given: object) -> bool:
 
 
 def _errors(value: dict[str, Any]) -> tuple[FieldError, ...]:
-    """What is wrong with the members of the body, but for whether `ip` is an address."""
+    """Return the errors in the fields of the body. Whether `ip` is an address is checked elsewhere."""
     errors = [
         FieldError(f"/{messages.escape(name)}", "unknown-member", "is not a member of this request")
         for name in value
@@ -145,7 +146,7 @@ class Introspection(Protocol):
 
 
 class VerifyEndpoints:
-    """The hot addresses of one process."""
+    """The verification endpoints of one process."""
 
     def __init__(
         self,
@@ -164,19 +165,19 @@ class VerifyEndpoints:
     def answer_now(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
     ) -> bytes | None:
-        """What a hot address answers from memory; None for all that has to come through the application."""
+        """Return the response from memory. None if the request must go through the application."""
         path, _, query = target.partition(b"?")
         if not is_hot(path) or b"#" in target or messages.unacceptable(path, query, headers) is not None:
             return None
         try:
             return self.answer(method, target, headers, body, peer)
         except Exception:
-            return None  # it is met again, and logged, there
+            return None  # the application handles the request again, and logs the error
 
     def answer(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
     ) -> bytes | None:
-        """Answer a request to a hot address from memory; None where the database has to be asked first."""
+        """Return the response from memory. None if the database is needed."""
         lookup = self._authenticator.from_cache()
         if lookup is None:
             return None
@@ -188,7 +189,7 @@ class VerifyEndpoints:
     def answer_cold(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None
     ) -> bytes:
-        """The same with the database at hand; to be called in a thread."""
+        """Return the response, with access to the database. Call it in a thread."""
         try:
             lookup = self._authenticator.from_database()
             return self._answer(method, target, headers, body, peer, lookup)
@@ -199,7 +200,7 @@ class VerifyEndpoints:
                 return self._introspection.refusal(problem)
             return self._problem(problem)
 
-    # One request
+    # Handling one request
 
     def _answer(
         self,
@@ -241,7 +242,7 @@ class VerifyEndpoints:
         return self._problem(problem, [(b"allow", allowed)])
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, lookup: Lookup) -> bytes:
-        """A resource server asks about a credential that it was shown."""
+        """Judge a credential for the resource server that received it."""
         auth = self._authenticator
         text = messages.required(messages.presented(headers, self._cookie))
         asking = auth.caller(text, AccessRequest(origin.address, MAY_VERIFY), lookup)
@@ -254,7 +255,7 @@ class VerifyEndpoints:
                 verdict = auth.key_or_token(asked.credential, asked.request, lookup, payer)
             except Problem as error:
                 problem = error
-        # Only here: after a cache miss all of it runs again, and it is noted once.
+        # Record the use only here: after a cache miss all of the above runs again.
         now = auth.clock()
         auth.note(asking, origin.text, "verify", now)
         if asking.code != "valid":
@@ -299,7 +300,9 @@ class VerifyEndpoints:
     def _authorize(
         self, method: bytes, path: bytes, headers: Headers, peer: str | None, lookup: Lookup
     ) -> bytes:
-        """Forward-auth. The described request comes from X-Forwarded-*, or from this request itself, never both."""
+        """Forward-auth. The described request comes from X-Forwarded-* or from this
+        request, never from both.
+        """
         name, slash, rest = path[len(AUTHORIZE) :].partition(b"/")
         described: tuple[bytes, bytes] | str | None = (method, b"/" + rest)
         if not slash:
@@ -331,7 +334,7 @@ class VerifyEndpoints:
         )
 
     def _authorize_nginx(self, path: bytes, headers: Headers, peer: str | None, lookup: Lookup) -> bytes:
-        """The same for `auth_request`, which knows 200, 401 and 403 only."""
+        """Forward-auth for nginx's `auth_request`, which accepts 200, 401 and 403 only."""
         name = path[len(AUTHORIZE_NGINX) :]
         described = self._described(
             headers, peer, b"x-original-method", b"x-original-uri", needed=name != b"-"
@@ -346,7 +349,7 @@ class VerifyEndpoints:
             *verdict_response.rate_limit_fields(permit),
         ]
         if status == 429:
-            fields.append(verdict_response.retry_after(permit))  # for a proxy that makes a 429 of it again
+            fields.append(verdict_response.retry_after(permit))  # for proxies that restore the 429
         if status == 401:
             fields.append(
                 (
@@ -360,7 +363,7 @@ class VerifyEndpoints:
     def _described(
         self, headers: Headers, peer: str | None, method: bytes, target: bytes, needed: bool
     ) -> tuple[bytes, bytes] | str | None:
-        """Method and target of the request that a proxy asks about; an error's name if they cannot be believed."""
+        """Return the described method and target; an error code if they are missing or untrusted."""
         if not needed:
             return None
         if not self.origin(peer, ()).by_proxy:
@@ -378,9 +381,9 @@ class VerifyEndpoints:
         peer: str | None,
         lookup: Lookup,
     ) -> Admission:
-        """What the rule of this name says; or the name of the error of a request that cannot be judged.
+        """Judge the request by the access rule with this name. Return an error if it cannot be judged.
 
-        The verdict of a preflight, which is admitted without a credential, has no standing.
+        If a preflight is admitted without a credential, its verdict has no standing.
         """
         auth = self._authenticator
         rule: AccessRule | None = ANY_CREDENTIAL
@@ -399,10 +402,10 @@ class VerifyEndpoints:
         text = None if given.presence == "unusable" else given.text
         return auth.admit(rule, described, text, origin.address, origin.text, lookup)
 
-    # What is told of a good credential, kept as it is sent
+    # Cached responses about valid credentials
 
     def _admitted(self, verdict: Verdict, rule_name: bytes, peer: str | None) -> bytes:
-        """The whole answer to a proxy, with a signed word on who calls where its rule wants one."""
+        """Return the response to a proxy, with a signed assertion if the access rule requires one."""
         if verdict.standing is None:
             return messages.wire(200, [NO_STORE, *verdict_response.PREFLIGHT])
         answer = self._identified(verdict)
@@ -412,7 +415,7 @@ class VerifyEndpoints:
         return verdict_response.with_assertion(answer, self._assertions.of(verdict, rule.audience))
 
     def _identified(self, verdict: Verdict) -> bytes:
-        """The same for every rule."""
+        """Return the part of the response that is the same for every access rule."""
         standing = verdict.standing
         assert standing is not None
         key = (_presented(verdict, standing), verdict.project, True)
@@ -423,7 +426,7 @@ class VerifyEndpoints:
         return self._keep(key, standing, messages.wire(200, fields))
 
     def _described_verdict(self, verdict: Verdict, standing: Standing) -> bytes:
-        """The body of an answer to a resource server."""
+        """Return the JSON body for a resource server."""
         key = (_presented(verdict, standing), verdict.project, False)
         told = self._told.get(key)
         if told is not None and told[0] is standing:
@@ -431,7 +434,7 @@ class VerifyEndpoints:
         return self._keep(key, standing, orjson.dumps(verdict_response.verify_body(verdict)))
 
     def _keep(self, key: tuple[str, str | None, bool], standing: Standing, answer: bytes) -> bytes:
-        """Derived from the standing alone and good for that one only, so it is no verdict that is kept."""
+        """Cache a response. It depends on this standing only, so no verdict is cached."""
         if len(self._told) >= MAX_TOLD:
             self._told.clear()
         self._told[key] = standing, answer
@@ -439,16 +442,16 @@ class VerifyEndpoints:
 
 
 def _presented(verdict: Verdict, standing: Standing) -> str:
-    """The id of what was presented: of a token, for it may do less than its credential."""
+    """Return the id of the presented credential: the token's own for a token, which may do less."""
     return standing.access_id if verdict.token is None else verdict.token.id
 
 
 _CANNOT_BE_JUDGED: Final = frozenset({"untrusted_proxy", "not_described"})
-"""Errors of a request that a proxy did not describe as it has to."""
+"""Errors of a request that the proxy did not describe correctly."""
 
 
 def _status(error: str, verdict: Verdict) -> int:
-    """The status for an error of `_admit`: 400, 401, 403 or 429."""
+    """Return the status for an error of `_admit`: 400, 401, 403 or 429."""
     if error == "rate_limited":
         return 429
     if error in ("missing", "invalid_token"):
@@ -457,11 +460,11 @@ def _status(error: str, verdict: Verdict) -> int:
     return 403 if proven else 400
 
 
-# Rate limits, in responses that are kept as bytes
+# Rate limits, added to cached responses
 
 
 def with_fields(answer: bytes, permit: Permit | None) -> bytes:
-    """An answer without a body, as it goes over the wire, with the same fields at the end of its head."""
+    """Return the response, which has no body, with the rate limit headers added at the end of its head."""
     if permit is None:
         return answer
     return b'%sratelimit-policy: "default";q=%d;w=60\r\nratelimit: "default";r=%d;t=%d\r\n\r\n' % (
@@ -473,7 +476,9 @@ def with_fields(answer: bytes, permit: Permit | None) -> bytes:
 
 
 def with_rate_limit(body: bytes, permit: Permit | None) -> bytes:
-    """The JSON of a verdict with its `rate_limit`, which is null in `body`. Inside of a string a quote is escaped."""
+    """Return the JSON of a verdict with `rate_limit` filled in. It is null in `body`. The search text cannot
+    match inside a string, where quotes are escaped.
+    """
     if permit is None:
         return body
     told = b'"rate_limit":{"limit":%d,"remaining":%d,"reset":%d}' % (
@@ -485,5 +490,5 @@ def with_rate_limit(body: bytes, permit: Permit | None) -> bytes:
 
 
 def refusing(permit: Permit | None) -> Permit | None:
-    """The permit of a use that is over its limit: an API that asked can say when to come again."""
+    """Return the permit of a use over its limit, else None. It says when to retry."""
     return None if permit is None or permit.allowed else permit

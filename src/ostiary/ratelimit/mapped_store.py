@@ -1,10 +1,11 @@
 """Rate limit state in one file that all processes of a node map: how much of each limit is used up.
 
-The file is a fixed hash table with open addressing. An entry has sixteen bytes: the fingerprint of a key, and the time
-of its next slot (`core.rate`). An entry whose slot has passed is free. Slots are taken under a lock. A process takes
-several at once (a lease) and spends those without the lock.
+The file is a fixed hash table with open addressing. An entry has 16 bytes: the fingerprint of a key, and the
+time of its next slot (`core.rate`). An entry whose slot has passed is free. Slots are taken under a lock. A
+process takes several at once (a lease) and spends those without the lock.
 
-A limit is never exceeded. If the table is full, keys share an entry; if the lock is unavailable, nothing is permitted.
+A limit is never exceeded. If the table is full, keys share an entry. If the lock is unavailable, nothing is
+permitted.
 """
 
 import fcntl
@@ -25,13 +26,13 @@ MAX_LEASES: Final = 20_000
 SHARED: Final = 0
 """The fingerprint of an entry that several keys share because no other was free."""
 PAUSES: Final = (0.0, *(0.000_02 * 2**n for n in range(11)))
-"""Seconds before each attempt to take the lock, 41 ms in all.
+"""Seconds before each attempt to take the lock, 41 ms in total.
 
-Counted in attempts, not in time: while all processes are throttled together, no attempt is used up. A process needs
-the lock for some microseconds, so one that keeps it for so many attempts was stopped.
+The limit is a number of attempts, not a time: if all processes are throttled together, no attempt is used up.
+A process holds the lock for a few microseconds, so one that holds it through all attempts was stopped.
 """
 FURTHEST: Final = MINUTE + SECOND
-"""The furthest a slot can be in the future: a minute, plus what rounding intervals up adds."""
+"""The furthest that a slot can be in the future: one minute, plus the error from rounding intervals up."""
 
 
 class MappedRateLimitStore:
@@ -41,9 +42,10 @@ class MappedRateLimitStore:
     def __init__(self, path: Path, key: bytes, entries: int = ENTRIES, private: bool = False) -> None:
         """Open or create the table. Raises OSError.
 
-        `key` has up to 64 secret bytes, so that nobody can choose a name that collides with another's entry. The
-        file's contents need no check: an entry in a wrong place belongs to no key, and is free within a minute.
-        `private`: the table is not shared, for a service of one process on a disk without room for the file.
+        `key` has up to 64 secret bytes, so that nobody can choose a name that collides with another's entry.
+        The file's contents need no check: an entry in a wrong position belongs to no key, and becomes free
+        within a minute. `private`: the table is not shared, for a service with one process on a disk without
+        space for the file.
         """
         size = entries * 16
         self._fd, self._map = map_memory(path.parent, size) if private else map_file(path, size)
@@ -52,10 +54,10 @@ class MappedRateLimitStore:
         self._hash = blake2b(key=key, digest_size=8)
         self._lock = threading.Lock()
         self._lock_unavailable = False
-        # The last answer from the table, with the slots in hand.
+        # The result of the last access to the table, with the slots still leased.
         self._leases: dict[str, Lease] = {}
         self.lease = self._leases.get
-        """The lease of a name, or None. Asked for every request: the dict's own method."""
+        """Return the lease of a name, or None. It runs on every request, so it is the dict's own method."""
 
     def close(self) -> None:
         self._view.release()
@@ -63,15 +65,15 @@ class MappedRateLimitStore:
         os.close(self._fd)
 
     def take(self, name: str, limit: int, now: Instant) -> Permit:
-        """Take one use of a limit (uses per minute) at `now`. The result says whether it was allowed."""
+        """Take one use of a limit (uses per minute) at `now`. The permit says whether it was allowed."""
         lease = self._leases.get(name)
         permit = None if lease is None else lease.spend(limit, now)
         return self._take(name, rate_of(limit), now) if permit is None else permit
 
     def _take(self, name: str, rate: Rate, now: Instant) -> Permit:
         fingerprint = self._fingerprint(name)
-        # A flock belongs to the open file, so it does not exclude threads of one process. The lock here does. The kernel
-        # releases the flock of a process that ends.
+        # A flock belongs to the open file, so it does not exclude threads of one process. This lock does. The
+        # kernel releases the flock of a process that ends.
         with self._lock:
             if not self._acquire():
                 # Refused for a second; nothing is stored. Waiting longer would need a third kind of result, for a lock
@@ -104,10 +106,11 @@ class MappedRateLimitStore:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _acquire(self) -> bool:
-        """Take the lock; return whether it was taken, so that the caller must release it. The event loop waits, so not
-        for long.
+        """Take the lock and return whether that succeeded. If it did, the caller must release it. This blocks
+        the event loop, so it waits only briefly.
 
-        After a failure, later calls do not wait until the lock was taken once. Otherwise each request would wait.
+        After a failure, later calls do not wait until one call has taken the lock again. Otherwise every
+        request would wait.
         """
         for pause in PAUSES[:1] if self._lock_unavailable else PAUSES:
             if pause:
