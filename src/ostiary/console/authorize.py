@@ -1,8 +1,8 @@
-"""`/oauth/authorize`: a client asks, a person decides (RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 9207).
+"""`/oauth/authorize`: a client requests access and a person decides (RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 9207).
 
-Whoever comes is asked each time; only `prompt=none` is answered without a question, where the same was consented to
-before and the answer goes to an https address. Nothing of a request is kept: the form carries it, and it is checked
-again when the form comes back.
+Consent is requested every time. Only `prompt=none` skips the page, if the person consented to the same access before
+and the redirect URI uses https. The request is not stored: the form carries it, and it is checked again when the form
+is sent.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ PATH: Final = "/oauth/authorize"
 
 
 def find_client(visit: PageRequest, client_id: str) -> OAuthClient:
-    """The client of an id: one that is known here, or whose document says who it is. Raises NotAnswerableError."""
+    """Find a client by its id or by its metadata document. Raise NotRedirectableError if it is unknown or disabled."""
     client: OAuthClient | None
     if is_document_url(client_id):
         try:
@@ -57,19 +57,19 @@ def find_client(visit: PageRequest, client_id: str) -> OAuthClient:
 
 
 def show(visit: PageRequest) -> Response:
-    """The question, for somebody who has signed in."""
+    """Show the consent page to a signed-in person."""
     return _within(visit, visit.request.url.query, _ask)
 
 
 def decide(visit: PageRequest) -> Response:
-    """The answer to the question."""
+    """Handle the person's decision."""
     return _within(visit, visit.fields.get("request"), _decided)
 
 
 def _within(
     visit: PageRequest, query: str, work: Callable[[PageRequest, str, AuthorizationRequest], Response]
 ) -> Response:
-    """Read the request, and tell what is wrong with it where that belongs."""
+    """Read the request and call `work`. Report an error on a page, or to the client by a redirect where that is safe."""
     try:
         return work(visit, query, _read(visit, query))
     except NotRedirectableError as error:
@@ -105,7 +105,7 @@ def _ask(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Respons
 
 
 def _person(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Visitor:
-    """Who decides. What is dangerous needs the password given just now."""
+    """Return the signed-in person. Raise SignInRequired if there is none, or the password is needed again."""
     target = f"{PATH}?{query}"
     visitor = visit.visitor
     if visitor is None:
@@ -235,7 +235,7 @@ def _allow(
 
 
 def _silently(visit: PageRequest, asked: AuthorizationRequest) -> Response:
-    """`prompt=none`: the same as before, without a question, or an error that says what would have to be asked."""
+    """`prompt=none`: allow what the person allowed before. Raise RedirectError if a page would have to be shown."""
     visitor, client, target = visit.visitor, asked.client, asked.target
     if visitor is None:
         raise RedirectError(target, "login_required", "Nobody has signed in.")
@@ -249,7 +249,7 @@ def _silently(visit: PageRequest, asked: AuthorizationRequest) -> Response:
         before is None
         or projects is None
         or client.access == "organization"
-        # Who answers at a loopback or a scheme of an app's own is not known (RFC 8252 §8.6).
+        # The program behind a loopback address or a private scheme is not authenticated (RFC 8252 §8.6).
         or not target.redirect_uri.startswith("https:")
     ):
         raise RedirectError(target, "consent_required", "The person has to be asked.")
