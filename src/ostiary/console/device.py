@@ -56,7 +56,7 @@ def answer(visit: PageRequest) -> Response:
             return _confirm(visit, code)
         case "deny":
             store, caller = visit.wiring.store, visit.signed_in().caller
-            denied = _guessed(
+            denied = _within_limits(
                 visit, lambda: execute(store, caller, devices.deny, code, confirmed=False) or None
             )
             return views.device_done(False) if denied else _not_valid(visit)
@@ -74,7 +74,7 @@ def _confirm(visit: PageRequest, code: str, error: str | None = None, status: in
         found = execute(store, visitor.caller, devices.claim, code, confirmed=False)
         return found if isinstance(found, DeviceCode) else None
 
-    found = _guessed(visit, claim)
+    found = _within_limits(visit, claim)
     client = None if found is None else clients.find(store, found.client_id)
     if found is None or client is None or client.disabled_at is not None:
         return _not_valid(visit)
@@ -109,7 +109,7 @@ def _allow(visit: PageRequest, code: str) -> Response:
         found = execute(store, visitor.caller, devices.claim, code, claimed=True, confirmed=False)
         return found if isinstance(found, DeviceCode) else None
 
-    found = _guessed(visit, claimed)
+    found = _within_limits(visit, claimed)
     client = None if found is None else clients.find(store, found.client_id)
     if found is None or client is None or client.disabled_at is not None:
         return _not_valid(visit)
@@ -141,7 +141,7 @@ def _require_recent(visit: PageRequest, client: OAuthClient, found: DeviceCode, 
         raise SignInRequired(again=True, target=f"{DEVICE_PAGE}?user_code={user_code.formatted(code)}")
 
 
-def _guessed(visit: PageRequest, look_up: Callable[[], T | None]) -> T | None:
+def _within_limits(visit: PageRequest, look_up: Callable[[], T | None]) -> T | None:
     """Call `look_up` within the guess limits and return its result. None counts as a wrong guess."""
     user_id, where = visit.signed_in().user_id, network_of(visit.origin.address)
     limits = {f"user codes by {user_id}": GUESSES, f"user codes from {where}": GUESSES_FROM}

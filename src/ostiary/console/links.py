@@ -79,10 +79,10 @@ def _accept(visit: PageRequest) -> Response:
         return views.message(
             views.MessageView("This invitation is for another person", both, ("Your account", ACCOUNT)), 409
         )
-    return _accepted(visit, opened, token) if posted else _invitation(visit, opened, token)
+    return _join(visit, opened, token) if posted else _invitation(visit, opened, token)
 
 
-def _accepted(visit: PageRequest, opened: InvitationLink, token: str) -> Response:
+def _join(visit: PageRequest, opened: InvitationLink, token: str) -> Response:
     """Accept the invitation: set the new password. If the email has an account, check its current password first."""
     current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
     places = tuple({opened.organization.id, *opened.homes})
@@ -108,7 +108,7 @@ def _accepted(visit: PageRequest, opened: InvitationLink, token: str) -> Respons
         except WrongPassword as wrong:
             said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
             return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
-    return _known(visit, email, "joined")
+    return _sign_in_next(visit, email, "joined")
 
 
 def _invitation(
@@ -128,7 +128,7 @@ def _invitation(
     return views.invitation(shown, status)
 
 
-def _known(visit: PageRequest, email: str, notice: str) -> Response:
+def _sign_in_next(visit: PageRequest, email: str, notice: str) -> Response:
     """Sign out, redirect to the sign-in page, and remember the browser as the person's: it had their link."""
     response = signed_out(visit, f"{SIGN_IN}?notice={notice}")
     known_browser.remember(visit, response, email)
@@ -151,7 +151,7 @@ def _reset(visit: PageRequest) -> Response:
         else:
             new_hash = password_queue.hash_password(chosen)
             execute(store, caller, password_resets.use, token, new_hash, organizations=opened.organizations)
-            return _known(visit, email, "password")
+            return _sign_in_next(visit, email, "password")
     shown = views.ResetView(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return views.reset(shown, 422 if error else 200)
 

@@ -126,12 +126,12 @@ def page(method: str, path: str, work: Work, hashes: bool = False) -> PlainRoute
     async def endpoint(request: Request) -> Response:
         body = await request.body()
         limiter = wiring_of(request).hashing if hashes else None
-        return await run_sync(_answer, work, request, body, limiter=limiter)
+        return await run_sync(_respond, work, request, body, limiter=limiter)
 
     return PlainRoute(path, endpoint, methods=[method])
 
 
-def _answer(work: Work, request: Request, body: bytes) -> Response:
+def _respond(work: Work, request: Request, body: bytes) -> Response:
     wiring = wiring_of(request)
     headers: Headers = request.scope["headers"]
     state = request.scope["state"]
@@ -139,11 +139,11 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
     visitor: Visitor | None = None
     try:
         visitor = _visitor(wiring, headers, state["origin"], agent, state["request_id"])
-        known, cookie = _known_as(wiring, headers, visitor)
+        known, cookie = _csrf_subject(wiring, headers, visitor)
         fields = Fields()
         if request.method == "POST":
             fields = _fields(headers, body)
-            reason = _forged(wiring, headers, fields, known)
+            reason = _forgery(wiring, headers, fields, known)
             if reason and cookies.of_other_address(headers, wiring.cookie):
                 return _other_address(wiring, request.url.path)
             if reason:
@@ -169,7 +169,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
     except SignInRequired as needed:
         return _to_sign_in(request, needed)
     except Problem as problem:
-        return _told(request, wiring, visitor, problem)
+        return _problem_page(request, wiring, visitor, problem)
 
 
 def _visitor(wiring: Wiring, headers: Headers, origin: Origin, agent: str, request_id: str) -> Visitor | None:
@@ -204,7 +204,7 @@ def form_cookie_name(wiring: Wiring) -> bytes:
     return wiring.cookie.name.replace(b"session", b"form")
 
 
-def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tuple[str, str | None]:
+def _csrf_subject(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tuple[str, str | None]:
     """Return the session id or form cookie that the CSRF token is bound to, and the new cookie to set, if any."""
     if visitor is not None:
         return visitor.session.id, None
@@ -216,7 +216,7 @@ def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tupl
     return value, cookies.setting(name, value, None, "Lax")
 
 
-def _forged(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
+def _forgery(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
     """Return the reason why a form is refused as forged; empty if it is accepted."""
     if cookies.of_another_site(headers, wiring.cookie):
         return "form of another site"
@@ -290,7 +290,7 @@ _TITLES: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
-def _told(request: Request, wiring: Wiring, visitor: Visitor | None, problem: Problem) -> Response:
+def _problem_page(request: Request, wiring: Wiring, visitor: Visitor | None, problem: Problem) -> Response:
     title, sentence = _TITLES.get(problem.status, _TITLES[400])
     if visitor is not None and problem.status in (403, 404, 409):
         route = getattr(request.scope.get("route"), "path_format", "-")

@@ -122,7 +122,7 @@ def _operation(document: Json, path: str, method: str, operation: Json) -> Opera
     )
     body = _content(_resolved(document, operation.get("requestBody", {})))
     responses = operation.get("responses", {})
-    answers = tuple(_answer(document, status, responses[status]) for status in sorted(responses))
+    answers = tuple(_response(document, status, responses[status]) for status in sorted(responses))
     return Operation(
         anchor=re.sub(r"[^a-z0-9]+", "-", f"{method} {path}".lower()).strip("-"),
         method=method.upper(),
@@ -142,7 +142,7 @@ def _parameter(document: Json, parameter: Json) -> FieldRow:
     return _member(document, parameter["name"], schema, bool(parameter.get("required")), ())
 
 
-def _answer(document: Json, status: str, response: Json) -> ExampleView:
+def _response(document: Json, status: str, response: Json) -> ExampleView:
     found = _resolved(document, response)
     content = _content(found)
     example = _example(document, content)

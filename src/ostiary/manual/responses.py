@@ -48,7 +48,7 @@ def show_page(request: Request) -> Response:
     name = request.path_params.get("page", pages.INDEX)
     found = page(name)
     if found is None:
-        return _nothing(request)
+        return _not_found(request)
     return respond(request, found, "text/html; charset=utf-8", {**PROTECTED, "cache-control": "no-cache"})
 
 
@@ -66,11 +66,11 @@ def style() -> StaticResponse:
 
 def page(name: str) -> StaticResponse | None:
     """Return a rendered page, or None if there is no such page. Unknown names do not enter the cache."""
-    return _made(name) if name == REFERENCE or name in pages.sources() else None
+    return _rendered(name) if name == REFERENCE or name in pages.sources() else None
 
 
 @cache
-def _made(name: str) -> StaticResponse:
+def _rendered(name: str) -> StaticResponse:
     if name == REFERENCE:
         return make(reference_page(json.loads(openapi.DOCUMENT.body)).encode())
     source = pages.sources()[name]
@@ -131,7 +131,7 @@ def _templates() -> Environment:
     )
 
 
-def _nothing(request: Request) -> Response:
+def _not_found(request: Request) -> Response:
     """Status 404: a page with a link to the overview for browsers, a problem in JSON for other clients."""
     sentence = "The manual has no page at this address."
     if "text/html" in request.headers.get("accept", ""):

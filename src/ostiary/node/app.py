@@ -157,7 +157,7 @@ def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool
     for router in ROUTERS:
         app.router.routes += router.routes
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _bad_parameters)
+    app.add_exception_handler(RequestValidationError, _invalid_parameters)
     app.add_exception_handler(Exception, _unhandled)
     app.router.routes += (
         PlainRoute("/openapi.json", openapi.document, methods=["GET"]),
@@ -173,7 +173,7 @@ def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool
         *PAGES,
     )
     door = Edge(
-        _First(asked, app),
+        _ExactPaths(asked, app),
         hot,
         tokens,
         store.clock,
@@ -186,7 +186,7 @@ def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
+class _ExactPaths:
     """Looks up some POST routes by their exact path, and passes all other requests to the application.
 
     Token requests are frequent, and matching the API's routes one by one takes longer than signing a token.
@@ -236,7 +236,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _bad_parameters(request: Request, error: Exception) -> Response:
+async def _invalid_parameters(request: Request, error: Exception) -> Response:
     """Convert FastAPI's error for a query to a problem, without the value that was sent."""
     assert isinstance(error, RequestValidationError)
     wrong = tuple(field_error(each | {"loc": each["loc"][1:]}) for each in error.errors())

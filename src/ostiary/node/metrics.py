@@ -288,7 +288,7 @@ def _make_room(directory: Path) -> None:
         values.ValueClass = values.MutexValue
 
 
-_OF_PROXIES: Final = frozenset(
+_PROXY_HEADERS: Final = frozenset(
     {
         b"forwarded",
         b"via",
@@ -309,7 +309,7 @@ def handler(metrics: Metrics, readers: tuple[Network, ...], public_url: str) -> 
 
     async def answer(request: Request) -> Response:
         peer = request.client.host if request.client else None
-        if not is_trusted_proxy(peer, readers) or _was_passed_on(request.scope["headers"]):
+        if not is_trusted_proxy(peer, readers) or _was_forwarded(request.scope["headers"]):
             raise HTTPException(404)
         if _is_rebound(peer, request.headers.get("host", ""), public_host):
             raise HTTPException(404)
@@ -319,10 +319,10 @@ def handler(metrics: Metrics, readers: tuple[Network, ...], public_url: str) -> 
     return answer
 
 
-def _was_passed_on(headers: Headers) -> bool:
+def _was_forwarded(headers: Headers) -> bool:
     """Whether a proxy forwarded the request. In that case the proxy's own address gives no access."""
     names = {name.lower().replace(b"_", b"-") for name, _ in headers}
-    return not names.isdisjoint(_OF_PROXIES) or any(name.startswith(b"x-forwarded-") for name in names)
+    return not names.isdisjoint(_PROXY_HEADERS) or any(name.startswith(b"x-forwarded-") for name in names)
 
 
 def _is_rebound(peer: str | None, host: str, public_host: str | None) -> bool:

@@ -176,12 +176,12 @@ class TroubleLog:
         found = {each: REMEDIES[each] for each in troubles(self._store)}
         low = low_disk(self._store.reserve)
         if low and "full" not in found:
-            self._say("low", low, LOW_EVERY)
+            self._log("low", low, LOW_EVERY)
         for name, remedy in found.items():
-            self._say(name, remedy)
+            self._log(name, remedy)
         self._rounds = {name: left - 1 for name, left in self._rounds.items() if left > 1}
 
-    def _say(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
+    def _log(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
         if name not in self._rounds:
             self._rounds[name] = every
             log = structlog.get_logger()

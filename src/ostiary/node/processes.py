@@ -108,7 +108,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     work = partial(worker.work, settings, sockets, not separate)
     children = [Child(f"worker {number + 1}", work) for number in range(workers)]
     if separate:
-        children.append(Child("tasks", partial(_attend, settings, sockets)))
+        children.append(Child("tasks", partial(_run_tasks, settings, sockets)))
     with contextlib.suppress(ImportError):
         for module in LATER:
             import_module(module)
@@ -118,7 +118,7 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     return Supervisor(children, sockets).run(lambda: announce(settings.public_url))
 
 
-def _attend(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], object]) -> int:
+def _run_tasks(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], object]) -> int:
     for sock in sockets:
         sock.close()
     return periodic_tasks.run(settings, ready)
@@ -133,34 +133,34 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._alive = os.pipe()
         """Only this process keeps the write end open. A child that reads end-of-file knows that this process has ended."""
-        self._asked = os.pipe()
+        self._signalled = os.pipe()
         self._stopping = False
         self._deadline = float("inf")
         self._code = 0
 
     def run(self, announce: Callable[[], Any]) -> int:
         """Run until all children have ended, after a signal or because they cannot start. Return the exit code."""
-        self._selector.register(self._asked[0], selectors.EVENT_READ)
+        self._selector.register(self._signalled[0], selectors.EVENT_READ)
         for each in SIGNALS:
-            signal.signal(each, self._ask)
+            signal.signal(each, self._on_signal)
         announced = False
         for child in self._children:
             self._start(child)
         while not self._stopping or any(child.pid for child in self._children):
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._until_next_due()):
                 if key.data is None:
-                    os.read(self._asked[0], 64)
+                    os.read(self._signalled[0], 64)
                     self._stop()
                 else:
-                    self._hear(key.data, key.fd, announced)
-            self._tend()
+                    self._read_pipe(key.data, key.fd, announced)
+            self._restart_or_kill()
             if not announced and not self._stopping and all(child.ready for child in self._children):
                 announced = True
                 with contextlib.suppress(OSError):  # standard output may be a file on a full disk
                     announce()
         return self._code
 
-    def _tend(self) -> None:
+    def _restart_or_kill(self) -> None:
         """Restart the children that are due. Kill those that do not end in time."""
         now = time.monotonic()
         late = now > self._deadline
@@ -174,10 +174,10 @@ class Supervisor:
         if late:
             self._deadline = float("inf")
 
-    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
-        os.write(self._asked[1], b".")
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        os.write(self._signalled[1], b".")
 
-    def _patience(self) -> float | None:
+    def _until_next_due(self) -> float | None:
         """Return the seconds until the next restart or deadline; None if there is none to wait for."""
         due = (
             self._deadline
@@ -197,7 +197,7 @@ class Supervisor:
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
 
-    def _hear(self, child: Child, fd: int, announced: bool) -> None:
+    def _read_pipe(self, child: Child, fd: int, announced: bool) -> None:
         """Read from a child's pipe: a byte means that it is ready, end-of-file that it has ended."""
         if os.read(fd, 1):
             child.ready = True
@@ -228,19 +228,19 @@ class Supervisor:
         pid = os.fork()
         if pid == 0:
             os.close(news)
-            self._become(child, tell, before)
+            self._run_child(child, tell, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(tell)
         child.pid, child.ready, child.begun = pid, False, time.monotonic()
         self._selector.register(news, selectors.EVENT_READ, child)
 
-    def _become(self, child: Child, tell: int, mask: set[int | signal.Signals]) -> NoReturn:
+    def _run_child(self, child: Child, tell: int, mask: set[int | signal.Signals]) -> NoReturn:
         code = 1
         try:
             self._selector.close()
-            for fd in (self._alive[1], *self._asked):
+            for fd in (self._alive[1], *self._signalled):
                 os.close(fd)
-            threading.Thread(target=_end_with, args=(self._alive[0],), daemon=True).start()
+            threading.Thread(target=_exit_at_end_of, args=(self._alive[0],), daemon=True).start()
             memory.name(f"ostiary-{child.name.split()[0]}")
             # A terminal sends SIGINT to all processes. The first process then sends SIGTERM to the others.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -263,7 +263,7 @@ def _flush() -> None:
             stream.flush()
 
 
-def _end_with(fd: int) -> None:
+def _exit_at_end_of(fd: int) -> None:
     """Wait until the first process has ended, which closes the other end of the pipe. Then exit."""
     os.read(fd, 1)
     os._exit(1)
