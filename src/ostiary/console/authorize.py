@@ -183,7 +183,7 @@ def _decide(visit: PageRequest, query: str, request: AuthorizationRequest) -> Re
             request.scopes,
             confirmed=False,
         )
-        denied = {"error": "access_denied", "error_description": "The person did not allow it."}
+        denied = {"error": "access_denied", "error_description": "The person denied access."}
         return _redirect(visit, request.target, denied)
     if decision != "allow":
         return _consent_page(visit, visitor, query, request, "Choose whether to allow it.")
@@ -238,7 +238,7 @@ def _without_page(visit: PageRequest, request: AuthorizationRequest) -> Response
     """`prompt=none`: allow what the person allowed before. Raise RedirectError if a page would have to be shown."""
     visitor, client, target = visit.visitor, request.client, request.target
     if visitor is None:
-        raise RedirectError(target, "login_required", "Nobody has signed in.")
+        raise RedirectError(target, "login_required", "No person is signed in.")
     before = visit.wiring.store.read(
         consent_rows.find_live, visitor.caller.organization_id, client.id, visitor.user_id
     )
@@ -252,14 +252,14 @@ def _without_page(visit: PageRequest, request: AuthorizationRequest) -> Response
         # The program behind a loopback address or a private scheme is not authenticated (RFC 8252 §8.6).
         or not target.redirect_uri.startswith("https:")
     ):
-        raise RedirectError(target, "consent_required", "The person has to be request.")
+        raise RedirectError(target, "consent_required", "The person must consent first.")
     try:
         return _allow(visit, visitor, request, before.organization_id, projects)
     except Problem as problem:
         if problem.code != "reauthentication-required":
             raise
         raise RedirectError(
-            target, "login_required", "The person has to give the password again for this."
+            target, "login_required", "The person must enter the password again."
         ) from None
 
 
