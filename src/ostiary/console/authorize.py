@@ -258,9 +258,7 @@ def _without_page(visit: PageRequest, request: AuthorizationRequest) -> Response
     except Problem as problem:
         if problem.code != "reauthentication-required":
             raise
-        raise RedirectError(
-            target, "login_required", "The person must enter the password again."
-        ) from None
+        raise RedirectError(target, "login_required", "The person must enter the password again.") from None
 
 
 def _redirect(visit: PageRequest, target: RedirectTarget, members: dict[str, str]) -> Response:
