@@ -164,10 +164,10 @@ def report(scratch: Path, plan: Plan) -> list[str]:
     lines = [
         "## Where the time goes",
         "",
-        "Microseconds of processor time a request. The way in and out is what our constant costs; the answer was "
-        "timed in process; the rest is what lies between the two.",
+        "CPU time per request, in microseconds. HTTP is the cost of the baseline server. The verification was timed "
+        "in process. The rest is the remaining difference.",
         "",
-        "| request | over HTTP | way in and out | answer | rest |",
+        "| request | total | HTTP | verification | rest |",
         "|---|---|---|---|---|",
     ]
     for name, tree_ in trees.items():
@@ -175,7 +175,11 @@ def report(scratch: Path, plan: Plan) -> list[str]:
         lines.append(
             f"| {name} | {whole:.1f} | {way:.1f} | {tree_.whole:.1f} | {whole - way - tree_.whole:.1f} |"
         )
-    lines += ["", "An answer by its calls, in microseconds: with all calls within, and without them.", ""]
+    lines += [
+        "",
+        "The calls of one verification, in microseconds: the whole call, and its own time without the calls within it.",
+        "",
+    ]
     for name, tree_ in trees.items():
         lines += ["```text", *table(name, tree_), "```", ""]
     return lines + first_sight + sampled

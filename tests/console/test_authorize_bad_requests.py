@@ -147,7 +147,7 @@ def test_a_form_that_was_changed_gets_the_same(front: Front) -> None:
     before = rows(front.house)
     for cell, (members, error) in CELLS.items():
         if error == "consent_required":
-            continue  # whoever sends the form was asked
+            continue  # a posted form is a consent
         changed = request(client, **members).partition("?")[2]
         for decision in ("allow", "deny"):
             page = visitor.post("/oauth/authorize", form.filled(request=changed, decision=decision))
@@ -315,7 +315,7 @@ def test_without_a_question_only_what_was_consented_to(front: Front) -> None:
     assert alice.get(request(whole, prompt="none", scope="read:plugins")).answer["code"]
     goes(
         alice.get(request(whole, prompt="none")), "consent_required"
-    )  # offline_access is more than everything
+    )  # offline_access was not part of the consent
     for uri in ("http://127.0.0.1:4711/cb", "com.example.app:/cb"):
         goes(alice.get(request(client, prompt="none", redirect_uri=uri)), "consent_required", to=uri)
 
@@ -347,7 +347,7 @@ def test_without_a_question_a_left_screen_opens_nothing_dangerous(front: Front) 
     assert alice.get(request(client, prompt="none", scope="read:plugins")).answer["code"]
 
 
-# Forms that are not ours
+# Forged forms
 
 
 Forge = Callable[[Front, Browser, OAuthClient, list[tuple[str, str]]], Page]
@@ -410,7 +410,7 @@ def test_a_form_that_is_not_ours(front: Front, decision: str) -> None:
         assert page.status == 403, how
         assert page.location == "", how
         if how in OTHERS:
-            before["sessions"] += 1  # of whoever the token was shown to
+            before["sessions"] += 1  # the session of the person who got the token
         assert rows(house) == before, how
     assert victim.post("/oauth/authorize", pairs).status == 303
 

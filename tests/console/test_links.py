@@ -111,7 +111,7 @@ def test_who_has_an_account_joins_with_its_password_and_a_new_one(front: Front) 
     house = front.house
     link = invite(front, ALICE, house.charlie_key)
     earlier = Browser(front)
-    earlier.sign_in(ALICE)  # an admin who chose her first password could be signed in as well
+    earlier.sign_in(ALICE)  # an admin who set her first password could still be signed in
     assert accept(Browser(front), link, OTHER) == 401
     assert accept(Browser(front), link, OTHER, "not her password") == 401
     assert accept(Browser(front), link, PASSWORD, PASSWORD) == 422, "one that others may know stays"
@@ -197,7 +197,7 @@ def test_an_account_that_appears_meanwhile_is_not_joined_by_a_link_alone(
     opened = house.store.read(joining.find_link, house.charlie, token)
     own = invite(front, dora)
     assert accept(Browser(front), own) == 303
-    # On PostgreSQL the other transaction may commit after this look.
+    # On PostgreSQL the other transaction may commit after this read.
     monkeypatch.setattr(joining, "find_link", lambda *_: opened)
     with refused("wrong-state"):
         house.store.write_on((house.umbrella.id,), joining.join, house.charlie, token, "a new hash")

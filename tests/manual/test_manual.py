@@ -82,7 +82,7 @@ def test_an_installed_package_has_the_pages() -> None:
     ]
     installed = Path(pages.__file__).with_name("docs").relative_to(ROOT / "src")
     assert wheel["force-include"] == {"docs": installed.as_posix()}
-    assert not (ROOT / "src" / installed).exists()  # in a checkout they are read where they are written
+    assert not (ROOT / "src" / installed).exists()  # a checkout reads docs/ directly
     assert pages.directory() == ROOT / "docs"
 
 
@@ -393,7 +393,7 @@ def test_the_reference_shows_what_an_operation_takes() -> None:
     assert inside["roles"] == [("role", True), ("inside", False)]
     assert inside["limits"] == [("(any name)", False)]
     (_, again) = next(each for each in operation.body if each.name == "roles").members
-    assert again.members == ()  # a schema that holds itself ends
+    assert again.members == ()  # a recursive schema ends
 
 
 def test_the_reference_shows_how_to_ask_and_what_comes_back() -> None:

@@ -80,7 +80,7 @@ def test_a_new_time_is_believed_after_it_has_been_steady(machine: Machine) -> No
     assert not believed(machine, watch)
     machine.run(STEADY - 1)
     assert not believed(machine, watch)
-    machine.house.clock.advance(-DAY)  # not steady: it begins again
+    machine.house.clock.advance(-DAY)  # not steady, so the wait starts again
     assert not believed(machine, watch)
     machine.run(STEADY - 1)
     assert not believed(machine, watch)
@@ -181,7 +181,7 @@ def marks(house: House) -> int:
     return house.store.read(count)
 
 
-# With a clock of the database's own
+# With the database's own clock
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_changes_are_dated_by_the_databases_clock(timely: House) -> None:
     assert right <= timely.store.read(newest) < right + HOUR
 
 
-# What the tasks do with it
+# The tasks that depend on the clock
 
 
 def test_the_duties_of_a_node_that_go_by_the_clock(machine: Machine) -> None:

@@ -88,7 +88,7 @@ def test_refusals_are_counted_with_their_exact_cause(front: Front) -> None:
     assert found == {
         (credential.id, "revoked", "authorize", "198.51.100.7"): 2,
         (credential.id, "revoked", "api", "192.0.2.1"): 1,
-        # Nobody's: these stand in the operator's log, by address.
+        # They belong to no organization, so they are in the operator's log, by address.
         (None, "unknown", "capabilities", "192.0.2.1"): 2,
         (None, "malformed", "capabilities", "192.0.2.1"): 1,
     }
@@ -230,7 +230,7 @@ def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> Non
         assert event.request_id == answer.headers["x-request-id"]
     stranger = front.ask("GET", f"/v1/service-accounts/{owner}", key=house.charlie_key)
     assert stranger.status == 404
-    # In the log of the one who tried, not of the one whose id it was.
+    # In the caller's log, not in the log of the resource's organization.
     assert (
         house.store.read(audit_rows.page, house.umbrella.id, Filter(), None, 1)[0].action == "request.refused"
     )

@@ -30,7 +30,7 @@ def spoil(front: Front, *names: str) -> None:
     path = database_of(front)
     damage.checkpoint(path)
     pages = [page for name in names for page in damage.leaves(path, name)]
-    front.house.store.engines.dispose()  # what is in their caches of pages
+    front.house.store.engines.dispose()  # drops their page caches
     damage.overwrite(path, pages)
 
 

@@ -293,7 +293,7 @@ def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: in
 def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str]) -> None:
     """Monitoring breaks: through a proxy on the same machine, the internet can read the metrics."""
     assert ask(front, **{field[0]: field[1]}).status == 404
-    # And a stranger cannot name an address that may.
+    # A stranger cannot forge an allowed address.
     assert ask(front, "198.51.100.7", **{field[0]: field[1]}).status == 404
 
 
@@ -364,10 +364,10 @@ for number in (10, 200):
     pid = os.fork()
     if pid == 0:
         for each in (go, *(earlier for _, earlier in pids)):
-            os.close(each)  # so that it ends with the first process, whatever happens
+            os.close(each)  # so that it always ends with the first process
         mine = worker(number, number)
         os.write(told, b"x")
-        os.read(waits, 1)  # lives until it is told to end
+        os.read(waits, 1)  # runs until the pipe is written or closed
         os._exit(0)
     os.read(ready, 1)
     pids.append((pid, go))
@@ -391,7 +391,7 @@ for number in range(1, 7):
         mine = worker(number, number)
         for each in range(40 * number):
             mine.request("GET", f"/v1/{number}/{each}", 200, 0.003)  # more than fits into what is reserved
-        (data / "metrics" / f"histogram_{os.getpid()}.new").touch()  # as of one that is killed early
+        (data / "metrics" / f"histogram_{os.getpid()}.new").touch()  # as left by a process that is killed early
         os._exit(0)
     os.waitpid(pid, 0)
     metrics.bury(pid)
@@ -402,7 +402,7 @@ print(worker(100, 0).told("")[0].decode())
 """
 
 
-# No file can grow: as on a full disk, but for the number of the error.
+# No file can grow, as on a full disk. Only the error number differs.
 NO_ROOM = """
 import resource
 (data / "none.db").touch()
@@ -446,7 +446,7 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
         assert found["ostiary_workers"] == {NONE: workers}
         assert found["ostiary_connections"] == {NONE: connections}
         assert found["ostiary_start_time_seconds"] == {NONE: NOON / SECOND + oldest}
-    # For the owner only, and with room on the disk: a mapped page without any would kill the process.
+    # Owner-only, and with reserved disk space: writing to a mapped page without space would kill the process.
     assert set(files.split("\n")) == {"0o600 True"}
     assert stat.S_IMODE((tmp_path / "metrics").stat().st_mode) == 0o700
 

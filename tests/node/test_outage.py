@@ -58,7 +58,7 @@ def test_cached_credentials_verify_until_they_are_too_old(front: Front) -> None:
         is_unavailable(front.ask("GET", "/v1/authorize/-", key=unknown))
         assert front.ask("GET", "/v1/capabilities", key="nonsense").status == 401
         with pytest.raises(Problem):
-            front.facts.sync()  # a look that fails does not make what is cached younger
+            front.facts.sync()  # a failed read does not renew the cache
         house.clock.advance(SECOND)
         is_unavailable(front.ask("GET", "/v1/capabilities", key=known))
         is_unavailable(front.ask("GET", "/v1/authorize/-", key=known))

@@ -124,9 +124,9 @@ def _consent_page(
     found = visit.wiring.store.read(_choices, visitor.user_id, client)
     if not found:
         said = (
-            f"{client.name} asks for access to projects of an organization that you administer, and you administer none."
+            f"{client.name} requests access to projects of an organization that you administer. You administer none."
             if client.access == "organization"
-            else "You are a member of no organization that is active."
+            else "You are not a member of an active organization."
         )
         return views.message(
             views.MessageView("There is nothing to allow", (said,), link=("Your account", "/account"))

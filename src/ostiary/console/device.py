@@ -81,7 +81,7 @@ def _confirm(visit: PageRequest, code: str, error: str | None = None, status: in
     _require_recent(visit, client, found, code)
     offered, home, lifetime = store.read(_facts, visitor.user_id, client)
     if not offered:
-        said = ("You are a member of no organization for which the device could get access.",)
+        said = ("You are not a member of an organization to which the device can get access.",)
         return views.message(views.MessageView("There is nothing to allow", said), 409)
     return views.device_confirm(
         views.DeviceConfirmView(

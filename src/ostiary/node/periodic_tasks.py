@@ -58,7 +58,7 @@ def tasks_of_worker(
     store: Store, facts: FactCache, counts: UsageBuffer, metrics: Metrics
 ) -> tuple[Task, ...]:
     return (
-        Task("look for changes", facts.sync),
+        Task("read changes", facts.sync),
         Task("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
         Task("publish metrics", metrics.flush, at_end=True),
     )
@@ -75,11 +75,11 @@ def tasks_of_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[
         Task("checkpoint", store.checkpoint),
         Task("restore the reserve", store.reserve.restore),
         Task("complete the start", _once(lambda: complete_start(store, settings))),
-        Task("tell of troubles", TroubleLog(store).tell),
+        Task("log troubles", TroubleLog(store).tell),
         Task("watch the clock", watch.believed, WATCH_EVERY),
         Task("note the time", watch.note, NOTE_EVERY),
-        Task("begin to delete what is old", deletion.begin, DELETE_EVERY),
-        Task("delete what is old", deletion.go_on),
+        Task("start to delete old rows", deletion.begin, DELETE_EVERY),
+        Task("delete old rows", deletion.go_on),
         Task("rotate signing keys", rotate, ROTATE_EVERY),
     )
 

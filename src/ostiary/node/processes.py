@@ -87,10 +87,10 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
             if problem.code != "storage-full":
                 raise
             # Verification works without these writes. A periodic task tries them again.
-            structlog.get_logger().error("began without writing", reason=problem.reason)
+            structlog.get_logger().error("started without writing", reason=problem.reason)
         if opened.private:
             workers, separate = 1, False
-            structlog.get_logger().error("no room for what processes share: one process serves")
+            structlog.get_logger().error("no disk space for the shared files: only one process runs")
         build(opened).facts.sync()
     except Problem as problem:
         raise not_reachable(settings, problem) from None
