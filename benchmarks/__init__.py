@@ -1,1 +1,1 @@
-"""`make bench`: what is measured, against what, and the bars."""
+"""The benchmarks of `make bench`. Each compares Ostiary with a reference and checks the result against a bar."""

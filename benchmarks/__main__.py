@@ -1,7 +1,7 @@
 """Run the benchmarks and write one table: `python -m benchmarks [--quick] [NAME …]`.
 
-Without names all of them run, and what they found is kept: in `benchmarks/results/latest.md`, and the table in
-`docs/speed.md` too.
+Without names, all benchmarks run and the results are saved in `benchmarks/results/latest.md`. The table is also saved
+in `docs/speed.md`.
 """
 
 import argparse
@@ -32,21 +32,21 @@ BENCHES: Final[dict[str, Callable[[Path, Plan], list[Row]]]] = {
 PROFILE: Final = "profile"
 ALL: Final = (*BENCHES, PROFILE)
 MISSING: Final = (FileNotFoundError, UnavailableError, subprocess.TimeoutExpired)
-"""What is no fault of a benchmark: a program that is not here, or does not come to an end."""
+"""Errors that are no fault of a benchmark: a program is not installed, or does not end in time."""
 MOST_SECONDS: Final = 15 * 60
-"""After that long the rest is left out."""
+"""The time limit for all benchmarks. The rest is skipped."""
 RESULTS: Final = Path(__file__).parent / "results"
 PAGE: Final = Path(__file__).parents[1] / "docs" / "speed.md"
 HEADING: Final = "## The last run"
-"""The section of the page that is written here. It ends with the page."""
+"""The last section of the page, which is replaced by each run."""
 
 
 class TooLongError(Exception):
-    """The time for all benchmarks together is over."""
+    """The benchmarks reached their time limit."""
 
 
 def table(rows: list[Row], begun: datetime) -> str:
-    """When and where it was measured, and the table."""
+    """Return the time, the machine and the table of results, as Markdown."""
     lines = [
         f"{begun:%Y-%m-%d %H:%M} UTC · {machine()} · SQLite {sqlite_module.sqlite_version}",
         "",
@@ -60,7 +60,7 @@ def table(rows: list[Row], begun: datetime) -> str:
 
 
 def keep(found: str, report: list[str]) -> None:
-    """Write the results, and their table into the page about speed."""
+    """Save the results, and their table in `docs/speed.md`."""
     RESULTS.mkdir(exist_ok=True)
     text = "\n".join(["# Figures of one run", "", found, *report]).rstrip() + "\n"
     (RESULTS / "latest.md").write_text(text, "utf-8")
@@ -69,7 +69,7 @@ def keep(found: str, report: list[str]) -> None:
 
 
 def measure(names: list[str], plan: Plan) -> tuple[list[Row], list[str], bool]:
-    """The rows, the report of where the time goes, and whether every benchmark came to its end."""
+    """Run the benchmarks. Return the rows, the profile report, and whether all benchmarks were completed."""
     rows: list[Row] = []
     report: list[str] = []
     whole = True
@@ -88,7 +88,7 @@ def measure(names: list[str], plan: Plan) -> tuple[list[Row], list[str], bool]:
                 rows.append(absent(name, "what was left", f"stopped after {MOST_SECONDS // 60} minutes"))
                 return rows, report, False
             except Exception as error:
-                # The others are measured all the same.
+                # The other benchmarks still run.
                 rows.append(absent(name, "all of it", f"failed: {type(error).__name__}"))
                 print(f"failed: {error!r}", file=sys.stderr)
                 whole = False
@@ -99,7 +99,7 @@ def measure(names: list[str], plan: Plan) -> tuple[list[Row], list[str], bool]:
 def _leave(number: int, _frame: object) -> None:
     if number == signal.SIGALRM:
         raise TooLongError
-    raise SystemExit(128 + number)  # through every block that ends a server
+    raise SystemExit(128 + number)  # so that every `with` block stops its server
 
 
 def main() -> int:

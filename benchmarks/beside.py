@@ -1,6 +1,6 @@
-"""S13: the hot path at one connection while somebody creates and lists credentials without pause.
+"""S13: verification over one connection, while another client creates and lists credentials without pause.
 
-`python -m benchmarks.beside PORT ACCOUNT` is that somebody, with the key in OSTIARY_API_KEY.
+`python -m benchmarks.beside PORT ACCOUNT` runs that client. Its API key is in OSTIARY_API_KEY.
 """
 
 import http.client
@@ -47,7 +47,7 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
 
 @contextmanager
 def _busy(service: Ostiary, account: str) -> Iterator[list[int]]:
-    """The client in a process of its own; when the block ends, the list holds how many calls it made."""
+    """Run the client in its own process. After the block, the list holds the number of its calls."""
     command = [sys.executable, "-m", "benchmarks.beside", str(service.port), account]
     environment = os.environ | {"OSTIARY_API_KEY": service.key}
     counted: list[int] = []
@@ -66,9 +66,9 @@ def _busy(service: Ostiary, account: str) -> Iterator[list[int]]:
 
 
 def keep_busy(port: int, key: str, account: str) -> None:
-    """Create a credential, list credentials, and again, until SIGTERM."""
+    """Create a credential and list credentials, in turn, until SIGTERM."""
     os.sched_setaffinity(0, {LOAD_CORE})
-    os.nice(19)  # wrk shares the core, and it is wrk that measures
+    os.nice(19)  # wrk shares the core, and its measurement must not be disturbed
     stopped = False
 
     def stop(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""S4: the first sight of a key among a million, in process, against the bare driver running the same SELECT."""
+"""S4: the first verification of a key among a million, in process, compared with the bare driver's same SELECT."""
 
 import cProfile
 import itertools
@@ -32,7 +32,7 @@ TOP = 15
 
 
 def judged(store: Store, keys: Iterator[str], cached: bool = False) -> Callable[[], None]:
-    """Our work: one key from its text to its verdict; `cached`: with the standing of one key at hand."""
+    """Return a function that verifies the next key, from text to verdict. `cached`: one key whose standing is in memory."""
     prefixes = tuple(prefix.encode() for prefix in store.installation.key_prefixes)
     peppers = store.installation.keyring.peppers
     catalogue = Catalogue(store.read(roles.scopes_of_catalogue))
@@ -54,7 +54,7 @@ def judged(store: Store, keys: Iterator[str], cached: bool = False) -> Callable[
 
 
 def selected(database: Engines, store: Store, key: str) -> tuple[str, Any, str]:
-    """The statement that finds a standing as the driver gets it, its parameters for this key, and the access id."""
+    """Return the SQL that finds a key's standing as the driver receives it, its parameters, and the access id."""
     prefixes = tuple(prefix.encode() for prefix in store.installation.key_prefixes)
     access_id = secret.parse(key.encode(), prefixes)
     assert access_id is not None
@@ -68,13 +68,13 @@ def selected(database: Engines, store: Store, key: str) -> tuple[str, Any, str]:
         store.read(standing_queries.find_standing, access_id, Catalogue(frozenset()))
     finally:
         sa.event.remove(database.reader, "before_cursor_execute", listen)
-    statement = found[-1]  # after its BEGIN
+    statement = found[-1]  # the first is BEGIN
     return *statement, access_id
 
 
 @contextmanager
 def bare(database: Engines, store: Store, keys: Iterator[str], framed: bool) -> Iterator[Callable[[], None]]:
-    """The same SELECT by the driver alone, on a connection that is set up like ours; `framed`: in a transaction."""
+    """Yield a function that runs the same SELECT with the bare driver. `framed`: in a transaction."""
     text, parameters, example = selected(database, store, next(keys))
     start = len(store.installation.key_prefixes[0])
     raw = database.reader.raw_connection()
@@ -103,9 +103,9 @@ def bare(database: Engines, store: Store, keys: Iterator[str], framed: bool) -> 
 
 
 def by_module(store: Store, key: str) -> list[str]:
-    """A section of Markdown: which modules the first sight of this key spends its time in.
+    """Return a section of Markdown: the time that a first verification spends in each module.
 
-    By Python's own profiler: where small functions are many, their share is shown larger than it is.
+    It uses Python's profiler, which overstates the share of modules with many small functions.
     """
     work = judged(store, itertools.repeat(key))
     whole = 1e6 / rate(work)
@@ -119,7 +119,7 @@ def by_module(store: Store, key: str) -> list[str]:
         if not isinstance(entry.code, str):
             spent[_module(entry.code.co_filename)] += entry.inlinetime
             for called in entry.calls or ():
-                if isinstance(called.code, str):  # what is written in C counts as the module that calls it
+                if isinstance(called.code, str):  # C functions count for the module that calls them
                     spent[_module(entry.code.co_filename)] += called.inlinetime
     every = sum(spent.values())
     lines = [
@@ -135,7 +135,7 @@ def by_module(store: Store, key: str) -> list[str]:
 
 
 def _module(path: str) -> str:
-    """`sqlalchemy/engine/base`: the path of a file without the place where it is installed."""
+    """Return a file's path without its installation directory: `sqlalchemy/engine/base`."""
     place = r"^.*/(site-packages|src|python3\.\d+)/|^.*/(?=benchmarks/)"
     return re.sub(place, "", path).removesuffix(".py")
 

@@ -1,7 +1,7 @@
-"""Our own constant: uvicorn with our protocol and our door, and an answer that nobody judged.
+"""A baseline server: uvicorn with Ostiary's protocol and edge, and a constant response without verification.
 
-`python -m benchmarks.constant PORT` answers every request to a hot address with the same 60 bytes of JSON. What it
-costs is the way in and out; the rest of a verification's cost is the verification.
+`python -m benchmarks.constant PORT` sends the same 60 bytes of JSON for every request to a verify endpoint. Its cost is
+that of HTTP alone; the difference to Ostiary's cost is the verification.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ ANSWER = (
 
 
 class Constant(VerifyEndpoints):
-    """Stands where the hot path stands: the same checks of a request, and the same answer to all that pass."""
+    """Replaces the verify endpoints: the same checks of a request, then a constant response."""
 
     def __init__(self) -> None:
-        """It judges nothing, so it needs nothing."""
+        """Skip the base class: nothing is verified, so no authenticator is needed."""
 
     def answer(self, method: bytes, target: bytes, headers: Headers, body: bytes, peer: str | None) -> bytes:
         return ANSWER
 
 
-async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
-    """There is no other application."""
+async def _no_endpoint(_scope: Any, _receive: Any, _send: Any) -> None:
+    """Do nothing: there are no other endpoints."""
 
 
 def configuration() -> uvicorn.Config:
-    """How `node/worker.py` puts door and protocol together, around the constant. Nothing else here knows of it."""
-    tokens = cast(TokenEndpoint, None)  # nobody asks for one
+    """Return the uvicorn configuration of `node/worker.py` for the constant. Nothing else depends on that module."""
+    tokens = cast(TokenEndpoint, None)  # no request asks for a token
     door = Edge(
-        _nothing,
+        _no_endpoint,
         Constant(),
         tokens,
         wall_clock,

@@ -1,4 +1,4 @@
-"""S8: creating a credential in process, against the engine's bare commit of two rows; and by eight clients at once."""
+"""S8: creates credentials in process, compared with a bare commit of two rows, and with eight clients at once."""
 
 import itertools
 import statistics
@@ -29,7 +29,7 @@ UNLIMITED = Policy(max_credentials_per_organization=None, max_credentials_per_se
 
 @contextmanager
 def bare(database: Engines) -> Iterator[Callable[[], None]]:
-    """Two rows in one commit through the bare driver, on a table of their own."""
+    """Yield a function that commits two rows with the bare driver, in a separate table."""
     raw = database.writer.raw_connection()
     cursor = raw.cursor()
     cursor.execute("CREATE TABLE bare (a BIGINT, b TEXT)")
@@ -54,7 +54,7 @@ def bare(database: Engines) -> Iterator[Callable[[], None]]:
 
 
 def alone(database: Engines, house: House, plan: Plan, wanted: float) -> Row:
-    # The bare connection is another than the writer's one: on SQLite both take their turn.
+    # The bare connection is separate from the writer's. On SQLite the two take turns.
     apart = engines.connect(database.writer.url.render_as_string(hide_password=False))
     found: list[float] = []
     rates: list[float] = []
@@ -69,7 +69,7 @@ def alone(database: Engines, house: House, plan: Plan, wanted: float) -> Row:
 
 
 def together(database: Engines, store: Store, plan: Plan) -> list[Row]:
-    """Eight clients, each in an organization of its own, on one store."""
+    """Measure eight clients, each in its own organization, on one store."""
     bosses = [_boss(store, f"client-{number}") for number in range(CLIENTS)]
     attempts, refused, lock = itertools.count(), itertools.count(), threading.Lock()
     took: list[float] = []
@@ -110,7 +110,7 @@ def together(database: Engines, store: Store, plan: Plan) -> list[Row]:
 
 
 def _boss(store: Store, slug: str) -> Caller:
-    """The admin of a new organization."""
+    """Create an organization and return its admin."""
     organization = store.write_on((), organizations.insert, SYSTEM_CALLER, slug, slug, operator=False)
     user = store.write_on(
         (), members.insert, SYSTEM_CALLER, organization.id, f"boss@{slug}.test", None, [members.ADMIN]

@@ -1,7 +1,7 @@
-"""Very many keys in a database: one is made by the services, the others are its copies with ids and secrets of their own.
+"""Fills a database with many keys. The services create one; the others are copies with their own ids and secrets.
 
-Rows go in by the bare driver, a table at a time in one transaction: a million in seconds. Each row has every column
-that the first one has, as the database keeps it.
+The bare driver inserts the rows, one table per transaction: a million rows in seconds. Each row copies all columns of
+the first one as the database stores them.
 """
 
 import random
@@ -28,19 +28,19 @@ from tests import servers
 from tests.cast import SEED, caller
 
 PAST = 3600 * SECOND
-"""When the crowd began to come."""
+"""The age of the oldest copied row."""
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Keys in a file, one a line, all of one length."""
+    """Keys in a file, one per line, all of the same length."""
 
     path: Path
     number: int
 
     def draw(self, number: int, seed: int) -> list[str]:
-        """That many different keys, or all; the same seed draws the same ones."""
+        """Return `number` different keys, or all. The same seed returns the same keys."""
         chosen = random.Random(seed).sample(range(self.number), min(number, self.number))
         found = []
         with self.path.open("rb") as file:
@@ -53,7 +53,7 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """An initialised data directory with a crowd in it; `first` is what `init` printed."""
+    """An initialised data directory with many keys. `first` is the output of `init`."""
 
     data: Path
     first: Values
@@ -62,7 +62,7 @@ class Town:
 
 @cache
 def town(scratch: Path, plan: Plan, keys: int) -> Town:
-    """A data directory with so many keys, made once in a run."""
+    """Create a data directory with `keys` keys, once per run."""
     data = scratch / f"town-{keys}"
     first = servers.initialise(data)
     opened = open_installation(Settings.model_validate({"data": data}))
@@ -74,7 +74,7 @@ def town(scratch: Path, plan: Plan, keys: int) -> Town:
 
 
 def settle(store: Store, path: Path, keys: int, homes: int) -> Crowd:
-    """Put `homes` organizations with one service account each, and so many keys of theirs, into the database."""
+    """Insert `homes` organizations with one service account each, and `keys` keys of these accounts."""
     organization = store.write_on(
         (), organizations.insert, SYSTEM_CALLER, "Customer", "customer", operator=False
     )
@@ -91,7 +91,7 @@ def settle(store: Store, path: Path, keys: int, homes: int) -> Crowd:
                 cursor.execute(f"PRAGMA {pragma}")
         else:
             cursor.execute("SET statement_timeout = 0")
-            cursor.execute("SET session_replication_role = replica")  # no foreign key is looked up
+            cursor.execute("SET session_replication_role = replica")  # turns off foreign key checks
 
         def first(table: str, column: str, value: str) -> Values:
             mark = "?" if store.engines.name == "sqlite" else "%s"
@@ -140,19 +140,19 @@ def settle(store: Store, path: Path, keys: int, homes: int) -> Crowd:
             raw.commit()
         cursor.close()
     finally:
-        raw.invalidate()  # its settings are not for others
+        raw.invalidate()  # it must not be reused with these settings
     return Crowd(path, keys)
 
 
 def _tenants(store: Store, number: int) -> Iterator[tuple[str, str]]:
-    """Ids of organizations, each with that of its one account."""
+    """Yield the ids of new organizations, each with the id of its service account."""
     new = _ids(store)
     for _ in range(number):
         yield next(new["org"]), next(new["sa"])
 
 
 def _ids(store: Store) -> dict[str, Iterator[str]]:
-    """New ids, a millisecond apart, as if the crowd had come one by one."""
+    """Return iterators of new ids for each prefix. Their times are a millisecond apart."""
     begun, entropy = store.clock() - PAST, random.Random(SEED)
     prefixes: tuple[identifier.Prefix, ...] = ("org", "sa", "rb", "cred")
 
@@ -164,7 +164,7 @@ def _ids(store: Store) -> dict[str, Iterator[str]]:
 
 
 def _secrets(store: Store, number: int, file: Any) -> Iterator[tuple[str, str, bytes]]:
-    """Access id, last six characters and digest of new secrets, which are written to the file."""
+    """Write new secrets to the file. Yield the access id, last six characters and digest of each."""
     keyring, entropy = store.installation.keyring, random.Random(SEED)
     pepper, prefix = keyring.peppers[keyring.newest], store.installation.key_prefixes[0]
     for _ in range(number):
@@ -175,7 +175,7 @@ def _secrets(store: Store, number: int, file: Any) -> Iterator[tuple[str, str, b
 
 
 def _insert(database: Engines, cursor: Any, table: str, rows: Iterable[Values]) -> None:
-    """All rows in one transaction. They have the same columns in the same order."""
+    """Insert all rows in one transaction. All rows have the same columns in the same order."""
     pending = iter(rows)
     first = next(pending)
     columns = ", ".join(first)

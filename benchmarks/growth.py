@@ -1,4 +1,4 @@
-"""S5: what a thousand times more keys cost: warm and cold verification, the start, memory. S4 over HTTP beside it."""
+"""S5: the cost of a thousand times more keys, for cached and first verifications, start and memory. Also S4 over HTTP."""
 
 import os
 import socket
@@ -35,19 +35,19 @@ CLIENTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One start of one service. Times in seconds, but `cold` in milliseconds."""
+    """The measurements of one start of a service. `ready` is in seconds, `cold` in milliseconds."""
 
     ready: float
     cold: list[float]
     warm: Load
-    """All keys of the warm set in turn."""
+    """The load with all keys of the warm set in turn."""
     few: Load
-    """The same with as few keys as the small database has."""
+    """The load with only as many keys as the small database has."""
 
 
 @contextmanager
 def on_load_core() -> Iterator[None]:
-    """This thread, and those it starts, beside wrk and not beside the server."""
+    """Run this thread, and threads that it starts, on wrk's core instead of the server's."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {LOAD_CORE})
     try:
@@ -57,7 +57,7 @@ def on_load_core() -> Iterator[None]:
 
 
 def ask(service: Ostiary, keys: Sequence[str]) -> list[float]:
-    """Ask about each key once, one after the other over one connection; milliseconds each took."""
+    """Verify each key once over one connection, one after the other. Return the times in milliseconds."""
     took = []
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -66,7 +66,7 @@ def ask(service: Ostiary, keys: Sequence[str]) -> list[float]:
             begun = time.perf_counter()
             connection.sendall(request)
             answer = b""
-            while b"\r\n\r\n" not in answer:  # a good answer has no body
+            while b"\r\n\r\n" not in answer:  # a 200 response has no body
                 part = connection.recv(4096)
                 assert part, "the service closed the connection"
                 answer += part
@@ -76,7 +76,7 @@ def ask(service: Ostiary, keys: Sequence[str]) -> list[float]:
 
 
 def fill(service: Ostiary, keys: Sequence[str]) -> float:
-    """Ask about each key once over some connections at a time; requests per second."""
+    """Verify each key once over several connections. Return the requests per second."""
     begun = time.perf_counter()
     with on_load_core(), ThreadPoolExecutor(CLIENTS) as pool:
         for done in [pool.submit(ask, service, keys[each::CLIENTS]) for each in range(CLIENTS)]:
@@ -86,7 +86,7 @@ def fill(service: Ostiary, keys: Sequence[str]) -> float:
 
 @contextmanager
 def started(town: Town) -> Iterator[tuple[Ostiary, float]]:
-    """The service of a town, and the seconds until it was ready."""
+    """Start the service on a data directory. Yield it and the seconds until it was ready."""
     begun = time.perf_counter()
     with rivals.service(town.data, town.first) as service:
         yield service, time.perf_counter() - begun

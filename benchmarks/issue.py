@@ -1,7 +1,7 @@
-"""S7: `POST /oauth/token` by client credentials, ES256, against our own signature and a peer that issues the same.
+"""S7: `POST /oauth/token` with client credentials and ES256, compared with bare signatures and with a peer.
 
-Each token is an event in the audit log, committed before it leaves; those that wait share a commit. So what is measured
-is a crowd of connections, and the disk is at work.
+Each token is an event in the audit log, which is committed before the response. Waiting requests share a commit.
+Therefore the benchmark uses many connections, and its result includes the disk.
 """
 
 import statistics
@@ -35,25 +35,25 @@ CLAIMS = {
     "cid": "ostiary-sa-01m7zz0000e008000000000000",
     "ost_cred": "cred_01m7zz0000e008000000000000:1",
 }
-"""As many as a token has, as long as they are."""
+"""The same number and length of claims as in a real token."""
 
 
 def signer() -> Signer:
-    """A key that signs as the service's own does."""
+    """Return a signer like the service's own."""
     pair = generate("ES256")
     key = SigningKey("k", "access_token", "ES256", pair.public_key, 0, 0, None, None)
     return Signer(key, Secret(pair.private_key.reveal()))
 
 
 def signatures(sign: Signer) -> float:
-    """How many it makes in a CPU-second: beside the servers, which are measured so too."""
+    """Return the signatures per CPU-second, the same unit as for the servers."""
     begun, used = time.perf_counter(), time.process_time()
     per_second = rate(lambda: sign.sign(access_token.TYPE, dict(CLAIMS)))
     return per_second * (time.perf_counter() - begun) / (time.process_time() - used)
 
 
 def asking(service: Ostiary, scratch: Path, name: str) -> Target:
-    """A client with its secret that asks for tokens."""
+    """Return the load of one client that requests tokens with its secret."""
     script = body_script(scratch / f"issue-{name}.lua", rivals.TRADE, rivals.FORM)
     fields = (rivals.basic(*client(service)),)
     return Target(f"{service.url}/oauth/token", service.process.pid, fields, script)

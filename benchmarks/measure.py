@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, a server's processes on one core, wrk, ratios with their spread."""
+"""Helpers for all benchmarks: the machine's description, CPU pinning, wrk, and ratios with their spread."""
 
 import os
 import platform
@@ -15,12 +15,12 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 CONNECTIONS = 16
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
-"""The units that wrk prints times in, in milliseconds."""
+"""The time units in wrk's output, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. `seconds` is the length of one measurement, `keys` how many the large database has."""
+    """The amount of work. `seconds` is the length of one measurement, `keys` the number in the large database."""
 
     rounds: int = 5
     seconds: int = 3
@@ -28,18 +28,18 @@ class Plan:
     keys: int = 1_000_000
     organizations: int = 10_000
     warm: int = 10_000
-    """Different keys that are asked about in turn where not one key is."""
+    """The number of different keys in a load with more than one key."""
     cached: int = 100_000
-    """Different keys that fill a worker's cache."""
+    """The number of different keys that fill a worker's cache."""
 
 
 QUICK = Plan(rounds=2, seconds=1, warm_up=1, keys=20_000, organizations=1_000, warm=2_000, cached=3_000)
-"""To try the benchmarks themselves: its figures say nothing."""
+"""A short plan to try the benchmarks. Its figures are not meaningful."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what was measured, the figure, the bar, and whether it was met (None: there is none)."""
+    """A row of the table: the work, its figure, the bar, and whether the bar was met (None: no bar)."""
 
     bar: str
     work: str
@@ -50,22 +50,22 @@ class Row:
 
 
 def at_least(bar: str, work: str, found: Sequence[float], least: float, note: str = "") -> Row:
-    """A row whose median must reach the bar."""
+    """Return a row whose median must reach the bar."""
     return Row(bar, work, spread(found), f"≥ {least:g}", statistics.median(found) >= least, note)
 
 
 def at_most(bar: str, work: str, found: Sequence[float], most: float, note: str = "") -> Row:
-    """A row whose median must not pass the bar."""
+    """Return a row whose median must not exceed the bar."""
     return Row(bar, work, spread(found), f"≤ {most:g}", statistics.median(found) <= most, note)
 
 
 def absent(bar: str, work: str, why: str) -> Row:
-    """A row for what could not be measured here."""
+    """Return a row for a measurement that is not possible on this machine."""
     return Row(bar, work, "not measured", note=why.replace("|", "/"))
 
 
 def machine() -> str:
-    """The machine in one line."""
+    """Describe the machine in one line."""
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -78,40 +78,40 @@ def machine() -> str:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that descend from it: a server is all of them together."""
+    """Return a process and all its descendants, which together are a server."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
             children.setdefault(int(fields[1]), []).append(int(entry.name))
     found = [pid]
-    for each in found:  # grows while it is walked
+    for each in found:  # the list grows during the loop
         found += children.get(each, [])
     return found
 
 
 def pin(pid: int, core: int = SERVER_CORE) -> None:
-    """Keep a server on one core: every thread of every process of it; what they start later follows."""
+    """Pin a server to one core: every thread of all its processes. Later threads and processes inherit it."""
     for process in tree(pid):
         for task in Path(f"/proc/{process}/task").iterdir():
             try:
                 os.sched_setaffinity(int(task.name), {core})
             except ProcessLookupError:
-                continue  # a thread that has ended meanwhile
+                continue  # the thread has ended in the meantime
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a server has used, user and system, in all of its processes."""
+    """Return the CPU time that a server has used, user and system, in all its processes."""
     return sum(own_cpu_seconds(process) for process in tree(pid))
 
 
 def own_cpu_seconds(pid: int) -> float:
-    """Processor time of one process alone; 0 if it is gone."""
+    """Return the CPU time of one process; 0 if it has ended."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def memory(pid: int) -> tuple[float, float]:
-    """Resident memory of the largest process of a server, and its proportional share of it, in MB (10⁶ bytes)."""
+    """Return the resident and the proportional memory of a server's largest process, in MB (10⁶ bytes)."""
     found = []
     for process in tree(pid):
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
@@ -121,7 +121,7 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the name, the state first; None if the process is gone."""
+    """Return the fields of /proc/PID/stat after the name, starting with the state; None if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -133,7 +133,7 @@ def _stat(pid: int) -> list[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What wrk asks: a server's address and process, the fields of the request, or a script that makes requests."""
+    """A target for wrk: a server's URL and process, the request headers, or a script that makes the requests."""
 
     url: str
     pid: int
@@ -143,7 +143,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it; times in milliseconds."""
+    """The result of a load. Times are in milliseconds."""
 
     requests: int
     per_second: float
@@ -154,7 +154,7 @@ class Load:
 
 
 def wrk(target: Target, seconds: int, connections: int = CONNECTIONS) -> Load:
-    """Load a server from the other core."""
+    """Run wrk against a server, from the other core."""
     program = shutil.which("wrk")
     if program is None:
         raise FileNotFoundError("wrk is not installed")
@@ -194,13 +194,13 @@ def wrk(target: Target, seconds: int, connections: int = CONNECTIONS) -> Load:
 
 
 def sound(load: Load) -> Load:
-    """The same; raises where a refusal was measured instead of the work."""
+    """Return the load. Raise if it contains error responses, because they are not the work to measure."""
     assert load.errors == 0, f"{load.errors} of {load.requests} requests failed"
     return load
 
 
 def keys_script(path: Path, keys: Sequence[str]) -> Path:
-    """A wrk script at `path` that sends each of these keys in turn."""
+    """Write a wrk script to `path` that sends each of these keys in turn. Return the path."""
     names = path.with_suffix(".keys")
     names.write_text("\n".join(keys) + "\n")
     path.write_text(
@@ -219,7 +219,7 @@ def keys_script(path: Path, keys: Sequence[str]) -> Path:
 
 
 def body_script(path: Path, body: str, content_type: str) -> Path:
-    """A wrk script at `path` that posts this body."""
+    """Write a wrk script to `path` that posts this body. Return the path."""
     path.write_text(
         f"wrk.method = 'POST'\nwrk.body = [[{body}]]\nwrk.headers['Content-Type'] = '{content_type}'\n"
     )
@@ -233,7 +233,7 @@ def _milliseconds(share: str, text: str) -> float:
 
 
 def _number(pattern: str, text: str) -> float:
-    """A number that is always there."""
+    """Return the first match as a number. Raise if there is none."""
     found = re.search(pattern, text, re.M)
     assert found is not None, text
     return float(found[1])
@@ -243,7 +243,7 @@ def _number(pattern: str, text: str) -> float:
 
 
 def rate(work: Callable[[], object], seconds: float = 1.0) -> float:
-    """How often a second the work is done, in this thread."""
+    """Call `work` repeatedly in this thread. Return the calls per second."""
     done, begun = 0, time.perf_counter()
     while (passed := time.perf_counter() - begun) < seconds:
         work()
@@ -252,11 +252,11 @@ def rate(work: Callable[[], object], seconds: float = 1.0) -> float:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median, with the least and the greatest."""
+    """Format the median with the minimum and maximum."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all does not pass."""
+    """Return the percentile: this share of the values does not exceed it."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -1,8 +1,7 @@
-"""Where the time of a request goes: times each Python function of one `VerifyEndpoints.answer` with its real arguments.
+"""Profiles a request: times each Python function of one `VerifyEndpoints.answer` with its real arguments.
 
-A profiler slows small functions down more than large ones. So the calls of one answer are only recorded, with what
-they were given; then each recorded call is repeated alone and timed. A function's own time is its time without that
-of the calls within it.
+A profiler slows small functions down more than large ones. Therefore this module only records the calls of one response
+and their arguments, then repeats and times each call separately. A function's own time excludes the calls within it.
 """
 
 import gc
@@ -27,16 +26,16 @@ from ostiary.node.app import build
 from ostiary.node.installation import OpenInstallation, open_installation
 
 SECONDS: Final = 0.1
-"""How long one call is repeated; the shortest of some equal parts of that counts."""
+"""The time for repeating one call. It is split into equal parts, and the fastest counts."""
 REPEATS: Final = 40
 SHOWN: Final = 0.05
-"""Calls that take fewer microseconds are not listed one by one."""
+"""Calls that take fewer microseconds are not listed."""
 TOP: Final = 30
 
 
 @dataclass(slots=True)
 class Call:
-    """One call within an answer, with the calls within it. Times in microseconds."""
+    """A recorded call, with the calls within it. Times are in microseconds."""
 
     name: str
     repeat: Callable[[], Any] | None
@@ -54,14 +53,14 @@ class Call:
 
 
 def recorded(work: Callable[[], object]) -> Call:
-    """The tree of the Python calls of `work`."""
+    """Run `work` and return the tree of its Python calls."""
     root = Call("", None)
     stack = [root]
 
     def watch(frame: FrameType, event: str, _argument: object) -> None:
         code = frame.f_code
         if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE) or code.co_name.startswith("<"):
-            return  # steps of a loop: they count as the function that they stand in
+            return  # generators and comprehensions count for their function
         if event == "call":
             call = Call(_name(frame, code), _again(frame, code))
             stack[-1].within.append(call)
@@ -69,7 +68,7 @@ def recorded(work: Callable[[], object]) -> Call:
         elif event == "return" and len(stack) > 1:
             stack.pop()
 
-    gc.disable()  # what it finalises is not part of an answer
+    gc.disable()  # finalizers are not part of a response
     sys.setprofile(watch)
     try:
         work()
@@ -81,14 +80,14 @@ def recorded(work: Callable[[], object]) -> Call:
 
 
 def _name(frame: FrameType, code: CodeType) -> str:
-    """`messages.wire`; a method that a dataclass made has no module, and is named by its class."""
+    """Return a name such as `messages.wire`. Generated dataclass methods have no module and get the class name."""
     if code.co_filename.startswith("<"):
         return f"{type(frame.f_locals.get('self')).__name__}.{code.co_name}"
     return f"{Path(code.co_filename).stem}.{code.co_qualname.replace('.<locals>', '')}"
 
 
 def _again(frame: FrameType, code: CodeType) -> Callable[[], Any]:
-    """What makes the call that has just begun in this frame once more."""
+    """Return a function that repeats the call that has just begun in this frame."""
     values = frame.f_locals
     given = [values[name] for name in code.co_varnames[: code.co_argcount]]
     next_name = code.co_argcount + code.co_kwonlyargcount
@@ -104,13 +103,13 @@ def _again(frame: FrameType, code: CodeType) -> Callable[[], Any]:
 
 
 def measured(call: Call) -> Call:
-    """The same with its times."""
+    """Return the call with its measured times."""
     for _, each in call.walk():
         assert each.repeat is not None
         try:
             each.repeat()
         except Exception:
-            continue  # it ended in an exception, as it did in the answer: its time counts as its caller's
+            continue  # it raised, as in the recorded response: its time counts for its caller
         timer = timeit.Timer(each.repeat)
         number = max(int(SECONDS / REPEATS / max(timer.timeit(10) / 10, 1e-7)), 10)
         each.whole = min(timer.repeat(REPEATS, number)) / number * 1e6
@@ -118,7 +117,7 @@ def measured(call: Call) -> Call:
 
 
 def table(title: str, call: Call) -> list[str]:
-    """The tree as lines: microseconds of the whole call, its own, and what it is, indented."""
+    """Format the tree as indented lines: total and own microseconds, and the name."""
     lines = [f"{title}: {call.whole:.1f} µs", "", "  whole    own  call"]
     for depth, each in call.walk():
         if each.whole >= SHOWN:
@@ -127,7 +126,7 @@ def table(title: str, call: Call) -> list[str]:
 
 
 def answers(opened: OpenInstallation, asking: str, key: str) -> dict[str, Callable[[], bytes | None]]:
-    """One answer each of the hot addresses from facts in memory, as the door asks for it."""
+    """Return a function for each verify endpoint that makes one response from cached facts, as the edge does."""
     built = build(opened)
     hot = built.door._hot
     built.facts.sync()
@@ -144,7 +143,7 @@ def answers(opened: OpenInstallation, asking: str, key: str) -> dict[str, Callab
 
 
 def report(scratch: Path, plan: Plan) -> list[str]:
-    """A section of Markdown: a request over HTTP by its large parts, an answer by its calls, samples if there are any."""
+    """Return a section of Markdown: the main parts of a request, the calls of a response, and samples if available."""
     data = scratch / "profile"
     with rivals.service(data) as service:
         key = robo(service)
@@ -165,10 +164,10 @@ def report(scratch: Path, plan: Plan) -> list[str]:
     lines = [
         "## Where the time goes",
         "",
-        "Microseconds of processor time a request. The way in and out is what our constant costs; the answer was "
-        "timed in process; the rest is what lies between the two.",
+        "CPU time per request, in microseconds. HTTP is the cost of the baseline server. The verification was timed "
+        "in process. The rest is the remaining difference.",
         "",
-        "| request | over HTTP | way in and out | answer | rest |",
+        "| request | total | HTTP | verification | rest |",
         "|---|---|---|---|---|",
     ]
     for name, tree_ in trees.items():
@@ -176,19 +175,23 @@ def report(scratch: Path, plan: Plan) -> list[str]:
         lines.append(
             f"| {name} | {whole:.1f} | {way:.1f} | {tree_.whole:.1f} | {whole - way - tree_.whole:.1f} |"
         )
-    lines += ["", "An answer by its calls, in microseconds: with all calls within, and without them.", ""]
+    lines += [
+        "",
+        "The calls of one verification, in microseconds: the whole call, and its own time without the calls within it.",
+        "",
+    ]
     for name, tree_ in trees.items():
         lines += ["```text", *table(name, tree_), "```", ""]
     return lines + first_sight + sampled
 
 
 def _microseconds(target: Target, plan: Plan) -> float:
-    """Processor time of the server for one request."""
+    """Return the server's CPU time for one request."""
     return 1e6 / sound(wrk(target, plan.seconds)).per_cpu_second
 
 
 def samples(target: Target, scratch: Path, plan: Plan) -> list[str]:
-    """What the worker was doing when py-spy looked, libraries included; nothing where py-spy is not there."""
+    """Return py-spy's samples of the worker, including libraries; empty if py-spy is not installed."""
     program = shutil.which("py-spy")
     if program is None:
         return []

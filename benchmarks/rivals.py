@@ -1,4 +1,4 @@
-"""The servers that are measured, each as a context manager on the server's core: ours, nginx, our constant, a peer."""
+"""The measured servers, each as a context manager on the server's core: Ostiary, nginx, the baseline, and a peer."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from tests.servers import Ostiary
 
 
 def basic(client_id: str, secret: str) -> str:
-    """The field by which a client authenticates."""
+    """Return the header by which a client authenticates."""
     return f"Authorization: Basic {b64encode(f'{client_id}:{secret}'.encode()).decode()}"
 
 
@@ -28,9 +28,9 @@ ALONE: Final = {
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT": "none",
 }
-"""The settings of every measured service: one worker, and no limit that a benchmark would run into."""
+"""The settings of every measured service: one worker, and no limit that a benchmark would reach."""
 LIMITED: Final = {"OSTIARY_DEFAULT_RATE_LIMIT": "1000000"}
-"""A limit that is counted on every request and never reached."""
+"""A rate limit that counts every request and is never reached."""
 
 PEER: Final = "oidc-provider"
 PEER_PACKAGE: Final = f"{PEER}@9"
@@ -50,7 +50,7 @@ http {{ access_log off; keepalive_requests 100000000;
 
 @contextlib.contextmanager
 def service(data: Path, first: dict[str, Any] | None = None, **environment: str) -> Iterator[Ostiary]:
-    """`ostiary serve` with one worker."""
+    """Run `ostiary serve` with one worker."""
     with servers.ostiary(data, first, None, **(ALONE | environment)) as found:
         pin(found.process.pid)
         yield found
@@ -58,7 +58,7 @@ def service(data: Path, first: dict[str, Any] | None = None, **environment: str)
 
 @contextlib.contextmanager
 def nginx(scratch: Path) -> Iterator[Target]:
-    """nginx that answers the same bytes to everything."""
+    """Run nginx with a constant response."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         raise servers.UnavailableError("nginx is not installed")
@@ -71,7 +71,7 @@ def nginx(scratch: Path) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def own_constant(key: str) -> Iterator[Target]:
-    """Our server without the work. It is asked exactly what Ostiary is asked."""
+    """Run the baseline server, `benchmarks.constant`. It gets the same requests as Ostiary."""
     port = servers.free_port()
     command = [sys.executable, "-m", "benchmarks.constant", str(port)]
     with _running("our constant", command, port) as process:
@@ -80,7 +80,7 @@ def own_constant(key: str) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def peer(scratch: Path) -> Iterator[tuple[Target, str]]:
-    """node's oidc-provider, asked to introspect a valid opaque token; with its name and version."""
+    """Run node's oidc-provider, which introspects a valid opaque token. Yield the target, name and version."""
     with _peer(scratch, "opaque") as (url, pid, token, version):
         script = body_script(scratch / "peer.lua", f"token={token}", FORM)
         yield Target(f"{url}/token/introspection", pid, (PEER_CLIENT,), script), version
@@ -88,7 +88,7 @@ def peer(scratch: Path) -> Iterator[tuple[Target, str]]:
 
 @contextlib.contextmanager
 def issuing_peer(scratch: Path) -> Iterator[tuple[Target, str]]:
-    """node's oidc-provider, asked for JWTs signed with ES256 by client credentials; with its name and version."""
+    """Run node's oidc-provider, which issues ES256 JWTs for client credentials. Yield the target, name and version."""
     with _peer(scratch, "jwt") as (url, pid, token, version):
         assert token.startswith("eyJ")
         script = body_script(scratch / "issuing-peer.lua", TRADE, FORM)
@@ -97,7 +97,7 @@ def issuing_peer(scratch: Path) -> Iterator[tuple[Target, str]]:
 
 @contextlib.contextmanager
 def _peer(scratch: Path, form: str) -> Iterator[tuple[str, int, str, str]]:
-    """The peer, whose tokens are `opaque` or `jwt`: its address and process, a token, its name and version."""
+    """Run the peer with `opaque` or `jwt` tokens. Yield its URL, process id, a token, and its name and version."""
     home = _installed_peer()
     version = json.loads((home / "node_modules" / PEER / "package.json").read_text())["version"]
     port = servers.free_port()
@@ -115,7 +115,7 @@ def _peer(scratch: Path, form: str) -> Iterator[tuple[str, int, str, str]]:
 
 
 def _installed_peer() -> Path:
-    """Where the peer is: in the user's cache, installed once, without running any script of a package."""
+    """Install the peer once in the user's cache, without running package scripts. Return its directory."""
     home = javascript.cache("ostiary-bench")
     if not (home / "node_modules" / PEER / "package.json").exists():
         npm = javascript.program("npm")
@@ -129,7 +129,7 @@ def _installed_peer() -> Path:
 def _running(
     name: str, command: list[str], port: int, out: Any = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server from its first answer on the port until the end of the block."""
+    """Run a server until the end of the block. Enter the block when it responds on the port."""
     process = subprocess.Popen(command, stdout=out)
     try:
         servers.wait_until(name, lambda: servers.accepts(port), process)

@@ -1,6 +1,6 @@
-"""S10: `ostiary serve` to ready, and `ostiary --help`, beside `python -c pass` in the same run.
+"""S10: the start of `ostiary serve` and of `ostiary --help`, compared with `python -c pass` in the same run.
 
-Python's compiled files are there, as pip leaves them where it installs a program.
+Python's compiled files exist before the measurement, as after an installation with pip.
 """
 
 import os
@@ -26,7 +26,7 @@ def run(scratch: Path, plan: Plan) -> list[Row]:
     port = servers.free_port()
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(scratch / "compiled")}
     with servers.ostiary(data, first, port, **compiled):
-        pass  # writes them
+        pass  # writes the compiled files
     ready, helped, nothing = [], [], []
     for _ in range(plan.rounds):
         begun = time.perf_counter()

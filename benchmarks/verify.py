@@ -1,6 +1,6 @@
-"""S1: a cached API key over HTTP keep-alive, one worker, against three others in the same rounds.
+"""S1: verifies a cached API key over HTTP keep-alive with one worker, compared with three other servers.
 
-S2: a cached access token in the place of the key, against the key at the same address.
+S2: verifies a cached access token, compared with the key at the same endpoint.
 """
 
 import statistics
@@ -45,12 +45,12 @@ BARS = {
 
 
 def robo(service: Ostiary) -> str:
-    """The API key of a new service account."""
+    """Create a service account and return its API key."""
     return _made(service, "api_key")[1]
 
 
 def client(service: Ostiary, *roles: str) -> tuple[str, str]:
-    """The id and the secret of a new service account as a client, which holds these roles."""
+    """Create a service account with these roles. Return its client id and client secret."""
     return _made(service, "client_secret", *roles)
 
 
@@ -66,7 +66,7 @@ def _made(service: Ostiary, kind: str, *roles: str) -> tuple[str, str]:
 
 
 def token(service: Ostiary, client_id: str, secret: str) -> str:
-    """An access token of this client's, by client credentials."""
+    """Request an access token for a client with the client credentials grant."""
     found = httpx2.post(
         f"{service.url}/oauth/token", data={"grant_type": "client_credentials"}, auth=(client_id, secret)
     )
@@ -75,7 +75,7 @@ def token(service: Ostiary, client_id: str, secret: str) -> str:
 
 
 def _asked_about(service: Ostiary, scratch: Path, what: str, text: str) -> dict[str, Target]:
-    """A resource server's two questions about a credential, each asked with an API key."""
+    """Return the two requests of a resource server about a credential. Both authenticate with an API key."""
     scripts = {
         POST: body_script(scratch / f"verify-{what}.lua", f'{{"credential":"{text}"}}', "application/json"),
         INTROSPECT: body_script(scratch / f"introspect-{what}.lua", f"token={text}", rivals.FORM),
@@ -88,7 +88,7 @@ def _asked_about(service: Ostiary, scratch: Path, what: str, text: str) -> dict[
 
 
 def asked_by_key(service: Ostiary, key: str) -> Target:
-    """What a proxy asks, once for each request."""
+    """Return the request that a proxy sends for each request it receives."""
     return Target(f"{service.url}/v1/authorize/-", service.process.pid, (f"X-API-Key: {key}",))
 
 
@@ -152,7 +152,7 @@ def _thousands(loads: list[Load]) -> str:
 def _entered(
     stack: ExitStack, context: AbstractContextManager[T], missing: Callable[[str], object]
 ) -> T | None:
-    """Start a server that may not be had on this machine; None, and why is told, if it cannot."""
+    """Start a server. If it is not available on this machine, call `missing` with the reason and return None."""
     try:
         return stack.enter_context(context)
     except servers.UnavailableError as error:

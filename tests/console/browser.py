@@ -1,4 +1,4 @@
-"""A browser in small: a jar of cookies, forms that are filled in and sent. It runs no script, as the pages need none."""
+"""A minimal browser with a cookie jar and forms. It runs no scripts, because the pages need none."""
 
 import re
 from collections.abc import Coroutine
@@ -24,7 +24,7 @@ def hashed(password: str) -> str:
 
 
 def give_password(house: House, who: Caller, password: str = PASSWORD) -> None:
-    """Let one of the cast have a password."""
+    """Set a password for a member of the cast."""
     house.store.write_on((), people.set_password, str(who.actor.id), hashed(password))
 
 
@@ -48,7 +48,7 @@ class Browser:
         return self.front.request(method, target, headers=fields, peer=self.peer, raw=raw)
 
     def take(self, answer: Answer) -> Answer:
-        """Keep the cookies of an answer. (The front tells one Set-Cookie of each answer: the last.)"""
+        """Keep the cookies of a response. (The front returns only the last Set-Cookie of each response.)"""
         name, _, value = answer.headers.get("set-cookie", "").partition("=")
         value = value.partition(";")[0]
         if name:
@@ -64,7 +64,7 @@ class Browser:
         return self.take(self.front.ask_at_once([self.request("POST", target, form)])[0])
 
     def token(self, target: str) -> str:
-        """The form token of a page."""
+        """Return the form token of a page."""
         return form_token(self.get(target))
 
     def sign_in(self, email: str, password: str = PASSWORD, onward: str = "") -> Answer:

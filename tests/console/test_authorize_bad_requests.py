@@ -1,6 +1,6 @@
-"""What bad input gets at `/oauth/authorize` and, for codes and refresh tokens, at `/oauth/token`: B3, B4.
+"""Bad input at `/oauth/authorize` and, for codes and refresh tokens, at `/oauth/token`: B3, B4.
 
-Cell by cell: what stays here as a page, what goes to the client by redirect, what a form without its token changes.
+Each case says whether the service shows a page or redirects to the client, and the effect of a form without its token.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.promise("P13")
 SECOND_REDIRECT = "https://app.example/other"
 STAYS = "stays here"
 
-# (what is sent in place of the usual parameter, None: nothing), and the error that the client is told, or STAYS
+# The parameters that replace the usual ones (None: left out), and the error that the client gets, or STAYS
 CELLS: dict[str, tuple[dict[str, str | None], str]] = {
     "client missing": ({"client_id": None}, STAYS),
     "client empty": ({"client_id": ""}, STAYS),
@@ -88,7 +88,7 @@ def front(sqlite_house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def stays(page: Page | Answer) -> None:
-    """A page of ours that says 400 and leads nowhere."""
+    """Check that the response is a 400 page of the service, without a redirect."""
     found = dict(page.fields)
     assert page.status == 400
     assert "location" not in found
@@ -97,7 +97,7 @@ def stays(page: Page | Answer) -> None:
 
 
 def goes(page: Page, error: str, state: str | None = "xyz", to: str = REDIRECT) -> None:
-    """Told to the client, at its address, with what ties the answer to the request and to us."""
+    """Check that the client gets the error by a redirect, with `state` and `iss`."""
     assert page.status == 303
     assert page.location.startswith(f"{to}?error=")
     expected = {"error": error, "iss": ISSUER} | ({} if state is None else {"state": state})
@@ -117,7 +117,7 @@ def gets(page: Page, error: str, cell: str) -> None:
 
 
 def rows(house: House) -> dict[str, int]:
-    """How many rows each table has; what is only seen and refused adds to none but the audit log's."""
+    """Return the number of rows in each table. Refused requests may only add rows to the audit log."""
     with house.store.engines.reader.connect() as connection:
         return {
             table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
@@ -128,7 +128,7 @@ def rows(house: House) -> dict[str, int]:
 
 @pytest.mark.parametrize("whose", ["nobody", "alice"])
 def test_what_a_bad_request_gets(front: Front, whose: str) -> None:
-    """P13 breaks: an error is told to somebody who is not the client, or is kept from it; or something was changed."""
+    """P13 breaks: an error goes to the wrong receiver, or a refused request changes data."""
     client = application(front.house)
     visitor = browser(front) if whose == "nobody" else at_home(front.house, front, front.house.alice)
     before = rows(front.house)
@@ -140,14 +140,14 @@ def test_what_a_bad_request_gets(front: Front, whose: str) -> None:
 
 
 def test_a_form_that_was_changed_gets_the_same(front: Front) -> None:
-    """P13 breaks: the request that a form carries is believed because its page was checked."""
+    """P13 breaks: a changed request in a form is accepted because the page was checked."""
     client = application(front.house)
     visitor = at_home(front.house, front, front.house.alice)
     form = visitor.get(request(client)).form("/oauth/authorize")
     before = rows(front.house)
     for cell, (members, error) in CELLS.items():
         if error == "consent_required":
-            continue  # whoever sends the form was asked
+            continue  # a posted form is a consent
         changed = request(client, **members).partition("?")[2]
         for decision in ("allow", "deny"):
             page = visitor.post("/oauth/authorize", form.filled(request=changed, decision=decision))
@@ -157,7 +157,7 @@ def test_a_form_that_was_changed_gets_the_same(front: Front) -> None:
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 def test_twice_what_says_where_to_answer(front: Front, name: str) -> None:
-    """P13 breaks: of two clients, or of two addresses, one is picked."""
+    """P13 breaks: with two client ids or two redirect URIs, the service picks one."""
     client, other = application(front.house), application(front.house)
     usual = {"client_id": client.id, "redirect_uri": REDIRECT}[name]
     another = {"client_id": other.id, "redirect_uri": "https://evil.example/"}[name]
@@ -173,19 +173,19 @@ def test_twice_what_says_where_to_answer(front: Front, name: str) -> None:
     "name", ["response_type", "scope", "code_challenge", "code_challenge_method", "prompt", "x-unknown"]
 )
 def test_twice_anything_else(front: Front, name: str) -> None:
-    """RFC 6749 §3.1 breaks: a parameter that stands twice is read in one of two ways."""
+    """RFC 6749 §3.1 breaks: a repeated parameter is accepted."""
     client = application(front.house)
     page = browser(front).get(f"{request(client)}&{urlencode([(name, 'a'), (name, 'a')])}")
     goes(page, "invalid_request")
 
 
 def test_twice_the_state(front: Front) -> None:
-    """RFC 6749 §3.1 breaks: of two states one is given back, and the client believes that it is its own."""
+    """RFC 6749 §3.1 breaks: one of two states is returned, and the client accepts it as its own."""
     goes(browser(front).get(f"{request(application(front.house))}&state=other"), "invalid_request", None)
 
 
 def test_without_a_state(front: Front) -> None:
-    """RFC 6749 §4.1.2.1 breaks: a state is told that nobody sent."""
+    """RFC 6749 §4.1.2.1 breaks: the response has a state that the client did not send."""
     client = application(front.house)
     goes(
         browser(front).get(request(client, state=None, response_type="x")), "unsupported_response_type", None
@@ -194,7 +194,7 @@ def test_without_a_state(front: Front) -> None:
 
 @pytest.mark.parametrize("state", ["a b", "a+b&c=d", "ü", "\N{PILE OF POO}", "<script>", "%00", "x" * 2000])
 def test_the_state_comes_back_as_it_was(front: Front, state: str) -> None:
-    """RFC 6749 §4.1.2 breaks: the client cannot find the request that an answer belongs to, or gets other parameters."""
+    """RFC 6749 §4.1.2 breaks: the client cannot match a response to its request, or gets wrong parameters."""
     client = application(front.house)
     goes(
         browser(front).get(request(client, state=state, response_type="x")),
@@ -204,7 +204,7 @@ def test_the_state_comes_back_as_it_was(front: Front, state: str) -> None:
 
 
 def test_the_redirect_that_may_be_left_out(front: Front) -> None:
-    """B4 breaks: a client with several addresses is answered at one that it did not name."""
+    """B4 breaks: a client with several redirect URIs gets a response at one that it did not name."""
     one = application(front.house)
     two = application(front.house, redirect_uris=(REDIRECT, SECOND_REDIRECT))
     none = application(front.house, redirect_uris=())
@@ -219,25 +219,25 @@ def test_the_redirect_that_may_be_left_out(front: Front) -> None:
 
 
 def test_a_client_that_was_disabled(front: Front) -> None:
-    """B4 breaks: a disabled client is still answered."""
+    """B4 breaks: a disabled client still gets responses."""
     stays(browser(front).get(request(application(front.house, disabled_at=front.house.clock()))))
 
 
 def test_a_client_without_the_grant(front: Front) -> None:
-    """RFC 6749 §4.1.2.1 breaks: a client gets codes though it is registered for something else."""
+    """RFC 6749 §4.1.2.1 breaks: a client without the authorization code grant gets codes."""
     client = application(front.house, grant_types=("refresh_token",))
     goes(browser(front).get(request(client)), "unauthorized_client")
 
 
 def test_more_than_the_client_may_ask(front: Front) -> None:
-    """P19 breaks: a client asks for scopes that it is not registered for."""
+    """P19 breaks: a client gets scopes that it is not registered for."""
     client = application(front.house, scopes=("read:plugins",))
     goes(browser(front).get(request(client, scope="read:plugins read:agents")), "invalid_scope")
     goes(browser(front).get(request(client, scope="api")), "invalid_scope")
 
 
 def test_a_refused_resource_is_named_in_the_log(front: Front) -> None:
-    """Nobody finds out which resource an application asked for in vain, before anybody has signed in."""
+    """P5 breaks: the log does not name the refused resource of a request before sign-in."""
     asked = request(application(front.house), resource="https://nobody.example/mcp?token=x")
     goes(browser(front).get(asked), "invalid_target")
     front.write_counts()
@@ -247,7 +247,7 @@ def test_a_refused_resource_is_named_in_the_log(front: Front) -> None:
 
 
 def test_a_resource_beside_this_service_is_refused(front: Front) -> None:
-    """RFC 8707 §3 breaks: a resource uses a token that it was shown at this service, which manages credentials."""
+    """RFC 8707 §3 breaks: a resource server gets a token that is also good for this service, and can manage credentials."""
     name_resource(front.house)
     asked = request(application(front.house), resource=f"{ISSUER}/")
     goes(browser(front).get(f"{asked}&{urlencode({'resource': RESOURCE})}"), "invalid_target")
@@ -257,7 +257,7 @@ def test_a_resource_beside_this_service_is_refused(front: Front) -> None:
 
 
 def test_scopes_that_do_not_exist_are_left_out(front: Front) -> None:
-    """RFC 6749 §3.3 breaks: a client that asks for openid besides gets nothing, or is not told what it got."""
+    """RFC 6749 §3.3 breaks: a client that also requests openid gets nothing, or does not learn its scopes."""
     client = application(front.house)
     alice = at_home(front.house, front, front.house.alice)
     scope = "openid  read:plugins profile offline_access "
@@ -276,7 +276,7 @@ def test_scopes_that_do_not_exist_are_left_out(front: Front) -> None:
     "query", ["a=%zz", "a=%00", "a=%0a", "a=%ff", "&".join(f"p{n}=1" for n in range(65)), "client_id"]
 )
 def test_what_cannot_be_read(front: Front, query: str) -> None:
-    """B1 breaks: a query that can be read in two ways is guessed at."""
+    """B1 breaks: an ambiguous query is interpreted."""
     answer = front.ask("GET", f"{request(application(front.house))}&{query}")
     assert answer.status == 400
     assert "location" not in answer.headers
@@ -284,7 +284,7 @@ def test_what_cannot_be_read(front: Front, query: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_another_method(front: Front, method: str) -> None:
-    """B1 breaks: the page answers to a method that it does not have, or grants another origin something."""
+    """B1 breaks: the page accepts an unsupported method, or allows a cross-origin request."""
     answer = front.ask(
         method,
         request(application(front.house)),
@@ -299,7 +299,7 @@ def test_another_method(front: Front, method: str) -> None:
 
 
 def test_without_a_question_only_what_was_consented_to(front: Front) -> None:
-    """B4 breaks: `prompt=none` gives what nobody was asked about."""
+    """B4 breaks: `prompt=none` gives access without consent."""
     house = front.house
     client = application(house, redirect_uris=(REDIRECT, "http://127.0.0.1/cb", "com.example.app:/cb"))
     goes(browser(front).get(request(client, prompt="none")), "login_required")
@@ -315,13 +315,13 @@ def test_without_a_question_only_what_was_consented_to(front: Front) -> None:
     assert alice.get(request(whole, prompt="none", scope="read:plugins")).answer["code"]
     goes(
         alice.get(request(whole, prompt="none")), "consent_required"
-    )  # offline_access is more than everything
+    )  # offline_access was not part of the consent
     for uri in ("http://127.0.0.1:4711/cb", "com.example.app:/cb"):
         goes(alice.get(request(client, prompt="none", redirect_uri=uri)), "consent_required", to=uri)
 
 
 def test_without_a_question_never_two_consents_in_one(front: Front) -> None:
-    """P19 breaks: scopes that were consented to for one project are given, unasked, for another."""
+    """P19 breaks: `prompt=none` gives scopes from a consent for one project in another project."""
     house = front.house
     client = application(house)
     one, two = (house.store.write(projects.create, house.alice, name, None, "").id for name in ("One", "Two"))
@@ -337,7 +337,7 @@ def test_without_a_question_never_two_consents_in_one(front: Front) -> None:
 
 
 def test_without_a_question_a_left_screen_opens_nothing_dangerous(front: Front) -> None:
-    """Decision 18 breaks: `prompt=none` gives an application write access from a screen that was left open."""
+    """P19 breaks: `prompt=none` gives an application write access from an unattended browser."""
     house = front.house
     client, alice = application(house), at_home(house, front, house.alice)
     allow(alice, request(client, scope="api"))
@@ -347,7 +347,7 @@ def test_without_a_question_a_left_screen_opens_nothing_dangerous(front: Front) 
     assert alice.get(request(client, prompt="none", scope="read:plugins")).answer["code"]
 
 
-# Forms that are not ours
+# Forged forms
 
 
 Forge = Callable[[Front, Browser, OAuthClient, list[tuple[str, str]]], Page]
@@ -399,7 +399,7 @@ FORGED: dict[str, Forge] = {
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
 def test_a_form_that_is_not_ours(front: Front, decision: str) -> None:
-    """B4 breaks: another site, or another session, decides for a person."""
+    """B4 breaks: another site or another session decides for a person."""
     house = front.house
     client = application(house)
     victim = at_home(house, front, house.alice)
@@ -410,7 +410,7 @@ def test_a_form_that_is_not_ours(front: Front, decision: str) -> None:
         assert page.status == 403, how
         assert page.location == "", how
         if how in OTHERS:
-            before["sessions"] += 1  # of whoever the token was shown to
+            before["sessions"] += 1  # the session of the person who got the token
         assert rows(house) == before, how
     assert victim.post("/oauth/authorize", pairs).status == 303
 
@@ -419,7 +419,7 @@ OTHERS = ("another person's", "another session's of the same person")
 
 
 def test_a_form_without_a_session(front: Front) -> None:
-    """B4 breaks: somebody who has not signed in, or not any more, decides."""
+    """B4 breaks: a form is accepted from a browser without a valid session."""
     house = front.house
     client = application(house)
     alice = at_home(house, front, house.alice)
@@ -432,7 +432,7 @@ def test_a_form_without_a_session(front: Front) -> None:
 
 
 def test_a_form_that_decides_nothing(front: Front) -> None:
-    """B4 breaks: a form that says neither yes nor no is taken for a yes."""
+    """B4 breaks: a form without a decision counts as consent."""
     house = front.house
     client = application(house)
     alice = at_home(house, front, house.alice)
@@ -446,8 +446,7 @@ def test_a_form_that_decides_nothing(front: Front) -> None:
 
 
 def test_what_is_asked_is_shown(front: Front) -> None:
-    """B4 breaks: a person consents without having seen client, host, scopes and lifetime; or markup of
-    the client's is shown as the page's own."""
+    """B4 breaks: the page does not show client, host, scopes and lifetime, or shows the client's markup as its own."""
     house = front.house
     client = application(house, name="<b>Reports</b> & \N{RIGHT-TO-LEFT OVERRIDE}co")
     page = at_home(house, front, house.alice).get(request(client))
@@ -513,7 +512,7 @@ TOKEN_CELLS: dict[str, tuple[Callable[[Front, OAuthClient, str, str], Answer], s
 
 
 def test_what_a_bad_trade_gets(front: Front) -> None:
-    """B3 breaks: a bad trade is taken, or refused with another error; or what is refused is used up."""
+    """B3 breaks: an invalid token request is accepted, gets the wrong error, or uses up the code or token."""
     client = application(front.house)
     alice = at_home(front.house, front, front.house.alice)
     token = redeem(front, client, code_of(alice, client)).json()["refresh_token"]
@@ -533,7 +532,7 @@ def test_what_a_bad_trade_gets(front: Front) -> None:
 
 
 def test_a_trade_by_somebody_else(front: Front) -> None:
-    """B3 breaks: a code or refresh token is good for a client that it was not given to."""
+    """B3 breaks: another client can use a code or refresh token."""
     house = front.house
     client, other = application(house), application(house)
     robo = machine(front)
@@ -561,7 +560,7 @@ def test_a_trade_by_somebody_else(front: Front) -> None:
 
 
 def test_a_code_that_was_used_and_one_of_a_dead_client(front: Front) -> None:
-    """B3 breaks: a code is good twice, or after its minute."""
+    """B3 breaks: a code works twice, after it expired, or for a deleted client."""
     client = application(front.house)
     alice = at_home(front.house, front, front.house.alice)
     code = code_of(alice, client)
@@ -573,7 +572,7 @@ def test_a_code_that_was_used_and_one_of_a_dead_client(front: Front) -> None:
 
 
 def test_who_has_nothing_to_give_is_led_to_their_account(front: Front) -> None:
-    """P13 breaks: a person without an organization to give access to is asked, or is left without a way on."""
+    """P13 breaks: a person without an organization sees a consent form, or a page without a link onward."""
     client = application(front.house, access="organization")
     bob = at_home(front.house, front, front.house.bob)
     page = bob.get(request(client, scope="read:plugins"))

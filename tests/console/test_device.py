@@ -1,4 +1,4 @@
-"""B5: who decides about a device, and by what."""
+"""B5: who may allow or deny a device, and how."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def asked(front: Front) -> dict[str, Any]:
 
 
 def device(front: Front, asked: dict[str, Any]) -> DeviceCode:
-    """The row of a device's question."""
+    """Return the row of a device code."""
     found = front.house.store.read(codes.find_device, asked["device_code"][len("device_") :][:32])
     assert found is not None
     return found
@@ -63,13 +63,13 @@ def says(answer: Page, sentence: str) -> bool:
 
 
 def refused(answer: Page) -> bool:
-    """Whether it is the one answer to every code that is not valid for whoever entered it."""
+    """Return whether the page is the one response for every code that is not valid for the person."""
     return answer.status == 422 and says(answer, NOT_VALID)
 
 
 @contextmanager
 def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The writes of the store, by the name of what runs."""
+    """Record the store's writes by the names of their functions."""
     seen: list[str] = []
     write = Store.write_on
 
@@ -82,7 +82,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_nobody_decides_before_they_sign_in(front: Front, asked: dict[str, Any]) -> None:
-    """P13 breaks: a device gets the account of nobody, or the code is lost on the way to the sign-in page."""
+    """P13 breaks: a device gets access without a sign-in, or the code is lost on the way to the sign-in page."""
     answer = browser(front).get(f"{VERIFY}?user_code={asked['user_code']}")
     code = asked["user_code"]
     assert answer.target == f"/sign-in?next=%2Foauth%2Fdevice%2Fverify%3Fuser_code%3D{code}"
@@ -93,7 +93,7 @@ def test_nobody_decides_before_they_sign_in(front: Front, asked: dict[str, Any])
 def test_a_link_fills_in_the_code_and_does_no_more(
     front: Front, alice: Browser, asked: dict[str, Any]
 ) -> None:
-    """B5 breaks: whoever follows a link has allowed something, or taken the code, without a question."""
+    """B5 breaks: a link claims or allows a code without a decision on the page."""
     answer = alice.get(f"{VERIFY}?user_code={asked['user_code'].lower()}")
     assert answer.status == 200
     assert says(answer, f'value="{asked["user_code"]}"')
@@ -103,7 +103,7 @@ def test_a_link_fills_in_the_code_and_does_no_more(
 
 @pytest.mark.parametrize("code", BAD)
 def test_a_link_with_something_else_fills_in_nothing(alice: Browser, code: str) -> None:
-    """P13 breaks: a link writes a text of its own onto the page."""
+    """P13 breaks: a link can put its own text on the page."""
     from urllib.parse import quote
 
     answer = alice.get(f"{VERIFY}?user_code={quote(code)}")
@@ -114,7 +114,7 @@ def test_a_link_with_something_else_fills_in_nothing(alice: Browser, code: str) 
 def test_who_asks_is_shown_before_anything_is_decided(
     front: Front, alice: Browser, asked: dict[str, Any]
 ) -> None:
-    """RFC 8628 §3.3 breaks: a person allows what they cannot see."""
+    """RFC 8628 §3.3 breaks: a person allows access without seeing who requests it."""
     answer = enter(alice, asked["user_code"])
     assert answer.status == 200
     for text in (
@@ -135,7 +135,7 @@ def test_who_asks_is_shown_before_anything_is_decided(
     "change", [str.lower, lambda code: code.replace("-", ""), lambda c: f" {c[:2]} {c[2:]} "]
 )
 def test_a_code_is_taken_as_people_type_it(alice: Browser, asked: dict[str, Any], change: Any) -> None:
-    """RFC 8628 §6.1 breaks: somebody types the right code and is told that it is wrong."""
+    """RFC 8628 §6.1 breaks: a correct code is refused because of its case or separators."""
     assert enter(alice, change(asked["user_code"])).status == 200
 
 
@@ -143,7 +143,7 @@ def test_a_code_is_taken_as_people_type_it(alice: Browser, asked: dict[str, Any]
 def test_what_is_no_code_is_refused_without_a_look(
     alice: Browser, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """B5 breaks: any text at all costs the database a look."""
+    """B5 breaks: malformed codes cause database queries."""
     token = alice.token(VERIFY)
     with looks(monkeypatch) as seen:
         assert refused(alice.enter(VERIFY, {"user_code": code}, token))
@@ -151,7 +151,7 @@ def test_what_is_no_code_is_refused_without_a_look(
 
 
 def test_to_allow_begins_a_session_of_the_device(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """RFC 8628 §3.3 breaks: what was allowed is not what is kept."""
+    """RFC 8628 §3.3 breaks: the device's session differs from what the person allowed."""
     enter(alice, asked["user_code"])
     answer = decide(alice, asked["user_code"], "allow", front.house.acme.id)
     assert answer.status == 200
@@ -172,7 +172,7 @@ def test_to_allow_begins_a_session_of_the_device(front: Front, alice: Browser, a
 
 
 def test_to_deny_is_final_and_recorded(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """B5 breaks: a device that was denied gets access after all, or nobody can see that it asked."""
+    """B5 breaks: a denied device still gets access, or the denial is not in the audit log."""
     enter(alice, asked["user_code"])
     answer = decide(alice, asked["user_code"], "deny")
     assert answer.status == 200
@@ -187,7 +187,7 @@ def test_to_deny_is_final_and_recorded(front: Front, alice: Browser, asked: dict
 
 
 def test_it_is_decided_once(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """P8 breaks: one code is two sessions."""
+    """P8 breaks: one code creates two sessions."""
     enter(alice, asked["user_code"])
     decide(alice, asked["user_code"], "allow", front.house.acme.id)
     for answer in (
@@ -201,7 +201,7 @@ def test_it_is_decided_once(front: Front, alice: Browser, asked: dict[str, Any])
 
 
 def test_nothing_is_decided_that_was_not_shown(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """B5 breaks: a form that somebody prepared decides about a device whose question nobody saw."""
+    """B5 breaks: a prepared form decides about a device that the person has not seen."""
     assert refused(decide(alice, asked["user_code"], "allow", front.house.acme.id))
     assert refused(decide(alice, asked["user_code"], "deny"))
     found = device(front, asked)
@@ -221,13 +221,13 @@ def test_the_organization_is_one_of_theirs(front: Front, alice: Browser, asked: 
 
 @pytest.mark.parametrize("decision", ["yes", "ALLOW", "allow "])
 def test_a_decision_is_one_of_two_words(alice: Browser, asked: dict[str, Any], decision: str) -> None:
-    """B5 breaks: what was not said counts as a yes."""
+    """B5 breaks: an unknown decision counts as consent."""
     enter(alice, asked["user_code"])
     assert decide(alice, asked["user_code"], decision).status == 400
 
 
 def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
-    """B5 breaks: the page tells a code of somebody else from one that nobody has."""
+    """B5 breaks: the page shows whether a code belongs to another person or does not exist."""
     bob = at_home(front.house, front, front.house.bob)
     theirs, used, expired = begin(front), begin(front), begin(front)
     enter(bob, theirs["user_code"])
@@ -250,7 +250,7 @@ def test_every_wrong_code_reads_the_same(front: Front, alice: Browser) -> None:
 
 
 def test_who_entered_it_first_decides(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """B5 breaks: somebody decides about another one's device."""
+    """B5 breaks: a person decides about a device that another person has claimed."""
     bob = at_home(front.house, front, front.house.bob)
     assert enter(alice, asked["user_code"]).status == 200
     assert refused(enter(bob, asked["user_code"]))
@@ -261,7 +261,7 @@ def test_who_entered_it_first_decides(front: Front, alice: Browser, asked: dict[
 
 
 def test_a_get_decides_nothing(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """B5 breaks: a link, or a picture on a page, allows a device."""
+    """B5 breaks: a link or an image on a page allows a device."""
     enter(alice, asked["user_code"])
     query = f"user_code={asked['user_code']}&decision=allow&organization={front.house.acme.id}"
     answer = alice.get(f"{VERIFY}?{query}")
@@ -270,7 +270,7 @@ def test_a_get_decides_nothing(front: Front, alice: Browser, asked: dict[str, An
 
 
 def test_a_form_of_somebody_else_is_refused(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """B5 breaks: a page elsewhere, or another person's form, decides in somebody's name."""
+    """B5 breaks: another site's or another person's form decides in a person's name."""
     enter(alice, asked["user_code"])
     bobs = at_home(front.house, front, front.house.bob).token(VERIFY)
     again = at_home(front.house, front, front.house.alice).token(VERIFY)
@@ -281,7 +281,7 @@ def test_a_form_of_somebody_else_is_refused(front: Front, alice: Browser, asked:
 
 
 def test_guesses_are_limited(front: Front, alice: Browser) -> None:
-    """P10 breaks: codes of others are found by trying, from many addresses."""
+    """P10 breaks: other people's codes can be found by guessing from many addresses."""
     token = alice.token(VERIFY)
     for number in range(GUESSES):
         alice.peer = f"198.51.{number}.1"
@@ -299,7 +299,7 @@ def test_guesses_are_limited(front: Front, alice: Browser) -> None:
 def test_who_guesses_does_not_stop_their_colleagues(
     front: Front, alice: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P10 breaks: one person who guesses keeps a whole office from connecting devices; or many find a code together."""
+    """P10 breaks: one guessing person blocks a whole office, or many people can guess together without limit."""
     token = alice.token(VERIFY)
     for _ in range(GUESSES + 5):
         alice.enter(VERIFY, {"user_code": WELL_FORMED}, token)
@@ -314,7 +314,7 @@ def test_who_guesses_does_not_stop_their_colleagues(
 
 
 def test_right_codes_cost_nothing(front: Front, alice: Browser) -> None:
-    """P10 breaks: whoever connects many devices is taken for somebody who guesses."""
+    """P10 breaks: a person who connects many devices reaches the limit for wrong codes."""
     for number in range(GUESSES + 5):
         asked = begin(front, peer=f"198.51.100.{number}")
         assert enter(alice, asked["user_code"]).status == 200
@@ -322,7 +322,7 @@ def test_right_codes_cost_nothing(front: Front, alice: Browser) -> None:
 
 
 def test_a_disabled_client_is_not_shown(front: Front, alice: Browser) -> None:
-    """P2 breaks: a client that was disabled still gets consents."""
+    """P2 breaks: a disabled client still gets consents."""
     insert(front.house.store, client("app_x"))
     asked = begin(front, client_id="app_x")
     assert enter(alice, asked["user_code"]).status == 200
@@ -336,7 +336,7 @@ def test_a_disabled_client_is_not_shown(front: Front, alice: Browser) -> None:
 
 
 def test_codes_outlive_a_new_master_key(front: Front, alice: Browser, asked: dict[str, Any]) -> None:
-    """B5 breaks: codes that were shown before a change of the master key are wrong after it."""
+    """B5 breaks: a change of the master key invalidates codes that devices show."""
     store = front.house.store
     keyring = derive([bytes(32), MASTER_KEY])
     later = replace(store, installation=replace(store.installation, keyring=keyring))
@@ -355,7 +355,7 @@ def test_codes_outlive_a_new_master_key(front: Front, alice: Browser, asked: dic
 
 
 def client(client_id: str, **changed: Any) -> OAuthClient:
-    """A client that registered itself, for devices."""
+    """Register a client for devices, as the client itself does."""
     facts: dict[str, Any] = {
         "id": client_id,
         "source": "registration",

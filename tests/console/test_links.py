@@ -1,4 +1,4 @@
-"""Links: invitations that are accepted, forgotten passwords, and who may make them."""
+"""Links: invitations, password resets, and who may create them."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def invite(front: Front, email: str, key: str | None = None) -> str:
-    """The path of a new invitation's link."""
+    """Create an invitation and return the path of its link."""
     body = {"email": email, "roles": [{"role": "viewer"}]}
     told = front.ask("POST", "/v1/invitations", body, key=key or front.house.alice_key).json()
     assert told["link"] == f"http://localhost:8080/invitations/accept?invitation={told['secret']}"
@@ -42,7 +42,7 @@ def invite(front: Front, email: str, key: str | None = None) -> str:
 
 
 def reset(front: Front, who: Caller, key: str | None = None) -> str:
-    """The path of a new reset's link."""
+    """Create a password reset and return the path of its link."""
     path = f"/v1/members/{who.actor.id}/password-reset"
     answer = front.ask("POST", path, key=key or front.house.alice_key)
     assert answer.status == 201, answer.body
@@ -66,7 +66,7 @@ def emails(front: Front, key: str | None = None) -> set[str]:
 
 
 def test_a_new_person_joins(front: Front) -> None:
-    """CLI breaks: who was invited cannot come in, or by a look at the page already."""
+    """Invitations break: an invited person cannot join, or joins by only opening the page."""
     browser, link = Browser(front), invite(front, "eve@acme.test")
     before = all_rows(front.house)
     page = text_of(browser.get(link))
@@ -85,7 +85,7 @@ def test_a_new_person_joins(front: Front) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "invite-", "invite-" + "0" * 76, "reset_" + "0" * 76])
 def test_a_link_that_is_not_good_is_nothing(front: Front, wrong: str) -> None:
-    """P7 breaks: a link says whether it ever was one."""
+    """P7 breaks: the page shows whether a link was ever valid."""
     seen = {
         (answer.status, answer.body)
         for path in ("/invitations/accept?invitation=", "/password/reset?reset=")
@@ -95,7 +95,7 @@ def test_a_link_that_is_not_good_is_nothing(front: Front, wrong: str) -> None:
 
 
 def test_an_invitation_ends(front: Front) -> None:
-    """P1 breaks: a link that somebody finds in old mail makes them a member."""
+    """P1 breaks: an old invitation in a mailbox still creates a member."""
     link, withdrawn = invite(front, "eve@acme.test"), invite(front, "mal@acme.test")
     listed = front.ask("GET", "/v1/invitations", key=front.house.alice_key).json()["data"]
     (found,) = [each for each in listed if each["email"] == "mal@acme.test"]
@@ -107,11 +107,11 @@ def test_an_invitation_ends(front: Front) -> None:
 
 @pytest.mark.promise("P19")
 def test_who_has_an_account_joins_with_its_password_and_a_new_one(front: Front) -> None:
-    """P19 breaks: whoever holds a link becomes somebody who is known already, or an earlier admin still knows them."""
+    """P19 breaks: a link alone opens an existing account, or an earlier admin still knows its password."""
     house = front.house
     link = invite(front, ALICE, house.charlie_key)
     earlier = Browser(front)
-    earlier.sign_in(ALICE)  # an admin who chose her first password could be signed in as well
+    earlier.sign_in(ALICE)  # an admin who set her first password could still be signed in
     assert accept(Browser(front), link, OTHER) == 401
     assert accept(Browser(front), link, OTHER, "not her password") == 401
     assert accept(Browser(front), link, PASSWORD, PASSWORD) == 422, "one that others may know stays"
@@ -127,7 +127,7 @@ def test_who_has_an_account_joins_with_its_password_and_a_new_one(front: Front) 
 
 
 def test_who_is_signed_in_as_somebody_else_does_not_join(front: Front) -> None:
-    """P19 breaks: an invitation makes whoever is signed in the invited one."""
+    """P19 breaks: a signed-in person accepts an invitation for another person."""
     house = front.house
     link = invite(front, ALICE, house.charlie_key)
     give_password(house, house.charlie)
@@ -142,7 +142,7 @@ def test_who_is_signed_in_as_somebody_else_does_not_join(front: Front) -> None:
 
 @pytest.mark.promise("P19")
 def test_the_page_does_not_tell_whether_an_address_has_an_account(front: Front) -> None:
-    """P19 breaks: any admin learns who is known here, by inviting addresses and opening the links."""
+    """P19 breaks: an admin can find out which emails have an account by inviting them and opening the links."""
     house = front.house
     give_password(house, house.bob)
     house.store.write(members.insert, house.alice, house.acme.id, "silent@acme.test", None, [])
@@ -162,7 +162,7 @@ def test_the_page_does_not_tell_whether_an_address_has_an_account(front: Front) 
 
 @pytest.mark.promise("P19")
 def test_an_invitation_does_not_open_somebody_elses_member(front: Front) -> None:
-    """P19 breaks: Charlie invites Acme's Bob, who has no password yet, and becomes him by his own link."""
+    """P19 breaks: Charlie invites Acme's Bob, who has no password yet, and takes over his account with the link."""
     house = front.house
     link = invite(front, BOB, house.charlie_key)
     assert accept(Browser(front), link, OTHER) == 401
@@ -176,7 +176,7 @@ def test_an_invitation_does_not_open_somebody_elses_member(front: Front) -> None
 
 @pytest.mark.promise("P19")
 def test_nobody_joins_for_another(front: Front) -> None:
-    """P19 breaks: whoever has the link joins in another's name, or chooses their password, past the page."""
+    """P19 breaks: a direct call with the link joins for another person or sets their password."""
     house = front.house
     token = invite(front, ALICE, house.charlie_key).partition("=")[2]
     for verified in (None, "another hash"):
@@ -191,13 +191,13 @@ def test_nobody_joins_for_another(front: Front) -> None:
 def test_an_account_that_appears_meanwhile_is_not_joined_by_a_link_alone(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P19 breaks: Charlie opens his link for Dora in the moment in which she joins Acme, and she is his member too."""
+    """P19 breaks: Charlie's link for Dora makes her his member while she joins Acme at the same time."""
     house, dora = front.house, "dora@acme.test"
     token = invite(front, dora, house.charlie_key).partition("=")[2]
     opened = house.store.read(joining.find_link, house.charlie, token)
     own = invite(front, dora)
     assert accept(Browser(front), own) == 303
-    # On PostgreSQL the other transaction may commit after this look.
+    # On PostgreSQL the other transaction may commit after this read.
     monkeypatch.setattr(joining, "find_link", lambda *_: opened)
     with refused("wrong-state"):
         house.store.write_on((house.umbrella.id,), joining.join, house.charlie, token, "a new hash")
@@ -206,7 +206,7 @@ def test_an_account_that_appears_meanwhile_is_not_joined_by_a_link_alone(
 
 @pytest.mark.parametrize("signed_in_once", [False, True])
 def test_who_has_left_sets_the_account_up_again(front: Front, signed_in_once: bool) -> None:
-    """CLI breaks: somebody who was a member once cannot come back: who is a member nowhere cannot sign in."""
+    """Invitations break: a former member without any membership cannot join again."""
     house = front.house
     if signed_in_once:
         give_password(house, house.bob, OTHER)
@@ -218,7 +218,7 @@ def test_who_has_left_sets_the_account_up_again(front: Front, signed_in_once: bo
 
 
 def test_a_forgotten_password_is_chosen_anew(front: Front) -> None:
-    """CLI breaks: a reset leaves a session, works twice, or by a look."""
+    """Password resets break: a reset keeps old sessions, works twice, or is used up by opening the page."""
     house = front.house
     browser = Browser(front)
     browser.sign_in(ALICE)
@@ -254,7 +254,7 @@ def test_a_reset_lasts_an_hour(front: Front) -> None:
 
 
 def test_a_link_is_told_once(front: Front) -> None:
-    """P7 breaks: an answer that is kept for repeats holds what opens an account."""
+    """P7 breaks: a stored idempotent response contains a link that opens an account."""
     house = front.house
     for path, body in (
         (f"/v1/members/{house.bob.actor.id}/password-reset", None),
@@ -279,7 +279,7 @@ def asked(front: Front, who: Caller, key: str) -> int:
 
 @pytest.mark.promise("P19")
 def test_nobody_makes_a_link_for_who_may_more(front: Front) -> None:
-    """P19 breaks: who may manage members becomes the admin by a link for the admin's password."""
+    """P19 breaks: a person who may manage members creates a reset link for an admin and becomes that admin."""
     house, store = front.house, front.house.store
     store.write(roles.create_role, house.alice, "people", "", ("write:members", "read:members"))
     eve_id = store.write(members.insert, house.alice, house.acme.id, "eve@acme.test", None, [])
@@ -296,7 +296,7 @@ def test_nobody_makes_a_link_for_who_may_more(front: Front) -> None:
 
 @pytest.mark.promise("P19")
 def test_an_admin_does_not_enter_another_organization_by_a_link(front: Front) -> None:
-    """P19 breaks: Charlie's organization has Acme's Bob as a member too, and Charlie chooses Bob's password."""
+    """P19 breaks: Charlie, whose organization also has Acme's Bob as a member, sets Bob's password."""
     house = front.house
     house.store.write(
         members.insert, house.charlie, house.umbrella.id, BOB, None, [RoleBinding("viewer", None)]
@@ -311,7 +311,7 @@ def test_an_admin_does_not_enter_another_organization_by_a_link(front: Front) ->
 
 @pytest.mark.promise("P19")
 def test_scopes_from_several_roles_do_not_make_an_admins_link(front: Front) -> None:
-    """P19 breaks: who holds each of an admin's scopes by pieces, but is none, reaches every organization."""
+    """P19 breaks: a person with all of an admin's scopes from several roles gets an admin's reset links."""
     house, store = front.house, front.house.store
     catalogue = sorted(house.alice.scopes - API_SCOPES)
     first, *rest = sorted(API_SCOPES)
@@ -333,7 +333,7 @@ def test_scopes_from_several_roles_do_not_make_an_admins_link(front: Front) -> N
 
 
 def test_a_link_that_is_not_valid_is_in_the_log_of_whoever_opened_it(front: Front) -> None:
-    """P5 breaks: a person is refused a link, and nobody can see that."""
+    """P5 breaks: the refusal of a link is not in the audit log of the person's organization."""
     browser = Browser(front)
     browser.sign_in(ALICE)
     answer = browser.get("/password/reset?reset=reset_nothing")

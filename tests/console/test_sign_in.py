@@ -1,4 +1,4 @@
-"""Signing in, confirming, signing out; and a person's own page."""
+"""Signing in, confirming the password, signing out, and the account page."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,7 +43,7 @@ def whoami(front: Front, secret: str) -> int:
 
 
 def begin(front: Front, client_id: str = "ostiary-cli", kind: SessionKind = "device") -> str:
-    """A session of a client for Alice. Its id."""
+    """Create a client's session for Alice. Return its id."""
     house = front.house
     asked = consents.ConsentRequest(BUILT_IN[client_id], house.acme.id, ("api",), kind=kind)
     given = house.store.write(consents.give, house.alice, asked)
@@ -52,7 +52,7 @@ def begin(front: Front, client_id: str = "ostiary-cli", kind: SessionKind = "dev
 
 
 def test_a_person_signs_in(browser: Browser) -> None:
-    """CLI breaks: the right password opens nothing, or the cookie can be read or sent by others."""
+    """Sign-in breaks: the correct password is refused, or scripts or other sites can use the cookie."""
     answer = browser.sign_in("  Alice@Acme.test ", onward="/oauth/device/verify?user_code=WDJB-MJHT")
     house = browser.front.house
     assert (answer.status, answer.headers["location"]) == (303, "/oauth/device/verify?user_code=WDJB-MJHT")
@@ -80,7 +80,7 @@ def test_a_person_signs_in(browser: Browser) -> None:
 def test_a_page_at_another_address_names_its_own(
     browser: Browser, headers: dict[str, str], told: bool
 ) -> None:
-    """Pages breaks: signing in at another name of the service is a dead end."""
+    """Sign-in breaks: a page at another host name of the service does not say which URL to use."""
     browser.headers = headers
     answer = browser.sign_in(ALICE)
     assert answer.status == 403
@@ -89,13 +89,13 @@ def test_a_page_at_another_address_names_its_own(
 
 
 def test_a_password_may_be_typed_on_another_keyboard(browser: Browser) -> None:
-    """CLI breaks: a letter with an accent is another one on another system."""
+    """Sign-in breaks: a letter with an accent has another Unicode form on another system."""
     give_password(browser.front.house, browser.front.house.alice, "cafe\u0301 cafe\u0301 cafe\u0301")
     assert browser.sign_in(ALICE, "caf\u00e9 caf\u00e9 caf\u00e9").status == 303
 
 
 def test_an_old_hash_is_made_again(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CLI breaks: passwords stay hashed by what was enough years ago."""
+    """Sign-in breaks: old password hashes are not renewed with the current parameters."""
     monkeypatch.setattr(passwords, "_HASHER", FULL)
     house = browser.front.house
     old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -113,7 +113,7 @@ def disable(tx: Tx, user_id: str) -> None:
 
 @pytest.mark.promise("P5")
 def test_each_refusal_stands_in_the_log_with_its_reason(browser: Browser) -> None:
-    """P5 breaks: nobody learns that somebody tried, or the answer tells who is known."""
+    """P5 breaks: a refused sign-in is not in the log, or the response shows which emails have an account."""
     house = browser.front.house
     store = house.store
     lonely = store.write(members.insert, house.charlie, house.umbrella.id, "eve@umbrella.test", None, [])
@@ -148,7 +148,7 @@ def test_each_refusal_stands_in_the_log_with_its_reason(browser: Browser) -> Non
 
 
 def test_charlies_refusal_is_umbrellas(browser: Browser) -> None:
-    """P5 breaks: an organization does not see who tried to be one of its people."""
+    """P5 breaks: an organization does not see refused sign-ins of its members."""
     house = browser.front.house
     give_password(house, house.charlie)
     assert browser.sign_in("charlie@umbrella.test", OTHER).status == 401
@@ -157,7 +157,7 @@ def test_charlies_refusal_is_umbrellas(browser: Browser) -> None:
 
 
 def test_signing_out_ends_the_session(browser: Browser) -> None:
-    """P1 breaks: the cookie that somebody copied is good after its owner signed out."""
+    """P1 breaks: a copied cookie still works after its owner signed out."""
     browser.sign_in(ALICE)
     before = browser.session
     answer = browser.submit("/account", "/sign-out", next="/oauth/device/verify")
@@ -168,7 +168,7 @@ def test_signing_out_ends_the_session(browser: Browser) -> None:
 
 
 def test_a_session_lasts_so_long_and_no_longer(browser: Browser) -> None:
-    """P1 breaks: a session is prolonged by its use."""
+    """P1 breaks: using a session extends it."""
     browser.sign_in(ALICE)
     for _ in range(29):
         browser.front.house.clock.advance(DAY)
@@ -178,7 +178,7 @@ def test_a_session_lasts_so_long_and_no_longer(browser: Browser) -> None:
 
 
 def test_the_account_shows_and_ends_everything(browser: Browser) -> None:
-    """CLI breaks: a session or an application that acts for somebody is not shown, or lives on after it was ended."""
+    """The account page breaks: a session or an application is not shown, or still works after it was ended."""
     house = browser.front.house
     browser.sign_in(ALICE)
     second = Browser(browser.front)
@@ -203,7 +203,7 @@ def test_the_account_shows_and_ends_everything(browser: Browser) -> None:
 
 @pytest.mark.promise("P19")
 def test_nobody_ends_what_is_not_theirs(browser: Browser) -> None:
-    """P19 breaks: a person ends another's session by its id."""
+    """P19 breaks: a person ends another person's session by its id."""
     house = browser.front.house
     give_password(house, house.charlie)
     other = Browser(browser.front)
@@ -220,7 +220,7 @@ def test_nobody_ends_what_is_not_theirs(browser: Browser) -> None:
 
 
 def test_everywhere_is_every_organization_and_kind(browser: Browser) -> None:
-    """P1 breaks: somebody who signs out everywhere stays signed in in another organization."""
+    """P1 breaks: signing out everywhere keeps a session in another organization."""
     front, house = browser.front, browser.front.house
     house.store.write(
         members.insert, house.charlie, house.umbrella.id, ALICE, None, [RoleBinding("viewer", None)]
@@ -238,7 +238,7 @@ def test_everywhere_is_every_organization_and_kind(browser: Browser) -> None:
 
 @pytest.mark.parametrize("kind", ["browser", "device", "application"])
 def test_a_session_of_each_kind_is_revoked_by_api(browser: Browser, kind: SessionKind) -> None:
-    """P1 breaks: one kind of session cannot be ended."""
+    """P1 breaks: one kind of session cannot be revoked."""
     front, house = browser.front, browser.front.house
     if kind == "browser":
         browser.sign_in(ALICE)
@@ -254,7 +254,7 @@ def test_a_session_of_each_kind_is_revoked_by_api(browser: Browser, kind: Sessio
 
 
 def test_a_password_is_changed(browser: Browser) -> None:
-    """CLI breaks: whoever knew the old password stays, or a password is chosen that is none."""
+    """Passwords break: after a change the old sessions stay, or an invalid new password is accepted."""
     house = browser.front.house
     browser.sign_in(ALICE)
     second = Browser(browser.front)
@@ -279,7 +279,7 @@ def test_a_password_is_changed(browser: Browser) -> None:
 
 
 def test_changes_by_api_want_the_password_of_a_browser(browser: Browser) -> None:
-    """Pages breaks: a screen that was left open is enough to give somebody a key."""
+    """Pages break: an unattended browser is enough to create a key for another person."""
     front, house = browser.front, browser.front.house
     browser.sign_in(ALICE)
 
@@ -318,7 +318,7 @@ def test_changes_by_api_want_the_password_of_a_browser(browser: Browser) -> None
 
 
 def test_anothers_session_is_not_ended_without_the_password(browser: Browser) -> None:
-    """Pages breaks: with a browser left open everyone else is signed out."""
+    """Pages break: an unattended browser is enough to sign out other people."""
     front, house = browser.front, browser.front.house
     browser.sign_in(ALICE)
     file = house.key_file(house.account())
@@ -330,7 +330,7 @@ def test_anothers_session_is_not_ended_without_the_password(browser: Browser) ->
 
 
 def test_old_links_are_forgotten(house: House) -> None:
-    """Pages breaks: rows of links that are over stay for good."""
+    """P20 breaks: rows of expired links are never deleted."""
     row = people.StoredReset(
         "a" * 32, house.acme.id, str(house.alice.actor.id), b"x", "p", house.clock(), house.clock() + MINUTE
     )
@@ -344,7 +344,7 @@ def test_old_links_are_forgotten(house: House) -> None:
 
 
 def test_a_person_has_a_hundred_browsers_at_most(browser: Browser) -> None:
-    """P20 breaks: a script that signs in each time it runs fills the table of sessions."""
+    """P20 breaks: a script that signs in at each run fills the table of sessions."""
     house = browser.front.house
     made = []
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""The pages for people as they are rendered: hostile facts, the headers, and what a form must have."""
+"""The rendered pages: hostile input, security headers, and required parts of forms."""
 
 import re
 from collections.abc import Callable
@@ -120,7 +120,7 @@ PAGES: dict[str, tuple[Callable[[Any], Response], Any]] = {
 
 @dataclass
 class Form:
-    """A form as a browser would find it: where it goes, and its fields by name, in order."""
+    """A form as a browser finds it: its action, and its fields by name, in order."""
 
     method: str
     action: str
@@ -129,7 +129,7 @@ class Form:
 
 
 class Read(HTMLParser):
-    """Tags, forms, ids and labels of a page, and which tags were left open or closed twice."""
+    """The tags, forms, ids and labels of a page, and tags that are not closed or closed twice."""
 
     def __init__(self, response: Response) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class Read(HTMLParser):
 
 
 def hostile(fact: Any) -> Any:
-    """The same facts, with a hostile text wherever there is one that is not read by us."""
+    """Return the same view with a hostile text in every field that comes from users or clients."""
     if isinstance(fact, str):
         return fact and HOSTILE
     if isinstance(fact, tuple):
@@ -189,7 +189,7 @@ def shown(request: pytest.FixtureRequest) -> tuple[Callable[[Any], Response], An
 
 
 def prose(response: Response) -> str:
-    """The text of a page, its words one space apart."""
+    """Return the text of a page, with single spaces between words."""
     return " ".join(Read(response).text.split())
 
 
@@ -198,7 +198,7 @@ def shape(page: Read) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def test_hostile_names_stay_text(shown: tuple[Callable[[Any], Response], Any]) -> None:
-    """P13 breaks: the name of an application or an organization changes the page that asks about it."""
+    """P13 breaks: the name of an application or an organization changes the page."""
     render, facts = shown
     hurt = render(hostile(facts))
     assert shape(Read(hurt)) == shape(Read(render(facts)))
@@ -207,7 +207,7 @@ def test_hostile_names_stay_text(shown: tuple[Callable[[Any], Response], Any]) -
 
 @pytest.mark.parametrize("key", ["consent", "consent many", "on behalf", "device confirm"])
 def test_right_to_left_marks_stay_in_a_name(key: str) -> None:
-    """P13 breaks: a name with an override character turns the sentence around it, or the host beside it."""
+    """P13 breaks: a name with an override character reverses the sentence or the host beside it."""
     render, facts = PAGES[key]
     application = replace(facts.application, name="\u202eevil", organization="\u202eevil")
     text = bytes(render(replace(facts, application=application)).body).decode()
@@ -223,7 +223,7 @@ def test_a_page_shows_no_name_of_the_code(shown: tuple[Callable[[Any], Response]
 
 
 def test_a_page_has_no_script_and_no_style_of_its_own(shown: tuple[Callable[[Any], Response], Any]) -> None:
-    """P13 breaks: a page does not work under its policy, or the policy has to be weakened for it."""
+    """P13 breaks: a page does not work under its policy, or the policy must be weakened for it."""
     render, facts = shown
     page = Read(render(facts))
     assert {tag for tag, _ in page.tags} & {"script", "style", "iframe", "object", "base"} == set()
@@ -234,7 +234,7 @@ def test_a_page_has_no_script_and_no_style_of_its_own(shown: tuple[Callable[[Any
 
 
 def test_every_form_is_ours_and_carries_the_token(shown: tuple[Callable[[Any], Response], Any]) -> None:
-    """P13 breaks: a form can be forged, or sends what was entered to somebody else."""
+    """P13 breaks: a form can be forged, or sends its fields to another site."""
     render, facts = shown
     for form in Read(render(facts)).forms:
         assert form.method == "post"
@@ -244,7 +244,7 @@ def test_every_form_is_ours_and_carries_the_token(shown: tuple[Callable[[Any], R
 
 
 def test_every_field_has_a_label(shown: tuple[Callable[[Any], Response], Any]) -> None:
-    """The pages break for whoever does not see them: a field without a name, or an error that no field leads to."""
+    """P13 breaks for people with a screen reader: a field has no label, or an error is not connected to its field."""
     render, facts = shown
     page = Read(render(facts))
     assert page.unlabelled == []
@@ -271,7 +271,7 @@ EXACTLY = {
 
 
 def test_the_headers_of_a_page(shown: tuple[Callable[[Any], Response], Any]) -> None:
-    """P13 breaks: a page can be framed, kept, or made to load something."""
+    """P13 breaks: a page can be framed or cached, or can load external resources."""
     render, facts = shown
     headers = dict(render(facts).headers)
     assert headers.pop("content-type") == "text/html; charset=utf-8"
@@ -300,7 +300,7 @@ def test_the_headers_of_a_page(shown: tuple[Callable[[Any], Response], Any]) -> 
     ],
 )
 def test_where_an_application_sends_a_person(redirect_uri: str, expected: Destination) -> None:
-    """P13 breaks: the page shows another host than the one that gets the code, or its policy stops the redirect."""
+    """P13 breaks: the page shows another host than the one that gets the code, or its policy blocks the redirect."""
     assert destination(redirect_uri) == expected
     response = views.consent(replace(CONSENT, redirect_uri=redirect_uri))
     assert f"form-action 'self' {expected.source}; " in response.headers["content-security-policy"]
@@ -324,7 +324,7 @@ def test_where_an_application_sends_a_person(redirect_uri: str, expected: Destin
     ],
 )
 def test_a_redirect_that_cannot_be_named_is_no_page(redirect_uri: str) -> None:
-    """P13 breaks: a redirect URI writes into the policy of the page, or its host is not what it looks like."""
+    """P13 breaks: a redirect URI changes the page's policy, or its host is misleading."""
     with pytest.raises(ValueError):
         destination(redirect_uri)
     with pytest.raises(ValueError):
@@ -333,13 +333,13 @@ def test_a_redirect_that_cannot_be_named_is_no_page(redirect_uri: str) -> None:
 
 @pytest.mark.parametrize("source", ["*", "https:; script-src *", "https://a/b", "https://*.a", "'none'", ""])
 def test_a_policy_takes_one_origin_or_scheme(source: str) -> None:
-    """P13 breaks: the policy of a page says more than where its form may end up."""
+    """P13 breaks: a page's policy allows more than the one destination of its form."""
     with pytest.raises(ValueError):
         rendering.protection(source)
 
 
 def test_the_fields_are_what_their_readers_expect() -> None:
-    """The contract in views.py breaks: a page posts other fields than are read."""
+    """The contract in `views.py` breaks: a page posts other fields than the handlers read."""
 
     def names(key: str) -> dict[str, list[str]]:
         render, facts = PAGES[key]
@@ -370,13 +370,13 @@ def test_the_fields_are_what_their_readers_expect() -> None:
 
 
 def test_a_decision_is_one_of_two_and_no_is_first() -> None:
-    """P13 breaks: the Enter key in a consent form allows."""
+    """P13 breaks: the Enter key in a consent form allows access."""
     for render, facts in (PAGES["consent"], PAGES["device confirm"]):
         assert Read(render(facts)).forms[-1].values["decision"] == ["deny", "allow"]
 
 
 def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
-    """B4 breaks: a person allows something that the page did not say."""
+    """B4 breaks: the consent page does not show everything that the person allows."""
     text = prose(views.consent(CONSENT))
     for said in (
         "Deploy Bot wants access to your account",
@@ -395,7 +395,7 @@ def test_consent_says_who_asks_for_what_and_for_how_long() -> None:
 
 
 def test_access_on_behalf_says_so_and_offers_no_everything() -> None:
-    """Issue 6, access on behalf, breaks: an admin gives an integrator more than the projects that they chose."""
+    """P19 breaks: an admin gives an integrator access to more projects than chosen."""
     page = Read(views.consent(replace(CONSENT, on_behalf="Globex")))
     assert "Until you withdraw it" in page.text
     assert CONSENT.lifetime not in page.text, "the account has no end of its own"
@@ -406,7 +406,7 @@ def test_access_on_behalf_says_so_and_offers_no_everything() -> None:
 
 
 def test_a_wrong_request_leads_nowhere() -> None:
-    """P13 breaks: the page about a wrong redirect URI offers the way there."""
+    """P13 breaks: the page about an invalid redirect URI links to it."""
     response = views.wrong_request("invalid_redirect_uri", "It is not registered: https://evil.example/cb.")
     page = Read(response)
     assert response.status_code == 400
@@ -415,7 +415,7 @@ def test_a_wrong_request_leads_nowhere() -> None:
 
 
 def test_the_device_page_shows_the_code_and_ends() -> None:
-    """B5 breaks: a person allows a device without having compared the code."""
+    """B5 breaks: a person allows a device without comparing the code."""
     text = prose(views.device_confirm(DEVICE))
     for said in (
         "WDJB-MJHT",
@@ -441,7 +441,7 @@ def test_the_device_page_shows_the_code_and_ends() -> None:
     ],
 )
 def test_a_scope_as_a_sentence(scope: str, sentence: str) -> None:
-    """The consent page breaks: a scope reads as something that it is not."""
+    """The consent page breaks: the description of a scope is wrong."""
     assert describe_scope(scope) == sentence
 
 
@@ -460,17 +460,17 @@ def test_a_scope_as_a_sentence(scope: str, sentence: str) -> None:
     ],
 )
 def test_what_asked_by_its_own_word(user_agent: str, name: str) -> None:
-    """The account page breaks: a session cannot be told from another."""
+    """The account page breaks: sessions cannot be told apart."""
     assert describe_browser(user_agent) == name
 
 
 def test_a_time_is_a_minute_in_utc() -> None:
-    """The account page breaks: a time is off."""
+    """The account page breaks: it shows a wrong time."""
     assert describe_time(NOW) == "22 Nov 2026, 09:30"
 
 
 def test_the_style_sheet_is_small_and_kept() -> None:
-    """The pages break: they come unstyled, or one waits for the style of an older version."""
+    """The pages break: they have no style, or the style of an older version."""
     client = TestClient(Starlette(routes=list(rendering.ROUTES)))
     address = next(
         found["href"]

@@ -1,4 +1,4 @@
-"""The manual at `/docs`: every page is there, every link leads somewhere, nothing comes from outside."""
+"""The manual at `/docs`: all pages are served, all links work, and nothing is loaded from other hosts."""
 
 import re
 import tomllib
@@ -20,7 +20,7 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 class Read(HTMLParser):
-    """What a browser would find in a page."""
+    """The parts of a page that a browser would use."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Read(HTMLParser):
         self.text += data
 
     def all(self, name: str, *tags: str) -> list[str]:
-        """The values of an attribute, of these tags or of any."""
+        """Return the values of an attribute, of these tags or of all tags."""
         return [found[name] for tag, found in self.tags if name in found and (not tags or tag in tags)]
 
 
@@ -44,7 +44,7 @@ def read(answer: Answer) -> Read:
 
 
 def crawl(front: Front) -> Iterator[tuple[str, Read]]:
-    """Every page that can be reached from the first one."""
+    """Return every page that can be reached from the first page."""
     seen, waiting = {"/docs"}, ["/docs"]
     while waiting:
         path = waiting.pop()
@@ -62,7 +62,7 @@ def crawl(front: Front) -> Iterator[tuple[str, Read]]:
 
 @cache
 def of_docs() -> list[str]:
-    """The address of every Markdown page of docs/."""
+    """Return the path of every Markdown page of docs/."""
     names = (
         path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")
     )
@@ -70,24 +70,24 @@ def of_docs() -> list[str]:
 
 
 def test_every_page_can_be_reached(front: Front) -> None:
-    """The documentation breaks: a page of docs/ is not served, or no page leads to it."""
+    """The documentation breaks: a page of docs/ is not served, or no page links to it."""
     assert len(of_docs()) > 10
     assert set(of_docs()) - {path for path, _ in crawl(front)} == set()
 
 
 def test_an_installed_package_has_the_pages() -> None:
-    """The manual breaks where it was installed: its pages are not in the package, or not where they are looked for."""
+    """The manual breaks after installation: the package does not contain its pages, or they are not found."""
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"][
         "wheel"
     ]
     installed = Path(pages.__file__).with_name("docs").relative_to(ROOT / "src")
     assert wheel["force-include"] == {"docs": installed.as_posix()}
-    assert not (ROOT / "src" / installed).exists()  # in a checkout they are read where they are written
+    assert not (ROOT / "src" / installed).exists()  # a checkout reads docs/ directly
     assert pages.directory() == ROOT / "docs"
 
 
 def test_every_link_and_anchor_leads_somewhere(front: Front) -> None:
-    """The documentation breaks: a link in the manual leads to no page, or to no heading of it."""
+    """The documentation breaks: a link leads to a page or heading that does not exist."""
     found = dict(crawl(front))
     links = 0
     for path, page in found.items():
@@ -104,7 +104,7 @@ def test_every_link_and_anchor_leads_somewhere(front: Front) -> None:
 
 
 def test_every_problem_type_leads_to_its_entry(front: Front) -> None:
-    """B2 breaks: the `type` of a problem leads nowhere in the service that sent it."""
+    """B2 breaks: the `type` of a problem leads to no entry in the manual of the service that sent it."""
     ids = read(front.ask("GET", "/docs/troubleshooting")).all("id")
     types = [messages.problem_body(Problem(code, "x"), "https://keys.example.com") for code in CODES]
     assert all(
@@ -115,7 +115,7 @@ def test_every_problem_type_leads_to_its_entry(front: Front) -> None:
 
 
 def test_nothing_comes_from_outside(front: Front) -> None:
-    """The manual breaks without internet, or tells others who reads it; or it needs what the policy forbids."""
+    """The manual breaks without internet access, tells other hosts about its readers, or violates its policy."""
     for path, page in crawl(front):
         loaded = page.all("src") + page.all("href", "link")
         assert [each for each in loaded if not each.startswith(("/docs/style.css?", "data:image/"))] == [], (
@@ -130,7 +130,7 @@ def test_nothing_comes_from_outside(front: Front) -> None:
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/concepts", "/docs/style.css", "/docs/nowhere"])
 def test_pages_are_locked_up(front: Front, path: str) -> None:
-    """The manual breaks: a page may run a script, be framed, tell where its reader came from, or set a cookie."""
+    """The manual breaks: a page can run a script, be framed, send a referrer, or set a cookie."""
     fields = front.ask("GET", path, headers=BROWSER).headers
     policy = fields["content-security-policy"].split("; ")
     assert {"default-src 'none'", "style-src 'self'", "frame-ancestors 'none'", "form-action 'none'"} <= set(
@@ -144,7 +144,7 @@ def test_pages_are_locked_up(front: Front, path: str) -> None:
 
 
 def test_what_is_no_page_is_not_found(front: Front) -> None:
-    """The manual breaks: a wrong address has no way back for people, or no problem for programs."""
+    """The manual breaks: a wrong URL gives people no link back, or programs no problem."""
     shown = front.ask("GET", "/docs/nowhere", headers=BROWSER)
     assert (shown.status, shown.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert {"/docs", "/docs/quickstart"} <= set(read(shown).all("href", "a"))
@@ -163,19 +163,19 @@ def test_what_is_no_page_is_not_found(front: Front) -> None:
      "templates/layout.html", "decisions/../../README", "..\\README"],
 )  # fmt: skip
 def test_only_what_is_in_the_list_is_served(front: Front, name: str) -> None:
-    """The manual breaks: an address of it names a file of the machine."""
+    """The manual breaks: a URL reads other files of the machine."""
     assert front.ask("GET", f"/docs/{name}", headers=BROWSER).status in (400, 404)
     assert name not in pages.sources()
 
 
 def test_the_first_page_has_two_addresses(front: Front) -> None:
-    """The manual breaks: `/docs/` leads nowhere."""
+    """The manual breaks: `/docs/` is not found."""
     assert front.ask("GET", "/docs/").body == front.ask("GET", "/docs").body
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/concepts", "/docs/style.css", "/docs/nowhere"])
 def test_head_is_get_without_the_body(front: Front, path: str) -> None:
-    """RFC 9110 §9.3.2 breaks: HEAD says something else than GET."""
+    """RFC 9110 §9.3.2 breaks: HEAD returns other headers than GET."""
     got, asked = front.ask("GET", path, headers=BROWSER), front.ask("HEAD", path, headers=BROWSER)
     assert asked.status == got.status
     changing = {"x-request-id"}
@@ -185,7 +185,7 @@ def test_head_is_get_without_the_body(front: Front, path: str) -> None:
 
 
 def test_what_a_browser_has_is_not_sent_again(front: Front) -> None:
-    """The manual breaks: each page is transferred each time, or an old style sheet stays after an upgrade."""
+    """The manual breaks: cached pages are sent again, or an old style sheet remains after an upgrade."""
     page = front.ask("GET", "/docs/concepts")
     assert page.headers["cache-control"] == "no-cache"
     again = front.ask("GET", "/docs/concepts", headers={"if-none-match": f'"x", W/{page.headers["etag"]}'})
@@ -199,7 +199,7 @@ def test_what_a_browser_has_is_not_sent_again(front: Front) -> None:
 
 
 def test_a_browser_reads_it_without_a_mouse(front: Front) -> None:
-    """The manual breaks for those who use a keyboard or a screen reader: no way past the menu, or no landmarks."""
+    """The manual breaks for people with a keyboard or a screen reader: no skip link, or no landmarks."""
     for path, page in crawl(front):
         (first, *_) = (found for tag, found in page.tags if tag == "a")
         assert first["href"] == "#content", path
@@ -218,7 +218,7 @@ def test_a_browser_reads_it_without_a_mouse(front: Front) -> None:
      "<br onload=x>", "| a |\n|---|\n| <i>x</i> |", "```\n<b>\n```", "`<b>`", "# <b>x</b>", "```json\n<script>\n```"],
 )  # fmt: skip
 def test_html_in_markdown_is_text(text: str) -> None:
-    """The manual breaks: HTML of a page reaches the browser as such."""
+    """The manual breaks: HTML in a Markdown page is not escaped."""
     page = Read(markdown.render(text).html)
     made = {"p", "div", "table", "thead", "tbody", "tr", "th", "td", "pre", "code", "span", "h1"}
     assert {tag for tag, _ in page.tags} <= made
@@ -226,7 +226,7 @@ def test_html_in_markdown_is_text(text: str) -> None:
 
 
 def test_what_is_for_the_source_is_not_shown() -> None:
-    """The manual breaks: a note to those who edit a page is shown, or a line break is shown as text."""
+    """The manual breaks: a comment in the source is shown, or a line break is shown as text."""
     rendered = markdown.render("<!-- generated -->\n\na<br>b <!-- c -->\n").html
     assert rendered.strip() == "<p>a<br>b </p>"
 
@@ -248,32 +248,32 @@ def test_what_is_for_the_source_is_not_shown() -> None:
     ],
 )
 def test_where_a_link_leads(link: str, target: str | None) -> None:
-    """The manual breaks: a link between files of the repository does not lead between pages."""
+    """The manual breaks: a link between files of the repository does not become a link between pages."""
     page = Read(pages.render(pages.ManualPage("api", "API", f"See [here]({link}).")).html)
     assert page.all("href", "a") == ([] if target is None else [target])
     assert page.text.strip() == "See here."
 
 
 def test_a_link_that_names_a_file_names_its_page() -> None:
-    """The manual breaks: readers are sent to files that they do not have."""
+    """The manual breaks: links show file names that readers of the manual do not have."""
     page = Read(pages.render(pages.ManualPage("api", "API", "In [concepts.md](concepts.md#words).")).html)
     assert page.text.strip() == "In Concepts."
 
 
 def test_headings_have_the_anchors_that_links_name() -> None:
-    """The manual breaks: an anchor is not what GitHub makes of the heading, so links differ between the two."""
+    """The manual breaks: anchors differ from GitHub's, so a link works in only one of the two."""
     found = markdown.render("# A\n## `X-Auth` is *no* one's, at 403\n## a_b\n## Same\n## Same\n").headings
     assert [each.anchor for each in found] == ["a", "x-auth-is-no-ones-at-403", "a_b", "same", "same-1"]
 
 
 def test_a_page_loads_no_picture() -> None:
-    """The manual breaks without internet, or tells others who reads it."""
+    """The manual breaks without internet access, or tells other hosts about its readers."""
     made = Read(markdown.render("![x](https://x.test/a.png)").html)
     assert "img" not in {tag for tag, _ in made.tags}
 
 
 def test_javascript_is_no_link() -> None:
-    """The manual breaks: a link of a page runs a script."""
+    """The manual breaks: a link on a page runs a script."""
     assert Read(markdown.render("[x](javascript:alert(1))").html).all("href") == []
 
 
@@ -370,7 +370,7 @@ def changing() -> reference.Operation:
 
 
 def test_the_reference_shows_what_an_operation_takes() -> None:
-    """The reference breaks: a parameter or member is missing, or its type, limits or choices are wrong."""
+    """The reference breaks: a parameter or field is missing, or its type, limits or values are wrong."""
     operation = changing()
     assert operation.anchor == "patch-v1-service-accounts-account"
     assert [(place, [each.name for each in found]) for place, found in operation.parameters] == [
@@ -393,11 +393,11 @@ def test_the_reference_shows_what_an_operation_takes() -> None:
     assert inside["roles"] == [("role", True), ("inside", False)]
     assert inside["limits"] == [("(any name)", False)]
     (_, again) = next(each for each in operation.body if each.name == "roles").members
-    assert again.members == ()  # a schema that holds itself ends
+    assert again.members == ()  # a recursive schema ends
 
 
 def test_the_reference_shows_how_to_ask_and_what_comes_back() -> None:
-    """The reference breaks: its command does not work when it is copied, or the answer is not that of success."""
+    """The reference breaks: a copied command does not work, or the example is not a success."""
     operation = changing()
     assert Read(operation.request).text.splitlines() == [
         'curl -X PATCH "$OSTIARY_URL/v1/service-accounts/sa_1?force=…" \\',
@@ -422,7 +422,7 @@ def test_the_reference_shows_how_to_ask_and_what_comes_back() -> None:
 
 
 def test_the_reference_is_a_page() -> None:
-    """The reference breaks: an operation is not shown, has no anchor, or its words become HTML."""
+    """The reference breaks: an operation is missing, has no anchor, or its text becomes HTML."""
     page = Read(responses.reference_page(DOCUMENT))
     assert {"service-accounts", "patch-v1-service-accounts-account", "get-healthz"} <= set(page.all("id"))
     assert len(page.all("id")) == len(set(page.all("id")))

@@ -1,4 +1,4 @@
-"""When the time is relied on for what cannot be undone, and what the periodic tasks do while it is not."""
+"""When the clock is trusted for changes that cannot be undone, and what the periodic tasks do while it is not."""
 
 from dataclasses import dataclass
 
@@ -22,18 +22,18 @@ AHEAD = 400 * DAY
 
 @dataclass
 class Machine:
-    """A wall clock, the house's, and one that only counts."""
+    """The wall clock of the house, and a monotonic clock."""
 
     house: House
     uptime: Instant = 5 * MINUTE
 
     def run(self, length: int) -> None:
-        """Both move on."""
+        """Advance both clocks."""
         self.uptime += length
         self.house.clock.advance(length)
 
     def watch(self) -> ClockWatch:
-        """What a process that has just started knows."""
+        """Return the clock watch of a process that has just started."""
         return ClockWatch(self.house.store, lambda: self.uptime)
 
 
@@ -49,7 +49,7 @@ def believed(machine: Machine, watch: ClockWatch) -> bool:
 
 
 def test_a_clock_that_jumps_is_not_believed_until_it_is_back(machine: Machine) -> None:
-    """P1 breaks: a node goes on deleting and dating keys by a clock that was just set to another year."""
+    """P1 breaks: a node deletes rows and dates keys by a clock that was just set to another year."""
     watch = machine.watch()
     assert believed(machine, watch)
     for jump in (AHEAD, -AHEAD, 2 * MINUTE, -2 * MINUTE):
@@ -62,7 +62,7 @@ def test_a_clock_that_jumps_is_not_believed_until_it_is_back(machine: Machine) -
 
 
 def test_a_clock_that_drifts_or_slept_is_believed(machine: Machine) -> None:
-    """Operations break: NTP's small steps, or a machine that was suspended, stop the periodic tasks."""
+    """Operations break: small steps of NTP, or a suspended machine, stop the periodic tasks."""
     watch = machine.watch()
     for _ in range(10):
         machine.run(MINUTE)
@@ -73,14 +73,14 @@ def test_a_clock_that_drifts_or_slept_is_believed(machine: Machine) -> None:
 
 
 def test_a_new_time_is_believed_after_it_has_been_steady(machine: Machine) -> None:
-    """Operations break: after the clock was set right by hand, nothing is deleted any more until a restart."""
+    """Operations break: after the clock was corrected, nothing is deleted until a restart."""
     watch = machine.watch()
     assert believed(machine, watch)
     machine.house.clock.advance(AHEAD)
     assert not believed(machine, watch)
     machine.run(STEADY - 1)
     assert not believed(machine, watch)
-    machine.house.clock.advance(-DAY)  # not steady: it begins again
+    machine.house.clock.advance(-DAY)  # not steady, so the wait starts again
     assert not believed(machine, watch)
     machine.run(STEADY - 1)
     assert not believed(machine, watch)
@@ -95,7 +95,7 @@ def test_a_new_time_is_believed_after_it_has_been_steady(machine: Machine) -> No
 def test_a_restart_is_measured_by_what_the_database_remembers(
     machine: Machine, stopped: int, expected: bool
 ) -> None:
-    """P8 breaks: a service that is started with a clock far ahead deletes what will matter when it is right."""
+    """P8 breaks: a service that starts with a clock far ahead deletes rows that are still needed."""
     machine.watch().note()
     machine.uptime = 0
     machine.house.clock.advance(stopped)
@@ -106,7 +106,7 @@ def test_a_restart_is_measured_by_what_the_database_remembers(
 
 
 def test_a_time_that_is_not_believed_is_not_remembered(machine: Machine) -> None:
-    """P8 breaks: the second start with a wrong clock takes the first one's for the truth."""
+    """P8 breaks: the second start with a wrong clock trusts the time of the first."""
     watch = machine.watch()
     watch.note()
     seen = machine.house.clock()
@@ -117,7 +117,7 @@ def test_a_time_that_is_not_believed_is_not_remembered(machine: Machine) -> None
 
 
 def test_it_is_logged_at_once_and_then_each_hour(machine: Machine) -> None:
-    """Operations break: nobody learns why nothing is deleted, or the log is flooded with it."""
+    """Operations break: the log does not say why nothing is deleted, or repeats it too often."""
     watch = machine.watch()
     watch.believed()
     machine.house.clock.advance(AHEAD)
@@ -132,7 +132,7 @@ def test_it_is_logged_at_once_and_then_each_hour(machine: Machine) -> None:
 
 
 def test_nothing_is_deleted_by_a_clock_that_is_not_believed(machine: Machine) -> None:
-    """P1, P8 break: a wrong clock deletes revocations and the marks of used assertions."""
+    """P1, P8 break: with a wrong clock, the node deletes revocations and records of used assertions."""
     house = machine.house
     watch = machine.watch()
     deletion = Deletion(house.store, watch)
@@ -154,7 +154,7 @@ def test_nothing_is_deleted_by_a_clock_that_is_not_believed(machine: Machine) ->
 def test_a_rule_that_fails_does_not_stop_the_others(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P20 breaks: one table that cannot be cleared lets all of them grow."""
+    """P20 breaks: if one table cannot be cleaned up, all tables grow."""
     house = machine.house
     house.store.write_on((), fill_marks, 3, house.clock() - 2 * DAY)
     broken = retention.Rule(
@@ -181,12 +181,12 @@ def marks(house: House) -> int:
     return house.store.read(count)
 
 
-# With a clock of the database's own
+# With the database's own clock
 
 
 @pytest.fixture
 def timely(postgresql_house: House) -> House:
-    """A house whose clock is the database's, which it is not in other tests."""
+    """A house whose clock is the database's. In other tests it is not."""
     postgresql_house.clock.now = postgresql_house.store.read(retention.database_time)
     return postgresql_house
 
@@ -196,7 +196,7 @@ def signing(house: House) -> KeySet:
 
 
 def test_a_node_goes_by_the_databases_clock(timely: House) -> None:
-    """R17 breaks: a node whose clock is not the database's deletes, or dates signing keys, for all nodes."""
+    """R17 breaks: a node whose clock differs from the database's deletes rows or dates signing keys for all nodes."""
     watch = ClockWatch(timely.store)
     assert watch.believed() is not None
     settings = Settings.model_validate({"data": "/nowhere"})
@@ -212,7 +212,7 @@ def test_a_node_goes_by_the_databases_clock(timely: House) -> None:
 
 
 def test_changes_are_dated_by_the_databases_clock(timely: House) -> None:
-    """P1 breaks: a change that a node with a slow clock notes is deleted before the caches have read it."""
+    """P1 breaks: a change from a node with a slow clock is deleted before the caches have read it."""
     right = timely.clock()
     timely.clock.advance(-AHEAD)
     timely.store.write_on((), lambda tx: tx.changed("credential", "cred_x"))
@@ -223,11 +223,11 @@ def test_changes_are_dated_by_the_databases_clock(timely: House) -> None:
     assert right <= timely.store.read(newest) < right + HOUR
 
 
-# What the tasks do with it
+# The tasks that depend on the clock
 
 
 def test_the_duties_of_a_node_that_go_by_the_clock(machine: Machine) -> None:
-    """P14 breaks: keys are rotated by a clock that is not believed; or by none, or not when it is right again."""
+    """P14 breaks: keys are rotated by a clock that is not trusted, or not rotated once it is trusted again."""
     house = machine.house
     house.sign()
     settings = Settings.model_validate({"data": "/nowhere"})

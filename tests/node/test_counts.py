@@ -1,4 +1,4 @@
-"""P5: uses and refusals of presented credentials are counted; refusals of the API stand in the log before the answer."""
+"""P5: uses and refusals of presented credentials are counted, and the API logs a refusal before the response."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.promise("P5")
 
 
 def counted(front: Front, organization_id: str | None = None) -> list[dict[str, Any]]:
-    """What the log of an organization says of presented credentials, oldest first."""
+    """Return the events about presented credentials in an organization's log, oldest first."""
     wanted = Filter(("credential.used", "credential.refused"))
     found = front.house.store.read(
         audit_rows.page, organization_id or front.house.acme.id, wanted, None, 100, True
@@ -39,7 +39,7 @@ def counted(front: Front, organization_id: str | None = None) -> list[dict[str, 
 
 
 def test_uses_become_one_event_and_a_last_use(front: Front) -> None:
-    """P5 breaks: uses are lost, or fill the log one by one, or the last use is not the last."""
+    """P5 breaks: uses are lost, fill the log one by one, or the last use is wrong."""
     house = front.house
     key = house.key(house.account())
     credential = key.listed.credential
@@ -69,7 +69,7 @@ def test_uses_become_one_event_and_a_last_use(front: Front) -> None:
 
 @pytest.mark.promise("P1")
 def test_refusals_are_counted_with_their_exact_cause(front: Front) -> None:
-    """P5 breaks: the owner of a credential does not learn that, why and from where it was refused."""
+    """P5 breaks: the owner of a credential does not learn that it was refused, why, and from where."""
     house = front.house
     key = house.key(house.account())
     text, credential = key.secret.reveal(), key.listed.credential
@@ -88,7 +88,7 @@ def test_refusals_are_counted_with_their_exact_cause(front: Front) -> None:
     assert found == {
         (credential.id, "revoked", "authorize", "198.51.100.7"): 2,
         (credential.id, "revoked", "api", "192.0.2.1"): 1,
-        # Nobody's: these stand in the operator's log, by address.
+        # They belong to no organization, so they are in the operator's log, by address.
         (None, "unknown", "capabilities", "192.0.2.1"): 2,
         (None, "malformed", "capabilities", "192.0.2.1"): 1,
     }
@@ -98,7 +98,7 @@ def test_refusals_are_counted_with_their_exact_cause(front: Front) -> None:
 
 @pytest.mark.promise("P19")
 def test_a_foreign_credential_is_counted_with_whoever_asked(front: Front) -> None:
-    """P19 breaks: a customer's question shows in a neighbour's log, or a neighbour's credential in the customer's."""
+    """P19 breaks: a check appears in the log of another organization than the one that called."""
     house = front.house
     key = house.key(house.account())
     front.verify(key.secret.reveal(), key=house.charlie_key)
@@ -115,7 +115,7 @@ def test_a_foreign_credential_is_counted_with_whoever_asked(front: Front) -> Non
 
 
 def test_counts_that_could_not_be_written_are_kept(front: Front) -> None:
-    """P5 breaks: a failed batch loses what was counted, or counts it twice."""
+    """P5 breaks: a failed batch loses counts or writes them twice."""
     house = front.house
     key = house.key(house.account()).secret.reveal()
     front.ask("GET", "/v1/capabilities", key=key)
@@ -138,7 +138,7 @@ def test_counts_that_could_not_be_written_are_kept(front: Front) -> None:
 
 
 def test_refusals_of_one_address_are_one_event(front: Front) -> None:
-    """P5 breaks: whoever tries keys without end fills the log and the disk, or is not seen there."""
+    """P5 breaks: a client that tries many keys fills the log and the disk, or is not in the log."""
     house = front.house
     assert front.ask("GET", "/v1/capabilities", key=house.alice_key).status == 200  # the facts are in memory
     front.write_counts()
@@ -168,7 +168,7 @@ def test_refusals_of_one_address_are_one_event(front: Front) -> None:
 
 @pytest.mark.promise("P20")
 def test_a_flood_of_questions_hides_nobody_and_fills_no_disk(front: Front) -> None:
-    """P5, P20 break: who asks with ever new addresses fills the disk, or another customer's uses are not told."""
+    """P5, P20 break: checks with ever new addresses fill the disk, or hide another customer's uses."""
     house = front.house
     key = house.key(house.account())
     front.ask("GET", "/v1/capabilities", key=key.secret.reveal())
@@ -196,7 +196,7 @@ def test_a_flood_of_questions_hides_nobody_and_fills_no_disk(front: Front) -> No
 
 
 def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> None:
-    """P5 breaks: somebody tried what they may not, and the log does not say so."""
+    """P5 breaks: a refused API call is not in the log when the response arrives."""
     house = front.house
     robo = house.key(house.account())
     text, owner = robo.secret.reveal(), robo.listed.credential.owner_id
@@ -230,7 +230,7 @@ def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> Non
         assert event.request_id == answer.headers["x-request-id"]
     stranger = front.ask("GET", f"/v1/service-accounts/{owner}", key=house.charlie_key)
     assert stranger.status == 404
-    # In the log of the one who tried, not of the one whose id it was.
+    # In the caller's log, not in the log of the resource's organization.
     assert (
         house.store.read(audit_rows.page, house.umbrella.id, Filter(), None, 1)[0].action == "request.refused"
     )
@@ -239,7 +239,7 @@ def test_a_refusal_of_the_api_is_recorded_before_the_answer(front: Front) -> Non
 
 
 def test_whoever_asks_is_counted_once_whatever_is_in_memory(front: Front) -> None:
-    """P5 breaks: the asker of a question that needs the database is counted twice."""
+    """P5 breaks: a caller whose check needs the database is counted twice."""
     house = front.house
     asked = house.key(house.account()).secret.reveal()
     front.ask("GET", "/v1/capabilities", key=house.alice_key)  # in memory from here on

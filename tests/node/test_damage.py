@@ -1,4 +1,4 @@
-"""A damaged database is an outage that is told: never a fault of ours, and never a reason to believe a key."""
+"""A damaged database is reported as an outage. It is never an internal error, and never makes a key valid."""
 
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ def spoil(front: Front, *names: str) -> None:
     path = database_of(front)
     damage.checkpoint(path)
     pages = [page for name in names for page in damage.leaves(path, name)]
-    front.house.store.engines.dispose()  # what is in their caches of pages
+    front.house.store.engines.dispose()  # drops their page caches
     damage.overwrite(path, pages)
 
 
 def test_a_damaged_page_is_an_outage_that_is_told(front: Front) -> None:
-    """P11 breaks: a damaged page makes every verification a 500, while the service says that it is ready."""
+    """P11 breaks: a damaged page makes every verification a 500, while the service reports that it is ready."""
     house = front.house
     house.sign()
     known, unknown = (house.key(house.account()).secret.reveal() for _ in range(2))
@@ -56,7 +56,7 @@ def test_a_damaged_page_is_an_outage_that_is_told(front: Front) -> None:
 
 
 def test_a_damaged_audit_log_stops_changes_only(front: Front) -> None:
-    """P5, P11 break: a change is made without its event, or a damaged log takes verification with it."""
+    """P5, P11 break: a change is made without its event, or a damaged log stops verification."""
     house = front.house
     house.sign()
     key = house.key(house.account())
@@ -68,7 +68,7 @@ def test_a_damaged_audit_log_stops_changes_only(front: Front) -> None:
 
 
 def test_a_file_that_is_no_database_any_more(front: Front) -> None:
-    """P11 breaks: a database whose header was overwritten is a fault of ours."""
+    """P11 breaks: a database with an overwritten header causes an internal error."""
     house = front.house
     key = house.key(house.account()).secret.reveal()
     spoil(front)
@@ -79,7 +79,7 @@ def test_a_file_that_is_no_database_any_more(front: Front) -> None:
 
 
 def error(kind: type[psycopg.Error]) -> DBAPIError:
-    """An error as SQLAlchemy tells one of PostgreSQL's."""
+    """Return a PostgreSQL error as SQLAlchemy raises it."""
     found = DBAPIError.instance("SELECT 1", None, kind("text"), psycopg.Error, dialect=_DIALECT)
     assert isinstance(found, DBAPIError)
     return found
@@ -102,20 +102,20 @@ _DIALECT = sa.make_url("postgresql+psycopg://host/name").get_dialect()()
 def test_what_is_wrong_with_postgresql_is_no_fault_of_ours(
     kind: type[psycopg.Error], met: Any, code: str
 ) -> None:
-    """P11, P12 break: damage or a full disk of a PostgreSQL server is answered with 500."""
+    """P11, P12 break: damage or a full disk of a PostgreSQL server causes a 500."""
     found = error(kind)
     assert trouble(found) == met
     assert getattr(_translated(found, met), "code", "a fault of ours") == code
 
 
 def test_a_fault_of_ours_stays_one() -> None:
-    """B1 breaks: a mistake in our SQL is told as an outage, and nobody looks for it."""
+    """B1 breaks: an error in the service's own SQL is reported as an outage, so nobody fixes it."""
     found = error(psycopg.errors.UndefinedColumn)
     assert _translated(found, trouble(found)) is found
 
 
 def test_a_full_disk_of_postgresql_is_told_for_a_minute(sqlite_house: House) -> None:
-    """P11 breaks: a full disk of a PostgreSQL server is not told, or is told for ever."""
+    """P11 breaks: a full disk of a PostgreSQL server is not reported, or is reported forever."""
     found = error(psycopg.errors.DiskFull)
     told = problem(found, "full")
     assert (told.code, told.status) == ("storage-full", 507)
@@ -127,7 +127,7 @@ def test_a_full_disk_of_postgresql_is_told_for_a_minute(sqlite_house: House) -> 
 
 
 def test_processes_share_what_they_have_met(tmp_path: Path) -> None:
-    """P11 breaks: one worker of a damaged database says that it is ready."""
+    """P11 breaks: one worker of a damaged database reports that it is ready."""
     one, other = Troubles(tmp_path / "troubles"), Troubles(tmp_path / "troubles")
     one.note("damaged", NOON)
     assert other.current(NOON + MINUTE * 100) == ("damaged",)

@@ -1,4 +1,4 @@
-"""Monitoring: `/metrics` tells an operator how the service does, over all its processes, and tells nobody else anything."""
+"""Monitoring: `/metrics` shows the operator the state of the service, over all processes, and shows others nothing."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def labels(**values: str) -> Labels:
 
 
 def read(text: str) -> dict[str, dict[Labels, float]]:
-    """Every figure by its name and its labels, as Prometheus reads them."""
+    """Return every value by metric name and labels, as Prometheus reads them."""
     found: dict[str, dict[Labels, float]] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation, family.name
@@ -46,7 +46,7 @@ def ask(front: Front, peer: str = LOOPBACK, **headers: str) -> Answer:
 
 
 def told(front: Front) -> dict[str, dict[Labels, float]]:
-    """What `/metrics` says after the next second."""
+    """Return the output of `/metrics` after the next flush."""
     front.metrics.flush()
     return read(ask(front).body.decode())
 
@@ -57,7 +57,7 @@ def checks(front: Front) -> dict[tuple[str, ...], float]:
 
 
 def test_checks_are_counted_once_whenever_they_are_written(front: Front) -> None:
-    """Monitoring breaks: a figure falls, doubles or is late because counts were written, or could not be."""
+    """Monitoring breaks: a count falls, doubles or is late, because counts were written or could not be."""
     house = front.house
     key = house.key(house.account()).secret.reveal()
     assert checks(front) == {}
@@ -84,7 +84,7 @@ def test_checks_are_counted_once_whenever_they_are_written(front: Front) -> None
 
 
 def test_requests_are_told_by_template(front: Front) -> None:
-    """Monitoring, P7 break: a path that somebody sent, or a method that somebody thought of, becomes a figure of its own."""
+    """Monitoring, P7 break: a path or method from a client becomes a label value of its own."""
     key = front.house.alice_key
     for method, target in (
         ("GET", "/v1/service-accounts/sa_1"),
@@ -111,7 +111,7 @@ def test_requests_are_told_by_template(front: Front) -> None:
 
 
 def test_faults_of_judging_are_told(front: Front) -> None:
-    """Monitoring breaks: verification answers 503 or 500, and no figure moves."""
+    """Monitoring breaks: verification returns 503 or 500, and no metric changes."""
     house = front.house
     keys = [house.key(house.account()).secret.reveal() for _ in range(2)]
     asked = [
@@ -150,7 +150,7 @@ def test_faults_of_judging_are_told(front: Front) -> None:
 
 @pytest.mark.promise("P7")
 def test_no_label_says_whose_anything_is(front: Front) -> None:
-    """P7 breaks: a figure names a tenant, a person, an account, an address or a credential."""
+    """P7 breaks: a label contains a tenant, a person, an account, an address or a credential."""
     house = front.house
     made = house.key(house.account("Robo", username="robo"))
     text, credential = made.secret.reveal(), made.listed.credential
@@ -174,7 +174,7 @@ def test_no_label_says_whose_anything_is(front: Front) -> None:
 
 
 def test_the_cache_and_the_database(front: Front) -> None:
-    """Monitoring breaks: an operator does not see that the cache is cold, falls behind, or that the database fails."""
+    """Monitoring breaks: metrics do not show that the cache is cold or behind, or that the database fails."""
     house = front.house
     key = house.key(house.account()).secret.reveal()
     for _ in range(3):
@@ -203,7 +203,7 @@ def test_the_cache_and_the_database(front: Front) -> None:
 
 
 def test_what_the_process_is(front: Front) -> None:
-    """Monitoring breaks: nobody sees which version runs, since when, in how many processes."""
+    """Monitoring breaks: metrics do not show the version, the start time and the number of processes."""
     front.metrics.connections = lambda: 3
     found = told(front)
     assert found["ostiary_workers"] == {NONE: 1}
@@ -215,7 +215,7 @@ def test_what_the_process_is(front: Front) -> None:
 
 
 def test_the_form_that_is_asked_for(front: Front) -> None:
-    """Monitoring breaks: Prometheus cannot read the answer, or a proxy keeps it."""
+    """Monitoring breaks: Prometheus cannot read the response, or a proxy caches it."""
     plain = ask(front)
     assert plain.headers["content-type"].startswith("text/plain; version=")
     assert plain.headers["cache-control"] == "no-store"
@@ -263,7 +263,7 @@ def fronts(sqlite_house: House, tmp_path: Path) -> Iterator[Any]:
     ],
 )
 def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: int) -> None:
-    """Monitoring breaks: strangers read how the service does, or the operator's Prometheus cannot."""
+    """Monitoring breaks: strangers can read the metrics, or the operator's Prometheus cannot."""
     front = fronts(setting)
     answer = ask(front, peer)
     assert answer.status == status
@@ -291,9 +291,9 @@ def test_who_may_read_it(fronts: Any, setting: str | None, peer: str, status: in
     ids=lambda field: field[0],
 )
 def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str]) -> None:
-    """Monitoring breaks: behind a proxy on the same machine, the internet reads the figures."""
+    """Monitoring breaks: through a proxy on the same machine, the internet can read the metrics."""
     assert ask(front, **{field[0]: field[1]}).status == 404
-    # And a stranger cannot name an address that may.
+    # A stranger cannot forge an allowed address.
     assert ask(front, "198.51.100.7", **{field[0]: field[1]}).status == 404
 
 
@@ -314,7 +314,7 @@ def test_what_a_proxy_passed_on_is_refused(front: Front, field: tuple[str, str])
 def test_a_page_that_a_browser_was_led_to_reads_nothing(
     sqlite_house: House, tmp_path: Path, host: str, status: int
 ) -> None:
-    """Monitoring breaks: a site whose name comes to mean this machine reads the figures by a visitor's browser."""
+    """Monitoring breaks: a site reads the metrics with a visitor's browser by DNS rebinding."""
     front = Front(sqlite_house, tmp_path, metrics="loopback, 10.0.0.0/8", issuer="https://keys.example.com")
     with closing(front):
         for peer, expected in ((LOOPBACK, status), ("::1", status), ("10.0.0.1", 200)):
@@ -364,10 +364,10 @@ for number in (10, 200):
     pid = os.fork()
     if pid == 0:
         for each in (go, *(earlier for _, earlier in pids)):
-            os.close(each)  # so that it ends with the first process, whatever happens
+            os.close(each)  # so that it always ends with the first process
         mine = worker(number, number)
         os.write(told, b"x")
-        os.read(waits, 1)  # lives until it is told to end
+        os.read(waits, 1)  # runs until the pipe is written or closed
         os._exit(0)
     os.read(ready, 1)
     pids.append((pid, go))
@@ -391,7 +391,7 @@ for number in range(1, 7):
         mine = worker(number, number)
         for each in range(40 * number):
             mine.request("GET", f"/v1/{number}/{each}", 200, 0.003)  # more than fits into what is reserved
-        (data / "metrics" / f"histogram_{os.getpid()}.new").touch()  # as of one that is killed early
+        (data / "metrics" / f"histogram_{os.getpid()}.new").touch()  # as left by a process that is killed early
         os._exit(0)
     os.waitpid(pid, 0)
     metrics.bury(pid)
@@ -402,7 +402,7 @@ print(worker(100, 0).told("")[0].decode())
 """
 
 
-# No file can grow: as on a full disk, but for the number of the error.
+# No file can grow, as on a full disk. Only the error number differs.
 NO_ROOM = """
 import resource
 (data / "none.db").touch()
@@ -412,7 +412,7 @@ print(worker(3, 0).told("")[0].decode(), *(data / "metrics").iterdir())
 
 
 def run(script: str, data: Path) -> str:
-    """What the script prints in a process of its own, after what a worker is."""
+    """Return the output of the script in a separate process that is set up like a worker."""
     done = subprocess.run(
         [sys.executable, "-c", WORKER + script, str(data)],
         capture_output=True,
@@ -426,7 +426,7 @@ def run(script: str, data: Path) -> str:
 
 @pytest.mark.full
 def test_without_room_on_the_disk_it_serves_without_figures(tmp_path: Path) -> None:
-    """B1 breaks: on a full disk a worker does not start, or is killed by a figure that it writes."""
+    """B1 breaks: on a full disk a worker does not start, or a metric that it writes kills it."""
     lines = run(NO_ROOM, tmp_path).splitlines()
     assert "metrics of this process are not kept" in lines[0]
     assert lines[1:] == [""]
@@ -434,7 +434,7 @@ def test_without_room_on_the_disk_it_serves_without_figures(tmp_path: Path) -> N
 
 @pytest.mark.full
 def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> None:
-    """Monitoring breaks: a worker tells its own figures only, a dead one's counts are lost, or it still counts as alive."""
+    """Monitoring breaks: a worker reports only its own counts, or an ended one loses its counts or still counts as alive."""
     both, after, files, _ = run(FAMILY, tmp_path).split("\0")
     asked = {"method": "GET", "route": "/v1/projects"}
     for text, workers, connections, oldest in ((both, 3, 3210, 0), (after, 2, 3010, 0)):
@@ -446,7 +446,7 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
         assert found["ostiary_workers"] == {NONE: workers}
         assert found["ostiary_connections"] == {NONE: connections}
         assert found["ostiary_start_time_seconds"] == {NONE: NOON / SECOND + oldest}
-    # For the owner only, and with room on the disk: a mapped page without any would kill the process.
+    # Owner-only, and with reserved disk space: writing to a mapped page without space would kill the process.
     assert set(files.split("\n")) == {"0o600 True"}
     assert stat.S_IMODE((tmp_path / "metrics").stat().st_mode) == 0o700
 
@@ -454,7 +454,7 @@ def test_processes_are_summed_and_a_dead_one_is_not_there(tmp_path: Path) -> Non
 @pytest.mark.full
 @pytest.mark.promise("P20")
 def test_those_that_ended_take_no_more_room(tmp_path: Path) -> None:
-    """P20, Monitoring break: each worker that dies leaves files for ever, or what it counted is lost or doubled."""
+    """P20, Monitoring break: each ended worker leaves files forever, or its counts are lost or doubled."""
     files, text = run(ONE_AFTER_ANOTHER, tmp_path).split("\0")
     assert files.splitlines() == ["counter_ended.db True", "histogram_ended.db True"] * 6
     found = read(text)
@@ -468,7 +468,7 @@ def test_those_that_ended_take_no_more_room(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_of_a_real_service(service: Ostiary) -> None:
-    """Monitoring breaks: the process that users start tells nothing, or something else than it does."""
+    """Monitoring breaks: `ostiary serve` itself has no metrics, or wrong ones."""
 
     def get(**headers: str) -> httpx2.Response:
         return httpx2.get(f"http://127.0.0.1:{service.port}/metrics", headers=headers)

@@ -1,4 +1,4 @@
-"""P11: the database may be down. Here it really is: its file is moved away and a directory stands in its place."""
+"""P11: the database is down. The tests move its file away and put a directory in its place."""
 
 import contextlib
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def hot(front: Front, key: str) -> list[int]:
 
 
 def test_cached_credentials_verify_until_they_are_too_old(front: Front) -> None:
-    """P11 breaks: an outage refuses at once what is known good, or believes for ever what may have been revoked."""
+    """P11 breaks: during an outage, cached credentials are refused at once, or accepted forever."""
     house = front.house
     known, unknown = (house.key(house.account()).secret.reveal() for _ in range(2))
     assert hot(front, known) == [200, 200, 200]
@@ -58,7 +58,7 @@ def test_cached_credentials_verify_until_they_are_too_old(front: Front) -> None:
         is_unavailable(front.ask("GET", "/v1/authorize/-", key=unknown))
         assert front.ask("GET", "/v1/capabilities", key="nonsense").status == 401
         with pytest.raises(Problem):
-            front.facts.sync()  # a look that fails does not make what is cached younger
+            front.facts.sync()  # a failed read does not renew the cache
         house.clock.advance(SECOND)
         is_unavailable(front.ask("GET", "/v1/capabilities", key=known))
         is_unavailable(front.ask("GET", "/v1/authorize/-", key=known))
@@ -71,7 +71,7 @@ def test_cached_credentials_verify_until_they_are_too_old(front: Front) -> None:
 
 @pytest.mark.promise("P1")
 def test_what_was_revoked_before_the_outage_stays_refused(front: Front) -> None:
-    """P1 breaks: during an outage a revocation that was acknowledged on this node is forgotten."""
+    """P1 breaks: during an outage, the node forgets a revocation that it acknowledged before."""
     house = front.house
     key = house.key(house.account())
     assert hot(front, key.secret.reveal()) == [200, 200, 200]
@@ -82,7 +82,7 @@ def test_what_was_revoked_before_the_outage_stays_refused(front: Front) -> None:
 
 
 def test_everything_else_is_refused_at_once_and_works_again(front: Front) -> None:
-    """P11 breaks: a management call waits, fails as a fault of ours, or is half done; or needs a restart after."""
+    """P11 breaks: a management call hangs, fails with 500, is half done, or needs a restart afterwards."""
     house = front.house
     house.sign()
     key = house.alice_key
@@ -109,7 +109,7 @@ def test_everything_else_is_refused_at_once_and_works_again(front: Front) -> Non
 
 @pytest.mark.promise("P1")
 def test_without_patience_every_verdict_asks_the_database(front: Front, tmp_path: Path) -> None:
-    """P11 breaks: with a staleness of 0 a cached credential is still believed while the database is away."""
+    """P11 breaks: with a staleness of 0, a cached credential is accepted while the database is down."""
     strict = Front(front.house, tmp_path, max_staleness="0s")
     key = front.house.key(front.house.account()).secret.reveal()
     try:

@@ -1,8 +1,8 @@
-"""`/oauth/authorize`: a client asks, a person decides (RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 9207).
+"""`/oauth/authorize`: a client requests access and a person decides (RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 9207).
 
-Whoever comes is asked each time; only `prompt=none` is answered without a question, where the same was consented to
-before and the answer goes to an https address. Nothing of a request is kept: the form carries it, and it is checked
-again when the form comes back.
+Consent is requested every time. Only `prompt=none` skips the page, if the person consented to the same access before
+and the redirect URI uses https. The request is not stored: the form carries it, and it is checked again when the form
+is sent.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ PATH: Final = "/oauth/authorize"
 
 
 def find_client(visit: PageRequest, client_id: str) -> OAuthClient:
-    """The client of an id: one that is known here, or whose document says who it is. Raises NotAnswerableError."""
+    """Find a client by its id or by its metadata document. Raise NotRedirectableError if it is unknown or disabled."""
     client: OAuthClient | None
     if is_document_url(client_id):
         try:
@@ -57,19 +57,19 @@ def find_client(visit: PageRequest, client_id: str) -> OAuthClient:
 
 
 def show(visit: PageRequest) -> Response:
-    """The question, for somebody who has signed in."""
-    return _within(visit, visit.request.url.query, _ask)
+    """Show the consent page to a signed-in person."""
+    return _with_request(visit, visit.request.url.query, _show)
 
 
 def decide(visit: PageRequest) -> Response:
-    """The answer to the question."""
-    return _within(visit, visit.fields.get("request"), _decided)
+    """Handle the person's decision."""
+    return _with_request(visit, visit.fields.get("request"), _decide)
 
 
-def _within(
+def _with_request(
     visit: PageRequest, query: str, work: Callable[[PageRequest, str, AuthorizationRequest], Response]
 ) -> Response:
-    """Read the request, and tell what is wrong with it where that belongs."""
+    """Read the request and call `work`. Report an error on a page, or to the client by a redirect where that is safe."""
     try:
         return work(visit, query, _read(visit, query))
     except NotRedirectableError as error:
@@ -81,7 +81,7 @@ def _within(
                 MALFORMED, visit.origin.text, "consent", visit.now, refused=reason, resource=resource
             )
         members = {"error": error.code, "error_description": error.description}
-        return _back(visit, error.target, members)
+        return _redirect(visit, error.target, members)
 
 
 def _read(visit: PageRequest, query: str) -> AuthorizationRequest:
@@ -97,36 +97,36 @@ def _read(visit: PageRequest, query: str) -> AuthorizationRequest:
     )
 
 
-def _ask(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Response:
-    if "none" in asked.prompts:
-        return _silently(visit, asked)
-    visitor = _person(visit, query, asked)
-    return _question(visit, visitor, query, asked)
+def _show(visit: PageRequest, query: str, request: AuthorizationRequest) -> Response:
+    if "none" in request.prompts:
+        return _without_page(visit, request)
+    visitor = _require_person(visit, query, request)
+    return _consent_page(visit, visitor, query, request)
 
 
-def _person(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Visitor:
-    """Who decides. What is dangerous needs the password given just now."""
+def _require_person(visit: PageRequest, query: str, request: AuthorizationRequest) -> Visitor:
+    """Return the signed-in person. Raise SignInRequired if there is none, or the password is needed again."""
     target = f"{PATH}?{query}"
     visitor = visit.visitor
     if visitor is None:
         raise SignInRequired(target=target)
     given = visitor.session.authenticated_at or 0
-    again = "login" in asked.prompts and given <= visit.now - MINUTE
-    if again or (is_dangerous(asked.client, asked.scopes) and not visitor.recent(visit.now)):
+    again = "login" in request.prompts and given <= visit.now - MINUTE
+    if again or (is_dangerous(request.client, request.scopes) and not visitor.recent(visit.now)):
         raise SignInRequired(again=True, target=target)
     return visitor
 
 
-def _question(
-    visit: PageRequest, visitor: Visitor, query: str, asked: AuthorizationRequest, error: str | None = None
+def _consent_page(
+    visit: PageRequest, visitor: Visitor, query: str, request: AuthorizationRequest, error: str | None = None
 ) -> Response:
-    client = asked.client
+    client = request.client
     found = visit.wiring.store.read(_choices, visitor.user_id, client)
     if not found:
         said = (
-            f"{client.name} asks for access to projects of an organization that you administer, and you administer none."
+            f"{client.name} requests access to projects of an organization that you administer. You administer none."
             if client.access == "organization"
-            else "You are a member of no organization that is active."
+            else "You are not a member of an active organization."
         )
         return views.message(
             views.MessageView("There is nothing to allow", (said,), link=("Your account", "/account"))
@@ -139,8 +139,8 @@ def _question(
         form_token=visit.form_token,
         request=query,
         application=views.application_of(client, None if integrator is None else integrator.name),
-        redirect_uri=asked.target.redirect_uri,
-        scopes=asked.scopes,
+        redirect_uri=request.target.redirect_uri,
+        scopes=request.scopes,
         lifetime=visit.wiring.store.read(_lifetime, visitor.caller.organization_id),
         email=visitor.email,
         organizations=tuple(found),
@@ -171,56 +171,56 @@ def _lifetime(tx: Tx, organization_id: str) -> str:
     return describe_span(organizations.policy_of(tx, organization_id).session_lifetime)
 
 
-def _decided(visit: PageRequest, query: str, asked: AuthorizationRequest) -> Response:
-    visitor = _person(visit, query, asked)
+def _decide(visit: PageRequest, query: str, request: AuthorizationRequest) -> Response:
+    visitor = _require_person(visit, query, request)
     decision = visit.fields.get("decision")
     if decision == "deny":
         execute(
             visit.wiring.store,
             visitor.caller,
             authorization_codes.deny,
-            asked.client,
-            asked.scopes,
+            request.client,
+            request.scopes,
             confirmed=False,
         )
-        denied = {"error": "access_denied", "error_description": "The person did not allow it."}
-        return _back(visit, asked.target, denied)
+        denied = {"error": "access_denied", "error_description": "The person denied access."}
+        return _redirect(visit, request.target, denied)
     if decision != "allow":
-        return _question(visit, visitor, query, asked, "Choose whether to allow it.")
-    found = {each.id: each for each in visit.wiring.store.read(_choices, visitor.user_id, asked.client)}
+        return _consent_page(visit, visitor, query, request, "Choose whether to allow it.")
+    found = {each.id: each for each in visit.wiring.store.read(_choices, visitor.user_id, request.client)}
     organization = found.get(
         visit.fields.get("organization") or (next(iter(found)) if len(found) == 1 else "")
     )
     if organization is None:
-        return _question(visit, visitor, query, asked, "Choose an organization.")
-    for_another = asked.client.access == "organization"
+        return _consent_page(visit, visitor, query, request, "Choose an organization.")
+    for_another = request.client.access == "organization"
     projects: tuple[str, ...] = ()
     if for_another or visit.fields.get("reach") == "some":
         there = {each.id for each in organization.projects}
         projects = tuple(each for each in dict.fromkeys(visit.fields.all("project")) if each in there)
         if not projects:
-            return _question(visit, visitor, query, asked, "Choose at least one project.")
-    return _allow(visit, visitor, asked, organization.id, projects)
+            return _consent_page(visit, visitor, query, request, "Choose at least one project.")
+    return _allow(visit, visitor, request, organization.id, projects)
 
 
 def _allow(
     visit: PageRequest,
     visitor: Visitor,
-    asked: AuthorizationRequest,
+    request: AuthorizationRequest,
     organization_id: str,
     projects: tuple[str, ...],
 ) -> Response:
-    client, target = asked.client, asked.target
+    client, target = request.client, request.target
     consent = ConsentRequest(
         client,
         organization_id,
-        asked.scopes,
+        request.scopes,
         projects,
-        asked.audiences,
+        request.audiences,
         address=visit.origin.text,
         user_agent=visit.user_agent,
     )
-    bound = authorization_codes.CodeRequest(target.redirect_uri, target.redirect_named, asked.challenge)
+    bound = authorization_codes.CodeRequest(target.redirect_uri, target.redirect_named, request.challenge)
     home = client.organization_id if client.access == "organization" else None
     code = execute(
         visit.wiring.store,
@@ -229,41 +229,39 @@ def _allow(
         consent,
         bound,
         organizations=tuple({organization_id, home or organization_id}),
-        confirmed=is_dangerous(client, asked.scopes),
+        confirmed=is_dangerous(client, request.scopes),
     )
-    return _back(visit, target, {"code": code.reveal()})
+    return _redirect(visit, target, {"code": code.reveal()})
 
 
-def _silently(visit: PageRequest, asked: AuthorizationRequest) -> Response:
-    """`prompt=none`: the same as before, without a question, or an error that says what would have to be asked."""
-    visitor, client, target = visit.visitor, asked.client, asked.target
+def _without_page(visit: PageRequest, request: AuthorizationRequest) -> Response:
+    """`prompt=none`: allow what the person allowed before. Raise RedirectError if a page would have to be shown."""
+    visitor, client, target = visit.visitor, request.client, request.target
     if visitor is None:
-        raise RedirectError(target, "login_required", "Nobody has signed in.")
+        raise RedirectError(target, "login_required", "No person is signed in.")
     before = visit.wiring.store.read(
         consent_rows.find_live, visitor.caller.organization_id, client.id, visitor.user_id
     )
     projects = None
     if before is not None:
-        projects = visit.wiring.store.read(sessions.covering, before.id, asked.scopes, asked.audiences)
+        projects = visit.wiring.store.read(sessions.covering, before.id, request.scopes, request.audiences)
     if (
         before is None
         or projects is None
         or client.access == "organization"
-        # Who answers at a loopback or a scheme of an app's own is not known (RFC 8252 §8.6).
+        # The program behind a loopback address or a private scheme is not authenticated (RFC 8252 §8.6).
         or not target.redirect_uri.startswith("https:")
     ):
-        raise RedirectError(target, "consent_required", "The person has to be asked.")
+        raise RedirectError(target, "consent_required", "The person must consent first.")
     try:
-        return _allow(visit, visitor, asked, before.organization_id, projects)
+        return _allow(visit, visitor, request, before.organization_id, projects)
     except Problem as problem:
         if problem.code != "reauthentication-required":
             raise
-        raise RedirectError(
-            target, "login_required", "The person has to give the password again for this."
-        ) from None
+        raise RedirectError(target, "login_required", "The person must enter the password again.") from None
 
 
-def _back(visit: PageRequest, target: RedirectTarget, members: dict[str, str]) -> Response:
+def _redirect(visit: PageRequest, target: RedirectTarget, members: dict[str, str]) -> Response:
     address = redirect_url(target, visit.wiring.store.installation.issuer, members)
     return RedirectResponse(address, 303, {"cache-control": "no-store", "referrer-policy": "no-referrer"})
 

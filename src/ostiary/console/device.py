@@ -1,7 +1,7 @@
-"""`/oauth/device/verify`: a person enters the code of a device, sees who asks for what, and decides (RFC 8628 §3.3).
+"""`/oauth/device/verify`: a person enters a device's code, sees what it requests, and allows or denies it (RFC 8628 §3.3).
 
-One sentence answers every code that is not valid for whoever entered it, and guesses are limited, so that codes of
-others are not found by trying.
+Every code that is not valid for the person gets the same response, and guesses are limited, so that nobody finds other
+people's codes by trying.
 """
 
 from collections.abc import Callable
@@ -25,18 +25,18 @@ from ostiary.storage.store import Tx
 
 GUESSES: Final = 10
 GUESSES_FROM: Final = 60
-"""Codes a minute that may be wrong, for a person and for a network: one person alone does not use up a whole office's."""
-NOT_VALID: Final = "This code is not valid. Check it, or let your device make a new one."
+"""Wrong codes per minute, for a person and for a network. One person cannot use up the limit of a whole office."""
+NOT_VALID: Final = "This code is not valid. Check it, or get a new one on your device."
 
 T = TypeVar("T")
 
 
 def enter(visit: PageRequest) -> Response:
-    """The form, with what the link brought. A link never does more than that."""
+    """Show the form, filled in with the code from the link. A link never decides anything."""
     visit.signed_in()
     if "decision" in visit.query:
-        said = ("Nothing was decided: that takes the form of the page itself.",)
-        response = views.message(views.MessageView("Not by a link", said), 405)
+        said = ("A link cannot allow or deny access. Use the form on the page.",)
+        response = views.message(views.MessageView("Not possible with a link", said), 405)
         response.headers["allow"] = "POST"
         return response
     code = user_code.read(visit.query.get("user_code", ""))
@@ -46,17 +46,17 @@ def enter(visit: PageRequest) -> Response:
 
 
 def answer(visit: PageRequest) -> Response:
-    """A code was entered, or something decided about it."""
+    """Handle the form: a code, or the decision about one."""
     visit.signed_in()
     code = user_code.read(visit.fields.get("user_code"))
-    if code is None:  # so it is nobody's: that is told without a look
+    if code is None:  # malformed, so no lookup is needed
         return _not_valid(visit)
     match visit.fields.get("decision"):
         case "":
             return _confirm(visit, code)
         case "deny":
             store, caller = visit.wiring.store, visit.signed_in().caller
-            denied = _guessed(
+            denied = _within_limits(
                 visit, lambda: execute(store, caller, devices.deny, code, confirmed=False) or None
             )
             return views.device_done(False) if denied else _not_valid(visit)
@@ -67,22 +67,22 @@ def answer(visit: PageRequest) -> Response:
 
 
 def _confirm(visit: PageRequest, code: str, error: str | None = None, status: int = 200) -> Response:
-    """The question, to whoever may decide."""
+    """Claim the code for the visitor and show what the device requests."""
     visitor, store = visit.signed_in(), visit.wiring.store
 
     def claim() -> DeviceCode | None:
         found = execute(store, visitor.caller, devices.claim, code, confirmed=False)
         return found if isinstance(found, DeviceCode) else None
 
-    found = _guessed(visit, claim)
+    found = _within_limits(visit, claim)
     client = None if found is None else clients.find(store, found.client_id)
     if found is None or client is None or client.disabled_at is not None:
         return _not_valid(visit)
     _require_recent(visit, client, found, code)
     offered, home, lifetime = store.read(_facts, visitor.user_id, client)
     if not offered:
-        said = ("You are a member of no organization for which the device could get access.",)
-        return views.message(views.MessageView("There is nothing to give access to", said), 409)
+        said = ("You are not a member of an organization to which the device can get access.",)
+        return views.message(views.MessageView("There is nothing to allow", said), 409)
     return views.device_confirm(
         views.DeviceConfirmView(
             form_token=visit.form_token,
@@ -109,7 +109,7 @@ def _allow(visit: PageRequest, code: str) -> Response:
         found = execute(store, visitor.caller, devices.claim, code, claimed=True, confirmed=False)
         return found if isinstance(found, DeviceCode) else None
 
-    found = _guessed(visit, claimed)
+    found = _within_limits(visit, claimed)
     client = None if found is None else clients.find(store, found.client_id)
     if found is None or client is None or client.disabled_at is not None:
         return _not_valid(visit)
@@ -136,13 +136,13 @@ def _allow(visit: PageRequest, code: str) -> Response:
 
 
 def _require_recent(visit: PageRequest, client: OAuthClient, found: DeviceCode, code: str) -> None:
-    """Raise SignInRequired where what the device asks for is dangerous, and the password was not given just now."""
+    """Raise SignInRequired if the requested access is dangerous and the password was not entered recently."""
     if is_dangerous(client, found.scopes) and not visit.signed_in().recent(visit.now):
         raise SignInRequired(again=True, target=f"{DEVICE_PAGE}?user_code={user_code.formatted(code)}")
 
 
-def _guessed(visit: PageRequest, look_up: Callable[[], T | None]) -> T | None:
-    """What a code leads to. One that leads nowhere costs a guess; who has none left is not looked up for."""
+def _within_limits(visit: PageRequest, look_up: Callable[[], T | None]) -> T | None:
+    """Call `look_up` within the guess limits and return its result. None counts as a wrong guess."""
     user_id, where = visit.signed_in().user_id, network_of(visit.origin.address)
     limits = {f"user codes by {user_id}": GUESSES, f"user codes from {where}": GUESSES_FROM}
     return visit.wiring.authenticator.rates.guessed(limits, look_up)
@@ -153,7 +153,7 @@ def _not_valid(visit: PageRequest) -> Response:
 
 
 def _facts(tx: Tx, user_id: str, client: OAuthClient) -> tuple[list[Organization], Organization | None, int]:
-    """For which organizations a person may consent, whose the client is, and how long access lasts at most."""
+    """Return the organizations for which the person may consent, the client's organization, and the longest lifetime."""
     offered = consents.organizations_for(tx, user_id, client)
     home = None if client.organization_id is None else directory.find_organization(tx, client.organization_id)
     lifetimes = [organizations.policy_of(tx, each.id).session_lifetime for each in offered]

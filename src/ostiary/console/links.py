@@ -1,4 +1,4 @@
-"""`/invitations/accept` and `/password/reset`: pages that a link leads to. To open one changes nothing."""
+"""`/invitations/accept` and `/password/reset`: the pages that emailed links open. Opening a link changes nothing."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,9 +41,9 @@ def _open(
     field: str,
     log_of: Callable[[Tx, Caller, str], str | None],
 ) -> Response:
-    """The pages of links. A person who opens a link twice or too late is told what to do.
+    """Handle a link. If it is no longer valid, return a page with the next step.
 
-    The refusal of a link that was good once is in the log of the organization that it is of.
+    If the link was valid before, the refusal is recorded in the audit log of its organization.
     """
     try:
         return work(visit)
@@ -59,8 +59,8 @@ def _open(
             refusal = (visit.request.method, path, problem.status, problem.code, reason)
             record_refusal(visit.wiring.store, replace(caller, organization_id=home), *refusal)
         said = (
-            "It was used already, withdrawn, or is too old.",
-            "If you have a password, sign in. If not, ask whoever gave you the link for a new one.",
+            "It was already used or withdrawn, or it has expired.",
+            "If you have a password, sign in. If not, ask the person who gave you the link for a new one.",
         )
         return views.message(
             views.MessageView("This link is not valid any more", said, ("Sign in", SIGN_IN)), 404
@@ -74,21 +74,21 @@ def _accept(visit: PageRequest) -> Response:
     if visit.visitor is not None and visit.visitor.email != opened.invitation.email:
         both = (
             f"You are signed in as {visit.visitor.email}, and {opened.invitation.email} was invited.",
-            "Sign out on your account's page, then open the link again.",
+            "Sign out on your account page, then open the link again.",
         )
         return views.message(
-            views.MessageView("This is somebody else's invitation", both, ("Your account", ACCOUNT)), 409
+            views.MessageView("This invitation is for another person", both, ("Your account", ACCOUNT)), 409
         )
-    return _accepted(visit, opened, token) if posted else _invitation(visit, opened, token)
+    return _join(visit, opened, token) if posted else _invitation(visit, opened, token)
 
 
-def _accepted(visit: PageRequest, opened: InvitationLink, token: str) -> Response:
-    """Join with the new password that was chosen, and with the password of the account if there is one."""
+def _join(visit: PageRequest, opened: InvitationLink, token: str) -> Response:
+    """Accept the invitation: set the new password. If the email has an account, check its current password first."""
     current, email, store = visit.fields.get("current"), opened.invitation.email, visit.wiring.store
     places = tuple({opened.organization.id, *opened.homes})
     try:
         if current and current == visit.fields.get("new"):
-            raise Problem("validation-failed", "The new password must differ from the one that you have.")
+            raise Problem("validation-failed", "The new password must differ from the current one.")
         chosen = new_password(visit, email)
     except Problem as problem:
         if problem.code != "validation-failed":
@@ -108,13 +108,13 @@ def _accepted(visit: PageRequest, opened: InvitationLink, token: str) -> Respons
         except WrongPassword as wrong:
             said = NOT_JOINED if wrong.retry_after is None else wrong.sentence
             return with_wait(_invitation(visit, opened, token, said, wrong.status), wrong)
-    return _known(visit, email, "joined")
+    return _sign_in_next(visit, email, "joined")
 
 
 def _invitation(
     visit: PageRequest, opened: InvitationLink, token: str, error: str | None = None, status: int = 200
 ) -> Response:
-    """The same page for everybody: it does not tell whether the invited address has an account."""
+    """Show the invitation. The page is the same whether or not the invited email has an account."""
     invitation = opened.invitation
     shown = views.InvitationView(
         visit.form_token,
@@ -128,8 +128,8 @@ def _invitation(
     return views.invitation(shown, status)
 
 
-def _known(visit: PageRequest, email: str, notice: str) -> Response:
-    """On to the sign-in page, signed out. The browser is the person's: it held their link."""
+def _sign_in_next(visit: PageRequest, email: str, notice: str) -> Response:
+    """Sign out, redirect to the sign-in page, and remember the browser as the person's: it had their link."""
     response = signed_out(visit, f"{SIGN_IN}?notice={notice}")
     known_browser.remember(visit, response, email)
     return response
@@ -151,7 +151,7 @@ def _reset(visit: PageRequest) -> Response:
         else:
             new_hash = password_queue.hash_password(chosen)
             execute(store, caller, password_resets.use, token, new_hash, organizations=opened.organizations)
-            return _known(visit, email, "password")
+            return _sign_in_next(visit, email, "password")
     shown = views.ResetView(visit.form_token, token, email, check.MIN_PASSWORD, error)
     return views.reset(shown, 422 if error else 200)
 

@@ -1,4 +1,4 @@
-"""Where to go after signing in or out: an address of ours that a form or a link names, and never another's."""
+"""Checks the `next` parameter, which names the page to open after signing in or out. Only local URLs are accepted."""
 
 import re
 from typing import Final
@@ -7,13 +7,13 @@ from ostiary.http.messages import MAX_TARGET
 
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/?|/")
 _DOTS: Final = re.compile(r"/(\.|%2e){1,2}(/|$)", re.IGNORECASE)
-# Slashes, and characters that are passed over, once somebody decodes them.
+# Encoded slashes, and encoded control characters, which some parsers skip.
 _HIDDEN: Final = re.compile(r"%(2f|5c|[01][0-9a-f]|7f)", re.IGNORECASE)
 _QUERY: Final = re.compile(r"[\x21-\x7e]*")
 
 
 def local(text: str, otherwise: str) -> str:
-    """The path and query, if it is one that every reader takes for an address on this host; `otherwise` if not."""
+    """Return `text` if every URL parser reads it as a path and query on this host; else `otherwise`."""
     path, mark, query = text.partition("?")
     good = (
         len(text) <= MAX_TARGET

@@ -1,4 +1,4 @@
-"""`/account`: a person's sessions, the applications that act for them, their password."""
+"""`/account`: a person's sessions, connected applications and password."""
 
 from typing import Final
 
@@ -18,9 +18,9 @@ from ostiary.services.people import VerifiedPassword
 from ostiary.storage.sessions import Session
 
 NOTICES: Final = {
-    "session": "The session is ended.",
-    "access": "The access is withdrawn.",
-    "password": "Your password is changed, and your other sessions are ended.",
+    "session": "The session was revoked.",
+    "access": "The access was withdrawn.",
+    "password": "Your password was changed, and your other sessions were signed out.",
     "joined": "You are a member of one more organization.",
 }
 
@@ -61,7 +61,7 @@ def change_password(visit: PageRequest) -> Response:
 
     def change(caller: Caller, right: VerifiedPassword) -> bool:
         new_hash = password_queue.hash_password(new)
-        person = as_visitor(visit, caller)  # who has just given the password
+        person = as_visitor(visit, caller)
         execute(visit.wiring.store, person, people.change_password, right, new_hash, confirmed=False)
         return True
 
@@ -120,7 +120,7 @@ def _session(session: Session, found: Account, here: str) -> views.SessionView:
 
 
 def new_password(visit: PageRequest, email: str) -> str:
-    """The password that a form chose. Raises validation-failed with a sentence for people."""
+    """Return the new password from a form. Raise validation-failed, with a detail that people can read."""
     try:
         return check.password(visit.fields.get("new"), email)
     except ValueError as error:

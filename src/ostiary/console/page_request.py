@@ -1,8 +1,8 @@
-"""Who visits a page, and whether a form comes from a page of ours.
+"""Finds the visitor of a page and protects forms against forgery (CSRF).
 
-A person is known by the session in their browser's cookie. A form is believed if it carries the token that was made for
-that session, or, before there is one, for a random cookie; and if the browser does not say that another site sent it.
-Handlers are plain functions from a `PageRequest` to an answer, and run in a thread.
+The session cookie identifies a person. A form must carry the token for that session or, before sign-in, the token for a
+random cookie, and the browser's headers must not name another site. Handlers are plain functions from a `PageRequest`
+to a response, and run in a thread.
 """
 
 import hmac
@@ -39,10 +39,10 @@ MAX_FIELDS: Final = 400
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 - a field's name
 
 
-class SignInRequired(Exception):  # noqa: N818 - no error, but the way on
-    """The page is for somebody who has signed in; `again`: who has given the password just now.
+class SignInRequired(Exception):  # noqa: N818 - leads to a redirect, not an error
+    """The page needs a signed-in person. `again`: the person must enter the password again.
 
-    `target` is where to go on afterwards; without one, to the address that was asked for.
+    `target` is the local URL to open afterwards, by default the URL of the request.
     """
 
     def __init__(self, again: bool = False, target: str = "") -> None:
@@ -56,25 +56,25 @@ class Visitor:
     """A person who has signed in."""
 
     caller: Caller
-    """In the organization of their session."""
+    """The caller in the organization of the session."""
     user_id: str
     email: str
     session: Session
 
     def recent(self, now: Instant) -> bool:
-        """Whether the password was given just now."""
+        """Whether the person entered the password within the last minutes (`RECENTLY`)."""
         given = self.session.authenticated_at
         return given is not None and given > now - RECENTLY
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a form was filled in with. A field that is missing is empty."""
+    """The fields of a form. A missing field is empty."""
 
     _pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def get(self, name: str) -> str:
-        """The value of a field that stands once; empty if it stands several times."""
+        """Return the value of a field; empty if the field is missing or repeated."""
         found = self.all(name)
         return found[0] if len(found) == 1 else ""
 
@@ -93,9 +93,9 @@ class PageRequest:
     request_id: str
     visitor: Visitor | None
     form_token: str
-    """For every form of the answer."""
+    """The CSRF token for every form on the page."""
     fields: Fields
-    """Of a POST; its token was found to be right."""
+    """The fields of a POST. Its CSRF token is checked already."""
 
     @property
     def now(self) -> Instant:
@@ -106,7 +106,7 @@ class PageRequest:
         return self.request.query_params
 
     def signed_in(self, recently: bool = False) -> Visitor:
-        """The person. Raises SignInRequired."""
+        """Return the signed-in person. Raise SignInRequired if there is none, or `recently` and not confirmed lately."""
         if self.visitor is None:
             raise SignInRequired
         if recently and not self.visitor.recent(self.now):
@@ -118,20 +118,20 @@ Work = Callable[[PageRequest], Response]
 
 
 def page(method: str, path: str, work: Work, hashes: bool = False) -> PlainRoute:
-    """A page's route: it reads the body, finds the visitor, checks a form, and tells problems as pages.
+    """Return the route of a page. It reads the body, finds the visitor, checks forms, and shows problems as pages.
 
-    One that `hashes` passwords waits for its turn in a thread that nothing else needs.
+    A route that `hashes` passwords runs in a thread pool of its own, so that it blocks no other request.
     """
 
     async def endpoint(request: Request) -> Response:
         body = await request.body()
         limiter = wiring_of(request).hashing if hashes else None
-        return await run_sync(_answer, work, request, body, limiter=limiter)
+        return await run_sync(_respond, work, request, body, limiter=limiter)
 
     return PlainRoute(path, endpoint, methods=[method])
 
 
-def _answer(work: Work, request: Request, body: bytes) -> Response:
+def _respond(work: Work, request: Request, body: bytes) -> Response:
     wiring = wiring_of(request)
     headers: Headers = request.scope["headers"]
     state = request.scope["state"]
@@ -139,11 +139,11 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
     visitor: Visitor | None = None
     try:
         visitor = _visitor(wiring, headers, state["origin"], agent, state["request_id"])
-        known, cookie = _known_as(wiring, headers, visitor)
+        known, cookie = _csrf_subject(wiring, headers, visitor)
         fields = Fields()
         if request.method == "POST":
             fields = _fields(headers, body)
-            reason = _forged(wiring, headers, fields, known)
+            reason = _forgery(wiring, headers, fields, known)
             if reason and cookies.of_other_address(headers, wiring.cookie):
                 return _other_address(wiring, request.url.path)
             if reason:
@@ -169,7 +169,7 @@ def _answer(work: Work, request: Request, body: bytes) -> Response:
     except SignInRequired as needed:
         return _to_sign_in(request, needed)
     except Problem as problem:
-        return _told(request, wiring, visitor, problem)
+        return _problem_page(request, wiring, visitor, problem)
 
 
 def _visitor(wiring: Wiring, headers: Headers, origin: Origin, agent: str, request_id: str) -> Visitor | None:
@@ -194,18 +194,18 @@ def _visitor(wiring: Wiring, headers: Headers, origin: Origin, agent: str, reque
 
 
 def token_of(wiring: Wiring, known: str) -> str:
-    """The token for the forms that are shown to somebody, by what they are known by."""
+    """Return the CSRF token for a session id or a form cookie."""
     key = wiring.store.installation.keyring.forms
     return urlsafe_b64encode(blake2b(known.encode(), key=key, digest_size=24).digest()).decode()
 
 
 def form_cookie_name(wiring: Wiring) -> bytes:
-    """Of the random cookie that ties forms to a browser in which nobody has signed in."""
+    """Return the name of the random cookie that binds forms to a browser before sign-in."""
     return wiring.cookie.name.replace(b"session", b"form")
 
 
-def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tuple[str, str | None]:
-    """What a browser is known by, and the cookie to set, if that was made just now."""
+def _csrf_subject(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tuple[str, str | None]:
+    """Return the session id or form cookie that the CSRF token is bound to, and the new cookie to set, if any."""
     if visitor is not None:
         return visitor.session.id, None
     name = form_cookie_name(wiring)
@@ -216,8 +216,8 @@ def _known_as(wiring: Wiring, headers: Headers, visitor: Visitor | None) -> tupl
     return value, cookies.setting(name, value, None, "Lax")
 
 
-def _forged(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
-    """Why a form is not believed; empty if it is."""
+def _forgery(wiring: Wiring, headers: Headers, fields: Fields, known: str) -> str:
+    """Return the reason why a form is refused as forged; empty if it is accepted."""
     if cookies.of_another_site(headers, wiring.cookie):
         return "form of another site"
     given = fields.get(TOKEN_FIELD)
@@ -245,26 +245,26 @@ def _fields(headers: Headers, body: bytes) -> Fields:
 
 
 def cookie_value(headers: Headers, name: bytes) -> str:
-    """The value of a cookie; empty if there is none, or several that differ."""
+    """Return the value of a cookie; empty if it is missing or has several different values."""
     found = cookies.values(headers, name)
     return found.pop().decode("latin-1")[: messages.MAX_KEY] if len(found) == 1 else ""
 
 
-# What is answered in place of a page
+# Responses in place of a page
 
 
 def _to_sign_in(request: Request, needed: SignInRequired) -> Response:
-    """There, and back to where the visitor wanted to go. A form that was sent is not sent again by itself."""
+    """Redirect to the sign-in page, and back afterwards. A form is not sent again automatically."""
     target = needed.target or request.url.path + (f"?{request.url.query}" if request.url.query else "")
     address = f"{SIGN_IN}?next={quote(target, safe='')}" + ("&again=1" if needed.again else "")
     return RedirectResponse(address, 303, {"cache-control": "no-store"})
 
 
 def _other_address(wiring: Wiring, path: str) -> Response:
-    """The page was opened at another address of this service, where no form is believed."""
+    """Status 403: the page was opened at another URL of this service, where forms are not accepted."""
     own = wiring.cookie.origin.decode()
     sentences = (
-        f"These pages work at {own} only. Nothing was done with what you entered.",
+        f"These pages work only at {own}. What you entered was not used.",
         "Operators set this address with OSTIARY_ISSUER.",
     )
     return views.message(
@@ -273,21 +273,24 @@ def _other_address(wiring: Wiring, path: str) -> Response:
 
 
 _TITLES: Final[Mapping[int, tuple[str, str]]] = {
-    400: ("That cannot be read", "The request is not understood."),
+    400: ("Invalid request", "The request cannot be read."),
     403: (
-        "Not from this page",
+        "Form not accepted",
         "The form was not sent from this page, or it is too old. Go back and try again.",
     ),
-    404: ("Nothing here", "There is nothing at this address, or it is not valid any more."),
-    409: ("That is not possible now", "It has changed since this page was shown."),
-    422: ("That is not right", "Something in the form is not right."),
+    404: ("Not found", "There is no page at this address, or it is not valid any more."),
+    409: ("Not possible now", "Something has changed since this page was shown."),
+    422: ("Check the form", "A field in the form is not valid."),
     429: ("Too many attempts", "Wait for a minute, then try again."),
-    500: ("A fault of ours", "Nothing was done. Try again."),
-    503: ("Not now", "The service is busy, or its database is away. Try again in a moment."),
+    500: ("Internal error", "Nothing was changed. Try again."),
+    503: (
+        "Service unavailable",
+        "The service is busy, or its database does not respond. Try again in a moment.",
+    ),
 }
 
 
-def _told(request: Request, wiring: Wiring, visitor: Visitor | None, problem: Problem) -> Response:
+def _problem_page(request: Request, wiring: Wiring, visitor: Visitor | None, problem: Problem) -> Response:
     title, sentence = _TITLES.get(problem.status, _TITLES[400])
     if visitor is not None and problem.status in (403, 404, 409):
         route = getattr(request.scope.get("route"), "path_format", "-")

@@ -1,6 +1,7 @@
-"""A password that somebody gives on a page, proven within limits. Every refusal is the same, whoever was named.
+"""Checks the password that a visitor enters on a page, within rate limits.
 
-An email that nobody has costs the same work: a hash is verified, an event is written.
+The response does not show whether the email has an account. An unknown email costs the same work: one hash is
+verified and one event is written.
 """
 
 from collections.abc import Callable
@@ -27,16 +28,16 @@ NETWORK: Final = 30
 FROM: Final = 20
 FROM_AS: Final = 5
 AS: Final = 100
-"""Wrong passwords of strangers a minute: from a network, from an address, from it for one email, and for one email from
-everywhere."""
+"""Wrong passwords per minute from unknown browsers: for a network, for an address, for an address and one email, and
+for one email from all addresses."""
 KNOWN: Final = 5
-"""Wrong passwords a minute from a browser in which the person has signed in before. Strangers do not use it up."""
+"""Wrong passwords per minute from a browser in which the person has signed in before. Other browsers do not count."""
 WRONG: Final = "Email or password is not right."
 LIMIT: Final = "Too many attempts. Wait for a minute, then try again."
 
 
-class WrongPassword(Exception):  # noqa: N818 - an answer, and no fault
-    """The password was refused. `retry_after`: seconds until it may be tried again, where that was too often."""
+class WrongPassword(Exception):  # noqa: N818 - an expected outcome, not an error
+    """The password was refused. `retry_after` is the number of seconds to wait if a rate limit was reached."""
 
     def __init__(self, retry_after: int | None = None) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class WrongPassword(Exception):  # noqa: N818 - an answer, and no fault
 
 
 def log_caller(visit: PageRequest, organization_id: str = "", person: Person | None = None) -> Caller:
-    """Whoever visits, before they are known; or the person that they proved to be."""
+    """Return the caller for the audit log: the person if known, else an unknown visitor. It has no permissions."""
     return Caller(
         UNKNOWN if person is None else Actor("user", person.id, person.email),
         organization_id,
@@ -66,9 +67,10 @@ def log_caller(visit: PageRequest, organization_id: str = "", person: Person | N
 def check_password(
     visit: PageRequest, email: str, password: str, purpose: str, then: Callable[[Caller, VerifiedPassword], T]
 ) -> T:
-    """What `then` does for the person, in the organization where they are at home, once the password is right.
+    """Check the password, call `then` as the person in their home organization, and return its result.
 
-    It may raise invalid-credential, where something changed meanwhile: that is a refusal like the others. Raises Wrong.
+    Raise WrongPassword if the password is refused. `then` raises invalid-credential if the account has changed in the
+    meantime, which is refused in the same way.
     """
     try:
         email = check.email(email.strip())
@@ -142,7 +144,7 @@ def _reason(person: Person | None, right: bool, at_home: bool) -> str:
 
 
 def as_visitor(visit: PageRequest, caller: Caller) -> Caller:
-    """The visitor, of whom that caller was just found to be the person. Raises invalid-credential if it is another."""
+    """Return the signed-in visitor's caller. Raise invalid-credential if `caller` is another person."""
     found = visit.signed_in().caller
     if found.actor.id != caller.actor.id:
         raise Problem("invalid-credential", WRONG, reason="another person")

@@ -1,4 +1,4 @@
-"""What every page for people has in common: its templates, its style sheet, and the headers that protect it."""
+"""Renders the console's pages: templates, the style sheet, and the security headers."""
 
 import re
 from functools import cache
@@ -24,18 +24,20 @@ _SOURCE: Final = re.compile(r"[a-z][a-z0-9+.-]*:(//[a-z0-9_.-]+(:[0-9]{1,5})?)?"
 
 
 def protection(leads_to: str | None = None) -> dict[str, str]:
-    """The headers of a page. `leads_to` is the one origin or scheme besides ours where a form may end up:
-    Chromium applies `form-action` to the redirects that follow. ValueError if it is neither.
+    """Return the security headers of a page.
 
-    The referrer policy is `same-origin` because a browser that may name no referrer sends `Origin: null` with a
-    form (Fetch §3.2), and our forms are told from forged ones by that header.
+    `leads_to` is the external origin or scheme to which a form may redirect: Chromium also applies `form-action` to
+    the redirects after a form is sent. Raise ValueError if it is neither an origin nor a scheme.
+
+    The referrer policy is `same-origin`. With `no-referrer`, browsers send `Origin: null` with a form (Fetch §3.2),
+    and the service needs that header to detect forged forms.
     """
     if leads_to is not None and not _SOURCE.fullmatch(leads_to):
         raise ValueError("not an origin or a scheme")
     policy = (
         "default-src 'none'",
         "style-src 'self'",
-        "img-src 'self' data:",  # data: is the icon, which stands in the page
+        "img-src 'self' data:",  # data: is for the icon, which is inline
         "form-action 'self'" if leads_to is None else f"form-action 'self' {leads_to}",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -53,7 +55,7 @@ def protection(leads_to: str | None = None) -> dict[str, str]:
 def show(
     template: str, page: object, status: int = 200, leads_to: str | None = None, **more: Any
 ) -> Response:
-    """A page from its facts. Templates see them as `page`; all text in them is escaped."""
+    """Render a template as a response. The template sees the view as `page`. All text is escaped."""
     text = (
         _templates()
         .get_template(template)
@@ -65,7 +67,7 @@ def show(
 
 
 def show_style(request: Request) -> Response:
-    """The style sheet. Pages name it with the tag of its bytes, so that version may be kept for good."""
+    """Return the style sheet. Pages link to it with its hash in the query, so browsers may cache it forever."""
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
     return respond(request, found, "text/css; charset=utf-8", {"cache-control": caching})
@@ -81,7 +83,7 @@ def style() -> StaticResponse:
 
 @cache
 def _templates() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # once somebody asks for a page
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only when a page is rendered
 
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),

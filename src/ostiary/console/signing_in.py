@@ -1,4 +1,4 @@
-"""`/sign-in` and `/sign-out`. A session begins with a new secret always: a cookie that was there before is never adopted."""
+"""`/sign-in` and `/sign-out`. Each sign-in creates a new session secret, which prevents session fixation."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -25,11 +25,11 @@ NOTICES: Final[Mapping[str, str]] = {
     "out": "You are signed out.",
     "everywhere": "You are signed out everywhere.",
 }
-CONFIRM: Final = "What comes next needs your password again."
+CONFIRM: Final = "Enter your password again to continue."
 
 
 def show(visit: PageRequest) -> Response:
-    """The form; whoever has signed in goes on, unless they are asked again."""
+    """Show the sign-in form. Redirect a visitor who has signed in, unless `again=1` asks for the password."""
     onward = local(visit.query.get("next", ""), ACCOUNT)
     if visit.visitor is not None and visit.query.get("again") != "1":
         return onto(onward)
@@ -37,7 +37,7 @@ def show(visit: PageRequest) -> Response:
 
 
 def sign_in(visit: PageRequest) -> Response:
-    """Begin a session with the password, or confirm it in the one that there is."""
+    """Start a session, or confirm the password in the current session."""
     onward = local(visit.fields.get("next"), ACCOUNT)
     visitor, password = visit.visitor, visit.fields.get("password")
     email = visit.fields.get("email") if visitor is None else visitor.email
@@ -71,10 +71,10 @@ def _page(
 
 
 def sign_out(visit: PageRequest) -> Response:
-    """End the session and go to the sign-in page, or where the form says."""
+    """End the session and redirect to the form's `next`, by default the sign-in page."""
     if visit.visitor is not None:
         caller = visit.visitor.caller
-        # Whoever has the session may end it, also one that was ended meanwhile: then the cookie goes, too.
+        # The holder may end a session that has already ended: the cookie must be removed in any case.
         execute(
             visit.wiring.store,
             holder(caller),
@@ -87,19 +87,19 @@ def sign_out(visit: PageRequest) -> Response:
 
 
 def signed_out(visit: PageRequest, onward: str) -> Response:
-    """There, without the cookie."""
+    """Redirect to a local URL and remove the session cookie."""
     response = onto(onward)
     response.headers.append("set-cookie", cookies.clearing(visit.wiring.cookie.name))
     return response
 
 
 def onto(address: str) -> Response:
-    """On to an address of ours, by GET."""
+    """Redirect to a local URL with GET."""
     return RedirectResponse(address, 303, {"cache-control": "no-store"})
 
 
 def with_wait(response: Response, wrong: WrongPassword) -> Response:
-    """With when to come again, where that was too often."""
+    """Add a Retry-After header if a rate limit was reached."""
     if wrong.retry_after is not None:
         response.headers["retry-after"] = str(wrong.retry_after)
     return response

@@ -1,6 +1,6 @@
-"""The pages for people, from facts to bytes: a frozen dataclass in, a whole answer out.
+"""The console's pages: one frozen dataclass and one function for each, which renders it as a response.
 
-Nothing is looked up or decided here. The names of the fields in the forms are the contract with whoever reads them:
+This module reads no data and makes no decisions. The handlers depend on the names of the form fields:
 
 | page | posts to | fields |
 |---|---|---|
@@ -13,8 +13,9 @@ Nothing is looked up or decided here. The names of the fields in the forms are t
 | `reset` | `/password/reset` | `reset`, `new` |
 
 Every form also posts `form_token`; `decision` is `allow` or `deny`; "Not you? Sign out" posts `next` to `/sign-out`.
-Projects of organizations that were not chosen may be posted too, and those with `reach=all`: they do not count.
-An `error` is one sentence, shown at the top of the form and read aloud; a `notice` is the same of good news.
+A form may also post projects of organizations that were not chosen, or projects with `reach=all`; handlers ignore
+them. An `error` is one sentence, shown at the top of the form and announced by screen readers. A `notice` is the same
+for a success.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from ostiary.core.instant import Instant
 from ostiary.core.model import OAuthClient
 
 FEW = 6
-"""Up to so many organizations stand as a list of which only the chosen one's projects show; more are a menu."""
+"""Up to this many organizations are radio buttons, and only the chosen one's projects show. More are a menu."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class ProjectView:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationView:
-    """An organization that can be chosen, and of its projects those that can."""
+    """An organization that can be chosen, with the projects that can be chosen."""
 
     id: str
     name: str
@@ -51,8 +52,8 @@ class OrganizationView:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationView:
-    """An OAuth client as it is shown. Who registered it: an organization, the document at a host, or, where
-    neither is known, it did so itself. `unverified` puts a warning beside it."""
+    """An OAuth client. It was registered by `organization`, by the document at `document_host`, or, if both are None,
+    by itself. `unverified` shows a warning."""
 
     name: str
     client_id: str
@@ -62,7 +63,7 @@ class ApplicationView:
 
 
 def application_of(client: OAuthClient, owner: str | None) -> ApplicationView:
-    """A client as it is shown; `owner` is the name of the organization that it is of, if it is one's own."""
+    """Return the view of a client. `owner` is the name of its organization, if it has one."""
     unverified = client.source in ("registration", "document")
     host = urlsplit(client.id).hostname if client.source == "document" else None
     return ApplicationView(
@@ -72,8 +73,8 @@ def application_of(client: OAuthClient, owner: str | None) -> ApplicationView:
 
 @dataclass(frozen=True, slots=True)
 class SignInView:
-    """The sign-in page. `next` is where to go afterwards, checked by whoever made it. `confirm` is a sentence that
-    says why somebody who is signed in is asked again; then the email stays as it is."""
+    """The sign-in page. `next` is the URL to open afterwards; the caller has checked it. `confirm` is a sentence that
+    says why a signed-in person must enter the password again; the email is then read-only."""
 
     form_token: str
     next: str
@@ -84,14 +85,14 @@ class SignInView:
 
 
 def sign_in(page: SignInView, status: int = 200) -> Response:
-    """200 at first, 401 after a wrong password, 429 after too many."""
+    """Status 200 at first, 401 after a wrong password, 429 after too many."""
     return show("sign-in.html", page, status)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """A page that only says something. `code` is an error code, shown small; `developer` is for the developer of an
-    application, under a heading of its own; `link` is a label and an address of ours, never one from a request."""
+    """A page that only shows a message. `code` is an error code, in small print. `developer` is text for the developer
+    of an application, under its own heading. `link` is a label and a local URL, never one from a request."""
 
     title: str
     sentences: tuple[str, ...]
@@ -102,29 +103,29 @@ class MessageView:
 
 
 def message(page: MessageView, status: int = 200) -> Response:
-    """Signed out, done, not valid any more."""
+    """Show a message, for example that a link is no longer valid."""
     return show("message.html", page, status)
 
 
 def wrong_request(code: str, developer: str) -> Response:
-    """400: a request to /oauth/authorize that must not be answered by a redirect (RFC 6749 §4.1.2.1)."""
+    """Status 400: a request to /oauth/authorize whose error must not be sent by a redirect (RFC 6749 §4.1.2.1)."""
     sentences = (
-        "The application that sent you here asked for access in a way that cannot be answered safely.",
+        "The application that sent you here asked for access in a way that is not safe.",
         "Nothing was allowed. You can close this page.",
     )
     return message(
-        MessageView("The application sent a wrong request", sentences, code=code, developer=developer), 400
+        MessageView("The application sent an invalid request", sentences, code=code, developer=developer), 400
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentView:
-    """What an application asks of a person. `request` is the hidden reference to what was asked, `lifetime` such as
-    "30 days"; `chosen` the projects and `organization` the organization to tick again after an error (`everywhere`
-    is all projects).
+    """The consent page. `request` is the query of the authorization request, in a hidden field. `lifetime` is a text
+    such as "30 days". After an error, `organization` and `chosen` (projects) are selected again; `everywhere` selects
+    all projects.
 
-    With `on_behalf`, the name of the integrator's organization, the access is for a service account there:
-    `organizations` are then those where the person is an admin, and projects must be chosen.
+    `on_behalf` is the name of the integrator's organization: the access is for a service account there. In that case
+    `organizations` holds those where the person is an admin, and the person must choose projects.
     """
 
     form_token: str
@@ -144,14 +145,14 @@ class ConsentView:
 
 
 def consent(page: ConsentView, status: int = 200) -> Response:
-    """The policy of this page names the redirect's origin. ValueError for a redirect URI that has none to show."""
+    """Allow the redirect's origin in the page's policy. Raise ValueError if the redirect URI cannot be shown."""
     to = destination(page.redirect_uri)
     return show("consent.html", page, status, to.source, to=to, few=FEW)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceCodeView:
-    """Where the code from a device is entered; `user_code` is what stands there already."""
+    """The form for the code that a device shows. `user_code` fills it in."""
 
     form_token: str
     user_code: str = ""
@@ -159,13 +160,14 @@ class DeviceCodeView:
 
 
 def device_code(page: DeviceCodeView, status: int = 200) -> Response:
-    """429 after too many guesses."""
+    """Status 422 after a code that is not valid."""
     return show("device-code.html", page, status)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceConfirmView:
-    """What a device asks: `user_code` as shown on it (WDJB-MJHT), and from where and when it asked."""
+    """The consent page for a device: its `user_code` as the device shows it (WDJB-MJHT), and the origin and time of its
+    request."""
 
     form_token: str
     user_code: str
@@ -187,7 +189,7 @@ def device_confirm(page: DeviceConfirmView, status: int = 200) -> Response:
 
 
 def device_done(allowed: bool) -> Response:
-    """The last step, after either decision."""
+    """Show the result of the decision."""
     if allowed:
         said = ("You can close this page and go back to your device.",)
         return message(MessageView("Your device is connected", said, good=True))
@@ -198,7 +200,7 @@ def device_done(allowed: bool) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session in the list. `kind` is as in the table; `client` the application's name, if it is one's."""
+    """A session in the list. `kind` is as in the database. `client` is the application's name, if one has the session."""
 
     id: str
     kind: str
@@ -213,7 +215,7 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True)
 class GrantView:
-    """A connected application. No project stands for all of them; `on_behalf` is the integrator's organization."""
+    """A connected application. Empty `projects` means all projects. `on_behalf` is the integrator's organization."""
 
     id: str
     application: str
@@ -234,8 +236,8 @@ class MembershipView:
 
 @dataclass(frozen=True, slots=True)
 class OwnAccountView:
-    """A person's own page. `password_error` stands in that form, `error` and `notice` above everything.
-    `shortest` is how many characters a password has at least."""
+    """The account page. `password_error` is shown in the password form, `error` and `notice` at the top of the page.
+    `shortest` is the minimum length of a password."""
 
     form_token: str
     email: str
@@ -257,7 +259,7 @@ def account(page: OwnAccountView, status: int = 200) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class InvitationView:
-    """An invitation to accept, by a new password, and by the present one where there is an account."""
+    """The form to accept an invitation, with a new password and, if the person has an account, the current one."""
 
     form_token: str
     invitation: str
@@ -274,7 +276,7 @@ def invitation(page: InvitationView, status: int = 200) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class ResetView:
-    """A new password in place of a forgotten one."""
+    """The form for a new password after a reset link."""
 
     form_token: str
     reset: str

@@ -1,4 +1,4 @@
-"""What a person reads in place of an identifier: scopes, times, browsers, and where an application sends them."""
+"""Describes scopes, times, browsers and redirect URIs in words for people."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ SCOPES: Final = {
 VERBS: Final = {"read": "Read", "write": "Create, change and delete"}
 
 BROWSERS: Final = (
-    # What stands in the header, and its name. The first wins: most claim to be several of those below.
+    # A mark in the User-Agent header, and the browser's name. The first match wins, because most browsers send
+    # several of these marks.
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
     ("Firefox/", "Firefox"),
@@ -47,7 +48,7 @@ _SIXTH: Final = re.compile(r"[0-9a-f:.]+")
 
 
 def describe_scope(scope: str) -> str:
-    """What a scope allows, as a sentence without its full stop: `read:plugins` is "Read plugins"."""
+    """Describe what a scope allows: `read:plugins` is "Read plugins"."""
     if scope in SCOPES:
         return SCOPES[scope]
     verb, colon, noun = scope.partition(":")
@@ -58,18 +59,18 @@ def describe_scope(scope: str) -> str:
 
 
 def describe_time(instant: Instant) -> str:
-    """A minute in UTC: "22 Nov 2026, 09:30". Pages say once that times are UTC."""
+    """Format a time in UTC, to the minute: "22 Nov 2026, 09:30". Pages say once that times are UTC."""
     moment = _EPOCH + timedelta(microseconds=instant)
     return f"{moment.day} {MONTHS[moment.month - 1]} {moment.year}, {moment:%H:%M}"
 
 
 def describe_day(instant: Instant) -> str:
-    """A day in UTC: "22 Nov 2026"."""
+    """Format a date in UTC: "22 Nov 2026"."""
     return describe_time(instant).partition(",")[0]
 
 
 def describe_span(span: Instant) -> str:
-    """How long something lasts, in microseconds: "30 days", "90 minutes"."""
+    """Format a duration in microseconds: "30 days", "90 minutes"."""
     days, rest = divmod(span, DAY)
     if rest or not days:
         return f"{span // MINUTE} minutes"
@@ -77,7 +78,7 @@ def describe_span(span: Instant) -> str:
 
 
 def describe_browser(user_agent: str) -> str:
-    """What asked, by its own word (RFC 9110 §10.1.5): "Firefox on Linux", or a program's name and version."""
+    """Describe a User-Agent header (RFC 9110 §10.1.5): "Firefox on Linux", or a program's name and version."""
     browser = next((name for mark, name in BROWSERS if mark in user_agent), None)
     if browser is None:
         words = user_agent.split()
@@ -88,8 +89,8 @@ def describe_browser(user_agent: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a redirect leads. `place` is "site", "computer" (a loopback address) or "app" (a scheme of its own);
-    `shown` its host or scheme; `source` the same as a source of a content security policy."""
+    """The destination of a redirect. `place` is "site", "computer" (a loopback address) or "app" (a private scheme).
+    `shown` is the host or scheme, and `source` is the same as a source in a content security policy."""
 
     place: str
     shown: str
@@ -97,7 +98,7 @@ class Destination:
 
 
 def destination(redirect_uri: str) -> Destination:
-    """Read a redirect URI that was found good. ValueError for one that cannot be shown and named exactly."""
+    """Describe a valid redirect URI. Raise ValueError if it cannot be shown and named in a policy exactly."""
     parts = urlsplit(redirect_uri)
     scheme, host = parts.scheme.lower(), (parts.hostname or "").rstrip(".")
     if not _SCHEME.fullmatch(scheme):

@@ -1,4 +1,4 @@
-"""The manual that the service serves at `/docs`: the Markdown of `docs/` and the reference of the API, as pages."""
+"""The manual at `/docs`: the Markdown files of `docs/` and the API reference, as HTML pages."""
 
 from typing import Final
 

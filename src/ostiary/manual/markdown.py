@@ -1,6 +1,6 @@
-"""Markdown as HTML: headings with GitHub's anchors, links that lead to pages of the manual, no HTML of its own.
+"""Renders Markdown as HTML, with GitHub's anchors for headings. HTML in the source is escaped.
 
-It knows no files. Where a link leads is asked of `resolve`; what leads to no page becomes plain text.
+This module reads no files. The `resolve` function maps links to pages; a link without a page becomes plain text.
 """
 
 import re
@@ -21,20 +21,20 @@ from pygments.util import ClassNotFound
 ABSOLUTE: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 COLOURED: Final = HtmlFormatter(nowrap=True)
 SHORT: Final = 24
-"""Characters of code within a line that are not broken."""
+"""Inline code of up to this many characters is not broken across lines."""
 COMMENT: Final = re.compile(r"\s*<!--(?:(?!-->).)*-->\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkTarget:
-    """Where a link leads, and the title of that page."""
+    """The URL of a link, and the title of its page."""
 
     address: str
     title: str = ""
 
 
 Resolve = Callable[[str], LinkTarget | None]
-"""From what a link says to where it leads: None for a thing that the manual does not have."""
+"""Maps the href of a link to its target. Returns None if the manual has no such page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class Rendered:
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading, which is the one that links and problem types name."""
+    """Return the anchor of a heading as GitHub makes it. Links and problem types use these anchors."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def render(text: str, resolve: Resolve = LinkTarget) -> Rendered:
-    """A page, with links that lead where `resolve` says."""
+    """Render a page. `resolve` maps its links."""
     tokens = _PARSER.parse(text)
     headings = tuple(_anchor(tokens))
     for token in tokens:
@@ -67,7 +67,7 @@ def render(text: str, resolve: Resolve = LinkTarget) -> Rendered:
 
 
 def code(text: str, language: str = "") -> Markup:
-    """A block of code, coloured where the language is known."""
+    """Render a block of code, with syntax colours if the language is known."""
     inner = escape(text)
     if language:
         try:
@@ -75,12 +75,12 @@ def code(text: str, language: str = "") -> Markup:
             inner = Markup(highlighted(text, lexer, COLOURED))  # noqa: S704 - Pygments escapes
         except ClassNotFound:
             pass
-    # A block that is wider than the page scrolls: the keyboard must be able to get there.
+    # A wide block scrolls, so it must be reachable with the keyboard.
     return Markup('<pre tabindex="0"><code>{}</code></pre>\n').format(inner)
 
 
 def plain(text: str) -> str:
-    """The text of one line of Markdown."""
+    """Return the plain text of one line of Markdown."""
     return "".join(_words(token.children or ()) for token in _PARSER.parseInline(text))
 
 
@@ -89,7 +89,7 @@ def _words(tokens: Sequence[Token]) -> str:
 
 
 def _anchor(tokens: list[Token]) -> Iterator[Heading]:
-    """Give each heading its anchor. A second one of the same name gets a number."""
+    """Set the anchor of each heading and yield the headings. A repeated anchor gets a number."""
     seen: dict[str, int] = {}
     for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if opening.type != "heading_open":
@@ -107,7 +107,7 @@ def _anchor(tokens: list[Token]) -> Iterator[Heading]:
 
 
 def _follow(tokens: list[Token], resolve: Resolve) -> Iterator[Token]:
-    """The same with links that lead somewhere in the manual or outside; of the others the text remains."""
+    """Yield the tokens with links resolved. A link without a target becomes plain text."""
     target: LinkTarget | None = None
     said = ""
     for token in tokens:
@@ -119,18 +119,20 @@ def _follow(tokens: list[Token], resolve: Resolve) -> Iterator[Token]:
                 yield token
         elif token.type != "link_close":
             if target is not None and target.title and token.content == said.partition("#")[0]:
-                token.content = target.title  # `[concepts.md](concepts.md)` names a file, and here are none
+                token.content = (
+                    target.title
+                )  # `[concepts.md](concepts.md)` shows a file name; show the title instead
             yield token
         elif target is not None:
             target = None
             yield token
 
 
-# How tokens that need more than CommonMark are written
+# Renderers for tokens that differ from CommonMark
 
 
 def _html(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:
-    """HTML in a page is text, but for comments, which are for those who read the source, and line breaks."""
+    """Escape HTML as text. Comments are dropped, and `<br>` is kept."""
     content = tokens[index].content
     if COMMENT.fullmatch(content):
         return ""
@@ -144,7 +146,7 @@ def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: O
 def _code_inline(
     _self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any
 ) -> str:
-    """A short name stays on one line, a long one may be broken between its words."""
+    """Keep short code on one line. Long code may break after an underscore."""
     content = tokens[index].content
     if len(content) <= SHORT:
         return str(Markup('<code class="short">{}</code>').format(content))
@@ -168,7 +170,7 @@ def _table_close(*_: Any) -> str:
 
 
 def _parser() -> MarkdownIt:
-    # `html` makes tokens of what looks like HTML, so that comments can be left out; `_html` writes them as text.
+    # With `html`, the parser makes tokens of HTML. `_html` drops the comments and escapes the rest.
     parser = MarkdownIt("commonmark", {"html": True}).enable("table").disable("image")
     for name, rule in (
         ("html_block", _html),

@@ -1,6 +1,6 @@
-"""Which pages the manual has, where their text comes from, and in which order they are shown.
+"""The list of the manual's pages, their source files, and their order in the menu.
 
-The list is made of the files that are there when it is first asked for: nothing else can be named.
+The list is read from the directory once, at first use. No other file can be requested.
 """
 
 import posixpath
@@ -38,19 +38,19 @@ GROUPS: Final = (
         ),
     ),
 )
-"""The order of the pages; one that is not named here stands after them."""
+"""The order of the pages. Pages that are not listed here come last."""
 FURTHER: Final = "Further"
 
 
 @dataclass(frozen=True, slots=True)
 class ManualPage:
-    """A page as it is written. `name` is its address below `/docs/`; that of the first page is empty."""
+    """The source of a page. `name` is its path below `/docs/`; the first page has an empty name."""
 
     name: str
     title: str
     text: str
     folder: str = ""
-    """Where the relative links of its text begin."""
+    """The folder that relative links start from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ class Link:
 
 
 def directory() -> Path:
-    """Where the Markdown is: with the package once it is installed, in the repository's `docs/` before."""
+    """Return the directory of the Markdown files: inside the installed package, or `docs/` in the repository."""
     installed = Path(__file__).with_name("docs")
     return installed if installed.is_dir() else Path(ostiary.__path__[0]).parents[1] / "docs"
 
 
 @cache
 def sources() -> Mapping[str, ManualPage]:
-    """Every page by its name. A folder without a page of its own gets one that lists what is in it."""
+    """Return every page by its name. A folder without a README gets a page that lists its contents."""
     root = directory()
     found: dict[str, ManualPage] = {}
     for path in sorted(root.rglob("*.md")):
@@ -94,7 +94,7 @@ def render(source: ManualPage) -> Rendered:
 
 
 def navigation() -> list[tuple[str, list[Link]]]:
-    """The groups of pages in their order, with the reference of the API."""
+    """Return the groups of pages in menu order, including the API reference."""
     titles = {name: each.title for name, each in sources().items() if not each.folder or name == each.folder}
     titles[INDEX] = "Overview"
     titles[REFERENCE] = "API reference"
@@ -112,7 +112,7 @@ def _title(text: str) -> str:
 
 
 def _resolve(source: ManualPage, link: str) -> LinkTarget | None:
-    """`concepts.md#words` is `/docs/concepts#words`; a file that is no page leads nowhere."""
+    """Map `concepts.md#words` to `/docs/concepts#words`. Return None if the file is not a page."""
     path, hash_, anchor = link.partition("#")
     if not path:
         return LinkTarget(link)

@@ -1,6 +1,6 @@
-"""The reference of the API: what an OpenAPI 3.1 document says, as facts that a page can show one after another.
+"""Reads an OpenAPI 3.1 document into the dataclasses that the API reference page shows.
 
-It shows what the document has and makes up nothing but the `curl` line of an operation.
+Everything comes from the document, except the `curl` command of each operation.
 """
 
 import json
@@ -19,7 +19,7 @@ METHODS: Final = ("get", "post", "put", "patch", "delete")
 Json = Mapping[str, Any]
 
 BOUNDS: Final = (
-    # Keywords of JSON Schema that belong together, and what they count.
+    # Pairs of JSON Schema keywords, and their unit.
     ("minLength", "maxLength", " characters"),
     ("minItems", "maxItems", " items"),
     ("minimum", "maximum", ""),
@@ -28,7 +28,7 @@ BOUNDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A member of a body or of an answer, or a parameter."""
+    """A field of a request or response body, or a parameter."""
 
     name: str
     type: str
@@ -41,7 +41,7 @@ class FieldRow:
 
 @dataclass(frozen=True, slots=True)
 class ExampleView:
-    """An answer: its status (or `default`), what it means, its members and an example of it."""
+    """A response: its status (or `default`), description, fields and example."""
 
     status: str
     description: Markup
@@ -61,12 +61,12 @@ class Operation:
     summary: str
     description: Markup
     parameters: tuple[tuple[str, tuple[FieldRow, ...]], ...]
-    """By where they stand: `Path`, `Query`, `Header`."""
+    """Grouped by location: `Path`, `Query`, `Header`."""
     body: tuple[FieldRow, ...]
     request: Markup
     answers: tuple[ExampleView, ...]
     example: ExampleView | None
-    """The answer that shows what the operation is for."""
+    """The first successful response that has an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Reference:
 
 
 def read(document: Json) -> Reference:
-    """The reference that a document gives. Operations without a tag come last, as `Other`."""
+    """Read a document. Operations without a tag come last, in the section `Other`."""
     described = {tag["name"]: tag.get("description", "") for tag in document.get("tags", ())}
     tagged: dict[str, list[Operation]] = {name: [] for name in described}
     for path, method, operation in _operations(document):
@@ -122,7 +122,7 @@ def _operation(document: Json, path: str, method: str, operation: Json) -> Opera
     )
     body = _content(_resolved(document, operation.get("requestBody", {})))
     responses = operation.get("responses", {})
-    answers = tuple(_answer(document, status, responses[status]) for status in sorted(responses))
+    answers = tuple(_response(document, status, responses[status]) for status in sorted(responses))
     return Operation(
         anchor=re.sub(r"[^a-z0-9]+", "-", f"{method} {path}".lower()).strip("-"),
         method=method.upper(),
@@ -142,7 +142,7 @@ def _parameter(document: Json, parameter: Json) -> FieldRow:
     return _member(document, parameter["name"], schema, bool(parameter.get("required")), ())
 
 
-def _answer(document: Json, status: str, response: Json) -> ExampleView:
+def _response(document: Json, status: str, response: Json) -> ExampleView:
     found = _resolved(document, response)
     content = _content(found)
     example = _example(document, content)
@@ -158,9 +158,9 @@ def _answer(document: Json, status: str, response: Json) -> ExampleView:
 
 
 def _members(document: Json, schema: Json, above: tuple[str, ...] = ()) -> tuple[FieldRow, ...]:
-    """The members of an object, or of the objects in a list or among alternatives; none for anything else.
+    """Return the fields of an object, or of the objects in a list or among alternatives; empty for other types.
 
-    `above` are the references on the way here: one that comes back is not followed again.
+    `above` holds the references that led here. They are not followed again, so recursive schemas end.
     """
     if (name := schema.get("$ref")) is not None:
         return () if name in above else _members(document, _resolved(document, schema), (*above, name))
@@ -205,7 +205,7 @@ def _member(document: Json, name: str, schema: Json, required: bool, above: tupl
 
 
 def _notes(schema: Json) -> Iterator[Markup]:
-    """What a value must keep to, as a person reads it."""
+    """Yield the limits of a value in words."""
     for least, most, counted in BOUNDS:
         match schema.get(least), schema.get(most):
             case None, None:
@@ -229,7 +229,7 @@ def _alternatives(schema: Json) -> list[Json]:
 
 
 def _type(document: Json, schema: Json) -> str:
-    """What a value is, in words: `string or null`, `list of objects`."""
+    """Describe the type of a value: `string or null`, `list of objects`."""
     schema = _resolved(document, schema)
     kind = schema.get("type")
     if kind is None:
@@ -251,7 +251,7 @@ def _type_of(value: object) -> str:
 
 
 def _resolved(document: Json, schema: Json) -> Json:
-    """What a `$ref` of this document names; RFC 6901."""
+    """Follow the `$ref`s of a schema within this document (RFC 6901)."""
     while (reference := schema.get("$ref")) is not None:
         target: Any = document
         for part in reference.removeprefix("#/").split("/"):
@@ -264,13 +264,13 @@ def _resolved(document: Json, schema: Json) -> Json:
 
 
 def _content(holder: Json) -> Json:
-    """The JSON of a request or of an answer. Problems look alike everywhere, and are not shown each time."""
+    """Return the JSON content of a request or response. Problems have the same fields everywhere, so they are left out."""
     found: Json = holder.get("content", {}).get("application/json", {})
     return found
 
 
 def _example(document: Json, content: Json) -> Any:
-    """The example of a body, or of its schema. None if there is none."""
+    """Return the example of a body or of its schema; None if there is none."""
     if "example" in content:
         return content["example"]
     for each in content.get("examples", {}).values():
@@ -282,7 +282,7 @@ def _example(document: Json, content: Json) -> Any:
 def _curl(
     document: Json, path: str, method: str, operation: Json, parameters: list[Json], body: Json
 ) -> Markup:
-    """The operation as a command. A path is filled with the examples of its parameters where they have one."""
+    """Return the operation as a curl command. Path parameters are replaced by their examples, if they have any."""
     for each in parameters:
         example = _parameter_example(each)
         if each["in"] == "path" and example is not None:
@@ -307,7 +307,7 @@ def _parameter_example(parameter: Json) -> Any:
 
 
 def _json(value: Any) -> str:
-    """JSON as a person would lay it out: lists of plain values on one line."""
+    """Format JSON for reading: lists of plain values stay on one line."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return re.sub(r"\[\n\s+([^\[\]{}]*?)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
 

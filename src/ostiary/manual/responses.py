@@ -1,6 +1,6 @@
-"""The answers of the manual: whole pages, made once in a process and kept.
+"""The manual's HTTP responses. Each page is rendered once in a process and cached.
 
-Anybody may read them; they are the same for everyone, set no cookie and load nothing but one style sheet of ours.
+The pages are public and the same for everyone. They set no cookie and load only the manual's style sheet.
 """
 
 import json
@@ -28,7 +28,7 @@ POLICY: Final = "; ".join(
     (
         "default-src 'none'",
         "style-src 'self'",
-        "img-src 'self' data:",  # data: is the icon, which stands in the page
+        "img-src 'self' data:",  # data: is for the icon, which is inline
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -44,16 +44,16 @@ FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 def show_page(request: Request) -> Response:
-    """A page by its name, the first one without; 404 for anything that is not in the list."""
+    """Return a page by its name, or the first page without one; 404 if there is no such page."""
     name = request.path_params.get("page", pages.INDEX)
     found = page(name)
     if found is None:
-        return _nothing(request)
+        return _not_found(request)
     return respond(request, found, "text/html; charset=utf-8", {**PROTECTED, "cache-control": "no-cache"})
 
 
 def show_style(request: Request) -> Response:
-    """The style sheet. Pages name it with the tag of its bytes, so that version may be kept for good."""
+    """Return the style sheet. Pages link to it with its hash in the query, so browsers may cache it forever."""
     found = style()
     caching = FOREVER if request.url.query == found.tag else "no-cache"
     return respond(request, found, "text/css; charset=utf-8", {**PROTECTED, "cache-control": caching})
@@ -65,12 +65,12 @@ def style() -> StaticResponse:
 
 
 def page(name: str) -> StaticResponse | None:
-    """A whole page, or None if there is none of that name. What is no name of ours is not kept."""
-    return _made(name) if name == REFERENCE or name in pages.sources() else None
+    """Return a rendered page, or None if there is no such page. Unknown names do not enter the cache."""
+    return _rendered(name) if name == REFERENCE or name in pages.sources() else None
 
 
 @cache
-def _made(name: str) -> StaticResponse:
+def _rendered(name: str) -> StaticResponse:
     if name == REFERENCE:
         return make(reference_page(json.loads(openapi.DOCUMENT.body)).encode())
     source = pages.sources()[name]
@@ -82,13 +82,13 @@ def _made(name: str) -> StaticResponse:
 
 
 def reference_page(found: Mapping[str, Any]) -> str:
-    """The reference of an OpenAPI document as a page."""
+    """Render the API reference of an OpenAPI document."""
     read = reference.read(found)
     return _fill("reference.html", REFERENCE, "API reference", reference=read, headings=read.headings)
 
 
 def _contents(headings: tuple[Heading, ...]) -> list[Heading]:
-    """What the table of contents of a page names."""
+    """Return the headings in the table of contents."""
     return [each for each in headings if each.level in (2, 3)]
 
 
@@ -112,7 +112,7 @@ def _fill(template: str, name: str, title: str, **facts: Any) -> str:
 
 
 def _neighbours(listed: list[Link], name: str) -> tuple[Link | None, Link | None]:
-    """The pages before and after this one, for whoever reads them all."""
+    """Return the previous and the next page in the menu."""
     names = [link.name for link in listed]
     if name not in names:
         return None, None
@@ -131,8 +131,8 @@ def _templates() -> Environment:
     )
 
 
-def _nothing(request: Request) -> Response:
-    """404: a page with the way back for a browser, a problem for anything else."""
+def _not_found(request: Request) -> Response:
+    """Status 404: a page with a link to the overview for browsers, a problem in JSON for other clients."""
     sentence = "The manual has no page at this address."
     if "text/html" in request.headers.get("accept", ""):
         text = _fill("page.html", "?", "Not found", content=_missing(sentence), headings=[])

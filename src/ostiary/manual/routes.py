@@ -1,7 +1,7 @@
 """The routes of the manual.
 
-What makes its pages (Markdown, syntax colours, templates) is imported when the first page is asked for. The handlers
-are plain `def`, so that happens in a thread.
+The libraries that render pages (Markdown, syntax colours, templates) are imported on the first request. The handlers
+are plain `def` functions, so the import runs in a thread.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ def show_style(request: Request) -> Response:
 
 
 def lead_in(_request: Request) -> Response:
-    """Whoever opens the address that `serve` prints finds the manual. The console will stand here."""
+    """Redirect `/`, the URL that `serve` prints, to the manual."""
     return RedirectResponse(ROOT, 303, {"cache-control": "no-store"})
 
 

@@ -1,4 +1,4 @@
-"""The only wiring: puts store, cache, hot path and routes together."""
+"""Builds the application of one process from the store, the caches, the verify endpoints and the routes."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -85,13 +85,13 @@ PAGES = (
     *authorize.ROUTES,
     *device.ROUTES,
 )
-"""For people: no part of the API."""
+"""Pages for people. They are not part of the API."""
 HANDLER_THREADS = 4
-"""Threads share the interpreter with the hot path: more of them would only slow it down."""
+"""Threads share the interpreter with the verify endpoints. More threads would only slow verification down."""
 
 
 class Built(NamedTuple):
-    """The application of one process, and what its server and its tests have to do with."""
+    """The application of one process, and the parts that its server and its tests use."""
 
     door: Edge
     rounds: PeriodicTasks
@@ -103,9 +103,9 @@ class Built(NamedTuple):
 
 
 def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool = True) -> Built:
-    """The application of an opened installation.
+    """Build the application of an opened installation.
 
-    `alone`: no other process does what the node needs once.
+    `alone`: there is no tasks process, so this process also runs the tasks of the node.
     """
     settings, store = opened.settings, opened.store
     facts = FactCache(store, opened.number, monotonic, settings.max_staleness.total_seconds())
@@ -157,7 +157,7 @@ def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool
     for router in ROUTERS:
         app.router.routes += router.routes
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _bad_parameters)
+    app.add_exception_handler(RequestValidationError, _invalid_parameters)
     app.add_exception_handler(Exception, _unhandled)
     app.router.routes += (
         PlainRoute("/openapi.json", openapi.document, methods=["GET"]),
@@ -173,7 +173,7 @@ def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool
         *PAGES,
     )
     door = Edge(
-        _First(asked, app),
+        _ExactPaths(asked, app),
         hot,
         tokens,
         store.clock,
@@ -186,10 +186,10 @@ def build(opened: OpenInstallation, monotonic: Any = time.monotonic, alone: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
-    """An application before which some routes are looked up by their whole path.
+class _ExactPaths:
+    """Looks up some POST routes by their exact path, and passes all other requests to the application.
 
-    Whoever issues tokens is asked often, and to try the routes of the API one by one takes longer than to sign.
+    Token requests are frequent, and matching the API's routes one by one takes longer than signing a token.
     """
 
     routes: Mapping[str, Route]
@@ -205,7 +205,7 @@ class _First:
 
 
 async def _healthz(_request: Request) -> Response:
-    """The process lives and answers. Whether it can do its work is `/readyz`'s to say."""
+    """Status 200 while the process responds. `/readyz` says whether it can serve requests."""
     return answer({"status": "ok"})
 
 
@@ -221,7 +221,7 @@ def _readiness(opened: OpenInstallation, facts: FactCache) -> Any:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (unknown path, wrong method) in our form."""
+    """Convert Starlette's errors (unknown path, wrong method) to problems."""
     assert isinstance(error, HTTPException)
     code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "invalid-request")
     detail = {
@@ -231,25 +231,25 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     response = problem_response(request, Problem(code, detail))
     response.headers.update(error.headers or {})
     if error.status_code == 405:
-        # Starlette names the methods of the first route that fits the path, and each of ours has one.
+        # Starlette lists only the methods of the first route that matches the path, and each route here has one method.
         response.headers["allow"] = ", ".join(sorted(_methods_at(request)))
     return response
 
 
-async def _bad_parameters(request: Request, error: Exception) -> Response:
-    """FastAPI's own refusal of a query, in our form and without the value that was sent."""
+async def _invalid_parameters(request: Request, error: Exception) -> Response:
+    """Convert FastAPI's error for a query to a problem, without the value that was sent."""
     assert isinstance(error, RequestValidationError)
     wrong = tuple(field_error(each | {"loc": each["loc"][1:]}) for each in error.errors())
     return problem_response(request, invalid_fields(wrong))
 
 
 async def _unhandled(request: Request, _error: Exception) -> Response:
-    """The answer to a fault of ours; the door logs where it was."""
+    """Return the problem for an internal error. The edge logs where it occurred."""
     return problem_response(request, internal())
 
 
 def _methods_at(request: Request) -> set[str]:
-    """Every method that some route takes at the path of this request."""
+    """Return all methods that the routes accept at the path of this request."""
     return {
         method
         for route in request.app.routes

@@ -46,15 +46,15 @@ class ClockWatch:
         """The last trusted time, and the uptime at that moment."""
         self._jump: tuple[int, Instant] | None = None
         """The difference from the expected time, and the uptime when the jump was noticed."""
-        self._told: Instant | None = None
+        self._logged_at: Instant | None = None
 
     def believed(self) -> Instant | None:
         """Return the database's time, or None if the clock is not trusted. That is logged at once and then each hour."""
         why = disagreement(self._store)
         now = self._store.read(retention.database_time)
         if why is None:
-            why = self._suspicion(now)
-        self._tell(why)
+            why = self._jumped(now)
+        self._log(why)
         return now if why is None else None
 
     def note(self) -> None:
@@ -63,7 +63,7 @@ class ClockWatch:
         if now is not None:
             self._store.write_on((), retention.note_time, now)
 
-    def _suspicion(self, now: Instant) -> str | None:
+    def _jumped(self, now: Instant) -> str | None:
         uptime = self._uptime()
         if self._known is None:
             seen_at = self._store.read(retention.seen_at)
@@ -77,18 +77,18 @@ class ClockWatch:
                 self._jump = (ahead, uptime)
             if uptime - self._jump[1] < STEADY:
                 direction = "ahead of" if ahead > 0 else "behind"
-                return f"the clock is {_roughly(abs(ahead))} {direction} what was expected"
+                return f"the clock is {_rounded(abs(ahead))} {direction} what was expected"
         self._known, self._jump = (now, uptime), None
         return None
 
-    def _tell(self, why: str | None) -> None:
+    def _log(self, why: str | None) -> None:
         uptime = self._uptime()
         if why is None:
-            if self._told is not None:
+            if self._logged_at is not None:
                 structlog.get_logger().info("clock believed again")
-            self._told = None
-        elif self._told is None or uptime - self._told >= HOUR:
-            self._told = uptime
+            self._logged_at = None
+        elif self._logged_at is None or uptime - self._logged_at >= HOUR:
+            self._logged_at = uptime
             structlog.get_logger().warning(
                 "clock not believed",
                 reason=why,
@@ -97,7 +97,7 @@ class ClockWatch:
             )
 
 
-def _roughly(length: int) -> str:
+def _rounded(length: int) -> str:
     """The length in days, hours or minutes, rounded down: `400d`."""
     unit = next((unit for unit in (DAY, HOUR) if length >= unit), MINUTE)
     return duration_to_text(length // unit * unit)

@@ -1,4 +1,4 @@
-"""What `ostiary doctor` looks at: the data directory, the database, the settings."""
+"""The checks of `ostiary doctor`: the data directory, the database and the settings."""
 
 import stat
 
@@ -8,7 +8,7 @@ from ostiary.storage import engines
 
 
 def examine(settings: Settings) -> list[tuple[str, str, str]]:
-    """Findings as (what was looked at, ok | warning | wrong, a sentence); nothing is changed."""
+    """Check the installation without changing it. Return findings as (subject, ok | warning | wrong, sentence)."""
     findings: list[tuple[str, str, str]] = []
     try:
         opened = installation.open_installation(settings)

@@ -1,4 +1,4 @@
-"""Importing keys on the data directory, without the service: what `ostiary import` does."""
+"""Imports keys directly into the data directory, without the service, for `ostiary import`."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from ostiary.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ImportJob:
-    """An import that is under way: where to, and for whom."""
+    """A running import: its service account, its prefix, and the callers that act for it."""
 
     store: Store
     caller: Caller
@@ -32,7 +32,7 @@ class ImportJob:
         execute(self.store, self.operator, imports.register_prefix, self.prefix)
 
     def foresee(self, batches: Iterable[Sequence[ImportedKey]]) -> Counter[ImportOutcome]:
-        """Count the outcomes that the keys of all batches would have. Raises the Problem that would stop the import."""
+        """Count the outcomes that all batches would have. Raise the Problem that would stop the import."""
         found: Counter[ImportOutcome] = Counter()
         fresh: set[bytes] = set()
         for batch in batches:
@@ -70,9 +70,10 @@ def open_job(
     register: bool,
     exceed_limits: bool,
 ) -> Iterator[ImportJob]:
-    """Open the installation for an import into an account of an organization (id or slug; None: the operator's).
+    """Open the installation for an import into a service account.
 
-    Raises ConfigurationError, NotReachableError, Problem.
+    `organization` is an id or a slug; None means the operator's organization. Raise ConfigurationError,
+    DatabaseNotReachableError or Problem.
     """
     opened = remember(open_installation(settings))
     try:

@@ -1,4 +1,4 @@
-"""An installation's database: opened, made, recovered, brought up to date; and whether it is ready."""
+"""Opens, initialises, migrates and recovers an installation's database, and checks whether it is ready."""
 
 import contextlib
 import errno
@@ -61,7 +61,7 @@ REMEDIES: Final[Mapping[Trouble, str]] = {
 
 
 class DatabaseNotReachableError(Exception):
-    """The database does not answer: exit 3."""
+    """The database cannot be reached or used. Commands exit with 3."""
 
 
 def wall_clock() -> Instant:
@@ -89,7 +89,7 @@ class OpenInstallation:
 
 
 def hold(settings: Settings) -> int:
-    """Take the data directory for this service: a lock that all its processes keep by having been forked."""
+    """Lock the data directory for this service. Forked processes inherit the lock. Return its file descriptor."""
     return _with_room(reserve_of(settings), lambda: data_directory.lock(settings.data))
 
 
@@ -107,12 +107,12 @@ def keep_reserve(reserve: Reserve) -> None:
 
 
 def metrics_directory(settings: Settings) -> Path:
-    """Where the processes of the service share their figures."""
+    """Return the directory in which the processes share their metrics."""
     return settings.data / METRICS_DIRECTORY
 
 
 def connect(settings: Settings, checkpoints: bool = True, serving: bool = False) -> Engines:
-    """The engines of the configured database; files of the embedded one are made for their owner only.
+    """Return the engines of the configured database. Files of the embedded database are readable by their owner only.
 
     Local commands wait longer for the database than a service (`serving`), because no request waits for them.
     """
@@ -130,7 +130,7 @@ def open_installation(
     serving: bool = False,
     alone: bool = False,
 ) -> OpenInstallation:
-    """Open an initialised installation. ConfigurationError or NotReachableError say why it cannot start.
+    """Open an initialised installation. Raise ConfigurationError or DatabaseNotReachableError with the reason if it fails.
 
     Without `checkpoints` another process must do them (`engines.checkpoint`). `serving`: see `connect`. `alone`: if the
     disk has no room for the shared files, this process works without them, and `OpenInstallation.private` is true.
@@ -233,7 +233,7 @@ def not_reachable(settings: Settings, error: DBAPIError | Problem) -> DatabaseNo
 
 
 def remember(opened: OpenInstallation) -> OpenInstallation:
-    """Write down the key prefix and the peppers in use before anything is made with them."""
+    """Store the key prefix and the ids of the peppers in use, before any credential is created with them."""
     remember_forms(opened.store)
     return opened
 
@@ -243,7 +243,10 @@ def remember_forms(store: Store) -> None:
 
 
 def initialise(settings: Settings, name: str, email: str, password: str) -> InitialAdmin:
-    """Make everything that an installation begins with. Raises ConfigurationError, NotReachableError, Problem."""
+    """Initialise the installation and create its first admin.
+
+    Raise ConfigurationError, DatabaseNotReachableError or Problem.
+    """
     prepare_data(settings, create=True)
     keyring = derive(master_keys(settings, create=True))
     try:
@@ -252,7 +255,7 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Init
         raise _not_mapped(error) from None
     database = connect(settings)
     try:
-        # A schema that is there is left as it is: bringing it up to date is `migrate`'s to do.
+        # An existing schema is not changed here. `migrate` upgrades it.
         if migrations.version(database) is None:
             migrations.upgrade(database)
         host = urlsplit(settings.public_url).hostname or "localhost"
@@ -269,7 +272,7 @@ def initialise(settings: Settings, name: str, email: str, password: str) -> Init
 
 
 def recover(settings: Settings, password: str) -> InitialAdmin:
-    """A new password and operator key for whoever owns the data directory."""
+    """Set a new password and create a new operator key, for the owner of the data directory."""
     opened = remember(open_installation(settings))
     try:
         hashed = hash_password(password)
@@ -289,7 +292,7 @@ def withdraw(settings: Settings, beginning: InitialAdmin) -> None:
 
 
 def migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the schema up to date; the version before and after."""
+    """Upgrade the schema. Return the version before and after."""
     prepare_data(settings, create=False)
     database = connect(settings)
     try:
@@ -303,11 +306,13 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
 
 
 def _check_prefix(settings: Settings, prefix: str, store: Store) -> None:
-    """Raise if keys of ours could not be told from imported ones by how they begin."""
+    """Raise ConfigurationError if a prefix of imported keys conflicts with the configured prefix."""
     if any(each.startswith(prefix) or prefix.startswith(each) for each in store.read(imports.prefixes)):
         raise ConfigurationError(
             InvalidSetting(
-                "OSTIARY_KEY_PREFIX", settings.key_prefix, "is how imported keys begin; choose another"
+                "OSTIARY_KEY_PREFIX",
+                settings.key_prefix,
+                "conflicts with the prefix of imported keys; choose another",
             )
         )
 
@@ -344,7 +349,7 @@ def _check_schema(settings: Settings, database: Engines, keyring: Keyring) -> di
 
 
 def not_ready(opened: OpenInstallation, facts: FactCache) -> list[str]:
-    """Why the service should get no requests now; empty if it should."""
+    """Return the reasons why the service is not ready for requests; empty if it is ready."""
     reasons = []
     store = opened.store
     try:
@@ -383,7 +388,7 @@ def low_disk(reserve: Reserve) -> str:
 
 
 def faults(opened: OpenInstallation) -> list[str]:
-    """Check the whole database, which may take minutes. Return the faults, each with the advice what to do."""
+    """Check the whole database, which may take minutes. Return the faults, each with advice for the operator."""
     try:
         return [f"{each}; {REMEDIES['damaged']}" for each in failures.faults(opened.store.engines.reader)]
     except DBAPIError as error:

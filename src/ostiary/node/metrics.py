@@ -1,7 +1,8 @@
-"""`/metrics`: what Prometheus may know of the service, summed over its processes.
+"""`/metrics`: Prometheus metrics of the service, summed over its processes.
 
-Each process writes its figures into files of its own in the data directory, and whichever is asked reads them all.
-Requests pay for none of it: what they count anyway is read once a second. No label says whose anything is.
+Each process writes its values to its own files in the data directory. The process that serves `/metrics` reads all
+files. Requests do no extra work: their existing counts are read once a second. No label names an organization or a
+person.
 """
 
 import fcntl
@@ -34,14 +35,14 @@ from ostiary.storage.store import Store
 from ostiary.storage.usage_buffer import UsageBuffer
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Any other is one label: a method may be any word that somebody thinks of."""
+"""All other methods share one label, because clients can send any word as a method."""
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds."""
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the library finds the directory that the processes share."""
+"""The environment variable from which the library reads the shared directory."""
 _FILES: Final = {
-    # Bytes: several times what all routes and outcomes take. Beyond them the library lets a file grow without reserving
-    # the disk, and a full one would kill the process after all.
+    # Sizes in bytes, several times what all routes and outcomes need. Beyond that the library lets a file grow without
+    # reserving disk space, and a full disk would kill the process.
     "counter": 256 * 1024,
     "histogram": 512 * 1024,
     "gauge_livesum": 64 * 1024,
@@ -51,10 +52,10 @@ _FILES: Final = {
 
 
 def share(directory: Path) -> None:
-    """Begin anew with figures that processes share; in the first of them, before it forks those that make some.
+    """Share metrics between processes. The first process calls this before it forks the others.
 
-    The directory is emptied: figures begin at 0 with each start of the service. If it cannot be made, the
-    processes share nothing, and each reports its own figures.
+    The directory is emptied, so metrics start at 0 with each start of the service. If it cannot be created, each
+    process reports only its own values.
     """
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -69,24 +70,24 @@ def share(directory: Path) -> None:
 
 
 def bury(pid: int) -> None:
-    """A process has ended: what it counted stays counted, in one file of all that ended; what it was is no more."""
+    """Handle the end of a process: add its counters to the file of all ended processes, and drop its gauges."""
     if SHARED not in os.environ:
         return
     multiprocess.mark_process_dead(pid, os.environ[SHARED])  # type: ignore[no-untyped-call] # the library's
     directory = Path(os.environ[SHARED])
     try:
-        for file in directory.glob(f"*_{pid}.new"):  # killed while it made room
+        for file in directory.glob(f"*_{pid}.new"):  # left by a process killed in `_make_room`
             file.unlink()
-        # Whoever reads now would miss or double what is moved. Not waited for: the first process waits for nobody.
+        # A reader would miss or double the values that move. The lock does not block: the first process must not wait.
         with _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for kind in ("counter", "histogram"):
                 _move(directory / f"{kind}_{pid}.db", directory / f"{kind}_ended.db")
-    except Exception as error:  # its figures stay where they are, and are read there
+    except Exception as error:  # its files remain, and are still read
         structlog.get_logger().warning("metrics of an ended process take room", error=type(error).__name__)
 
 
 def _move(file: Path, to: Path) -> None:
-    """Add the figures of one file to those of another, and remove it."""
+    """Add the values of one file to another, and remove the first."""
     if not file.exists():
         return
     if not to.exists():
@@ -99,7 +100,7 @@ def _move(file: Path, to: Path) -> None:
         return
     fd = os.open(to, os.O_RDWR | os.O_CLOEXEC)
     try:
-        # Room for all of them before any is written: see `_make_room`.
+        # Reserve the space for all values before writing any: see `_make_room`.
         with file.open("rb") as other:
             used = [int.from_bytes(head, sys.byteorder) for head in (os.pread(fd, 4, 0), other.read(4))]
         os.posix_fallocate(fd, 0, sum(used))
@@ -116,7 +117,7 @@ def _move(file: Path, to: Path) -> None:
 
 @contextmanager
 def _locked(directory: Path, how: int) -> Iterator[None]:
-    """Read the files of processes (LOCK_SH), or move figures between them (LOCK_EX)."""
+    """Hold a lock to read the files of all processes (LOCK_SH) or to move values between them (LOCK_EX)."""
     fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, how)
@@ -127,7 +128,7 @@ def _locked(directory: Path, how: int) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
-    """The figures of the disk, read for each request: a full disk has no room for a file of figures."""
+    """Disk metrics, read for each request: on a full disk they could not be written to a file."""
 
     reserve: Reserve
 
@@ -146,18 +147,18 @@ class _Disk:
 
 
 class Metrics:
-    """The figures of one process."""
+    """The metrics of one process."""
 
     def __init__(self, store: Store, facts: FactCache, counts: UsageBuffer) -> None:
         self._store = store
         self._facts = facts
         self._counts = counts
         self.connections: Callable[[], int] = lambda: 0
-        """How many are open; the server says so once there is one."""
+        """Returns the number of open connections. The worker sets it when its server exists."""
         self._shared = os.environ.get(SHARED)
         if self._shared is not None:
             _make_room(Path(self._shared))
-        # What is shared is collected from the files, and not from this registry.
+        # Shared metrics are collected from the files, not from this registry.
         self._registry = CollectorRegistry()
         self._disk = _Disk(store.reserve)
         self._flushed: dict[Counter, dict[Any, int]] = {}
@@ -173,63 +174,62 @@ class Metrics:
 
         self._checks = counter(
             "checks_total",
-            "Presented credentials that were judged, by the address that they were presented at and what came of it: "
-            "valid, or the reason of the refusal.",
+            "Checked credentials, by endpoint and outcome: valid, or the reason of the refusal.",
             "via",
             "outcome",
         )
         self._requests = counter(
             "requests_total",
-            "Requests to all other addresses, and to those that judge if they failed (5xx), by method, route template "
-            "and class of status.",
+            "Requests to all other endpoints, and failed requests (5xx) to the verify endpoints, by method, route "
+            "template and status class.",
             "method",
             "route",
             "status",
         )
         self._durations = Histogram(
             "ostiary_request_duration_seconds",
-            "How long they took.",
+            "Duration of these requests.",
             ("method", "route"),
             buckets=BUCKETS,
             registry=self._registry,
         )
         self._misses = counter(
-            "cache_misses_total", "Credentials that had to be read from the database to be judged."
+            "cache_misses_total", "Checked credentials that had to be read from the database."
         )
         self._looks = counter(
-            "cache_looks_total", "Successful looks at what other processes and machines changed."
+            "cache_looks_total", "Successful reads of the changes of other processes and machines."
         )
         self._errors = counter(
             "database_errors_total",
-            "Failures of the database, by reason; what succeeded when it was tried again included.",
+            "Database errors by reason, including those after which a retry succeeded.",
             "reason",
         )
-        self._standings = gauge("cache_standings", "Secrets whose facts are in memory.", "livesum")
+        self._standings = gauge("cache_standings", "Credentials in the memory cache.", "livesum")
         self._looked_at = gauge(
             "cache_last_look_timestamp_seconds",
-            "When the process that is furthest behind last saw what was changed.",
+            "When the process that is furthest behind last read the changes.",
             "livemin",
         )
         self._waiting = gauge(
-            "counts_waiting", "Different uses and refusals that wait to be written.", "livesum"
+            "counts_waiting", "Distinct uses and refusals that wait to be written.", "livesum"
         )
         self._open = gauge("connections", "Open connections.", "livesum")
-        gauge("workers", "Processes that serve.", "livesum").set(1)
-        gauge("start_time_seconds", "When the oldest process that serves began.", "livemin").set(self._now())
-        gauge("build_info", "1, with the version that runs.", "livemax", "version").labels(
+        gauge("workers", "Processes that serve requests.", "livesum").set(1)
+        gauge("start_time_seconds", "When the oldest serving process started.", "livemin").set(self._now())
+        gauge("build_info", "Always 1; the label is the running version.", "livemax", "version").labels(
             version("ostiary")
         ).set(1)
 
         self._registry.register(self._disk)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that is not the hot path's, or a fault of that. `route` is a template, never a path."""
+        """Count a request to another endpoint than the verify endpoints, or a 5xx of those. `route` is a template."""
         method = method if method in METHODS else "other"
         self._requests.labels(method, route, f"{status // 100}xx").inc()
         self._durations.labels(method, route).observe(seconds)
 
     def flush(self) -> None:
-        """Publish what was counted since the last time; once a second."""
+        """Publish the counts since the last call. Called once a second."""
         with self._flushing:
             self._add(self._checks, self._counts.totals())
             self._add(self._errors, {(name,): n for name, n in tuple(self._store.errors.items())})
@@ -253,32 +253,32 @@ class Metrics:
         return self._store.clock() / 1_000_000
 
     def told(self, accept: str) -> tuple[bytes, str]:
-        """The figures of all processes in the form that is asked for, and the name of that form."""
+        """Return the metrics of all processes in the format of an Accept header, and the content type."""
         try:
             encode, kind = choose_encoder(accept)
-        except TypeError:  # a version that is not made of numbers
+        except TypeError:  # the Accept header has a version that is not a number
             encode, kind = choose_encoder("")
         if self._shared is None:
             return encode(self._registry), kind
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call] # likewise
+        multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call] # the library's
         registry.register(self._disk)
         with _locked(Path(self._shared), fcntl.LOCK_SH):
             return encode(registry), kind
 
 
 def _make_room(directory: Path) -> None:
-    """Reserve the disk for this process's files: a page that is mapped and has no room kills whoever writes to it."""
+    """Reserve disk space for this process's files: writing to a mapped page without space kills the process."""
     try:
         for name, size in _FILES.items():
             path = directory / f"{name}_{os.getpid()}.db"
             if path.exists():
-                continue  # of one that ended and had this number: what it counted stays
+                continue  # left by an ended process with the same id; keep its counts
             new = path.with_suffix(".new")
             fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 os.posix_fallocate(fd, 0, size)
-                # Others read whatever is named so, and an empty file is none.
+                # Other processes read all files with this suffix, and an empty file is not valid.
                 new.rename(path)
             finally:
                 os.close(fd)
@@ -288,7 +288,7 @@ def _make_room(directory: Path) -> None:
         values.ValueClass = values.MutexValue
 
 
-_OF_PROXIES: Final = frozenset(
+_PROXY_HEADERS: Final = frozenset(
     {
         b"forwarded",
         b"via",
@@ -299,17 +299,17 @@ _OF_PROXIES: Final = frozenset(
         b"x-envoy-external-address",
     }
 )
-"""Fields by which a proxy says that it asks for somebody else; and all that begin with `x-forwarded-`."""
+"""Headers by which a proxy says that it forwards a request, besides those that begin with `x-forwarded-`."""
 
 
 def handler(metrics: Metrics, readers: tuple[Network, ...], public_url: str) -> Any:
-    """The handler of `/metrics`. For everybody else there is nothing at that address."""
+    """Return the handler of `/metrics`. Clients outside the `readers` networks get 404."""
 
     public_host = urlsplit(public_url).hostname
 
     async def answer(request: Request) -> Response:
         peer = request.client.host if request.client else None
-        if not is_trusted_proxy(peer, readers) or _was_passed_on(request.scope["headers"]):
+        if not is_trusted_proxy(peer, readers) or _was_forwarded(request.scope["headers"]):
             raise HTTPException(404)
         if _is_rebound(peer, request.headers.get("host", ""), public_host):
             raise HTTPException(404)
@@ -319,14 +319,14 @@ def handler(metrics: Metrics, readers: tuple[Network, ...], public_url: str) -> 
     return answer
 
 
-def _was_passed_on(headers: Headers) -> bool:
-    """Whether a proxy says that it asks for somebody else: then its own address opens nothing."""
+def _was_forwarded(headers: Headers) -> bool:
+    """Whether a proxy forwarded the request. In that case the proxy's own address gives no access."""
     names = {name.lower().replace(b"_", b"-") for name, _ in headers}
-    return not names.isdisjoint(_OF_PROXIES) or any(name.startswith(b"x-forwarded-") for name in names)
+    return not names.isdisjoint(_PROXY_HEADERS) or any(name.startswith(b"x-forwarded-") for name in names)
 
 
 def _is_rebound(peer: str | None, host: str, public_host: str | None) -> bool:
-    """Whether a browser on this machine asks for a page whose name was made to mean this machine."""
+    """Whether the Host header of a local request names another host (DNS rebinding in a browser on this machine)."""
     if peer is None or not is_loopback_host(peer):
         return False
     try:

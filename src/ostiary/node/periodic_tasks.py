@@ -1,7 +1,7 @@
-"""What is done beside the requests, each second or more rarely: in every worker, and in the one tasks process.
+"""Periodic tasks, which run every second or less often, in each worker and in the tasks process.
 
-A worker looks for changes and writes what it counted. What is needed once however many workers there are,
-deleting what is old, rotating signing keys and moving SQLite's log into the database, is the tasks process's.
+A worker reads changes and writes its usage counts. The tasks process runs the tasks of the node, which are needed once
+for all workers: it deletes old rows, rotates signing keys, and checkpoints SQLite's write-ahead log.
 """
 
 import signal
@@ -34,19 +34,19 @@ WATCH_EVERY: Final = 10
 NOTE_EVERY: Final = 60
 DELETE_EVERY: Final = 3600
 DELETE_SECONDS: Final = 1.0
-"""The longest time that one round deletes, because the other tasks wait for it."""
+"""The longest time that one round spends on deleting, because the other tasks wait for it."""
 ROTATE_EVERY: Final = 60
 TELL_EVERY: Final = 60
 """Rounds between two log lines about the same trouble."""
 LOW_EVERY: Final = 3600
 """Rounds between two log lines about little free disk space."""
 BATCH: Final = 500
-"""Occasions in one transaction: on SQLite it holds the one writing connection."""
+"""The number of usage counts in one transaction. On SQLite a transaction blocks all other writers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do in the first round and each so many rounds, and once more at the end where it says so."""
+    """A task that runs in the first round, then every `every` rounds, and also at the end if `at_end` is true."""
 
     name: str
     do: Callable[[], object]
@@ -58,7 +58,7 @@ def tasks_of_worker(
     store: Store, facts: FactCache, counts: UsageBuffer, metrics: Metrics
 ) -> tuple[Task, ...]:
     return (
-        Task("look for changes", facts.sync),
+        Task("read changes", facts.sync),
         Task("write counts", lambda: write_counts(store, counts), WRITE_EVERY, at_end=True),
         Task("publish metrics", metrics.flush, at_end=True),
     )
@@ -75,11 +75,11 @@ def tasks_of_node(store: Store, settings: Settings, watch: ClockWatch) -> tuple[
         Task("checkpoint", store.checkpoint),
         Task("restore the reserve", store.reserve.restore),
         Task("complete the start", _once(lambda: complete_start(store, settings))),
-        Task("tell of troubles", TroubleLog(store).tell),
+        Task("log troubles", TroubleLog(store).tell),
         Task("watch the clock", watch.believed, WATCH_EVERY),
         Task("note the time", watch.note, NOTE_EVERY),
-        Task("begin to delete what is old", deletion.begin, DELETE_EVERY),
-        Task("delete what is old", deletion.go_on),
+        Task("start to delete old rows", deletion.begin, DELETE_EVERY),
+        Task("delete old rows", deletion.go_on),
         Task("rotate signing keys", rotate, ROTATE_EVERY),
     )
 
@@ -105,14 +105,14 @@ class Deletion:
             self._left = []
         until = time.monotonic() + DELETE_SECONDS
         while self._left and now is not None and time.monotonic() < until:
-            # If this fails, the next round goes on with the other rules; this one is tried again in an hour.
+            # If this fails, the next round continues with the other rules. This rule is tried again in an hour.
             rule = self._left.pop(0)
             if self._store.write_on((), retention.delete_some, rule, now) == retention.AT_ONCE:
                 self._left.append(rule)
 
 
 class PeriodicTasks:
-    """A thread that does its tasks every second until it is stopped, and then those of the end."""
+    """A thread that runs its tasks every second until it is stopped, and then runs the tasks with `at_end`."""
 
     def __init__(self, tasks: tuple[Task, ...]) -> None:
         self._tasks = tasks
@@ -130,7 +130,7 @@ class PeriodicTasks:
                 _try(task)
 
     def do(self, name: str) -> None:
-        """Do one task now, in this thread; its errors are raised."""
+        """Run one task now, in the calling thread. Its errors are raised."""
         next(task for task in self._tasks if task.name == name).do()
 
     def _rounds(self) -> None:
@@ -143,7 +143,7 @@ class PeriodicTasks:
 
 
 def run(settings: Settings, ready: Callable[[], object]) -> int:
-    """The tasks process, until SIGTERM; its exit code."""
+    """Run the tasks process until SIGTERM. Return its exit code."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     opened = open_installation(settings, serving=True)
     rounds = PeriodicTasks(tasks_of_node(opened.store, settings, ClockWatch(opened.store)))
@@ -176,12 +176,12 @@ class TroubleLog:
         found = {each: REMEDIES[each] for each in troubles(self._store)}
         low = low_disk(self._store.reserve)
         if low and "full" not in found:
-            self._say("low", low, LOW_EVERY)
+            self._log("low", low, LOW_EVERY)
         for name, remedy in found.items():
-            self._say(name, remedy)
+            self._log(name, remedy)
         self._rounds = {name: left - 1 for name, left in self._rounds.items() if left > 1}
 
-    def _say(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
+    def _log(self, name: str, detail: str, every: int = TELL_EVERY) -> None:
         if name not in self._rounds:
             self._rounds[name] = every
             log = structlog.get_logger()
@@ -202,9 +202,9 @@ def _once(do: Callable[[], None]) -> Callable[[], None]:
 
 
 def write_counts(store: Store, counts: UsageBuffer) -> None:
-    """Write what was counted, some hundred at a time; what cannot be written is counted again.
+    """Write the usage counts to the database in batches. Counts that cannot be written return to the buffer.
 
-    At least once: if the answer to a commit is lost, the same uses are written twice.
+    Counts are written at least once: if the response to a commit is lost, they are written twice.
     """
     waiting = list(counts.take().items())
     while waiting:
@@ -223,7 +223,7 @@ def _try(task: Task) -> None:
         structlog.get_logger().warning(
             "periodic task failed", detail=task.name, reason=problem.reason or problem.code
         )
-    except Exception as error:  # a task that fails is tried again; the thread must live
+    except Exception as error:  # a failed task is tried again, so the thread must go on
         structlog.get_logger().error(
             "periodic task failed", detail=task.name, error=type(error).__name__, where=where(error)
         )

@@ -1,8 +1,8 @@
 """The processes of `ostiary serve`: the one that was started, its workers, and one for periodic tasks.
 
-The first binds the sockets, checks once that it can serve, and forks the others: what is imported is shared
-memory. It answers no request and has no connection to the database, so nothing is shared that must not be.
-A process that dies is started again. One that loses the first, which may be killed, ends at once.
+The first process binds the sockets, checks once that it can serve, and forks the others, so that they share the memory
+of imported modules. It serves no request and keeps no database connection that a fork would share. It restarts a process
+that dies. If the first process is killed, the others end at once.
 """
 
 import contextlib
@@ -35,36 +35,36 @@ from ostiary.node.installation import hold, keep_reserve, metrics_directory, not
 from ostiary.storage import engines
 
 STOP_SECONDS: Final = worker.SHUTDOWN_SECONDS + 15
-"""What a process has for finishing its requests, writing its counts, and ending."""
+"""The time for a process to finish its requests, write its counts, and end."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
-"""Seconds before a process that died is started again; doubled with each death in a row."""
+"""Seconds before a process that died is started again. The wait doubles with each death in a row."""
 IN_A_ROW: Final = 60.0
-"""Seconds that a process must live for its next death to count as the first."""
+"""A process that lived for this many seconds starts a new count of deaths."""
 LATER: Final = ("anyio._backends._asyncio", "uvicorn.lifespan.on", "uvicorn.loops.uvloop")
-"""What libraries import only when a worker starts: once, before the fork, is faster. Not their public names."""
+"""Private modules of libraries, which a worker would import at its start. Importing them before the fork is faster."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(slots=True)
 class Child:
-    """A process that is to be there, and what is known of it."""
+    """A process to keep running, and its state."""
 
     name: str
     run: Callable[[Callable[[], object]], int]
-    """What it does; it calls what it is given once it is ready, and returns its exit code."""
+    """The function to run. It calls its argument once the process is ready, and returns the exit code."""
     pid: int = 0
-    """0 while there is none."""
+    """0 while the process does not run."""
     ready: bool = False
     deaths: int = 0
     begun: float = 0.0
     again: float = 0.0
-    """When it is to be started again, on the monotonic clock."""
+    """The time of the next start, on the monotonic clock."""
 
 
 def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. `announce` is told the URL once all workers are ready.
+    """Serve until SIGTERM or SIGINT. Return the exit code. `announce` gets the URL once all workers are ready.
 
-    Raises ConfigurationError or NotReachableError where nothing can be started.
+    Raise ConfigurationError or DatabaseNotReachableError if the service cannot start.
     """
     separate = settings.database_url is not None or engines.checkpoints_safely()
     if settings.workers > 1 and not separate:
@@ -86,11 +86,11 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
         except Problem as problem:
             if problem.code != "storage-full":
                 raise
-            # Credentials are verified all the same; the tasks try it again.
-            structlog.get_logger().error("began without writing", reason=problem.reason)
+            # Verification works without these writes. A periodic task tries them again.
+            structlog.get_logger().error("started without writing", reason=problem.reason)
         if opened.private:
             workers, separate = 1, False
-            structlog.get_logger().error("no room for what processes share: one process serves")
+            structlog.get_logger().error("no disk space for the shared files: only one process runs")
         build(opened).facts.sync()
     except Problem as problem:
         raise not_reachable(settings, problem) from None
@@ -103,12 +103,12 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
         structlog.get_logger().warning("other machines cannot sign in", detail=settings.out_of_reach)
     if not seam_holds():
         structlog.get_logger().warning(
-            "slow", detail=f"uvicorn {uvicorn.__version__} is not the one that the direct adapter knows"
+            "slow", detail=f"uvicorn {uvicorn.__version__} is not the version that the fast path supports"
         )
     work = partial(worker.work, settings, sockets, not separate)
     children = [Child(f"worker {number + 1}", work) for number in range(workers)]
     if separate:
-        children.append(Child("tasks", partial(_attend, settings, sockets)))
+        children.append(Child("tasks", partial(_run_tasks, settings, sockets)))
     with contextlib.suppress(ImportError):
         for module in LATER:
             import_module(module)
@@ -118,50 +118,50 @@ def serve(settings: Settings, announce: Callable[[str], Any]) -> int:
     return Supervisor(children, sockets).run(lambda: announce(settings.public_url))
 
 
-def _attend(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], object]) -> int:
+def _run_tasks(settings: Settings, sockets: Sequence[socket.socket], ready: Callable[[], object]) -> int:
     for sock in sockets:
         sock.close()
     return periodic_tasks.run(settings, ready)
 
 
 class Supervisor:
-    """Starts the children, starts them again, and ends them. It has one thread: it forks."""
+    """Starts, restarts and ends the child processes. It has only one thread, because it forks."""
 
     def __init__(self, children: Sequence[Child], sockets: Sequence[socket.socket]) -> None:
         self._children = children
         self._sockets = sockets
         self._selector = selectors.DefaultSelector()
         self._alive = os.pipe()
-        """Its end for writing is open in this process alone: what reads from it learns when this one is gone."""
-        self._asked = os.pipe()
+        """Only this process keeps the write end open. A child that reads end-of-file knows that this process has ended."""
+        self._signalled = os.pipe()
         self._stopping = False
         self._deadline = float("inf")
         self._code = 0
 
     def run(self, announce: Callable[[], Any]) -> int:
-        """Until all have ended, by a signal to this process or because they cannot start: the exit code."""
-        self._selector.register(self._asked[0], selectors.EVENT_READ)
+        """Run until all children have ended, after a signal or because they cannot start. Return the exit code."""
+        self._selector.register(self._signalled[0], selectors.EVENT_READ)
         for each in SIGNALS:
-            signal.signal(each, self._ask)
+            signal.signal(each, self._on_signal)
         announced = False
         for child in self._children:
             self._start(child)
         while not self._stopping or any(child.pid for child in self._children):
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._until_next_due()):
                 if key.data is None:
-                    os.read(self._asked[0], 64)
+                    os.read(self._signalled[0], 64)
                     self._stop()
                 else:
-                    self._hear(key.data, key.fd, announced)
-            self._tend()
+                    self._read_pipe(key.data, key.fd, announced)
+            self._restart_or_kill()
             if not announced and not self._stopping and all(child.ready for child in self._children):
                 announced = True
                 with contextlib.suppress(OSError):  # standard output may be a file on a full disk
                     announce()
         return self._code
 
-    def _tend(self) -> None:
-        """Start what is due to be started again; kill what does not end."""
+    def _restart_or_kill(self) -> None:
+        """Restart the children that are due. Kill those that do not end in time."""
         now = time.monotonic()
         late = now > self._deadline
         for child in self._children:
@@ -174,11 +174,11 @@ class Supervisor:
         if late:
             self._deadline = float("inf")
 
-    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
-        os.write(self._asked[1], b".")
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        os.write(self._signalled[1], b".")
 
-    def _patience(self) -> float | None:
-        """Seconds until something is due; None if only a child or a signal can bring news."""
+    def _until_next_due(self) -> float | None:
+        """Return the seconds until the next restart or deadline; None if there is none to wait for."""
         due = (
             self._deadline
             if self._stopping
@@ -197,8 +197,8 @@ class Supervisor:
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
 
-    def _hear(self, child: Child, fd: int, announced: bool) -> None:
-        """A byte says that a child is ready, the end of its pipe that it has ended."""
+    def _read_pipe(self, child: Child, fd: int, announced: bool) -> None:
+        """Read from a child's pipe: a byte means that it is ready, end-of-file that it has ended."""
         if os.read(fd, 1):
             child.ready = True
             return
@@ -210,7 +210,7 @@ class Supervisor:
         now = time.monotonic()
         child.deaths = child.deaths + 1 if now - child.begun < IN_A_ROW else 1
         child.again = now + min(FIRST_WAIT * 2 ** min(child.deaths - 1, 10), LONGEST_WAIT)
-        # A signal to the whole group may end a child before it is known here that all are to end.
+        # A signal to the process group may end a child before this process handles the signal.
         if code in (0, -signal.SIGTERM):
             return
         structlog.get_logger().error("process ended", detail=child.name, code=code)
@@ -223,26 +223,26 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         news, tell = os.pipe()
         _flush()
-        # Until it has put its own handlers in place, a signal to the child waits.
+        # Signals are blocked until the child has set its own handlers.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
             os.close(news)
-            self._become(child, tell, before)
+            self._run_child(child, tell, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(tell)
         child.pid, child.ready, child.begun = pid, False, time.monotonic()
         self._selector.register(news, selectors.EVENT_READ, child)
 
-    def _become(self, child: Child, tell: int, mask: set[int | signal.Signals]) -> NoReturn:
+    def _run_child(self, child: Child, tell: int, mask: set[int | signal.Signals]) -> NoReturn:
         code = 1
         try:
             self._selector.close()
-            for fd in (self._alive[1], *self._asked):
+            for fd in (self._alive[1], *self._signalled):
                 os.close(fd)
-            threading.Thread(target=_end_with, args=(self._alive[0],), daemon=True).start()
+            threading.Thread(target=_exit_at_end_of, args=(self._alive[0],), daemon=True).start()
             memory.name(f"ostiary-{child.name.split()[0]}")
-            # On a terminal SIGINT comes to all; the first process says SIGTERM to the others.
+            # A terminal sends SIGINT to all processes. The first process then sends SIGTERM to the others.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -257,13 +257,13 @@ class Supervisor:
 
 
 def _flush() -> None:
-    """Write out what was printed, where that can be written."""
+    """Flush standard output and standard error. Ignore errors."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
 
 
-def _end_with(fd: int) -> None:
-    """Wait for the other end to be closed, which is when the process that has it ends."""
+def _exit_at_end_of(fd: int) -> None:
+    """Wait until the first process has ended, which closes the other end of the pipe. Then exit."""
     os.read(fd, 1)
     os._exit(1)

@@ -1,4 +1,7 @@
-"""Signing keys as `serve`, its tasks and `ostiary keys` see to them: pairs are made here, outside of transactions."""
+"""Creates, rotates and revokes signing keys for `serve`, its tasks and `ostiary keys`.
+
+Key pairs are generated here, outside of transactions, because that takes time.
+"""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,9 +22,9 @@ from ostiary.storage.store import Store
 
 
 def ensure(store: Store, settings: Settings) -> None:
-    """See to it that a key of each purpose signs, with the configured algorithm.
+    """Create the missing signing keys, one for each purpose, with the configured algorithm.
 
-    A node whose clock is not the database's makes none: it would be dated wrongly for all nodes.
+    A node whose clock differs from the database's creates none, because all nodes would see wrong dates.
     """
     caller = custodian(store)
     algorithms = {purpose: algorithm_for(purpose, settings.signing_algorithm) for purpose in PURPOSES}
@@ -34,7 +37,7 @@ def ensure(store: Store, settings: Settings) -> None:
 
 
 def rotate_due(store: Store, settings: Settings) -> None:
-    """Publish a key in place of each that is too old, to sign a little later."""
+    """Publish a successor for each key that is too old. It starts to sign a little later."""
     caller = custodian(store)
     lifetime = settings.signing_key_lifetime // timedelta(microseconds=1)
     wanted = store.read(signing_keys.due, caller, lifetime)
@@ -43,24 +46,24 @@ def rotate_due(store: Store, settings: Settings) -> None:
 
 
 def pairs(settings: Settings, purposes: Collection[Purpose]) -> dict[Purpose, SigningKeyPair]:
-    """A new pair for each purpose."""
+    """Generate a new key pair for each purpose."""
     return {purpose: generate(algorithm_for(purpose, settings.signing_algorithm)) for purpose in purposes}
 
 
 def custodian(store: Store) -> Caller:
-    """Whoever owns the data directory, in the operator's organization."""
+    """Return the caller for the owner of the data directory, in the operator's organization."""
     return store.read(installation.local_operator, SYSTEM_CALLER, None)
 
 
 class Keys:
-    """The keys of an installation that was opened beside the service."""
+    """The signing keys of an installation that a local command opened."""
 
     def __init__(self, opened: OpenInstallation) -> None:
         self._settings, self._store = opened.settings, opened.store
         self._caller = custodian(opened.store)
 
     def list_all(self) -> list[tuple[SigningKey, str]]:
-        """Every key with its state in a word, the newest first."""
+        """Return every key with the name of its state, newest first."""
         now = self._store.clock()
         return [
             (key, key.state(now))
@@ -71,7 +74,7 @@ class Keys:
         return next((key for key, _ in self.list_all() if key.kid == kid), None)
 
     def rotate(self, purposes: Collection[Purpose], at_once: bool) -> tuple[SigningKey, ...]:
-        """Put a new key in the place of each. Raises unavailable where the clock is not the database's."""
+        """Replace the key of each purpose. Raise unavailable if the clock differs from the database's."""
         why = disagreement(self._store)
         if why is not None:
             raise Problem(
@@ -82,14 +85,14 @@ class Keys:
         )
 
     def revoke(self, key: SigningKey) -> SigningKey | None:
-        """Revoke it; the key that was made in its place, if there had to be one."""
+        """Revoke a key. Return its replacement, or None if no replacement was needed."""
         made = pairs(self._settings, [key.purpose])[key.purpose]
         return execute(self._store, self._caller, signing_keys.revoke, key.kid, made)
 
 
 @contextmanager
 def opened_keys(settings: Settings) -> Iterator[Keys]:
-    """Open the installation for its keys. Raises ConfigurationError, NotReachableError, Problem."""
+    """Open the installation to manage its keys. Raise ConfigurationError, DatabaseNotReachableError or Problem."""
     opened = remember(open_installation(settings))
     try:
         yield Keys(opened)

@@ -1,4 +1,4 @@
-"""Running the application: the sockets, and uvicorn in one worker process until SIGTERM."""
+"""Runs the application: binds the sockets, and runs uvicorn in one worker process until SIGTERM."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ BACKLOG = 2048
 SPARE_DESCRIPTORS = 128
 SHUTDOWN_SECONDS = 20
 COLLECT = (700, 10, 1_000)
-"""When garbage is collected. A collection of everything stops the process for 0.3 s once 100,000 standings are
-cached, and Python's own 10 made seven such while the cache was filled; with 1,000 there is none in a million reads,
-and those of the young take 2 ms at most (measured, Python 3.11)."""
+"""Thresholds of the garbage collector. With 100,000 cached standings, a full collection stops the process for 0.3 s.
+With Python's default of 10, seven full collections ran while the cache filled. With 1,000, none runs in a million reads,
+and collections of the young generations take 2 ms at most (measured with Python 3.11)."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but for signals: SIGTERM finishes what is in flight, and the process ends with 0."""
+    """uvicorn with other signal handling: on SIGTERM it finishes the requests in flight and exits with 0."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
@@ -44,7 +44,7 @@ class _Server(uvicorn.Server):
         try:
             yield
         finally:
-            # It is ending already; a second signal must not cut that short.
+            # The process is already ending. A second signal must not interrupt that.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -54,7 +54,7 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets for the address, or for both loopback addresses. ConfigurationError if they cannot be had."""
+    """Bind sockets to the host, or to both loopback addresses for `localhost`. Raise ConfigurationError if that fails."""
     wanted = ["127.0.0.1", "::1"] if host == "localhost" else [host]
     sockets = []
     for address in wanted:
@@ -86,7 +86,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _connections() -> int:
-    """How many connections this process may have, with descriptors left for the database and for logs."""
+    """Return the connection limit of this process. Some file descriptors are left for the database and logs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -98,7 +98,7 @@ def _connections() -> int:
 
 
 def configuration(door: Edge) -> uvicorn.Config:
-    """uvicorn around a door, with our protocol and without what the door does itself."""
+    """Return the uvicorn configuration for an edge, without the features that the edge has itself."""
     return uvicorn.Config(
         door,
         loop="uvloop",
@@ -116,11 +116,11 @@ def configuration(door: Edge) -> uvicorn.Config:
 
 
 def work(settings: Settings, sockets: list[socket.socket], alone: bool, ready: Callable[[], object]) -> int:
-    """Answer requests on these sockets until SIGTERM; the exit code of this process.
+    """Serve requests on these sockets until SIGTERM. Return the exit code of this process.
 
-    `alone`: there is no tasks process, so this one does what is needed once, too.
+    `alone`: there is no tasks process, so this process also runs the tasks of the node.
     """
-    # One busy Python thread beside the hot path costs it milliseconds at the default of 5 ms.
+    # With the default of 5 ms, one busy Python thread delays each verification by milliseconds.
     sys.setswitchinterval(0.0005)
     opened = open_installation(settings, checkpoints=alone, serving=True, alone=alone)
     built = build(opened, alone=alone)
