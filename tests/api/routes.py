@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from ostiary.api.route import _query_members
+from ostiary.api.route import _query_parameters
 from ostiary.node.app import PAGES, ROUTERS
 from tests.cast import Front
 
@@ -56,7 +56,7 @@ def methods_of(front: Front) -> dict[str, set[str]]:
 def queries() -> dict[str, set[str]]:
     """The query members that each route takes."""
     return {
-        f"{method} {route.path_format}": _query_members(route.dependant)
+        f"{method} {route.path_format}": _query_parameters(route.dependant)
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
