@@ -98,9 +98,7 @@ class SharedProjectJson(TypedDict):
     """A project of another organization."""
 
     id: str
-    """The id that names the project in a verification request. Its code is valid only inside its
-    organization.
-    """
+    """The id that names the project in a verification request. Its code is valid only inside its organization."""
     code: str
     name: str
 

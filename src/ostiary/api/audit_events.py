@@ -26,9 +26,7 @@ class EventActorJson(TypedDict):
     id: str | None
     display: str
     credential_id: str | None
-    """The credential or session that the actor used. For a token, the credential or session that it was
-    issued from.
-    """
+    """The credential or session that the actor used. For a token, the credential or session that it was issued from."""
     credential_kind: OriginKind | None
     """`api_key`, `client_secret`, `key_file` or `session`."""
     token_id: str | None

@@ -220,12 +220,9 @@ class GrantJson(TypedDict):
     """The id of the organization whose resources the client can access."""
     scopes: list[str]
     projects: list[str]
-    """The ids of the projects to which access is limited. Empty means all, if the client acts for the user.
-    """
+    """The ids of the projects to which access is limited. Empty means all, if the client acts for the user."""
     service_account: str | None
-    """The id of the account in the client's organization that has the access. Null if the client acts for the
-    user.
-    """
+    """The id of the account in the client's organization that has the access. Null if the client acts for the user."""
     created_at: Time
     updated_at: Time
     revoked_at: Time | None

@@ -232,8 +232,7 @@ class CredentialJson(TypedDict):
     key's SHA-256.
     """
     client_id: str | None
-    """The owner's client id. It is sent with a client secret and is part of a key file. Null for an API key.
-    """
+    """The owner's client id. It is sent with a client secret and is part of a key file. Null for an API key."""
     compat: Literal["google"] | None
     """For a key file: the vendor whose libraries' signatures are also accepted."""
     access_level: AccessLevel

@@ -120,9 +120,7 @@ class ApiRoute(APIRoute):
 
 
 def _with_headers(response: Response, request: Request) -> Response:
-    """Add the headers about the presented credential: a newer secret that replaces it, and its remaining rate
-    limit.
-    """
+    """Add the headers about the presented credential: a newer secret that replaces it, and its remaining rate limit."""
     for name, value in getattr(request.state, "told", ()):
         response.headers[name.decode()] = value.decode()
     return response
@@ -338,9 +336,7 @@ PageOf = Annotated[Page, Depends(_page)]
 # Responses
 
 Resource = Callable[[Tx, Caller], Told]
-"""The JSON of one resource as GET shows it, read in a transaction. `If-Match` is compared with its entity
-tag.
-"""
+"""The JSON of one resource as GET shows it, read in a transaction. `If-Match` is compared with its entity tag."""
 
 
 def resource(tell: Callable[[T], Told], work: Callable[..., T], *args: Any) -> Resource[Told]:

@@ -1,6 +1,4 @@
-"""`/v1/sessions` and the endpoints that a partner's scripts use: login with a key file, and the owner of a
-session.
-"""
+"""`/v1/sessions` and the endpoints that a partner's scripts use: login with a key file, and the owner of a session."""
 
 from typing import Annotated, Final, Literal
 
@@ -83,16 +81,13 @@ class SessionJson(TypedDict):
     """How the session began: `browser`, `key_file`, `device` or `application`."""
     owner: OwnerJson
     credential_id: str | None
-    """The key file from which the session was started. The session ends with it. Null for other kinds of
-    sessions.
-    """
+    """The key file from which the session was started. The session ends with it. Null for other kinds of sessions."""
     client_id: str | None
     """The client that has the session, for sessions of a device or an application."""
     client_name: str | None
     """The client's name."""
     grant: str | None
-    """The consent on which the session is based. The session ends with it. Null for other kinds of sessions.
-    """
+    """The consent on which the session is based. The session ends with it. Null for other kinds of sessions."""
     scopes: list[str]
     """The scopes to which the session is limited. `api` means everything that its owner may do."""
     projects: list[str]

@@ -1,6 +1,4 @@
-"""The OAuth endpoints outside the fast path, as ASGI applications: tokens, revocation, devices and
-registration.
-"""
+"""The OAuth endpoints outside the fast path, as ASGI applications: tokens, revocation, devices and registration."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

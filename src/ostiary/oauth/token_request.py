@@ -34,9 +34,7 @@ If the client publishes its keys at a URL, they are fetched. Raises DocumentErro
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedClient:
-    """An authenticated client: a service account with one of its credentials, or a client that people consent
-    to.
-    """
+    """An authenticated client: a service account with one of its credentials, or a client that people consent to."""
 
     id: str
     standing: Standing | None
@@ -93,9 +91,7 @@ class GrantResult:
     members: Mapping[str, Any] = field(default_factory=dict)
     """Additional fields of the response."""
     consented: bool = False
-    """Whether a person consented to the scopes. If so, scopes that are no longer held are left out, not
-    refused.
-    """
+    """Whether a person consented to the scopes. If so, scopes that are no longer held are left out, not refused."""
     audiences: tuple[str, ...] = ()
     """The resources of the consent. Requested resources must be among them."""
     redeem: Callable[[Tx], bool] | None = None
