@@ -16,6 +16,6 @@ class AgentJson(TypedDict):
 def list_agents(_caller: AnyoneOf) -> Answer[Listing[AgentJson]]:
     """List the agents and servers behind gateways that the caller can reach.
 
-    Any valid credential may ask. Gateways cannot be created yet, so the list is always empty.
+    Any valid credential can call this. Gateways cannot be created yet, so the list is always empty.
     """
     return answer_all([])

@@ -111,8 +111,8 @@ def _role(role: str) -> Resource[RoleJson]:
 def list_scopes(request: Request, caller: AnyoneOf) -> Answer[Listing[ScopeJson]]:
     """List the catalogue of scopes.
 
-    Roles and credentials can have these scopes in addition to the scopes of this API. Any valid credential
-    may ask.
+    Roles and credentials can have these scopes in addition to the scopes of this API.
+    Any valid credential can call this.
     """
     found = wiring(request).store.read(roles.list_scopes, caller)
     return answer_all([ScopeJson(scope=each) for each in found])

@@ -226,7 +226,7 @@ def log_in(request: Request, body: Annotated[LoginBody, Depends(body_of(LoginBod
 def whoami(request: Request, caller: AnyoneOf) -> Answer[WhoamiJson]:
     """Show the owner of the presented credential, token or session.
 
-    Any valid credential may ask. An application can use it to learn who signed in.
+    Any valid credential can call this. An application can use it to learn who signed in.
     """
     return answer(whoami_json(wiring(request).store.read(sessions.whoami, caller)))
 

@@ -77,7 +77,7 @@ def get_usage(
     interval: Annotated[
         str | None,
         Query(
-            description=f"At most {usage.LONGEST['hour']} hours or {usage.LONGEST['day']} days are told at once."
+            description=f"At most {usage.LONGEST['hour']} hours or {usage.LONGEST['day']} days per request."
         ),
         WithJsonSchema({"type": "string", "enum": list(usage.LENGTHS), "default": "hour"}),
     ] = None,

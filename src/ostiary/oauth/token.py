@@ -275,7 +275,7 @@ def granted(subject: GrantResult, form: Form, catalogue: Catalogue) -> Scopes:
     """Step 6 (RFC 6749 §3.3): return the requested scopes, or the default ones. Raises OAuthError
     (invalid_scope).
 
-    Every client can request `api`. It stands for everything that is allowed at the time of use, which may be
+    Every client can request `api`. It means everything that is allowed at the time of use, which may be
     nothing. Scopes that do not exist are removed from a consent, as they were on the consent page.
     """
     named = forms.scopes(form)
