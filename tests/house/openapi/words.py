@@ -295,7 +295,7 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "tag": "Health",
         "id": "readyz",
         "doc": "Check whether the service is ready.\n\n"
-        "The service is ready if the database responds and is initialised, and its clock is within a second of this server's.",
+        "The service is ready if the database responds and is initialised, and its clock is within a second of ours.",
         "schema": {"type": "object", "properties": {"status": {"const": "ready"}}, "required": ["status"]},
         "open": True,
         "marked": True,
