@@ -1,7 +1,8 @@
-"""Every body that the API takes, and what each of its members is: a reviewed table that tests are made from.
+"""A reviewed table of every request body of the API and the kind of each of its fields. Tests are made from
+it.
 
-A member without a line fails `test_bad_input.test_every_member_has_a_line`, and a new kind of member needs its
-wrong values there and, where it names something, its foreign names in `test_foreign_ids`.
+A field without an entry fails `test_bad_input.test_every_member_has_a_line`. A new kind of field needs its
+invalid values there. If it names an object, it also needs its foreign names in `test_foreign_ids`.
 """
 
 import copy
@@ -143,7 +144,7 @@ GOOD: dict[str, object] = {
 
 
 def models() -> dict[str, type[BaseModel]]:
-    """The model of every route that takes a body: `POST /v1/projects` and so on."""
+    """Return the model of every route with a body, by route: `POST /v1/projects` and so on."""
     found: dict[str, type[BaseModel]] = {}
     for router in ROUTERS:
         for route in router.routes:
@@ -155,7 +156,7 @@ def models() -> dict[str, type[BaseModel]]:
 
 
 def members_of(model: type[BaseModel], pointer: str = "") -> Iterator[str]:
-    """Pointers of all members, down to those that have no members themselves."""
+    """Return the pointers of all fields that have no fields of their own."""
     for name, field in model.model_fields.items():
         inner, is_list = _model_in(field.annotation)
         where = f"{pointer}/{name}"
@@ -166,13 +167,13 @@ def members_of(model: type[BaseModel], pointer: str = "") -> Iterator[str]:
 
 
 def least(route: str, **given: object) -> dict[str, Any]:
-    """The smallest good body of a route: what is required, and one of the changes where nothing is."""
+    """Return the smallest valid body of a route: the required fields, or one change if no field is required."""
     body = _least(models()[route], MEMBERS[route], "", given)
     return body or {name: copy.deepcopy(value) for name, value in _CHANGES[route].items()}
 
 
 def placed(route: str, pointer: str, value: object, **given: object) -> dict[str, Any]:
-    """A good body of the route but for this value at this place; what is around it is the least that is good."""
+    """Return a minimal valid body of the route with this value at this pointer."""
     body = _least(models()[route], MEMBERS[route], "", given)
     at: Any = body
     model: type[BaseModel] | None = models()[route]
@@ -227,7 +228,7 @@ def _least(
 
 
 def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The model that a member is, or is a list of."""
+    """Return the model of a field or of its list items, and whether it is a list."""
     if get_origin(annotation) is Annotated:
         return _model_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):

@@ -1,4 +1,4 @@
-"""Every route that the application has, so that a test can miss none."""
+"""Every route of the application, so that no test misses one."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from ostiary.api.route import _query_members
+from ostiary.api.route import _query_parameters
 from ostiary.node.app import PAGES, ROUTERS
 from tests.cast import Front
 
@@ -37,7 +37,7 @@ NO_CALLER = frozenset(
 
 
 def methods_of(front: Front) -> dict[str, set[str]]:
-    """Path templates with their methods."""
+    """Return path templates with their methods."""
     found: dict[str, set[str]] = defaultdict(set)
 
     def walk(routes: Iterable[Any]) -> None:
@@ -54,9 +54,9 @@ def methods_of(front: Front) -> dict[str, set[str]]:
 
 
 def queries() -> dict[str, set[str]]:
-    """The query members that each route takes."""
+    """Return the query parameters of each route."""
     return {
-        f"{method} {route.path_format}": _query_members(route.dependant)
+        f"{method} {route.path_format}": _query_parameters(route.dependant)
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)

@@ -1,4 +1,6 @@
-"""Acme with one of everything, and how its admin asks, rightly and wrongly: for tests that go over all routes."""
+"""Acme with one object of each kind, and valid and invalid requests by its admin. For tests that run over all
+routes.
+"""
 
 from typing import Any
 
@@ -13,7 +15,7 @@ VERIFY = "POST /v1/verify"
 
 
 class Scene:
-    """Acme with one of everything, and Alice who asks."""
+    """Acme with one object of each kind. Alice sends the requests."""
 
     def __init__(self, front: Front, username: str | None = "robo") -> None:
         self.front, house = front, front.house
@@ -40,18 +42,18 @@ class Scene:
         return {"credential": "x"} if route == VERIFY else least(route, **self.given())
 
     def ask(self, route: str, body: object = None, query: str = "", **more: Any) -> Answer:
-        """Ask as Alice; `route` is a template such as `GET /v1/projects/{project}`."""
+        """Send a request as Alice. `route` is a template such as `GET /v1/projects/{project}`."""
         target = self.target(route) + (f"?{query}" if query else "")
         return self.front.ask(route.partition(" ")[0], target, body, key=self.front.house.alice_key, **more)
 
     def send(self, route: str, pointer: str, value: object) -> Answer:
-        """Ask with a body that is good but for this value at this place."""
+        """Send a valid body, except for this value at this pointer."""
         if route == VERIFY:
             return self.ask(route, {"credential": "x"} | {pointer[1:]: value})
         return self.ask(route, placed(route, pointer, value, **self.given()))
 
     def state(self) -> object:
-        """What Alice sees of everything that the rows of this file try to change."""
+        """Return what Alice sees of all objects that the rows of this file try to change."""
         lists = ("service-accounts", "projects", "members", "invitations", "roles", "scopes", "credentials",
                  "access-rules", "organizations")  # fmt: skip
         shown = [self.ask(f"GET /v1/{each}", query="").json() for each in lists]
@@ -59,7 +61,9 @@ class Scene:
 
 
 def is_refused(answer: Answer, status: int, code: str, *fields: tuple[str, str]) -> None:
-    """A problem document with exactly these field errors, in any order, and nothing of what was sent."""
+    """Check for a problem document with exactly these field errors, in any order, that repeats no value of
+    the request.
+    """
     is_problem(answer, status, code)
     body = answer.json()
     assert body["title"]

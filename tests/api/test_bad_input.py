@@ -1,4 +1,4 @@
-"""B8: what the management API answers to bodies that it cannot take: a row for each case, on every route."""
+"""B8: responses of the management API to invalid bodies. Each case runs on every route."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,11 @@ Value = TypeVar("Value")
 
 
 def spread(places: Sequence[Place], values: Sequence[Value]) -> Iterator[tuple[Place, Value]]:
-    """All values at the first place, and at each other one of them in turn: one check serves all. In full, all at all."""
+    """Return all values at the first place, and the values in turn at each other place, because one check
+    serves all.
+
+    A full run tries all values at all places.
+    """
     for number, place in enumerate(places):
         for value in values if PROVE or number == 0 else [values[number % len(values)]]:
             yield place, value
@@ -40,7 +44,7 @@ def spread(places: Sequence[Place], values: Sequence[Value]) -> Iterator[tuple[P
 
 @contextmanager
 def one_of_many(scene: Scene, case: str) -> Iterator[None]:
-    """Let a failure say in which case it happened; time goes on, so that no limit of uses is reached."""
+    """Add the case to a failure message. The clock advances, so that no rate limit is reached."""
     scene.front.house.clock.advance(SECOND // 10)
     try:
         yield
@@ -52,7 +56,7 @@ def one_of_many(scene: Scene, case: str) -> Iterator[None]:
 
 
 def test_every_member_has_a_line(front: Front) -> None:
-    """B8 breaks: a body has a member, and nobody said what it is and which values are wrong."""
+    """B8 breaks: a body has a field for which nobody listed the kind and the invalid values."""
     assert models().keys() == MEMBERS.keys()
     for route, model in models().items():
         assert set(members_of(model)) == MEMBERS[route].keys(), route
@@ -103,7 +107,7 @@ NO_BODY: dict[str, tuple[bytes, str, str]] = {
 
 
 def test_what_two_parsers_could_read_differently(scene: Scene) -> None:
-    """B8 breaks: a body is read in one of several ways, or is a fault of ours."""
+    """B8 breaks: a body that two parsers read differently is accepted, or causes a server error."""
     before = scene.state()
     for route, (what, raw) in spread(BODIES, [*UNREADABLE.items()]):
         with one_of_many(scene, f"{route}: {what}"):
@@ -112,14 +116,14 @@ def test_what_two_parsers_could_read_differently(scene: Scene) -> None:
 
 
 def test_what_is_no_body(scene: Scene) -> None:
-    """B8 breaks: text that a database refuses or mangles, or a body without members, reaches a service."""
+    """B8 breaks: a service receives text that a database refuses or changes, or a body without fields."""
     for route, (what, (raw, pointer, code)) in spread(BODIES, [*NO_BODY.items()]):
         with one_of_many(scene, f"{route}: {what}"):
             is_refused(scene.ask(route, raw=raw), 422, "validation-failed", (pointer, code))
 
 
 def test_what_is_just_readable(scene: Scene) -> None:
-    """B8 breaks the other way: brackets in text count as nesting, or 32 levels or 2⁵³ are too many."""
+    """B8 breaks the other way: brackets inside strings count as nesting, or 32 levels or 2⁵³ are refused."""
     text = json.dumps({"text": '[{"\\' * 100, "more": "[" * 100})
     for raw in (text.encode(), b'{"a":' + DEEP[1:-1] + b"}", b'{"a":9007199254740992}', b'{"a":1e308}'):
         for route in BODIES:
@@ -130,7 +134,7 @@ def test_what_is_just_readable(scene: Scene) -> None:
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""]
 )
 def test_a_body_of_another_type(scene: Scene, content_type: str) -> None:
-    """B1 breaks: what a browser's form can send across sites is taken for JSON."""
+    """B1 breaks: a content type that a browser's form can send across sites is accepted as JSON."""
     for route in BODIES:
         fields = [("content-type", content_type)]
         is_refused(scene.ask(route, scene.body(route), headers=fields), 415, "unsupported-media-type")
@@ -139,7 +143,7 @@ def test_a_body_of_another_type(scene: Scene, content_type: str) -> None:
 
 
 def test_unknown_members(scene: Scene) -> None:
-    """B8 breaks: a misspelt member is left out without a word, or its name comes back whole."""
+    """B8 breaks: a misspelt field is silently ignored, or the response repeats its full name."""
     before = scene.state()
     for route in BODIES:
         body = scene.body(route) | {"surplus": CANARY, "id": CANARY, "a/b~c": 1, "x" * 200: 1, "": 1}
@@ -153,7 +157,7 @@ def test_unknown_members(scene: Scene) -> None:
 
 
 def test_missing_members(scene: Scene) -> None:
-    """B8 breaks: what is required may be left out, or its absence is told without a pointer."""
+    """B8 breaks: a required field can be omitted, or the error has no pointer to it."""
     checked = 0
     for route in BODIES:
         required = ["credential"] if route == VERIFY else [
@@ -183,7 +187,7 @@ def test_missing_members(scene: Scene) -> None:
 
 
 def test_members_of_the_wrong_type(scene: Scene) -> None:
-    """B8 breaks: a number is taken for a text, a text for a list, or nobody is told which member it was."""
+    """B8 breaks: a number is accepted as a string, a string as a list, or the error does not name the field."""
     before = scene.state()
     for route, members in MEMBERS.items():
         for pointer in members:
@@ -205,7 +209,7 @@ def test_members_of_the_wrong_type(scene: Scene) -> None:
 
 
 def test_all_wrong_members_at_once(scene: Scene) -> None:
-    """CLI breaks: errors come one at a time, so that a form is sent as often as it has mistakes."""
+    """CLI breaks: only one error is reported at a time, so the user must send the form once per mistake."""
     for route, members in MEMBERS.items():
         tops = {each.split("/")[1] for each in members}
         body = dict.fromkeys(tops, 1.5) | {CANARY[:5]: 1}
@@ -224,7 +228,7 @@ def test_all_wrong_members_at_once(scene: Scene) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_secret_in_a_body(scene: Scene) -> None:
-    """P7, CLI break: a key that somebody pasted is stored in clear, or comes back in the refusal."""
+    """P7, CLI break: a key pasted into a body is stored in clear, or repeated in the response."""
     secret = scene.front.house.alice_key
     random = secret[35:-6]
     before = scene.state()
@@ -363,7 +367,7 @@ WRONG: dict[str, Wrong] = {
 
 
 def test_values_that_mean_nothing(scene: Scene) -> None:
-    """B8 breaks: a value that means nothing is stored or taken for another, or its refusal does not say where."""
+    """B8 breaks: a meaningless value is stored or misread, or the error does not say where it is."""
     before = scene.state()
     for kind, wrong in WRONG.items():
         routes = [

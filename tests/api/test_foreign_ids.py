@@ -1,4 +1,4 @@
-"""P19: what is another tenant's is answered like what does not exist: in path, body, query and cursor."""
+"""P19: another tenant's object gets the same response as one that does not exist: in path, body, query and cursor."""
 
 import json
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ UNKNOWN = {
 INSTALLATION = {"scope", "name", "rule", "path", "prefix"}
 """Parameters that name what belongs to the installation: the same for every tenant."""
 
-# What members of a body name, by their kind in `tests.api.bodies`
+# What fields of a body name, by their kind in `tests.api.bodies`
 OF_TENANTS = {"owner": 404, "project": 404, "projects": 404, "place": 404, "principal": 404, "role": 422,
               "role name": 201, "username": 201, "code": 201, "email": 201}  # fmt: skip
 """Kinds that name something of a tenant's, and what is answered where the name is foreign or nobody's."""
@@ -73,7 +73,9 @@ PLAIN_QUERY = {
 
 
 class Tenants:
-    """Acme and Umbrella with one of everything each; Charlie, who may do everything at Umbrella, asks."""
+    """Acme and Umbrella with one object of each kind. Charlie, who may do everything at Umbrella, sends the
+    requests.
+    """
 
     def __init__(self, front: Front) -> None:
         self.front, self.house = front, front.house
@@ -86,7 +88,7 @@ class Tenants:
         self.acme = acme(house) | {"account": robo.account.id, "credential": key.listed.credential.id}
         project, role = self.acme["project"], self.acme["role"]
         self.names = {
-            # Every name that the API takes, each with one of the same form that nobody has.
+            # Every name that the API accepts, each with a name of the same form that does not exist.
             "project": [
                 (project, UNKNOWN["project"]),
                 (self.told(f"/v1/projects/{project}")["code"], "nobodys-code"),
@@ -118,7 +120,7 @@ class Tenants:
         self.own = self._umbrella()
 
     def _umbrella(self) -> dict[str, str]:
-        """Ids of Umbrella's own, made by Charlie over the API."""
+        """Return the ids of Umbrella's objects, which Charlie creates through the API."""
         house = self.house
         account = house.store.write(service_accounts.create, house.charlie, AccountSpec("Own"))
         key = house.store.write(credentials.create, house.charlie, account.account.id, CredentialSpec())
@@ -170,13 +172,13 @@ class Tenants:
         return self.front.ask(method, target, body, key=key or self.house.charlie_key, **more)
 
     def body(self, route: str) -> object:
-        """A good body for a route, if it takes one."""
+        """Return a valid body for a route, or None if it has no body."""
         return least(route, owner=self.own["account"]) if route in MEMBERS else None
 
     def both(
         self, requests: tuple[tuple[str, str, object], tuple[str, str, object]], what: object, **more: Any
     ) -> Answer:
-        """Ask with a foreign and with an unknown name: the same answer, and the same in Charlie's own log."""
+        """Send a foreign and an unknown name. Check for the same response, and the same entry in Charlie's own log."""
         foreign, unknown = requests
         seen = [self._watched(*each, **more) for each in (foreign, unknown)]
         assert seen[0] == seen[1], what
@@ -205,7 +207,7 @@ def tenants(front: Front) -> Tenants:
 
 
 def comparable(answer: Answer) -> object:
-    """An answer without its request's id and what it leaves of a limit; of something new only which members it has."""
+    """Return a response without its request id and remaining rate limit. For a new object, only its field names."""
     fields = dict(answer.headers)
     request_id = fields.pop("x-request-id", None)
     fields.pop("ratelimit", None)  # one less each time
@@ -217,7 +219,7 @@ def comparable(answer: Answer) -> object:
 
 
 def rows_of(house: House, organization_id: str) -> dict[str, list[tuple[str, ...]]]:
-    """Every row of an organization's, and its log."""
+    """Return every row of an organization, and its log."""
 
     def dump(tx: Tx) -> dict[str, list[tuple[str, ...]]]:
         own = {
@@ -237,7 +239,7 @@ def rows_of(house: House, organization_id: str) -> dict[str, list[tuple[str, ...
 
 
 def routes(front: Front) -> Iterator[tuple[str, str, set[str]]]:
-    """Method, path and the parameters in it, of every address of the API. The manual is everybody's."""
+    """Return method, path and path parameters of every API route. The manual is public."""
     for path, methods in methods_of(front).items():
         if not path.startswith("/v1/"):
             continue
@@ -247,7 +249,7 @@ def routes(front: Front) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def test_every_name_that_somebody_may_give_has_a_case(front: Front) -> None:
-    """P19 breaks: a route takes a new id or name, and nobody asked what a foreign one does."""
+    """P19 breaks: a route accepts a new id or name, and no test tries a foreign one."""
     named = {name for _, _, names in routes(front) for name in names}
     assert named == UNKNOWN.keys() | INSTALLATION
     kinds = {kind for members in MEMBERS.values() for kind in members.values()}
@@ -257,7 +259,7 @@ def test_every_name_that_somebody_may_give_has_a_case(front: Front) -> None:
 
 
 def test_ids_in_paths(tenants: Tenants) -> None:
-    """P19 breaks: a stranger learns that an id of Acme's exists, or does something to it."""
+    """P19 breaks: a stranger learns that an id of Acme exists, or changes the object."""
     house = tenants.house
     before, log = all_rows(house), tenants.log(house.acme.id)
     checked = 0
@@ -281,7 +283,7 @@ def test_ids_in_paths(tenants: Tenants) -> None:
 
 
 def test_names_of_the_installations(tenants: Tenants) -> None:
-    """P19 breaks: a customer learns which rules and scopes the operator has by the answers to its own requests."""
+    """P19 breaks: responses to a customer's own requests show which rules and scopes the operator has."""
     before = all_rows(tenants.house)
     for method, path, parameters in routes(tenants.front):
         if parameters & {"name", "scope", "prefix"}:
@@ -294,7 +296,7 @@ def test_names_of_the_installations(tenants: Tenants) -> None:
 
 
 def test_ids_in_bodies(tenants: Tenants) -> None:
-    """P19 breaks: a member of a body reaches across tenants, or tells what is there."""
+    """P19 breaks: a field of a body reaches another tenant's objects, or shows that they exist."""
     house = tenants.house
     before, log = all_rows(house), tenants.log(house.acme.id)
     checked = 0
@@ -327,7 +329,7 @@ def test_ids_in_bodies(tenants: Tenants) -> None:
 
 
 def in_bodies(tenants: Tenants, kind: str) -> list[tuple[str, str]]:
-    """Acme's names for what a member of this kind names, and such as nobody has."""
+    """Return Acme's names for the objects that a field of this kind names, and names that do not exist."""
     names = tenants.names
     if kind == "place":
         return [*names["project"], *names["organization_id"]]
@@ -367,7 +369,7 @@ def test_names_that_are_taken_elsewhere_are_free_here(tenants: Tenants) -> None:
 
 
 def test_what_is_asked_of_verify(tenants: Tenants) -> None:
-    """P19 breaks: a resource server of Umbrella's is told of Acme's credentials or projects."""
+    """P19 breaks: a resource server of Umbrella learns about Acme's credentials or projects from `/v1/verify`."""
     asked: list[tuple[dict[str, object], dict[str, object]]] = [
         ({"credential": tenants.secret}, {"credential": never_made()})
     ]
@@ -390,7 +392,7 @@ def test_what_is_asked_of_verify(tenants: Tenants) -> None:
 
 
 def test_organizations_in_queries(tenants: Tenants) -> None:
-    """P19 breaks: `?organization=` lets a customer act in another's, or tells that it exists."""
+    """P19 breaks: `?organization=` lets a customer act in another organization, or shows that it exists."""
     house = tenants.house
     before, log = all_rows(house), tenants.log(house.acme.id)
     checked = 0
@@ -413,7 +415,7 @@ def test_organizations_in_queries(tenants: Tenants) -> None:
 
 
 def test_ids_in_filters(tenants: Tenants) -> None:
-    """P19 breaks: a filter finds what is another tenant's."""
+    """P19 breaks: a filter finds another tenant's objects."""
     house = tenants.house
     ids = [pair for pairs in tenants.names.values() for pair in pairs]
     ids += [
@@ -445,7 +447,7 @@ def test_ids_in_filters(tenants: Tenants) -> None:
 
 
 def test_lists_hold_ones_own_only(tenants: Tenants) -> None:
-    """P19 breaks: a list shows another tenant's rows, or an id of one inside its own."""
+    """P19 breaks: a list shows another tenant's rows, or another tenant's id inside one of its own rows."""
     theirs = {each for pairs in tenants.names.values() for each, _ in pairs} - {"acme", "robo"}
     for method, path, _ in routes(tenants.front):
         if method == "GET" and "authorize" not in path:
@@ -454,7 +456,7 @@ def test_lists_hold_ones_own_only(tenants: Tenants) -> None:
 
 
 def lists(tenants: Tenants, names: dict[str, str]) -> dict[str, str]:
-    """Every list that has pages: its template, and its address."""
+    """Return every list with pages: its template and its URL."""
     return {
         route.partition(" ")[2]: route.partition(" ")[2].format(**names)
         for route, members in queries().items()
@@ -463,7 +465,7 @@ def lists(tenants: Tenants, names: dict[str, str]) -> dict[str, str]:
 
 
 def test_cursors(tenants: Tenants) -> None:
-    """P19, B8 break: a cursor of Acme's list, or of another list, moves Charlie to rows that are not his."""
+    """P19, B8 break: a cursor of Acme's list, or of another list, gives Charlie rows of other tenants."""
     house = tenants.house
     for number in range(2):  # a second of everything, so that there is a next page
         acme(house)
@@ -490,7 +492,7 @@ def test_cursors(tenants: Tenants) -> None:
 
 
 def test_what_a_viewer_may_not_see(tenants: Tenants) -> None:
-    """P19 breaks: Bob, a viewer of Acme, learns by a refusal whether something exists that he may not see."""
+    """P19 breaks: a refusal shows Bob, a viewer of Acme, whether an object exists that he may not see."""
     house = tenants.house
     bob = house.store.write(credentials.create_direct, house.bob, CredentialSpec()).secret.reveal()
     before = all_rows(house)

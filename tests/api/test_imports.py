@@ -1,4 +1,4 @@
-"""Imported keys at the door: who they are, what they may do, and what is never looked up."""
+"""Imported keys in requests: their owner, their access, and which keys are never looked up."""
 
 import tracemalloc
 from hashlib import sha256
@@ -21,7 +21,7 @@ def digest(text: str) -> str:
 
 
 def bring(front: Front, *texts: str, **body: Any) -> Answer:
-    """Import these keys for Robo, who reads agents."""
+    """Import these keys for Robo, who may read agents."""
     house = front.house
     house.store.write(imports.register_prefix, house.alice, PREFIX)
     owner = house.account().account.id
@@ -35,7 +35,7 @@ def bring(front: Front, *texts: str, **body: Any) -> Answer:
 
 
 def test_a_key_that_was_refused_is_accepted_once_it_is_imported(front: Front) -> None:
-    """Import breaks: whoever tried a key before its import is refused after it."""
+    """Import breaks: a key that was tried before its import is still refused after it."""
     front.house.store.write(imports.register_prefix, front.house.alice, PREFIX)
     for _ in range(2):  # first from the database, then from memory
         assert front.verify(KEYS[0])["code"] == "unknown"
@@ -44,7 +44,7 @@ def test_a_key_that_was_refused_is_accepted_once_it_is_imported(front: Front) ->
 
 
 def test_an_imported_key_verifies_and_dies_like_any_other(front: Front) -> None:
-    """P1 breaks: an imported key is accepted after its revocation, or never."""
+    """P1 breaks: an imported key is accepted after its revocation, or is never accepted."""
     house = front.house
     told = bring(front, *KEYS).json()
     assert (told["imported"], told["skipped"], len(told["credentials"])) == (5, 0, 5)
@@ -68,7 +68,7 @@ def test_an_imported_key_verifies_and_dies_like_any_other(front: Front) -> None:
 
 
 def test_without_its_prefix_nothing_is_looked_up(front: Front) -> None:
-    """P20 breaks: any string costs a query, or an imported key is good under a prefix that is not registered."""
+    """P20 breaks: any string costs a query, or an imported key is accepted under a prefix that is not registered."""
     house = front.house
     assert bring(front, KEYS[0]).status == 200
     assert front.verify(KEYS[0])["valid"]
@@ -85,7 +85,7 @@ def test_without_its_prefix_nothing_is_looked_up(front: Front) -> None:
 
 
 def test_the_synthetic_id_of_an_imported_key_opens_nothing(front: Front) -> None:
-    """P14 breaks: who knows an imported key's public id makes a key of it."""
+    """P14 breaks: a person who knows an imported key's public id can construct an accepted key from it."""
     told = bring(front, KEYS[0]).json()
     listed = front.ask("GET", f"/v1/credentials/{told['credentials'][0]}", key=front.house.alice_key).json()
     body = f"ak-{listed['access_id']}{'0' * secret.RANDOM_LENGTH}"
@@ -94,7 +94,7 @@ def test_the_synthetic_id_of_an_imported_key_opens_nothing(front: Front) -> None
 
 
 def test_a_batch_may_be_two_mebibytes_and_nothing_else_may(front: Front) -> None:
-    """B1 breaks: a whole batch is refused, or any address takes such bodies."""
+    """B1 breaks: a full batch is refused, or another endpoint accepts bodies of that size."""
     texts = [f"{PREFIX}{number}" for number in range(5000)]
     answer = bring(front, *texts, exceed_limits=True)
     assert (answer.status, answer.json()["imported"]) == (200, 5000)
@@ -122,7 +122,7 @@ def test_a_batch_may_be_two_mebibytes_and_nothing_else_may(front: Front) -> None
     ],
 )
 def test_a_wrong_batch_names_its_fields(front: Front, body: dict[str, Any], pointers: list[str]) -> None:
-    """B8 breaks: a wrong import is made in part, or its errors are without end."""
+    """B8 breaks: an invalid import is partly carried out, or its list of errors is unlimited."""
     answer = bring(front, "a", **body)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == pointers
@@ -130,7 +130,7 @@ def test_a_wrong_batch_names_its_fields(front: Front, body: dict[str, Any], poin
 
 
 def nested(levels: int, values: int) -> bytes:
-    """A long list below members with long names: each element's pointer would be as long as all of them."""
+    """Return a long list below fields with long names. The pointer of each element would be as long as all of them."""
     name = "k" * 64
     return (f'{{"{name}":' * levels + "[" + ",".join("1" * values) + "]" + "}" * levels).encode()
 
@@ -149,7 +149,7 @@ def nested(levels: int, values: int) -> bytes:
     ids=["texts", "names", "below a name that is no text", "deep", "too many values"],
 )
 def test_an_absurd_body_costs_what_its_length_does(front: Front, path: str, body: bytes, status: int) -> None:
-    """P20 breaks: a small body of a caller who may do nothing takes tens of megabytes, or is answered with as many."""
+    """P20 breaks: a small body from a caller without access uses, or returns, tens of megabytes."""
     front.ask("POST", path, raw=b"{}", key=front.house.alice_key)
     tracemalloc.start()
     answer = front.ask("POST", path, raw=body, key=front.house.alice_key)
@@ -163,7 +163,7 @@ def test_an_absurd_body_costs_what_its_length_does(front: Front, path: str, body
 
 @pytest.mark.promise("P7")
 def test_a_key_is_not_its_own_name(front: Front) -> None:
-    """P7 breaks: a list of keys whose names are the keys is kept, and shown in every list."""
+    """P7 breaks: a batch whose key names are the keys themselves is stored, and shown in every list."""
     keys = [{"sha256": digest(KEYS[0])}, {"name": KEYS[1], "sha256": digest(KEYS[1])}]
     answer = bring(front, keys=keys)
     assert answer.status == 422

@@ -1,4 +1,4 @@
-"""B8, B9: names, states and limits that stand in the way; ids and queries that mean nothing."""
+"""B8, B9: conflicts with existing names, states and limits; ids and queries without meaning."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def scene(front: Front) -> Scene:
     return Scene(front)
 
 
-# Names, states and limits that stand in the way
+# Conflicts with existing names, states and limits
 
 
 def taken(route: str, pointer: str, value: str) -> Callable[[Scene], Answer]:
@@ -29,7 +29,7 @@ def taken(route: str, pointer: str, value: str) -> Callable[[Scene], Answer]:
 
 
 def after(*before: str, then: str, body: object = None, wait: int = 0) -> Callable[[Scene], Answer]:
-    """Do these first, each a route; then ask."""
+    """Send these requests first, each a route, and then the tested request."""
 
     def act(scene: Scene) -> Answer:
         for route in before:
@@ -59,7 +59,7 @@ def last_admin(scene: Scene) -> Answer:
 
 
 def beyond(route: str, body: dict[str, Any]) -> Callable[[Scene], Answer]:
-    """Asked with a key of Alice's that may write, and read agents, and no more."""
+    """Send the request with a key of Alice that has only write access and `read:agents`."""
 
     def act(scene: Scene) -> Answer:
         writing = [
@@ -136,7 +136,7 @@ STATES: dict[str, tuple[Callable[[Scene], Answer], int, str, dict[str, object]]]
 
 @pytest.mark.parametrize("what", STATES)
 def test_what_stands_in_the_way(scene: Scene, what: str) -> None:
-    """B8 breaks: a conflict has another code, does not say what to do about it, or gives back what was sent."""
+    """B8 breaks: a conflict has another code, does not say how to resolve it, or repeats the request's values."""
     act, status, code, told = STATES[what]
     scene.names["code"] = scene.ask("GET /v1/projects/{project}").json()["code"]
     scene.names["role_name"] = scene.ask("GET /v1/roles/{role}").json()["name"]
@@ -150,7 +150,7 @@ def test_what_stands_in_the_way(scene: Scene, what: str) -> None:
 
 
 def test_ids_of_another_form(scene: Scene) -> None:
-    """B8 breaks: an id that cannot be one is a fault of ours, or told apart from one that nobody has."""
+    """B8 breaks: a malformed id causes a server error, or a response other than for an unknown id."""
     other = ("x", "0", "sa_", "cred_", "usr_", "null", "*", "x" * 4000, "sa_%F0%9F%98%80", "%E2%80%8B", "a@b", "@",
              "sa_01KAVQ00000000000000000000", "'", "1%20OR%201", "%FF", scene.robo.account.display_name)  # fmt: skip
     names, before = scene.names, scene.state()
@@ -177,7 +177,7 @@ def taking(member: str) -> list[str]:
 
 
 def test_members_of_a_query_that_nobody_knows(scene: Scene) -> None:
-    """B9 breaks: a filter that is misspelt is ignored, and the whole list taken for its part."""
+    """B9 breaks: a misspelt filter is ignored, and the client takes the whole list for a part of it."""
     for route in queries():
         for query, pointer in (("colour=red", "/colour"), ("Limit=1", "/Limit"), ("a/b=", "/a~1b"), ("x", "/x"),
                                ("limit%5B%5D=1", "/limit[]")):  # fmt: skip
@@ -190,7 +190,7 @@ def test_members_of_a_query_that_nobody_knows(scene: Scene) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_secret_in_a_query(scene: Scene) -> None:
-    """P7, B2 break: a key in a URL is believed, or comes back in the refusal."""
+    """P7, B2 break: a key in a URL is accepted, or repeated in the response."""
     secret = scene.front.house.alice_key
     for route in queries():
         for query in (f"token={secret}", f"ACCESS_TOKEN={secret}", "api_key="):
@@ -202,7 +202,7 @@ def test_a_secret_in_a_query(scene: Scene) -> None:
 
 
 def test_pages_of_no_size(scene: Scene) -> None:
-    """B8 breaks: a page of any size is given, or a limit is guessed at."""
+    """B8 breaks: a page can have any size, or an invalid limit is interpreted."""
     assert len(taking("limit")) >= 9
     for route in taking("limit"):
         for limit in ("0", "201", "-1", "x", "1.5", "", "9" * 30, "%D9%A3", "1e2", "+1", "%201", "0x1"):
@@ -212,7 +212,7 @@ def test_pages_of_no_size(scene: Scene) -> None:
 
 
 def test_forged_cursors(scene: Scene) -> None:
-    """B8 breaks: a forged cursor is followed, or is a fault of ours; `test_foreign_ids` has the stolen ones."""
+    """B8 breaks: a forged cursor is accepted or causes a server error. `test_foreign_ids` tests stolen cursors."""
     house = scene.front.house
     house.account("Second")
     good = scene.ask(f"GET {ACCOUNTS}", query="limit=1").json()["next_cursor"]
@@ -253,7 +253,7 @@ FILTERS = {
 
 @pytest.mark.parametrize("what", FILTERS)
 def test_filters_of_the_audit_log_that_mean_nothing(scene: Scene, what: str) -> None:
-    """B9 breaks: a filter that means nothing shows everything."""
+    """B9 breaks: a filter with an invalid value shows all events."""
     query, where = FILTERS[what]
     answer = scene.ask("GET /v1/audit-events", query=query)
     is_problem(answer, 422, "validation-failed")
@@ -262,6 +262,6 @@ def test_filters_of_the_audit_log_that_mean_nothing(scene: Scene, what: str) -> 
 
 
 def test_a_long_value_in_a_query(scene: Scene) -> None:
-    """CLI breaks: a refusal is no problem document, or gives back the whole value that was sent."""
+    """CLI breaks: the response is not a problem document, or repeats the whole value that was sent."""
     answer = scene.ask(f"GET {ACCOUNTS}", query=f"username={CANARY * 3}")
     is_refused(answer, 422, "validation-failed", ("/username", "invalid"))

@@ -1,4 +1,4 @@
-"""Client secrets and key files over the API: what is made, what is shown once, what they are not."""
+"""Client secrets and key files in the API: what is created, what is shown once, and how they differ from API keys."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def create(front: Front, account: str, body: dict[str, Any], key: str | None = N
 
 
 def test_a_client_secret_comes_with_its_client_id(front: Front) -> None:
-    """API breaks: whoever makes a client secret does not learn the whole of it, or what it belongs to."""
+    """API breaks: the creator of a client secret does not get the full secret, or its client id."""
     robo = front.house.account().account
     made = create(front, robo.id, {"kind": "client_secret"})
     assert made.status == 201
@@ -40,7 +40,7 @@ def test_a_client_secret_comes_with_its_client_id(front: Front) -> None:
 
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
 def test_a_key_file_is_whole(front: Front, algorithm: str) -> None:
-    """Files break: a key file cannot be used as it is, or is none of the account's."""
+    """Files break: a key file cannot be used unchanged, or does not belong to the account."""
     view = front.house.account()
     made = create(front, view.account.id, {"kind": "key_file", "algorithm": algorithm}).json()
     file = made["secret"]
@@ -61,7 +61,7 @@ def test_a_key_file_is_whole(front: Front, algorithm: str) -> None:
 
 
 def test_compat_is_kept_and_told(front: Front) -> None:
-    """Files break: what a key was made compatible with is forgotten."""
+    """Files break: the `compat` setting of a key file is lost."""
     robo = front.house.account().account
     made = create(front, robo.id, {"kind": "key_file", "compat": "google"}).json()["credential"]
     address = f"/v1/credentials/{made['id']}"
@@ -71,7 +71,7 @@ def test_compat_is_kept_and_told(front: Front) -> None:
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("kind", ["api_key", *KINDS])
 def test_its_secret_is_in_one_answer(front: Front, kind: str) -> None:
-    """P7 breaks: a repeat, a list or another reading of a credential shows its secret again."""
+    """P7 breaks: a repeated request, a list or a later read shows the secret of a credential again."""
     robo = front.house.account().account
     made = create(front, robo.id, {"kind": kind}, idempotency_key="once").json()
     again = create(front, robo.id, {"kind": kind}, idempotency_key="once")
@@ -87,7 +87,7 @@ def test_its_secret_is_in_one_answer(front: Front, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_comes_with_a_new_account(front: Front, kind: str) -> None:
-    """API breaks: `credential` of a new account takes some kinds only, or its errors are not found below it."""
+    """API breaks: `credential` of a new account does not accept every kind, or its errors have wrong pointers."""
     body = {"display_name": "CI", "credential": {"kind": kind}}
     made = front.ask("POST", ACCOUNTS, body, key=front.house.alice_key).json()
     assert made["credential"]["kind"] == kind
@@ -100,7 +100,7 @@ def test_it_comes_with_a_new_account(front: Front, kind: str) -> None:
 
 
 def test_without_a_kind_it_is_an_api_key(front: Front) -> None:
-    """API breaks: the documented default is another one."""
+    """API breaks: the default kind differs from the documented default."""
     made = create(front, front.house.account().account.id, {}).json()["credential"]
     assert (made["kind"], made["client_id"]) == ("api_key", None)
 
@@ -117,7 +117,7 @@ def test_without_a_kind_it_is_an_api_key(front: Front) -> None:
     ],
 )
 def test_a_kind_that_is_none_is_refused(front: Front, body: dict[str, Any], pointer: str) -> None:
-    """B8 breaks: a wrong kind, algorithm or compat makes a credential."""
+    """B8 breaks: an invalid kind, algorithm or compat creates a credential."""
     robo = front.house.account().account
     refused = create(front, robo.id, body)
     assert refused.status == 422
@@ -126,7 +126,7 @@ def test_a_kind_that_is_none_is_refused(front: Front, body: dict[str, Any], poin
 
 @pytest.mark.parametrize("member", ["kind", "algorithm", "compat"])
 def test_a_direct_key_has_no_kind(front: Front, member: str) -> None:
-    """API breaks: a user's direct key is another kind than an API key."""
+    """API breaks: a user's direct key can be of another kind than API key."""
     answer = front.ask("POST", "/v1/api-keys", {member: "key_file"}, key=front.house.alice_key)
     assert answer.status == 422
     assert answer.json()["errors"][0]["code"] == "unknown-member"
@@ -134,7 +134,7 @@ def test_a_direct_key_has_no_kind(front: Front, member: str) -> None:
 
 @pytest.mark.promise("P20")
 def test_a_key_is_made_for_those_only_who_may_have_it(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: whoever may not make a key file can still keep the processor busy with it."""
+    """P20 breaks: a caller who may not create a key file can still use up CPU time with requests for one."""
     robo = front.house.account().account
     bob = front.house.key(front.house.account("Bob", ("viewer",))).secret.reveal()
     made = create(front, robo.id, {"kind": "key_file", "algorithm": "EdDSA"}).json()["credential"]["id"]
@@ -146,7 +146,7 @@ def test_a_key_is_made_for_those_only_who_may_have_it(front: Front, monkeypatch:
 
 @pytest.mark.parametrize("body", [{"kind": "client_secret"}, {"kind": "key_file", "algorithm": "EdDSA"}])
 def test_it_is_rotated(front: Front, body: dict[str, Any]) -> None:
-    """API breaks: a rotation of this kind hands out nothing new, or a repeat of it something else."""
+    """API breaks: a rotation of this kind returns no new secret, or a repeated request gets a different response."""
     made = create(front, front.house.account().account.id, body).json()
     address = f"/v1/credentials/{made['credential']['id']}/rotate"
 
@@ -170,7 +170,7 @@ def test_it_is_rotated(front: Front, body: dict[str, Any]) -> None:
 
 
 def test_lists_have_the_kind_that_was_asked_for(front: Front) -> None:
-    """API breaks: `/v1/api-keys` lists other kinds, or `kind` does not choose."""
+    """API breaks: `/v1/api-keys` lists other kinds, or the `kind` filter has no effect."""
     robo = front.house.account().account
     for kind in ("api_key", *KINDS):
         create(front, robo.id, {"kind": kind})
@@ -190,7 +190,7 @@ def test_lists_have_the_kind_that_was_asked_for(front: Front) -> None:
 
 @pytest.mark.promise("P14")
 def test_no_other_kind_is_an_api_key(front: Front) -> None:
-    """P14 breaks: a client secret or the id of a key, sent as an API key, is one."""
+    """P14 breaks: a client secret, or the id of a key, is accepted as an API key."""
     robo = front.house.account().account
     text = create(front, robo.id, {"kind": "client_secret"}).json()["secret"]
     file = create(front, robo.id, {"kind": "key_file"}).json()["secret"]
@@ -200,7 +200,7 @@ def test_no_other_kind_is_an_api_key(front: Front) -> None:
         f"ak-{text.removeprefix('secret_')}": "malformed",
         file["key_id"]: "malformed",
         f"ak-{file['key_id']}": "malformed",
-        # The whole form of an API key, with the id of the other kind: its checksum is wrong.
+        # The full form of an API key with the id of the other kind. Its checksum is wrong.
         f"ak-{file['key_id']}{api_key[35:]}": "malformed",
     }
     for public in (text[7:39], file["key_id"]):

@@ -1,11 +1,11 @@
-"""The policy `max_service_accounts`: it counts the accounts that people made through a browser session."""
+"""The policy `max_service_accounts`: it counts only accounts that people create through a browser session."""
 
 from tests.cast import Answer, Front
 from tests.console.browser import OWN, Browser, give_password
 
 
 def test_accounts_made_in_a_browser_are_limited_apart(front: Front) -> None:
-    """System 1 breaks: the limit of the portal stops the API, or does not stop the portal."""
+    """System 1 breaks: the limit of the portal also stops the API, or does not stop the portal."""
     house = front.house
     policies = f"/v1/organizations/{house.acme.id}/policies"
     front.ask("PATCH", policies, {"max_service_accounts": 1}, key=house.alice_key)

@@ -1,4 +1,4 @@
-"""What the management API answers: secrets once, pages, filters and events of the audit log."""
+"""Responses of the management API: secrets shown once, pages, filters and events of the audit log."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ def ask(front: Front, method: str, target: str, body: object = None, **more: Any
 
 @pytest.mark.promise("P19")
 def test_a_credential_of_one_target_does_not_manage_the_organization(front: Front) -> None:
-    """P19 breaks: a key bound to a project or to resources, though an admin's, acts on the whole organization."""
+    """P19 breaks: an admin's key that is limited to a project or resources acts on the whole organization."""
     house = front.house
     house.store.write_on((), directory_rows.insert_project, "prj_one", house.acme.id, "one", "One")
     admin = house.account(roles=("organization-admin",))
@@ -33,7 +33,7 @@ def test_a_credential_of_one_target_does_not_manage_the_organization(front: Fron
 
 @pytest.mark.promise("P7")
 def test_a_secret_is_in_the_one_answer_that_made_it(front: Front) -> None:
-    """P7 breaks: a secret is shown again, or may be kept by a cache."""
+    """P7 breaks: a secret is shown again, or the response can be cached."""
     body = {"display_name": "Robo", "credential": {"kind": "api_key", "name": "CI"}}
     answer = ask(front, "POST", ACCOUNTS, body)
     assert answer.status == 201
@@ -64,7 +64,7 @@ def test_a_secret_is_in_the_one_answer_that_made_it(front: Front) -> None:
 
 
 def test_pages_of_a_list(front: Front) -> None:
-    """API breaks: following `next_cursor` repeats or leaves out a row, or does not end."""
+    """API breaks: following `next_cursor` repeats or omits a row, or does not end."""
     for number in range(5):
         front.house.clock.advance(SECOND)
         front.house.account(f"Account {number}")
@@ -88,7 +88,7 @@ def test_pages_of_a_list(front: Front) -> None:
 
 
 def test_filters_of_the_audit_log(front: Front) -> None:
-    """B9 breaks: a filter leaves out what it asks for, or shows what it does not."""
+    """B9 breaks: a filter omits matching events, or shows others."""
     house = front.house
     robo = house.account()
     key = house.key(robo)
@@ -125,7 +125,7 @@ def test_filters_of_the_audit_log(front: Front) -> None:
 
 
 def test_the_form_of_an_event(front: Front) -> None:
-    """API breaks: an event does not say who did what to whom, from where."""
+    """API breaks: an event does not say who did what, to which object, and from where."""
     headers = {"user-agent": "curl/8"}
     made = ask(front, "POST", "/v1/api-keys", {"name": "CI"}, headers=headers)
     event = ask(front, "GET", "/v1/audit-events?limit=1").json()["data"][0]
@@ -155,7 +155,7 @@ def test_the_form_of_an_event(front: Front) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_user_agent_that_carries_a_key_is_not_kept(front: Front) -> None:
-    """P7 breaks: a key that somebody put into their user agent stands in the audit log, in whole or in part."""
+    """P7 breaks: a key in a user agent is stored in the audit log, in whole or in part."""
     key = front.house.alice_key
     random = key[35:-6]
     for padding in (0, 100, 130, 160, 190):

@@ -1,4 +1,4 @@
-"""P19 in small: who may do what, as a reviewed table. A route without a line fails the test."""
+"""P19 in small: a reviewed table of who may do what. A route without an entry fails the test."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ _numbers = itertools.count()
 
 pytestmark = pytest.mark.promise("P19")
 
-# nobody      presents nothing
-# stranger    Charlie: organization-admin of Umbrella, asking about Acme's things
+# nobody      sends no credential
+# stranger    Charlie: organization-admin of Umbrella, who requests Acme's objects
 # viewer      Bob: a direct key of a viewer of Acme
 # developer   Robo: a service account with the role developer
 # resource    a service account with the role resource-server
@@ -244,7 +244,7 @@ def keys(front: Front) -> dict[str, str | None]:
 
 
 def test_every_route_has_a_line_and_every_line_a_route(front: Front) -> None:
-    """P19 breaks: an address was added, and nobody said who may use it."""
+    """P19 breaks: an endpoint was added without an entry for who may use it."""
     routes = {
         (method, path)
         for path, methods in methods_of(front).items()
@@ -255,7 +255,7 @@ def test_every_route_has_a_line_and_every_line_a_route(front: Front) -> None:
 
 
 def acme(house: House) -> dict[str, str]:
-    """A fresh one of everything that Acme's organization is made of."""
+    """Create one object of each kind that belongs to Acme's organization."""
     number = next(_numbers)
     member = house.store.write(
         members.insert,
@@ -289,7 +289,7 @@ def acme(house: House) -> dict[str, str]:
 
 
 def targets(house: House) -> dict[str, str]:
-    """The same, with an account of Acme's and what it has. Its key grants what the narrow caller holds."""
+    """Return the same, with an account of Acme and its objects. Its key has the scopes of the narrow caller."""
     robo = house.account("Target", roles=())
     key = house.key(robo, scopes=("read:agents",))
     house.store.write(access_rules.put_rule, house.alice, "web", RULE)
@@ -314,7 +314,7 @@ PREPARE: Mapping[str, Callable[[House, str], object]] = {
 
 @pytest.mark.parametrize("who", WHO)
 def test_who_may_do_what(front: Front, who: str) -> None:
-    """P19 breaks: a role does more, or less, than the reviewed table says; a stranger learns what exists."""
+    """P19 breaks: a role allows more, or less, than the reviewed table says; or a stranger learns what exists."""
     house = front.house
     house.sign()
     # There are more routes than an organization has credentials.

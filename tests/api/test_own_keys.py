@@ -1,4 +1,4 @@
-"""What people who are signed in, and tokens that were narrowed, may make (decisions 10 and 27)."""
+"""Keys that signed-in people and narrowed tokens can create (decisions 10 and 27)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def cli_token(front: Front, person: Caller) -> str:
-    """An access token of `ostiary login`."""
+    """Return an access token of `ostiary login`."""
     begun, browser = begin(front), at_home(front.house, front, person)
     enter(browser, begun["user_code"])
     decide(browser, begun["user_code"], "allow", front.house.acme.id)
@@ -41,7 +41,7 @@ def cli_token(front: Front, person: Caller) -> str:
 
 @pytest.mark.parametrize("where", ["browser", "ostiary login"])
 def test_who_is_signed_in_makes_a_lasting_key_of_their_own(front: Front, where: str) -> None:
-    """System 2 breaks: a viewer who has signed in cannot make a key that works tomorrow."""
+    """System 2 breaks: a viewer who has signed in cannot create a key that still works tomorrow."""
     house = front.house
     house.store.write(projects.create, house.alice, "Alpha", "alpha", "")
     binding = ProjectBinding(str(house.bob.actor.id), "developer")
@@ -59,7 +59,7 @@ def test_who_is_signed_in_makes_a_lasting_key_of_their_own(front: Front, where: 
 
 
 def test_an_application_makes_no_key(front: Front) -> None:
-    """P2 breaks: an application gives itself a key that its consent's withdrawal does not end."""
+    """P2 breaks: an application creates a key for itself that survives the withdrawal of its consent."""
     client = application(front.house)
     browser = at_home(front.house, front, front.house.alice)
     token = token_of(redeem(front, client, code_of(browser, client, scope="api")))
@@ -68,7 +68,7 @@ def test_an_application_makes_no_key(front: Front) -> None:
 
 
 def test_what_a_narrowed_token_makes_ends_with_it(front: Front) -> None:
-    """P2 breaks: a token that was given out for an hour and one purpose makes a key that lasts for good."""
+    """P2 breaks: a token that was issued for an hour and one purpose creates a permanent key."""
     house = front.house
     robot = machine(front, roles=("organization-admin",))
     narrowed = bearer(token_of(robot.by_secret(scope="write:credentials read:agents")))
@@ -100,19 +100,19 @@ def test_what_a_narrowed_token_makes_ends_with_it(front: Front) -> None:
 
 
 def test_sessions_of_a_person_share_one_limit(front: Front) -> None:
-    """P10 breaks: whoever signs in four times has four times the limit."""
+    """P10 breaks: a person who signs in four times has four times the rate limit."""
     house = front.house
     house.store.write(organizations.update_policies, house.alice, {"rate_limit": 4}, {}, frozenset())
     sessions = [bearer(session_of(house, house.bob)) for _ in range(4)]
     statuses = [front.ask("GET", "/v1/capabilities", headers=sessions[n % 4]).status for n in range(8)]
     assert statuses == [200] * 4 + [429] * 4
-    # What an application uses up is its own.
+    # An application has its own limit.
     assert front.ask("GET", "/v1/capabilities", headers=bearer(cli_token(front, house.bob))).status == 200
     assert front.ask("GET", "/v1/capabilities", headers=bearer(session_of(house, house.alice))).status == 200
 
 
 def test_tokens_and_sessions_of_a_credential_share_its_limit(front: Front) -> None:
-    """P10 breaks: trading a key for tokens, or logging in again, gives the whole limit again."""
+    """P10 breaks: exchanging a key for tokens, or logging in again, resets the rate limit."""
     house = front.house
     robot = machine(front)
     house.store.write(organizations.update_policies, house.alice, {"rate_limit": 6}, {}, frozenset())

@@ -1,4 +1,4 @@
-"""P5 (a): every change and every refusal of the management API is in the audit log before its answer, or is not done."""
+"""P5 (a): every change and refusal of the API is in the audit log before its response, or does not happen."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ REVOKE_ALL = "POST /v1/sessions/revoke-all"
 
 pytestmark = pytest.mark.promise("P5")
 
-# What a write leaves in the log, in order, and whom its last event is about: a name in the path or what is made
+# The events of each write, in order, and the object of the last event: a name in the path, or the new object
 RECORDED = """
 POST   /v1/organizations                               organization.created              made
 PATCH  /v1/organizations/{organization_id}             organization.updated              organization_id
@@ -95,14 +95,14 @@ def table() -> dict[str, tuple[list[str], str]]:
 
 @pytest.fixture
 def everywhere(house: House, tmp_path: Path) -> Iterator[Front]:
-    """The application on each database."""
+    """Return the application on each database."""
     found = Front(house, tmp_path)
     yield found
     found.close()
 
 
 def ready(front: Front, route: str) -> tuple[Scene, object]:
-    """Something to act on, and a body that changes it."""
+    """Return objects to act on, and a body that changes one."""
     scene = Scene(front, username=None)
     scene.names["scope"] = "write:plugins"
     if route == REVOKE_ALL:
@@ -116,7 +116,7 @@ def ready(front: Front, route: str) -> tuple[Scene, object]:
 
 
 def changing(scene: Scene, route: str) -> object:
-    """A body that changes something."""
+    """Return a body that changes the object."""
     if route.startswith("PUT /v1/projects"):
         return {"bindings": [{"principal": scene.robo.account.id, "role": "viewer"}]}
     digest = f"{next(_numbers):064x}"
@@ -124,7 +124,7 @@ def changing(scene: Scene, route: str) -> object:
 
 
 def _session(house: House) -> str:
-    """A session of Alice's own."""
+    """Return the id of a session of Alice."""
     asked = ConsentRequest(BUILT_IN["ostiary-cli"], house.acme.id, ("api",), kind="device")
     session = house.store.write(consents.give, house.alice, asked).session_id
     house.store.write_on((), sessions.begin, session, 1)
@@ -132,7 +132,7 @@ def _session(house: House) -> str:
 
 
 def undo(front: Front, route: str) -> None:
-    """Leave the catalogue as the cast knows it."""
+    """Restore the catalogue to the state that the cast expects."""
     key = front.house.alice_key
     if route == "DELETE /v1/scopes/{scope}":
         assert front.ask("POST", "/v1/scopes", {"scope": "write:plugins"}, key=key).status == 201
@@ -153,7 +153,7 @@ def log(front: Front) -> list[Recorded]:
 
 
 def test_every_write_has_a_line(front: Front) -> None:
-    """P5 breaks: an address that changes something was added, and nobody said what it leaves in the log."""
+    """P5 breaks: a route that writes was added without an entry for its events."""
     writing = {
         f"{method} {path}"
         for path, methods in methods_of(front).items()
@@ -164,7 +164,7 @@ def test_every_write_has_a_line(front: Front) -> None:
 
 
 def test_every_write_leaves_its_event(front: Front) -> None:
-    """P5 breaks: a change has no event, or two, or one that does not say who, whom and in which request."""
+    """P5 breaks: a change has no event, or two; or the event lacks the actor, the object or the request."""
     house, alice = front.house, front.house.alice.actor
     for route, (actions, about) in table().items():
         scene, body = ready(front, route)
@@ -194,7 +194,7 @@ def test_every_write_leaves_its_event(front: Front) -> None:
 
 
 def test_a_repeat_and_a_change_of_nothing_leave_no_event(front: Front) -> None:
-    """P5 breaks: the log tells of a change that was not one."""
+    """P5 breaks: the log has an event for a request that changed nothing."""
     for route in table():
         if not route.startswith(("PATCH", "PUT")) or "access-rules" in route:
             continue  # a rule that is put again is a decision of its own
@@ -213,7 +213,7 @@ def test_a_repeat_and_a_change_of_nothing_leave_no_event(front: Front) -> None:
 
 
 def refusals(front: Front) -> Iterator[tuple[str, str, str, object, int]]:
-    """Who asks (a key), route, target and body of requests that are refused with 403, 404 and 409."""
+    """Return key, route, target and body of requests that are refused with 403, 404 or 409."""
     house, scene = front.house, Scene(front, username=None)  # one for all: what is refused changes nothing
     scene.names["scope"] = "write:plugins"
     bob = house.store.write(create_direct, house.bob, CredentialSpec()).secret.reveal()
@@ -253,7 +253,7 @@ def iter_names(scene: Scene, path: str) -> Iterator[str]:
 
 
 def test_every_refusal_is_in_the_log_before_its_answer(front: Front) -> None:
-    """P5 breaks: a refusal leaves no event, or its answer is out before the event is there."""
+    """P5 breaks: a refusal has no event, or its response is sent before the event is recorded."""
     statuses = []
     for key, route, target, body, expected in refusals(front):
         organization = front.house.umbrella if key == front.house.charlie_key else front.house.acme
@@ -287,7 +287,7 @@ def test_every_refusal_is_in_the_log_before_its_answer(front: Front) -> None:
 def watched(
     front: Front, organization_id: str, method: str, target: str, body: object, key: str
 ) -> tuple[Answer, list[Recorded]]:
-    """The answer, and the log of an organization as it stood when the answer began to leave."""
+    """Return the response, and the organization's log at the moment when the response was first sent."""
     door, seen = front.door, []
 
     class Watched:
@@ -327,7 +327,7 @@ def run(front: Front, statements: dict[str, list[str]]) -> None:
 
 
 def test_without_its_event_no_write_happens(everywhere: Front) -> None:
-    """P5 breaks: the audit log refuses the event, and the change stands, or is acknowledged."""
+    """P5 breaks: the audit log refuses the event, but the change is kept or confirmed."""
     front, house = everywhere, everywhere.house
     for route in table():
         scene, body = ready(front, route)
@@ -349,7 +349,7 @@ def test_without_its_event_no_write_happens(everywhere: Front) -> None:
 
 
 def test_without_its_event_no_refusal_is_told(everywhere: Front) -> None:
-    """P5 breaks: the audit log refuses the event, and the refusal is answered as if it stood there."""
+    """P5 breaks: the audit log refuses the event, but the refusal is sent as if it were recorded."""
     front = everywhere
     checked = 0
     refused = list(refusals(front))

@@ -1,4 +1,4 @@
-"""Requests that are sent again, or against what has changed meanwhile: Idempotency-Key, ETag, If-Match."""
+"""Repeated requests, and requests that conflict with a concurrent change: Idempotency-Key, ETag, If-Match."""
 
 import json
 
@@ -20,7 +20,7 @@ BODY = {"display_name": "CI", "credential": {"kind": "api_key"}}
 
 
 def test_a_repeat_gets_the_first_answer_without_the_secret(front: Front) -> None:
-    """API breaks: a request that is sent twice makes two, or shows the secret twice."""
+    """API breaks: a request that is sent twice creates two objects, or shows the secret twice."""
     key, again = front.house.alice_key, {"idempotency-key": "one"}
     first = front.ask(*CREATE, BODY, key=key, headers=again)
     second = front.ask(*CREATE, BODY, key=key, headers=again)
@@ -33,7 +33,7 @@ def test_a_repeat_gets_the_first_answer_without_the_secret(front: Front) -> None
 
 
 def test_a_key_is_for_one_request_of_one_caller(front: Front) -> None:
-    """API breaks: an answer is given to another request, or to another caller."""
+    """API breaks: the stored response is returned to another request, or to another caller."""
     house = front.house
     again = {"idempotency-key": "one"}
     assert front.ask(*CREATE, BODY, key=house.alice_key, headers=again).status == 201
@@ -49,7 +49,7 @@ def test_a_key_is_for_one_request_of_one_caller(front: Front) -> None:
 
 
 def test_an_answer_is_the_credentials_that_asked(front: Front) -> None:
-    """P19, P1 break: a narrower key of the same user, or a key that has ended, reads a broader key's answer."""
+    """P19, P1 break: a narrower key of the same user, or a key that has ended, reads a broader key's response."""
     house = front.house
     again = {"idempotency-key": "one"}
     boss = front.ask("POST", "/v1/api-keys", {}, key=house.alice_key).json()
@@ -66,7 +66,7 @@ def test_an_answer_is_the_credentials_that_asked(front: Front) -> None:
 
 
 def test_no_write_ignores_a_tag(front: Front) -> None:
-    """B8 breaks: If-Match is taken and ignored, or what was refused for it happens all the same."""
+    """B8 breaks: If-Match is ignored, or the write happens although the condition failed."""
     house = front.house
     checked = 0
     stale = [("if-match", '"stale"')]
@@ -85,7 +85,7 @@ def test_no_write_ignores_a_tag(front: Front) -> None:
 
 
 def test_every_tag_that_is_told_fits(front: Front) -> None:
-    """API breaks: a tag that was just read is refused as stale, in one field or in two."""
+    """API breaks: a tag that was just read is refused as stale, in one header or in two."""
     scene = Scene(front)
     checked = 0
     for method, path in table():
@@ -101,7 +101,7 @@ def test_every_tag_that_is_told_fits(front: Front) -> None:
 
 
 def test_who_may_not_is_told_that_and_not_what_the_tag_says(front: Front) -> None:
-    """RFC 9110 §13.2.1 breaks: a viewer learns by 412 what changed, and no refusal stands in the log."""
+    """RFC 9110 §13.2.1 breaks: a 412 tells a viewer that something changed, and the log has no refusal."""
     account = front.house.account().account.id
     bob = front.house.store.write(create_direct, front.house.bob, CredentialSpec()).secret.reveal()
     answer = front.ask("DELETE", f"/v1/service-accounts/{account}", key=bob, headers={"if-match": '"stale"'})
@@ -109,7 +109,7 @@ def test_who_may_not_is_told_that_and_not_what_the_tag_says(front: Front) -> Non
 
 
 def test_a_refusal_is_not_kept(front: Front) -> None:
-    """API breaks: what was refused once stays refused for a day."""
+    """API breaks: a request that was refused once stays refused for a day."""
     key, again = front.house.alice_key, {"idempotency-key": "one"}
     body = {"display_name": "CI", "roles": [{"role": "nobody"}]}
     assert front.ask(*CREATE, body, key=key, headers=again).status == 422
@@ -121,7 +121,7 @@ def test_a_refusal_is_not_kept(front: Front) -> None:
 
 
 def test_a_stale_tag_changes_nothing(front: Front) -> None:
-    """B8 breaks: two people edit at once and one never learns that the other's change is gone."""
+    """B8 breaks: two people edit concurrently, and one never learns that the other's change was overwritten."""
     key = front.house.alice_key
     made = front.ask("POST", "/v1/projects", {"name": "Alpha"}, key=key).json()
     address = f"/v1/projects/{made['id']}"
@@ -136,7 +136,7 @@ def test_a_stale_tag_changes_nothing(front: Front) -> None:
 
 
 def test_a_role_that_somebody_else_gave_meanwhile_is_not_lost(front: Front) -> None:
-    """API breaks: two give a role at once, and one of the roles is gone without a word."""
+    """API breaks: two people add roles concurrently, and one of the roles is silently lost."""
     key, account = front.house.alice_key, front.house.account().account.id
     front.ask("POST", "/v1/projects", {"name": "Alpha", "code": "alpha"}, key=key)
     for address, member in (
@@ -170,7 +170,7 @@ def test_use_does_not_change_a_tag(front: Front) -> None:
 
 
 def test_the_operator_names_the_organization_it_acts_in(front: Front) -> None:
-    """Tenancy breaks: the operator cannot help a customer, acts unseen, or a customer reaches another."""
+    """Tenancy breaks: the operator cannot help a customer, acts unseen, or a customer reaches another organization."""
     house = front.house
     there = f"organization={house.umbrella.id}"
     made = front.ask("POST", f"/v1/service-accounts?{there}", {"display_name": "Help"}, key=house.alice_key)
@@ -190,7 +190,7 @@ def test_the_operator_names_the_organization_it_acts_in(front: Front) -> None:
         refused = front.ask("GET", f"{path}?organization={house.acme.id}", key=house.charlie_key)
         assert (refused.status, refused.json()["code"]) == (404, "not-found"), path
     assert front.ask("GET", f"/v1/projects?{there}", key=house.charlie_key).status == 200
-    # By its slug as well; `-` is the one that is acted in.
+    # The slug works too. `-` is the organization in which the caller acts.
     for path in ("-", house.umbrella.slug, f"-?organization={house.umbrella.slug}"):
         key = house.alice_key if "?" in path else house.charlie_key
         found = front.ask("GET", f"/v1/organizations/{path}", key=key)
@@ -199,7 +199,7 @@ def test_the_operator_names_the_organization_it_acts_in(front: Front) -> None:
 
 
 def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> None:
-    """P1 breaks: a request whose credential was revoked before its turn came is still done."""
+    """P1 breaks: a request is carried out although its credential was revoked while it waited."""
     house = front.house
     assert front.ask("GET", "/v1/capabilities", key=house.alice_key).status == 200
     standing = front.facts.standing(house.alice_key[3:35])
@@ -215,14 +215,14 @@ def test_a_caller_that_ended_while_it_waited_changes_nothing(front: Front) -> No
 
 
 def test_lists_refuse_filters_that_they_do_not_know(front: Front) -> None:
-    """API breaks: a filter is ignored, and the whole list taken for its part."""
+    """API breaks: an unknown filter is ignored, and the client takes the whole list for a part of it."""
     for path in ("/v1/credentials?state=revoked", "/v1/projects?name=x", "/v1/members?limit=1&name=a"):
         answer = front.ask("GET", path, key=front.house.alice_key)
         assert (answer.status, answer.json()["errors"][0]["code"]) == (422, "unknown-field"), path
 
 
 def test_any_good_credential_may_ask_for_agents(front: Front) -> None:
-    """System 5 breaks: an account without a role gets no answer at the documents' address."""
+    """System 5 breaks: an account without a role gets no response at the documented endpoint."""
     robo = front.house.key(front.house.account(roles=()), resources=("agents/1",)).secret.reveal()
     for headers in ({"x-api-key": robo}, {"api-key": robo}, {"authorization": f"ApiKey {robo}"}):
         answer = front.ask("GET", "/v1/agents", headers=headers)

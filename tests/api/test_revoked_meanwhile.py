@@ -1,7 +1,7 @@
-"""A caller that is revoked between the first judgement and its transaction changes nothing, wherever it asks.
+"""A caller that is revoked between the first check and its transaction changes nothing, through any surface.
 
-The first judgement reads cached facts. Here the credential is revoked in its rows alone and no cache is told, as if the
-revocation had been committed while the request waited for its turn to write.
+The first check reads cached facts. Here the credential is revoked only in its rows, and no cache is notified.
+This is the state after a revocation is committed while the request waits to write.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Fields = dict[str, str]
 
 
 def revoke_in_rows(front: Front, credential_id: str, revoked: bool = True) -> None:
-    """Revoke a credential or session, or undo that, unknown to every cache."""
+    """Revoke a credential or session, or undo that, without notifying any cache."""
 
     def write(tx: Tx) -> None:
         table = sessions if credential_id.startswith("ses_") else credentials
@@ -40,13 +40,13 @@ def revoke_in_rows(front: Front, credential_id: str, revoked: bool = True) -> No
 
 
 def successes(front: Front) -> int:
-    """The number of changes in the audit log."""
+    """Return the number of changes in the audit log."""
     return sum(each.outcome == "success" for each in events(front.house))
 
 
 @dataclass
 class Screen:
-    """Alice's browser, with what she may change by its pages."""
+    """Alice's browser, with the objects that she can change through its pages."""
 
     front: Front
     browser: Browser
@@ -114,7 +114,7 @@ BY_ANOTHER_PROOF = {
 
 @pytest.mark.parametrize("name", PAGE_WRITES)
 def test_a_revoked_person_changes_nothing_by_a_page(screen: Screen, name: str) -> None:
-    """P1 breaks: somebody signs a person out everywhere, and then finishes what they began in that session."""
+    """P1 breaks: a person is signed out everywhere, but can still finish what they began in that session."""
     path, fields = PAGE_WRITES[name]
     house, token = screen.front.house, screen.browser.token("/account")
     revoke_in_rows(screen.front, screen.session_id)
@@ -122,20 +122,20 @@ def test_a_revoked_person_changes_nothing_by_a_page(screen: Screen, name: str) -
     page = screen.browser.enter(path, fields(screen), token)
     assert page.status == 401, page.text
     assert (all_rows(house), successes(screen.front)) == (before, changes)
-    # The same form does change something in a session that lives.
+    # In an active session, the same form does change something.
     revoke_in_rows(screen.front, screen.session_id, revoked=False)
     assert screen.browser.enter(path, fields(screen), token).status < 400
     assert successes(screen.front) > changes or name == "enter a device's code"
 
 
 def test_every_form_of_a_page_is_tried() -> None:
-    """P1 breaks unseen: a new page writes, and nobody tried it with a session that has ended."""
+    """P1 breaks unseen: a new page writes, and no test tries it with an ended session."""
     posts = {each.path for each in PAGES if "POST" in (each.methods or ())}
     assert posts == {path for path, _ in PAGE_WRITES.values()} | BY_ANOTHER_PROOF.keys()
 
 
 def test_an_ended_session_is_signed_out(screen: Screen) -> None:
-    """Signing out breaks: a person who was signed out elsewhere keeps the cookie, and reads of an error."""
+    """Signing out breaks: a person who was signed out elsewhere keeps the cookie, and sees an error."""
     token = screen.browser.token("/account")
     revoke_in_rows(screen.front, screen.session_id)
     page = screen.browser.enter("/sign-out", {}, token)
@@ -144,7 +144,7 @@ def test_an_ended_session_is_signed_out(screen: Screen) -> None:
 
 
 def test_a_revoked_key_or_session_changes_nothing_by_the_api(screen: Screen) -> None:
-    """P1 breaks: a key mints another key after its revocation was acknowledged."""
+    """P1 breaks: a key creates another key after its revocation was confirmed."""
     front, house = screen.front, screen.front.house
     account = house.account().account.id
     empty: dict[str, str] = {}
@@ -163,7 +163,7 @@ def test_a_revoked_key_or_session_changes_nothing_by_the_api(screen: Screen) -> 
 
 
 def test_a_revoked_client_changes_nothing_by_oauth(front: Front) -> None:
-    """P1 breaks: a client ends tokens after its secret was revoked. Without a client, having the token is enough."""
+    """P1 breaks: a client ends tokens after its secret was revoked. (Without a client, having the token is enough.)"""
     front.house.sign()
     robo = machine(front)
     token = token_of(robo.by_secret())

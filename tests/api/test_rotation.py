@@ -1,4 +1,4 @@
-"""Rotation by API: the answers, what an old secret's user is told, and the alert after its end."""
+"""Rotation in the API: the responses, the notice to users of an old secret, and the alert after its end."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.services.questions import events
 
 
 def start(front: Front, **body: Any) -> tuple[str, str, str, dict[str, Any]]:
-    """Robo's key rotated: its id, the old secret, the new one, the answer."""
+    """Rotate Robo's key. Return its id, the old secret, the new secret, and the response."""
     made = front.house.key(front.house.account())
     credential = made.listed.credential.id
     answer = front.ask("POST", f"/v1/credentials/{credential}/rotate", body, key=front.house.alice_key)
@@ -28,7 +28,7 @@ def end(front: Front, credential: str, action: str) -> Any:
 
 
 def test_an_old_secret_is_told_that_it_is_old(front: Front) -> None:
-    """Rotation breaks: whoever uses the old secret during the overlap is not told."""
+    """Rotation breaks: a user of the old secret is not notified during the overlap."""
     credential, old, new, told = start(front, overlap="24h")
     ends_at = to_text(NOON + DAY)
     assert told["id"] == credential
@@ -47,7 +47,9 @@ def test_an_old_secret_is_told_that_it_is_old(front: Front) -> None:
 
 @pytest.mark.promise("P19")
 def test_an_old_secret_does_not_prolong_itself(front: Front) -> None:
-    """P19 breaks: a stolen key that was rotated away makes another before its overlap ends, or keeps its place."""
+    """P19 breaks: a stolen key that was replaced creates another key before its overlap ends, or extends its
+    own use.
+    """
     house = front.house
     bobs = house.store.write(credentials.create_direct, house.bob, CredentialSpec())
     address, old = f"/v1/credentials/{bobs.listed.credential.id}", bobs.secret.reveal()
@@ -69,7 +71,7 @@ def test_an_old_secret_does_not_prolong_itself(front: Front) -> None:
 def test_a_secret_that_was_ended_is_dead_at_once_and_its_use_raises_the_alert(
     front: Front, action: str
 ) -> None:
-    """P1 breaks: an ended secret is accepted from a cache; or its use after the rotation goes unnoticed."""
+    """P1 breaks: an ended secret is accepted from a cache, or its use after the rotation goes unnoticed."""
     credential, old, new, _ = start(front, **({"overlap": "1h"} if action == "wait" else {}))
     dead = new if action == "cancel" else old
     for secret in (old, new):
@@ -96,13 +98,13 @@ def test_a_secret_that_was_ended_is_dead_at_once_and_its_use_raises_the_alert(
 
 
 def test_the_second_documents_way_raises_the_same_alert(front: Front) -> None:
-    """Rotation breaks: a second key, then the first one's revocation, and nobody hears of its use."""
+    """Rotation breaks: a second key is created, the first is revoked, and its later use raises no alert."""
     house = front.house
     account, other = house.account(), house.account("Other")
     first, alone = house.key(account), house.key(other)
     house.clock.advance(1)
     second = house.key(account)
-    # Revoking the younger of two is no rotation, and neither is revoking the only one.
+    # Revoking the newer of two keys is not a rotation. Neither is revoking the only key.
     house.clock.advance(1)
     third = house.key(account)
     for each in (third, first, alone):
@@ -119,7 +121,7 @@ def test_the_second_documents_way_raises_the_same_alert(front: Front) -> None:
 
 
 def test_a_rotation_is_followed_by_api(front: Front) -> None:
-    """API breaks: the state of a rotation has another form, or another word."""
+    """API breaks: the status of a rotation has another form or another value."""
     credential, old, new, _ = start(front)
     key = front.house.alice_key
     front.verify(new)
@@ -144,7 +146,7 @@ def test_a_rotation_is_followed_by_api(front: Front) -> None:
 
 
 def test_a_repeated_rotation_is_one_rotation(front: Front) -> None:
-    """API breaks: a rotation that was sent twice rotates twice, or shows its secret twice."""
+    """API breaks: a rotation that is sent twice rotates twice, or shows its secret twice."""
     made = front.house.key(front.house.account())
     target = f"/v1/credentials/{made.listed.credential.id}/rotate"
     first, again = (
@@ -167,7 +169,7 @@ def test_a_repeated_rotation_is_one_rotation(front: Front) -> None:
     ],
 )
 def test_a_wrong_rotation_names_its_field(front: Front, body: dict[str, Any], pointer: str) -> None:
-    """B8 breaks: a rotation that nobody meant is made."""
+    """B8 breaks: an invalid request rotates a credential."""
     made = front.house.key(front.house.account())
     answer = front.ask(
         "POST", f"/v1/credentials/{made.listed.credential.id}/rotate", body, key=front.house.alice_key

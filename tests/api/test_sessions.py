@@ -1,4 +1,4 @@
-"""Sessions over HTTP: a login, what the session may do from then on, and what ends it. The clock is the test's."""
+"""Sessions over HTTP: login, the access of a session, and how it ends. The test controls the clock."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def robo_and_file(front: Front, **spec: Any) -> tuple[AccountView, Created]:
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
 @pytest.mark.parametrize(("path", "status"), [(LOGIN, 201), (PARTNER, 200)])
 def test_a_login(front: Front, algorithm: Any, path: str, status: int) -> None:
-    """System 1 breaks: the documented login does not begin a session, or its answer has no cookie."""
+    """System 1 breaks: the documented login does not start a session, or its response has no cookie."""
     house = front.house
     robo = house.account()
     file = house.key_file(robo, algorithm)
@@ -70,7 +70,7 @@ def test_a_login(front: Front, algorithm: Any, path: str, status: int) -> None:
 
 @pytest.mark.promise("P24")
 def test_on_an_https_issuer_the_cookie_is_of_this_host_alone(sqlite_house: House, tmp_path: Path) -> None:
-    """P24 breaks: a session's cookie goes over http, or another host of the domain can set it."""
+    """P24 breaks: a session's cookie is sent over http, or another host of the domain can set it."""
     store = sqlite_house.store
     installation = replace(store.installation, issuer="https://keys.example.com")
     house = replace(sqlite_house, store=replace(store, installation=installation))
@@ -87,7 +87,7 @@ def test_on_an_https_issuer_the_cookie_is_of_this_host_alone(sqlite_house: House
 
 
 def test_a_session_may_do_what_its_key_may(front: Front) -> None:
-    """System 1 breaks: whoever logged in is not known by the cookie, at one address or another."""
+    """System 1 breaks: an endpoint does not accept the cookie of a person who logged in."""
     house = front.house
     robo, file = robo_and_file(front)
     text = begun(front, file)
@@ -112,7 +112,7 @@ def test_a_session_may_do_what_its_key_may(front: Front) -> None:
 
 
 def test_whoami_of_what_is_no_session(front: Front) -> None:
-    """API breaks: a user, or a key, is told to be somebody else."""
+    """API breaks: `whoami` names another owner for a user or a key."""
     told = front.ask("GET", WHOAMI, key=front.house.alice_key).json()
     assert (told["user_code"], told["type"], told["display_name"]) == (
         front.house.alice.actor.id,
@@ -125,7 +125,7 @@ def test_whoami_of_what_is_no_session(front: Front) -> None:
 
 @pytest.mark.promise("P24")
 def test_a_page_of_another_site_has_no_session(front: Front) -> None:
-    """P24 breaks: somebody else's page acts with the session that the browser keeps."""
+    """P24 breaks: a page of another site acts with the session in the browser."""
     text = begun(front, robo_and_file(front)[1])
     for path in (WHOAMI, LOGIN, "/v1/authorize/-", "/v1/capabilities"):
         assert front.ask("GET", path, headers=cookie(text)).status == 200
@@ -144,7 +144,7 @@ def test_a_page_of_another_site_has_no_session(front: Front) -> None:
 
 
 def test_a_credential_in_a_header_counts_before_the_cookie(front: Front) -> None:
-    """API breaks: a request with a key acts as whoever's cookie it happens to carry."""
+    """API breaks: a request with a key acts as the owner of the cookie that it also carries."""
     text = begun(front, robo_and_file(front)[1])
     told = front.ask("GET", WHOAMI, key=front.house.alice_key, headers=cookie(text)).json()
     assert told["user_code"] == front.house.alice.actor.id
@@ -152,7 +152,7 @@ def test_a_credential_in_a_header_counts_before_the_cookie(front: Front) -> None
 
 
 def test_the_end_of_a_session(front: Front) -> None:
-    """P1, P2 break: a session goes on after it, its key, or its account was ended, or after it expired."""
+    """P1, P2 break: a session continues after it, its key or its account was ended, or after it expired."""
     house = front.house
     robo, file = robo_and_file(front)
     credential = file.listed.credential.id
@@ -191,7 +191,7 @@ def test_the_end_of_a_session(front: Front) -> None:
 
 
 def test_every_failure_is_the_same(front: Front) -> None:
-    """P14 breaks: what is signed wrongly begins a session, or the answer tells why it does not."""
+    """P14 breaks: an invalid signature starts a session, or the response tells why the login failed."""
     house = front.house
     _, file = robo_and_file(front)
     other = house.key_file(house.account("Other"))
@@ -199,7 +199,7 @@ def test_every_failure_is_the_same(front: Front) -> None:
     network = house.key_file(house.account("Elsewhere"), allowed_ips=("198.51.100.0/24",))
     gone = house.key_file(house.account("Gone"))
     house.store.write(credentials.revoke, house.alice, gone.listed.credential.id)
-    # What is wrong, and what the audit log says.
+    # The fault, and the reason in the audit log.
     cases: dict[str, tuple[str, str]] = {
         "aud": (signed(house, file, aud="http://localhost:8080"), "aud"),
         "late": (signed(house, file, iat=seconds - 301), "iat"),
@@ -229,7 +229,7 @@ def test_every_failure_is_the_same(front: Front) -> None:
 
 
 def test_the_window_of_a_login(front: Front) -> None:
-    """OAuth breaks: a token is accepted outside of 300 seconds around its iat, or refused inside."""
+    """OAuth breaks: a token is accepted more than 300 seconds from its `iat`, or refused within 300 seconds."""
     house = front.house
     _, file = robo_and_file(front)
     seconds = house.clock() // SECOND
@@ -244,7 +244,7 @@ def test_the_window_of_a_login(front: Front) -> None:
 
 @pytest.mark.promise("P8")
 def test_a_token_is_used_once(front: Front) -> None:
-    """P8 breaks: whoever saw a login's token logs in with it again, at either address, or after forgetting."""
+    """P8 breaks: an observer of a login's token can use it again, on either path, or after old marks are deleted."""
     house = front.house
     _, file = robo_and_file(front)
     text = signed(house, file, iat=house.clock() // SECOND + 300)
@@ -260,7 +260,7 @@ def test_a_token_is_used_once(front: Front) -> None:
 
 
 def test_an_assertion_fits_one_door(front: Front) -> None:
-    """P14 breaks: a login's token is traded for an access token, or the other way round."""
+    """P14 breaks: a login's token is accepted by the token endpoint, or the other way round."""
     house = front.house
     house.sign()
     robo, file = robo_and_file(front)
@@ -270,7 +270,7 @@ def test_an_assertion_fits_one_door(front: Front) -> None:
         "aud": "http://localhost:8080/oauth/token",
     }
     grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-    # A login names its key in `sub` and nobody in `aud`; a grant names the token endpoint.
+    # A login names its key in `sub` and has no `aud`. An assertion for a grant names the token endpoint.
     for changed, at_token, at_login in (({}, 400, 201), ({"sub": robo.account.client_id, **shown}, 200, 401)):
         text = signed(house, file, **changed)
         traded = front.ask("POST", "/oauth/token", {"grant_type": grant, "assertion": text})
@@ -279,7 +279,7 @@ def test_an_assertion_fits_one_door(front: Front) -> None:
 
 
 def test_the_default_project_is_the_target(front: Front) -> None:
-    """Target breaks: a session's default project is not what is meant, or lends what the roles on it give elsewhere."""
+    """Target breaks: a session's default project is not used, or its roles apply outside the project."""
     house = front.house
     house.store.write(projects.create, house.alice, "Shop", "shop", "")
     house.store.write(projects.create, house.alice, "Other", "other", "")
@@ -294,7 +294,7 @@ def test_the_default_project_is_the_target(front: Front) -> None:
     assert front.verify(shop, project="other", **ask)["code"] == "insufficient_scope"
     told = front.ask("GET", WHOAMI, headers=cookie(shop)).json()
     assert (told["project"]["code"], told["session"]["project"]) == ("shop", told["project"]["id"])
-    # The management API is about the organization, where it holds nothing.
+    # The management API acts on the organization, where the session has no scopes.
     for path in ("/v1/credentials", "/v1/audit-events", "/v1/members"):
         assert front.ask("GET", path, headers=cookie(shop)).status == 403, path
     assert front.ask("POST", "/v1/verify", {"credential": plain}, headers=cookie(shop)).status == 403
@@ -306,7 +306,7 @@ def test_the_default_project_is_the_target(front: Front) -> None:
 
 
 def test_a_project_that_it_may_not_be_used_for(front: Front) -> None:
-    """Target breaks: a login with another tenant's project tells whether it exists, or uses the token up."""
+    """Target breaks: a login with another tenant's project shows whether it exists, or uses up the token."""
     house = front.house
     house.store.write(projects.create, house.charlie, "Theirs", "theirs", "")
     _, file = robo_and_file(front)
@@ -321,7 +321,7 @@ def test_a_project_that_it_may_not_be_used_for(front: Front) -> None:
 
 
 def test_a_login_counts_as_a_use(front: Front) -> None:
-    """P10 breaks: a login costs its key nothing, or an address may guess keys as often as it likes."""
+    """P10 breaks: a login does not count against its key's limit, or an IP address can guess keys without limit."""
     house = front.house
     file = house.key_file(house.account(), rate_limit=1)
     assert login(front, file).status == 201
@@ -335,6 +335,6 @@ def test_a_login_counts_as_a_use(front: Front) -> None:
 
 
 def test_a_session_that_expires_with_its_key(front: Front) -> None:
-    """P1 breaks: the cookie says to live longer than the key that it was bought with."""
+    """P1 breaks: the cookie has a longer lifetime than the key file that started the session."""
     answer = login(front, robo_and_file(front, expires_at=front.house.clock() + HOUR)[1])
     assert answer.headers["set-cookie"].endswith("; Max-Age=3600")

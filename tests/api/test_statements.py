@@ -1,4 +1,4 @@
-"""How many SQL statements a request runs: each is a round trip, and keeps the organization's lock a little longer."""
+"""The number of SQL statements per request. Each is a round trip, and holds the organization's lock longer."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ ACCOUNT = "/v1/service-accounts/{account}/credentials"
         (ACCOUNT, {"kind": "api_key"}, True),
         (ACCOUNT, {"kind": "client_secret"}, True),
         ("/v1/api-keys", {}, True),
-        # The file names the account and the organization, the credential the project: one or two look-ups more.
+        # A key file names the account and organization, and a credential its project: one or two more look-ups.
         (ACCOUNT, {"kind": "key_file"}, False),
         (ACCOUNT, {"kind": "api_key", "project": "shop"}, False),
     ],
@@ -27,7 +27,7 @@ ACCOUNT = "/v1/service-accounts/{account}/credentials"
 def test_a_credential_takes_ten_statements(
     house: House, tmp_path: Path, path: str, body: dict[str, Any], repeatable: bool
 ) -> None:
-    """Creating credentials gets slow: the same rows are read several times in the transaction."""
+    """Creating credentials gets slow: the transaction reads the same rows several times."""
     account = house.account(roles=("viewer",)).account.id
     house.store.write(projects.create, house.alice, "Shop", "shop", "")
     front = Front(house, tmp_path)

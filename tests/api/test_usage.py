@@ -1,4 +1,4 @@
-"""API: `/v1/usage` on the wire: what was asked of the door comes out as numbers."""
+"""API: `/v1/usage` counts the requests that were made."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def ask(front: Front, query: str = "", key: str | None = None) -> Any:
 
 
 def test_what_the_door_saw_is_told(front: Front) -> None:
-    """API breaks: a chart shows other numbers than there were requests, or leaves out the hours without any."""
+    """API breaks: a chart shows other numbers than there were requests, or omits the hours without requests."""
     house = front.house
     made = house.key(house.account())
     key, credential = made.secret.reveal(), made.listed.credential
@@ -45,13 +45,13 @@ def test_what_the_door_saw_is_told(front: Front) -> None:
     assert ask(front, f"?credential={credential.id}&since={since}") == found
     everything = ask(front, "?interval=day")
     assert len(everything["data"]) == 30
-    # Alice's two questions, and what was nobody's.
+    # Alice's two requests, and the requests with unknown credentials.
     assert everything["totals"] == {
         "accepted": 3 + 2,
         "refused": {"insufficient_scope": 1, "unknown": 1},
         "via": {"authorize": 3, "verify": 3, "capabilities": 1},
     }
-    # Charlie's own is empty, and Alice may see that it is.
+    # Charlie's own list is empty, and Alice may see that.
     mine = ask(front, key=house.charlie_key)
     assert mine["totals"] == {"accepted": 0, "refused": {}, "via": {}}
     assert ask(front, f"?organization={house.umbrella.id}") == mine
@@ -72,7 +72,7 @@ def test_what_the_door_saw_is_told(front: Front) -> None:
     ],
 )
 def test_a_question_that_cannot_be_meant(front: Front, query: str, pointer: str) -> None:
-    """B8 breaks: a filter is ignored or misread, and the answer is taken for another one."""
+    """B8 breaks: an invalid filter is ignored or misread, and the client misunderstands the response."""
     answer = front.ask("GET", f"/v1/usage?{query}", key=front.house.alice_key)
     assert answer.status == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == [pointer]
@@ -80,7 +80,7 @@ def test_a_question_that_cannot_be_meant(front: Front, query: str, pointer: str)
 
 @pytest.mark.parametrize("edge", ["0001-01-01T00:30:00Z", "9999-12-31T23:59:59.999Z"])
 def test_the_edges_of_time(front: Front, edge: str) -> None:
-    """P20 breaks: a time that can be read cannot be answered."""
+    """P20 breaks: a valid time in a query causes an error."""
     for interval in ("hour", "day"):
         (found,) = ask(front, f"?since={edge}&until={edge}&interval={interval}")["data"]
         assert found["accepted"] == 0

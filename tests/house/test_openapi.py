@@ -84,7 +84,9 @@ def says_what_it_does(name: str, method: str, path: str, operation: dict[str, An
     if path.startswith("/v1/") and "authorize" not in path:
         named = set(re.findall(r"`([a-z]+:[a-z-]+)`", operation["description"])) - {"verb:noun"}
         assert named <= API_SCOPES
-        assert named or re.search("Any valid credential may ask|It needs no scope", operation["description"])
+        assert named or re.search(
+            "Any valid credential can call this|It needs no scope", operation["description"]
+        )
     told = [parameter(each) for each in operation.get("parameters", [])]
     assert all(each["description"] for each in told)
     assert {each["name"] for each in told if each["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path))

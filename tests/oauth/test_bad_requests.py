@@ -1,4 +1,4 @@
-"""What bad input gets at the OAuth addresses: B3, B6, and what B2 says of JWTs."""
+"""Responses of the OAuth endpoints to bad input: B3, B6, and the part of B2 about JWTs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +42,7 @@ def robo(front: Front) -> Machine:
 
 
 def form(fields: Any, **how: Any) -> Ask:
-    """A form that Robo sends with its secret."""
+    """Return a form that Robo sends with its secret."""
     return lambda robo: post(robo.front, TOKEN, fields, client=robo.client, **how)
 
 
@@ -193,7 +193,7 @@ CELLS: dict[str, tuple[str, Ask]] = {
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_token_endpoint_refuses(robo: Machine, cell: str) -> None:
-    """B3 breaks: bad input gets a token, or another answer than it should."""
+    """B3 breaks: bad input gets a token, or the wrong error."""
     expected, ask = CELLS[cell]
     answer = ask(robo)
     assert said(answer) == expected
@@ -203,7 +203,7 @@ def test_the_token_endpoint_refuses(robo: Machine, cell: str) -> None:
 
 
 def test_every_failed_client_is_refused_alike(front: Front) -> None:
-    """B3 breaks: whoever guesses learns whether it was the name or the secret, or whether the account is disabled."""
+    """B3 breaks: a refusal tells whether the name or the secret was wrong, or whether the account is disabled."""
     front.house.sign()
     bodies = set()
     for number, (expected, ask) in enumerate(CELLS.values()):
@@ -215,7 +215,7 @@ def test_every_failed_client_is_refused_alike(front: Front) -> None:
 
 @pytest.mark.parametrize("path", [TOKEN, ALIAS_TOKEN, INTROSPECT, REVOKE, "/oauth/revoke"])
 def test_each_is_asked_with_post(front: Front, path: str) -> None:
-    """B3 breaks: a GET is answered with anything but 405."""
+    """B3 breaks: a GET request gets a response other than 405."""
     for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE"):
         answer = front.ask(method, path)
         assert (answer.status, answer.headers["allow"]) == (
@@ -240,7 +240,7 @@ def test_each_is_asked_with_post(front: Front, path: str) -> None:
     ids=str,
 )
 def test_introspection_and_revocation_need_a_caller(robo: Machine, path: str, how: dict[str, Any]) -> None:
-    """B6 breaks: somebody who proves nothing asks about a token, or ends it."""
+    """B6 breaks: an unauthenticated caller can introspect or revoke a token."""
     text = token_of(robo.by_secret())
     answer = post(robo.front, path, {"token": text}, **how)
     assert said(answer) == "401 invalid_client"
@@ -267,7 +267,7 @@ def _unusable(robo: Machine) -> dict[str, str]:
 
 
 def test_what_is_unusable_is_inactive(robo: Machine) -> None:
-    """B6 breaks: introspection says more of a bad token than `{"active":false}`."""
+    """B6 breaks: introspection says more about an invalid token than `{"active":false}`."""
     for name, text in _unusable(robo).items():
         answer = post(robo.front, INTROSPECT, {"token": text}, client=robo.client)
         assert (answer.status, answer.body) == (200, b'{"active":false}'), name
@@ -284,7 +284,7 @@ def test_a_hint_is_ignored(robo: Machine, hint: str) -> None:
 
 
 def test_revoking_the_unknown_is_fine_and_revokes_nothing(robo: Machine) -> None:
-    """B6 breaks: revocation tells of tokens, or ends another client's."""
+    """B6 breaks: revocation shows which tokens exist, or ends another client's token."""
     front = robo.front
     stranger = machine(front, "Stranger", front.house.charlie)
     theirs = token_of(stranger.by_secret())
@@ -298,7 +298,7 @@ def test_revoking_the_unknown_is_fine_and_revokes_nothing(robo: Machine) -> None
     assert front.verify(theirs)["valid"]
 
 
-# B2, what it says of JWTs
+# The part of B2 about JWTs
 
 HEADERS: dict[str, dict[str, Any]] = {
     "alg none": {"alg": "none"},
@@ -326,7 +326,9 @@ CLAIMS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("how", [*HEADERS, *CLAIMS])
 @pytest.mark.parametrize("path", ["/v1/capabilities", "/v1/service-accounts", "/v1/authorize/-"])
 def test_a_bad_jwt_is_401(robo: Machine, how: str, path: str) -> None:
-    """B2 breaks: a JWT that is not ours, or not for us, is anything but an invalid token."""
+    """B2 breaks: a JWT from another issuer, or for another audience, gets a response other than for an
+    invalid token.
+    """
     name_resource(robo.front.house)
     header, claims = parts(token_of(robo.by_secret()))
     header, claims = header | HEADERS.get(how, {}), claims | CLAIMS.get(how, {})
@@ -342,7 +344,7 @@ def test_a_bad_jwt_is_401(robo: Machine, how: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/capabilities", "/v1/service-accounts", "/v1/authorize/-"])
 def test_only_an_expired_token_of_ours_is_told_so(robo: Machine, path: str) -> None:
-    """B2 breaks: `Token Expired` is said of what we did not sign, or not of what we did."""
+    """B2 breaks: `Token Expired` is returned for a foreign token, or not returned for our own expired token."""
     header, claims = parts(token_of(robo.by_secret()))
     forged = good(private("assertion"), claims, header)
     robo.front.house.clock.advance(24 * HOUR)
@@ -356,7 +358,7 @@ def test_only_an_expired_token_of_ours_is_told_so(robo: Machine, path: str) -> N
 
 
 def test_a_jwt_over_8_kib_is_unparsed(robo: Machine) -> None:
-    """B2 breaks: a token of any length is read."""
+    """B2 breaks: a token of any length is parsed."""
     header, claims = parts(token_of(robo.by_secret()))
     text = good(private("access_token"), {**claims, "x": "a" * 8192}, header)
     answer = robo.front.ask("GET", "/v1/capabilities", headers={"authorization": f"Bearer {text}"})

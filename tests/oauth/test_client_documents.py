@@ -1,4 +1,4 @@
-"""Clients by the document about them: fetched rarely, believed for minutes, and never on a stranger's word."""
+"""Clients with a metadata document: fetched rarely, cached for minutes, and never trusted because of a stranger."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwI
 
 @dataclass
 class Net:
-    """The edge of the network: what stands where, and what was asked for."""
+    """The edge of the network: the documents at each URL, and the requests for them."""
 
     pages: dict[str, Fetched | OutboundError] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -75,7 +75,7 @@ def document(**more: Any) -> dict[str, Any]:
 
 
 def test_a_document_is_a_client(scene: Scene) -> None:
-    """System 5 breaks: a client that publishes what it is cannot ask anybody."""
+    """System 5 breaks: a client that publishes its metadata cannot ask anybody for consent."""
     scene.net.put(URL, document(scope="read:agents"))
     client = scene.resolve()
     assert (client.id, client.source, client.access, client.name) == (URL, "document", "user", "Agent")
@@ -84,7 +84,7 @@ def test_a_document_is_a_client(scene: Scene) -> None:
 
 
 def test_scopes_that_do_not_exist_are_left_out(scene: Scene) -> None:
-    """RFC 7591 §2 breaks: a document that was written for every server alike is a client that cannot ask for anything."""
+    """RFC 7591 §2 breaks: a client whose document was written for many servers cannot request any scope."""
     scene.net.put(URL, document(scope="openid  profile read:agents offline_access"), "no-store")
     assert scene.resolve().scopes == ("read:agents", "offline_access")
     scene.net.put(URL, document(scope="openid profile offline_access"), "no-store")
@@ -97,7 +97,9 @@ def test_scopes_that_do_not_exist_are_left_out(scene: Scene) -> None:
      ("No-Cache, max-age=60", 0), ("max-age=x", 300), ("max-age=600, max-age=20", 20)],
 )  # fmt: skip
 def test_how_long_a_document_is_believed(scene: Scene, caching: str, seconds: int) -> None:
-    """B7 breaks: a redirect URI that was taken out of a document is believed for longer than it says, or than 1 h."""
+    """B7 breaks: a redirect URI that was removed from a document is accepted for longer than the document
+    allows, or 1 h.
+    """
     scene.net.put(URL, document(), caching)
     scene.resolve()
     scene.net.put(URL, document(redirect_uris=["https://app.test/other"]), caching)
@@ -125,7 +127,7 @@ def test_how_long_a_document_is_believed(scene: Scene, caching: str, seconds: in
     ],
 )  # fmt: skip
 def test_what_is_no_document(scene: Scene, answer: Fetched | OutboundError) -> None:
-    """B7 breaks: something else is taken for a client's document, or the failure is remembered."""
+    """B7 breaks: something else is accepted as a client's document, or the failure is cached."""
     scene.net.pages[URL] = answer
     assert scene.refused().retry_after is None
     scene.net.put(URL, document())
@@ -136,7 +138,7 @@ def test_what_is_no_document(scene: Scene, answer: Fetched | OutboundError) -> N
 def test_a_stranger_does_not_learn_why_nothing_was_fetched(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """P18 breaks: who names addresses reads which of them are inside; or the operator reads no cause."""
+    """P18 breaks: a person who names URLs learns which hosts are internal, or the operator does not see the cause."""
     told = set()
     for reason, cause in REASONS.items():
         scene.net.pages[URL] = OutboundError(reason)
@@ -150,13 +152,13 @@ def test_a_stranger_does_not_learn_why_nothing_was_fetched(
 @pytest.mark.parametrize("url", ["http://app.test/c", "https://app.test/", "https://app.test", "https://app.test/c?x=1",
                                  "https://a@app.test/c", "https://app.test/c#x", "app_1", ""])  # fmt: skip
 def test_what_is_no_address_of_a_document(scene: Scene, url: str) -> None:
-    """B7, P18 break: something is fetched from where no document may be."""
+    """B7, P18 break: a URL that is not allowed for documents is fetched."""
     scene.refused(url)
     assert scene.net.asked == []
 
 
 def test_fetches_are_limited(scene: Scene) -> None:
-    """P20 breaks: one stranger has us fetch as often as they like, or many of them from one host."""
+    """P20 breaks: one stranger can trigger unlimited fetches, or many strangers can from one host."""
     urls = [f"https://h{number}.test/c" for number in range(11)]
     for url in urls:
         scene.net.put(url, document(client_id=url))
@@ -175,7 +177,9 @@ def test_fetches_are_limited(scene: Scene) -> None:
 
 
 def test_a_consent_keeps_what_the_document_said(scene: Scene) -> None:
-    """System 5 breaks: nobody can consent to a document's client, or its row goes stale, or a disabled one wakes up."""
+    """System 5 breaks: nobody can consent to such a client, its row becomes stale, or a disabled client is
+    re-enabled.
+    """
     house = scene.house
     scene.net.put(URL, document(), "no-store")
     first = scene.resolve()
@@ -192,7 +196,7 @@ def test_a_consent_keeps_what_the_document_said(scene: Scene) -> None:
 
 
 def test_keys_by_their_address(scene: Scene) -> None:
-    """P14 breaks: keys are believed for too long, fetched for each token, or a new one is never seen."""
+    """P14 breaks: keys are cached for too long, fetched for each token, or a new key is never found."""
     scene.net.put(URL, document(token_endpoint_auth_method="private_key_jwt", jwks_uri=KEYS_AT))
     client = scene.resolve()
     scene.net.put(KEYS_AT, {"keys": [KEY | {"kid": "1"}]})
@@ -214,7 +218,7 @@ def test_keys_by_their_address(scene: Scene) -> None:
 
 
 def test_keys_in_the_metadata(scene: Scene) -> None:
-    """P14 breaks: a client's own keys are not found, or are fetched from somewhere."""
+    """P14 breaks: a client's own keys are not found, or are fetched from a URL."""
     scene.net.put(URL, document(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [KEY]}))
     [key] = scene.documents.jwks_of(scene.resolve())
     assert (key.algorithm, key.id) == ("EdDSA", None)

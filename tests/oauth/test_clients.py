@@ -1,4 +1,4 @@
-"""Who a client claims to be is read in one way (B3)."""
+"""The client that a request claims to come from is read in exactly one way (B3)."""
 
 import base64
 from urllib.parse import quote
@@ -31,7 +31,7 @@ def refused(headers: Headers = (), /, **fields: str) -> str:
 
 
 def test_a_public_client_says_who_it_is_or_not() -> None:
-    """RFC 6749 §3.2.1 breaks: a client without a secret is not known by its client_id."""
+    """RFC 6749 §3.2.1 breaks: a client without a secret is not recognized by its client_id."""
     assert claim() == Public(None)
     assert claim(client_id="app") == Public("app")
     assert claim(client_id="", client_secret="", client_assertion="") == Public(None)
@@ -49,7 +49,7 @@ def test_a_public_client_says_who_it_is_or_not() -> None:
     ],
 )
 def test_basic_is_read(pair: str, expected: tuple[str, str]) -> None:
-    """RFC 6749 §2.3.1 breaks: a client that encodes its id and secret is refused, or one that does not."""
+    """RFC 6749 §2.3.1 breaks: a client that encodes its id and secret is refused, or a client that does not."""
     assert claim([basic(pair)]) == WithSecret(*expected, "basic")
     assert claim([basic(pair, b"bASIC ")], client_id=expected[0]) == WithSecret(*expected, "basic")
 
@@ -99,14 +99,14 @@ def test_an_assertion_is_read() -> None:
     ],
 )
 def test_an_unreadable_basic_is_an_unknown_client(value: bytes) -> None:
-    """B3 breaks: a broken Authorization field is passed over, and the client is taken for a public one."""
+    """B3 breaks: a malformed Authorization header is ignored, and the client is treated as public."""
     assert refused([(b"authorization", value)]) == "401 invalid_client"
     assert refused([(b"authorization", value)], client_id="a") == "401 invalid_client"
 
 
 @pytest.mark.parametrize("scheme", ["Bearer x", "ApiKey x", "Digest x", "", "Basically YTpi"])
 def test_other_schemes_are_left_alone(scheme: str) -> None:
-    """B6 breaks: a resource server that shows a key is taken for a client that shows none."""
+    """B6 breaks: a resource server that sends a key is treated as a client without a credential."""
     headers = [(b"authorization", scheme.encode())]
     assert claim(headers, client_id="a") == Public("a")
     assert claim(headers, client_id="a", client_secret="b") == WithSecret("a", "b", "post")
@@ -131,12 +131,12 @@ def test_other_schemes_are_left_alone(scheme: str) -> None:
     ],
 )
 def test_an_unclear_claim_is_refused(headers: Headers, fields: dict[str, str]) -> None:
-    """B3 breaks: of two claims one is believed, and a proxy in front believed the other."""
+    """B3 breaks: one of two claims is accepted, while a proxy in front accepted the other."""
     assert refused(headers, **fields) == "400 invalid_request"
 
 
 @pytest.mark.promise("P7")
 def test_a_claim_does_not_print_what_it_shows() -> None:
-    """P7 breaks: a client's secret stands in a traceback."""
+    """P7 breaks: a client's secret appears in a traceback."""
     assert "hidden" not in repr(claim([basic("a:hidden")]))
     assert "hidden" not in repr(claim(client_assertion="hidden", client_assertion_type=CLIENT_ASSERTION))

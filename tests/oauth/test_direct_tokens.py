@@ -1,4 +1,4 @@
-"""The token endpoint from uvicorn's parser: answered when its record is written, and as the application answers."""
+"""The token endpoint on uvicorn's parser: it responds after the record is written, with the application's response."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ VARIABLE = re.compile(rb'x-request-id: [^\r]*\r\n|ratelimit: [^\r]*\r\n|"access_
 
 @pytest.fixture
 def asked(front: Front) -> dict[str, bytes]:
-    """What a client sends, good and bad, as it goes over the wire. What is known of it is in memory."""
+    """Return valid and invalid requests of a client as bytes. Their facts are in memory."""
     house = front.house
     house.sign()
     robo = house.account()
@@ -50,7 +50,7 @@ def form(front: Front, fields: dict[str, str]) -> bytes:
 
 
 def plain(answer: bytes) -> tuple[bytes, frozenset[bytes], bytes]:
-    """First line, fields in any order, and body, without what differs each time."""
+    """Return first line, headers in any order, and body, without the parts that differ each time."""
     head, _, body = VARIABLE.sub(b"", answer).partition(b"\r\n\r\n")
     first, *lines = head.split(b"\r\n")
     return first, frozenset(line.lower() for line in lines if not line.startswith(b"date")), body
@@ -59,7 +59,7 @@ def plain(answer: bytes) -> tuple[bytes, frozenset[bytes], bytes]:
 def test_it_answers_as_the_application_does(
     front: Front, asked: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P5 breaks: a client is told one thing from memory and another by the application."""
+    """P5 breaks: the response from memory differs from the application's response."""
     line = Line(front)
     direct_answers = {name: b"".join(talk(line, sent).written) for name, sent in asked.items()}
     monkeypatch.setattr(fastpath, "UVICORN", "0")
@@ -67,13 +67,13 @@ def test_it_answers_as_the_application_does(
         assert plain(direct_answers[name]) == plain(b"".join(talk(line, sent).written)), name
     assert direct_answers["good"].startswith(b"HTTP/1.1 200 ")
     assert {answer[9:12] for answer in direct_answers.values()} == {b"200", b"400", b"401"}
-    # A script of another site may read each of them (Fetch §3.2).
+    # Scripts of other sites may read each of them (Fetch §3.2).
     assert all(b"\r\naccess-control-allow-origin: *\r\n" in answer for answer in direct_answers.values())
     assert b"x-request-id: req_" in direct_answers["good"]
 
 
 def talk(line: Line, *parts: bytes) -> Wire:
-    """Send, and wait for what waits for its record, too."""
+    """Send the parts, and wait for responses that wait for their record."""
 
     async def recorded(_connection: GuardedProtocol) -> None:
         await settled(line)
@@ -82,7 +82,7 @@ def talk(line: Line, *parts: bytes) -> Wire:
 
 
 async def settled(line: Line) -> None:
-    """Until nothing is under way: what is recorded after all else has been, and the loop has been told of that."""
+    """Wait until all records are written and the event loop is notified."""
     while True:
         last = Entry(line.front.house.acme.id, Event("signing_key.revoked", SYSTEM))
         await asyncio.to_thread(line.front.journal.record_now, last)
@@ -94,7 +94,7 @@ async def settled(line: Line) -> None:
 
 
 def test_what_comes_behind_it_is_answered_behind_it(front: Front, asked: dict[str, bytes]) -> None:
-    """P20 breaks: an answer that waits for its record is overtaken, and is taken for another one's."""
+    """P20 breaks: a later response overtakes one that waits for its record, and is taken for it."""
     verify = request("GET", "/v1/authorize/-", X_API_Key=front.house.alice_key)
     front.ask("GET", "/v1/authorize/-", key=front.house.alice_key)
     written = b"".join(talk(Line(front), asked["good"] + verify + asked["no client"]).written)
@@ -104,7 +104,7 @@ def test_what_comes_behind_it_is_answered_behind_it(front: Front, asked: dict[st
 
 
 def test_who_leaves_meanwhile_breaks_nothing(front: Front, asked: dict[str, bytes]) -> None:
-    """P20 breaks: a client that is gone before its answer leaves the connection, or the record, undone."""
+    """P20 breaks: a client that disconnects before its response leaves the connection or the record unfinished."""
     before = len([each for each in events(front.house) if each.action == "token.issued"])
     line = Line(front)
 
@@ -119,7 +119,7 @@ def test_who_leaves_meanwhile_breaks_nothing(front: Front, asked: dict[str, byte
 
 
 def test_a_service_that_stops_answers_what_it_has_begun(front: Front, asked: dict[str, bytes]) -> None:
-    """P3 breaks: a token is recorded as issued, and its client is not told, because the service stopped."""
+    """P3 breaks: a token is recorded as issued, but the service stops without sending it to the client."""
     line = Line(front)
 
     async def stops(connection: GuardedProtocol) -> None:

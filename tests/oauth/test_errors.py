@@ -1,4 +1,4 @@
-"""Refusals of the OAuth endpoints look as RFC 6749 §5.2 says, whatever they come from."""
+"""Refusals of the OAuth endpoints have the form of RFC 6749 §5.2, whatever their cause."""
 
 import json
 import re
@@ -16,7 +16,7 @@ ALLOWED = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 
 @pytest.mark.parametrize("code", CODES)
 def test_each_code_goes_over_the_wire(code: str) -> None:
-    """RFC 6749 §5.2 breaks: a client library cannot read the refusal, or a cache keeps it."""
+    """RFC 6749 §5.2 breaks: a client library cannot read the refusal, or a cache stores it."""
     status, fields, body = unwire(wire(OAuthError(code)))
     headers = dict(fields)
     assert status == CODES[code][0]
@@ -31,7 +31,7 @@ def test_each_code_goes_over_the_wire(code: str) -> None:
 
 
 def test_statuses_are_these() -> None:
-    """RFC 6749 §5.2 breaks: a code has another status than the RFC gives it."""
+    """RFC 6749 §5.2 breaks: a code has a different status than the RFC specifies."""
     statuses = {code: OAuthError(code).status for code in CODES}
     assert statuses.pop("invalid_client") == 401
     assert statuses.pop("temporarily_unavailable") == 503
@@ -39,7 +39,7 @@ def test_statuses_are_these() -> None:
 
 
 def test_too_many_is_told_with_when_to_come_back() -> None:
-    """P10 breaks: a client that is over its limit does not learn how long."""
+    """P10 breaks: a client over its limit does not learn when to retry."""
     status, fields, body = unwire(wire(too_many(7)))
     assert (status, dict(fields)[b"retry-after"]) == (429, b"7")
     assert json.loads(body)["error"] == "temporarily_unavailable"
@@ -47,7 +47,7 @@ def test_too_many_is_told_with_when_to_come_back() -> None:
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_each_problem_has_its_words(code: str) -> None:
-    """B3 breaks: a problem of another room is answered in the wrong form, or not at all."""
+    """B3 breaks: a problem from another module gets a response in the wrong form, or none."""
     error = of_problem(Problem(code, "Is it 2⁵³?", members={"retry_after": 9}, reason="exactly this"))
     assert error.reason == "exactly this"
     expected = {401: 401, 403: 400, 429: 429, 500: 503, 503: 503, 507: 503}
@@ -62,7 +62,7 @@ def test_each_problem_has_its_words(code: str) -> None:
 
 @pytest.mark.promise("P7")
 def test_nothing_that_was_sent_is_told() -> None:
-    """P7 breaks: a refusal echoes what came from outside."""
+    """P7 breaks: a refusal repeats values from the request."""
     error = of_problem(invalid("/sent-by-somebody", "invalid-text", "must not hold NUL"))
     assert b"somebody" not in wire(error)
     assert b"log only" not in wire(oauth_error.invalid_client("log only"))
@@ -70,12 +70,12 @@ def test_nothing_that_was_sent_is_told() -> None:
 
 @pytest.mark.parametrize("description", ['a "quote"', "a \\ backslash", "a\nline", "é", "\x7f"])
 def test_a_description_keeps_to_its_characters(description: str) -> None:
-    """RFC 6749 §5.2 breaks: error_description holds a character outside of its set."""
+    """RFC 6749 §5.2 breaks: error_description contains a character that is not allowed."""
     with pytest.raises(ValueError, match="RFC 6749"):
         OAuthError("invalid_request", description)
 
 
 def test_the_list_of_codes_is_closed() -> None:
-    """RFC 6749 §5.2 breaks: a code that no client knows."""
+    """RFC 6749 §5.2 breaks: the service returns a code that no client knows."""
     with pytest.raises(ValueError, match="list"):
         OAuthError("whatever")

@@ -1,4 +1,4 @@
-"""An OAuth request is read in one way, or refused (R14, B3)."""
+"""An OAuth request is read in exactly one way, or refused (R14, B3)."""
 
 import json
 
@@ -45,7 +45,7 @@ def values(form: Form, *names: str) -> list[str | None]:
     ],
 )
 def test_a_form_is_read(body: str, expected: list[str | None]) -> None:
-    """R14 breaks: a parameter has another value with us than with whoever wrote it (RFC 6749, appendix B)."""
+    """R14 breaks: a parameter is decoded to a different value than the sender encoded (RFC 6749, appendix B)."""
     assert values(of(body), "grant_type", "scope") == expected
 
 
@@ -90,14 +90,14 @@ def test_a_form_is_read(body: str, expected: list[str | None]) -> None:
     ],
 )
 def test_a_crooked_form_is_refused(body: bytes) -> None:
-    """R14 breaks: what a proxy in front reads differently is taken."""
+    """R14 breaks: a form that a proxy reads differently is accepted."""
     with pytest.raises(OAuthError) as caught:
         of(body)
     assert (caught.value.code, caught.value.status) == ("invalid_request", 400)
 
 
 def test_the_longest_form_that_is_taken() -> None:
-    """R14 breaks: a token of the longest form that we take does not get through."""
+    """R14 breaks: a token of the maximum accepted length is refused."""
     longest = "a" * MAX_FIELD
     assert of(f"token={longest}")["token"] == longest
     assert of(f"token={'%61' * MAX_FIELD}")["token"] == longest
@@ -106,7 +106,7 @@ def test_the_longest_form_that_is_taken() -> None:
 
 
 def test_an_empty_value_counts_as_omitted_but_was_sent() -> None:
-    """RFC 6749 §3.2 breaks: an empty scope cannot be told from none, and gives the default scope."""
+    """RFC 6749 §3.2 breaks: an empty scope is treated as omitted, and gives the default scope."""
     for form in (of("scope=&grant_type=x"), of("scope&grant_type=x"), of_json({"scope": ""})):
         assert form.get("scope") is None
         assert "scope" not in form
@@ -116,7 +116,7 @@ def test_an_empty_value_counts_as_omitted_but_was_sent() -> None:
 
 
 def test_resource_alone_may_repeat() -> None:
-    """RFC 8707 §2 breaks: of several resources one is forgotten, and the token is good at another place."""
+    """RFC 8707 §2 breaks: one of several resources is lost, and the token is valid for another target."""
     several = of("resource=https%3A%2F%2Fa.test&resource=&resource=https://b.test&scope=api")
     assert several.all("resource") == ("https://a.test", "https://b.test")
     assert several.get("resource") is None
@@ -133,7 +133,7 @@ def test_resource_alone_may_repeat() -> None:
 
 
 def test_json_is_read() -> None:
-    """B3 breaks: the examples of the documents, which send JSON, do not run."""
+    """B3 breaks: the documented examples, which send JSON, do not work."""
     form = of_json({"grant_type": "client_credentials", "scope": "a b", "client_id": f"é{PAIR}"})
     assert values(form, "grant_type", "scope", "client_id") == ["client_credentials", "a b", "é😀"]
 
@@ -170,7 +170,7 @@ def test_json_is_read() -> None:
     ],
 )
 def test_crooked_json_is_refused(body: str) -> None:
-    """R14 breaks: a JSON body gets more than a form would."""
+    """R14 breaks: a JSON body is accepted where the same form would be refused."""
     with pytest.raises(OAuthError) as caught:
         of(body, JSON)
     assert caught.value.code == "invalid_request"
@@ -210,7 +210,7 @@ def test_a_content_type_may_have_parameters(kind: bytes) -> None:
     ],
 )
 def test_another_content_type_is_refused(kinds: list[bytes]) -> None:
-    """B3 breaks: a body is read as what it was not declared to be."""
+    """B3 breaks: a body is read with another content type than the declared one."""
     with pytest.raises(OAuthError) as caught:
         read([(b"content-type", kind) for kind in kinds], b"", b"scope=api")
     assert caught.value.code == "invalid_request"
@@ -218,7 +218,7 @@ def test_another_content_type_is_refused(kinds: list[bytes]) -> None:
 
 @pytest.mark.parametrize("query", [b"scope=api", b"x", b"access_token=x", b"&"])
 def test_nothing_is_read_from_the_address(query: bytes) -> None:
-    """R14 breaks: a secret or a parameter is taken from where logs have it."""
+    """R14 breaks: a secret or a parameter is read from the URL, which logs contain."""
     with pytest.raises(OAuthError) as caught:
         read([(b"content-type", FORM)], query, b"scope=api")
     assert caught.value.code == "invalid_request"
@@ -226,5 +226,5 @@ def test_nothing_is_read_from_the_address(query: bytes) -> None:
 
 @pytest.mark.promise("P7")
 def test_a_form_does_not_print_what_it_holds() -> None:
-    """P7 breaks: a client's secret stands in a traceback."""
+    """P7 breaks: a client's secret appears in a traceback."""
     assert "hidden" not in repr(of("client_secret=hidden&hidden=1"))

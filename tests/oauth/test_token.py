@@ -18,7 +18,7 @@ def post(
 
 
 def test_a_secret_is_traded(front: Front) -> None:
-    """System 5 breaks: a service account gets no token for its client secret, or one that is good for nothing."""
+    """System 5 breaks: a service account gets no token for its client secret, or an unusable token."""
     house = front.house
     house.sign()
     robo = house.account()
@@ -41,7 +41,7 @@ def test_a_secret_is_traded(front: Front) -> None:
 
 
 def test_a_clock_set_back_stops_no_token_and_readiness_tells_when_something_does(front: Front) -> None:
-    """OAuth breaks: tokens are refused with 503 because of the clock, or because of a key, while `/readyz` is well."""
+    """OAuth breaks: tokens are refused with 503 because of the clock or a key, while `/readyz` reports no problem."""
     house = front.house
 
     def issued() -> Answer:
@@ -77,7 +77,7 @@ def test_a_token_that_is_revoked_is_dead(front: Front) -> None:
 
 
 def test_an_old_secret_is_told_that_there_is_a_new_one(front: Front) -> None:
-    """System 2 breaks: nobody who still trades the old secret learns of the rotation."""
+    """System 2 breaks: a client that still uses the old secret is not told about the rotation."""
     house = front.house
     house.sign()
     robo = house.account()
@@ -90,7 +90,7 @@ def test_an_old_secret_is_told_that_there_is_a_new_one(front: Front) -> None:
     assert answer.status == 200
     assert answer.headers["x-credential-superseded"].startswith("until=")
     token = answer.json()["access_token"]
-    # The token is of the credential, and outlives the secret that bought it.
+    # The token belongs to the credential, and outlives the secret that was exchanged for it.
     house.clock.advance(2 * HOUR)
     assert post(front, "/oauth/token", {"grant_type": "client_credentials"}, basic=client).status == 401
     assert front.verify(token)["valid"]
@@ -105,7 +105,7 @@ def test_an_old_secret_is_told_that_there_is_a_new_one(front: Front) -> None:
 
 
 def test_the_rate_limit_of_a_secret_holds_for_its_tokens(front: Front) -> None:
-    """P10 breaks: whoever trades a secret for many tokens, or uses them, is not limited."""
+    """P10 breaks: a client that exchanges a secret for many tokens, or uses them, is not limited."""
     house = front.house
     house.sign()
     robo = house.account()
@@ -123,7 +123,7 @@ def test_the_rate_limit_of_a_secret_holds_for_its_tokens(front: Front) -> None:
 
 
 def test_what_is_issued_and_refused_is_recorded(front: Front) -> None:
-    """P5 breaks: a token was issued, or a client refused, and the audit log does not say so."""
+    """P5 breaks: a token was issued or a client refused, and the audit log has no event."""
     house = front.house
     house.sign()
     robo = house.account()
@@ -145,7 +145,7 @@ def test_what_is_issued_and_refused_is_recorded(front: Front) -> None:
 
 
 def test_nothing_is_issued_that_cannot_be_recorded(front: Front) -> None:
-    """P5 breaks: a token leaves, and the audit log does not know of it."""
+    """P5 breaks: a token is sent without an event in the audit log."""
     house = front.house
     house.sign()
     robo = house.account()

@@ -1,4 +1,4 @@
-"""`/v1/access-rules`: which scopes a request forwarded by a proxy needs. The operator's."""
+"""`/v1/access-rules`: the scopes that forwarded requests need. Only the operator can manage access rules."""
 
 from typing import Annotated, Any, Literal, NotRequired, cast
 
@@ -31,12 +31,16 @@ router = APIRouter(prefix="/v1/access-rules", route_class=ApiRoute, tags=["Acces
 
 
 class MatchBody(StrictModel):
-    """One line of a rule: which requests it fits, and what they need."""
+    """One match of a rule: the requests that it matches, and what they need."""
 
     methods: (
         Annotated[
             list[str],
-            Field(min_length=1, max_length=20, description="Upper-case words. Without them, any method."),
+            Field(
+                min_length=1,
+                max_length=20,
+                description="HTTP methods in upper case. If omitted, the match applies to every method.",
+            ),
         ]
         | None
     ) = None
@@ -44,17 +48,21 @@ class MatchBody(StrictModel):
         str,
         Field(
             max_length=1024,
-            description="Plain segments, `{name}` for one whole segment, a last `/**` for everything below.",
+            description="Plain segments, `{name}` for exactly one segment, and a final `/**` "
+            "for all paths below.",
             json_schema_extra={"pattern": "^/"},
         ),
     ]
-    scopes: Annotated[Names, Field(description="What the request needs, all of it.")] = []
+    scopes: Annotated[
+        Names, Field(description="The scopes that the request needs. All of them are required.")
+    ] = []
     resource: (
         Annotated[
             str,
             Field(
                 max_length=256,
-                description="What the request is about, with names of the path: `agents/{id}`.",
+                description="The resource that the request is about. It can use names from the "
+                "path: `agents/{id}`.",
             ),
         ]
         | None
@@ -62,7 +70,10 @@ class MatchBody(StrictModel):
 
 
 class AccessRuleBody(StrictModel):
-    """A rule for proxies: the first line that fits a forwarded request decides; none is a refusal."""
+    """A rule for proxies.
+
+    The first match that fits a forwarded request decides. If none fits, the request is refused.
+    """
 
     model_config = example(
         {
@@ -74,18 +85,24 @@ class AccessRuleBody(StrictModel):
     )
 
     match: Annotated[list[MatchBody], Field(max_length=200)]
-    project: Annotated[Name64 | None, Field(description="Credentials are judged for this project.")] = None
+    project: Annotated[Name64 | None, Field(description="The project for which credentials are checked.")] = (
+        None
+    )
     kinds: (
         Annotated[
             list[Literal["api_key", "access_token", "session"]],
-            Field(min_length=1, description="Kinds of what is presented that are admitted."),
+            Field(min_length=1, description="The kinds of credentials that are accepted."),
         ]
         | None
     ) = None
     organizations: (
         Annotated[
             list[Name64],
-            Field(min_length=1, max_length=1000, description="Ids of the organizations that are admitted."),
+            Field(
+                min_length=1,
+                max_length=1000,
+                description="Ids of the organizations whose credentials are accepted.",
+            ),
         ]
         | None
     ) = None
@@ -94,8 +111,9 @@ class AccessRuleBody(StrictModel):
             str,
             AfterValidator(check.audience),
             Field(
-                description="Whom access tokens must be meant for, an absolute URI. Tokens may be asked for with it as "
-                "their `resource`. Without it, tokens must be meant for this service.",
+                description="The audience that access tokens must have: an absolute URI. "
+                "Clients can request tokens for it with the `resource` parameter. "
+                "If omitted, tokens must be issued for this service.",
                 json_schema_extra={"format": "uri", "maxLength": check.MAX_AUDIENCE},
             ),
         ]
@@ -103,14 +121,17 @@ class AccessRuleBody(StrictModel):
     ) = None
     assertion: Annotated[
         bool,
-        Field(description="Tell the upstream in a signed token who calls; needs `audience`, whom it is for."),
+        Field(
+            description="Send a signed token to the upstream that identifies the caller. "
+            "Requires `audience`, which becomes the token's audience."
+        ),
     ] = False
 
     preflight: Annotated[
         bool,
         Field(
-            description="Let OPTIONS requests without a credential pass if a line matches the path. Browsers send them "
-            "before a request to another origin."
+            description="Let OPTIONS requests without a credential pass if a match fits the "
+            "path. Browsers send them before a request to another origin."
         ),
     ] = False
 
@@ -127,7 +148,7 @@ class AccessRuleBody(StrictModel):
 
 
 class MatchJson(TypedDict):
-    """One line of a rule."""
+    """One match of a rule."""
 
     methods: NotRequired[list[str]]
     path: str
@@ -136,7 +157,7 @@ class MatchJson(TypedDict):
 
 
 class AccessRuleJson(TypedDict):
-    """A rule for proxies. What it does not restrict is left out."""
+    """A rule for proxies. Restrictions that are not set are omitted."""
 
     name: str
     match: list[MatchJson]
@@ -149,7 +170,7 @@ class AccessRuleJson(TypedDict):
 
 
 def rule_json(name: str, rule: dict[str, Any]) -> AccessRuleJson:
-    """A rule from its stored form, whose shape was checked when it was written."""
+    """Return a rule from its stored form. The shape was checked when the rule was written."""
     return cast("AccessRuleJson", {"name": name} | rule)
 
 
@@ -179,9 +200,9 @@ def put_access_rule(
     name: str,
     body: Annotated[AccessRuleBody, Depends(body_of(AccessRuleBody))],
 ) -> Answer[AccessRuleJson]:
-    """Make or replace an access rule, in force at once.
+    """Create or replace an access rule.
 
-    Needs `write:organization` in the operator's organization.
+    The rule takes effect immediately. Needs `write:organization` in the operator's organization.
     """
     return perform(
         request,
@@ -198,8 +219,8 @@ def put_access_rule(
 def delete_access_rule(request: Request, caller: CallerOf, name: str) -> Response:
     """Delete an access rule.
 
-    Requests that a proxy asks about by its name are refused from then on. Needs `write:organization` in the operator's
-    organization.
+    Requests that a proxy checks against this rule are refused from then on. Needs `write:organization` in the
+    operator's organization.
     """
     return remove(request, caller, access_rules.delete_rule, name, current=_rule(name))
 

@@ -1,4 +1,4 @@
-"""Request bodies and answers of service accounts."""
+"""Request and response bodies for service accounts."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -31,7 +31,7 @@ from ostiary.services.service_accounts import AccountSpec, AccountView
 
 
 class AccountBody(StrictModel):
-    """A service account to be made."""
+    """The service account to create."""
 
     model_config = example(
         {
@@ -44,7 +44,7 @@ class AccountBody(StrictModel):
     )
 
     display_name: DisplayName
-    username: Annotated[Username | None, Field(description="Without it, one is made of the name.")] = None
+    username: Annotated[Username | None, Field(description="If omitted, it is derived from the name.")] = None
     description: Description = ""
     contact_email: Email | None = None
     access_level: Level | None = None
@@ -54,7 +54,10 @@ class AccountBody(StrictModel):
     roles: Annotated[list[RoleBody], Field(max_length=MAX_ROLES)] = []
     credential: Annotated[
         OwnedCredentialBody | None,
-        Field(description="A first credential, in the same transaction: both are made, or neither."),
+        Field(
+            description="A first credential. It is created in the same transaction as the "
+            "account: both are created, or neither."
+        ),
     ] = None
 
     def spec(self) -> AccountSpec:
@@ -72,7 +75,7 @@ class AccountBody(StrictModel):
 
 
 class AccountChanges(StrictModel):
-    """Members that are sent are changed, the others stay."""
+    """Fields that are sent change. The others keep their values."""
 
     model_config = example({"display_name": "CI bot", "description": "Builds and ships releases"})
 
@@ -88,35 +91,38 @@ class AccountChanges(StrictModel):
         return sent(self)
 
 
-# Answers
+# Responses
 
 
 class SharedProjectJson(TypedDict):
     """A project of another organization."""
 
     id: str
-    """How it is named in a question: its code means nothing outside its organization."""
+    """The id that names the project in a verification request. Its code is valid only inside its organization."""
     code: str
     name: str
 
 
 class OnBehalfJson(TypedDict):
-    """Access that another organization gave. The account has it and nothing else there, and ends with it."""
+    """Access that another organization granted.
+
+    The account has no other access, and is deleted when this access ends.
+    """
 
     grant: str
-    """The consent's id."""
+    """The id of the consent."""
     client_id: str
-    """The application that asked."""
+    """The application that requested access."""
     project: str | None
     """The application's own project, if it has one."""
     organization: HomeOrganizationJson
-    """Whose consent it is."""
+    """The organization that gave the consent."""
     projects: list[SharedProjectJson]
     scopes: list[str]
 
 
 class ServiceAccountJson(TypedDict):
-    """A service account. `id`, `client_id` and `channel_identifier` each name it wherever an address asks for it."""
+    """A service account. Paths accept its `id`, its `client_id` or its `channel_identifier`."""
 
     id: str
     client_id: str
@@ -132,20 +138,22 @@ class ServiceAccountJson(TypedDict):
     status: Literal["enabled", "disabled"]
     roles: list[RoleBindingJson]
     credentials: int
-    """How many credentials it has that were not revoked: those that count toward limits."""
+    """The number of credentials that are not revoked. They count toward limits."""
     on_behalf: OnBehalfJson | None
-    """What another organization gave access to, of an account that was made for that."""
+    """The access that another organization granted, if the account was created for it."""
     organization: str
     created_at: Time
 
 
 class CreatedAccountJson(TypedDict):
-    """A new service account, and its first credential if one was asked for."""
+    """A new service account, and its first credential if one was requested."""
 
     service_account: ServiceAccountJson
     credential: NotRequired[CredentialJson]
     secret: NotRequired[str | KeyFileJson | None]
-    """The whole secret, or the key file's content. Null where the request was sent again with its `Idempotency-Key`."""
+    """The full secret, or the key file's content. Null if the request repeats an earlier one with the same
+    `Idempotency-Key`.
+    """
 
 
 def account_json(view: AccountView) -> ServiceAccountJson:

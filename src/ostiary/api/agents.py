@@ -14,8 +14,8 @@ class AgentJson(TypedDict):
 
 @router.get("/agents")
 def list_agents(_caller: AnyoneOf) -> Answer[Listing[AgentJson]]:
-    """List the agents and servers behind gateways that the caller may reach.
+    """List the agents and servers behind gateways that the caller can reach.
 
-    Any valid credential may ask. No gateway can be made yet, so the list is empty for everyone.
+    Any valid credential can call this. Gateways cannot be created yet, so the list is always empty.
     """
     return answer_all([])

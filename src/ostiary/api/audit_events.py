@@ -1,4 +1,4 @@
-"""`/v1/audit-events`: newest first, or oldest first to follow."""
+"""`/v1/audit-events`: the audit log, newest first, or oldest first to follow it."""
 
 from typing import Annotated, Any
 
@@ -20,21 +20,21 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Audit"])
 
 
 class EventActorJson(TypedDict):
-    """Who did it, as it was called then."""
+    """The actor of the event, with the name that it had then."""
 
     type: ActorType
     id: str | None
     display: str
     credential_id: str | None
-    """The credential or session that it used. For a token, the credential or session that it came from."""
+    """The credential or session that the actor used. For a token, the credential or session that it was issued from."""
     credential_kind: OriginKind | None
     """`api_key`, `client_secret`, `key_file` or `session`."""
     token_id: str | None
-    """The token or session that was presented instead of the credential."""
+    """The token or session that was presented in place of the credential."""
 
 
 class EventTargetJson(TypedDict):
-    """What it was done to, as it was called then."""
+    """The object of the event, with the name that it had then."""
 
     type: str
     id: str
@@ -42,7 +42,7 @@ class EventTargetJson(TypedDict):
 
 
 class AuditEventJson(TypedDict):
-    """What happened, who did it, and to what."""
+    """What happened, who did it, and to which object."""
 
     id: str
     time: Time
@@ -55,7 +55,7 @@ class AuditEventJson(TypedDict):
     user_agent: str
     request_id: str
     details: dict[str, Any]
-    """What the action's entry in the list of audit events names."""
+    """The details that the list of audit events names for this action."""
 
 
 def event_json(event: Recorded) -> AuditEventJson:
@@ -104,28 +104,28 @@ def list_audit_events(
             "credential's id or a display name. 422 if no such actor is known."
         ),
     ] = None,
-    target: Annotated[str | None, Query(description="Only what was done to this: an id.")] = None,
+    target: Annotated[str | None, Query(description="Only events about the object with this id.")] = None,
     action: Annotated[
         str | None,
-        Query(description="Only this action."),
+        Query(description="Only events with this action."),
         WithJsonSchema({"type": "string", "enum": list(EVENTS)}),
     ] = None,
     since: Annotated[
-        str | None, Query(description="From this instant on: RFC 3339 with a zone."), INSTANT
+        str | None, Query(description="Only events at or after this instant: RFC 3339 with a zone."), INSTANT
     ] = None,
     until: Annotated[
-        str | None, Query(description="Before this instant: RFC 3339 with a zone."), INSTANT
+        str | None, Query(description="Only events before this instant: RFC 3339 with a zone."), INSTANT
     ] = None,
     order: Annotated[
         str | None,
-        Query(description="`oldest` follows the log."),
+        Query(description="The order of the events. `oldest` lets you follow the log."),
         WithJsonSchema({"type": "string", "enum": ["newest", "oldest"], "default": "newest"}),
     ] = None,
 ) -> Answer[Listing[AuditEventJson]]:
     """Read the audit log.
 
-    Changes are recorded in the transaction that makes them. Uses and refused credentials are counted, and written every
-    ten seconds as one event with `count`, `first` and `last`. Needs `read:audit`.
+    Each change is recorded in the same transaction. Uses and refused credentials are counted. They are
+    written every ten seconds as one event with `count`, `first` and `last`. Needs `read:audit`.
     """
     errors: list[FieldError] = []
     if category is not None and category not in CATEGORIES:

@@ -1,4 +1,4 @@
-"""Request bodies and answers of clients, and of the consents that people gave them."""
+"""Request and response bodies for clients, and for the consents that people gave them."""
 
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,10 @@ def _web(text: str) -> str:
 
 ClientName = Annotated[
     DisplayName,
-    Field(description="What people read when it asks them.", json_schema_extra={"maxLength": MAX_NAME}),
+    Field(
+        description="The name that people see when the client requests access.",
+        json_schema_extra={"maxLength": MAX_NAME},
+    ),
 ]
 RedirectUri = Annotated[
     str, AfterValidator(redirect_uri), Field(json_schema_extra={"format": "uri", "maxLength": MAX_URL})
@@ -44,46 +47,59 @@ RedirectUris = Annotated[
     list[RedirectUri],
     Field(
         max_length=MAX_REDIRECTS,
-        description="Where people may be sent back to. Compared character for character, but for the port of "
-        "loopback addresses.",
+        description="The URIs to which people can be redirected. They are compared character by "
+        "character, except for the port of loopback addresses.",
     ),
 ]
 GrantTypes = Annotated[
     list[GrantType],
-    Field(max_length=3, description="How it gets tokens. With `refresh_token` it keeps access."),
+    Field(
+        max_length=3,
+        description="The grant types that the client can use. With `refresh_token` it can renew its access.",
+    ),
 ]
 ScopesAskedFor = Annotated[
     Names,
     Field(
-        description="What it may ask for. Empty: whatever the person who consents may do (access `user` only)."
+        description="The scopes that the client can request. Empty: everything that the person "
+        "who consents may do (only for access `user`)."
     ),
 ]
 Method = Annotated[
     AuthMethod,
-    Field(description="`none`: it runs where it can keep no key. `private_key_jwt`: it signs (RFC 7523)."),
+    Field(
+        description="`none`: the client cannot keep a key secret. `private_key_jwt`: the "
+        "client signs assertions (RFC 7523)."
+    ),
 ]
 Jwks = Annotated[
     dict[str, Any],
     AfterValidator(_keys),
-    Field(description="Its public keys as a JWK Set: RSA of 2048 bits or more, EC P-256, Ed25519."),
+    Field(
+        description="The client's public keys as a JWK Set: RSA of 2048 bits or more, EC P-256 or Ed25519."
+    ),
 ]
 JwksUri = Annotated[
     str,
     AfterValidator(_https),
     Field(
-        description="Where its public keys are instead: https, a public address.",
+        description="The URL of the client's public keys, in place of `jwks`. It must use https "
+        "and a public address.",
         json_schema_extra={"format": "uri", "maxLength": MAX_URL},
     ),
 ]
 ClientUri = Annotated[
     str,
     AfterValidator(_web),
-    Field(description="Its page, for people.", json_schema_extra={"format": "uri", "maxLength": MAX_URL}),
+    Field(
+        description="The client's website, for people.",
+        json_schema_extra={"format": "uri", "maxLength": MAX_URL},
+    ),
 ]
 
 
 class ClientBody(StrictModel):
-    """A client to be registered."""
+    """The client to register."""
 
     model_config = example(
         {
@@ -106,13 +122,18 @@ class ClientBody(StrictModel):
     access: Annotated[
         ClientAccess,
         Field(
-            description="`user`: it acts for whoever consents. `organization`: admins of other organizations give it "
-            "access to projects of theirs, and a service account appears here that has it. It is fixed."
+            description="`user`: the client acts for the person who consents. `organization`: "
+            "admins of other organizations give it access to their projects, and a "
+            "service account with that access is created in this organization. It "
+            "cannot be changed later."
         ),
     ] = "user"
     project: Annotated[
         Name64 | None,
-        Field(description="The project that it belongs to, by id or code (access `organization` only)."),
+        Field(
+            description="The project that the client belongs to, by id or code (only for "
+            "access `organization`)."
+        ),
     ] = None
 
     def spec(self) -> ClientSpec:
@@ -131,7 +152,7 @@ class ClientBody(StrictModel):
 
 
 class ClientChanges(StrictModel):
-    """Members that are sent are changed, the others stay. Of `jwks` and `jwks_uri` one replaces the other."""
+    """Fields that are sent change. The others keep their values. `jwks` and `jwks_uri` replace each other."""
 
     model_config = example({"name": "Delivery tracker 2"})
 
@@ -149,14 +170,14 @@ class ClientChanges(StrictModel):
         return sent(self)
 
 
-# Answers
+# Responses
 
 
 class ClientJson(TypedDict):
     """An application that asks people for access. It has no secret."""
 
     id: str
-    """Its `client_id`."""
+    """The `client_id`."""
     name: str
     access: ClientAccess
     redirect_uris: list[str]
@@ -167,45 +188,45 @@ class ClientJson(TypedDict):
     jwks_uri: str | None
     client_uri: str | None
     project: str | None
-    """Id of the project that it belongs to."""
+    """The id of the project that the client belongs to."""
     status: Literal["enabled", "disabled"]
     organization: str
     created_at: Time
 
 
 class GrantedClientJson(TypedDict):
-    """Who was given access."""
+    """The client that received access."""
 
     id: str
     name: str
     organization: str | None
-    """Id of the organization whose account has the access; null where it acts for the user."""
+    """The id of the organization whose account has the access. Null if the client acts for the user."""
 
 
 class GrantingUserJson(TypedDict):
-    """Who consented."""
+    """The user who gave the consent."""
 
     id: str
     email: str
 
 
 class GrantJson(TypedDict):
-    """A consent: what somebody lets a client do."""
+    """A consent: the access that a person gives to a client."""
 
     id: str
     client: GrantedClientJson
     user: GrantingUserJson
     organization: str
-    """Id of the organization whose resources it opens."""
+    """The id of the organization whose resources the client can access."""
     scopes: list[str]
     projects: list[str]
-    """Ids of the only projects that it opens; empty: all, where it acts for the user."""
+    """The ids of the projects to which access is limited. Empty means all, if the client acts for the user."""
     service_account: str | None
-    """Id of the account in the client's organization that has the access; null where it acts for the user."""
+    """The id of the account in the client's organization that has the access. Null if the client acts for the user."""
     created_at: Time
     updated_at: Time
     revoked_at: Time | None
-    """When it ended; then everything that came of it did."""
+    """When the consent ended. All access that was based on it ended at the same time."""
 
 
 def client_json(client: OAuthClient) -> ClientJson:

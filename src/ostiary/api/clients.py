@@ -1,4 +1,4 @@
-"""`/v1/clients`: applications of the organization's own that ask people for access."""
+"""`/v1/clients`: the organization's applications that ask people for access."""
 
 from typing import Annotated
 
@@ -27,14 +27,14 @@ from ostiary.services import clients
 router = APIRouter(prefix="/v1/clients", route_class=ApiRoute, tags=["Clients"])
 
 
-@router.post("", status_code=201, responses=conflict("There are as many clients as there may be."))
+@router.post("", status_code=201, responses=conflict("The limit on the number of clients is reached."))
 def create_client(
     request: Request, caller: CallerOf, body: Annotated[ClientBody, Depends(body_of(ClientBody))]
 ) -> Answer[ClientJson]:
     """Register a client.
 
-    Its `id` is what it calls itself at `/oauth/authorize`. It has no secret, and no access until somebody consents. Needs
-    `write:clients`.
+    The client's `id` is its `client_id` at `/oauth/authorize`. It has no secret, and no access until a person
+    consents. Needs `write:clients`.
     """
     return perform(request, caller, client_json, clients.create, body.spec(), status=201)
 
@@ -67,7 +67,7 @@ def update_client(
 ) -> Answer[ClientJson]:
     """Change a client.
 
-    What was consented to before stays as it is. Needs `write:clients`.
+    Existing consents do not change. Needs `write:clients`.
     """
     return perform(
         request, caller, client_json, clients.update, client, body.changes(), current=_client(client)
@@ -78,7 +78,7 @@ def update_client(
 def delete_client(request: Request, caller: CallerOf, client: str) -> Response:
     """Delete a client.
 
-    Every consent to it ends in the same transaction: sessions, tokens, and the service accounts that it got. Needs
+    All consents to it end in the same transaction, with their sessions, tokens and service accounts. Needs
     `write:clients`.
     """
     return remove(request, caller, clients.delete, client, current=_client(client))
@@ -88,8 +88,9 @@ def delete_client(request: Request, caller: CallerOf, client: str) -> Response:
 def disable_client(request: Request, caller: CallerOf, client: str) -> Answer[ClientJson]:
     """Disable a client.
 
-    Its sessions and their tokens are refused until it is enabled, and so is the access that other organizations
-    consented to. Nobody can consent to it. It may be repeated. Needs `write:clients`.
+    Its sessions and tokens are refused until the client is enabled. The access that other organizations gave
+    it is refused too. Nobody can consent to a disabled client. Disabling it again has no effect. Needs
+    `write:clients`.
     """
     return perform(request, caller, client_json, clients.set_disabled, client, True, current=_client(client))
 
@@ -98,7 +99,7 @@ def disable_client(request: Request, caller: CallerOf, client: str) -> Answer[Cl
 def enable_client(request: Request, caller: CallerOf, client: str) -> Answer[ClientJson]:
     """Enable a client.
 
-    Its sessions are accepted again. It may be repeated. Needs `write:clients`.
+    Its sessions are accepted again. Enabling it again has no effect. Needs `write:clients`.
     """
     return perform(request, caller, client_json, clients.set_disabled, client, False, current=_client(client))
 

@@ -1,4 +1,4 @@
-"""Request bodies and answers of credentials, whatever their kind."""
+"""Request and response bodies for credentials of every kind."""
 
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, cast
@@ -50,8 +50,8 @@ def _narrowed(
         Query(
             min_length=1,
             max_length=MAX_SEARCH,
-            description="Only credentials whose name or owner's name contains this text, in any case, or with this id or "
-            "these last six characters.",
+            description="Only credentials whose name or owner's name contains this text "
+            "(case-insensitive), or that have this id or these last six characters.",
         ),
     ] = None,
     expires_before: Annotated[
@@ -62,7 +62,8 @@ def _narrowed(
     unused_since: Annotated[
         str | None,
         Query(
-            description="Only credentials that were made before this instant and not used since: RFC 3339 with a zone."
+            description="Only credentials that were created before this instant and have not "
+            "been used since: RFC 3339 with a zone."
         ),
         INSTANT,
     ] = None,
@@ -90,7 +91,7 @@ WantedOf = Annotated[CredentialFilter, Depends(_wanted)]
 
 
 class CredentialBody(StrictModel):
-    """A credential to be made; every member may be left out."""
+    """The credential to create. Every field is optional."""
 
     model_config = example({"name": "my laptop", "expires_at": "2027-06-30T00:00:00Z"})
 
@@ -102,7 +103,11 @@ class CredentialBody(StrictModel):
     scopes: Scopes = []
     resources: Resources = []
     project: Annotated[
-        Name64 | None, Field(description="Id or code: it is for this project only. Null: for all.")
+        Name64 | None,
+        Field(
+            description="The id or code of the only project for which the "
+            "credential is valid. Null: all projects."
+        ),
     ] = None
     rate_limit: RateLimit = None
 
@@ -121,7 +126,7 @@ class CredentialBody(StrictModel):
 
 
 class OwnedCredentialBody(CredentialBody):
-    """A credential to be made for a service account."""
+    """The credential to create for a service account."""
 
     model_config = example(
         {
@@ -136,23 +141,26 @@ class OwnedCredentialBody(CredentialBody):
     kind: Annotated[
         CredentialKind,
         Field(
-            description="`api_key`: sent with each request; `client_secret`: with the client id; `key_file`: a private "
-            "key, which signs."
+            description="`api_key`: sent with each request. `client_secret`: sent with the "
+            "client id. `key_file`: a private key that signs assertions."
         ),
     ] = "api_key"
     algorithm: Annotated[
-        KeyAlgorithm | None, Field(description="Of a key file: how its key signs. Null: `RS256`.")
+        KeyAlgorithm | None, Field(description="The signature algorithm of a key file. Null: `RS256`.")
     ] = None
     compat: Annotated[
         Literal["google"] | None,
         Field(
-            description="Of a key file with `RS256`: whose libraries' way of signing is accepted beside the documented "
-            "one."
+            description="For a key file with `RS256`: also accept assertions as the libraries "
+            "of this vendor sign them."
         ),
     ] = None
 
     def spec_for(self, caller: Caller) -> CredentialSpec:
-        """The same with the key pair of a key file, if the caller may ask for one: it takes some 30 ms."""
+        """Return the spec, with a key pair if this is a key file and the caller may create one.
+
+        A key pair takes about 30 ms.
+        """
         wanted = self.kind == "key_file" and caller.may("write:credentials")
         return replace(
             self.spec(),
@@ -164,7 +172,7 @@ class OwnedCredentialBody(CredentialBody):
 
 
 class CredentialChanges(StrictModel):
-    """Members that are sent are changed, the others stay."""
+    """Fields that are sent change. The others keep their values."""
 
     model_config = example({"name": "nightly build", "expires_at": "2027-06-30T00:00:00Z"})
 
@@ -184,11 +192,11 @@ class CredentialChanges(StrictModel):
         return changed
 
 
-# Answers
+# Responses
 
 
 class OwnerJson(TypedDict):
-    """Whom a credential belongs to."""
+    """The owner of a credential."""
 
     type: OwnerKind
     id: str
@@ -212,24 +220,27 @@ class CredentialJson(TypedDict):
     description: str
     owner: OwnerJson
     status: CredentialStatus
-    """The state of the credential itself. An active one is refused as well while its account is disabled, its
-    organization is suspended, or a consent no longer opens its project."""
+    """The status of the credential itself. An active credential is also refused while its account is
+    disabled, its organization is suspended, or no consent gives access to its project.
+    """
     display: str
-    """What may be shown of it: its beginning and its last six characters."""
+    """The part of the secret that can be shown: its beginning and its last six characters."""
     access_id: str
-    """The part of the secret by which it is looked up; it is no secret. The id of a key file's key."""
+    """The part of the secret that identifies it. It is not secret. For a key file, the id of its key."""
     last6: str | None
-    """Null for an imported key, of which nobody here has seen it. Of a key file: of its public key's SHA-256."""
+    """Null for an imported key, because the service never saw the key. For a key file, the end of its public
+    key's SHA-256.
+    """
     client_id: str | None
-    """The owner's, which is sent with a client secret and stands in a key file. Null for an API key."""
+    """The owner's client id. It is sent with a client secret and is part of a key file. Null for an API key."""
     compat: Literal["google"] | None
-    """Of a key file: whose libraries' way of signing is accepted beside the documented one."""
+    """For a key file: the vendor whose libraries' signatures are also accepted."""
     access_level: AccessLevel
     scopes: list[str]
     resources: list[str]
     allowed_ips: list[str]
     rate_limit: int | None
-    """Its own, in uses a minute. Null: what the policy says."""
+    """The credential's own limit, in uses per minute. Null: the policy's limit applies."""
     organization: str
     project: str | None
     expires_at: Time | None
@@ -239,38 +250,40 @@ class CredentialJson(TypedDict):
     deactivated_at: Time | None
     revoked_at: Time | None
     generation: int
-    """How many secrets it has had."""
+    """The number of secrets that the credential has had."""
     rotated_at: Time | None
     rotation: OverlapJson | None
-    """While a rotation is under way."""
+    """Present while a rotation is in progress."""
 
 
 class KeyFileJson(TypedDict):
-    """A key file, as it is to be kept."""
+    """The content of a key file."""
 
     type: Literal["service_account"]
     project_id: str
-    """Of the project that it is for; else the organization's id."""
+    """The id of the credential's project. Without a project, the organization's id."""
     project_code: str
-    """Empty without a project."""
+    """Empty if there is no project."""
     private_key_id: str
     key_id: str
-    """The same."""
+    """The same value."""
     private_key: str
     """PKCS#8 in PEM."""
     client_email: str
     channel_identifier: str
-    """The same."""
+    """The same value."""
     client_id: str
     token_uri: str
 
 
 class CreatedJson(TypedDict):
-    """A new credential, and the one answer that ever carries its secret."""
+    """A new credential, in the only response that contains its secret."""
 
     credential: CredentialJson
     secret: str | KeyFileJson | None
-    """The whole secret, or the key file's content. Null where the request was sent again with its `Idempotency-Key`."""
+    """The full secret, or the key file's content. Null if the request repeats an earlier one with the same
+    `Idempotency-Key`.
+    """
 
 
 def credential_json(listed: CredentialListing) -> CredentialJson:
@@ -315,7 +328,10 @@ def credential_json(listed: CredentialListing) -> CredentialJson:
 
 
 def created_json(created: Created, token_uri: str) -> CreatedJson:
-    """A new credential with its secret: the one answer that ever carries it. `token_uri` goes into a key file."""
+    """Return a new credential with its secret.
+
+    No other response contains the secret. `token_uri` goes into a key file.
+    """
     secret: str | KeyFileJson
     if created.file is None:
         secret = created.secret.reveal()

@@ -47,15 +47,15 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Credentials"])
 @router.post(
     "/api-keys",
     status_code=201,
-    responses=conflict("There are as many credentials as there may be."),
+    responses=conflict("The limit on the number of credentials is reached."),
 )
 def create_api_key(
     request: Request, caller: CallerOf, body: Annotated[CredentialBody, Depends(body_of(CredentialBody))]
 ) -> Answer[CreatedJson]:
-    """Make a direct key of the calling user.
+    """Create a direct key for the calling user.
 
-    It needs no scope, and gives no more than the presented key has. This is the only answer that ever has its secret.
-    A service account gets 403: its keys are made at its own address.
+    It needs no scope. The new key has at most the access of the presented key. Only this response contains
+    the secret. A service account gets 403: create its keys at `/v1/service-accounts/{account}/credentials`.
     """
     token_uri = wiring(request).token_uri
     return perform(
@@ -74,7 +74,8 @@ def list_api_keys(
 ) -> Answer[Listing[CredentialJson]]:
     """List API keys, newest first.
 
-    They are the credentials of that kind. Needs `read:credentials`; without it a user sees their own direct keys.
+    API keys are credentials of the kind `api_key`. Needs `read:credentials`. Without this scope, users see
+    only their own direct keys.
     """
     return _list(request, caller, page, replace(wanted, kind="api_key"))
 
@@ -85,7 +86,7 @@ def list_credentials(
 ) -> Answer[Listing[CredentialJson]]:
     """List the organization's credentials, newest first.
 
-    Needs `read:credentials`; without it a user sees their own direct keys.
+    Needs `read:credentials`. Without this scope, users see only their own direct keys.
     """
     return _list(request, caller, page, wanted)
 
@@ -94,12 +95,13 @@ def list_credentials(
 def get_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
     """Show a credential.
 
-    Needs `read:credentials`. For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    Needs `read:credentials`. Users need no scope for their own direct keys, unless the presented key is
+    `fine_grained`.
     """
     return show(request, caller, _credential(credential))
 
 
-@router.patch("/credentials/{credential}", responses=conflict("It was revoked or has expired."))
+@router.patch("/credentials/{credential}", responses=conflict("The credential is revoked or expired."))
 def update_credential(
     request: Request,
     caller: CallerOf,
@@ -108,8 +110,9 @@ def update_credential(
 ) -> Answer[CredentialJson]:
     """Change a credential.
 
-    The result is checked like a new credential. Needs `write:credentials`, and every scope that it may then use.
-    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    The result must satisfy the same rules as a new credential. Needs `write:credentials`, and every scope
+    that the changed credential can use. Users need no scope for their own direct keys, unless the presented
+    key is `fine_grained`.
     """
     return perform(
         request,
@@ -126,38 +129,43 @@ def update_credential(
     "/credentials/{credential}",
     status_code=204,
     responses=conflict(
-        "It was not revoked, or not long enough ago: `earliest` says from when on it can be deleted."
+        "The credential is not revoked, or was revoked too recently: `earliest` is the time "
+        "from which it can be deleted."
     ),
 )
 def delete_credential(request: Request, caller: CallerOf, credential: str) -> Response:
-    """Delete a credential for good.
+    """Delete a credential permanently.
 
-    It must have been revoked, or have expired, for as long as the deletion delay says. Needs `write:credentials`.
-    If the owner is an organization admin, the caller needs every scope that the owner holds.
-    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    The credential must have been revoked or expired for at least the deletion delay. Needs
+    `write:credentials`. If the owner is an organization admin, the caller needs every scope that the owner
+    holds. Users need no scope for their own direct keys, unless the presented key is `fine_grained`.
     """
     return remove(request, caller, credentials.delete, credential, current=_credential(credential))
 
 
-@router.post("/credentials/{credential}/deactivate", responses=conflict("It was revoked or has expired."))
+@router.post(
+    "/credentials/{credential}/deactivate", responses=conflict("The credential is revoked or expired.")
+)
 def deactivate_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
-    """Refuse a credential until it is activated again.
+    """Deactivate a credential.
 
-    It may be repeated. Needs `write:credentials`. If the owner is an organization admin, the caller needs every scope that
-    the owner holds.
-    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    It is refused until it is activated again. Deactivating it again has no effect. Needs `write:credentials`.
+    If the owner is an organization admin, the caller needs every scope that the owner holds. Users need no
+    scope for their own direct keys, unless the presented key is `fine_grained`.
     """
     return perform(
         request, caller, credential_json, credentials.deactivate, credential, current=_credential(credential)
     )
 
 
-@router.post("/credentials/{credential}/activate", responses=conflict("It was revoked or has expired."))
+@router.post(
+    "/credentials/{credential}/activate", responses=conflict("The credential is revoked or expired.")
+)
 def activate_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
-    """Accept a deactivated credential again.
+    """Activate a deactivated credential.
 
-    It may be repeated. Needs `write:credentials`, and every scope that the credential may use.
-    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    Activating it again has no effect. Needs `write:credentials`, and every scope that the credential can use.
+    Users need no scope for their own direct keys, unless the presented key is `fine_grained`.
     """
     return perform(
         request, caller, credential_json, credentials.activate, credential, current=_credential(credential)
@@ -166,11 +174,11 @@ def activate_credential(request: Request, caller: CallerOf, credential: str) -> 
 
 @router.post("/credentials/{credential}/revoke")
 def revoke_credential(request: Request, caller: CallerOf, credential: str) -> Answer[CredentialJson]:
-    """Refuse a credential for good, at once.
+    """Revoke a credential permanently.
 
-    It may be repeated: the time of the first revocation stays. Needs `write:credentials`.
-    If the owner is an organization admin, the caller needs every scope that the owner holds.
-    For one's own direct key nothing is needed, unless the presented key is `fine_grained`.
+    It is refused immediately. Revoking it again does not change the time of revocation. Needs
+    `write:credentials`. If the owner is an organization admin, the caller needs every scope that the owner
+    holds. Users need no scope for their own direct keys, unless the presented key is `fine_grained`.
     """
     return perform(
         request, caller, credential_json, credentials.revoke, credential, current=_credential(credential)
@@ -180,7 +188,7 @@ def revoke_credential(request: Request, caller: CallerOf, credential: str) -> An
 @router.post(
     "/credentials/{credential}/rotate",
     status_code=201,
-    responses=conflict("It was revoked or has expired, or a rotation is under way."),
+    responses=conflict("The credential is revoked or expired, or a rotation is in progress."),
 )
 def rotate_credential(
     request: Request,
@@ -188,12 +196,11 @@ def rotate_credential(
     credential: str,
     body: Annotated[RotateBody, Depends(body_of(RotateBody))],
 ) -> Answer[CreatedJson]:
-    """Give a credential a new secret under its id.
+    """Rotate a credential: replace its secret and keep its id.
 
-    The old one is accepted for the overlap. This is the only answer that ever has the new one; a key file gets a key of
-    the same algorithm. Needs
-    `write:credentials`, and every scope that the credential may use. For one's own direct key nothing is needed, unless
-    the presented key is `fine_grained`.
+    The old secret is accepted until the overlap ends. Only this response contains the new secret. A key file
+    gets a new key of the same algorithm. Needs `write:credentials`, and every scope that the credential can
+    use. Users need no scope for their own direct keys, unless the presented key is `fine_grained`.
     """
     token_uri = wiring(request).token_uri
     return perform(
@@ -212,16 +219,16 @@ def rotate_credential(
 
 @router.get("/credentials/{credential}/rotation")
 def get_rotation(request: Request, caller: CallerOf, credential: str) -> Answer[RotationJson]:
-    """Show how the last rotation of a credential stands.
+    """Show the status of a credential's last rotation.
 
-    `safe_to_revoke` and `reasons` say whether the old secret may go. Needs `read:credentials`. For one's own direct key
-    nothing is needed, unless the presented key is `fine_grained`.
+    `safe_to_revoke` and `reasons` say whether you can safely revoke the old secret. Needs `read:credentials`.
+    Users need no scope for their own direct keys, unless the presented key is `fine_grained`.
     """
     return answer(rotation_json(wiring(request).store.read(rotation.get, caller, credential)))
 
 
 @router.post(
-    "/credentials/{credential}/rotation", responses=conflict("There is no rotation under way, or it is over.")
+    "/credentials/{credential}/rotation", responses=conflict("No rotation is in progress, or it has ended.")
 )
 def end_rotation(
     request: Request,
@@ -231,24 +238,27 @@ def end_rotation(
 ) -> Answer[RotationJson]:
     """Complete or cancel a rotation.
 
-    Completing ends the old secret now, cancelling the new one. It may be repeated. Needs `write:credentials`. For one's
-    own direct key nothing is needed, unless the presented key is `fine_grained`.
+    Completing it ends the old secret immediately. Cancelling it ends the new secret. Repeating the call has
+    no effect. Needs `write:credentials`. Users need no scope for their own direct keys, unless the presented
+    key is `fine_grained`.
     """
     work = rotation.complete if body.action == "complete" else rotation.cancel
     return perform(request, caller, rotation_json, work, credential)
 
 
 def _key_pair(request: Request, caller: Caller, credential: str) -> KeyPair | None:
-    """The pair that a key file is rotated to; None for another kind, and for what may not be rotated.
+    """Return the key pair for rotating a key file. Return None for other kinds, or if the caller may not
+    rotate it.
 
-    It takes so long that it is made before the transaction, which holds up all writers of the organization.
+    Creating a pair is slow, so it happens before the transaction, which blocks all other writers of the
+    organization.
     """
     try:
         algorithm = wiring(request).store.read(rotation.algorithm, caller, credential)
     except Problem as problem:
         if problem.status >= 500:
             raise
-        return None  # the rotation says so itself, or gives its first answer again
+        return None  # the rotation reports the error itself, or repeats its first response
     return None if algorithm is None else key_file.generate(algorithm)
 
 

@@ -1,4 +1,4 @@
-"""What the forms of several nouns share: names, times, scopes, limits; and role bindings."""
+"""What the forms of several nouns share: names, times, scopes, limits and role bindings."""
 
 from typing import Annotated, Any
 
@@ -23,11 +23,11 @@ DURATION = "^[0-9]{1,7}(s|m|h|d)?$"
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC with milliseconds."""
 INSTANT = WithJsonSchema({"type": "string", "format": "date-time"})
-"""A time in a query, which `instant` reads."""
+"""A time in a query, which `instant` parses."""
 
 
 def instant(pointer: str, text: str | None, errors: list[FieldError]) -> Instant | None:
-    """The time that a query names; what is wrong with it joins the errors."""
+    """Parse the time in a query parameter. A parse error is appended to `errors`."""
     try:
         return None if text is None else from_text(text)
     except ValueError as error:
@@ -66,12 +66,12 @@ def _unique(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-# The validators check; what JSON Schema can say of their rules stands beside them, for the OpenAPI document.
+# The validators enforce the rules. The JSON Schema next to them describes the rules in the OpenAPI document.
 DisplayName = Annotated[
     str,
     AfterValidator(check.display_name),
     Field(
-        description="What people read. White space around it is removed.",
+        description="A name for people. White space around it is removed.",
         json_schema_extra={"minLength": 1, "maxLength": check.MAX_DISPLAY_NAME, "pattern": r"\S"},
     ),
 ]
@@ -79,14 +79,16 @@ Description = Annotated[
     str,
     AfterValidator(check.description),
     Field(
-        description="For people. Line breaks are welcome.", json_schema_extra={"maxLength": check.MAX_TEXT}
+        description="A description for people. It can contain line breaks.",
+        json_schema_extra={"maxLength": check.MAX_TEXT},
     ),
 ]
 Username = Annotated[
     str,
     AfterValidator(check.username),
     Field(
-        description="Lower-case letters, digits and hyphens, no hyphen first. It is fixed, and never given out again.",
+        description="Lower-case letters, digits and hyphens; it cannot start with a hyphen. It "
+        "cannot be changed, and is never reused.",
         json_schema_extra={"pattern": check.SLUG},
     ),
 ]
@@ -99,7 +101,8 @@ Expiry = Annotated[
     str,
     AfterValidator(_expiry),
     Field(
-        description="From then on it is refused: RFC 3339 with a zone, in the future. Without it, what the policy says.",
+        description="When the credential expires: RFC 3339 with a zone, in the future. If "
+        "omitted, the policy decides.",
         json_schema_extra={"format": "date-time"},
     ),
 ]
@@ -107,7 +110,8 @@ Networks = Annotated[
     list[str],
     AfterValidator(_networks),
     Field(
-        description="Addresses and networks (CIDR) from which it may be used. Empty: from anywhere.",
+        description="Addresses and networks (CIDR) from which the credential can be used. "
+        "Empty: from anywhere.",
         json_schema_extra={"maxItems": MAX_ENTRIES},
     ),
 ]
@@ -123,21 +127,28 @@ RateLimit = Annotated[
     Field(
         ge=1,
         le=MAX_RATE,
-        description="How often it may be used a minute. Null: as often as the policy says, which none may exceed.",
+        description="The maximum number of uses per minute. Null: the policy's limit applies. "
+        "It cannot exceed that limit.",
     ),
 ]
 Level = Annotated[
     AccessLevel,
-    Field(description="`full`: all that the roles give; `fine_grained`: of that, what `scopes` lists."),
+    Field(
+        description="`full`: everything that the roles grant. `fine_grained`: only the scopes in `scopes`."
+    ),
 ]
 Scopes = Annotated[
-    Names, Field(description="What of the roles' scopes it may use. Listing some makes it `fine_grained`.")
+    Names,
+    Field(
+        description="The scopes that can be used, out of those that the roles grant. "
+        "Any entry makes it `fine_grained`."
+    ),
 ]
 Resources = Annotated[
     Names,
     Field(
-        description="Resources that it may be used for: exact, as `agents/agent_123`, or all below, as `agents/*`. "
-        "Empty: any."
+        description="Resources for which it can be used: exact (`agents/agent_123`), or "
+        "everything below a path (`agents/*`). Empty: any."
     ),
 ]
 
@@ -145,23 +156,24 @@ Resources = Annotated[
 Projects = Annotated[
     Names,
     Field(
-        description="The only projects that it may be used for, by id or code. Empty: any, and the organization itself."
+        description="Projects for which it can be used, by id or code. Empty: any project, and "
+        "the organization itself."
     ),
 ]
 
 
 class RoleBody(StrictModel):
-    """A role, and where it is held."""
+    """A role, and the organization or project on which it is held."""
 
     role: Annotated[Name64, Field(description="The name of a role of the organization.")]
     on: Annotated[
         Name64 | None,
-        Field(description="The organization's id, or a project's. Without it the organization."),
+        Field(description="The id of the organization or of a project. If omitted, the organization."),
     ] = None
 
 
 class RoleBindingsBody(StrictModel):
-    """Every role that is to be held; they replace those that are."""
+    """All roles to hold. They replace the current roles."""
 
     model_config = example({"bindings": [{"role": "viewer"}]})
 
@@ -172,24 +184,24 @@ class RoleBindingsBody(StrictModel):
 
 
 def sent(body: StrictModel) -> dict[str, Any]:
-    """The members that a body of changes has."""
+    """Return the fields that a request to change something contains."""
     members = body.model_dump(include=body.model_fields_set)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in members.items()}
 
 
-# Answers
+# Responses
 
 
 class RoleBindingJson(TypedDict):
-    """A role, and where it is held."""
+    """A role, and the organization or project on which it is held."""
 
     role: str
     on: str
-    """An organization's id, or a project's."""
+    """The id of an organization or of a project."""
 
 
 class RoleBindingsJson(TypedDict):
-    """Every role that is held."""
+    """All roles that are held."""
 
     bindings: list[RoleBindingJson]
 

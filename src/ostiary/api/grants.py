@@ -14,9 +14,10 @@ router = APIRouter(prefix="/v1/grants", route_class=ApiRoute, tags=["Clients"])
 
 @router.get("")
 def list_grants(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[GrantJson]]:
-    """List the consents that have not ended, newest first.
+    """List the active consents, newest first.
 
-    With `read:clients` those of the organization, and those by which it was given access to others; without it one's own.
+    With `read:clients`, the list has the organization's consents, and the consents by which other
+    organizations gave it access. Without this scope, it has only your own.
     """
     found = wiring(request).store.read(consents.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, grant_json, lambda each: each.consent.id)
@@ -24,9 +25,9 @@ def list_grants(request: Request, caller: CallerOf, page: PageOf) -> Answer[List
 
 @router.get("/{grant}")
 def get_grant(request: Request, caller: CallerOf, grant: str) -> Answer[GrantJson]:
-    """Show a consent, also one that has ended.
+    """Show a consent, including one that has ended.
 
-    The organization that was given access finds it too. Needs `read:clients`, but for one's own.
+    The organization that received the access can see it too. Needs `read:clients`, except for your own.
     """
     return show(request, caller, _grant(grant))
 
@@ -35,10 +36,10 @@ def get_grant(request: Request, caller: CallerOf, grant: str) -> Answer[GrantJso
 def withdraw_grant(request: Request, caller: CallerOf, grant: str) -> Response:
     """Withdraw a consent.
 
-    Everything that came of it ends at once: sessions, tokens, and the service account that had access. The organization
-    that was given access may give it up in the same way. To withdraw it again changes nothing. Needs `write:clients`,
-    but for a client that acts for oneself. If the client acts for an organization admin, the caller needs every scope that
-    the admin holds.
+    Everything that is based on it ends immediately: sessions, tokens, and the service account that had the
+    access. The organization that received the access can give it up in the same way. Withdrawing it again has
+    no effect. Needs `write:clients`, except for a client that acts for you. If the client acts for an
+    organization admin, the caller needs every scope that the admin holds.
     """
     return remove(request, caller, consents.withdraw, grant, current=_grant(grant))
 

@@ -1,4 +1,6 @@
-"""`/v1/credentials/import`, and `/v1/import-prefixes`: how keys begin that may be imported."""
+"""`/v1/credentials/import` and `/v1/import-prefixes`: keys of other systems, and the prefixes that such keys
+can have.
+"""
 
 from typing import Annotated
 
@@ -41,7 +43,7 @@ def _sha256(text: str) -> str:
 ImportPrefix = Annotated[
     str,
     AfterValidator(check.import_prefix),
-    Field(description="How the keys begin.", json_schema_extra={"pattern": check.IMPORT_PREFIX}),
+    Field(description="The prefix of the keys.", json_schema_extra={"pattern": check.IMPORT_PREFIX}),
 ]
 
 
@@ -51,7 +53,7 @@ def _expiry(text: str) -> str:
 
 
 class KeyBody(StrictModel):
-    """A key of another system: the SHA-256 of the whole string, in hexadecimal or base64."""
+    """A key of another system: the SHA-256 of the full key, in hexadecimal or base64."""
 
     sha256: Annotated[str, AfterValidator(_sha256), Field(json_schema_extra={"pattern": check.SHA256})]
     name: DisplayName | None = None
@@ -79,7 +81,7 @@ class KeyBody(StrictModel):
 
 
 class ImportBody(StrictModel):
-    """Keys to be imported for one service account."""
+    """The keys to import for one service account."""
 
     model_config = example(
         {
@@ -113,7 +115,7 @@ class ImportBody(StrictModel):
 
 
 class PrefixBody(StrictModel):
-    """How keys of another system begin."""
+    """The prefix of keys of another system."""
 
     model_config = example({"prefix": "sk_test_"})
 
@@ -121,7 +123,7 @@ class PrefixBody(StrictModel):
 
 
 class ImportedJson(TypedDict):
-    """What became of the keys."""
+    """The result of an import."""
 
     imported: int
     skipped: int
@@ -134,19 +136,20 @@ class ImportedJson(TypedDict):
 
 
 class PrefixJson(TypedDict):
-    """How keys of another system begin."""
+    """The prefix of keys of another system."""
 
     prefix: str
 
 
-@router.post("/credentials/import", responses=conflict("There are as many credentials as there may be."))
+@router.post("/credentials/import", responses=conflict("The limit on the number of credentials is reached."))
 def import_keys(
     request: Request, caller: CallerOf, body: Annotated[ImportBody, Depends(body_of(ImportBody))]
 ) -> Answer[ImportedJson]:
     """Import keys of another system by their SHA-256.
 
-    They are verified from then on as they are. A key that cannot be imported is skipped, so a batch can be sent again at
-    any time. The body may have 2 MiB. Needs `write:credentials`, and every scope that the account may use.
+    The keys are then verified unchanged. A key that cannot be imported is skipped, so you can send a batch
+    again at any time. The body can have up to 2 MiB. Needs `write:credentials`, and every scope that the
+    account can use.
     """
     given = body.owner, body.prefix, [each.key() for each in body.keys], body.exceed_limits
     if body.dry_run:
@@ -165,7 +168,7 @@ def _told(imported: Imported) -> ImportedJson:
 
 @router.get("/import-prefixes")
 def list_import_prefixes(request: Request, caller: CallerOf) -> Answer[Listing[PrefixJson]]:
-    """List how keys begin that may be imported.
+    """List the prefixes of keys that can be imported.
 
     Needs `read:credentials`.
     """
@@ -174,15 +177,15 @@ def list_import_prefixes(request: Request, caller: CallerOf) -> Answer[Listing[P
 
 
 @router.post(
-    "/import-prefixes", status_code=201, responses=conflict("There are as many prefixes as there may be.")
+    "/import-prefixes", status_code=201, responses=conflict("The limit on the number of prefixes is reached.")
 )
 def register_import_prefix(
     request: Request, caller: CallerOf, body: Annotated[PrefixBody, Depends(body_of(PrefixBody))]
 ) -> Answer[PrefixJson]:
-    """Register how keys begin that may be imported.
+    """Register a prefix of keys that can be imported.
 
-    A form of ours is refused, and what overlaps one. It may be repeated. Needs `write:organization` in the operator's
-    organization.
+    A prefix is refused if it overlaps the format of this service's own secrets. Registering it again has no
+    effect. Needs `write:organization` in the operator's organization.
     """
     return perform(
         request,
@@ -196,8 +199,9 @@ def register_import_prefix(
 
 @router.delete("/import-prefixes/{prefix}", status_code=204)
 def unregister_import_prefix(request: Request, caller: CallerOf, prefix: str) -> Response:
-    """Look up no key that begins so any more.
+    """Remove a prefix of imported keys.
 
-    The imported keys stay, and are refused until it is back. Needs `write:organization` in the operator's organization.
+    Keys with this prefix are no longer looked up. The imported keys are kept, and are refused until the
+    prefix is registered again. Needs `write:organization` in the operator's organization.
     """
     return remove(request, caller, imports.unregister_prefix, prefix)

@@ -43,7 +43,9 @@ def list_members(
     request: Request,
     caller: CallerOf,
     page: PageOf,
-    email: Annotated[str | None, Query(max_length=254, description="Only who has this address")] = None,
+    email: Annotated[
+        str | None, Query(max_length=254, description="Only the member with this email address")
+    ] = None,
 ) -> Answer[Listing[MemberJson]]:
     """List the organization's members, newest first.
 
@@ -64,7 +66,7 @@ def get_member(request: Request, caller: CallerOf, member: str) -> Answer[Member
     return show(request, caller, _member(member))
 
 
-@router.patch("/members/{member}", responses=conflict("The organization would be left without an admin."))
+@router.patch("/members/{member}", responses=conflict("The organization would have no admin left."))
 def set_member_roles(
     request: Request,
     caller: CallerOf,
@@ -73,7 +75,8 @@ def set_member_roles(
 ) -> Answer[MemberJson]:
     """Replace all roles of a member.
 
-    Nobody gives a role that holds more than they do, or takes one from a member that does. Needs `write:members`.
+    You cannot give a role with more scopes than you hold. You cannot remove a role from a member who holds
+    more than you do. Needs `write:members`.
     """
     return perform(
         request,
@@ -89,23 +92,24 @@ def set_member_roles(
 @router.delete(
     "/members/{member}",
     status_code=204,
-    responses=conflict("The organization would be left without an admin."),
+    responses=conflict("The organization would have no admin left."),
 )
 def remove_member(request: Request, caller: CallerOf, member: str) -> Response:
     """Remove a member.
 
-    Its direct keys in the organization are revoked. Needs `write:members`, but anyone may leave.
+    The member's direct keys in the organization are revoked. Needs `write:members`, except to leave the
+    organization yourself.
     """
     return remove(request, caller, members.remove, member, current=_member(member))
 
 
 @router.post("/members/{member}/password-reset", status_code=201)
 def reset_password(request: Request, caller: CallerOf, member: str) -> Answer[ResetJson]:
-    """Make a link by which a member chooses a new password.
+    """Create a link with which a member can choose a new password.
 
-    It is good once, for an hour, and ends all sessions of the member. Nobody makes one for a member that holds more
-    than they do, and only an operator admin for one who belongs to another organization, too.
-    Needs `write:members`.
+    The link works once, for one hour. Its use ends all sessions of the member. You cannot create a link for a
+    member who holds more scopes than you do. Only an operator admin can create one for a member who also
+    belongs to another organization. Needs `write:members`.
     """
     issuer = wiring(request).store.installation.issuer
     return perform(
@@ -113,13 +117,14 @@ def reset_password(request: Request, caller: CallerOf, member: str) -> Answer[Re
     )
 
 
-@router.post("/invitations", status_code=201, responses=conflict("This user is a member already."))
+@router.post("/invitations", status_code=201, responses=conflict("The user is already a member."))
 def create_invitation(
     request: Request, caller: CallerOf, body: Annotated[InvitationBody, Depends(body_of(InvitationBody))]
 ) -> Answer[InvitedJson]:
-    """Invite somebody to become a member.
+    """Invite a person to become a member.
 
-    The answer has the invitation's token once, and the link that holds it; it is good for seven days. Needs `write:members`.
+    The response contains the invitation's token, and the link with it, only once. The token is valid for
+    seven days. Needs `write:members`.
     """
     issuer = wiring(request).store.installation.issuer
     return perform(

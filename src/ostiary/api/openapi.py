@@ -1,4 +1,7 @@
-"""`/openapi.json`: the OpenAPI document, as `make docs` wrote it. It is made from the source, never at run time."""
+"""`/openapi.json`: the OpenAPI document.
+
+`make docs` writes it from the source; it is never built at run time.
+"""
 
 from importlib.resources import files
 
@@ -11,6 +14,6 @@ DOCUMENT = static_response.make(files("ostiary.api").joinpath("openapi.json").re
 
 
 async def document(request: Request) -> Response:
-    """The document, or 304 to whoever has it already."""
+    """Return the document, or 304 if the client already has this version."""
     fields = {"cache-control": "public, max-age=0, must-revalidate"}
     return static_response.respond(request, DOCUMENT, "application/json", fields)

@@ -1,6 +1,7 @@
-"""`/v1/organizations` and their policies. An operator admin acts in every organization, others in their own.
+"""`/v1/organizations` and their policies. Operator admins can act in every organization, others only in their
+own.
 
-`{organization_id}` is an id, a slug, or `-` for the one that the caller acts in.
+`{organization_id}` is an id, a slug, or `-` for the organization in which the caller acts.
 """
 
 from typing import Annotated, Literal
@@ -45,9 +46,10 @@ def create_organization(
     caller: CallerOf,
     body: Annotated[OrganizationBody, Depends(body_of(OrganizationBody))],
 ) -> Answer[OrganizationJson]:
-    """Make an organization.
+    """Create an organization.
 
-    Its slug is fixed for good. Needs `write:organization` and the role operator-admin in the operator's organization.
+    Its slug cannot be changed. Needs `write:organization` and the role operator-admin in the operator's
+    organization.
     """
     return perform(request, caller, organization_json, organizations.create, body.name, body.slug, status=201)
 
@@ -56,7 +58,7 @@ def create_organization(
 def list_organizations(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[OrganizationJson]]:
     """List organizations.
 
-    The caller's own; for an operator admin all of them, newest first. Needs `read:organization`.
+    Operator admins see all organizations, newest first. Others see their own. Needs `read:organization`.
     """
     found = wiring(request).store.read(organizations.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, organization_json, lambda each: each.id)
@@ -83,8 +85,8 @@ def update_organization(
 ) -> Answer[OrganizationJson]:
     """Change an organization's name, or suspend it.
 
-    Suspending needs the role operator-admin: every credential of a suspended organization is refused at once. Needs
-    `write:organization`.
+    Only an operator admin can suspend an organization. All credentials of a suspended organization are
+    refused immediately. Needs `write:organization`.
     """
     return perform(
         request,
@@ -113,13 +115,15 @@ def update_policies(
     organization_id: str,
     body: Annotated[PoliciesBody, Depends(body_of(PoliciesBody))],
     dry_run: Annotated[
-        Literal["true"] | None, Query(description="true: check and tell, change nothing")
+        Literal["true"] | None,
+        Query(description="true: check the values and return the result, but change nothing"),
     ] = None,
 ) -> Answer[PoliciesJson]:
     """Change an organization's limits.
 
-    An organization chooses up to its ceilings, which an operator admin sets. A lowered limit removes nothing that
-    exists, and a default lifetime is for new credentials only. Needs `write:policies`.
+    An organization can choose values up to its ceilings, which an operator admin sets. A lower limit does not
+    remove anything that already exists. A default lifetime applies only to new credentials. Needs
+    `write:policies`.
     """
     return perform(
         request,

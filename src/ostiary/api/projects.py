@@ -38,14 +38,14 @@ router = APIRouter(prefix="/v1/projects", route_class=ApiRoute, tags=["Projects"
 @router.post(
     "",
     status_code=201,
-    responses=conflict("The code is taken, or was before its project was deleted."),
+    responses=conflict("The code is taken, or belonged to a deleted project."),
 )
 def create_project(
     request: Request, caller: CallerOf, body: Annotated[ProjectBody, Depends(body_of(ProjectBody))]
 ) -> Answer[ProjectJson]:
-    """Make a project.
+    """Create a project.
 
-    Its code is fixed, and never given out again. Needs `write:projects`.
+    Its code cannot be changed, and is never reused. Needs `write:projects`.
     """
     return perform(
         request, caller, project_json, projects.create, body.name, body.code, body.description, status=201
@@ -97,16 +97,16 @@ def update_project(
 def delete_project(request: Request, caller: CallerOf, project: str) -> Response:
     """Delete a project.
 
-    Its role bindings go with it, and credentials that are bound to it are revoked. Needs `write:projects`,
-    and every scope of the roles on it. If an organization admin owns one of these credentials, the caller needs every scope
-    that the admin holds.
+    Its role bindings are deleted, and credentials that are limited to it are revoked. Needs `write:projects`,
+    and every scope of the roles on it. If an organization admin owns one of these credentials, the caller
+    needs every scope that the admin holds.
     """
     return remove(request, caller, projects.delete, project, current=_project(project))
 
 
 @router.get("/{project}/role-bindings")
 def list_project_bindings(request: Request, caller: CallerOf, project: str) -> Answer[ProjectBindingsJson]:
-    """List who has which role on a project.
+    """List the role bindings of a project.
 
     Needs `read:projects`.
     """
@@ -122,7 +122,7 @@ def set_project_bindings(
 ) -> Answer[ProjectBindingsJson]:
     """Replace all role bindings of a project.
 
-    Whoever gives or takes a role holds every scope of it. Needs `write:projects`.
+    The caller must hold every scope of each role that is added or removed. Needs `write:projects`.
     """
     return perform(
         request,

@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1", route_class=ApiRoute, tags=["Roles"])
 def list_roles(request: Request, caller: CallerOf) -> Answer[Listing[RoleJson]]:
     """List the roles that can be given.
 
-    The built-in ones and the organization's own, on one page. Needs `read:roles`.
+    The list has the built-in roles and the organization's own, on one page. Needs `read:roles`.
     """
     found = wiring(request).store.read(roles.list_roles, caller)
     return answer_all([role_json(role) for role in found])
@@ -41,14 +41,14 @@ def list_roles(request: Request, caller: CallerOf) -> Answer[Listing[RoleJson]]:
 @router.post(
     "/roles",
     status_code=201,
-    responses=conflict("There is a role of this name, or as many roles as there may be."),
+    responses=conflict("The name is taken, or the limit on the number of roles is reached."),
 )
 def create_role(
     request: Request, caller: CallerOf, body: Annotated[RoleForm, Depends(body_of(RoleForm))]
 ) -> Answer[RoleJson]:
-    """Make a role of the organization's own.
+    """Create a role of the organization.
 
-    Nobody makes a role that holds more than they do. Its name is fixed. Needs `write:roles`.
+    The role cannot have more scopes than you hold. Its name cannot be changed. Needs `write:roles`.
     """
     return perform(
         request,
@@ -71,7 +71,7 @@ def get_role(request: Request, caller: CallerOf, role: str) -> Answer[RoleJson]:
     return show(request, caller, _role(role))
 
 
-@router.patch("/roles/{role}", responses=conflict("A built-in role is fixed."))
+@router.patch("/roles/{role}", responses=conflict("Built-in roles cannot be changed."))
 def update_role(
     request: Request,
     caller: CallerOf,
@@ -80,7 +80,8 @@ def update_role(
 ) -> Answer[RoleJson]:
     """Change a role's description or scopes.
 
-    It holds at once for everyone who has the role. Needs `write:roles`, and every scope that is given or taken.
+    The change applies immediately to everyone who has the role. Needs `write:roles`, and every scope that is
+    added or removed.
     """
     return perform(
         request,
@@ -93,11 +94,11 @@ def update_role(
     )
 
 
-@router.delete("/roles/{role}", status_code=204, responses=conflict("A built-in role is fixed."))
+@router.delete("/roles/{role}", status_code=204, responses=conflict("Built-in roles cannot be deleted."))
 def delete_role(request: Request, caller: CallerOf, role: str) -> Response:
-    """Delete a role, and take it away from everyone who had it.
+    """Delete a role.
 
-    Needs `write:roles`, and every scope of the role.
+    Everyone who had the role loses it. Needs `write:roles`, and every scope of the role.
     """
     return remove(request, caller, roles.delete_role, role, current=_role(role))
 
@@ -110,19 +111,20 @@ def _role(role: str) -> Resource[RoleJson]:
 def list_scopes(request: Request, caller: AnyoneOf) -> Answer[Listing[ScopeJson]]:
     """List the catalogue of scopes.
 
-    These are what roles and credentials may hold besides the scopes of this API. Any valid credential may ask.
+    Roles and credentials can have these scopes in addition to the scopes of this API.
+    Any valid credential can call this.
     """
     found = wiring(request).store.read(roles.list_scopes, caller)
     return answer_all([ScopeJson(scope=each) for each in found])
 
 
-@router.post("/scopes", status_code=201, responses=conflict("The scope is in the catalogue already."))
+@router.post("/scopes", status_code=201, responses=conflict("The catalogue already has this scope."))
 def create_scope(
     request: Request, caller: CallerOf, body: Annotated[ScopeBody, Depends(body_of(ScopeBody))]
 ) -> Answer[ScopeJson]:
     """Add a scope to the catalogue.
 
-    The built-in roles hold it at once. Needs `write:organization` in the operator's organization.
+    The built-in roles get it immediately. Needs `write:organization` in the operator's organization.
     """
     return perform(
         request, caller, lambda scope: ScopeJson(scope=scope), roles.create_scope, body.scope, status=201
@@ -131,8 +133,8 @@ def create_scope(
 
 @router.delete("/scopes/{scope}", status_code=204)
 def delete_scope(request: Request, caller: CallerOf, scope: str) -> Response:
-    """Take a scope out of the catalogue.
+    """Remove a scope from the catalogue.
 
-    From then on nothing grants it. Needs `write:organization` in the operator's organization.
+    From then on, no role or credential grants it. Needs `write:organization` in the operator's organization.
     """
     return remove(request, caller, roles.delete_scope, scope)

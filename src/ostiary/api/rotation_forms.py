@@ -1,4 +1,4 @@
-"""Request bodies and answers of a credential's rotation."""
+"""Request and response bodies for the rotation of a credential."""
 
 from typing import Annotated, Literal
 
@@ -13,20 +13,23 @@ from ostiary.services.rotation import Reason, Rotation, State
 
 
 class RotateBody(StrictModel):
-    """How a credential is rotated; every member may be left out."""
+    """How to rotate a credential. Every field is optional."""
 
     model_config = example({"overlap": "24h"})
 
     overlap: Annotated[
         Duration | None,
-        Field(description="How long the old secret is accepted, up to 30d. Null: until completed."),
+        Field(
+            description="How long the old secret is accepted, up to 30d. Null: until the "
+            "rotation is completed."
+        ),
     ] = None
     expires_at: Annotated[
-        Expiry | None, Field(description="Moves the credential's expiry. Null: it stays.")
+        Expiry | None, Field(description="A new expiry for the credential. Null: the expiry does not change.")
     ] = None
 
     def length(self) -> int | None:
-        """The overlap in microseconds; None: until completed."""
+        """Return the overlap in microseconds, or None if it lasts until the rotation is completed."""
         return None if self.overlap is None else duration_from_text(self.overlap)
 
     def expiry(self) -> Instant | None:
@@ -34,7 +37,7 @@ class RotateBody(StrictModel):
 
 
 class RotationBody(StrictModel):
-    """How a rotation ends: without the old secret, or without the new one."""
+    """How to end a rotation: end the old secret (complete), or the new one (cancel)."""
 
     model_config = example({"action": "complete"})
 
@@ -57,16 +60,16 @@ class GenerationJson(TypedDict):
 
 
 class RotationJson(TypedDict):
-    """How the last rotation of a credential stands. `old` and `new` are null before the first."""
+    """The status of a credential's last rotation. `old` and `new` are null if there was none."""
 
     credential: str
     state: State
     old: GenerationJson | None
     new: GenerationJson | None
     safe_to_revoke: bool
-    """Whether nothing speaks for another use of the old secret."""
+    """Whether there is no sign that the old secret is still in use."""
     reasons: list[Reason]
-    """Why not; empty if it is."""
+    """Why the old secret is not safe to revoke. Empty if it is safe."""
 
 
 def rotation_json(rotation: Rotation) -> RotationJson:

@@ -1,8 +1,9 @@
-"""What every route of the management API shares: strict bodies, the caller, cursors, problems, the answer.
+"""What every route of the management API shares: strict bodies, the caller, cursors, problems and responses.
 
-FastAPI's own body parsing is never used: `body_of(Model)` reads the bytes, parses them strictly, then validates
-with the model, all field errors at once. Handlers are plain `def`: they touch the store, so they run in a thread.
-What a handler takes (`body_of(Model)`) and returns (`Answer[…]`) is what the OpenAPI document says of it.
+FastAPI's own body parsing is never used. `body_of(Model)` reads and strictly parses the bytes, then validates
+them with the model and reports all field errors together. Handlers are plain `def`: they use the store, so
+they run in a thread. The OpenAPI document is made from a handler's parameters (`body_of(Model)`) and return
+type (`Answer[…]`).
 """
 
 import base64
@@ -45,49 +46,49 @@ DEFAULT_PAGE = 50
 
 
 class StrictModel(BaseModel):
-    """A request body: nothing unknown, nothing coerced, no value repeated in an error."""
+    """A request body. It refuses unknown fields, converts no types, and repeats no value in an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def example(body: dict[str, Any]) -> ConfigDict:
-    """The configuration of a model of which this is an example; `$account` in it stands for an account's id."""
+    """Return a model configuration with this example. `$account` in it stands for an account's id."""
     return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 def conflict(when: str) -> dict[int | str, dict[str, Any]]:
-    """For `responses=` of a route: when it answers 409."""
+    """Return `responses=` for a route that can respond with 409. `when` describes the conflict."""
     return {409: {"description": when}}
 
 
 class Answer(Response, Generic[Told]):
-    """A JSON answer of this shape: mypy checks what is told, and the OpenAPI document is made from it."""
+    """A JSON response. Its type parameter is checked by mypy and becomes the schema in the OpenAPI document."""
 
 
 class Listing(TypedDict, Generic[Told]):
-    """A page of a list."""
+    """One page of a list."""
 
     data: list[Told]
     next_cursor: str | None
-    """What `cursor` has to be for the next page; null on the last one."""
+    """The value of `cursor` for the next page. Null on the last page."""
 
 
 class ApiRoute(APIRoute):
-    """Turns problems into answers, and puts refusals into the audit log before the answer leaves."""
+    """A route that turns problems into responses, and records refusals in the audit log before it responds."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
-        # A handler's answer is whole: FastAPI would take `Answer[…]` for something to validate.
+        # Handlers return complete responses. FastAPI would try to validate the return type `Answer[…]`.
         super().__init__(path, endpoint, **given | {"response_model": None})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        known = _query_members(self.dependant)
+        known = _query_parameters(self.dependant)
 
         async def guarded(request: Request) -> Response:
             try:
-                _refuse_unknown_members(request, known)
+                _refuse_unknown_parameters(request, known)
                 response = await handle(request)
-                return _with_fields(response, request)
+                return _with_headers(response, request)
             except Problem as problem:
                 caller = getattr(request.state, "caller", None)
                 if caller is not None and problem.status in (403, 404, 409):
@@ -102,7 +103,7 @@ class ApiRoute(APIRoute):
                         reason=problem.reason,
                         request_id=request.scope["state"]["request_id"],
                     )
-                return _with_fields(problem_response(request, problem), request)
+                return _with_headers(problem_response(request, problem), request)
 
         return guarded
 
@@ -118,29 +119,29 @@ class ApiRoute(APIRoute):
         )
 
 
-def _with_fields(response: Response, request: Request) -> Response:
-    """With what every answer tells of the presented credential: another one in its place, what is left of its limit."""
+def _with_headers(response: Response, request: Request) -> Response:
+    """Add the headers about the presented credential: a newer secret that replaces it, and its remaining rate limit."""
     for name, value in getattr(request.state, "told", ()):
         response.headers[name.decode()] = value.decode()
     return response
 
 
-def _refuse_unknown_members(request: Request, known: set[str]) -> None:
-    """A filter that is not one would be ignored, and the answer misread."""
+def _refuse_unknown_parameters(request: Request, known: set[str]) -> None:
+    """Refuse unknown query parameters. If a filter were ignored, the client would misread the response."""
     if messages.carries_query_credential(request.scope["query_string"]):
         raise messages.conflicting()
     errors = [
         FieldError(
             f"/{messages.escape(name)}",
             "unknown-field",
-            f"is no member of this query; it takes {_list(known)}",
+            f"is not a parameter of this query; it takes {_list(known)}",
         )
         for name in request.query_params
         if name not in known
     ]
     names = [name for name, _ in request.query_params.multi_items()]
     errors += [
-        FieldError(f"/{messages.escape(name)}", "repeated", "stands more than once in this query")
+        FieldError(f"/{messages.escape(name)}", "repeated", "appears more than once in this query")
         for name in sorted(known)
         if names.count(name) > 1
     ]
@@ -148,10 +149,10 @@ def _refuse_unknown_members(request: Request, known: set[str]) -> None:
         raise invalid_fields(tuple(errors))
 
 
-def _query_members(dependant: Dependant) -> set[str]:
-    """Every query parameter that a handler or what it depends on takes."""
+def _query_parameters(dependant: Dependant) -> set[str]:
+    """Return the query parameters that a handler and its dependencies take."""
     names = {param.alias for param in dependant.query_params}
-    return names.union(*(_query_members(each) for each in dependant.dependencies))
+    return names.union(*(_query_parameters(each) for each in dependant.dependencies))
 
 
 def _list(names: set[str]) -> str:
@@ -163,12 +164,15 @@ def _caller(
     organization: Annotated[
         str | None,
         Query(
-            description="Act in this organization instead of the credential's own. "
-            "A holder of the role operator-admin may, in any."
+            description="Act in this organization instead of the credential's own. Operator "
+            "admins can act in any organization."
         ),
     ] = None,
 ) -> Caller:
-    """Who calls: judged by the same verdict as every other use of a credential. Raises 401, 403, 404."""
+    """Return the caller, judged by the same verdict as every other use of a credential.
+
+    Raises 401, 403 or 404.
+    """
     caller = _identified(request, about_itself=False)
     if organization is not None:
         caller = enter(request, caller, organization)
@@ -176,12 +180,15 @@ def _caller(
 
 
 def _anyone(request: Request) -> Caller:
-    """Who calls, where nothing is touched: whatever its limits to projects and resources."""
+    """Return the caller of an endpoint that accesses no resource.
+
+    Limits to projects and resources do not apply.
+    """
     return _identified(request, about_itself=True)
 
 
 def enter(request: Request, caller: Caller, organization_id: str) -> Caller:
-    """The caller as it acts in this organization; 404 if it may not."""
+    """Return the caller, acting in this organization. Raises 404 if the caller may not act there."""
     entered = wiring(request).store.read(organizations.enter, caller, organization_id)
     request.state.caller = entered
     return entered
@@ -202,7 +209,7 @@ def _identified(request: Request, about_itself: bool) -> Caller:
         raise verdict_response.refusal(verdict, permit)
     in_browser = given.by_cookie and standing.kind == "session"
     if in_browser and request.method not in cookies.SAFE and not cookies.of_our_page(headers, cookie):
-        raise messages.unauthorized("missing")  # whoever's page made it, it is not the person's
+        raise messages.unauthorized("missing")  # another site's page sent the request
     agent = messages.header(headers, b"user-agent") or b""
     caller = caller_of(verdict, origin.address, messages.printable(agent), scope["state"]["request_id"])
     request.state.caller = caller
@@ -216,7 +223,7 @@ AnyoneOf = Annotated[Caller, Depends(_anyone)]
 
 @dataclass(frozen=True, slots=True)
 class BodyOf(Generic[Model]):
-    """A dependency that reads the body as `model`. Raises Problems with a pointer for each wrong field."""
+    """A dependency that parses the body as `model`. Raises Problems with a pointer for each invalid field."""
 
     model: type[Model]
 
@@ -224,7 +231,7 @@ class BodyOf(Generic[Model]):
         if not messages.is_json(request.scope["headers"]):
             raise Problem("unsupported-media-type", "Send the body as application/json.")
         body = request.state.body = await request.body()
-        # A large one would keep verification waiting.
+        # Parsing a large body on the event loop would delay verification.
         return (
             self._parse(body)
             if len(body) <= messages.MAX_PLAIN
@@ -246,7 +253,7 @@ def body_of(model: type[Model]) -> BodyOf[Model]:
 
 
 def field_error(error: Any) -> FieldError:
-    """One of pydantic's errors in our words; the value that was sent is not repeated."""
+    """Convert a pydantic error to a field error. The value that was sent is not repeated."""
     pointer = messages.pointer(error["loc"])
     match error["type"]:
         case "missing":
@@ -266,7 +273,7 @@ def field_error(error: Any) -> FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which page of a list is asked for: below `after`, at most `limit` rows."""
+    """The requested page of a list: at most `limit` rows after `after`."""
 
     after: str | None
     limit: int
@@ -275,7 +282,10 @@ class Page:
     def answer(
         self, found: Sequence[T], tell: Callable[[T], Told], key: Callable[[T], str]
     ) -> Answer[Listing[Told]]:
-        """A page of at most `limit` of what was found; one more was asked for, to know whether there is a next."""
+        """Return a page with at most `limit` rows of `found`.
+
+        An extra row in `found` means that there is a next page.
+        """
         rows = found[: self.limit]
         after = self._sign(key(rows[-1])) if len(found) > self.limit else None
         return answer({"data": [tell(each) for each in rows], "next_cursor": after})
@@ -286,11 +296,11 @@ def _page(
     caller: CallerOf,
     limit: Annotated[
         str | None,
-        Query(description="How many rows a page has at most."),
+        Query(description="The maximum number of rows per page."),
         WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}),
     ] = None,
     cursor: Annotated[
-        str | None, Query(description="`next_cursor` of the page before. Leave it out for the first page.")
+        str | None, Query(description="The `next_cursor` of the previous page. Omit it for the first page.")
     ] = None,
 ) -> Page:
     number = DEFAULT_PAGE
@@ -316,26 +326,26 @@ def _page(
     except (binascii.Error, ValueError):
         raw, after = b"", ""
     if not after or not compare_digest(raw[:12], mac(after)):
-        raise Problem("invalid-cursor", "The cursor is not one of this list. Begin without a cursor.")
+        raise Problem("invalid-cursor", "The cursor does not belong to this list. Start without a cursor.")
     return Page(after, number, sign)
 
 
 PageOf = Annotated[Page, Depends(_page)]
 
 
-# Answers
+# Responses
 
 Resource = Callable[[Tx, Caller], Told]
-"""What GET shows of one resource, read in a transaction; `If-Match` compares its tag."""
+"""The JSON of one resource as GET shows it, read in a transaction. `If-Match` is compared with its entity tag."""
 
 
 def resource(tell: Callable[[T], Told], work: Callable[..., T], *args: Any) -> Resource[Told]:
-    """What `tell` makes of `work(tx, caller, *args)`."""
+    """Return a reader that applies `tell` to the result of `work(tx, caller, *args)`."""
     return lambda tx, caller: tell(work(tx, caller, *args))
 
 
 def show(request: Request, caller: Caller, shown: Resource[Told]) -> Answer[Told]:
-    """One resource, with its entity tag."""
+    """Return the response with one resource and its entity tag."""
     value = wiring(request).store.read(shown, caller)
     response = answer(value)
     response.headers["etag"] = etag(value)
@@ -352,11 +362,13 @@ def perform(
     current: Resource[Mapping[str, Any]] | None = None,
     confirmed: bool = True,
 ) -> Answer[Told]:
-    """Write: `execute` `work(tx, caller, *args)`, and answer with what `tell` makes of it.
+    """Run a write: call `work(tx, caller, *args)` through `execute`, and return the response that `tell`
+    makes of the result.
 
-    With `If-Match`, only if the tag is that of what `current` reads in the same transaction; where there is
-    nothing to read no tag fits. With an `Idempotency-Key` on POST, a repeat gets the first answer again, without
-    its secret. A person in a browser has to have given the password lately, unless it need not be `confirmed`.
+    With `If-Match`, the write runs only if the header has the entity tag of the `current` resource, which is
+    read in the same transaction. If there is no such resource, no tag matches. If a POST repeats an
+    `Idempotency-Key`, the first response is repeated without its secret. A person in a browser must have
+    entered the password recently, unless `confirmed` is false.
     """
 
     def act(tx: Tx, caller: Caller) -> Told:
@@ -380,27 +392,33 @@ def remove(
     current: Resource[Mapping[str, Any]] | None = None,
     confirmed: bool = True,
 ) -> Response:
-    """Write likewise, and answer with nothing."""
+    """Run a write like `perform`, and return an empty response."""
     perform(request, caller, lambda _: {}, work, *args, current=current, confirmed=confirmed)
     return Response(status_code=204, headers={"cache-control": "no-store"})
 
 
 def _once(request: Request, status: int) -> IdempotentRequest | None:
-    """The `Idempotency-Key` of a POST with its request; None without one. Raises invalid-request."""
+    """Return the `Idempotency-Key` of a POST with its request, or None without the header.
+
+    Raises invalid-request.
+    """
     keys = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not keys or request.method != "POST":
         return None
     if len(keys) > 1:
-        raise Problem("invalid-request", "A request has one Idempotency-Key.")
+        raise Problem("invalid-request", "Send only one Idempotency-Key header.")
     if not 1 <= len(keys[0]) <= 255 or not keys[0].isascii():
-        raise Problem("invalid-request", "An Idempotency-Key has 1 to 255 ASCII characters.")
+        raise Problem("invalid-request", "An Idempotency-Key must have 1 to 255 ASCII characters.")
     body: bytes = getattr(request.state, "body", b"")
     asked = f"{request.method} {request.url.path}?{request.url.query}\0".encode() + body
     return IdempotentRequest(keys[0].decode(), asked, status)
 
 
 def _unchanged(request: Request, current: Resource[Mapping[str, Any]] | None) -> Unchanged | None:
-    """The condition of `If-Match`: one of its tags is that of the current resource. None without the header."""
+    """Return the condition of `If-Match`: one of its tags matches the current resource.
+
+    None without the header.
+    """
     wanted = _tags(request)
     if not wanted:
         return None
@@ -412,7 +430,7 @@ def _unchanged(request: Request, current: Resource[Mapping[str, Any]] | None) ->
 
 
 def _tags(request: Request) -> set[str]:
-    """The entity tags of `If-Match`, which may stand in several fields; empty without one."""
+    """Return the entity tags of all `If-Match` headers. Empty without the header."""
     return {
         tag.strip().removeprefix("W/")
         for name, value in request.scope["headers"]
@@ -422,20 +440,20 @@ def _tags(request: Request) -> set[str]:
 
 
 VOLATILE = frozenset({"last_used_at", "credentials", "secret"})
-"""Members that change by themselves, and do not make another version of what is told."""
+"""Fields that change on their own. They do not count as a new version of the resource."""
 
 
 def etag(value: Mapping[str, Any]) -> str:
-    """The entity tag of a resource's JSON."""
+    """Return the entity tag of a resource's JSON."""
     lasting = {name: member for name, member in value.items() if name not in VOLATILE}
     return f'"{blake2b(orjson.dumps(lasting, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()}"'
 
 
 def answer_all(rows: list[Told]) -> Answer[Listing[Told]]:
-    """A list that is one page always."""
+    """Return a list that always fits on one page."""
     return answer({"data": rows, "next_cursor": None})
 
 
 def answer(value: Told, status: int = 200) -> Answer[Told]:
-    """A JSON answer that no cache keeps."""
+    """Return a JSON response that must not be cached."""
     return Answer(orjson.dumps(value), status, {"cache-control": "no-store"}, media_type="application/json")

@@ -49,16 +49,17 @@ router = APIRouter(prefix="/v1/service-accounts", route_class=ApiRoute, tags=["S
     "",
     status_code=201,
     responses=conflict(
-        "The username is taken, or was before; or there are as many credentials as there may be."
+        "The username is taken or was used before, or the limit on the number of credentials is reached."
     ),
 )
 def create_service_account(
     request: Request, caller: CallerOf, body: Annotated[AccountBody, Depends(body_of(AccountBody))]
 ) -> Answer[CreatedAccountJson]:
-    """Make a service account.
+    """Create a service account.
 
-    With `credential` its first credential is made in the same transaction, and the answer has the secret once. Needs
-    `write:service-accounts`, for a credential `write:credentials`, and every scope of the roles that it gives.
+    With `credential`, its first credential is created in the same transaction, and only this response
+    contains the secret. Needs `write:service-accounts`, for a credential `write:credentials`, and every scope
+    of the roles that are given.
     """
     first = body.credential and body.credential.spec_for(caller)
     token_uri = wiring(request).token_uri
@@ -81,14 +82,14 @@ def list_service_accounts(
     caller: CallerOf,
     page: PageOf,
     username: Annotated[
-        str | None, Query(max_length=64, description="Only the account of this username.")
+        str | None, Query(max_length=64, description="Only the account with this username.")
     ] = None,
     project: Annotated[
         str | None,
         Query(
             max_length=64,
-            description="Only accounts with a role on this project (id or code), or with access to it by the consent of "
-            "another organization (id).",
+            description="Only accounts with a role on this project (id or code), or with access "
+            "to it by another organization's consent (id).",
         ),
     ] = None,
 ) -> Answer[Listing[ServiceAccountJson]]:
@@ -120,9 +121,9 @@ def update_service_account(
 ) -> Answer[ServiceAccountJson]:
     """Change a service account.
 
-    Sending scopes makes the level `fine_grained`, sending the level `full` empties the list. Its credentials are judged
-    by the new limits at once. Needs `write:service-accounts`, and every scope of its roles if more than its display name or
-    description changes.
+    If you send scopes, the level becomes `fine_grained`. If you send the level `full`, the list of scopes
+    becomes empty. The new limits apply to its credentials immediately. Needs `write:service-accounts`, and
+    every scope of its roles if more than its display name or description changes.
     """
     return perform(
         request,
@@ -139,8 +140,8 @@ def update_service_account(
 def delete_service_account(request: Request, caller: CallerOf, account: str) -> Response:
     """Delete a service account.
 
-    All of its credentials are revoked in the same transaction. Its username stays taken. Needs `write:service-accounts`,
-    and every scope of its roles.
+    All its credentials are revoked in the same transaction. Its username is never reused. Needs
+    `write:service-accounts`, and every scope of its roles.
     """
     return remove(request, caller, service_accounts.delete, account, current=_account(account))
 
@@ -149,8 +150,8 @@ def delete_service_account(request: Request, caller: CallerOf, account: str) -> 
 def disable_service_account(request: Request, caller: CallerOf, account: str) -> Answer[ServiceAccountJson]:
     """Disable a service account.
 
-    All of its credentials are refused until it is enabled. It may be repeated. Needs `write:service-accounts`, and every
-    scope of its roles.
+    All its credentials are refused until the account is enabled. Disabling it again has no effect. Needs
+    `write:service-accounts`, and every scope of its roles.
     """
     return perform(
         request, caller, account_json, service_accounts.set_disabled, account, True, current=_account(account)
@@ -161,7 +162,8 @@ def disable_service_account(request: Request, caller: CallerOf, account: str) ->
 def enable_service_account(request: Request, caller: CallerOf, account: str) -> Answer[ServiceAccountJson]:
     """Enable a service account.
 
-    Its credentials are accepted again. It may be repeated. Needs `write:service-accounts`, and every scope of its roles.
+    Its credentials are accepted again. Enabling it again has no effect. Needs `write:service-accounts`, and
+    every scope of its roles.
     """
     return perform(
         request,
@@ -192,7 +194,7 @@ def set_account_bindings(
 ) -> Answer[RoleBindingsJson]:
     """Replace all role bindings of a service account.
 
-    Needs `write:service-accounts`, and every scope of the roles that it gives or takes.
+    Needs `write:service-accounts`, and every scope of the roles that are added or removed.
     """
     return perform(
         request,
@@ -208,7 +210,7 @@ def set_account_bindings(
 @router.post(
     "/{account}/credentials",
     status_code=201,
-    responses=conflict("The account is disabled, or there are as many credentials as there may be."),
+    responses=conflict("The account is disabled, or the limit on the number of credentials is reached."),
 )
 def create_credential(
     request: Request,
@@ -216,10 +218,10 @@ def create_credential(
     account: str,
     body: Annotated[OwnedCredentialBody, Depends(body_of(OwnedCredentialBody))],
 ) -> Answer[CreatedJson]:
-    """Make a credential for a service account.
+    """Create a credential for a service account.
 
-    This is the only answer that ever has its secret: a text, or the JSON object of a key file. Needs
-    `write:credentials`, and every scope that the credential may use.
+    Only this response contains the secret: a string, or the JSON object of a key file. Needs
+    `write:credentials`, and every scope that the credential can use.
     """
     token_uri = wiring(request).token_uri
     return perform(
@@ -251,10 +253,10 @@ def list_account_credentials(
 def list_account_activity(
     request: Request, caller: CallerOf, account: str, page: PageOf
 ) -> Answer[Listing[AuditEventJson]]:
-    """Read the activity of a service account, newest first.
+    """List the activity of a service account, newest first.
 
-    What it did, and what was done to it and its credentials: uses, failed attempts with their addresses, changes.
-    Needs `read:audit`.
+    The list has what the account did, and what was done to it and its credentials: uses, failed attempts with
+    their IP addresses, and changes. Needs `read:audit`.
     """
     before = None if page.after is None else int(page.after)
     found = wiring(request).store.read(service_accounts.activity, caller, account, before, page.limit + 1)

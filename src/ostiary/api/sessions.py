@@ -1,4 +1,4 @@
-"""`/v1/sessions`, and the addresses that a partner's scripts know: login with a key file, and whose a session is."""
+"""`/v1/sessions` and the endpoints that a partner's scripts use: login with a key file, and the owner of a session."""
 
 from typing import Annotated, Final, Literal
 
@@ -57,15 +57,18 @@ class LoginBody(StrictModel):
         Field(
             min_length=1,
             max_length=messages.MAX_TOKEN,
-            description="A JWT that the key signed (RS256, of an Ed25519 key EdDSA): `sub` is the file's `key_id`, `iat` "
-            "now, within 300 seconds, `jti` a new one each time. With an `aud` it is refused.",
+            description="A JWT that is signed with the file's key (RS256, or EdDSA for an "
+            "Ed25519 key). `sub` is the file's `key_id`, `iat` is the current time "
+            "(within 300 seconds), and `jti` is new each time. A JWT with `aud` is "
+            "refused.",
         ),
     ]
     default_project_code: Annotated[
         str | None,
         Field(
             max_length=64,
-            description="What is meant where no project is named: code or id. Empty or null: the organization.",
+            description="The default project, by code or id, for requests that name none. Empty "
+            "or null: the organization.",
         ),
     ] = None
 
@@ -75,26 +78,26 @@ class SessionJson(TypedDict):
 
     id: str
     kind: SessionKind
-    """By what it was begun: `browser`, `key_file`, `device` or `application`."""
+    """How the session began: `browser`, `key_file`, `device` or `application`."""
     owner: OwnerJson
     credential_id: str | None
-    """What it was bought with, and dies with; null if that is no key file."""
+    """The key file from which the session was started. The session ends with it. Null for other kinds of sessions."""
     client_id: str | None
-    """Which client has it, of a device's or an application's."""
+    """The client that has the session, for sessions of a device or an application."""
     client_name: str | None
-    """What the client is called."""
+    """The client's name."""
     grant: str | None
-    """The consent that it came from, and dies with; likewise."""
+    """The consent on which the session is based. The session ends with it. Null for other kinds of sessions."""
     scopes: list[str]
-    """What it may do at most; `api` is all that its owner may do."""
+    """The scopes to which the session is limited. `api` means everything that its owner may do."""
     projects: list[str]
-    """Ids of the only projects that it is good for; empty: all."""
+    """The ids of the projects to which the session is limited. Empty: all projects."""
     project: str | None
-    """Id of the project that is meant where none is named."""
+    """The id of the default project, for requests that name none."""
     status: Literal["active", "ended"]
-    """`ended` too while its credential or owner may not act."""
+    """Also `ended` while its credential or owner is not allowed to act."""
     address: str | None
-    """Where it was begun from."""
+    """The IP address from which the session was started."""
     user_agent: str
     created_at: Time
     last_used_at: Time | None
@@ -103,17 +106,17 @@ class SessionJson(TypedDict):
 
 
 class RevokedJson(TypedDict):
-    """How many sessions were ended."""
+    """The number of sessions that were ended."""
 
     revoked: int
 
 
 class LoginJson(TypedDict):
-    """A session that began, and its token, which is shown this once."""
+    """A new session and its token, which no other response contains."""
 
     session: SessionJson
     token: str
-    """To be sent as a bearer token. The cookie of the answer carries the same."""
+    """Send it as a bearer token. The cookie in the response contains the same token."""
 
 
 class WhoseProjectJson(TypedDict):
@@ -125,7 +128,7 @@ class WhoseProjectJson(TypedDict):
 
 
 class WhoamiJson(TypedDict):
-    """Whose the presented credential, token or session is."""
+    """The owner of the presented credential, token or session."""
 
     sub: str
     """The id of the service account or user: the `sub` of its tokens. It never changes and is never reused."""
@@ -142,9 +145,9 @@ class WhoamiJson(TypedDict):
     """For people to read. It is not an identity."""
     organization: HomeOrganizationJson
     project: WhoseProjectJson | None
-    """What is meant where no project is named."""
+    """The default project, for requests that name none."""
     session: SessionJson | None
-    """Null if it is no session that was presented."""
+    """Null if the presented credential is not a session."""
 
 
 def session_json(listed: SessionListing) -> SessionJson:
@@ -202,36 +205,37 @@ def create_session(
 ) -> Answer[LoginJson]:
     """Log in with a key file.
 
-    Begins a session, which lasts 30 days if the policy `session_lifetime` does not say otherwise, and never longer than
-    the key file. It may do what the key file may do, and ends with it. The answer carries it as a cookie as well. It
-    needs no scope and no credential, and every failure is the same 401.
+    This starts a session. The session lasts as long as the policy `session_lifetime` says (30 days by
+    default), but never longer than the key file. It has the access of the key file, and ends with it. The
+    response also sets the session as a cookie. It needs no scope and no credential. Every failure gets the
+    same 401.
     """
     return _begin(request, body, 201)
 
 
 @router.post(PARTNER_LOGIN)
 def log_in(request: Request, body: Annotated[LoginBody, Depends(body_of(LoginBody))]) -> Answer[LoginJson]:
-    """Log in with a key file, at the address that a partner's scripts know.
+    """Log in with a key file, at the path that a partner's scripts use.
 
-    The same as `POST /v1/sessions`, but for the status.
+    It behaves like `POST /v1/sessions`, with a different status code.
     """
     return _begin(request, body, 200)
 
 
 @router.get(WHOAMI)
 def whoami(request: Request, caller: AnyoneOf) -> Answer[WhoamiJson]:
-    """See whose the presented credential, token or session is.
+    """Show the owner of the presented credential, token or session.
 
-    Any valid one may ask. An application learns here who signed in.
+    Any valid credential can call this. An application can use it to learn who signed in.
     """
     return answer(whoami_json(wiring(request).store.read(sessions.whoami, caller)))
 
 
 @router.get("/v1/sessions")
 def list_sessions(request: Request, caller: CallerOf, page: PageOf) -> Answer[Listing[SessionJson]]:
-    """List the sessions that may act, newest first.
+    """List the active sessions, newest first.
 
-    With `read:sessions` those of the organization, without it one's own.
+    With `read:sessions`, the list has the organization's sessions. Without this scope, it has only your own.
     """
     found = wiring(request).store.read(sessions.list_page, caller, page.after, page.limit + 1)
     return page.answer(found, session_json, lambda each: each.session.id)
@@ -239,21 +243,21 @@ def list_sessions(request: Request, caller: CallerOf, page: PageOf) -> Answer[Li
 
 @router.get("/v1/sessions/{session}")
 def get_session(request: Request, caller: CallerOf, session: str) -> Answer[SessionJson]:
-    """Show a session, also one that has ended.
+    """Show a session, including one that has ended.
 
-    Needs `read:sessions`, but for one's own.
+    Needs `read:sessions`, except for your own.
     """
     return show(request, caller, _session(session))
 
 
 @router.delete("/v1/sessions/{session}", status_code=204)
 def revoke_session(request: Request, caller: CallerOf, session: str) -> Response:
-    """Revoke a session.
+    """Revoke a session permanently.
 
-    It is refused from then on, for good. To revoke it again changes nothing. Needs `write:sessions`, but for one's own.
+    It is refused from then on. Revoking it again has no effect. Needs `write:sessions`, except for your own.
     If the owner is an organization admin, the caller needs every scope that the owner holds.
     """
-    # One's own may go at any time; of others' the service wants more.
+    # Callers can always end their own session. For others' sessions the service checks more.
     return remove(request, caller, sessions.revoke, session, current=_session(session), confirmed=False)
 
 
@@ -261,8 +265,8 @@ def revoke_session(request: Request, caller: CallerOf, session: str) -> Response
 def revoke_all_sessions(request: Request, caller: CallerOf) -> Answer[RevokedJson]:
     """Log out everywhere.
 
-    Ends all sessions of whoever calls, of every kind and in every organization, the presented one included. It needs
-    no scope, but a credential or token that may do all that its owner may.
+    This ends all sessions of the caller, of every kind and in every organization, including the presented
+    session. It needs no scope, but the credential or token must have the full access of its owner.
     """
     return perform(request, caller, revoked_json, sessions.revoke_all, confirmed=False)
 
@@ -312,7 +316,7 @@ def _begin(request: Request, body: LoginBody, status: int) -> Answer[LoginJson]:
 
 
 def _refused(reason: str) -> Problem:
-    """The one refusal of a login, whatever the cause: that stands in the audit log."""
+    """Return the same problem for every refused login. Only the audit log has the reason."""
     return Problem(
         "invalid-credential",
         "The token was not accepted. Check that the key is active, that the clock is right, and sign a new token for "

@@ -1,4 +1,4 @@
-"""Request bodies and answers of what an organization is made of: projects, members, roles, policies."""
+"""Request and response bodies for organizations and their projects, members, roles and policies."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -90,7 +90,7 @@ Number = Annotated[
 Uses = Annotated[
     int | str | None,
     BeforeValidator(_rate),
-    Field(description="Uses of a credential a minute."),
+    Field(description="Uses of a credential per minute."),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_RATE}, _NONE, _NULL]}),
 ]
 Length = Annotated[str | None, BeforeValidator(_length), WithJsonSchema({"anyOf": [_DURATION, _NONE, _NULL]})]
@@ -98,13 +98,13 @@ Delay = Annotated[str | None, BeforeValidator(_delay), WithJsonSchema({"anyOf": 
 SessionLength = Annotated[
     str | None,
     BeforeValidator(_session),
-    Field(description="Of the session of a login with a key file: 5m to 365d."),
+    Field(description="The lifetime of a session that starts with a key file: 5m to 365d."),
     WithJsonSchema({"anyOf": [_DURATION, _NULL]}),
 ]
 
 
 class OrganizationBody(StrictModel):
-    """An organization to be made."""
+    """The organization to create."""
 
     model_config = example({"name": "Umbrella", "slug": "umbrella-corp"})
 
@@ -113,7 +113,7 @@ class OrganizationBody(StrictModel):
 
 
 class OrganizationChanges(StrictModel):
-    """Members that are sent are changed, the others stay."""
+    """Fields that are sent change. The others keep their values."""
 
     model_config = example({"name": "Acme Incorporated"})
 
@@ -121,13 +121,13 @@ class OrganizationChanges(StrictModel):
     suspended: Annotated[
         bool | None,
         Field(
-            description="Only for operator admins: every credential of a suspended organization is refused."
+            description="Only for operator admins. All credentials of a suspended organization are refused."
         ),
     ] = None
 
 
 class CeilingsBody(StrictModel):
-    """Limits by name: a value, `none` for no limit, null to go back to the installation's."""
+    """Limits by name: a value, `none` for no limit, or null for the installation's default."""
 
     max_credentials_per_service_account: Number = None
     max_credentials_per_organization: Number = None
@@ -138,7 +138,7 @@ class CeilingsBody(StrictModel):
     session_lifetime: SessionLength = None
 
     def chosen(self) -> dict[str, Any]:
-        """What was chosen, in the units of `Policy`; without what goes back to the default."""
+        """Return the chosen values, in the units of `Policy`. Limits that return to the default are left out."""
         return {
             name: _units(name, value)
             for name in POLICIES
@@ -152,7 +152,7 @@ class CeilingsBody(StrictModel):
 
 
 class PoliciesBody(CeilingsBody):
-    """Limits that are sent are changed, the others stay."""
+    """Limits that are sent change. The others keep their values."""
 
     model_config = example(
         {
@@ -165,7 +165,7 @@ class PoliciesBody(CeilingsBody):
     deletion_delay: Delay = None
     ceilings: Annotated[
         CeilingsBody | None,
-        Field(description="Only for operator admins: the highest value that the organization may choose."),
+        Field(description="Only for operator admins: the highest value that the organization can choose."),
     ] = None
 
 
@@ -176,17 +176,17 @@ def _units(name: str, value: Any) -> Any:
 
 
 class ProjectBody(StrictModel):
-    """A project to be made."""
+    """The project to create."""
 
     model_config = example({"name": "Website", "code": "website", "description": "What customers see"})
 
     name: DisplayName
-    code: Annotated[Username | None, Field(description="Without it, one is made of the name.")] = None
+    code: Annotated[Username | None, Field(description="If omitted, it is derived from the name.")] = None
     description: Description = ""
 
 
 class ProjectChanges(StrictModel):
-    """Members that are sent are changed, the others stay."""
+    """Fields that are sent change. The others keep their values."""
 
     model_config = example({"name": "Public website"})
 
@@ -198,7 +198,7 @@ class ProjectChanges(StrictModel):
 
 
 class ProjectBindingBody(StrictModel):
-    """Who has which role on the project."""
+    """A member or service account, and its role on the project."""
 
     principal: Annotated[
         str,
@@ -212,7 +212,7 @@ class ProjectBindingBody(StrictModel):
 
 
 class ProjectBindingsBody(StrictModel):
-    """Everyone who is to have a role on the project; they replace those who have."""
+    """All role bindings of the project. They replace the current ones."""
 
     model_config = example({"bindings": [{"principal": "$account", "role": "viewer"}]})
 
@@ -223,7 +223,7 @@ class ProjectBindingsBody(StrictModel):
 
 
 class RolesBody(StrictModel):
-    """Every role that is to be held; they replace those that are."""
+    """All roles to hold. They replace the current roles."""
 
     model_config = example({"roles": [{"role": "developer"}]})
 
@@ -234,7 +234,7 @@ class RolesBody(StrictModel):
 
 
 class InvitationBody(RolesBody):
-    """Who is invited, and the roles that they get when they accept."""
+    """The person to invite, and the roles that the person gets on acceptance."""
 
     model_config = example({"email": "dana@acme.example", "roles": [{"role": "viewer"}]})
 
@@ -242,7 +242,7 @@ class InvitationBody(RolesBody):
 
 
 class RoleForm(StrictModel):
-    """A role to be made."""
+    """The role to create."""
 
     model_config = example(
         {"name": "agent-reader", "description": "Looks at agents", "scopes": ["read:agents"]}
@@ -251,12 +251,12 @@ class RoleForm(StrictModel):
     name: Username
     description: Description = ""
     scopes: Annotated[
-        Names, Field(description="What the role grants: scopes of the catalogue or of this API.")
+        Names, Field(description="The scopes that the role grants, from the catalogue or from this API.")
     ]
 
 
 class RoleChanges(StrictModel):
-    """Members that are sent are changed, the others stay."""
+    """Fields that are sent change. The others keep their values."""
 
     model_config = example({"scopes": ["read:agents", "read:plugins"]})
 
@@ -269,7 +269,7 @@ class RoleChanges(StrictModel):
 
 
 class ScopeBody(StrictModel):
-    """A scope for the catalogue."""
+    """A scope to add to the catalogue."""
 
     model_config = example({"scope": "read:invoices"})
 
@@ -283,34 +283,34 @@ class ScopeBody(StrictModel):
     ]
 
 
-# Answers
+# Responses
 
 
 class OrganizationJson(TypedDict):
-    """A tenant: its members, accounts, credentials and log are its own."""
+    """An organization is a tenant. It has its own members, accounts, credentials and audit log."""
 
     id: str
     slug: str
     name: str
     operator: bool
-    """Whether it is the one that runs this installation."""
+    """Whether this organization runs the installation."""
     status: Literal["active", "suspended"]
     created_at: Time
 
 
 class LimitJson(TypedDict):
-    """One limit: a number or a length of time, null for none."""
+    """One limit: a number or a duration. Null means no limit."""
 
     value: int | str | None
-    """What is in force."""
+    """The value in effect."""
     default: int | str | None
-    """The installation's."""
+    """The installation's default."""
     ceiling: int | str | None
-    """What the organization may choose up to."""
+    """The highest value that the organization can choose."""
     own: bool
-    """Whether it was chosen for this organization."""
+    """Whether the value was chosen for this organization."""
     count: NotRequired[int]
-    """How many there are, where it is a number of things."""
+    """The current number, for a limit on the number of objects."""
 
 
 class PoliciesJson(TypedDict):
@@ -320,7 +320,7 @@ class PoliciesJson(TypedDict):
 
 
 class ProjectJson(TypedDict):
-    """A part of an organization to which access can be given. `id` and `code` each name it."""
+    """A part of an organization to which access can be given. Paths accept its `id` or its `code`."""
 
     id: str
     code: str
@@ -331,14 +331,14 @@ class ProjectJson(TypedDict):
 
 
 class ProjectBindingJson(TypedDict):
-    """Who has which role on the project."""
+    """A member or service account, and its role on the project."""
 
     principal: str
     role: str
 
 
 class ProjectBindingsJson(TypedDict):
-    """Everyone who has a role on the project."""
+    """All role bindings of the project."""
 
     bindings: list[ProjectBindingJson]
 
@@ -365,25 +365,31 @@ class InvitationJson(TypedDict):
 
 
 class InvitedJson(TypedDict):
-    """A new invitation, and the one answer that ever carries its token."""
+    """A new invitation, in the only response that contains its token."""
 
     invitation: InvitationJson
     secret: str | None
-    """The token. Null where the request was sent again with its `Idempotency-Key`, like `link`."""
+    """The token. Null if the request repeats an earlier one with the same `Idempotency-Key`. `link` is then
+    null too.
+    """
     link: str | None
-    """The page where it is accepted. It holds the token: hand it to whoever was invited, and to nobody else."""
+    """The page on which the person accepts the invitation. The link contains the token: give it only to the
+    invited person.
+    """
 
 
 class ResetJson(TypedDict):
-    """A new link, in the one answer that ever carries it."""
+    """A new link, which no other response contains."""
 
     link: str | None
-    """The page where a new password is chosen, once. Null where the request was sent again with its `Idempotency-Key`."""
+    """The page for choosing a new password. It works once. Null if the request repeats an earlier one with
+    the same `Idempotency-Key`.
+    """
     expires_at: Time
 
 
 class RoleJson(TypedDict):
-    """A role: a name for some scopes."""
+    """A role: a named set of scopes."""
 
     id: str | None
     """Null for a built-in role."""
@@ -469,7 +475,7 @@ def invitation_json(invitation: Invitation) -> InvitationJson:
 
 
 def invited_json(invited: NewInvitation, issuer: str) -> InvitedJson:
-    """A new invitation with its token: the one answer that ever carries it."""
+    """Return a new invitation with its token. No other response contains the token."""
     return {
         "invitation": invitation_json(invited.invitation),
         "secret": invited.token.reveal(),
@@ -478,7 +484,7 @@ def invited_json(invited: NewInvitation, issuer: str) -> InvitedJson:
 
 
 def reset_json(made: NewResetLink, issuer: str) -> ResetJson:
-    """A new link: the one answer that ever carries it."""
+    """Return a new link. No other response contains it."""
     return {"link": reset_link(issuer, made.token), "expires_at": to_text(made.expires_at)}
 
 

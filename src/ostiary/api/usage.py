@@ -26,17 +26,17 @@ UsageNumbersJson = TypedDict(
 
 
 class UsageTotalsJson(TypedDict):
-    """The sums of the whole time."""
+    """The totals for the whole period."""
 
     accepted: int
     refused: Mapping[str, int]
-    """By reason."""
+    """The number of refusals by reason."""
     via: Mapping[str, int]
-    """Accepted and refused ones together, by the address that they were presented at."""
+    """Accepted and refused uses together, by the endpoint that received the credential."""
 
 
 class UsageJson(TypedDict):
-    """Every hour or day of the time that was asked for, oldest first, also those in which nothing was used."""
+    """Every hour or day of the requested period, oldest first, including those without use."""
 
     data: list[UsageNumbersJson]
     totals: UsageTotalsJson
@@ -56,35 +56,37 @@ def usage_json(report: Report) -> UsageJson:
 def get_usage(
     request: Request,
     caller: CallerOf,
-    credential: Annotated[str | None, Query(description="Only of this credential: its id.")] = None,
+    credential: Annotated[str | None, Query(description="Only uses of the credential with this id.")] = None,
     service_account: Annotated[
         str | None,
-        Query(description="Only of this account: its id, client id or channel identifier."),
+        Query(description="Only uses by this account: its id, client id or channel identifier."),
     ] = None,
     since: Annotated[
         str | None,
         Query(
-            description="From the hour or day in which this instant lies. Default: 24 hours or 30 days ago."
+            description="Start with the hour or day that contains this instant. Default: 24 "
+            "hours or 30 days ago."
         ),
         INSTANT,
     ] = None,
     until: Annotated[
         str | None,
-        Query(description="Before this instant, rounded up to a whole hour or day. Default: now."),
+        Query(description="Stop before this instant, rounded up to a whole hour or day. Default: now."),
         INSTANT,
     ] = None,
     interval: Annotated[
         str | None,
         Query(
-            description=f"At most {usage.LONGEST['hour']} hours or {usage.LONGEST['day']} days are told at once."
+            description=f"At most {usage.LONGEST['hour']} hours or {usage.LONGEST['day']} days per request."
         ),
         WithJsonSchema({"type": "string", "enum": list(usage.LENGTHS), "default": "hour"}),
     ] = None,
 ) -> Answer[UsageJson]:
-    """See how often credentials were used.
+    """Show how often credentials were used.
 
-    How many uses were accepted and refused, by the hour or the day, in UTC. Numbers are written every ten seconds and
-    kept for 90 days. Those of the whole organization include refusals of what was nobody's. Needs `read:usage`.
+    The numbers of accepted and refused uses are given per hour or day, in UTC. They are written every ten
+    seconds and kept for 90 days. The organization's numbers include refusals that belong to none of its
+    credentials. Needs `read:usage`.
     """
     errors: list[FieldError] = []
     first, last = instant("/since", since, errors), instant("/until", until, errors)

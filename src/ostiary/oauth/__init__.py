@@ -1,1 +1,1 @@
-"""OAuth: the token endpoint and what belongs to it."""
+"""The OAuth authorization server: the token endpoint and the endpoints that belong to it."""

@@ -1,7 +1,8 @@
-"""Step 2 of the token endpoint: who the client is, once that was proven.
+"""Step 2 of the token endpoint: authenticate the client.
 
-A service account proves itself by a client secret or by an assertion of its key file. A client that people consent to
-has nothing to prove (`none`), or signs an assertion with a key that its metadata has (`private_key_jwt`).
+A service account authenticates with a client secret or an assertion signed by its key file. A client that
+people consent to does not authenticate (`none`), or signs an assertion with a key from its metadata
+(`private_key_jwt`).
 """
 
 from typing import Final
@@ -27,9 +28,10 @@ REGISTERED: Final = "app_"
 
 
 def authenticated(claim: clients.Claim, asked: TokenRequest) -> AuthenticatedClient | None:
-    """The client of a request; None where nobody proves one, nor names one that people consent to.
+    """Return the client of a request.
 
-    Raises Refused; CacheMiss where it has to be looked up first.
+    Return None if the request neither authenticates a client nor names one that people consent to. Raises
+    RefusedGrant, or CacheMiss if the client is not in memory.
     """
     match claim:
         case clients.Public(client_id):
@@ -58,7 +60,7 @@ def authenticated(claim: clients.Claim, asked: TokenRequest) -> AuthenticatedCli
 
 
 def authenticated_once(claim: clients.Claim, asked: TokenRequest) -> AuthenticatedClient | None:
-    """The same where no record of a token uses up what proves the client: that is done at once."""
+    """Authenticate a client and use up its assertion immediately. For endpoints that record no token."""
     client = authenticated(claim, asked)
     used = None if client is None else client.used
     if used is not None and not asked.database.write_on((), journal.use_up, [used]):
@@ -67,13 +69,13 @@ def authenticated_once(claim: clients.Claim, asked: TokenRequest) -> Authenticat
 
 
 def names_client_of_people(claim: clients.WithAssertion) -> bool:
-    """Whether an assertion claims to be from a client that people consent to."""
+    """Return whether an assertion claims to be from a client that people consent to."""
     claimed = claim.client_id or _issuer(claim.assertion)
     return claimed is not None and is_of_people(claimed)
 
 
 def is_of_people(client_id: str) -> bool:
-    """Whether an id has the form of a client that people consent to, and not of a service account's."""
+    """Return whether the id has the form of a client that people consent to, not of a service account."""
     return client_id in BUILT_IN or client_id.startswith(REGISTERED) or is_document_url(client_id)
 
 
@@ -94,7 +96,10 @@ def _known(client_id: str, asked: TokenRequest) -> model.OAuthClient:
 
 
 def _with_keys(client_id: str, text: str, asked: TokenRequest) -> AuthenticatedClient:
-    """Check an assertion with the client's own keys (RFC 7523 §2.2, §3): the key that `kid` names, else the only one."""
+    """Check an assertion with the client's own keys (RFC 7523 §2.2, §3).
+
+    It uses the key named by `kid`, else the only key.
+    """
     client = _known(client_id, asked)
     try:
         if client.auth_method != "private_key_jwt":
@@ -120,7 +125,7 @@ def _with_keys(client_id: str, text: str, asked: TokenRequest) -> AuthenticatedC
 
 
 def _issuer(text: str) -> str | None:
-    """Whom an assertion claims to be from; None where it cannot be read."""
+    """Return the claimed issuer of an assertion, or None if the assertion cannot be read."""
     try:
         issuer = jws.read(text.encode()).claims.get("iss")
     except InvalidTokenError:

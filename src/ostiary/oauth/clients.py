@@ -1,4 +1,4 @@
-"""Who a client of the OAuth endpoints claims to be, and by what; whether it is true is judged elsewhere.
+"""The client that an OAuth request claims to come from, and its proof. Other modules check the proof.
 
 RFC 6749 §2.3 (client_secret_basic, client_secret_post, none) and RFC 7523 §2.2 (private_key_jwt).
 """
@@ -22,7 +22,7 @@ _BAD_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """A client that proves nothing, and perhaps says who it is."""
+    """A client without a proof. The request may include its client id."""
 
     client_id: str | None
 
@@ -36,7 +36,7 @@ class WithSecret:
 
 @dataclass(frozen=True, slots=True)
 class WithAssertion:
-    """A signed JWT, not yet read. Where `client_id` is there it has to be the assertion's (RFC 7521 §4.2)."""
+    """A signed JWT that is not parsed yet. A `client_id` must match the assertion's client (RFC 7521 §4.2)."""
 
     assertion: str = field(repr=False)
     client_id: str | None
@@ -46,7 +46,10 @@ Claim = Public | WithSecret | WithAssertion
 
 
 def claimed(headers: Headers, form: Form) -> Claim:
-    """What a request says of its client. Raises OAuthError: invalid_request for what is unclear, invalid_client."""
+    """Return the client and proof in a request.
+
+    Raises OAuthError: invalid_request if they are ambiguous, or invalid_client.
+    """
     basic = _basic(headers)
     client_id, secret = form.get("client_id"), form.get("client_secret")
     assertion, kind = form.get("client_assertion"), form.get("client_assertion_type")
@@ -54,7 +57,9 @@ def claimed(headers: Headers, form: Form) -> Claim:
         raise invalid_request("The client authenticates in more than one way.", "several authentications")
     if basic is not None:
         if client_id not in (None, basic.client_id):
-            raise invalid_request("The body names another client than the Authorization field.", "client_id")
+            raise invalid_request(
+                "The body and the Authorization header name different clients.", "client_id"
+            )
         # Many libraries send a public client's id with an empty password.
         return basic if basic.secret else Public(basic.client_id)
     if assertion is not None or kind is not None:
@@ -72,12 +77,12 @@ def claimed(headers: Headers, form: Form) -> Claim:
 
 
 def _basic(headers: Headers) -> WithSecret | None:
-    """What stands in `Authorization: Basic`; None without one. Other schemes are somebody else's to read."""
+    """Return the credentials in `Authorization: Basic`, or None without one. Other schemes are not read here."""
     values = [value for name, value in headers if name == b"authorization"]
     if not values:
         return None
     if len(values) > 1:
-        raise invalid_request("There are several Authorization fields.", "several authorizations")
+        raise invalid_request("The request has more than one Authorization header.", "several authorizations")
     scheme, _, encoded = values[0].strip(b" \t").partition(b" ")
     if scheme.lower() != b"basic":
         return None
@@ -89,7 +94,7 @@ def _basic(headers: Headers) -> WithSecret | None:
         name, secret = _decoded(name), _decoded(secret)
     except (binascii.Error, UnicodeDecodeError):
         raise invalid_client("unreadable Basic") from None
-    # Of several spellings of the same bytes, which the library takes, one is right.
+    # The library accepts several spellings of the same bytes. Only one is correct.
     if (
         base64.b64encode(raw) != encoded
         or not colon
@@ -98,16 +103,17 @@ def _basic(headers: Headers) -> WithSecret | None:
         or _CONTROL.search(secret)
     ):
         raise invalid_client("unreadable Basic")
-    # A client id that is a URL has colons itself. It has no secret, so the last colon is the separator.
+    # A client id that is a URL contains colons. Such a client has no secret, so the last colon is the separator.
     if text.endswith(":") and is_document_url(text[:-1]):
         name, secret = text[:-1], ""
     return WithSecret(name, secret, "basic")
 
 
 def _decoded(text: str) -> str:
-    """One half of the pair. RFC 6749 §2.3.1 has it form-encoded, which many clients leave out.
+    """Decode the client id or the secret.
 
-    Ids and secrets of ours look the same either way, so what is not encoded is taken as it is.
+    RFC 6749 §2.3.1 requires form encoding, which many clients omit. The service's own ids and secrets look
+    the same either way, so text that is not encoded is accepted unchanged.
     """
     if ("%" not in text and "+" not in text) or _BAD_PERCENT.search(text):
         return text

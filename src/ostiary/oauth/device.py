@@ -1,4 +1,4 @@
-"""`POST /oauth/device/authorize`: a device without a browser asks for access (RFC 8628 §3.1, §3.2)."""
+"""`POST /oauth/device/authorize`: a device without a browser requests access (RFC 8628 §3.1, §3.2)."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,7 +38,7 @@ from ostiary.storage.store import Store
 
 QUESTIONS: Final = 30
 QUESTIONS_FROM: Final = 90
-"""Requests a minute from the devices of one network."""
+"""Requests per minute from the devices of one network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class DeviceAuthorization:
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: EndpointRequest) -> bytes:
-        """The whole answer; what it promises is committed."""
+        """Return the response. The codes in it are committed before it is sent."""
         return await run_sync(
             answered, self.authenticator, "device", request, self._begin, limiter=self._threads
         )
@@ -80,7 +80,7 @@ class DeviceAuthorization:
         return messages.wire(200, HEAD, orjson.dumps(told))
 
     def _client(self, request: EndpointRequest, form: Form) -> OAuthClient:
-        """Who asks, proven as at the token endpoint (RFC 8628 §3.1). What proves it is used up."""
+        """Authenticate the client as the token endpoint does (RFC 8628 §3.1). Its assertion is used up."""
         authenticator = self.authenticator
         addressed = frozenset(
             {
@@ -105,7 +105,7 @@ class DeviceAuthorization:
                 if claim.client_id is not None
                 else invalid_request("client_id is missing.")
             )
-        # What gets an account of its own needs projects to be chosen, for which there is /oauth/authorize.
+        # A client that gets a service account needs a choice of projects, which only /oauth/authorize offers.
         facts = client.facts
         if facts is None or DEVICE_CODE not in facts.grant_types or facts.access != "user":
             raise OAuthError("unauthorized_client", reason="not a client of devices")
@@ -120,9 +120,9 @@ class DeviceAuthorization:
         if not asked:
             raise OAuthError("invalid_scope", NO_SCOPE, "nothing but unknown scopes")
         if client.scopes and not set(asked) <= {*client.scopes, OFFLINE_ACCESS}:
-            raise OAuthError("invalid_scope", "A scope is not this client's.", "not held")
+            raise OAuthError("invalid_scope", "The client may not request one of the scopes.", "not held")
         return asked
 
     def _audiences(self, form: Form) -> tuple[str, ...]:
-        """The audiences of the tokens (RFC 8707 §2). Without a named resource they are meant for us."""
+        """Return the audiences of the tokens (RFC 8707 §2). Without a resource, tokens are for this service."""
         return known_audiences(self.authenticator, form.all("resource"))

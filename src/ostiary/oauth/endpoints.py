@@ -1,4 +1,4 @@
-"""The addresses of OAuth that are not hot, as applications of their own: tokens, revocation, devices."""
+"""The OAuth endpoints outside the fast path, as ASGI applications: tokens, revocation, devices and registration."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ REVOCATION: tuple[str, ...] = ("/oauth/token/revoke", "/oauth/revoke")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What answers POST at one address. The door has read the whole body."""
+    """An endpoint for POST. The edge has already read the whole body."""
 
     answer: Callable[[EndpointRequest], Awaitable[bytes]]
     path: str
-    """What the issuer of that address has behind ours."""
+    """The path of this endpoint's issuer, relative to the service's issuer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, state = scope["headers"], scope["state"]
@@ -50,7 +50,7 @@ def endpoints(
     devices: DeviceAuthorization,
     registering: Registration | None,
 ) -> dict[str, Endpoint]:
-    """What stands at each address."""
+    """Return the endpoint at each path."""
     found = {DEVICE_AUTHORIZATION: Endpoint(devices.answer, "")}
     found |= {TOKEN_PATH: Endpoint(tokens.answer, ""), token.ALIAS_PATH: Endpoint(tokens.answer, ALIAS)}
     if registering is not None:

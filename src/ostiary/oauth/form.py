@@ -1,7 +1,7 @@
-"""Reading the parameters of an OAuth request in exactly one way (RFC 6749 §3.2, appendix B).
+"""Read the parameters of an OAuth request in exactly one way (RFC 6749 §3.2, appendix B).
 
-A form, or a JSON object of texts with the same limits. What two parsers could read differently is refused; what the
-parameters mean is not known here.
+The body is a form, or a JSON object of strings with the same limits. A body that two parsers could read
+differently is refused. This module does not know the meaning of the parameters.
 """
 
 import re
@@ -16,16 +16,16 @@ from ostiary.http.oauth_error import OAuthError, invalid_request, of_problem
 
 MAX_FIELDS: Final = 64
 MAX_FIELD: Final = 8 * 1024
-"""Bytes of a name or a value, decoded."""
+"""Maximum length of a name or value, in decoded bytes."""
 MOST_COMMAS: Final = 1000
-"""Of a JSON body, those in texts included."""
+"""Maximum number of commas in a JSON body, including those inside strings."""
 REPEATABLE: Final = "resource"
-"""The one parameter that may stand several times (RFC 8707 §2)."""
+"""The one parameter that can be repeated (RFC 8707 §2)."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _BAD_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110's word
-# Possessive: each character is looked at once.
+# Possessive quantifiers: each character is examined once.
 _TYPE: Final = re.compile(
     rf"({_TOKEN}/{_TOKEN})[ \t]*+((?:;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|\"[^\"\\]*\")[ \t]*+)?+)*+)"
 )
@@ -35,9 +35,10 @@ Pair = tuple[str, str]
 
 
 class Form:
-    """The parameters that have a value. An empty one counts as omitted (RFC 6749 §3.2), but can be asked for.
+    """The parameters that have a value. An empty value counts as omitted (RFC 6749 §3.2); `sent` tells the
+    difference.
 
-    Whatever a request may carry several times is in `all` alone.
+    Values of the repeatable parameter are only in `all`.
     """
 
     __slots__ = ("_resources", "_sent", "_values")
@@ -62,18 +63,18 @@ class Form:
         return name in self._values
 
     def __repr__(self) -> str:
-        # Values are secrets, and names come from outside.
+        # Values are secrets, and names are untrusted input.
         return f"<Form of {len(self._values)}>"
 
     def get(self, name: str) -> str | None:
         return self._values.get(name)
 
     def sent(self, name: str) -> bool:
-        """Whether the parameter was there, be it empty."""
+        """Return whether the parameter was sent, even with an empty value."""
         return name in self._sent
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Every value of a parameter, in order: of `resource` any number, of others one or none."""
+        """Return all values of a parameter, in order. Only `resource` can have more than one."""
         if name == REPEATABLE:
             return self._resources
         value = self._values.get(name)
@@ -81,9 +82,12 @@ class Form:
 
 
 def read(headers: Headers, query: bytes, body: bytes) -> Form:
-    """The parameters of a request. Raises OAuthError (invalid_request) for whatever is not clear."""
+    """Parse the parameters of a request.
+
+    Raises OAuthError (invalid_request) if they are ambiguous or malformed.
+    """
     if query:
-        raise invalid_request("Parameters belong in the body, not in the address.", "query")
+        raise invalid_request("Send parameters in the body, not in the URL.", "query")
     return Form((_of_form if _kind(headers) == "form" else _of_json)(body))
 
 
@@ -129,7 +133,7 @@ def _of_form(body: bytes) -> list[Pair]:
     parts = text.split("&", MAX_FIELDS)
     if len(parts) > MAX_FIELDS:
         raise _too_many()
-    # Nearly every request needs no decoding at all.
+    # Nearly all requests need no decoding.
     decode: Callable[[str], str] = _decoded if "%" in text or "+" in text else str
     short = len(body) <= MAX_FIELD
     pairs = []
@@ -150,7 +154,7 @@ def _text(raw: bytes) -> str:
     except UnicodeDecodeError:
         raise invalid_request("The body is not UTF-8.") from None
     if not text.isprintable() and _CONTROL.search(text):
-        raise invalid_request("A parameter holds a control character.")
+        raise invalid_request("A parameter contains a control character.")
     return text
 
 
@@ -165,7 +169,7 @@ def _decoded(part: str) -> str:
 
 def _of_json(body: bytes) -> list[Pair]:
     if body.count(b",") > MOST_COMMAS:
-        raise _too_many()  # before it is read: small values by the thousand take milliseconds
+        raise _too_many()  # before parsing: thousands of small values take milliseconds
     try:
         members = read_json(body)
     except Problem as problem:
@@ -174,18 +178,18 @@ def _of_json(body: bytes) -> list[Pair]:
         raise invalid_request("The body is not a JSON object.")
     pairs = []
     for name, value in members.items():
-        # An empty list of resources is one that was sent empty.
+        # An empty list of resources counts as one empty value.
         several = (value or [""]) if name == REPEATABLE and isinstance(value, list) else [value]
         pairs += [(name, each) for each in several]
     if len(pairs) > MAX_FIELDS:
         raise _too_many()
     for name, value in pairs:
         if not isinstance(value, str):
-            raise invalid_request("A parameter is not a text.")
+            raise invalid_request("A parameter is not a string.")
         if not name:
             raise invalid_request("A parameter has no name.")
         if _CONTROL.search(name) or _CONTROL.search(value):
-            raise invalid_request("A parameter holds a control character.")
+            raise invalid_request("A parameter contains a control character.")
         _check_length(name, value)
     return pairs
 

@@ -1,6 +1,7 @@
-"""The grants by which a machine gets a token: each fills in what is its own, from a request to what a token stands for.
+"""The grants by which machines get tokens. Each grant turns a request into the result from which a token is
+issued.
 
-Those by which people do are in `person_grants`.
+The grants that begin with a person's consent are in `person_grants`.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,10 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 
 
 def _standing(asked: TokenRequest, client: AuthenticatedClient | None) -> Standing | None:
-    """Of the client, if one proved itself. One that people consent to has no credential of its own."""
+    """Return the standing of an authenticated service account.
+
+    Clients that people consent to may not use these grants.
+    """
     if client is None:
         return None
     if client.standing is None:
@@ -39,7 +43,7 @@ def _standing(asked: TokenRequest, client: AuthenticatedClient | None) -> Standi
 def _same(
     asked: TokenRequest, client: Standing | None, subject: Standing, verdict: Verdict, reason: str
 ) -> None:
-    """Raise unless a client that authenticates or is named is the account that the token is for."""
+    """Raise if the client that authenticates, or is named, is not the account that the token is for."""
     named = asked.form.get("client_id")
     if (client is not None and client.principal.id != subject.principal.id) or (
         named is not None and named not in names_of(subject)
@@ -48,7 +52,7 @@ def _same(
 
 
 def client_credentials(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
-    """RFC 6749 §4.4: the client's own credential, traded for a token of its own."""
+    """RFC 6749 §4.4: exchange the client's own credential for a token of its own."""
     standing = _standing(asked, client)
     if standing is None:
         raise RefusedGrant(invalid_client("no authentication"), UNKNOWN)
@@ -56,7 +60,10 @@ def client_credentials(asked: TokenRequest, client: AuthenticatedClient | None) 
 
 
 def jwt_bearer(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
-    """RFC 7523 §2.1: an assertion that a key file signed. A client may authenticate beside it, and is its account."""
+    """RFC 7523 §2.1: exchange an assertion that a key file signed.
+
+    A client that also authenticates must be its account.
+    """
     account = _standing(asked, client)
     text = asked.form.get("assertion")
     if text is None:
@@ -71,7 +78,7 @@ def jwt_bearer(asked: TokenRequest, client: AuthenticatedClient | None) -> Grant
     used = UsedMark(checked.jti_digest, checked.expires_at)
     if checked.scope is None:
         return GrantResult(standing, used=used)
-    # What was signed is as far as it goes, whatever the form asks for.
+    # The signed scope is the limit, whatever the `scope` parameter requests.
     try:
         signed = scope_names(checked.scope)
     except ValueError:
@@ -80,21 +87,27 @@ def jwt_bearer(asked: TokenRequest, client: AuthenticatedClient | None) -> Grant
 
 
 def token_exchange(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
-    """RFC 8693: a key or a token, traded by whoever holds it for a token that may do less."""
+    """RFC 8693: exchange a key or token for a token with the same or less access."""
     account, form = _standing(asked, client), asked.form
     text, kind = form.get("subject_token"), form.get("subject_token_type")
     if text is None or kind is None:
-        raise invalid_request("subject_token and subject_token_type are needed.")
+        raise invalid_request("subject_token and subject_token_type are required.")
     if kind != ACCESS_TOKEN or form.get("requested_token_type") not in (None, ACCESS_TOKEN):
-        raise invalid_request("Only access tokens are exchanged, for access tokens.", "token type")
+        raise invalid_request(
+            "Only access tokens can be exchanged, and only for access tokens.", "token type"
+        )
     if "actor_token" in form or "actor_token_type" in form:
-        raise invalid_request("A token for an actor is not issued here.", "actor_token")
+        raise invalid_request("Actor tokens are not supported.", "actor_token")
     if "audience" in form:
-        # To pass over it would be to issue a token that is meant for somebody else than was asked.
-        raise OAuthError("invalid_target", "Name the target by its URI, as resource.", "audience")
+        # Ignoring the parameter would issue a token for a different target than requested.
+        raise OAuthError(
+            "invalid_target", "Use the resource parameter with the target's URI, not audience.", "audience"
+        )
     presented = text.encode()
     if presented.startswith(SESSION):
-        error = OAuthError("invalid_grant", "A session is not exchanged. Use the key file again.", "session")
+        error = OAuthError(
+            "invalid_grant", "A session cannot be exchanged. Use the key file again.", "session"
+        )
         raise RefusedGrant(error, MALFORMED)
     verdict = asked.authenticator.key_or_token(presented, asked.access_request, asked.lookup)
     standing, token = verdict.standing, verdict.token
@@ -105,7 +118,7 @@ def token_exchange(asked: TokenRequest, client: AuthenticatedClient | None) -> G
     if token is None:
         return GrantResult(standing, members=issued)
     if token.exchanged_from is not None:
-        text = "An exchanged token is not exchanged again. Use what it came from."
+        text = "An exchanged token cannot be exchanged again. Use the original key or token."
         raise RefusedGrant(OAuthError("invalid_grant", text, "exchanged before"), verdict)
     return GrantResult(
         standing,

@@ -1,8 +1,9 @@
-"""`POST /oauth/introspect`: what a token is worth (RFC 7662), on the hot path.
+"""`POST /oauth/introspect`: the state of a token (RFC 7662), on the fast path.
 
-In form encoding the caller authenticates, as a client with its secret or by a key or token of its own, and is told the
-whole of it: about any token that it may see if it holds `verify:credentials`, else about its own. In the JSON form the
-token authorizes the question about itself. What is not good is `{"active":false}`, whatever it is.
+In form encoding, the caller authenticates as a client with its secret, or with its own key or token. The
+response describes any token that the caller may see if the caller holds `verify:credentials`, else only the
+caller's own tokens. In the JSON form, the token authorizes introspection of itself. For a token that is
+invalid, or that the caller may not see, the response is `{"active":false}`.
 """
 
 from typing import Any, Final
@@ -39,9 +40,10 @@ _INACTIVE: Final = _HEAD % len(b'{"active":false}') + b'{"active":false}'
 def answer(
     authenticator: Authenticator, headers: Headers, query: bytes, body: bytes, origin: Origin, lookup: Lookup
 ) -> tuple[bytes, Verdict | None, str]:
-    """The answer, the verdict on who asks (None: nobody authenticated), and why it was refused, if it was.
+    """Return the response, the caller's verdict (None if nobody authenticated), and the reason for a refusal
+    or "".
 
-    Raises CacheMiss where a fact is not in memory.
+    Raises CacheMiss if a fact is not in memory.
     """
     caller: Verdict | None = None
     try:
@@ -50,7 +52,7 @@ def answer(
             if not isinstance(clients.claimed(headers, form), clients.Public):
                 caller = authenticate(
                     authenticator, headers, form, origin, lookup
-                )  # not needed, but not to be wrong
+                )  # optional in this form, but it must be valid
             return _about_itself(authenticator, form, origin, lookup), caller, ""
         caller = authenticate(authenticator, headers, form, origin, lookup)
         return _told(authenticator, caller, form, lookup), caller, ""
@@ -63,18 +65,18 @@ def answer(
 
 
 def refusal(problem: Problem) -> bytes:
-    """Return the response to a problem."""
+    """Return the response for a problem."""
     return oauth_error.wire(oauth_error.of_problem(problem))
 
 
 def authenticate(
     authenticator: Authenticator, headers: Headers, form: Form, origin: Origin, lookup: Lookup
 ) -> Verdict:
-    """Who asks: a client by its secret, or whoever presents a key or token. Raises OAuthError and Refused."""
+    """Authenticate the caller by a client secret, key or token. Raises OAuthError and RefusedGrant."""
     asked = AccessRequest(origin.address, about_itself=True)
     claim = clients.claimed(headers, form)
     if isinstance(claim, clients.WithAssertion):
-        # It is used up by being used, which is a write; a resource server asks far too often for that.
+        # Each assertion needs a write to mark it as used. Resource servers send too many requests for that.
         raise invalid_request("Authenticate with a client secret, or with an API key or token as Bearer.")
     given = messages.presented(headers, basic=True)
     if isinstance(claim, clients.WithSecret):
@@ -95,7 +97,7 @@ def authenticate(
 
 
 def _about_itself(authenticator: Authenticator, form: Form, origin: Origin, lookup: Lookup) -> bytes:
-    """The JSON form: `active`, `scope`, `expires_at` in seconds since 1970."""
+    """Return the response of the JSON form: `active`, `scope`, and `expires_at` in seconds since 1970."""
     verdict = authenticator.key_or_token(
         _token(form), AccessRequest(origin.address, about_itself=True, whomever=True), lookup
     )
@@ -114,13 +116,13 @@ def _told(authenticator: Authenticator, caller: Verdict, form: Form, lookup: Loo
     home = caller.standing
     assert home is not None
     text = _token(form)
-    # Not the caller's address, which is a resource server's: a list and no address is a refusal (`ip` names one).
+    # The caller is a resource server, so its IP address is not the client's. Without `ip`, an allowlist refuses.
     address = None
     if "ip" in form:
         try:
             address = parse_address(form["ip"])
         except ValueError:
-            raise invalid_request("ip is not an address.") from None
+            raise invalid_request("ip is not an IP address.") from None
     sees_all = MAY_VERIFY in caller.scopes
     tenant = home.organization.id if sees_all and not home.organization.operator else None
     asked = AccessRequest(address, about_itself=True, whomever=True, tenant=tenant)
@@ -135,7 +137,7 @@ def _told(authenticator: Authenticator, caller: Verdict, form: Form, lookup: Loo
     at_large = authenticator.at_large(verdict, asked, lookup)
     body: dict[str, Any] = {
         "active": True,
-        # What is limited to a project or to resources has no scope without one: /v1/verify is asked with it.
+        # A credential limited to projects or resources has no scope outside them. Use /v1/verify with a project.
         "scope": _scope(verdict) if at_large is verdict else " ".join(sorted(at_large.scopes)),
         "client_id": access_token.client_id_of_principal(standing),
         "token_type": "Bearer" if token is not None else "ApiKey",
@@ -160,7 +162,10 @@ def _told(authenticator: Authenticator, caller: Verdict, form: Form, lookup: Loo
 
 
 def _limits(standing: Standing) -> dict[str, Any]:
-    """Where alone it may be used: what `/v1/verify` asks for."""
+    """Return the projects and resources to which the credential is limited.
+
+    `/v1/verify` takes them as parameters.
+    """
     resources = [list(each) for each in (standing.principal.resources, standing.resources) if each]
     found = {
         "project": standing.project_id,
@@ -178,7 +183,7 @@ def _token(form: Form) -> bytes:
 
 
 def _scope(verdict: Verdict) -> str:
-    """What the token was granted by name, and what that means now on the organization."""
+    """Return the scopes granted by name, and the scopes that they currently mean on the organization."""
     named = frozenset({"api"}) if verdict.token is None else verdict.token.scopes & EVERYTHING
     return " ".join([*sorted(named), *sorted(verdict.scopes)])
 

@@ -1,7 +1,8 @@
-"""What clients and resource servers read by themselves: server metadata (RFC 8414) and the published keys (RFC 7517).
+"""Server metadata (RFC 8414) and published keys (RFC 7517), which clients and resource servers read
+automatically.
 
-There are two issuers: the service itself, and an alias below it for programs that want one of their own with RS256
-keys. Both have the same accounts and credentials behind them. Only what works is named.
+There are two issuers: the service itself, and an alias below it for programs that need a separate issuer with
+RS256 keys. Both use the same accounts and credentials. The metadata lists only what works.
 """
 
 from collections.abc import Callable, Collection
@@ -27,18 +28,20 @@ from ostiary.oauth.grants import GRANTS
 Handler = Callable[[Request], Response]
 
 CACHING: Final = {"cache-control": "public, max-age=300"}
-"""Much shorter than the time for which a key is published before it signs."""
+"""Much shorter than the time between a key's publication and its first signature."""
 DOCUMENTS: Final = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 AUTHENTICATION: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 ASKING: Final = ("client_secret_basic", "client_secret_post", "Bearer")
-"""Of introspection and revocation, which also take a key or token of the caller's own (RFC 8414 §2)."""
+"""Authentication methods for introspection and revocation. Both also accept the caller's own key or token
+(RFC 8414 §2).
+"""
 ALGORITHMS: Final = ("RS256", "EdDSA", "Ed25519", "ES256")
-"""What assertions may be signed with: the first three by key files, all by clients' own keys."""
+"""Algorithms for signing assertions. Key files use the first three. Clients' own keys can use all of them."""
 DEVICE_AUTHORIZATION: Final = "/oauth/device/authorize"
 
 
 def routes(issuer: str, authenticator: Authenticator, registers: bool = False) -> dict[str, Handler]:
-    """What stands at each address, to be answered to GET and HEAD. `issuer` has no slash at its end."""
+    """Return the handler at each path, for GET and HEAD. `issuer` must not end with a slash."""
     machines: tuple[Purpose, ...] = ("m2m",)
     found = {
         "/.well-known/jwks.json": _keys(PURPOSES, authenticator),
@@ -46,18 +49,18 @@ def routes(issuer: str, authenticator: Authenticator, registers: bool = False) -
     }
     for path in ("", ALIAS):
         shown = _metadata(issuer, path, authenticator, registers)
-        # RFC 8414 §3.1 puts the issuer's path behind the well-known part, OpenID Connect puts it in front.
+        # RFC 8414 §3.1 puts the issuer's path after the well-known part, OpenID Connect puts it before.
         found |= {f"{document}{path}": shown for document in DOCUMENTS}
         found |= {f"{path}{document}": shown for document in DOCUMENTS}
     return found
 
 
 def document(issuer: str, path: str, scopes: Collection[str], registers: bool = False) -> dict[str, Any]:
-    """The metadata of the issuer at this path (RFC 8414 §2): the service's own, or the alias."""
+    """Return the metadata of the issuer at this path (RFC 8414 §2): the service itself, or the alias."""
     token, keys = (
         (f"{path}/v1/token", f"{path}/v1/keys") if path else ("/oauth/token", "/.well-known/jwks.json")
     )
-    # Whoever registers asks people, which machines do not.
+    # Registered clients ask people for access. The alias is for machines only.
     registration = {"registration_endpoint": f"{issuer}/oauth/register"} if registers and not path else {}
     return {
         "issuer": f"{issuer}{path}",
@@ -65,7 +68,7 @@ def document(issuer: str, path: str, scopes: Collection[str], registers: bool = 
         "jwks_uri": f"{issuer}{keys}",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "revocation_endpoint": f"{issuer}/oauth/token/revoke",
-        # Required, also where there is no authorization endpoint.
+        # Required, even without an authorization endpoint.
         "response_types_supported": [] if path else ["code"],
         "grant_types_supported": [CLIENT_CREDENTIALS] if path else [*GRANTS],
         "scopes_supported": [*sorted(scopes), "api"] + ([] if path else [OFFLINE_ACCESS]),
@@ -80,7 +83,7 @@ def document(issuer: str, path: str, scopes: Collection[str], registers: bool = 
 
 
 def _for_people(issuer: str) -> dict[str, Any]:
-    """What people's clients need, at the service's own issuer only."""
+    """Return the metadata for people's clients. Only the service's own issuer has it."""
     return {
         "authorization_endpoint": f"{issuer}/oauth/authorize",
         "device_authorization_endpoint": f"{issuer}{DEVICE_AUTHORIZATION}",
@@ -111,12 +114,12 @@ def _keys(purposes: Collection[Purpose], authenticator: Authenticator) -> Handle
 def _show(
     authenticator: Authenticator, tell: Callable[[], dict[str, Any] | None], request: Request
 ) -> Response:
-    """What the facts say now; 503 where they cannot be known."""
+    """Return a response with the current facts, or 503 if they are unavailable."""
     try:
         authenticator.current_facts()
     except Problem as problem:
         return problem_response(request, problem)
     found = tell()
-    if found is None:  # forgotten in this very moment, after a long absence
+    if found is None:  # the facts were dropped after a long pause
         return problem_response(request, Problem("unavailable", "Try again."))
     return respond(request, make(orjson.dumps(found)), "application/json", CACHING)

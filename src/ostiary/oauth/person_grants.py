@@ -1,8 +1,8 @@
-"""The grants that begin with a person's consent: a code, of a browser or of a device, is redeemed for a session's
-first tokens, which are refreshed.
+"""The grants that begin with a person's consent: authorization code, device code, and refresh token.
 
-What was presented is looked up and proven here. It is used up in the transaction that records the token, so that of
-many who present it at once one comes first, and a database that fails has used up nothing.
+A code is redeemed for the first tokens of a session. A refresh token renews them. This module looks up and
+checks what was presented. It is used up in the transaction that records the token. So only one of several
+concurrent requests succeeds, and a database failure uses up nothing.
 """
 
 import hmac
@@ -35,7 +35,7 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 def authorization_code(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
-    """RFC 6749 §4.1.3 and RFC 7636 §4.5: a code, by the client that it was given to, with its verifier."""
+    """RFC 6749 §4.1.3 and RFC 7636 §4.5: redeem a code for the client that received it, with its verifier."""
     facts, form = _of_people(client, AUTHORIZATION_CODE), asked.form
     text = form.get("code")
     if text is None:
@@ -45,7 +45,7 @@ def authorization_code(asked: TokenRequest, client: AuthenticatedClient | None) 
         raise _invalid("unknown code" if code is None else "code of another client")
     verdict = _standing_of(asked, code.session_id)
     if code.used_at is not None:
-        # Somebody else has it as well, and who came first is not known (RFC 6749 §4.1.2).
+        # The code was presented twice. One of the two may have stolen it, so the session ends (RFC 6749 §4.1.2).
         _end(asked, verdict, code.session_id, "its code was used again")
         raise RefusedGrant(OAuthError("invalid_grant", reason="code used before"), verdict)
     if code.expires_at <= asked.authenticator.clock():
@@ -73,7 +73,10 @@ def _first_tokens(
     audiences: tuple[str, ...],
     redeem: Callable[[Tx, int], bool],
 ) -> GrantResult:
-    """What a session begins with that somebody consented to: redeem(tx, number) lets it, once."""
+    """Return the first tokens of a session based on consent.
+
+    `redeem(tx, number)` returns False if the code is used up.
+    """
     standing = _proven(verdict)
     found = asked.database.read(sessions.find_with_family, session_id)
     if found is None:
@@ -105,9 +108,9 @@ def _first_tokens(
 
 
 def device_code(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
-    """RFC 8628 §3.4 and §3.5: a device code, by the client that it was given to.
+    """RFC 8628 §3.4 and §3.5: redeem a device code for the client that received it.
 
-    What the question itself changes is committed first.
+    The effects of polling are committed first.
     """
     facts = _of_people(client, DEVICE_CODE)
     text = asked.form.get("device_code")
@@ -127,10 +130,10 @@ def device_code(asked: TokenRequest, client: AuthenticatedClient | None) -> Gran
 
 
 def refresh_token(asked: TokenRequest, client: AuthenticatedClient | None) -> GrantResult:
-    """RFC 6749 §6: the good token of a family is traded for its successor and an access token.
+    """RFC 6749 §6: exchange the current token of a family for its successor and an access token.
 
-    For some seconds the one before it gets the same successor again, for the answer may have been lost. An older one
-    is in a second pair of hands, and ends the family.
+    For a few seconds, the previous token gets the same successor again, because the response may have been
+    lost. Reuse of an older token counts as theft and ends the session.
     """
     facts = _of_people(client, REFRESH_TOKEN)
     text = asked.form.get("refresh_token")
@@ -179,7 +182,10 @@ def refresh_token(asked: TokenRequest, client: AuthenticatedClient | None) -> Gr
 
 
 def _of_people(client: AuthenticatedClient | None, grant_type: str) -> model.OAuthClient:
-    """The facts of a client that people consent to, if it may use this grant. Raises OAuthError and Refused."""
+    """Return the facts of a client that people consent to.
+
+    Raises OAuthError or RefusedGrant if it may not use this grant.
+    """
     if client is None:
         raise RefusedGrant(invalid_client("no client"), UNKNOWN)
     if client.facts is None or grant_type not in client.facts.grant_types:
@@ -188,12 +194,12 @@ def _of_people(client: AuthenticatedClient | None, grant_type: str) -> model.OAu
 
 
 def challenge_of(verifier: str) -> str:
-    """RFC 7636 §4.2, S256."""
+    """Return the S256 code challenge of a verifier (RFC 7636 §4.2)."""
     return urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
 def _standing_of(asked: TokenRequest, session_id: str) -> Verdict:
-    """The verdict on a session that is to begin or to go on: it, its consent, its client and its owner."""
+    """Return the verdict on a session that is about to begin or continue: session, consent, client and owner."""
     standing = asked.lookup.standing(session_id)
     if standing is None or standing.expires_at is None:
         return UNKNOWN
@@ -203,7 +209,7 @@ def _standing_of(asked: TokenRequest, session_id: str) -> Verdict:
 
 
 def _proven(verdict: Verdict) -> Standing:
-    """The standing of a good verdict. Raises Refused."""
+    """Return the standing of a valid verdict. Raises RefusedGrant for any other."""
     if not verdict.valid or verdict.standing is None:
         raise refused("invalid_grant", verdict)
     return verdict.standing
@@ -216,7 +222,7 @@ def _subject(
     members: dict[str, Any],
     redeem: Callable[[Tx], bool],
 ) -> GrantResult:
-    # A client may name again all that was consented to (RFC 6749 §6), `offline_access` too, which no token holds.
+    # A client can request all consented scopes again (RFC 6749 §6), including `offline_access`, which no token holds.
     scopes = frozenset(session.scopes)
     return GrantResult(
         standing,
@@ -240,7 +246,7 @@ def _find_code(asked: TokenRequest, text: str) -> AuthorizationCode | None:
 
 
 def _end(asked: TokenRequest, verdict: Verdict, session_id: str, because: str) -> None:
-    """End a session of which somebody has what they should not. What it ends with is committed before the answer."""
+    """End a session whose code or refresh token was reused. This is committed before the response is sent."""
     standing = verdict.standing
     if standing is not None:
         caller = replace(SYSTEM_CALLER, organization_id=standing.organization.id)
@@ -248,7 +254,7 @@ def _end(asked: TokenRequest, verdict: Verdict, session_id: str, because: str) -
 
 
 def _pepper(asked: TokenRequest, pepper_id: str) -> bytes:
-    """The key that a secret was made with. Without it nothing can be proven."""
+    """Return the pepper with which a secret was hashed. Raises RefusedGrant if it is gone."""
     pepper = asked.database.installation.keyring.peppers.get(pepper_id)
     if pepper is None:
         raise _invalid("pepper gone")

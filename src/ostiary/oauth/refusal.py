@@ -1,4 +1,4 @@
-"""What the OAuth endpoints that are not hot have in common: what arrived, and how a refusal goes back."""
+"""What the OAuth endpoints outside the fast path share: running a request and returning a refusal."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,9 +13,9 @@ from ostiary.http.oauth_error import OAuthError
 from ostiary.oauth.token_request import RefusedGrant
 
 HEAD: Final = ((b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache"))
-"""Of an answer that may hold a secret (RFC 6749 §5.1)."""
+"""Headers of a response that may contain a secret (RFC 6749 §5.1)."""
 THREADS: Final = 4
-"""Of one endpoint."""
+"""Threads per endpoint."""
 
 
 def answered(
@@ -24,7 +24,7 @@ def answered(
     request: EndpointRequest,
     work: Callable[[EndpointRequest], bytes],
 ) -> bytes:
-    """What `work` answers to a request, over facts that are current; or its refusal."""
+    """Return the response of `work`, called with current facts, or the refusal that it raised."""
     try:
         authenticator.current_facts()
         return work(request)
@@ -38,7 +38,10 @@ def refusal(
     request: EndpointRequest,
     error: RefusedGrant | OAuthError | Problem,
 ) -> bytes:
-    """What is told of a refusal. Those of a credential or a client that was presented are counted, as of this kind."""
+    """Return the response for a refusal.
+
+    Refusals of a presented credential or client are counted under `kind`.
+    """
     now = authenticator.clock()
     if isinstance(error, RefusedGrant):
         refused = error.error

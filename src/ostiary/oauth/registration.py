@@ -1,7 +1,7 @@
-"""`POST /oauth/register`: an application registers itself (RFC 7591), such as an MCP client that was never here.
+"""`POST /oauth/register`: an application registers itself (RFC 7591), such as a new MCP client.
 
-Anybody may, so it is worth nothing by itself: a person has to consent to each access. What nobody consents to within a
-day is forgotten.
+Anyone can register, so a registration gives no access: a person must consent first. A registration without a
+consent is deleted after a day.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from ostiary.storage.store import Store
 PATH: Final = "/oauth/register"
 REGISTRATIONS: Final = 10
 REGISTRATIONS_FROM: Final = 30
-"""Registrations a minute from one network."""
+"""Registrations per minute from one network."""
 THREADS: Final = 1
 
 
@@ -44,7 +44,7 @@ class Registration:
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: EndpointRequest) -> bytes:
-        """The whole answer; what it says is committed."""
+        """Return the response. The client in it is committed before it is sent."""
         return await run_sync(
             answered, self.authenticator, "registration", request, self._register, limiter=self._threads
         )
@@ -76,7 +76,7 @@ class Registration:
 
 
 def _members(request: EndpointRequest) -> dict[str, Any]:
-    """The metadata as it was sent. Raises OAuthError where two parsers could read it differently."""
+    """Return the metadata as sent. Raises OAuthError if two parsers could read it differently."""
     if request.query:
         raise OAuthError("invalid_client_metadata", "Metadata belongs in the body, not in the address.")
     if not messages.is_json(request.headers):
@@ -100,7 +100,7 @@ def _members(request: EndpointRequest) -> dict[str, Any]:
 
 
 def _told(client: OAuthClient, metadata: ClientMetadata) -> dict[str, Any]:
-    """RFC 7591 §3.2.1: everything as it is registered, whatever was asked for."""
+    """Return the metadata as registered, which can differ from the request (RFC 7591 §3.2.1)."""
     told = {
         "client_id": client.id,
         "client_id_issued_at": client.created_at // SECOND,

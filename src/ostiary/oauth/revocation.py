@@ -1,7 +1,8 @@
-"""`POST /oauth/token/revoke` and `/oauth/revoke`: a token is ended before it expires (RFC 7009).
+"""`POST /oauth/token/revoke` and `/oauth/revoke`: end a token before it expires (RFC 7009).
 
-In form encoding the client that it was issued to authenticates. In the JSON form whoever has the token may end it. To
-end what is no token, or somebody else's, is answered like success and ends nothing.
+In form encoding, the client that received the token authenticates. In the JSON form, anyone who has the token
+can end it. A request to revoke an unknown token, or another client's token, gets a success response and ends
+nothing.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from ostiary.services.execute import execute
 from ostiary.storage.store import Store
 
 _BODY: Final = b"{}"
-"""RFC 7009 §2.2 ignores it; clients that parse every body need one."""
+"""RFC 7009 §2.2 ignores the body, but some clients parse every response body."""
 _DONE: Final = messages.wire(
     200, [(b"content-type", b"application/json"), NO_STORE, (b"pragma", b"no-cache")], _BODY
 )
@@ -50,7 +51,7 @@ class Revocation:
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: EndpointRequest) -> bytes:
-        """The whole answer; what it says is committed."""
+        """Return the response. The revocation is committed before it is sent."""
         return await run_sync(
             answered, self.authenticator, "revoke", request, self._done, limiter=self._threads
         )
@@ -76,9 +77,9 @@ class Revocation:
             return
         if secret.looks_like_secret(text) and not text.startswith(secret.SESSION):
             raise OAuthError(
-                "unsupported_token_type", "A key or secret is revoked as a credential, at /v1/credentials."
+                "unsupported_token_type", "This is a key or secret. Revoke its credential at /v1/credentials."
             )
-        # Where it was revoked from, and whom it was meant for, does not matter.
+        # The sender's IP address and the token's audience do not matter for revocation.
         asked = AccessRequest(request.origin.address, about_itself=True, whomever=True)
         verdict = authenticator.key_or_token(text.encode(), asked, lookup)
         if verdict.code == "rate_limited":
@@ -90,7 +91,7 @@ class Revocation:
             return
         if people is not None and token.client_id != people.id:
             return
-        # Who asked is who authenticated; in the JSON form, and for a client of people, it is whoever has the token.
+        # The caller is the client that authenticated. In the JSON form and for people's clients, it is the token's holder.
         asking = verdict if client is None else client
         caller = caller_of(asking, request.origin.address, request.user_agent, request.request_id)
         if client is None:
@@ -100,7 +101,7 @@ class Revocation:
     def _client_of_people(
         self, claim: clients.Claim, request: EndpointRequest, form: Form
     ) -> AuthenticatedClient | None:
-        """The client that people consented to, if the request names one. Its assertion is used up."""
+        """Return the client that people consented to, if the request names one. Its assertion is used up."""
         if isinstance(claim, clients.WithSecret):
             return None
         authenticator = self.authenticator
@@ -121,12 +122,12 @@ class Revocation:
     def _end_family(
         self, request: EndpointRequest, text: str, people: AuthenticatedClient | None, client: Verdict | None
     ) -> None:
-        """RFC 7009 §2.1: with a refresh token the session ends that it stands for, and all that came of it."""
+        """RFC 7009 §2.1: revoking a refresh token ends its session and everything that is based on it."""
         found = self.store.read(sessions.find_by_refresh_token, text.encode())
         if found is None or client is not None or (people is not None and found.client_id != people.id):
             return
         standing = self.authenticator.from_database().standing(found.id)
-        assert standing is not None  # what a refresh token belongs to is there for as long as the token
+        assert standing is not None  # the standing exists as long as the session does
         caller = Caller(
             actor_of(standing),
             found.organization_id,
@@ -139,7 +140,10 @@ class Revocation:
 
 
 def _issued_to(client: Verdict, verdict: Verdict) -> bool:
-    """Whether the token is this client's: a service account is one client, whichever credential it shows."""
+    """Return whether the token belongs to this client.
+
+    A service account is one client, with any of its credentials.
+    """
     assert client.standing is not None
     assert verdict.standing is not None
     return client.standing.principal.id == verdict.standing.principal.id

@@ -1,18 +1,18 @@
 """`POST /oauth/token`: one pipeline for all grants (RFC 6749 §3.2, §4.4, §5; RFC 8707; RFC 9068).
 
-    1 the form            strict, one way
-    2 the client          by secret or by assertion; every failure is one answer
-    3 the grant           known, and this client's to use
-    4 the subject         what the grant itself checks: what is traded, and how far a token may reach
-    5 its rate limit      a token counts as a use of its credential
-    6 the scopes          within what is held on some target
-    7 the audience        this service, or a resource that is known
-    8 the token           signed
-    9 the record          the event, and what was used up, are committed
-   10 the answer
+    1 form           strict: only one way to read it
+    2 client         by secret or by assertion; every failure gets the same response
+    3 grant          known, and this client may use it
+    4 subject        the grant's own checks: what is exchanged, and the limits of the token
+    5 rate limit     a token counts as a use of its credential
+    6 scopes         within the scopes that are held on some target
+    7 audience       this service, or a known resource
+    8 token          signed
+    9 record         the event, and what was used up, are committed
+   10 response
 
-Steps 1 to 8 are one synchronous function over cached facts; what is not in memory is read in a thread. Nothing of a
-token is stored: it is judged with what it came from whenever it is used.
+Steps 1 to 8 are one synchronous function over cached facts. Facts that are not in memory are read in a thread. Tokens
+are not stored. Each use of a token is judged with the credential or session that it was issued from.
 """
 
 import asyncio
@@ -63,12 +63,12 @@ from ostiary.storage.store import Store
 
 ALIAS_PATH: Final = f"{ALIAS}/v1/token"
 LIFETIMES: Final = {"service_account": LONGEST_TOKEN, "user": HOUR}
-"""How long a token lives at most, by whose it is."""
+"""Maximum lifetime of a token, by the kind of its owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A token that was signed, and may leave once its entry is written."""
+    """A signed token. It can be sent once its record is written."""
 
     body: dict[str, Any]
     entry: Entry
@@ -76,7 +76,7 @@ class Issued:
     lost: str
     """OAuth error code for an assertion that was used before."""
     fields: Headers
-    """What the answer tells of the credential: another secret in its place, what is left of its limit."""
+    """Headers about the credential: a newer secret that replaces it, and its remaining rate limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +90,15 @@ class TokenEndpoint:
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def answer(self, request: EndpointRequest) -> bytes:
-        """The whole answer; nothing leaves before it is recorded."""
+        """Return the response. It is recorded before it is sent."""
         begun = self.begin(request)
         if begun is None:
             begun = await self._begin_cold(request)
             if isinstance(begun, PendingResponse) and begun.may_retry:
                 await asyncio.wait((begun.recorded,))
                 if begun.recorded.exception() is None and not begun.recorded.result():
-                    # A concurrent request redeemed it first. This one now is what it would be if it came later: a
-                    # reuse, which ends the session of a code; or a refresh within the grace period.
+                    # A concurrent request redeemed it first. Run this request again. It is then either a
+                    # reuse, which ends the session of a code, or a refresh within the grace period.
                     begun = await self._begin_cold(request)
         if isinstance(begun, bytes):
             return begun
@@ -113,9 +113,9 @@ class TokenEndpoint:
             return refusal(self.authenticator, "token", request, error)
 
     def begin(self, request: EndpointRequest) -> bytes | PendingResponse | None:
-        """A refusal, or what is issued once it is recorded; None where something has to be read first.
+        """Return a refusal, or a response that waits for its record. Return None if facts must be read first.
 
-        For the event loop: nothing is waited for.
+        This function never blocks, so it can run on the event loop.
         """
         lookup = self.authenticator.from_cache()
         if lookup is None:
@@ -138,8 +138,8 @@ class TokenEndpoint:
         """Return the response after its record was written, or could not be written."""
         try:
             if not recorded.result():
-                # An assertion that was used before, by its client: nobody else could have made it. It ends nothing, for
-                # what came of it is judged with the credential that signed it.
+                # The client used its assertion twice. Only the client could have signed it, so nothing has to end:
+                # tokens issued for it are judged with the credential that signed it.
                 used = OAuthError(issued.lost, reason="used before")
                 raise RefusedGrant(used, Verdict("unknown", issued.verdict.standing))
         except (RefusedGrant, Problem) as error:
@@ -151,7 +151,10 @@ class TokenEndpoint:
         return self.issue(request, self.authenticator.from_database())
 
     def issue(self, request: EndpointRequest, lookup: Lookup) -> Issued:
-        """Steps 1 to 8. Raises OAuthError, Refused, Problem; CacheMiss where a fact is not in memory."""
+        """Run steps 1 to 8.
+
+        Raises OAuthError, RefusedGrant or Problem, or CacheMiss if a fact is not in memory.
+        """
         form = forms.read(request.headers, request.query, request.body)
         authenticator = self.authenticator
         asked = TokenRequest(
@@ -172,7 +175,7 @@ class TokenEndpoint:
                 raise
             raise RefusedGrant(error, Verdict("valid", client.standing)) from None
         standing = subject.standing
-        # It was judged valid from here; what it may do is asked below, of its scopes.
+        # The verdict is valid for use here. Steps 6 and 7 check the access that is requested.
         verdict = Verdict("valid", standing, scopes_on(standing, standing.project_id))
         now = self.authenticator.clock()
         fields = [
@@ -197,16 +200,17 @@ class TokenEndpoint:
         return frozenset({issuer + path, issuer + (ALIAS_PATH if path else TOKEN_PATH)})
 
     def _charge(self, verdict: Verdict, now: Instant) -> Permit | None:
-        """Step 5."""
+        """Step 5: charge the rate limit. Raises RefusedGrant if the limit is exceeded."""
         charged, permit = self.authenticator.charge(verdict, now)
         if not charged.valid:
             raise RefusedGrant(oauth_error.too_many(permit.wait if permit else 1), charged)
         return permit
 
     def _audiences(self, form: Form, subject: GrantResult) -> tuple[str, ...]:
-        """Step 7 (RFC 8707 §2): each named resource must be known; without one the token is meant for us.
+        """Step 7 (RFC 8707 §2): return the audiences. Each resource must be known. The default is this
+        service.
 
-        What somebody consented to for some resources is for those, or for some of them (RFC 8707 §2.2).
+        If a person consented to certain resources, only those can be requested (RFC 8707 §2.2).
         """
         resources = form.all("resource") or subject.audiences
         if not resources:
@@ -226,7 +230,7 @@ class TokenEndpoint:
         audiences: tuple[str, ...],
         now: Instant,
     ) -> tuple[dict[str, Any], Event]:
-        """Step 8, and the event of step 9."""
+        """Step 8: sign the token. Also return the event for step 9."""
         authenticator, standing = self.authenticator, subject.standing
         ends = [now + LIFETIMES[standing.principal.kind], subject.ends_at, standing.expires_at]
         token = Token(
@@ -258,7 +262,7 @@ class TokenEndpoint:
 
 
 def _grant_type(form: Form, path: str) -> str:
-    """Step 3."""
+    """Step 3: return the grant type."""
     grant_type = form.get("grant_type")
     if grant_type is None:
         raise invalid_request("grant_type is missing.", "no grant_type")
@@ -268,10 +272,11 @@ def _grant_type(form: Form, path: str) -> str:
 
 
 def granted(subject: GrantResult, form: Form, catalogue: Catalogue) -> Scopes:
-    """Step 6 (RFC 6749 §3.3): the scopes that are asked for, or those that are usual; raises invalid_scope.
+    """Step 6 (RFC 6749 §3.3): return the requested scopes, or the default ones. Raises OAuthError
+    (invalid_scope).
 
-    `api` may be asked for by everybody: it means all that may be done at the moment of use, which may be nothing.
-    Scopes that do not exist are left out of what a person consented to, as they were when the person was asked.
+    Every client can request `api`. It means everything that is allowed at the time of use, which may be
+    nothing. Scopes that do not exist are removed from a consent, as they were on the consent page.
     """
     named = forms.scopes(form)
     if named is None:
@@ -283,11 +288,11 @@ def granted(subject: GrantResult, form: Form, catalogue: Catalogue) -> Scopes:
     asked = frozenset(named)
     held = scopes_anywhere(subject.standing) | EVERYTHING
     if subject.consented:
-        # Whoever consented to everything consented to each part of it.
+        # A consent to everything includes each of its parts.
         consented = subject.scopes | held if subject.scopes & EVERYTHING else subject.scopes
         if not asked <= consented:
             raise OAuthError("invalid_scope", reason="not consented to")
-        # Of what was consented to, what is held now: nobody gets more than whoever consented has.
+        # Limit a consent to the scopes held now: a token never exceeds them.
         asked &= held
         if not asked:
             raise OAuthError("invalid_scope", reason="none of it held")
@@ -300,8 +305,9 @@ def granted(subject: GrantResult, form: Form, catalogue: Catalogue) -> Scopes:
 
 
 def told(subject: GrantResult, form: Form, scope: str) -> str:
-    """The scope of the answer (RFC 6749 §5.1), which clients compare with what they asked for: the token's, and
-    `offline_access` where a refresh token is what came of it.
+    """Return the `scope` of the response (RFC 6749 §5.1), which clients compare with their request.
+
+    It has the token's scopes, and `offline_access` if a refresh token is issued.
     """
     asked = forms.scopes(form) or subject.scopes
     if OFFLINE_ACCESS in asked and "refresh_token" in subject.members:
@@ -310,7 +316,7 @@ def told(subject: GrantResult, form: Form, scope: str) -> str:
 
 
 def _profile(standing: Standing, channel: str, issuer: str) -> dict[str, str]:
-    """What a client of the configuration TOML wants to know of itself."""
+    """Return the profile of the account, for clients that use the configuration TOML."""
     return {
         "user": channel,
         "organization": standing.organization.slug,

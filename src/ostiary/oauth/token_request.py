@@ -1,6 +1,6 @@
-"""What a request to the token endpoint is made of, before a grant looks at it and after: asked, client, subject.
+"""The data of a token request, before and after a grant handles it: request, client and result.
 
-All that grants have in common (who the client is, scopes, audience, signing, recording) is the pipeline's.
+The token pipeline does the work that all grants share: client, scopes, audience, signing and recording.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,75 +25,83 @@ from ostiary.storage.journal import UsedMark
 from ostiary.storage.store import Store, Tx
 
 KeysOf = Callable[[model.OAuthClient, str | None, Address | None], tuple[ClientKey, ...]]
-"""The keys that a client signs with, and where they are published among them this one; for whoever asks from there.
+"""Return the public keys with which a client signs assertions. Arguments: the client, the `kid` to find, and
+the requester's IP address.
 
-Raises DocumentError.
+If the client publishes its keys at a URL, they are fetched. Raises DocumentError.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedClient:
-    """Who asks: a service account, which proved it by one of its credentials; or a client that people consent to."""
+    """An authenticated client: a service account with one of its credentials, or a client that people consent to."""
 
     id: str
     standing: Standing | None
-    """Of a service account."""
+    """For a service account."""
     used: UsedMark | None = None
-    """What its proof used up."""
+    """The assertion that it used up, if any."""
     facts: model.OAuthClient | None = None
-    """Of a client that people consent to. What has no keys of its own proves nothing."""
+    """For a client that people consent to. A client without its own keys does not authenticate."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """A request to the token endpoint, and how its facts are found."""
+    """A request to the token endpoint, with the means to look up its facts."""
 
     form: Form
     origin: Origin
     authenticator: Authenticator
     lookup: Lookup
     audiences: frozenset[str]
-    """Whom an assertion may be addressed to: this server, by its issuer or its token endpoint."""
+    """The accepted audiences of an assertion: this server's issuer or its token endpoint."""
     store: Store
     keys_of: KeysOf
 
     @property
     def database(self) -> Store:
-        """Where to look for what is never in memory. Raises CacheMiss where nothing may be waited for."""
+        """Return the store, for data that is never in memory.
+
+        Raises CacheMiss on the event loop, which must not block.
+        """
         if not self.lookup.reads:
             raise CacheMiss
         return self.store
 
     @property
     def access_request(self) -> AccessRequest:
-        """What is asked about a credential that shall be traded: whether it may act, from where the request comes."""
+        """Return the access request for a credential that is exchanged.
+
+        It checks whether the credential may act, and the client's IP address.
+        """
         return AccessRequest(self.origin.address, about_itself=True)
 
 
 @dataclass(frozen=True, slots=True)
 class GrantResult:
-    """What a token is to stand for: what it comes from, and how far it may reach at most."""
+    """The result of a grant: the origin of a token, and the limits of its access."""
 
     standing: Standing
     scopes: Scopes = EVERYTHING
     default: str | None = None
-    """The scope that was asked for elsewhere than in the parameter; None: nowhere."""
+    """The scopes that were requested other than by the `scope` parameter, or None."""
     ends_at: Instant | None = None
     exchanged_from: str | None = None
     used: UsedMark | None = None
     members: Mapping[str, Any] = field(default_factory=dict)
-    """What the answer says besides."""
+    """Additional fields of the response."""
     consented: bool = False
-    """Whether somebody consented to the scopes: what they do not hold is left out, and not refused."""
+    """Whether a person consented to the scopes. If so, scopes that are no longer held are left out, not refused."""
     audiences: tuple[str, ...] = ()
-    """Resources that were named before; those that are named now are among them."""
+    """The resources of the consent. Requested resources must be among them."""
     redeem: Callable[[Tx], bool] | None = None
-    """Use up, in the transaction of the record, what was presented. Returns False if a concurrent request did so first:
-    then the request is judged once more, as one that came later."""
+    """Use up the presented code or token in the transaction of the record. It returns False if a concurrent
+    request was first. The request then runs once more, as if it came later.
+    """
 
 
-class RefusedGrant(Exception):  # noqa: N818 - it carries the error, and what is known of whom it refuses
-    """A refusal with the verdict that it follows from: that is counted."""
+class RefusedGrant(Exception):  # noqa: N818 - it carries an OAuth error and the verdict on the client
+    """A refusal with its verdict. It is counted."""
 
     def __init__(self, error: OAuthError, verdict: Verdict) -> None:
         super().__init__(error.code)

@@ -1,6 +1,6 @@
-"""The sentences of the OpenAPI document that belong to no single route: tags, parameters, problems, hot addresses.
+"""The sentences of the OpenAPI document that belong to no single route: tags, parameters, problems, fast-path endpoints.
 
-A route of the management API brings its own: docstring, models, `responses=`.
+A route of the management API has its own sentences: docstring, models, `responses=`.
 """
 
 from typing import Annotated, Any, Final
@@ -15,37 +15,37 @@ from ostiary.http.verify import MAX_SCOPES
 ABOUT: Final = """\
 Ostiary issues, verifies and watches over machine credentials.
 
-A credential is read from one of `X-API-Key`, `API-Key`, `Authorization: ApiKey …` or `Authorization: Bearer …`. The
-organization is that of the credential: what belongs to another one is not found. Bodies are JSON, up to 64 KiB; members
-and query parameters that an address does not know are refused. Times are RFC 3339. Whoever presents a secret that a
-rotation has replaced reads `X-Credential-Superseded: until=…` with each answer.
+A credential is read from one of `X-API-Key`, `API-Key`, `Authorization: ApiKey …` or `Authorization: Bearer …`. A
+request acts in the organization of the credential. Objects of other organizations are not found. Bodies are JSON, up to
+64 KiB. Unknown fields and query parameters are refused. Times are RFC 3339. If a rotation has replaced the presented
+secret, each response has the header `X-Credential-Superseded: until=…`.
 
-Errors are `application/problem+json` (RFC 9457): decide by `code`. Besides what is listed with each operation, any
-address may answer 405 to another method, 408 to a body that does not arrive, 413, 414 and 431 to what is too large,
-415 to a content encoding, and 500 to a fault of ours."""
+Errors are `application/problem+json` (RFC 9457). Use `code` to handle them. In addition to the responses of each
+operation, every endpoint can return 405 for another method, 408 for an incomplete body, 413, 414 and 431 for a request
+that is too large, 415 for a content encoding, and 500 for a server error."""
 
 TAGS: Final = {
-    "Verification": "Is this credential good, here and for this? Asked by resource servers and by proxies.",
-    "Organizations": "Tenants and their limits. An admin of the operator's organization reaches every one.",
+    "Verification": "Check whether a credential is valid for a request. For resource servers and proxies.",
+    "Organizations": "Tenants and their limits. An admin of the operator's organization can access every organization.",
     "Projects": "Parts of an organization to which access can be given.",
-    "Members": "Users in an organization, and invitations to become one.",
+    "Members": "Users in an organization, and invitations to join it.",
     "Roles": "Names for sets of scopes, and the catalogue of scopes.",
-    "Service accounts": "Principals that are no people: each has its roles and its credentials.",
-    "Credentials": "API keys: those of service accounts, and direct keys of users.",
-    "Import": "Keys of other systems, of which only the SHA-256 is known here.",
-    "Sessions": "What a login with a key file begins. It ends with that key, or by itself after some days.",
-    "Clients": "Applications that ask people for access, and what people let them do.",
-    "OAuth": "Access tokens: how a program gets one, asks about it, ends it. Bodies are forms, or JSON objects of texts; "
-    "members that are not known are passed over. Errors are OAuth's own (RFC 6749 §5.2).",
-    "Access rules": "What a request behind a proxy needs. They belong to the operator's organization.",
-    "Agents": "What is behind gateways.",
-    "Audit": "What happened, who did it, and to what.",
+    "Service accounts": "Principals for machines. Each has its own roles and credentials.",
+    "Credentials": "API keys, client secrets and key files of service accounts, and direct keys of users.",
+    "Import": "Keys of other systems. The service stores only their SHA-256.",
+    "Sessions": "A login with a key file starts a session. It ends with the key file, or when it expires.",
+    "Clients": "Applications that ask people for access, and the consents that people gave.",
+    "OAuth": "Get, introspect and revoke access tokens. Bodies are forms, or JSON objects of strings. "
+    "Unknown parameters are ignored. Errors have the form of RFC 6749 §5.2.",
+    "Access rules": "The scopes that requests behind a proxy need. The rules belong to the operator's organization.",
+    "Agents": "Agents and servers behind gateways.",
+    "Audit": "What happened, who did it, and to which object.",
     "Usage": "How often credentials were accepted and refused.",
-    "Health": "Whether the process lives, and whether it can do its work. No credential is taken.",
+    "Health": "Whether the process is running, and whether it is ready. No credential is needed.",
 }
 
 PATH: Final = {
-    # The name of a path parameter wherever it stands, and what it may be.
+    # path parameter: its description
     "organization_id": "The organization's id.",
     "project": "The project's id or code.",
     "member": "The user's id.",
@@ -57,10 +57,10 @@ PATH: Final = {
     "session": "The session's id.",
     "client": "The client's id.",
     "grant": "The consent's id.",
-    "prefix": "How the keys begin.",
-    "name": "The rule's name: lower-case letters, digits and hyphens, no hyphen first.",
-    "rule": "The name of an access rule, or `-`, which asks for a valid credential and nothing more.",
-    "path": "The path that is judged: everything below the rule, slashes included.",
+    "prefix": "The prefix of the keys.",
+    "name": "The rule's name: lower-case letters, digits and hyphens; it cannot start with a hyphen.",
+    "rule": "The name of an access rule, or `-`, which requires only a valid credential.",
+    "path": "The path to check: everything after the rule, including slashes.",
 }
 
 SECURITY: Final[dict[str, dict[str, str]]] = {
@@ -79,32 +79,32 @@ PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
     # status: the response's name, its description, an example
     400: (
         "InvalidRequest",
-        "The request is not understood: different credentials at once, a body that is not JSON, a foreign cursor.",
+        "The request is malformed, for example: different credentials, a body that is not JSON, or an invalid cursor.",
         messages.conflicting(),
     ),
     401: (
         "InvalidCredential",
-        "No credential was sent, or it is not valid, for whatever cause.",
+        "No credential was sent, or the credential is not valid. The reason is not given.",
         messages.unauthorized("expired"),
     ),
     403: (
         "Forbidden",
-        "The credential is good, but not for this.",
+        "The credential is valid, but does not allow this request.",
         Problem(
             "insufficient-permissions",
             "This needs the scope write:projects, which the presented credential does not have.",
             members={"scope": "write:projects"},
         ),
     ),
-    404: ("NotFound", "There is no such thing in this organization.", not_found("project")),
+    404: ("NotFound", "The organization has no such object.", not_found("project")),
     412: (
         "PreconditionFailed",
-        "It has changed since it was read: its tag is none of `If-Match`.",
+        "The object has changed since it was read: its tag is not in `If-Match`.",
         Problem("precondition-failed", "It has changed since it was read. Read it again, then decide again."),
     ),
     413: (
         "ContentTooLarge",
-        "The body is larger than 64 KiB; at import, than 2 MiB.",
+        "The body is larger than 64 KiB, or 2 MiB for an import.",
         Problem("content-too-large", "The body is larger than 64 KiB."),
     ),
     415: (
@@ -114,7 +114,7 @@ PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
     ),
     422: (
         "ValidationFailed",
-        "Members or query parameters are wrong: `errors` lists every one.",
+        "Fields or query parameters are invalid: `errors` lists them all.",
         invalid("/limit", "invalid", "must be a number from 1 to 200"),
     ),
     503: (
@@ -130,30 +130,30 @@ PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
 }
 
 HEADERS: Final = {
-    "ETag": ("The version of what is told, for `If-Match`.", '"7c3f0d9d3a2b4a5c6e1f8a90"'),
+    "ETag": ("The version of the object, for `If-Match`.", '"7c3f0d9d3a2b4a5c6e1f8a90"'),
     "X-Request-Id": (
-        "The request's id, which the log and the audit log name too. Verification has none.",
+        "The request's id, which is also in the log and the audit log. Not set for verification.",
         "req_01m80nsk5mf8r3dzb9bn0cpmfp",
     ),
-    "Idempotency-Replayed": ("`true` where this is the first answer again.", "true"),
+    "Idempotency-Replayed": ("`true` if this repeats the first response.", "true"),
     "WWW-Authenticate": ("The challenge (RFC 6750).", 'Bearer error="invalid_token"'),
-    "Retry-After": ("Seconds after which it may be tried again.", "1"),
+    "Retry-After": ("Seconds to wait before the next attempt.", "1"),
     "X-Auth-Subject": ("The principal's id.", "sa_01m80nsjwczvk7q6yqhqx16kw5"),
     "X-Auth-Kind": ("The kind of the credential.", "api_key"),
     "X-Auth-Organization": ("The organization's id.", "org_01m80nmxxf7e37xdvw967580rx"),
     "X-Auth-Credential": ("The credential's id.", "cred_01m80nttv0ccn4z5rxx2f4qk0k"),
-    "X-Auth-Scopes": ("All that it may use, separated by spaces.", "read:agents"),
+    "X-Auth-Scopes": ("All scopes that it can use, separated by spaces.", "read:agents"),
     "X-Auth-Assertion": (
-        "Where the rule has `assertion`: a signed token that says who calls. Else empty.",
+        "If the rule has `assertion`: a signed token that identifies the caller. Otherwise empty.",
         "",
     ),
-    "X-Auth-Error": ("Why it is refused.", "insufficient_scope"),
+    "X-Auth-Error": ("Why the request is refused.", "insufficient_scope"),
 }
 IDENTITY: Final = tuple(name for name in HEADERS if name.startswith("X-Auth-") and name != "X-Auth-Error")
 
 
 class VerifyBody(StrictModel):
-    """What is asked about a credential. Null is the same as leaving it out."""
+    """The credential to verify, and the request that it came with. Null means omitted."""
 
     model_config = example(
         {
@@ -164,35 +164,36 @@ class VerifyBody(StrictModel):
         }
     )
 
-    credential: Annotated[str, Field(description="What your API was shown, as it is.")]
+    credential: Annotated[str, Field(description="The credential that your API received, unchanged.")]
     ip: Annotated[
         str | None,
         Field(
-            description="The address of your client. Without it, a credential with an allow-list is refused."
+            description="The IP address of your client. If omitted, a credential with an allowlist is refused."
         ),
     ] = None
     scopes: Annotated[
-        list[str] | None, Field(max_length=MAX_SCOPES, description="What the request needs, all of it.")
+        list[str] | None,
+        Field(max_length=MAX_SCOPES, description="The scopes that the request needs. All are required."),
     ] = None
     project: Annotated[
         str | None, Field(description="Id or code of a project of the credential's organization.")
     ] = None
     resource: Annotated[
-        str | None, Field(description="What the request is about, such as `agents/agent_1`.")
+        str | None, Field(description="The resource that the request is about, such as `agents/agent_1`.")
     ] = None
     audience: Annotated[
         str | None,
         Field(
-            description="For whom a token must be meant: without it, this service. API keys are for anybody."
+            description="The audience that a token must have. If omitted, this service. API keys have no audience."
         ),
     ] = None
-    count: Annotated[bool | None, Field(description="`false` asks without counting a use.")] = True
+    count: Annotated[bool | None, Field(description="`false` verifies without counting a use.")] = True
 
 
 def _forwarded(method: str, target: str) -> list[dict[str, Any]]:
     trusted = "From a trusted proxy, unless the rule is `-`"
     return [
-        _header(method, f"{trusted}: the method of the request that is judged.", "GET"),
+        _header(method, f"{trusted}: the method of the request to check.", "GET"),
         _header(target, f"{trusted}: its path and query.", "/v1/agents/agent_1"),
     ]
 
@@ -203,14 +204,14 @@ def _header(name: str, description: str, value: str) -> dict[str, Any]:
 
 
 REFUSALS: Final = {
-    # What `/v1/authorize` says: a description, an example.
+    # Responses of `/v1/authorize`: a description, an example.
     400: (
-        "The request cannot be judged: `X-Auth-Error` says why.",
+        "The request cannot be checked: `X-Auth-Error` says why.",
         Problem("invalid-request", verdict_response.ADVICE["not_described"]),
     ),
-    401: ("No credential, or not a valid one.", messages.unauthorized("invalid")),
+    401: ("No credential, or an invalid one.", messages.unauthorized("invalid")),
     403: (
-        "The credential is not good for this request: `X-Auth-Error` says why.",
+        "The credential does not allow this request: `X-Auth-Error` says why.",
         Problem(
             "insufficient-permissions",
             verdict_response.ADVICE["insufficient_scope"],
@@ -218,19 +219,19 @@ REFUSALS: Final = {
         ),
     ),
 }
-_ANY_METHOD = "Any method is taken, and answered alike."
+_ANY_METHOD = "All methods are accepted and behave the same."
 
 HOT: Final[tuple[dict[str, Any], ...]] = (
-    # The addresses that have no route: method, path, words, what is taken, what is told, which problems.
+    # The endpoints without a route: method, path, texts, request, response, problems.
     {
         "method": "post",
         "path": "/v1/verify",
         "tag": "Verification",
         "id": "verify",
-        "doc": "Ask whether a credential is good, here and for this.\n\n"
-        "The status is 200 whenever the question was answered; any other is about the question or the asking key. Needs "
-        "`verify:credentials`. Only the operator's keys get an answer about another organization's credential; others "
-        "read `unknown`.",
+        "doc": "Verify a credential for a request.\n\n"
+        "The status is 200 for every verdict. Other statuses are about the request itself or the caller's key. Needs "
+        "`verify:credentials`. Only the operator's keys can verify another organization's credentials. For others "
+        "the verdict is `unknown`.",
         "body": VerifyBody,
         "told": verdict_response.VerdictJson,
         "problems": (400, 401, 403, 413, 415, 422, 503),
@@ -240,7 +241,7 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "path": "/v1/capabilities",
         "tag": "Verification",
         "id": "capabilities",
-        "doc": "Show who the presented credential is and what it may do.\n\nAny valid credential may ask.",
+        "doc": "Show who the presented credential is and what it may do.\n\nAny valid credential can call this.",
         "told": verdict_response.CapabilitiesJson,
         "problems": (400, 401, 403, 503),
     },
@@ -249,8 +250,8 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "path": "/v1/authorize/{rule}",
         "tag": "Verification",
         "id": "authorize",
-        "doc": "Judge a request that a proxy describes in `X-Forwarded-*`.\n\n"
-        f"A good credential is 200 with `X-Auth-*`, every one set. {_ANY_METHOD}",
+        "doc": "Check a request that a proxy describes in `X-Forwarded-*`.\n\n"
+        f"A valid credential gets 200, with all `X-Auth-*` headers set. {_ANY_METHOD}",
         "parameters": _forwarded("X-Forwarded-Method", "X-Forwarded-Uri"),
         "headers": IDENTITY,
         "problems": (400, 401, 403, 503),
@@ -261,8 +262,8 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "path": "/v1/authorize/{rule}/{path}",
         "tag": "Verification",
         "id": "authorize_path",
-        "doc": "Judge this request by its own method, and its own path below the rule.\n\n"
-        f"A good credential is 200 with `X-Auth-*`, every one set. {_ANY_METHOD}",
+        "doc": "Check this request by its own method, and its own path after the rule.\n\n"
+        f"A valid credential gets 200, with all `X-Auth-*` headers set. {_ANY_METHOD}",
         "headers": IDENTITY,
         "problems": (400, 401, 403, 503),
         "refusals": REFUSALS,
@@ -272,18 +273,18 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "path": "/v1/authorize-nginx/{rule}",
         "tag": "Verification",
         "id": "authorize_nginx",
-        "doc": "Judge a request that nginx describes in `X-Original-*`, for `auth_request`.\n\n"
-        f"200, 401 or 403 and nothing else, none with a body. {_ANY_METHOD}",
+        "doc": "Check a request that nginx describes in `X-Original-*`, for `auth_request`.\n\n"
+        f"The status is always 200, 401 or 403, without a body. {_ANY_METHOD}",
         "parameters": _forwarded("X-Original-Method", "X-Original-URI"),
         "headers": IDENTITY,
-        "empty": {401: "No credential, or not a valid one.", 403: "Refused: `X-Auth-Error` says why."},
+        "empty": {401: "No credential, or an invalid one.", 403: "Refused: `X-Auth-Error` says why."},
     },
     {
         "method": "get",
         "path": "/healthz",
         "tag": "Health",
         "id": "healthz",
-        "doc": "Whether the process lives.",
+        "doc": "Check whether the process is running.",
         "schema": {"type": "object", "properties": {"status": {"const": "ok"}}, "required": ["status"]},
         "open": True,
         "marked": True,
@@ -293,8 +294,8 @@ HOT: Final[tuple[dict[str, Any], ...]] = (
         "path": "/readyz",
         "tag": "Health",
         "id": "readyz",
-        "doc": "Whether it can do its work.\n\n"
-        "The database answers, is initialised, and its clock is within a second of ours.",
+        "doc": "Check whether the service is ready.\n\n"
+        "The service is ready if the database responds and is initialised, and its clock is within a second of ours.",
         "schema": {"type": "object", "properties": {"status": {"const": "ready"}}, "required": ["status"]},
         "open": True,
         "marked": True,
