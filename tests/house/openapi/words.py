@@ -1,6 +1,6 @@
-"""The sentences of the OpenAPI document that belong to no single route: tags, parameters, problems, hot addresses.
+"""Text of the OpenAPI document that belongs to no single route: tags, parameters, problems, endpoints without routes.
 
-A route of the management API brings its own: docstring, models, `responses=`.
+A route of the management API has its own text: docstring, models, `responses=`.
 """
 
 from typing import Annotated, Any, Final
@@ -45,7 +45,7 @@ TAGS: Final = {
 }
 
 PATH: Final = {
-    # The name of a path parameter wherever it stands, and what it may be.
+    # Path parameters by name, with their description.
     "organization_id": "The organization's id.",
     "project": "The project's id or code.",
     "member": "The user's id.",
@@ -76,7 +76,7 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
 }
 
 PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
-    # status: the response's name, its description, an example
+    # status: the name of the response, its description, an example
     400: (
         "InvalidRequest",
         "The request is not understood: different credentials at once, a body that is not JSON, a foreign cursor.",
@@ -203,7 +203,7 @@ def _header(name: str, description: str, value: str) -> dict[str, Any]:
 
 
 REFUSALS: Final = {
-    # What `/v1/authorize` says: a description, an example.
+    # The responses of `/v1/authorize`: a description, an example.
     400: (
         "The request cannot be judged: `X-Auth-Error` says why.",
         Problem("invalid-request", verdict_response.ADVICE["not_described"]),
@@ -221,7 +221,7 @@ REFUSALS: Final = {
 _ANY_METHOD = "Any method is taken, and answered alike."
 
 HOT: Final[tuple[dict[str, Any], ...]] = (
-    # The addresses that have no route: method, path, words, what is taken, what is told, which problems.
+    # Endpoints without routes: method, path, text, request, response, problems.
     {
         "method": "post",
         "path": "/v1/verify",
