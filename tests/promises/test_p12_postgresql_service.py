@@ -50,7 +50,7 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
         assert line.ask("GET", "/v1/capabilities", key=key).status == 401
     logs = server.command("audit", "logs", "--action", "credential.revoked").stdout
     assert credential["last6"] in logs
-    # Here the master key comes from the environment, and backups are the task of the database server.
+    # The master key is in the environment and the data is on the PostgreSQL server, so neither is in this directory.
     assert sorted(path.name for path in server.data.iterdir()) == [
         ".gitignore",
         "changes.number",

@@ -34,7 +34,7 @@ INSIDE = [
     "64:ff9b::a00:1", "64:ff9b::808:808", "64:ff9b:1::7f00:1", "64:ff9b:1:fffe::a9fe:a9fe", "2002:7f00:1::",
     "2002:a00:1::1",
     "2002:a9fe:a9fe::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2a00:1450::5efe:a00:1", "2a00:1450::200:5efe:a00:1",
-    # Multicast, unspecified
+    # Multicast, broadcast, reserved
     "224.0.0.1", "239.255.255.250", "232.0.0.1", "255.255.255.255", "240.0.0.1", "250.1.2.3", "ff02::1", "ff05::2",
     "ff0e::1",
     # Protocols, tests, documentation, relays

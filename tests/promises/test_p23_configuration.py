@@ -308,7 +308,7 @@ def test_a_port_in_use_is_wrong_configuration(good: Path, taken: int) -> None:
 
 
 def test_a_disk_without_room_for_the_tables_does_not_start(good: Path, taken: int) -> None:
-    """P23 breaks: the service starts, but its workers crash when a page of the file has no space."""
+    """P23 breaks: the service starts, but its workers crash at the first mapped page without disk space."""
     size = (good / DATABASE_FILE).stat().st_size
     assert size < 900_000
     command = [*servers.OSTIARY, "serve", "--data", str(good), "--port", str(taken)]

@@ -1,4 +1,4 @@
-"""P2 against a real `ostiary serve` with two workers: what came from a parent dies with it on both of them."""
+"""P2 with a real `ostiary serve` with two workers: both workers refuse the children of a parent that ended."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +67,7 @@ class Robo:
     credentials: Mapping[str, str]
     """Ids by kind."""
     texts: Mapping[str, tuple[str, str]]
-    """What was made and traded: name to (text, kind of the credential that it came from)."""
+    """Name to (text, kind of the credential that it came from)."""
 
 
 def move_in(line: Line, name: str) -> Robo:
@@ -140,7 +140,7 @@ DOORS: Mapping[str, Callable[[Line, str], bool]] = {
     ),
 }
 
-# What is ended by one request ({account}, {credential}), and from which credential came what dies of it.
+# The request that ends a parent ({account}, {credential}), and the credential whose children end.
 KINDS = ("api_key", "client_secret", "key_file")
 ENDS: Mapping[str, tuple[str, str, Any]] = {
     "account disabled": ("POST", "/v1/service-accounts/{account}/disable", None),
@@ -151,11 +151,11 @@ ENDS: Mapping[str, tuple[str, str, Any]] = {
     "bound to addresses": ("PATCH", "/v1/credentials/{credential}", {"allowed_ips": ["203.0.113.0/24"]}),
 }
 PARENTS = [(how, kind) for how in ENDS for kind in ((None,) if how.startswith("account") else KINDS)]
-"""None: whatever the account has dies."""
+"""None: everything of the account ends."""
 
 
 def test_what_came_from_a_parent_dies_with_it_on_every_worker(server: Ostiary) -> None:
-    """P2 breaks: a worker accepts what came from a parent after another one said that it was ended."""
+    """P2 breaks: a worker accepts a child after another worker confirmed the end of its parent."""
     accepted, refused = Counter[str](), Counter[str]()
     asked = 0
     with ExitStack() as stack:
@@ -186,7 +186,7 @@ def test_what_came_from_a_parent_dies_with_it_on_every_worker(server: Ostiary) -
 
 
 def test_a_token_that_was_revoked_is_dead_on_every_worker(server: Ostiary) -> None:
-    """P2 breaks: a worker accepts a token, or what was exchanged for it, after another one said that it was revoked."""
+    """P2 breaks: a worker accepts a token, or its exchanged token, after another worker confirmed the revocation."""
     with ExitStack() as stack:
         one, other = (lines[0] for lines in lines_to_each(server, stack, 1).values())
         for number in range(ROUNDS):

@@ -1,6 +1,7 @@
-"""P8: an assertion is used once, however many show it at once, over all processes and nodes; on both databases.
+"""P8: an assertion works once, however many requests present it concurrently, over all processes and nodes.
 
-Each is shown over a hundred connections, whose requests lack their last byte until all of them are there.
+Both databases are tested. Each assertion is sent over a hundred connections, which hold back their last byte until all
+are ready.
 """
 
 import json
@@ -36,7 +37,7 @@ UNLIMITED = {"OSTIARY_DEFAULT_RATE_LIMIT": "none", "OSTIARY_WORKERS": "2"}
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Ostiary]]:
-    """One service of two processes; on PostgreSQL two of them, with one issuer."""
+    """One service with two processes. On PostgreSQL, two services with one issuer."""
     with ExitStack() as stack:
         if request.param == "sqlite":
             yield [stack.enter_context(servers.ostiary(tmp_path / "one", None, None, **UNLIMITED))]
@@ -57,7 +58,7 @@ class KeyFile:
     audience: str
 
     def form(self, door: str, number: int) -> dict[str, str]:
-        """A new assertion, as it is shown at a door."""
+        """A new assertion, in the form of a token request."""
         name = self.members["client_email" if door == "grant" else "client_id"]
         now = int(time())
         claims = {
@@ -78,7 +79,7 @@ class KeyFile:
         }
 
     def login(self, number: int) -> str:
-        """A JWT that buys a session."""
+        """A JWT that begins a session."""
         return self._signed({"sub": self.members["key_id"], "iat": int(time()), "jti": f"login {number}"})
 
     def _signed(self, claims: dict[str, object]) -> str:
@@ -87,7 +88,7 @@ class KeyFile:
 
 
 def at_once(sockets: list[socket.socket], form: dict[str, str]) -> list[tuple[int, Any]]:
-    """Status and body of the answers to one request that all connections send."""
+    """Return status and body of the responses to one request that all connections send."""
     body = urlencode(form).encode()
     head = f"POST {TOKEN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
     whole = head.encode() + body
@@ -107,7 +108,7 @@ def at_once(sockets: list[socket.socket], form: dict[str, str]) -> list[tuple[in
 def test_one_of_all_who_show_an_assertion_at_once_wins(
     nodes: list[Ostiary], request: pytest.FixtureRequest
 ) -> None:
-    """P8 breaks: an assertion is traded twice."""
+    """P8 breaks: an assertion is exchanged twice."""
     server = nodes[0]
     statuses: Counter[int] = Counter()
     winners: Counter[int] = Counter()
