@@ -356,7 +356,7 @@ def test_each_refresh_may_ask_for_less_and_never_for_more(front: Front) -> None:
 
 
 def test_of_everything_each_part_may_be_asked_for(front: Front) -> None:
-    """RFC 6749 §6 breaks: a part of the consented scope cannot be requested, or the token exceeds the person's permissions."""
+    """RFC 6749 §6 breaks: a part of the consented scope cannot be requested, or a token exceeds what the person has."""
     ours = family(front, scope="api offline_access")
     for asked, given in (
         (None, "api offline_access"),

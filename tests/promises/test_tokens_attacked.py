@@ -50,7 +50,7 @@ def test_a_client_assertion_beside_an_exchange_is_used_up(front: Front) -> None:
 
 @pytest.mark.parametrize("by", ["bound key", "session"])
 def test_a_role_on_a_project_introspects_no_organization(front: Front, by: str) -> None:
-    """P19 breaks: verify:credentials on one project reads every credential, or an operator's those of every tenant."""
+    """P19 breaks: verify:credentials on one project reads every credential, for an operator those of all tenants."""
     house = front.house
     house.sign()
     house.store.write(projects.create, house.alice, "Shop", "shop", "")

@@ -1,6 +1,6 @@
 """RFC 7523 at the token endpoint: assertions as grants and as client authentication (and RFC 7521 §4, §5).
 
-What an assertion has to say is tried in `test_rfc7523`; here, that the endpoint asks for it and how it answers.
+`test_rfc7523` covers the content of an assertion. These tests check that the endpoint applies it, and its responses.
 """
 
 from typing import Any
@@ -51,13 +51,13 @@ def test_2_1_a_grant_has_one_assertion(front: Front, robo: Machine) -> None:
 
 
 def test_2_1_the_scope_may_be_asked_for(robo: Machine) -> None:
-    """RFC 7523 §2.1 breaks: scope is passed over, or exceeds what is held."""
+    """RFC 7523 §2.1 breaks: scope is ignored, or the token exceeds the permissions of the account."""
     assert robo.by_grant(scope="read:agents").json()["scope"] == "read:agents"
     assert said(robo.by_grant(scope="read:nothing")) == "400 invalid_scope"
 
 
 def test_2_1_client_authentication_is_optional(front: Front, robo: Machine, other: Machine) -> None:
-    """RFC 7523 §2.1, §3.1 break: what authenticates beside an assertion is not checked, or is another account's."""
+    """RFC 7523 §2.1, §3.1 break: client authentication beside an assertion is ignored, or is another account's."""
     asked = {"grant_type": JWT_BEARER, "assertion": robo.assertion("grant")}
     wrong = post(front, TOKEN, asked, client=(robo.client_id, "x"))
     assert said(wrong) == "401 invalid_client"
@@ -116,7 +116,7 @@ def test_2_2_a_client_id_beside_it_must_be_the_same(robo: Machine, other: Machin
     ids=str,
 )
 def test_3_what_a_jwt_has_to_say(robo: Machine, door: Any, changed: dict[str, Any]) -> None:
-    """RFC 7523 §3 breaks: the endpoint does not ask for what core.assertion checks."""
+    """RFC 7523 §3 breaks: the endpoint does not apply the checks of core.assertion."""
     token_of(shown(robo, door, robo.assertion(door)))
     assert said(shown(robo, door, robo.assertion(door, **changed))) == ERRORS[door]
 
@@ -133,7 +133,7 @@ def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(
 
 
 def unnamed(robo: Machine, door: Any, **changed: Any) -> str:
-    """An assertion without `kid`, as many libraries make them."""
+    """An assertion without `kid`, as many libraries create."""
     return good(robo.private, robo.claims(door, **changed), robo.header(kid=GONE))
 
 
@@ -162,7 +162,7 @@ def test_3_the_only_key_need_not_be_named(robo: Machine, door: Any) -> None:
 
 @EACH
 def test_3_of_several_keys_one_is_named(robo: Machine, door: Any) -> None:
-    """RFC 7515 §4.1.4, P14 break: the next key file that is made breaks a program, and nothing says how to mend it."""
+    """RFC 7515 §4.1.4, P14 break: a second key file breaks a program, and the error does not say what to do."""
     second = second_file(robo)
     answer = shown(robo, door, unnamed(robo, door))
     assert said(answer) == ERRORS[door]
@@ -178,7 +178,7 @@ def test_3_of_several_keys_one_is_named(robo: Machine, door: Any) -> None:
 
 @EACH
 def test_3_a_rotated_key_file_is_one(robo: Machine, door: Any) -> None:
-    """A rotation without interruption breaks: a program that names no key is refused from its beginning."""
+    """A rotation without interruption breaks: a program that sends no `kid` is refused when the rotation starts."""
     house, credential = robo.front.house, robo.file.listed.credential
     pair = key_file.generate("EdDSA")
     new = house.store.write(rotation.rotate, house.alice, credential.id, HOUR, None, pair)
@@ -190,7 +190,7 @@ def test_3_a_rotated_key_file_is_one(robo: Machine, door: Any) -> None:
 
 
 def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> None:
-    """R15 breaks: forged assertions cost an address nothing, or lock out a neighbour that is known."""
+    """R15 breaks: forged assertions are not charged to an address, or lock out a neighbour with a known key."""
     forged = [
         good(other_key(robo.private), robo.claims("grant"), robo.header(kid=GONE)) for _ in range(FAILURES)
     ]
@@ -206,7 +206,7 @@ def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> Non
 
 @EACH
 def test_3_7_a_jti_is_taken_once(robo: Machine, door: Any) -> None:
-    """RFC 7523 §3 (7), P8 break: whoever reads an assertion on its way uses it again."""
+    """RFC 7523 §3 (7), P8 break: a thief of an assertion can use it again."""
     text = robo.assertion(door, jti="once")
     token_of(shown(robo, door, text))
     for again in (text, text, robo.assertion(door, jti="once", extra=1)):
@@ -214,7 +214,7 @@ def test_3_7_a_jti_is_taken_once(robo: Machine, door: Any) -> None:
 
 
 def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
-    """RFC 7523 §3 (7) breaks: who asked for a wrong scope has to sign again for nothing; or worse, need not."""
+    """RFC 7523 §3 (7) breaks: a request with a wrong scope uses up its assertion, or leaves a used one valid."""
     text = robo.assertion("grant")
     assert said(robo.by_grant(text, scope="read:nothing")) == "400 invalid_scope"
     token_of(robo.by_grant(text))
@@ -223,7 +223,7 @@ def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
 
 @EACH
 def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, door: Any) -> None:
-    """RFC 7523 §3 (9) breaks: who has not the key speaks for its account."""
+    """RFC 7523 §3 (9) breaks: a client without the key acts for its account."""
     claims = robo.claims(door)
     for text in (
         good(other_key(robo.private), claims, robo.header()),
@@ -236,7 +236,7 @@ def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, door
 
 
 def test_3_1_a_refused_grant_is_invalid_grant(front: Front, robo: Machine) -> None:
-    """RFC 7523 §3.1 breaks: a client does not learn that its assertion is at fault."""
+    """RFC 7523 §3.1 breaks: the error for a wrong assertion is not invalid_grant."""
     for text in ("x", "a.b.c", robo.assertion("grant")[:-4], robo.api_key, token_of(robo.by_secret())):
         answer = robo.by_grant(text)
         assert said(answer) == "400 invalid_grant"
@@ -244,7 +244,7 @@ def test_3_1_a_refused_grant_is_invalid_grant(front: Front, robo: Machine) -> No
 
 
 def test_3_2_a_refused_client_is_invalid_client(front: Front, robo: Machine) -> None:
-    """RFC 7523 §3.2 breaks: a client does not learn that its authentication failed."""
+    """RFC 7523 §3.2 breaks: the error for a failed client authentication is not invalid_client."""
     for text in ("x", "a.b.c", robo.assertion("client")[:-4], robo.api_key, token_of(robo.by_secret())):
         answer = robo.by_key(text)
         assert said(answer) == "401 invalid_client"
@@ -252,7 +252,7 @@ def test_3_2_a_refused_client_is_invalid_client(front: Front, robo: Machine) -> 
 
 
 def test_4_at_the_alias_its_own_names_count(front: Front, robo: Machine) -> None:
-    """RFC 7523 §3 (3) breaks: what was signed for one issuer is taken by the other."""
+    """RFC 7523 §3 (3) breaks: an assertion for one issuer is accepted by the other."""
     alias = f"{ISSUER}/oauth2/ostiary"
     for audience, taken in (
         (alias, True),
