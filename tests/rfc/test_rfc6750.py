@@ -66,7 +66,7 @@ def test_2_3_the_address_is_not_a_method(front: Front, token: str, path: str) ->
 
 @pytest.mark.parametrize("path", RESOURCES)
 def test_3_without_a_token_the_challenge_must_be_there_without_an_error(front: Front, path: str) -> None:
-    """RFC 6750 §3, §3.1 break: the challenge for a request without a token contains more than the scheme."""
+    """RFC 6750 §3, §3.1 break: the challenge for a request without a token contains an error code."""
     answer = front.ask("GET", path)
     assert answer.status == 401
     assert challenge(answer).startswith("Bearer")

@@ -145,7 +145,7 @@ def test_3_an_assertion_is_used_once(front: Front, alice: Browser) -> None:
 
 
 def test_3_which_of_the_keys(front: Front, alice: Browser) -> None:
-    """RFC 7515 §4.1.4 breaks: the server tries several keys for an assertion without `kid`, or refuses a single one."""
+    """RFC 7515 §4.1.4 breaks: an assertion without `kid` is tried with several keys, or refused for a single key."""
     one, named = keyed(front, jwk("EdDSA")), keyed(front, jwk("EdDSA", "a"))
     several = keyed(front, jwk("EdDSA", "a"), jwk("ES256", "b"))
 

@@ -111,7 +111,7 @@ def test_2_two_rules_may_spell_one_audience(front: Front, robo: Machine) -> None
 def test_2_a_refused_resource_is_named_in_the_log(
     front: Front, robo: Machine, resource: str, named: str
 ) -> None:
-    """Nobody finds out which resource a client asked for in vain; or what somebody pasted there is kept (P7)."""
+    """The operator cannot see which unknown resource a client requested, or a pasted secret is stored (P7)."""
     assert said(asked(robo, resource)) == "400 invalid_target"
     refused = {"client_id": CLI, "resource": resource}
     assert said(post(front, "/oauth/device/authorize", refused)) == "400 invalid_target"
@@ -130,14 +130,14 @@ def test_2_2_several_may_be_named(robo: Machine) -> None:
 
 
 def test_2_2_this_service_is_named_alone(robo: Machine) -> None:
-    """RFC 8707 §3 breaks: a resource server can use a token that it received at this service's management API."""
+    """RFC 8707 §3 breaks: a resource server can replay a token at this service, which manages credentials."""
     for resources in ((ISSUER, RESOURCE), (RESOURCE, ISSUER), (f"{ISSUER}/", RESOURCE)):
         assert said(asked(robo, *resources)) == "400 invalid_target"
     assert parts(token_of(asked(robo, ISSUER, f"{ISSUER}/")))[1]["aud"] == ISSUER
 
 
 def test_2_2_a_token_is_good_where_it_was_asked_for_and_nowhere_else(front: Front, robo: Machine) -> None:
-    """RFC 8707 §2.2, §3 break: a resource server can use a token that it received at another one."""
+    """RFC 8707 §2.2, §3 break: a resource server can replay a token at another resource server."""
     at = {
         RESOURCE: token_of(asked(robo, RESOURCE)),
         SECOND_RESOURCE: token_of(asked(robo, SECOND_RESOURCE)),

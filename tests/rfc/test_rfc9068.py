@@ -107,7 +107,7 @@ def test_2_2_3_the_scope_claim_is_what_was_granted(
 
 @pytest.mark.promise("P7")
 def test_2_2_no_secret_is_in_it(front: Front, robo: Machine) -> None:
-    """RFC 9068 §6, P7 break: a token, which its holder can read, contains private data."""
+    """RFC 9068 §6, P7 break: a token, which anyone can decode, contains a secret."""
     claims = read(front, token_of(robo.by_secret())).claims
     assert set(claims) == {
         "iss", "sub", "aud", "client_id", "account_id", "scope", "iat", "exp", "jti", "cid", "ost_cred",
