@@ -105,10 +105,10 @@ class Machine:
         members = {"alg": "EdDSA", "typ": "JWT", "kid": self.key_id, **changed}
         return {name: value for name, value in members.items() if value is not GONE}
 
-    def claims(self, door: AssertionUse, issuer: str = ISSUER, **changed: Any) -> dict[str, Any]:
+    def claims(self, use: AssertionUse, issuer: str = ISSUER, **changed: Any) -> dict[str, Any]:
         """Return valid claims for this use, with changes. The `jti` is new."""
         now = self.front.house.clock.now // SECOND
-        name = self.client_id if door == "client" else self.view.channel_identifier
+        name = self.client_id if use == "client" else self.view.channel_identifier
         members = {
             "iss": name,
             "sub": name,
@@ -120,8 +120,8 @@ class Machine:
         }
         return {name: value for name, value in members.items() if value is not GONE}
 
-    def assertion(self, door: AssertionUse, **changed: Any) -> str:
-        return good(self.private, self.claims(door, **changed), self.header())
+    def assertion(self, use: AssertionUse, **changed: Any) -> str:
+        return good(self.private, self.claims(use, **changed), self.header())
 
     # Requests to the token endpoint
 

@@ -62,25 +62,25 @@ def header(algorithm: Algorithm = "EdDSA", **changed: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not GONE}
 
 
-def claims(door: AssertionUse, **changed: Any) -> dict[str, Any]:
+def claims(use: AssertionUse, **changed: Any) -> dict[str, Any]:
     """Return valid claims for this use, with changes."""
-    members = {**CLAIMS[door], **changed}
+    members = {**CLAIMS[use], **changed}
     return {name: value for name, value in members.items() if value is not GONE}
 
 
 def show(
-    door: AssertionUse, text: str, by: AssertionKey | None = None, now: Instant = NOON
+    use: AssertionUse, text: str, by: AssertionKey | None = None, now: Instant = NOON
 ) -> CheckedAssertion:
     """Check a JWT for this use. Raises InvalidTokenError."""
     raw = text.encode()
-    return check(door, raw, jws.read(raw), by or signer(), OURS, now)
+    return check(use, raw, jws.read(raw), by or signer(), OURS, now)
 
 
 def signed(
-    door: AssertionUse, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
+    use: AssertionUse, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
 ) -> str:
     """Return a JWT for this use. `typ` and `kid` go into the header, other changes into the claims."""
-    return good(key(algorithm), claims(door, **changed), header(algorithm, typ=typ, kid=kid))
+    return good(key(algorithm), claims(use, **changed), header(algorithm, typ=typ, kid=kid))
 
 
 def login(private_key: str, key_id: str, now: Instant, **changed: Any) -> str:

@@ -40,11 +40,11 @@ from tests.promises.line import prove
 
 pytestmark = pytest.mark.promise("P14")
 
-Door = Callable[[Front, str, str], tuple[Answer, bool]]
+Endpoint = Callable[[Front, str, str], tuple[Answer, bool]]
 """Sends a token to an endpoint from this peer. Returns the response, and whether the token is accepted."""
 
 
-def _bearer(method: str, path: str) -> Door:
+def _bearer(method: str, path: str) -> Endpoint:
     def show(front: Front, text: str, peer: str) -> tuple[Answer, bool]:
         fields = [("authorization", f"Bearer {text}".encode().decode("latin-1"))]
         answer = front.ask(method, path, headers=fields, peer=peer)
@@ -90,7 +90,7 @@ def _client(front: Front, text: str, peer: str) -> tuple[Answer, bool]:
     return answer, answer.status == 200
 
 
-FOR_TOKENS: dict[str, Door] = {
+FOR_TOKENS: dict[str, Endpoint] = {
     "capabilities": _bearer("GET", "/v1/capabilities"),
     "management": _bearer("GET", "/v1/service-accounts?limit=1"),
     "authorize": _bearer("GET", "/v1/authorize/-"),
@@ -101,7 +101,7 @@ FOR_TOKENS: dict[str, Door] = {
     "token exchange": _exchange,
 }
 IN_A_FIELD = ("capabilities", "management", "authorize", "authorize-nginx")
-FOR_ASSERTIONS: dict[str, Door] = {"grant": _grant, "client": _client}
+FOR_ASSERTIONS: dict[str, Endpoint] = {"grant": _grant, "client": _client}
 
 # Our own rules define the time claims of access tokens, and none has `nbf`. `sub` is ignored, because the
 # credential defines the owner of a token.
@@ -135,23 +135,26 @@ def peers() -> Iterator[str]:
 
 
 def tried_at(
-    front: Front, doors: dict[str, Door], texts: Iterable[tuple[str, str]], skip: Any = lambda *_: False
+    front: Front,
+    endpoints: dict[str, Endpoint],
+    texts: Iterable[tuple[str, str]],
+    skip: Any = lambda *_: False,
 ) -> tuple[Counter[str], list[str], list[str]]:
     """Send each token to each endpoint. Returns the count, the accepted ones, and the 500 responses."""
     asked: Counter[str] = Counter()
     accepted, broken = [], []
     addresses = peers()
     for name, text in texts:
-        for door, show in doors.items():
-            if skip(door, name):
+        for endpoint, show in endpoints.items():
+            if skip(endpoint, name):
                 continue
             answer, accepts = show(front, text, next(addresses))
-            asked[door] += 1
-            assert answer.status != 429, (door, name)
+            asked[endpoint] += 1
+            assert answer.status != 429, (endpoint, name)
             if accepts:
-                accepted.append(f"{door}: {name}")
+                accepted.append(f"{endpoint}: {name}")
             if answer.status >= 500:
-                broken.append(f"{door}: {name}: {answer.status}")
+                broken.append(f"{endpoint}: {name}: {answer.status}")
     return asked, accepted, broken
 
 
@@ -164,7 +167,7 @@ def proof() -> Iterator[None]:
     SHOWN.clear()
     yield
     if PROVE:
-        figures: dict[str, object] = {f"shown at {door}": count for door, count in SHOWN.items()}
+        figures: dict[str, object] = {f"shown at {endpoint}": count for endpoint, count in SHOWN.items()}
         title = "only our algorithms, keys, issuers and audiences are believed"
         prove("P14", title, SEED, figures | {"accepted": 0, "answers in the 500s": 0, "fetches": 0})
 
@@ -202,14 +205,14 @@ def robo(front: Front) -> Machine:
     return machine(front)
 
 
-def unread(door: str, name: str) -> bool:
+def unread(endpoint: str, name: str) -> bool:
     """Return whether the change has no effect at this endpoint."""
     if name.startswith(UNREAD):
         return True
-    if door in IN_A_FIELD and name in ("form: white space before", "form: white space after"):
+    if endpoint in IN_A_FIELD and name in ("form: white space before", "form: white space after"):
         return True  # form fields are stripped of surrounding white space
     # Introspection covers tokens for other audiences, and a token exchange names its audience.
-    return door.startswith("introspect") and name in FOR_OTHERS
+    return endpoint.startswith("introspect") and name in FOR_OTHERS
 
 
 @pytest.mark.parametrize("path", ["", ALIAS], ids=["ours", "alias"])
@@ -219,8 +222,8 @@ def test_no_changed_access_token_is_accepted(
     """P14 breaks: an attacker can create an access token, or change one of ours."""
     text = token_of(robo.by_secret(ALIAS_TOKEN if path else TOKEN))
     header, claims = parts(text)
-    for door, show in FOR_TOKENS.items():
-        assert show(front, text, "192.0.2.1")[1], door
+    for endpoint, show in FOR_TOKENS.items():
+        assert show(front, text, "192.0.2.1")[1], endpoint
     key = private("m2m" if path else "access_token")
     hour = HOUR // SECOND
     fine = (f"claim: exp {claims['iat'] + 3 * hour}", f"claim: iat {claims['iat'] + hour}")
@@ -291,8 +294,8 @@ def test_a_revoked_key_signs_nothing(
 ) -> None:
     """P14 breaks: a token by a stolen signing key is accepted after the key was revoked."""
     text = token_of(robo.by_secret(TOKEN if purpose == "access_token" else ALIAS_TOKEN))
-    for door, show in FOR_TOKENS.items():
-        assert show(front, text, "192.0.2.1")[1], door
+    for endpoint, show in FOR_TOKENS.items():
+        assert show(front, text, "192.0.2.1")[1], endpoint
     header, claims = parts(text)
     house = front.house
     algorithm = algorithm_for(purpose, "ES256")
@@ -301,19 +304,21 @@ def test_a_revoked_key_signs_nothing(
     judged("a revoked key", tried_at(front, FOR_TOKENS, [("seen", text), ("new", never_seen)]), no_network)
 
 
-@pytest.mark.parametrize("door", ["grant", "client"])
+@pytest.mark.parametrize("endpoint", ["grant", "client"])
 def test_no_changed_assertion_is_accepted(
-    robo: Machine, front: Front, no_network: list[object], door: Any
+    robo: Machine, front: Front, no_network: list[object], endpoint: Any
 ) -> None:
     """P14 breaks: a client without the key can authenticate as the service account."""
-    claims, header = robo.claims(door), robo.header()
-    assert FOR_ASSERTIONS[door](front, good(robo.private, {**claims, "jti": "good"}, header), "192.0.2.1")[1]
+    claims, header = robo.claims(endpoint), robo.header()
+    assert FOR_ASSERTIONS[endpoint](
+        front, good(robo.private, {**claims, "jti": "good"}, header), "192.0.2.1"
+    )[1]
     made = mutants(robo.private, claims, header)
     # Without `kid` it is valid, because the machine has only one key file.
-    skipped = ("header: kid missing", *(("claim: sub missing",) if door == "grant" else ()))
+    skipped = ("header: kid missing", *(("claim: sub missing",) if endpoint == "grant" else ()))
     asked = judged(
-        f"assertions at {door}",
-        tried_at(front, {door: FOR_ASSERTIONS[door]}, made, lambda _, name: name in skipped),
+        f"assertions at {endpoint}",
+        tried_at(front, {endpoint: FOR_ASSERTIONS[endpoint]}, made, lambda _, name: name in skipped),
         no_network,
     )
     assert asked.total() >= 60

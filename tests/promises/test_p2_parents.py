@@ -77,10 +77,10 @@ def children(robo: Machine) -> list[Child]:
 
 # Endpoints: whether they accept what is presented
 
-Door = Callable[[Front, str, str], bool]
+Endpoint = Callable[[Front, str, str], bool]
 
 
-def _bearer(path: str) -> Door:
+def _bearer(path: str) -> Endpoint:
     def ask(front: Front, text: str, peer: str) -> bool:
         answer = front.ask("GET", path, headers={"authorization": f"Bearer {text}"}, peer=peer)
         assert answer.status in (200, 401, 403), answer.body
@@ -108,7 +108,7 @@ def _exchange(front: Front, text: str, peer: str) -> bool:
     return answer.status == 200
 
 
-DOORS: Mapping[str, Door] = {
+ENDPOINTS: Mapping[str, Endpoint] = {
     "verify": _verify,
     "authorize": _bearer("/v1/authorize/-"),
     "capabilities": _bearer("/v1/capabilities"),
@@ -120,7 +120,7 @@ DOORS: Mapping[str, Door] = {
 
 
 def doors_of(child: Child) -> list[str]:
-    return [name for name in DOORS if child.exchangeable or name != "exchange"]
+    return [name for name in ENDPOINTS if child.exchangeable or name != "exchange"]
 
 
 # Parents: how each one ends, and which children it has
@@ -258,7 +258,7 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
     # The chosen child, and the first endpoint afterwards, vary with each run and each parent.
     first = list(PARENTS).index(parent)
     small = 4 if house.store.engines.name == "sqlite" else 1
-    for number in range(first, first + (8 * len(DOORS) if PROVE else small)):
+    for number in range(first, first + (8 * len(ENDPOINTS) if PROVE else small)):
         robo, other = (
             machine(front, f"Robo {number}", house.charlie),
             machine(front, f"Other {number}", house.charlie),
@@ -267,7 +267,7 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
         for child in (*ours, *others):
             # First all children, then a single one, which loads it into the caches.
             for name in doors_of(child) if number == first else doors_of(child)[:1]:
-                assert DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
+                assert ENDPOINTS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
         chosen = rotated([child for child in ours if ended.has(child)], number)[0]
         dead = [child for child in ours if child is chosen or ended.also(robo, chosen, child)]
         alive = [child for child in ours if child not in dead]
@@ -283,11 +283,11 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
         for child in (chosen, *(each for each in dead if each is not chosen)):
             for name in rotated(doors_of(child), number):
                 asked += 1
-                accepted[f"{child.name} at {name}"] += DOORS[name](front, child.text, next(addresses))
+                accepted[f"{child.name} at {name}"] += ENDPOINTS[name](front, child.text, next(addresses))
         ended.undo(house)
         for child in (*alive, *(dead if parent == "organization suspended" else [])):
             for name in doors_of(child)[: None if number == first else 2]:
-                refused[f"{child.name} at {name}"] += not DOORS[name](front, child.text, next(addresses))
+                refused[f"{child.name} at {name}"] += not ENDPOINTS[name](front, child.text, next(addresses))
     ends = number + 1 - first
     FIGURES["parents ended"] += ends
     FIGURES["requests after"] += asked
@@ -379,13 +379,13 @@ def test_what_came_from_a_user_dies_with_its_membership(front: Front, parent: st
     other = Child("of Alice's", token_of(exchange(front, house.alice_key)), None)
     for child in (*ours, other):
         for name in doors_of(child):
-            assert DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
+            assert ENDPOINTS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
     USERS[parent](house, house.bob, key)
     for child in ours:
         for name in doors_of(child):
-            assert not DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name}"
+            assert not ENDPOINTS[name](front, child.text, next(addresses)), f"{child.name} at {name}"
     for name in doors_of(other):
-        assert DOORS[name](front, other.text, next(addresses)), f"{other.name} at {name}"
+        assert ENDPOINTS[name](front, other.text, next(addresses)), f"{other.name} at {name}"
 
 
 def test_a_token_revoked_takes_with_it_what_was_exchanged_for_it(front: Front) -> None:

@@ -39,7 +39,7 @@ from tests.cast import SEED, Front, House
 from tests.conftest import PROVE
 from tests.machines import exchange, post
 from tests.promises.line import prove
-from tests.promises.test_p2_parents import DOORS, peers
+from tests.promises.test_p2_parents import ENDPOINTS, peers
 from tests.visitors import ISSUER, Browser, at_home, browser
 
 pytestmark = pytest.mark.promise("P2")
@@ -82,11 +82,11 @@ class Access:
         """Return the tokens and endpoints that refuse, of all combinations."""
         found = Counter[str]()
         for name, text in self.texts.items():
-            for door, ask in DOORS.items():
-                if door == "management" or (door, name) == ("exchange", "exchanged"):
+            for endpoint, ask in ENDPOINTS.items():
+                if endpoint == "management" or (endpoint, name) == ("exchange", "exchanged"):
                     continue  # closed to scopes of the catalogue, and to tokens that were exchanged before
                 FIGURES["requests"] += 1
-                found[f"{name} at {door}"] += not ask(front, text, next(addresses))
+                found[f"{name} at {endpoint}"] += not ask(front, text, next(addresses))
         FIGURES["requests"] += 1
         found["refresh"] += refresh(front, self.client, self.refresh_token).status != 200
         return found

@@ -123,7 +123,7 @@ def _accepted(line: Line, path: str, text: str) -> bool:
 
 
 FROM = {"x-forwarded-for": "192.0.2.1"}
-DOORS: Mapping[str, Callable[[Line, str], bool]] = {
+ENDPOINTS: Mapping[str, Callable[[Line, str], bool]] = {
     "verify": lambda line, text: bool(
         line.ask("POST", "/v1/verify", {"credential": text, "ip": "192.0.2.1"}).json()["valid"]
     ),
@@ -165,19 +165,21 @@ def test_what_came_from_a_parent_dies_with_it_on_every_worker(server: Ostiary) -
                 robo = move_in(one, f"{kind} {how} {number}")
                 for line in (one, other):
                     for name, (text, _) in robo.texts.items():
-                        for door, accepts in DOORS.items():
-                            assert accepts(line, text), f"{name} at {door} before"
+                        for endpoint, accepts in ENDPOINTS.items():
+                            assert accepts(line, text), f"{name} at {endpoint} before"
                 method, path, body = ENDS[how]
                 credential = "" if kind is None else robo.credentials[kind]
                 answer = one.ask(method, path.format(account=robo.account, credential=credential), body)
                 assert answer.status in (200, 204), answer.body
-                for line, (door, accepts) in zip(cycle((other, one)), list(DOORS.items()) * 2, strict=False):
+                for line, (endpoint, accepts) in zip(
+                    cycle((other, one)), list(ENDPOINTS.items()) * 2, strict=False
+                ):
                     for name, (text, origin) in robo.texts.items():
                         if kind in (None, origin):
                             asked += 1
-                            accepted[f"{how}: {name} at {door}"] += accepts(line, text)
+                            accepted[f"{how}: {name} at {endpoint}"] += accepts(line, text)
                         else:
-                            refused[f"{how}: {name} at {door}"] += not accepts(line, text)
+                            refused[f"{how}: {name} at {endpoint}"] += not accepts(line, text)
     print(
         f"{ROUNDS * len(PARENTS)} ended, {asked} requests after, {accepted.total()} accepted, {refused.total()} refused"
     )
@@ -194,8 +196,8 @@ def test_a_token_that_was_revoked_is_dead_on_every_worker(server: Ostiary) -> No
             ours = [robo.texts[f"token {how}"][0] for how in ("by client secret", "exchanged for a token")]
             alive = [text for text, _ in robo.texts.values() if text not in ours]
             for line in (one, other):
-                assert all(accepts(line, text) for text in (*ours, *alive) for accepts in DOORS.values())
+                assert all(accepts(line, text) for text in (*ours, *alive) for accepts in ENDPOINTS.values())
             assert one.ask("POST", REVOKE, {"token": ours[0]}).status == 200
             for line in (other, one):
-                assert not any(accepts(line, text) for text in ours for accepts in DOORS.values())
-                assert all(accepts(line, text) for text in alive for accepts in DOORS.values())
+                assert not any(accepts(line, text) for text in ours for accepts in ENDPOINTS.values())
+                assert all(accepts(line, text) for text in alive for accepts in ENDPOINTS.values())

@@ -57,9 +57,9 @@ class KeyFile:
     members: dict[str, str]
     audience: str
 
-    def form(self, door: str, number: int) -> dict[str, str]:
+    def form(self, endpoint: str, number: int) -> dict[str, str]:
         """A new assertion, in the form of a token request."""
-        name = self.members["client_email" if door == "grant" else "client_id"]
+        name = self.members["client_email" if endpoint == "grant" else "client_id"]
         now = int(time())
         claims = {
             "iss": name,
@@ -70,7 +70,7 @@ class KeyFile:
             "jti": f"{number}",
         }
         text = self._signed(claims)
-        if door == "grant":
+        if endpoint == "grant":
             return {"grant_type": JWT_BEARER, "assertion": text}
         return {
             "grant_type": CLIENT_CREDENTIALS,
@@ -130,13 +130,13 @@ def test_one_of_all_who_show_an_assertion_at_once_wins(
             for number in range(AT_ONCE)
         ]
         for number in range(TOKENS):
-            door = ("grant", "client")[number % 2]
-            answers = at_once(sockets, file.form(door, number))
+            endpoint = ("grant", "client")[number % 2]
+            answers = at_once(sockets, file.form(endpoint, number))
             statuses.update(status for status, _ in answers)
             won = [body["access_token"] for status, body in answers if status == 200]
             winners[len(won)] += 1
             lost = {(status, body["error"]) for status, body in answers if status != 200}
-            assert lost <= {(400, "invalid_grant") if door == "grant" else (401, "invalid_client")}, lost
+            assert lost <= {(400, "invalid_grant") if endpoint == "grant" else (401, "invalid_client")}, lost
             for text in won:
                 assert line.verify(text) == "valid"
     print(

@@ -236,7 +236,7 @@ def test_4_4_only_confidential_clients_may_use_it(front: Front, robo: Machine) -
 
 @pytest.mark.parametrize("wrong", [None, "", "Client_Credentials", "client_credentials "])
 def test_4_4_2_the_grant_type_must_be_this_word(front: Front, robo: Machine, wrong: str | None) -> None:
-    """RFC 6749 §4.4.2, §5.2 break: another spelling of the grant type is accepted."""
+    """RFC 6749 §4.4.2, §5.2 break: an unknown grant type is accepted as client_credentials."""
     fields = {} if wrong is None else {"grant_type": wrong}
     answer = post(front, TOKEN, fields, client=robo.client)
     refused(answer, "unsupported_grant_type" if wrong else "invalid_request")

@@ -32,12 +32,12 @@ from tests.mutants import GONE, good, other_key
 pytestmark = pytest.mark.promise("P14")
 
 
-def shown(robo: Machine, door: Any, text: str) -> Answer:
-    return robo.by_grant(text) if door == "grant" else robo.by_key(text)
+def shown(robo: Machine, use: Any, text: str) -> Answer:
+    return robo.by_grant(text) if use == "grant" else robo.by_key(text)
 
 
 ERRORS = {"grant": "400 invalid_grant", "client": "401 invalid_client"}
-EACH = pytest.mark.parametrize("door", ERRORS)
+EACH = pytest.mark.parametrize("use", ERRORS)
 
 
 def test_2_1_a_grant_has_one_assertion(front: Front, robo: Machine) -> None:
@@ -115,26 +115,24 @@ def test_2_2_a_client_id_beside_it_must_be_the_same(robo: Machine, other: Machin
     ],
     ids=str,
 )
-def test_3_what_a_jwt_has_to_say(robo: Machine, door: Any, changed: dict[str, Any]) -> None:
+def test_3_what_a_jwt_has_to_say(robo: Machine, use: Any, changed: dict[str, Any]) -> None:
     """RFC 7523 §3 breaks: the endpoint does not apply the checks of core.assertion."""
-    token_of(shown(robo, door, robo.assertion(door)))
-    assert said(shown(robo, door, robo.assertion(door, **changed))) == ERRORS[door]
+    token_of(shown(robo, use, robo.assertion(use)))
+    assert said(shown(robo, use, robo.assertion(use, **changed))) == ERRORS[use]
 
 
 @EACH
 @pytest.mark.parametrize(
     "audience", [ISSUER, ISSUER + "/", ISSUER + TOKEN, [ISSUER], [ISSUER + "/", ISSUER + TOKEN]]
 )
-def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(
-    robo: Machine, door: Any, audience: Any
-) -> None:
+def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(robo: Machine, use: Any, audience: Any) -> None:
     """RFC 7523 §3 (3) breaks: a client that names us as the RFC says is refused."""
-    token_of(shown(robo, door, robo.assertion(door, aud=audience)))
+    token_of(shown(robo, use, robo.assertion(use, aud=audience)))
 
 
-def unnamed(robo: Machine, door: Any, **changed: Any) -> str:
+def unnamed(robo: Machine, use: Any, **changed: Any) -> str:
     """An assertion without `kid`, as many libraries create."""
-    return good(robo.private, robo.claims(door, **changed), robo.header(kid=GONE))
+    return good(robo.private, robo.claims(use, **changed), robo.header(kid=GONE))
 
 
 def second_file(robo: Machine) -> Created:
@@ -144,49 +142,49 @@ def second_file(robo: Machine) -> Created:
 
 
 @EACH
-def test_3_the_only_key_need_not_be_named(robo: Machine, door: Any) -> None:
+def test_3_the_only_key_need_not_be_named(robo: Machine, use: Any) -> None:
     """RFC 7515 §4.1.4 breaks: a client whose library sends no `kid` gets no token with its only key file."""
     house = robo.front.house
-    text = unnamed(robo, door, jti="once")
-    token_of(shown(robo, door, text))
-    assert said(shown(robo, door, text)) == ERRORS[door]  # P8
-    named = good(robo.private, robo.claims(door, jti="once"), robo.header())
-    assert said(shown(robo, door, named)) == ERRORS[door]
-    stranger = good(other_key(robo.private), robo.claims(door), robo.header(kid=GONE))
-    assert said(shown(robo, door, stranger)) == ERRORS[door]
+    text = unnamed(robo, use, jti="once")
+    token_of(shown(robo, use, text))
+    assert said(shown(robo, use, text)) == ERRORS[use]  # P8
+    named = good(robo.private, robo.claims(use, jti="once"), robo.header())
+    assert said(shown(robo, use, named)) == ERRORS[use]
+    stranger = good(other_key(robo.private), robo.claims(use), robo.header(kid=GONE))
+    assert said(shown(robo, use, stranger)) == ERRORS[use]
     for changed in ({"iss": GONE}, {"iss": "nobody"}, {"iss": 1}, {"aud": "https://other.test"}):
-        assert said(shown(robo, door, unnamed(robo, door, **changed))) == ERRORS[door], changed
+        assert said(shown(robo, use, unnamed(robo, use, **changed))) == ERRORS[use], changed
     house.store.write(credentials.revoke, house.alice, robo.file.listed.credential.id)
-    assert said(shown(robo, door, unnamed(robo, door))) == ERRORS[door]
+    assert said(shown(robo, use, unnamed(robo, use))) == ERRORS[use]
 
 
 @EACH
-def test_3_of_several_keys_one_is_named(robo: Machine, door: Any) -> None:
+def test_3_of_several_keys_one_is_named(robo: Machine, use: Any) -> None:
     """RFC 7515 §4.1.4, P14 break: a second key file breaks a program, and the error does not say what to do."""
     second = second_file(robo)
-    answer = shown(robo, door, unnamed(robo, door))
-    assert said(answer) == ERRORS[door]
+    answer = shown(robo, use, unnamed(robo, use))
+    assert said(answer) == ERRORS[use]
     assert "kid" in answer.json()["error_description"]
-    stranger = good(other_key(robo.private), robo.claims(door), robo.header(kid=GONE))
-    told = shown(robo, door, stranger).json()["error_description"]
+    stranger = good(other_key(robo.private), robo.claims(use), robo.header(kid=GONE))
+    told = shown(robo, use, stranger).json()["error_description"]
     assert "kid" not in told, "it is told to those who have one of the keys"
-    token_of(shown(robo, door, robo.assertion(door)))
+    token_of(shown(robo, use, robo.assertion(use)))
     house = robo.front.house
     house.store.write(credentials.deactivate, house.alice, second.listed.credential.id)
-    token_of(shown(robo, door, unnamed(robo, door)))
+    token_of(shown(robo, use, unnamed(robo, use)))
 
 
 @EACH
-def test_3_a_rotated_key_file_is_one(robo: Machine, door: Any) -> None:
+def test_3_a_rotated_key_file_is_one(robo: Machine, use: Any) -> None:
     """A rotation without interruption breaks: a program that sends no `kid` is refused when the rotation starts."""
     house, credential = robo.front.house, robo.file.listed.credential
     pair = key_file.generate("EdDSA")
     new = house.store.write(rotation.rotate, house.alice, credential.id, HOUR, None, pair)
-    token_of(shown(robo, door, unnamed(robo, door)))
+    token_of(shown(robo, use, unnamed(robo, use)))
     private = jws.private_key("EdDSA", new.secret.reveal().encode())
-    token_of(shown(robo, door, good(private, robo.claims(door), robo.header(kid=GONE))))
+    token_of(shown(robo, use, good(private, robo.claims(use), robo.header(kid=GONE))))
     house.clock.advance(HOUR)
-    assert said(shown(robo, door, unnamed(robo, door))) == ERRORS[door]
+    assert said(shown(robo, use, unnamed(robo, use))) == ERRORS[use]
 
 
 def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> None:
@@ -205,12 +203,12 @@ def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> Non
 
 
 @EACH
-def test_3_7_a_jti_is_taken_once(robo: Machine, door: Any) -> None:
+def test_3_7_a_jti_is_taken_once(robo: Machine, use: Any) -> None:
     """RFC 7523 §3 (7), P8 break: a thief of an assertion can use it again."""
-    text = robo.assertion(door, jti="once")
-    token_of(shown(robo, door, text))
-    for again in (text, text, robo.assertion(door, jti="once", extra=1)):
-        assert said(shown(robo, door, again)) == ERRORS[door]
+    text = robo.assertion(use, jti="once")
+    token_of(shown(robo, use, text))
+    for again in (text, text, robo.assertion(use, jti="once", extra=1)):
+        assert said(shown(robo, use, again)) == ERRORS[use]
 
 
 def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
@@ -222,17 +220,17 @@ def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
 
 
 @EACH
-def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, door: Any) -> None:
+def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, use: Any) -> None:
     """RFC 7523 §3 (9) breaks: a client without the key acts for its account."""
-    claims = robo.claims(door)
+    claims = robo.claims(use)
     for text in (
         good(other_key(robo.private), claims, robo.header()),
         good(other.private, claims, other.header()),
         good(other.private, claims, robo.header()),
         good(robo.private, claims, other.header()),
-        good(robo.private, other.claims(door), robo.header()),
+        good(robo.private, other.claims(use), robo.header()),
     ):
-        assert said(shown(robo, door, text)) == ERRORS[door]
+        assert said(shown(robo, use, text)) == ERRORS[use]
 
 
 def test_3_1_a_refused_grant_is_invalid_grant(front: Front, robo: Machine) -> None:
