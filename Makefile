@@ -1,4 +1,4 @@
-# The doors of this repository. `make` alone prints them.
+# The targets of this repository. `make` alone prints them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -67,7 +67,7 @@ lock: $(DEV) ## resolve the pinned requirements again
 docs: $(DEV) ## write the generated pages of docs/ and the OpenAPI document again
 	@$(BIN)/python -m tests.house.generated_pages
 
-clean: ## remove what the doors made (not your data)
+clean: ## remove what the targets made (not your data)
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:

@@ -1,4 +1,4 @@
-"""Applications that ask people for access: their rows, their requests, and what they do with an answer."""
+"""OAuth clients that ask people for access: how tests register them, and the requests that they send."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())
 
 
 def application(house: House, **facts: Any) -> OAuthClient:
-    """A client of Acme's that may ask for codes and refresh tokens."""
+    """Register a client of Acme that may use authorization codes and refresh tokens."""
     given: dict[str, Any] = {
         "id": f"app_{house.store.entropy(13).hex()}",
         "source": "organization",
@@ -45,7 +45,7 @@ def application(house: House, **facts: Any) -> OAuthClient:
 
 
 def request(client: OAuthClient, **members: str | None) -> str:
-    """The address that a client sends a person to; None leaves a parameter out."""
+    """Return the authorization URL that a client opens in the browser. None omits a parameter."""
     usual: dict[str, str | None] = {
         "response_type": "code",
         "client_id": client.id,
@@ -60,19 +60,19 @@ def request(client: OAuthClient, **members: str | None) -> str:
 
 
 def allow(browser: Browser, target: str, **choices: Any) -> Page:
-    """The person allows what is asked."""
+    """Allow the request on the consent page."""
     return browser.submit(browser.get(target), "/oauth/authorize", decision="allow", **choices)
 
 
 def code_of(browser: Browser, client: OAuthClient, **members: str | None) -> str:
-    """A code that the person gave the client."""
+    """Return an authorization code for the client, after the person consents."""
     page = allow(browser, request(client, **members))
     assert page.status == 303, page.text
     return page.answer["code"]
 
 
 def trade(front: Front, **members: str | None) -> Answer:
-    """Ask the token endpoint."""
+    """Send a form to the token endpoint."""
     found = {name: value for name, value in members.items() if value is not None}
     return front.ask(
         "POST",
@@ -83,7 +83,7 @@ def trade(front: Front, **members: str | None) -> Answer:
 
 
 def redeem(front: Front, client: OAuthClient, code: str | None, **members: str | None) -> Answer:
-    """Trade a code for tokens."""
+    """Exchange a code for tokens."""
     usual: dict[str, str | None] = {
         "grant_type": "authorization_code",
         "client_id": client.id,
@@ -95,7 +95,7 @@ def redeem(front: Front, client: OAuthClient, code: str | None, **members: str |
 
 
 def refresh(front: Front, client: OAuthClient, token: str | None, **members: str | None) -> Answer:
-    """Trade a refresh token."""
+    """Exchange a refresh token."""
     usual: dict[str, str | None] = {
         "grant_type": "refresh_token",
         "client_id": client.id,

@@ -1,4 +1,4 @@
-"""One database of PostgreSQL's that is put back as it was: to make and drop one for each test takes fifty times as long."""
+"""One PostgreSQL database that is reset for each test. Creating and dropping a database takes fifty times as long."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SCHEMA = """
     SELECT array_agg((relname, relkind, relnatts, relchecks, relhastriggers, relhasrules) ORDER BY relname)::text
     FROM pg_class WHERE relnamespace = 'public'::regnamespace
 """
-"""What a test may have made, dropped or renamed."""
+"""Every table, column and sequence that a test could create, drop or rename."""
 LEAVE = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -21,7 +21,7 @@ LEAVE = """
 
 
 class LivedIn:
-    """A database in which the cast lives; its rows as they were are in a schema of their own."""
+    """A database with the cast. A copy of its original rows is in a separate schema."""
 
     def __init__(self, server: Postgres, data: Path) -> None:
         self._server = server
@@ -29,7 +29,7 @@ class LivedIn:
         with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
             connection.execute("CREATE DATABASE template_house TEMPLATE template_ostiary")
         self.house: House = move_in(engines.connect(server.url("template_house")), data)
-        """The cast; to be asked for a copy only."""
+        """The cast. Use it only to make copies."""
         self.house.close()
         with psycopg.connect(server.url("template_house")) as connection:
             connection.execute("CREATE SCHEMA kept")
@@ -39,7 +39,7 @@ class LivedIn:
             self._schema = connection.execute(SCHEMA).fetchone()
         self._back = ";".join(
             [
-                "SET session_replication_role = replica",  # no trigger, and in any order
+                "SET session_replication_role = replica",  # disables triggers and the order of foreign keys
                 *(f"DELETE FROM public.{name}" for name in TABLES),
                 *(f"INSERT INTO public.{name} OVERRIDING SYSTEM VALUE TABLE kept.{name}" for name in TABLES),
                 *(
@@ -50,14 +50,14 @@ class LivedIn:
         ).encode()
 
     def as_it_was(self) -> str:
-        """The URL of the database with the rows of the cast and no others, and nobody connected to it."""
+        """Return the URL of the database, reset to the rows of the cast, with no open connections."""
         if self._number:
             with psycopg.connect(self._server.url(self._name())) as connection:
                 connection.execute(LEAVE)
                 if connection.execute(SCHEMA).fetchone() == self._schema:
                     connection.execute(self._back)
                     return self._server.url(self._name())
-        # The first one, or the schema is another one now.
+        # This is the first call, or a test changed the schema.
         self._number += 1
         with psycopg.connect(self._server.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {self._name()} TEMPLATE template_house".encode())

@@ -1,6 +1,6 @@
-"""Who appears in the tests: Alice owns, Bob is a member, Charlie is a stranger, Robo is a service account.
+"""The cast of the tests: Alice owns, Bob is a member, Charlie is a stranger, Robo is a service account.
 
-And what they run on: a store with a clock and random bytes that the test holds in its hand.
+The module also builds what they run on: a store whose clock and random bytes the test controls.
 """
 
 import asyncio
@@ -54,14 +54,14 @@ from ostiary.storage.journal import UsedMark
 from ostiary.storage.store import Store
 
 NOON: Instant = 1_795_000_000 * SECOND
-"""When the tests begin: some day in November 2026."""
+"""The time at which tests begin: a day in November 2026."""
 MASTER_KEY = bytes(range(32))
 SEED = 20_261_122
 
 
 @dataclass(slots=True)
 class Clock:
-    """A clock that stands still until the test moves it. As a monotonic clock it gives seconds."""
+    """A clock that stands still until the test moves it. `monotonic` returns seconds."""
 
     now: Instant = NOON
 
@@ -72,13 +72,13 @@ class Clock:
         return self.now / SECOND
 
     def advance(self, length: int) -> None:
-        """Move on by a length in microseconds."""
+        """Advance the clock by a length in microseconds."""
         self.now += length
 
 
 @dataclass(slots=True)
 class Entropy:
-    """Random bytes from a seed."""
+    """Random bytes from a fixed seed."""
 
     seed: int = SEED
     _random: random.Random = field(init=False)
@@ -92,15 +92,15 @@ class Entropy:
 
 @dataclass(slots=True)
 class House:
-    """An initialised installation, with the cast as callers of services."""
+    """An initialized installation. The cast are callers of its services."""
 
     store: Store
     clock: Clock
     number: ChangeNumber
     acme: Organization
-    """The operator's organization: Alice's, with Bob as a member."""
+    """The operator's organization. Alice owns it, Bob is a member."""
     umbrella: Organization
-    """A customer's: Charlie's."""
+    """A customer's organization. Charlie owns it."""
     alice: Caller
     bob: Caller
     charlie: Caller
@@ -110,7 +110,7 @@ class House:
     def account(
         self, name: str = "Robo", roles: tuple[str, ...] = ("developer",), **spec: Any
     ) -> AccountView:
-        """A service account of Acme's, made by Alice."""
+        """Create a service account in Acme, as Alice."""
         return self.store.write(
             service_accounts.create,
             self.alice,
@@ -118,15 +118,15 @@ class House:
         )
 
     def key(self, account: AccountView, **spec: Any) -> Created:
-        """An API key of an account of Acme's."""
+        """Create an API key for an account of Acme."""
         return self.store.write(credentials.create, self.alice, account.account.id, CredentialSpec(**spec))
 
     def key_file(self, account: AccountView, algorithm: KeyAlgorithm = "EdDSA", **spec: Any) -> Created:
-        """A key file of an account of Acme's."""
+        """Create a key file for an account of Acme."""
         return self.key(account, kind="key_file", key_pair=key_file.generate(algorithm), **spec)
 
     def holder(self, created: Created) -> Caller:
-        """Whoever presents this credential of Acme's, as `sessions.begin` sees it."""
+        """Return the caller that presents this credential of Acme, as `sessions.begin` receives it."""
         credential = created.listed.credential
         return Caller(
             Actor(credential.owner_kind, credential.owner_id, "", credential.id),
@@ -137,30 +137,30 @@ class House:
         )
 
     def session(self, created: Created, project: str | None = None) -> NewSession:
-        """A session that was bought with this credential of Acme's."""
+        """Begin a session with this credential of Acme."""
         used = UsedMark(self.store.entropy(32), self.clock() + MINUTE)
         return execute(self.store, self.holder(created), sessions.begin, used, project)
 
     def sign(self, algorithm: Algorithm = "ES256") -> KeySet:
-        """Let a key of each purpose sign, as `serve` does when it starts; every key there is."""
+        """Create a signing key for each purpose, as `serve` does when it starts. Returns every key."""
         algorithms = {purpose: algorithm_for(purpose, algorithm) for purpose in PURPOSES}
         made = {purpose: pair(algorithms[purpose], purpose) for purpose in PURPOSES}
         self.store.write(signing_keys.ensure, self.alice, made)
         return self.store.read(signing_key_rows.key_set)
 
     def delete_old(self) -> None:
-        """Delete all that is old by the house's clock, as the periodic tasks do."""
+        """Delete expired rows by the clock of the house, as the periodic tasks do."""
         for rule in retention.RULES:
             while self.store.write_on((), retention.delete_some, rule, self.clock()) == retention.AT_ONCE:
                 pass
 
     def with_policy(self, **policy: Any) -> "House":
-        """The same house under another policy."""
+        """Return the same house under another policy."""
         installed = replace(self.store.installation, policy=Policy(**policy))
         return replace(self, store=replace(self.store, installation=installed))
 
     def copied(self, engines: Engines, data: Path) -> "House":
-        """The same house over a copy of its database, as if the cast had moved in there."""
+        """Return the same house on a copy of its database."""
         clock = Clock(self.clock())
         number = ChangeNumber(data / "changes.number")
         entropy = deepcopy(self.store.entropy)
@@ -174,14 +174,14 @@ class House:
 
 @cache
 def pair(algorithm: Algorithm, number: int | str = 0) -> SigningKeyPair:
-    """A key pair; the same one for the same number, since RSA is slow to make."""
+    """Return a key pair, cached by number, because RSA keys take long to generate."""
     return generate(algorithm)
 
 
 def caller(
     organization: Organization, user_id: str, display: str, role: str, credential_id: str | None = None
 ) -> Caller:
-    """A user with a built-in role on its organization, as a service sees it."""
+    """Return a user with a built-in role in an organization, as services receive it."""
     return Caller(
         Actor("user", user_id, f"{display} (API key)", credential_id),
         organization.id,
@@ -192,7 +192,7 @@ def caller(
 
 
 def move_in(engines: Engines, data: Path, clock: Clock | None = None) -> House:
-    """Initialise an empty, migrated database and let the cast move in."""
+    """Initialize an empty, migrated database and create the cast in it."""
     clock = clock or Clock()
     number = ChangeNumber(data / "changes.number")
     store = Store(engines, Installation(derive([MASTER_KEY])), clock, Entropy(), number.renew)
@@ -232,7 +232,7 @@ def migrated(engines: Engines) -> Engines:
     return engines
 
 
-# The application in this process, with the peer's address and the clock in the test's hand
+# The application in this process. The test controls the clock and the peer's address.
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     fields: tuple[tuple[str, str], ...] = ()
-    """The same as the headers, with those that stand several times."""
+    """The same as `headers`, but with repeated header fields."""
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -251,11 +251,11 @@ _fronts = itertools.count()
 
 
 class Front:
-    """The whole ASGI application without a socket. The rounds are not made: `write_counts` does their work."""
+    """The whole ASGI application without a socket. Periodic tasks do not run: call `write_counts` instead."""
 
     def __init__(self, house: House, data: Path, **settings: Any) -> None:
         self.house = house
-        # Without a path in common: each front begins with nothing used.
+        # In memory: each front starts with empty rate limits.
         self._permits = [
             MappedRateLimitStore(
                 data / f"{name}.{next(_fronts)}", house.store.installation.keyring.permits, 1024
@@ -277,18 +277,18 @@ class Front:
 
     @property
     def cookie_name(self) -> str:
-        """Of a session's cookie."""
+        """The name of the session cookie."""
         return cookies.of(self.house.store.installation.issuer).name.decode()
 
     def write_counts(self) -> None:
         self.rounds.do("write counts")
 
     def ask(self, method: str, target: str, *args: Any, **more: Any) -> Answer:
-        """Send one request; see `request`."""
+        """Send one request. See `request`."""
         return self._runner.run(self.request(method, target, *args, **more))
 
     def ask_at_once(self, requests: list[Coroutine[Any, Any, Answer]]) -> list[Answer]:
-        """Send several requests that do not wait for each other."""
+        """Send several requests concurrently."""
 
         async def together() -> list[Answer]:
             return list(await asyncio.gather(*requests))
@@ -305,7 +305,7 @@ class Front:
         peer: str = "192.0.2.1",
         raw: bytes | None = None,
     ) -> Coroutine[Any, Any, Answer]:
-        """One request, not yet sent; `body` as JSON, or `raw` bytes as they are."""
+        """Build one request without sending it. `body` is sent as JSON, `raw` unchanged."""
         fields = list(headers.items()) if isinstance(headers, Mapping) else list(headers or ())
         if not any(name == "host" for name, _ in fields):
             fields.insert(0, ("host", "localhost:8080"))
@@ -358,7 +358,7 @@ class Front:
         return Answer(status, dict(fields), b"".join(parts), fields)
 
     def verify(self, credential: str, key: str | None = None, **question: Any) -> dict[str, Any]:
-        """The verdict of `/v1/verify`, asked with Alice's key."""
+        """Return the response of `/v1/verify`, called with Alice's key."""
         answer = self.ask(
             "POST", "/v1/verify", {"credential": credential, **question}, key=key or self.house.alice_key
         )

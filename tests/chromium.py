@@ -1,6 +1,6 @@
-"""Chromium itself, driven over its pipe for developers' tools: it types and clicks as people do, and tells its complaints.
+"""Drives a real Chromium over its remote debugging pipe: it types and clicks as people do, and reports console errors.
 
-The commands and events are those of the Chrome DevTools Protocol, a JSON object each, ended by a zero byte.
+Commands and events follow the Chrome DevTools Protocol: one JSON object each, terminated by a zero byte.
 """
 
 import base64
@@ -26,11 +26,11 @@ OPTIONS = (
     "--remote-debugging-pipe",
 )  # fmt: skip
 NAMES = ["chromium", "chromium-browser", "google-chrome"]
-"""As Debian, other distributions and its maker call it."""
+"""The program's names on Debian, on other distributions and in Google's packages."""
 COMMANDS, ANSWERS = 3, 4
-"""Where the browser reads the ones and writes the others."""
+"""The file descriptors from which the browser reads commands and to which it writes responses."""
 ABOVE = 10
-"""Of the descriptors that it gets those from, none is one of the two."""
+"""The lowest descriptor for the pipe's ends, so that none of them collides with the two above."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Chromium:
     _reads: int
     _writes: int
     complaints: list[str] = field(default_factory=list)
-    """What stood in its console, and what a policy kept it from."""
+    """Console messages, and every request or script that a policy blocked."""
     _page: str = ""
     _number: int = 0
     _rest: bytes = b""
@@ -50,13 +50,13 @@ class Chromium:
         self._loads(lambda: self.call("Page.navigate", url=address))
 
     def type(self, selector: str, text: str) -> None:
-        """Into a field, in the place of what stood there."""
+        """Replace the content of a field."""
         self.call("DOM.focus", nodeId=self._node(selector))
         self.value("document.activeElement.select()")
         self.call("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
-        """On something that stays on the page."""
+        """Click on an element that stays on the same page."""
         node = self._node(selector)
         self.call("DOM.scrollIntoViewIfNeeded", nodeId=node)
         x0, y0, _x1, _y1, x2, y2, *_ = self.call("DOM.getContentQuads", nodeId=node)["quads"][0]
@@ -65,7 +65,7 @@ class Chromium:
             self.call("Input.dispatchMouseEvent", type=kind, **at)
 
     def follow(self, selector: str) -> None:
-        """Click on what leads to another page, and wait for that."""
+        """Click on a link or button, and wait until the next page has loaded."""
         self._loads(lambda: self.click(selector))
 
     @property
@@ -77,13 +77,13 @@ class Chromium:
         return str(self.value("document.body.innerText"))
 
     def value(self, expression: str) -> Any:
-        """What an expression is worth on the page."""
+        """Evaluate an expression on the page and return its value."""
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Until it is true on the page, where a script works on."""
+        """Wait until a script makes an expression true on the page."""
         deadline = time.monotonic() + PATIENCE
         while not self.value(f"!!({expression})"):
             assert time.monotonic() < deadline, f"waited in vain for {expression}; {self.complaints}"
@@ -97,7 +97,7 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def picture(self) -> bytes:
-        """The whole page as PNG."""
+        """Return a PNG of the whole page."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 
@@ -149,7 +149,7 @@ class Chromium:
 
 @contextmanager
 def chromium(script: bool = True) -> Iterator[Chromium]:
-    """$CHROMIUM, else a browser of this kind in the PATH. Raises UnavailableError. Without `script` no page runs any."""
+    """Start $CHROMIUM, or a browser from the PATH. Raises UnavailableError. `script=False` disables scripts."""
     names = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else NAMES
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:

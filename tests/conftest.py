@@ -1,4 +1,4 @@
-"""Fixtures that every room shares, and what to do where a component cannot be had on this machine."""
+"""Fixtures that all tests share, and the rule for components that are missing on this machine."""
 
 import itertools
 import os
@@ -21,10 +21,10 @@ from tests.cast import Front, House, migrated, move_in
 from tests.servers import Ostiary, Postgres, UnavailableError
 
 PROVE = os.environ.get("OSTIARY_PROVE") == "1"
-"""`make prove`: the promises in full instead of in small."""
+"""`make prove` sets it: the promise tests run in full instead of in small."""
 
-# Compiled modules are kept, whatever the environment says: the tests start hundreds of processes, and to compile
-# what each imports takes most of the time of a command.
+# Keep compiled modules whatever the environment says. The tests start hundreds of processes, and compiling the
+# imports would take most of the time of each command.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _shuffled(items: list[pytest.Item], order: random.Random) -> list[pytest.Item]:
-    """The files in another order, and the tests of each file."""
+    """Shuffle the files, and the tests within each file."""
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
@@ -70,32 +70,32 @@ def _shuffled(items: list[pytest.Item], order: random.Random) -> list[pytest.Ite
 
 
 def unavailable(error: UnavailableError) -> None:
-    """A component is missing: named and skipped on somebody's machine, a failure in CI."""
+    """Report a missing component: a skip on a developer's machine, a failure in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(str(error))
     pytest.skip(str(error))
 
 
-# What each test has for itself is copied from what was migrated and moved into once: that takes a tenth of the time.
+# Each test gets a copy of a database that was migrated and filled once. Copying takes a tenth of the time.
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Two SQLite files: one that is migrated and empty, one in which the cast lives."""
+    """Two SQLite files: a migrated empty one, and one with the cast."""
 
     empty: Path
     lived_in: Path
     house: House
-    """The cast; to be asked for a copy only."""
+    """The cast. Use it only to make copies."""
 
 
 FULL = passwords._HASHER
-"""How passwords are hashed outside of the tests."""
+"""The password hasher in production."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _passwords() -> Iterator[None]:
-    """In this process a hash takes a thousandth of the work: hundreds of tests sign in. Real services do all of it."""
+    """Make password hashing cheap in this process, because hundreds of tests sign in. Services use the full cost."""
     with pytest.MonkeyPatch.context() as patch:
         if not PROVE:
             patch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=16, parallelism=1))
@@ -126,7 +126,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def lived_in(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> LivedIn:
-    """A database of PostgreSQL's in which the cast lives, and which is put back for each test."""
+    """A PostgreSQL database with the cast. It is reset for each test."""
     return LivedIn(postgres, tmp_path_factory.mktemp("lived-in"))
 
 
@@ -139,7 +139,7 @@ def _sql(server: Postgres, statement: str) -> None:
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """A fresh, migrated database."""
+    """A new, migrated database."""
     name = f"test_{next(_names)}"
     _sql(postgres, f"CREATE DATABASE {name} TEMPLATE template_ostiary")
     yield postgres.url(name)
@@ -148,7 +148,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engines]:
-    """An empty, migrated database of each engine: whatever uses it must pass on both (P12)."""
+    """An empty, migrated database on each engine. A test that uses it must pass on both (P12)."""
     if request.param == "sqlite":
         path = shutil.copyfile(request.getfixturevalue("templates").empty, tmp_path / "ostiary.db")
         found = engines.connect(engines.sqlite_url(path))
@@ -160,14 +160,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engines
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def house(request: pytest.FixtureRequest) -> House:
-    """The cast on each engine: whatever uses it must pass on both (P12)."""
+    """The cast on each engine. A test that uses it must pass on both (P12)."""
     found: House = request.getfixturevalue(f"{request.param}_house")
     return found
 
 
 @pytest.fixture
 def sqlite_house(templates: Templates, tmp_path: Path) -> Iterator[House]:
-    """The cast on SQLite, for tests whose subject is not the database."""
+    """The cast on SQLite, for tests that do not depend on the database."""
     path = shutil.copyfile(templates.lived_in, tmp_path / "ostiary.db")
     found = templates.house.copied(engines.connect(engines.sqlite_url(path)), tmp_path)
     yield found
@@ -176,7 +176,7 @@ def sqlite_house(templates: Templates, tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def postgresql_house(lived_in: LivedIn, tmp_path: Path) -> Iterator[House]:
-    """The cast on PostgreSQL, for tests whose subject is that."""
+    """The cast on PostgreSQL, for tests of PostgreSQL."""
     found = lived_in.house.copied(engines.connect(lived_in.as_it_was()), tmp_path)
     yield found
     found.close()
@@ -184,7 +184,7 @@ def postgresql_house(lived_in: LivedIn, tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def front(sqlite_house: House, tmp_path: Path) -> Iterator[Front]:
-    """The application over the cast, in this process; loopback is a trusted proxy."""
+    """The application with the cast, in this process. Loopback is a trusted proxy."""
     found = Front(sqlite_house, tmp_path, trusted_proxies="127.0.0.1, ::1")
     yield found
     found.close()
@@ -192,7 +192,7 @@ def front(sqlite_house: House, tmp_path: Path) -> Iterator[Front]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
-    """A real `ostiary serve` that tests share: they make their own accounts and keys."""
+    """A real `ostiary serve`, shared by tests that create their own accounts and keys."""
     data = tmp_path_factory.mktemp("service") / "data"
     with servers.ostiary(
         data,

@@ -1,4 +1,4 @@
-"""Damage to a SQLite file: pages of chosen tables and indexes, found by SQLite's file format and overwritten."""
+"""Damages a SQLite file: finds the pages of chosen tables and indexes by the file format and overwrites them."""
 
 import contextlib
 import random
@@ -8,17 +8,17 @@ from pathlib import Path
 from ostiary.storage.engines import sqlite_module
 
 INTERIOR = (2, 5)
-"""The types of pages that only lead to others: of an index, of a table."""
+"""The types of interior pages of an index and of a table."""
 
 
 def checkpoint(path: Path) -> None:
-    """Move what is in the log into the file, so that the file's pages are those that are read."""
+    """Checkpoint the write-ahead log, so that reads use the pages of the file."""
     with contextlib.closing(sqlite_module.connect(path, timeout=5)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def leaves(path: Path, name: str) -> list[int]:
-    """The numbers of the pages that hold the entries of a table or index."""
+    """Return the numbers of the pages that hold the entries of a table or index."""
     with contextlib.closing(sqlite_module.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         row = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
         size = connection.execute("PRAGMA page_size").fetchone()[0]

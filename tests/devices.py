@@ -1,4 +1,4 @@
-"""A device without a browser, as the command line is one, and what is told of it."""
+"""A device without a browser, such as the command line: its device authorization requests and its polling."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CLI = "ostiary-cli"
 
 
 def ask(front: Front, peer: str = "203.0.113.7", **form: str) -> Answer:
-    """A question of the command line's."""
+    """Send a device authorization request as the command line."""
     return post(front, AUTHORIZE, {"client_id": CLI, **form}, peer=peer, user_agent="ostiary-cli/1")
 
 
@@ -25,7 +25,7 @@ def begin(front: Front, **form: str) -> dict[str, Any]:
 
 
 def fetch(front: Front, code: str, client_id: str = CLI, **form: str) -> Answer:
-    """What the device asks again and again."""
+    """Poll the token endpoint with the device code."""
     return post(front, TOKEN, {"grant_type": GRANT, "device_code": code, "client_id": client_id, **form})
 
 

@@ -1,4 +1,4 @@
-"""Small disks for the tests: file systems of their own that can be filled. Mounting them needs root."""
+"""Small file systems that tests can fill. Mounting them requires root."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ Kind = Literal["tmpfs", "ext4"]
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A mounted file system, with a file of the tests' own that takes up room."""
+    """A mounted file system with a filler file that takes up space."""
 
     root: Path
 
@@ -30,7 +30,7 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
     def fill(self) -> None:
-        """Take all the room there is, as another program would."""
+        """Use up all free space, as another program would."""
         self._filler.touch(0o600)
         with self._filler.open("ab", buffering=0) as file:
             for size in (MIB, 4096, 1):
@@ -49,7 +49,7 @@ class Disk:
 
 @contextlib.contextmanager
 def small_disk(place: Path, size: int, kind: Kind = "tmpfs") -> Iterator[Disk]:
-    """A file system of so many bytes at `place`. UnavailableError where it cannot be mounted."""
+    """Mount a file system of the given size at `place`. Raises UnavailableError if it cannot be mounted."""
     place.mkdir(mode=0o700)
     if kind == "tmpfs":
         mounted = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)]

@@ -1,6 +1,6 @@
-"""A host that this service asks: real TLS on loopback, certificates of its own authority, answers byte by byte.
+"""A remote host that the service calls: real TLS on loopback, its own CA, and responses defined byte by byte.
 
-`dialled` sees every connection that this process tries to make, and lets none leave the machine.
+`dialled` records every connection attempt of this process and blocks those that would leave the machine.
 """
 
 import socket
@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.servers import PATIENCE
 
 Answer = Callable[[bytes], Iterable[bytes]]
-"""What is sent for a request's head, part by part."""
+"""Returns the parts of the response to a request head."""
 
 
 def answer(body: bytes = b"{}", status: str = "200 OK", **fields: str) -> Answer:
-    """One answer to everything. An underscore in a field's name is a hyphen."""
+    """Return the same response to every request. An underscore in a field name becomes a hyphen."""
     lines = {"content_type": "application/json", "content_length": str(len(body)), **fields}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return lambda _request: [f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body]
@@ -35,7 +35,7 @@ def answer(body: bytes = b"{}", status: str = "200 OK", **fields: str) -> Answer
 
 @dataclass(slots=True)
 class FarSide:
-    """A server, the heads of the requests that it got, and how many connections were made to it."""
+    """A server, the request heads that it received, and the number of connections to it."""
 
     port: int
     answer: Answer = field(default_factory=answer)
@@ -45,14 +45,14 @@ class FarSide:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Whoever vouches for hosts. `file` is for SSL_CERT_FILE."""
+    """A certificate authority. `file` is the value for SSL_CERT_FILE."""
 
     file: Path
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
     def context(self, directory: Path, *names: str) -> ssl.SSLContext:
-        """What a server of these names shows."""
+        """Return the TLS context of a server with these names."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = [
             x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names
@@ -113,7 +113,7 @@ def _builder(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x
 
 @contextmanager
 def far_side(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[FarSide]:
-    """A server on loopback, without TLS if there is no context."""
+    """Run a server on loopback; without TLS if `context` is None."""
     with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         found = FarSide(sock.getsockname()[1])
         thread = Thread(target=_serve, args=(sock, context, found))
@@ -164,7 +164,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def dialled() -> Iterator[list[str]]:
-    """The addresses that connections were tried to, so far."""
+    """The addresses of all connection attempts so far."""
     if not _hooked:
         _hooked.append(True)
         sys.addaudithook(_hook)
@@ -177,4 +177,4 @@ def dialled() -> Iterator[list[str]]:
 
 
 _hooked: list[bool] = []
-"""An audit hook stays for good, so there is one."""
+"""The audit hook. The interpreter cannot remove one, so there is only one."""

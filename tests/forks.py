@@ -1,8 +1,8 @@
-"""Runs commands of `ostiary` as forks of a process that has imported what they need: imports take most of their time.
+"""Runs `ostiary` commands as forks of a process that has already imported their dependencies, to save time.
 
-Each is a process of its own, with its own arguments, environment and streams, and runs what `python -m` runs. The
-modules of the command line itself are imported by each command, as by a user's. What begins a real interpreter
-(`servers.start`, terminals, completion) still does.
+Each command is a separate process with its own arguments, environment and streams, and runs what `python -m` runs.
+It imports the modules of the command line itself. `servers.start` and the tests of terminals and completion start a
+real interpreter.
 """
 
 import atexit
@@ -28,11 +28,11 @@ ROOT = Path(__file__).parents[1]
 DESCRIPTOR = "OSTIARY_TESTS_SOCKET"
 
 
-# In the tests
+# In the test process
 
 
 class Forks:
-    """The other side of the socket; one command at a time."""
+    """The client side of the socket. It runs one command at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,7 +85,7 @@ class Forks:
 
 @cache
 def forks() -> Forks:
-    """The one of this process; it ends with it."""
+    """Return the fork server of this process. It ends with the process."""
     found = Forks()
     atexit.register(found.close)
     return found
@@ -101,11 +101,11 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
     return found
 
 
-# In the process that forks
+# In the fork server
 
 
 def _import() -> None:
-    """What commands import, but for the command line's own modules."""
+    """Import what commands need, except the modules of the command line."""
     import ostiary
 
     for module in pkgutil.walk_packages(ostiary.__path__, "ostiary."):
@@ -119,14 +119,14 @@ def _import() -> None:
         "rich.table",
     ):
         importlib.import_module(name)
-    importlib.import_module("httpx2").Client().close()  # imports more when it is used
+    importlib.import_module("httpx2").Client().close()  # it imports more modules on first use
 
 
 def _serve() -> None:
     connection = socket.socket(fileno=int(os.environ.pop(DESCRIPTOR)))
     _import()
     gc.collect()
-    gc.freeze()  # a collection in a fork would go through all that was imported, and copy its pages
+    gc.freeze()  # a garbage collection in a fork would touch all imported objects and copy their pages
     while True:
         head, streams, _, _ = socket.recv_fds(connection, 8, 3)
         if not head:
@@ -144,7 +144,7 @@ def _serve() -> None:
 
 
 def _become(arguments: list[str], environment: dict[str, str], place: str, streams: list[int]) -> Any:
-    """Be the command; this returns to nobody."""
+    """Run the command in the fork. It never returns."""
     code = 1
     try:
         for number, each in enumerate(streams):

@@ -1,6 +1,6 @@
-"""A PostgreSQL that hangs: a network that drops what is sent, and processes that stand still.
+"""A PostgreSQL that hangs: either the network drops all packets, or the server's processes are stopped.
 
-Neither gives an error to those who wait. What was on its way when it began arrives when it ends.
+Clients get no error in either case. Data in flight at the start arrives at the end.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from typing import Literal, Self
 from tests.servers import Postgres, state, wait_until
 
 Direction = Literal["there", "back", "both"]
-"""What is lost: what is sent to the server, what it sends, or either."""
+"""The direction in which data is dropped: to the server, from the server, or both."""
 
 
 class Network:
-    """What lies between a service and its database: it takes connections and passes on what is sent, unless it is cut."""
+    """A relay between a service and its database. It accepts connections and forwards data, unless it is cut."""
 
     def __init__(self, port: int) -> None:
         self._far = port
@@ -44,7 +44,7 @@ class Network:
 
     @contextlib.contextmanager
     def cut(self, direction: Direction = "both") -> Iterator[None]:
-        """Nothing passes in this direction; new connections hang too."""
+        """Forward nothing in this direction. New connections hang too."""
         lost = [
             event
             for name, event in (("there", self._there), ("back", self._back))
@@ -59,7 +59,7 @@ class Network:
                 each.set()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the end
+        with contextlib.suppress(OSError):  # end of the stream
             while True:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(("127.0.0.1", self._far))
@@ -81,7 +81,7 @@ def _pump(source: socket.socket, sink: socket.socket, passes: threading.Event) -
 
 @contextlib.contextmanager
 def frozen(server: Postgres) -> Iterator[None]:
-    """All processes of the server stand still, while the kernel goes on acknowledging what they are sent."""
+    """Stop all processes of the server. The kernel still acknowledges the packets that they receive."""
     stopped: list[int] = []
 
     def stop(pid: int) -> None:
@@ -89,7 +89,7 @@ def frozen(server: Postgres) -> Iterator[None]:
         wait_until(f"a stop of {pid}", lambda: state(pid) in ("T", "Z", ""))
         stopped.append(pid)
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the process has ended
                 stop(int(child))
 
     try:

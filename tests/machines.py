@@ -1,6 +1,6 @@
-"""A machine that uses OAuth: Robo with a credential of each kind, what they are traded for, and how it asks.
+"""A machine client of OAuth: Robo with one credential of each kind, and the requests that it sends.
 
-What an answer means is each test's to say.
+The module does not assert anything about responses.
 """
 
 import base64
@@ -33,7 +33,7 @@ INTROSPECT = "/oauth/introspect"
 REVOKE = "/oauth/token/revoke"
 ISSUER = "http://localhost:8080"
 RESOURCE = "https://api.test/v1"
-"""Another service, which an access rule names (see `name_resource`)."""
+"""Another service, named by an access rule (see `name_resource`)."""
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -59,7 +59,7 @@ def post(
     peer: str = "192.0.2.1",
     **fields: str,
 ) -> Answer:
-    """Send a form, or bytes as if they were one."""
+    """Send a form, or raw bytes with the content type of a form."""
     headers = {"content-type": FORM} | {name.replace("_", "-"): value for name, value in fields.items()}
     if client is not None:
         headers["authorization"] = basic(*client)
@@ -86,7 +86,7 @@ class Machine:
 
     @property
     def client(self) -> tuple[str, str]:
-        """What stands in `Authorization: Basic`."""
+        """Return the value of `Authorization: Basic`."""
         return self.client_id, self.word.secret.reveal()
 
     @property
@@ -105,10 +105,10 @@ class Machine:
         members = {"alg": "EdDSA", "typ": "JWT", "kid": self.key_id, **changed}
         return {name: value for name, value in members.items() if value is not GONE}
 
-    def claims(self, door: AssertionUse, issuer: str = ISSUER, **changed: Any) -> dict[str, Any]:
-        """Good ones at this door, but for what is changed; never used before."""
+    def claims(self, use: AssertionUse, issuer: str = ISSUER, **changed: Any) -> dict[str, Any]:
+        """Return valid claims for this use, with changes. The `jti` is new."""
         now = self.front.house.clock.now // SECOND
-        name = self.client_id if door == "client" else self.view.channel_identifier
+        name = self.client_id if use == "client" else self.view.channel_identifier
         members = {
             "iss": name,
             "sub": name,
@@ -120,8 +120,8 @@ class Machine:
         }
         return {name: value for name, value in members.items() if value is not GONE}
 
-    def assertion(self, door: AssertionUse, **changed: Any) -> str:
-        return good(self.private, self.claims(door, **changed), self.header())
+    def assertion(self, use: AssertionUse, **changed: Any) -> str:
+        return good(self.private, self.claims(use, **changed), self.header())
 
     # Requests to the token endpoint
 
@@ -133,7 +133,7 @@ class Machine:
         return post(self.front, TOKEN, asked)
 
     def by_key(self, text: str | None = None, path: str = TOKEN, **form: str) -> Answer:
-        """By private_key_jwt."""
+        """Authenticate by private_key_jwt."""
         asked = {
             "grant_type": CLIENT_CREDENTIALS,
             "client_assertion_type": BY_ASSERTION,
@@ -147,7 +147,7 @@ class Machine:
 
 
 def exchange(front: Front, text: str, peer: str = "192.0.2.1", **form: str) -> Answer:
-    """RFC 8693, by whoever has the key or token."""
+    """Exchange a key or token (RFC 8693)."""
     return post(
         front,
         TOKEN,
@@ -163,7 +163,7 @@ def machine(
     roles: tuple[str, ...] = ("developer",),
     **account: Any,
 ) -> Machine:
-    """An account with its three credentials: Acme's, made by Alice, or of `owner`'s organization."""
+    """Create an account with its three credentials: in Acme by Alice, or in the organization of `owner`."""
     store, owner = front.house.store, owner or front.house.alice
     spec = AccountSpec(display_name=name, roles=tuple(RoleSpec(role) for role in roles), **account)
     view = store.write(service_accounts.create, owner, spec)
@@ -176,18 +176,18 @@ def machine(
 
 
 def token_of(answer: Answer) -> str:
-    """The token of an answer that has to be a success."""
+    """Return the access token of a response, which must be a success."""
     assert answer.status == 200, answer.body
     return str(answer.json()["access_token"])
 
 
 def said(answer: Answer) -> str:
-    """A refusal in short: `400 invalid_request`."""
+    """Return the status and error code of a response: `400 invalid_request`."""
     return f"{answer.status} {answer.json().get('error')}"
 
 
 def name_resource(house: House, audience: str = RESOURCE, name: str = "elsewhere") -> None:
-    """Let tokens be asked for that are meant for another service."""
+    """Register another service, so that clients can request tokens for it."""
 
     def put(tx: Tx, _: Caller) -> None:
         rule = {"match": [{"methods": ["GET"], "path": "/**", "scopes": ["read:agents"]}]}
@@ -199,7 +199,7 @@ def name_resource(house: House, audience: str = RESOURCE, name: str = "elsewhere
 
 
 def session_of(house: House, created: Created, length: int = HOUR) -> str:
-    """A session that was begun with this credential, as its text."""
+    """Begin a session with this credential and return its secret."""
 
     def insert(tx: Tx, _: Caller) -> Secret:
         minted = secret.create(secret.SESSION, tx.entropy(secret.SECRET_ENTROPY))

@@ -1,4 +1,4 @@
-"""A wall clock that a test moves, for a real service: a library that is preloaded into it (`clock_shim.c`)."""
+"""A wall clock that a test moves, for a real service: a preloaded library (`clock_shim.c`) shifts its time."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ SOURCE = Path(__file__).with_name("clock_shim.c")
 
 @dataclass(frozen=True, slots=True)
 class MovedClock:
-    """What the services that were started with `environment` take for the time, off from the machine's."""
+    """The offset of the clock of all services that were started with `environment`."""
 
     library: Path
     file: Path
@@ -22,13 +22,13 @@ class MovedClock:
         return {"LD_PRELOAD": str(self.library), "MOVED_CLOCK_FILE": str(self.file)}
 
     def move(self, seconds: int) -> None:
-        """Let the clock be off by so much from now on, in services that run already, too."""
+        """Set the offset from now on. It also applies to running services."""
         with self.file.open("r+b", buffering=0) as file:
             file.write(seconds.to_bytes(8, "little", signed=True))
 
 
 def moved_clock(directory: Path) -> MovedClock:
-    """A clock that is right until it is moved. Raises UnavailableError without a C compiler."""
+    """Return a clock with offset zero. Raises UnavailableError if there is no C compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise UnavailableError("cc is not installed")

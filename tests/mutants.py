@@ -1,7 +1,8 @@
-"""A good JWT, changed in every way that has fooled somebody: whoever checks one must refuse each of these (P14).
+"""A valid JWT changed in every way that is known to have fooled a verifier. Every verifier must refuse each (P14).
 
-Names begin with what was changed: `form` (the text), `header`, `signature`, `claim`. Those of `form`, `header` and
-`signature` are wrong for any token; those of `claim` are signed by the good key, and wrong where the claim counts.
+A name begins with the part that changed: `form` (the text), `header`, `signature` or `claim`. Changes of `form`,
+`header` and `signature` are invalid for any token. Changes of `claim` have a valid signature, and are invalid where
+the verifier checks the claim.
 """
 
 import base64
@@ -20,14 +21,14 @@ Json = Mapping[str, Any]
 
 
 class Gone:
-    """What stands for a claim that is not there. It reads alike in every process, for names of tests."""
+    """Stands for an absent claim. Its text is the same in every process, because test names contain it."""
 
     def __repr__(self) -> str:
         return "gone"
 
 
 GONE: Any = Gone()
-"""A member that is taken out."""
+"""A member that is removed."""
 ELSEWHERE = "https://keys.example"
 HOUR = 3600
 
@@ -41,14 +42,14 @@ def dumped(value: Any) -> bytes:
 
 
 def other_key(key: PrivateKey) -> PrivateKey:
-    """Another key of the same kind."""
+    """Return another key of the same kind."""
     if isinstance(key, RSAKey):
         return RSAKey.generate_key(2048)
     return ECKey.generate_key("P-256") if isinstance(key, ECKey) else OKPKey.generate_key("Ed25519")
 
 
 def signed(key: PrivateKey, algorithm: str, header: bytes, payload: bytes) -> str:
-    """A compact JWS of exactly these bytes."""
+    """Return a compact JWS of exactly these bytes."""
     text = f"{encoded(header)}.{encoded(payload)}"
     return f"{text}.{encoded(JWSRegistry.algorithms[algorithm].sign(text.encode(), key))}"
 
@@ -58,9 +59,9 @@ def good(key: PrivateKey, claims: Json, header: Json) -> str:
 
 
 def mutants(good_key: PrivateKey, claims: Json, header: Json) -> list[tuple[str, str]]:
-    """(name, JWT) of every change to the JWT that `good_key` signed over these claims and this header.
+    """Yield (name, JWT) for every change to the JWT that `good_key` signs over these claims and this header.
 
-    The claims have an `iat`; for each of the others that they have, there are wrong ones.
+    The claims must contain `iat`. Other claims that are present are changed too.
     """
     return [
         *_headers(good_key, claims, header),
@@ -245,7 +246,7 @@ def _nested(members: Json) -> bytes:
 
 
 def _otherwise(token: str) -> str:
-    """The same bytes with other bits in what the last character has too many of; one more where it has none."""
+    """Change the unused bits of the last character, or append a character where there are none."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     spare = len(token.rpartition(".")[2]) % 4
     return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1] if spare else f"{token}A"

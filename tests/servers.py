@@ -1,6 +1,6 @@
-"""Real servers for the tests: PostgreSQL from its wheel, Ostiary as its users start it.
+"""Real servers for the tests: PostgreSQL from its wheel, and Ostiary as users start it.
 
-Each is a context manager that yields when the server answers and takes it down, whatever happened.
+Each is a context manager. It yields when the server responds, and always stops the server.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ import httpx2
 from tests.forks import forks
 
 PATIENCE = 120.0
-"""Seconds until a test gives up on what must happen. Long, because a busy machine is no fault: a good run never waits."""
+"""Seconds until a test gives up waiting. The value is large because a slow machine is not a failure."""
 OSTIARY = [sys.executable, "-m", "ostiary.cli.main"]
 
 
 class UnavailableError(Exception):
-    """A component cannot be had on this machine: the test that needs it says so."""
+    """A component is not available on this machine. The test that needs it reports that."""
 
 
 def free_port() -> int:
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def wait_until(what: str, ready: Any, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait for a server to come up: a condition, not a length of time."""
+    """Wait until a condition is true. Fails if the process ends or the time is up."""
     deadline = time.monotonic() + PATIENCE
     while not ready():
         if process is not None and process.poll() is not None:
@@ -82,7 +82,7 @@ def postgres() -> Iterator[Postgres]:
         installed = Path(spec.origin).parent / "pginstall"
         as_nobody: dict[str, Any] = {}
         if os.geteuid() == 0:
-            # PostgreSQL refuses to run as root, and nobody cannot pass a directory that is closed to others.
+            # PostgreSQL refuses to run as root, and the user nobody cannot enter a directory that is closed to others.
             nobody = pwd.getpwnam("nobody")
             as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             if any(not parent.stat().st_mode & 0o001 for parent in installed.parents):
@@ -150,7 +150,7 @@ def _answers(server: Postgres) -> bool:
 
 @dataclass(slots=True)
 class Ostiary:
-    """A running `ostiary serve`, with what `init --json` printed."""
+    """A running `ostiary serve`, with the output of `init --json`."""
 
     url: str
     port: int
@@ -165,12 +165,12 @@ class Ostiary:
         return str(self.first["api_key"])
 
     def workers(self) -> list[int]:
-        """The processes that answer requests."""
+        """The ids of the worker processes."""
         return children(self.process.pid, "ostiary-worker")
 
     @contextlib.contextmanager
     def only(self, worker: int) -> Iterator[None]:
-        """While the others stand still, so that new connections are this worker's."""
+        """Stop all other workers, so that new connections go to this worker."""
         others = [each for each in self.workers() if each != worker]
         for each in others:
             os.kill(each, signal.SIGSTOP)
@@ -182,16 +182,16 @@ class Ostiary:
                 os.kill(each, signal.SIGCONT)
 
     def kill(self) -> None:
-        """`kill -9` of all its processes at once, as when the machine goes down."""
+        """Kill all processes with `kill -9`, as when the machine crashes."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def call(
         self, method: str, path: str, body: Any = None, key: str | None = None, **headers: str
     ) -> httpx2.Response:
-        """One request with the operator key, or another one."""
+        """Send one request with the operator key, or with another key."""
         sent = {"x-api-key": key or self.key} | {k.replace("_", "-"): v for k, v in headers.items()}
-        # Without TLS: to read the certificates that it would believe takes longer than the request.
+        # TLS is not used. Loading the trusted certificates would take longer than the request.
         return httpx2.request(
             method, self.url + path, json=body, headers=sent, timeout=PATIENCE, verify=False
         )
@@ -199,7 +199,7 @@ class Ostiary:
     def command(
         self, *arguments: str, code: int = 0, stdin: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run an `ostiary` client command against this service; it must exit with `code`."""
+        """Run an `ostiary` client command against this service. It must exit with `code`."""
         return run_command(
             *arguments,
             code=code,
@@ -209,17 +209,17 @@ class Ostiary:
 
 
 def children(pid: int, name: str) -> list[int]:
-    """The processes that a process started and that bear this name, the oldest first."""
+    """Return the child processes of a process that have this name, oldest first."""
     found = []
     for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             if Path(f"/proc/{each}/comm").read_text().strip() == name:
                 found.append(int(each))
     return found
 
 
 def state(pid: int) -> str:
-    """How a process is: R, S, D run or wait, T is stopped, Z has ended; empty if there is none."""
+    """Return the state of a process: R, S and D run or wait, T is stopped, Z has ended. Empty if it does not exist."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -257,7 +257,7 @@ def initialise(data: Path, **environment: str) -> dict[str, Any]:
 def ostiary(
     data: Path, first: dict[str, Any] | None = None, port: int | None = None, **environment: str
 ) -> Iterator[Ostiary]:
-    """`ostiary serve` on a data directory, which is initialised unless `first` says what `init` printed."""
+    """Run `ostiary serve` on a data directory. Without `first`, the output of `init`, it is initialized before."""
     first = first or initialise(data, **environment)
     server = start(data, first, port or free_port(), **environment)
     try:
@@ -272,7 +272,7 @@ def ostiary(
 
 
 def start(data: Path, first: dict[str, Any], port: int, **environment: str) -> Ostiary:
-    """Start `ostiary serve` and wait until it says that it is ready; the caller ends the process."""
+    """Start `ostiary serve` and wait until it is ready. The caller ends the process."""
     path = data.parent / f"{data.name}.log"
     with path.open("ab") as log:
         begun = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Key files in the tests' hands: keys that are made once, and the JWTs that their owners sign."""
+"""Key files for tests: cached keys, and the JWTs that their owners sign."""
 
 import uuid
 from collections.abc import Mapping
@@ -62,29 +62,29 @@ def header(algorithm: Algorithm = "EdDSA", **changed: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not GONE}
 
 
-def claims(door: AssertionUse, **changed: Any) -> dict[str, Any]:
-    """Good ones at this door, but for what is changed."""
-    members = {**CLAIMS[door], **changed}
+def claims(use: AssertionUse, **changed: Any) -> dict[str, Any]:
+    """Return valid claims for this use, with changes."""
+    members = {**CLAIMS[use], **changed}
     return {name: value for name, value in members.items() if value is not GONE}
 
 
 def show(
-    door: AssertionUse, text: str, by: AssertionKey | None = None, now: Instant = NOON
+    use: AssertionUse, text: str, by: AssertionKey | None = None, now: Instant = NOON
 ) -> CheckedAssertion:
-    """Show a JWT at a door. Raises InvalidTokenError."""
+    """Check a JWT for this use. Raises InvalidTokenError."""
     raw = text.encode()
-    return check(door, raw, jws.read(raw), by or signer(), OURS, now)
+    return check(use, raw, jws.read(raw), by or signer(), OURS, now)
 
 
 def signed(
-    door: AssertionUse, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
+    use: AssertionUse, algorithm: Algorithm = "EdDSA", typ: Any = "JWT", kid: Any = KEY_ID, **changed: Any
 ) -> str:
-    """A JWT for this door; of what is changed, `typ` and `kid` stand in its header."""
-    return good(key(algorithm), claims(door, **changed), header(algorithm, typ=typ, kid=kid))
+    """Return a JWT for this use. `typ` and `kid` go into the header, other changes into the claims."""
+    return good(key(algorithm), claims(use, **changed), header(algorithm, typ=typ, kid=kid))
 
 
 def login(private_key: str, key_id: str, now: Instant, **changed: Any) -> str:
-    """What a partner's script signs with its key file (`private_key` in PEM): `sub`, `iat` and `jti` alone."""
+    """Return the JWT that a partner's script signs with its key file (`private_key` in PEM): `sub`, `iat` and `jti`."""
     of_file: PrivateKey
     try:
         of_file, algorithm = RSAKey.import_key(private_key), "RS256"

@@ -1,6 +1,6 @@
-"""People at a browser without a screen: it keeps cookies, reads forms, fills them in and follows redirects of ours.
+"""People at a browser without a screen. It keeps cookies, reads and fills in forms, and follows our redirects.
 
-The same over a `Front` in this process and over a real service.
+It works with a `Front` in this process and with a real service.
 """
 
 import http.client
@@ -23,19 +23,19 @@ FORM = "application/x-www-form-urlencoded"
 ISSUER = "http://localhost:8080"
 
 Send = Callable[[str, str, Mapping[str, str], bytes | None], tuple[int, list[tuple[str, str]], str]]
-"""Method, target, fields, body; status, fields, body."""
+"""Takes method, target, headers and body. Returns status, headers and body."""
 
 
 @dataclass
 class Form:
-    """A form as it stands on a page, with what is filled in already."""
+    """A form of a page, with its prefilled fields."""
 
     action: str
     method: str = "get"
     fields: list[tuple[str, str]] = field(default_factory=list)
 
     def filled(self, **values: str | list[str] | None) -> list[tuple[str, str]]:
-        """What is sent: hidden and prefilled fields, with these in their place; None leaves one out."""
+        """Return the fields to send: hidden and prefilled fields, replaced by `values`. None omits a field."""
         found = [(name, value) for name, value in self.fields if name not in values]
         for name, value in values.items():
             if value is not None:
@@ -74,7 +74,7 @@ class _Forms(HTMLParser):
 
 @dataclass(frozen=True)
 class Page:
-    """What came back. A redirect to somebody else is not followed."""
+    """A response. Redirects to other sites are not followed."""
 
     status: int
     target: str
@@ -98,7 +98,7 @@ class Page:
 
     @property
     def answer(self) -> dict[str, str]:
-        """The parameters of the redirect."""
+        """The query parameters of the redirect."""
         return dict(parse_qsl(urlsplit(self.location).query))
 
     @property
@@ -108,7 +108,7 @@ class Page:
         return parser.found
 
     def form(self, action: str) -> Form:
-        """The form that posts there."""
+        """Return the form that posts to this path. Fails if there is none."""
         found = [
             each for each in self.forms if urlsplit(each.action).path == action and each.method == "post"
         ]
@@ -117,7 +117,7 @@ class Page:
 
 
 class Browser:
-    """One person's."""
+    """The browser of one person."""
 
     def __init__(self, send: Send, issuer: str = ISSUER) -> None:
         self._send = send
@@ -129,20 +129,20 @@ class Browser:
         return self._go("GET", target, None, fields)
 
     def post(self, target: str, pairs: list[tuple[str, str]], **fields: str) -> Page:
-        """Send a form. As browsers do, it says which page it comes from, unless `fields` say otherwise."""
+        """Send a form with the Origin headers of a browser, unless `fields` replaces them."""
         said = {"origin": self.issuer, "sec-fetch-site": "same-origin", "content-type": FORM} | {
             name.replace("_", "-"): value for name, value in fields.items()
         }
         return self._go("POST", target, urlencode(pairs).encode(), said)
 
     def enter(self, target: str, fields: Mapping[str, str], token: str | None = None) -> Page:
-        """Send these fields to an address with the token of the form there, or with another one."""
+        """Send these fields to a page with its form token, or with another token."""
         return self.post(
             target, [*fields.items(), ("form_token", self.token(target) if token is None else token)]
         )
 
     def token(self, target: str) -> str:
-        """That of the first form at this address."""
+        """Return the form token of the first form on a page."""
         return dict(self.get(target).forms[0].fields)["form_token"]
 
     def submit(self, page: Page, action: str, **values: str | list[str] | None) -> Page:
@@ -177,7 +177,7 @@ class Browser:
 
 
 def browser(front: Front) -> Browser:
-    """At a front in this process."""
+    """Return a browser for a front in this process."""
 
     def send(
         method: str, target: str, fields: Mapping[str, str], body: bytes | None
@@ -190,7 +190,7 @@ def browser(front: Front) -> Browser:
 
 
 def browser_at(url: str) -> Browser:
-    """At a real service on this machine, which knows itself as localhost."""
+    """Return a browser for a real service on this machine, whose host name is localhost."""
     parts = urlsplit(url)
 
     def send(
@@ -209,20 +209,20 @@ def browser_at(url: str) -> Browser:
 
 
 def sign_in(browser: Browser, email: str, password: str, target: str = "/account") -> Page:
-    """By the page, as people do."""
+    """Sign in through the page."""
     page = browser.get(f"/sign-in?{urlencode({'next': target})}")
     return browser.submit(page, "/sign-in", email=email, password=password)
 
 
 def at_home(house: House, front: Front, person: Caller) -> Browser:
-    """The browser of somebody who signed in before, without the page."""
+    """Return a browser in which a person is already signed in."""
     found = browser(front)
     found.cookies[front.cookie_name] = session_of(house, person)
     return found
 
 
 def session_of(house: House, person: Caller) -> str:
-    """The secret of a new session of a person in a browser."""
+    """Create a browser session for a person and return its secret."""
 
     def insert(tx: Tx, caller: Caller) -> str:
         minted = secret.create(SESSION, tx.entropy(secret.SECRET_ENTROPY))

@@ -1,4 +1,4 @@
-"""What reaches a database while a test does something, by SQLAlchemy or by the driver alone."""
+"""Records the SQL that reaches a database during a test, through SQLAlchemy or the driver."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from ostiary.storage.selects import PreparedStatements
 def statements(
     database: Engines, answered: Callable[[str], object] = lambda _text: None
 ) -> Iterator[list[str]]:
-    """The SQL that is sent meanwhile. `answered` is given what the reader was asked, in the thread that asked it."""
+    """Yield the list of SQL statements that are sent. `answered` is called after each read, in the same thread."""
     sent: list[str] = []
     alone = selects.select
 
@@ -42,7 +42,7 @@ def statements(
     ]
     for each in listeners:
         sa.event.listen(*each)
-    selects.select = select  # watched, not replaced
+    selects.select = select  # wrapped, not replaced
     try:
         yield sent
     finally:

@@ -1,4 +1,4 @@
-"""A service account with a secret and a key file, and a person at her browser, of one service for all clients."""
+"""One service for all client programs: a service account with a secret and a key file, and a person with a browser."""
 
 import os
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tests.servers import Ostiary
 
 @dataclass(frozen=True, slots=True)
 class Robo:
-    """A service account, with what its programs are configured with."""
+    """A service account, with the configuration of its programs."""
 
     service: Ostiary
     account: dict[str, Any]
@@ -23,7 +23,7 @@ class Robo:
 
     @property
     def issuer(self) -> str:
-        """Where the service says it is."""
+        """The issuer URL of the service."""
         return f"http://localhost:{self.service.port}"
 
     @property
@@ -31,13 +31,13 @@ class Robo:
         return f"{self.issuer}/oauth/token"
 
     def credential(self, **body: Any) -> Any:
-        """The secret of one more credential: a text, or a key file's object."""
+        """Create another credential and return its secret: a string, or the object of a key file."""
         made = self.service.call("POST", f"/v1/service-accounts/{self.account['id']}/credentials", body)
         assert made.status_code == 201, made.text
         return made.json()["secret"]
 
     def capable(self, token: str) -> list[str]:
-        """What the token may do: it is good where things are managed."""
+        """Return the scopes that the management API reports for the token."""
         fields = {"authorization": f"Bearer {token}"}
         shown = httpx2.get(f"{self.service.url}/v1/capabilities", headers=fields)
         assert shown.status_code == 200, shown.text
@@ -55,7 +55,7 @@ def robo(service: Ostiary) -> Robo:
 
 @pytest.fixture
 def single(service: Ostiary) -> Robo:
-    """An account that has one key file, so that its programs need not name the key."""
+    """An account with only one key file, so that its programs need not name the key."""
     return robo_at(service)
 
 
@@ -84,7 +84,7 @@ def alice(service: Ostiary) -> Alice:
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of the developer's own shell stands between a client and the service."""
+    """Remove proxy settings of the developer's shell, so that clients connect directly."""
     for name in list(os.environ):
         if name.upper().endswith("_PROXY"):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Runs a client program in another language: one JSON object a line, in both directions (see `talk.mjs`)."""
+"""Runs a client program in another language. Both sides exchange one JSON object per line (see `talk.mjs`)."""
 
 import json
 import subprocess
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def conversation(command: Sequence[str], told: Any, answer: Callable[[dict[str, Any]], Any]) -> Any:
-    """Send the task `told` to a program, answer its questions, and return what it says under `done`.
+    """Send the task `told` to a program, answer its requests, and return the value that it sends as `done`.
 
-    Fails with the program's standard error if it ends before that.
+    If the program ends early, fails with its standard error.
     """
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Alice at her browser, while programs ask her for access and use it."""
+"""Alice at her browser, while client programs request access and use it."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from tests.servers import PATIENCE, Ostiary
 from tests.visitors import Browser, browser_at, sign_in
 
 REDIRECT = "http://127.0.0.1/callback"
-"""Of programs on her computer, which listen on any port (RFC 8252 §7.3)."""
+"""The redirect URI of programs on her computer. They listen on any port (RFC 8252 §7.3)."""
 CALLBACK = "http://127.0.0.1:49152/callback"
 
 
 @dataclass(frozen=True, slots=True)
 class Alice:
-    """The first admin, who has signed in."""
+    """The first admin, signed in."""
 
     service: Ostiary
     browser: Browser
@@ -27,34 +27,34 @@ class Alice:
 
     @property
     def issuer(self) -> str:
-        """Where the service says it is."""
+        """The issuer URL of the service."""
         return self.browser.issuer
 
     def metadata(self) -> dict[str, Any]:
-        """What a client discovers."""
+        """The discovery document."""
         found = httpx2.get(f"{self.issuer}/.well-known/oauth-authorization-server")
         assert found.status_code == 200, found.text
         return dict(found.json())
 
     def allows(self, address: str, decision: str = "allow") -> str:
-        """She follows a client's link and decides: the address to which that sends her back."""
+        """Follow the client's authorization URL and decide. Returns the redirect to the client."""
         assert address.startswith(f"{self.issuer}/"), address
         asked = self.browser.get(address.removeprefix(self.issuer))
-        if asked.location:  # she was not even asked
+        if asked.location:  # the service did not ask her
             return asked.location
         page = self.browser.submit(asked, "/oauth/authorize", decision=decision)
         assert page.status == 303, page.text
         return page.location
 
     def approves(self, address: str, user_code: str) -> None:
-        """She enters the code of a device at the address that it shows, and allows it."""
+        """Enter the user code of a device on its verification page, and allow the request."""
         page = self.browser.get(address.removeprefix(self.issuer))
         shown = self.browser.submit(page, VERIFY, user_code=user_code.lower().replace("-", " "))
         done = self.browser.submit(shown, VERIFY, decision="allow")
         assert done.status == 200, done.text
 
     def answer(self, question: dict[str, str]) -> Any:
-        """Do what a program asks of her (`conversation.py`), and return what it is told."""
+        """Do what a program asks of her (`conversation.py`), and return the result."""
         match question:
             case {"allow": address}:
                 return self.allows(address)
@@ -66,14 +66,14 @@ class Alice:
         raise AssertionError(question)
 
     def application(self, **facts: Any) -> str:
-        """The client id of a new application of her organization's."""
+        """Register an application in her organization and return its client id."""
         body = {"name": f"Reports {secrets.token_hex(4)}", "redirect_uris": [REDIRECT]} | facts
         made = self.service.call("POST", "/v1/clients", body)
         assert made.status_code == 201, made.text
         return str(made.json()["id"])
 
     def capable(self, token: str) -> list[str] | None:
-        """What a token may do in her name; None where it is refused."""
+        """Return the scopes that the management API reports for the token, or None if it is refused."""
         fields = {"authorization": f"Bearer {token}"}
         shown = httpx2.get(f"{self.issuer}/v1/capabilities", headers=fields, timeout=PATIENCE)
         if shown.status_code == 401:
@@ -84,7 +84,7 @@ class Alice:
 
 
 def alice_at(service: Ostiary) -> Alice:
-    """She signs in by the page."""
+    """Sign in through the page."""
     email, password = (service.first["admin"][each] for each in ("email", "password"))
     browser = browser_at(f"http://localhost:{service.port}")
     assert sign_in(browser, email, password).status == 200
@@ -92,5 +92,5 @@ def alice_at(service: Ostiary) -> Alice:
 
 
 def returned(address: str) -> dict[str, str]:
-    """The parameters with which she was sent back."""
+    """The query parameters of the redirect to the client."""
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}

@@ -25,7 +25,7 @@ def by_key(robo: Robo, key: Any, key_id: str, algorithm: str) -> OAuth2Session:
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_it_gets_a_token_for_a_secret_and_gives_it_back(robo: Robo, method: str) -> None:
-    """RFC 6749 §2.3.1, RFC 7662, RFC 7009 break: Authlib gets no token, is not told about it, or cannot end it."""
+    """RFC 6749 §2.3.1, RFC 7662, RFC 7009 break: Authlib cannot get, introspect or revoke a token."""
     session = OAuth2Session(
         robo.client_id, robo.secret, token_endpoint_auth_method=method, revocation_endpoint_auth_method=method
     )
@@ -43,7 +43,7 @@ def test_it_gets_a_token_for_a_secret_and_gives_it_back(robo: Robo, method: str)
 
 
 def test_it_authenticates_with_an_rsa_key(robo: Robo) -> None:
-    """RFC 7523 §2.2 breaks: Authlib's private_key_jwt with the key of a key file gets no token."""
+    """RFC 7523 §2.2 breaks: Authlib gets no token by private_key_jwt with the key of a key file."""
     file = robo.key_file
     session = by_key(robo, file["private_key"], file["key_id"], "RS256")
     token = session.fetch_token(robo.token_endpoint, grant_type="client_credentials")["access_token"]
@@ -51,7 +51,7 @@ def test_it_authenticates_with_an_rsa_key(robo: Robo) -> None:
 
 
 def test_it_authenticates_with_an_ed25519_key(robo: Robo) -> None:
-    """RFC 8037 §3.1 breaks: a client with an Ed25519 key, by the algorithm's newer name, gets no token."""
+    """RFC 8037 §3.1 breaks: a client with an Ed25519 key gets no token when it uses the newer algorithm name."""
     file = robo.credential(kind="key_file", algorithm="EdDSA")
     session = by_key(robo, OKPKey.import_key(file["private_key"]), file["key_id"], "Ed25519")
     token = session.fetch_token(robo.token_endpoint, grant_type="client_credentials")["access_token"]
@@ -73,7 +73,7 @@ def by_assertion(robo: Robo, client_id: str | None, kid: bool = True) -> Asserti
 
 @pytest.mark.parametrize("named", [False, True])
 def test_it_trades_an_assertion(robo: Robo, named: bool) -> None:
-    """RFC 7523 §2.1 breaks: Authlib's assertion session gets no token, be the client named in the form or not."""
+    """RFC 7523 §2.1 breaks: Authlib's assertion session gets no token, with or without a client id in the form."""
     session = by_assertion(robo, robo.client_id if named else None)
     shown = session.get(f"{robo.issuer}/v1/capabilities")
     assert shown.status_code == 200, shown.text
@@ -81,7 +81,7 @@ def test_it_trades_an_assertion(robo: Robo, named: bool) -> None:
 
 
 def test_it_need_not_name_the_only_key(single: Robo) -> None:
-    """RFC 7515 §4.1.4 breaks: Authlib's sessions, which send no `kid` by themselves, get no token."""
+    """RFC 7515 §4.1.4 breaks: Authlib's sessions, which send no `kid` by default, get no token."""
     shown = by_assertion(single, None, kid=False).get(f"{single.issuer}/v1/capabilities")
     assert shown.json()["scopes"] == ["read:agents"]
     session = OAuth2Session(
@@ -93,7 +93,7 @@ def test_it_need_not_name_the_only_key(single: Robo) -> None:
 
 
 def test_it_is_told_to_name_one_of_several_keys(single: Robo) -> None:
-    """The way out breaks: Authlib gets no token from the second key file on, and its message does not say why."""
+    """The way out breaks: with a second key file Authlib gets no token, and the error does not say why."""
     single.credential(kind="key_file")
     with pytest.raises(OAuth2Error, match="kid"):
         by_assertion(single, None, kid=False).refresh_token()
@@ -101,7 +101,7 @@ def test_it_is_told_to_name_one_of_several_keys(single: Robo) -> None:
 
 
 def test_an_assertion_is_not_traded_in_the_name_of_another(robo: Robo) -> None:
-    """RFC 7521 §4.1 breaks: a token goes to a client that the assertion does not speak of."""
+    """RFC 7521 §4.1 breaks: a client other than the one in the assertion gets a token."""
     with pytest.raises(OAuth2Error) as refused:
         by_assertion(robo, "ostiary-sa-other").refresh_token()
     assert refused.value.error == "invalid_grant"
@@ -118,7 +118,7 @@ WRONG: dict[str, Callable[[Robo], OAuth2Session]] = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_it_is_refused_in_its_own_words(robo: Robo, wrong: str) -> None:
-    """RFC 6749 §5.2 breaks: Authlib gets a token without the right proof, or cannot read why not."""
+    """RFC 6749 §5.2 breaks: Authlib gets a token with wrong credentials, or cannot read the error."""
     with pytest.raises(OAuthError) as refused:
         WRONG[wrong](robo).fetch_token(robo.token_endpoint, grant_type="client_credentials")
     assert refused.value.error == "invalid_client"

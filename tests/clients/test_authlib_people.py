@@ -1,4 +1,4 @@
-"""Authlib: applications that ask people, without a key and with one."""
+"""Authlib: applications that ask people for access, with and without a key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def public(alice: Alice) -> OAuth2Session:
 
 
 def registered(alice: Alice, key: Any, algorithm: str) -> OAuth2Session:
-    """One that registered itself with its public key."""
+    """Register a client dynamically, with its public key."""
     told = alice.metadata()
     answer = httpx2.post(
         told["registration_endpoint"],
@@ -73,7 +73,7 @@ CLIENTS: dict[str, Callable[[Alice], OAuth2Session]] = {
 
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_person_is_asked_and_the_access_is_used_kept_and_given_back(alice: Alice, kind: str) -> None:
-    """RFC 6749 §4.1 and §6, RFC 7636, RFC 7591, RFC 7523 §2.2 break: Authlib gets no access, or cannot keep or end it."""
+    """RFC 6749 §4.1 and §6, RFC 7636, RFC 7591, RFC 7523 §2.2 break: Authlib cannot get, refresh or revoke access."""
     told = alice.metadata()
     kept: list[str] = []
     session = CLIENTS[kind](alice)
@@ -97,7 +97,7 @@ def test_a_person_is_asked_and_the_access_is_used_kept_and_given_back(alice: Ali
 
 
 def test_a_key_that_is_not_the_clients_gets_nothing(alice: Alice) -> None:
-    """RFC 7523 §3 breaks: a code is traded for whoever signs with any key."""
+    """RFC 7523 §3 breaks: a code is exchanged for a client that signs with a key that is not registered."""
     session = registered(alice, OKPKey.generate_key("Ed25519"), "Ed25519")
     address, state = session.create_authorization_url(
         alice.metadata()["authorization_endpoint"], code_verifier=VERIFIER

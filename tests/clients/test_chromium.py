@@ -1,4 +1,4 @@
-"""A real browser on the pages: what its own rules make of ours."""
+"""A real browser on the pages: they work under the rules that the browser enforces."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.servers import UnavailableError
 pytestmark = pytest.mark.full
 
 PICTURES = os.environ.get("OSTIARY_PICTURES")
-"""A directory for pictures of each page, wide and narrow, light and dark; without it none are taken."""
+"""The directory for screenshots of each page: wide and narrow, light and dark. Unset, none are taken."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def open_browser(script: bool = True) -> Iterator[Chromium]:
 
 @pytest.fixture(params=[True, False], ids=["script", "no-script"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Chromium]:
-    """Its console stays empty: no policy of ours kept it from anything."""
+    """Yield a browser. Fails if its console has a message, such as a violation of our own policy."""
     with open_browser(request.param) as found:
         yield found
         assert not found.complaints
@@ -43,7 +43,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Chromium]:
 
 @pytest.fixture
 def listener() -> Iterator[FarSide]:
-    """A program on this computer that waits for an answer."""
+    """A program on this computer that listens for the redirect."""
     with far_side() as found:
         found.answer = answer(
             b"<!doctype html><title>Back</title>You may close this.", content_type="text/html"
@@ -72,7 +72,7 @@ def sign_in(browser: Chromium, email: str, password: str) -> None:
 def test_a_person_is_sent_to_a_program_and_it_gets_tokens(
     alice: Alice, browser: Chromium, listener: FarSide
 ) -> None:
-    """P8 and RFC 8252 §7.3 break: our policy keeps a browser from the redirect after the form, or a page needs script."""
+    """P8 and RFC 8252 §7.3 break: our policy blocks the redirect after the form, or a page requires scripts."""
     client_id = alice.application(name="Reports")
     back = f"http://127.0.0.1:{listener.port}/callback"
     asked = {
@@ -106,14 +106,14 @@ def test_a_person_is_sent_to_a_program_and_it_gets_tokens(
     )
     assert told.status_code == 200, told.text
     assert alice.capable(told.json()["access_token"]) == ["read:agents", "read:plugins"]
-    # It said no as well, from the same page.
+    # Deny the request, on the same page.
     browser.open(str(httpx2.URL(f"{alice.issuer}/oauth/authorize", params=asked)))
     browser.follow("button[value=deny]")
     assert returned(browser.address)["error"] == "access_denied"
 
 
 def test_a_device_is_allowed_and_the_access_withdrawn(alice: Alice, browser: Chromium) -> None:
-    """RFC 8628 §3.3 breaks: a person in a real browser cannot let a device in, or cannot end what they allowed."""
+    """RFC 8628 §3.3 breaks: a person in a real browser cannot allow a device, or cannot withdraw the access."""
     shown = httpx2.post(f"{alice.issuer}/oauth/device/authorize", data={"client_id": CLI}).json()
     browser.open(shown["verification_uri"])
     sign_in(browser, alice.email, alice.password)
@@ -144,7 +144,7 @@ def test_a_device_is_allowed_and_the_access_withdrawn(alice: Alice, browser: Chr
 
 
 def test_an_application_without_a_server(alice: Alice) -> None:
-    """Fetch §3.2 breaks: a page of another origin cannot discover us, register, get a token and renew or end it."""
+    """Fetch §3.2 breaks: a page of another origin cannot discover us, register, or get, refresh and revoke a token."""
     with open_browser() as browser, far_side() as site:
         page = (Path(__file__).parent / "browser-only.html").read_bytes()
         site.answer = answer(page, content_type="text/html")

@@ -1,6 +1,6 @@
-"""golang.org/x/oauth2, which Go programs use: machines with a secret, and applications without one that ask people.
+"""golang.org/x/oauth2, the library of Go programs: machine clients with a secret, and public clients of people.
 
-Go is large, so these run in `make prove` only, with the compiler and the library that Debian packages.
+The Go compiler is large, so these tests run in `make prove` only, with Debian's packages of compiler and library.
 """
 
 import os
@@ -22,12 +22,12 @@ pytestmark = [pytest.mark.full, pytest.mark.promise("clients"), pytest.mark.prov
 
 SOURCE = Path(__file__).with_name("oauth2.go")
 PACKAGES = Path("/usr/share/gocode")
-"""Where Debian installs the sources of Go libraries."""
+"""The directory of Debian's packages for Go libraries."""
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program, compiled."""
+    """The compiled program."""
     go = shutil.which("go")
     if go is None or not (PACKAGES / "src/golang.org/x/oauth2").is_dir():
         unavailable(UnavailableError("Go or golang.org/x/oauth2 is not installed"))
@@ -63,14 +63,14 @@ def test_a_machine_gets_a_token_for_its_secret(program: str, robo: Robo, style: 
 
 @pytest.mark.parametrize("style", ["header", "params", "detect"])
 def test_the_client_id_is_percent_encoded(program: str, robo: Robo, style: str) -> None:
-    """RFC 6749 §2.3.1 breaks: a client id with `@`, which the library sends as `%40` in Basic, is not known."""
+    """RFC 6749 §2.3.1 breaks: a client id with `@`, which the library sends as `%40` in Basic, is not accepted."""
     email = robo.key_file["client_email"]
     assert "@" in email
     assert machine(program, robo, style, client_id=email)["scopes"] == ["read:agents"]
 
 
 def test_a_wrong_secret_is_refused_in_its_own_words(program: str, robo: Robo) -> None:
-    """RFC 6749 §5.2 breaks: a Go program with a wrong secret gets a token, or cannot read why not."""
+    """RFC 6749 §5.2 breaks: a Go program with a wrong secret gets a token, or cannot read the error."""
     assert machine(program, robo, "detect", client_secret=robo.secret[:-1] + "%") == {
         "refused": "invalid_client"
     }

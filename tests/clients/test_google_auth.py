@@ -1,4 +1,4 @@
-"""google-auth: a key file that was made for it is read from its path, as a program that runs elsewhere does."""
+"""google-auth: it reads a key file from a path, as programs outside Google Cloud do."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def credentials(path: Path, file: dict[str, Any]) -> Any:
 
 
 def test_it_gets_a_token_from_a_key_file(robo: Robo, tmp_path: Path) -> None:
-    """Files break: google-auth gets no token from a key file made for it, or one for other scopes."""
+    """Files break: google-auth gets no token from its key file, or gets one with other scopes."""
     found = credentials(tmp_path / "robo.json", robo.credential(kind="key_file", compat="google"))
     found.refresh(Request())
     assert found.valid
@@ -28,7 +28,7 @@ def test_it_gets_a_token_from_a_key_file(robo: Robo, tmp_path: Path) -> None:
 
 
 def test_a_key_file_that_was_not_made_for_it_is_refused(robo: Robo, tmp_path: Path) -> None:
-    """Files break: an assertion to another audience, without an id, is taken from any key file."""
+    """Files break: an assertion without `jti`, for another audience, is accepted from any key file."""
     found = credentials(tmp_path / "robo.json", robo.key_file)
     with pytest.raises(RefreshError) as refused:
         found.refresh(Request())

@@ -1,6 +1,6 @@
-"""The token call of a partner's command line, and what that demands of the token, from the configuration it is given.
+"""The token request of a partner's command line, and what it requires of the token, from its configuration file.
 
-The program itself cannot be had; what it sends and checks is written down here.
+The program itself is not available. This module reproduces what it sends and checks.
 """
 
 import base64
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.full
 
 @pytest.fixture(scope="module")
 def context(robo: Robo) -> dict[str, Any]:
-    """The default context of what `client-secret generate --format toml` printed."""
+    """The default context in the output of `client-secret generate --format toml`."""
     printed = robo.service.command(
         "client-secret", "generate", "--service-account", robo.account["username"], "--format", "toml",
     )  # fmt: skip
@@ -35,7 +35,7 @@ def server(context: dict[str, Any]) -> str:
 
 
 def trade(context: dict[str, Any]) -> httpx2.Response:
-    """As the command does: the pair goes into Basic as it is, and the form is a fixed text."""
+    """Send the request of the command: the credentials unencoded in Basic, and a constant form."""
     pair = f"{context['clientId']}:{context['clientSecret']}".encode()
     return httpx2.post(
         f"{server(context)}/v1/token",
@@ -49,7 +49,7 @@ def trade(context: dict[str, Any]) -> httpx2.Response:
 
 
 def test_it_logs_in_and_works(robo: Robo, context: dict[str, Any]) -> None:
-    """Files break: a partner's command line refuses our token, or we do."""
+    """Files break: a partner's command line rejects our token, or the service rejects its request."""
     answer = trade(context)
     assert answer.status_code == 200, answer.text
     token = answer.json()["access_token"]
@@ -73,6 +73,6 @@ def test_it_logs_in_and_works(robo: Robo, context: dict[str, Any]) -> None:
 
 
 def test_a_wrong_secret_is_refused(context: dict[str, Any]) -> None:
-    """Files break: the alias gives tokens to whoever knows a client's id."""
+    """Files break: the alias issues tokens to clients without their secret."""
     answer = trade(context | {"clientSecret": "secret_none"})
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")

@@ -1,4 +1,4 @@
-"""The SDK of the Model Context Protocol: its client, before a server that it knows nothing of and that asks us."""
+"""The SDK of the Model Context Protocol: its client discovers the service from an MCP server that it protects."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 
 
 def packages() -> Path:
-    """Where the packages of Node's are."""
+    """The directory of the Node packages."""
     try:
         home = javascript.installed(HERE / "package.json")
     except UnavailableError as error:
@@ -48,14 +48,14 @@ def packages() -> Path:
 
 @dataclass
 class Tools:
-    """An MCP server's front door: it admits tokens that are meant for it, and says whom to ask for one."""
+    """The authentication layer of an MCP server: it accepts tokens for this server, and names the authorization server."""
 
     ostiary: Ostiary
     issuer: str
     path: str = "/mcp"
     url: str = ""
     verdicts: list[dict[str, Any]] = field(default_factory=list)
-    """What was said of the tokens that came, in turn."""
+    """The introspection response for each token, in order."""
 
     def admitted(self, token: str) -> bool:
         asked = {"credential": token, "audience": self.url, "scopes": ["read:agents"]}
@@ -65,7 +65,7 @@ class Tools:
 
 @contextmanager
 def tools(ostiary: Ostiary, issuer: str, path: str = "/mcp") -> Iterator[Tools]:
-    """The server, known to the service as a resource."""
+    """An MCP server, registered at the service as a resource."""
     found = Tools(ostiary, issuer, path)
 
     class Handler(BaseHTTPRequestHandler):
@@ -115,7 +115,7 @@ def tools(ostiary: Ostiary, issuer: str, path: str = "/mcp") -> Iterator[Tools]:
 
 @dataclass
 class Kept:
-    """What a client keeps between its starts."""
+    """The data that a client stores between runs."""
 
     tokens: OAuthToken | None = None
     client: OAuthClientInformationFull | None = None
@@ -136,7 +136,7 @@ class Kept:
 def client(
     alice: Alice, url: str, kept: Kept, document: str | None = None, redirects: tuple[str, ...] = (CALLBACK,)
 ) -> OAuthClientProvider:
-    """The SDK's client, whose browser is Alice's."""
+    """The SDK's client. Alice's browser opens its URLs."""
     back: list[str] = []
 
     async def visit(address: str) -> None:
@@ -160,14 +160,14 @@ def status(provider: OAuthClientProvider, url: str) -> int:
 
 
 def walk(alice: Alice, found: Tools, document: str | None = None) -> Kept:
-    """The whole way of a client, from a first answer of 401."""
+    """Run the whole flow of a client, from its first 401 response."""
     kept = Kept()
     provider = client(alice, found.url, kept, document)
     assert status(provider, found.url) == 200
     first = kept.tokens
     assert first is not None
     assert first.refresh_token is not None
-    # Of the token that it got, it is the resource that was named: our own API refuses it.
+    # The token is for the named resource only: our own API refuses it.
     assert alice.capable(first.access_token) is None
     asked = found.verdicts[-1]
     assert (asked["valid"], asked["principal"]["id"]) == (True, alice.service.first["admin"]["id"])
@@ -199,7 +199,7 @@ def test_a_client_that_was_never_here_gets_to_its_tools(alice: Alice) -> None:
 
 
 def test_a_native_client_comes_back_by_its_own_scheme(alice: Alice) -> None:
-    """RFC 8252 §7.1 breaks: an MCP client of an editor, which registers its scheme beside others, cannot register."""
+    """RFC 8252 §7.1 breaks: an editor's MCP client, which registers its own scheme beside others, cannot register."""
     redirects = (
         "cursor://anysphere.cursor-retrieval/oauth/user-tools/callback",
         "vscode://vscode.github-authentication/did-authenticate",
@@ -257,7 +257,7 @@ def test_a_machine_in_typescript_does(single: Robo) -> None:
 
 
 def test_mcp_remote_writes_the_address_as_browsers_do(alice: Alice, tmp_path: Path) -> None:
-    """RFC 8707, RFC 3986 §6.2.3 break: mcp-remote asks for `https://host/` of a server that is known as `https://host`."""
+    """RFC 8707, RFC 3986 §6.2.3 break: mcp-remote asks for `https://host/`, but the server is named `https://host`."""
     with tools(alice.service, alice.issuer, path="") as found:
         program = packages() / "node_modules" / "mcp-remote" / "dist" / "proxy.js"
         process = subprocess.Popen(
@@ -286,7 +286,7 @@ def test_mcp_remote_writes_the_address_as_browsers_do(alice: Alice, tmp_path: Pa
 
 
 def test_what_was_ended_is_asked_for_again(alice: Alice) -> None:
-    """RFC 6749 §5.2 breaks: a client whose session was ended does not find back to the person."""
+    """RFC 6749 §5.2 breaks: a client whose session was revoked does not ask the person again."""
     with tools(alice.service, alice.issuer) as found:
         kept = walk(alice, found)
         before = kept.tokens
@@ -304,7 +304,7 @@ def test_a_resource_that_nobody_knows_is_refused(alice: Alice) -> None:
 
 
 def test_a_document_says_who_a_client_is(tmp_path: Path) -> None:
-    """The client-id metadata document breaks: an MCP client that is one cannot get to its tools without registering."""
+    """The client-id metadata document breaks: an MCP client that uses one cannot reach its tools without registration."""
     vouching = authority(tmp_path)
     with far_side(vouching.context(tmp_path, "localhost")) as site:
         address = f"https://localhost:{site.port}/workbench.json"

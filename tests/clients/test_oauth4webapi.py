@@ -1,4 +1,4 @@
-"""oauth4webapi: the library of programs in JavaScript, which checks each answer of a server strictly."""
+"""oauth4webapi: a JavaScript library that validates every response of a server strictly."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def run(robo: Robo) -> Run:
-    """One task of `oauth4webapi.mjs` as Robo: what it found."""
+    """Run one task of `oauth4webapi.mjs` as Robo and return its result."""
     try:
         program, home = javascript.program("node"), javascript.installed(HERE / "package.json")
     except UnavailableError as error:
@@ -45,7 +45,7 @@ def run(robo: Robo) -> Run:
 
 
 def test_it_discovers_the_server_at_both_addresses(run: Run, robo: Robo) -> None:
-    """RFC 8414 §3 breaks: oauth4webapi finds no server at an issuer's address, or two that differ."""
+    """RFC 8414 §3 breaks: oauth4webapi finds no metadata for an issuer, or finds two different documents."""
     found = run("discover")
     assert found["oauth2"] == found["oidc"]
     assert found["oauth2"]["token_endpoint"] == robo.token_endpoint
@@ -53,7 +53,7 @@ def test_it_discovers_the_server_at_both_addresses(run: Run, robo: Robo) -> None
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_it_trades_asks_and_gives_back_with_a_secret(run: Run, robo: Robo, method: str) -> None:
-    """RFC 6749, 7662, 7009 and 9068 break: a client in JavaScript refuses our answers, or our token is no JWT to it."""
+    """RFC 6749, 7662, 7009 and 9068 break: a JavaScript client rejects our responses, or our token is not a valid JWT."""
     found = run("trade", method=method, scope="read:agents", introspects=True, revokes=True)
     claims = found["claims"]
     assert (claims["iss"], claims["aud"], claims["client_id"]) == (robo.issuer, robo.issuer, robo.client_id)
@@ -64,7 +64,7 @@ def test_it_trades_asks_and_gives_back_with_a_secret(run: Run, robo: Robo, metho
 
 @pytest.mark.parametrize("algorithm", ["RS256", "Ed25519"])
 def test_it_authenticates_with_a_key(run: Run, robo: Robo, algorithm: str) -> None:
-    """RFC 7523 §2.2 breaks: a client in JavaScript gets no token with a key file's key."""
+    """RFC 7523 §2.2 breaks: a JavaScript client gets no token with the key of a key file."""
     file = robo.key_file
     if algorithm != "RS256":
         file = robo.credential(kind="key_file", algorithm="EdDSA")
@@ -74,13 +74,13 @@ def test_it_authenticates_with_a_key(run: Run, robo: Robo, algorithm: str) -> No
 
 
 def test_it_exchanges_a_key_for_less(run: Run, robo: Robo) -> None:
-    """RFC 8693 §2.1 breaks: a client that only says who it is cannot trade a key for a token that may do less."""
+    """RFC 8693 §2.1 breaks: a client that sends only its client id cannot exchange a key for a narrower token."""
     found = run("exchange", subject=robo.credential(kind="api_key"), scope="read:agents")
     assert robo.capable(found["access_token"]) == ["read:agents"]
 
 
 def test_it_reads_refusals(run: Run, robo: Robo) -> None:
-    """RFC 6749 §5.2 breaks: a client in JavaScript does not know a refusal for what it is."""
+    """RFC 6749 §5.2 breaks: a JavaScript client does not recognize an error response."""
     wrong = run("refused", method="client_secret_basic", secret="secret_none", scope="api")
     assert wrong == {"status": 401, "schemes": ["basic"]}
     unheld = run("refused", method="client_secret_basic", scope="write:everything")

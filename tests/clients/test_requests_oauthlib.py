@@ -1,4 +1,4 @@
-"""requests-oauthlib: the client of programs that act for themselves."""
+"""requests-oauthlib: machine clients."""
 
 import pytest
 from oauthlib.oauth2 import BackendApplicationClient
@@ -22,7 +22,7 @@ def session(robo: Robo, scope: str = "read:agents") -> OAuth2Session:
 
 @pytest.mark.parametrize("include", [None, True])
 def test_it_gets_a_token_by_basic(robo: Robo, include: bool | None) -> None:
-    """RFC 6749 §2.3.1 breaks: requests-oauthlib gets no token, be its client id in the form as well or not."""
+    """RFC 6749 §2.3.1 breaks: requests-oauthlib gets no token, with or without its client id in the form."""
     client = session(robo)
     told = client.fetch_token(
         robo.token_endpoint,
@@ -41,7 +41,7 @@ def test_it_gets_a_token_by_post(robo: Robo) -> None:
 
 
 def test_it_raises_what_was_refused(robo: Robo) -> None:
-    """RFC 6749 §5.2 breaks: requests-oauthlib does not know a refusal for what it is."""
+    """RFC 6749 §5.2 breaks: requests-oauthlib does not recognize an error response."""
     with pytest.raises(InvalidClientError):
         session(robo).fetch_token(robo.token_endpoint, auth=HTTPBasicAuth(robo.client_id, "wrong"))
     with pytest.raises(InvalidScopeError):

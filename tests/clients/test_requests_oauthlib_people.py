@@ -1,4 +1,4 @@
-"""requests-oauthlib: applications that ask people, in a browser and by a device's code."""
+"""requests-oauthlib: applications that ask people for access, in a browser and by a device code."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_person_is_asked_and_the_access_is_renewed_by_itself(alice: Alice) -> None:
-    """RFC 6749 §4.1 and §6 break: requests-oauthlib gets no access for the scope that it asked for, or cannot keep it."""
+    """RFC 6749 §4.1 and §6 break: requests-oauthlib gets no access with the requested scope, or cannot refresh it."""
     told, client_id = alice.metadata(), alice.application()
     kept: list[dict[str, Any]] = []
     session = OAuth2Session(
@@ -44,7 +44,7 @@ def test_a_person_is_asked_and_the_access_is_renewed_by_itself(alice: Alice) -> 
 
 
 def test_its_default_is_basic_with_an_empty_password(alice: Alice) -> None:
-    """RFC 6749 §2.3.1 breaks: requests-oauthlib as its documentation shows it gets no token for a public client."""
+    """RFC 6749 §2.3.1 breaks: requests-oauthlib, used as in its documentation, gets no token for a public client."""
     told, client_id = alice.metadata(), alice.application()
     session = OAuth2Session(client_id, redirect_uri=CALLBACK, scope=["read:agents"], pkce="S256")
     address, _state = session.authorization_url(told["authorization_endpoint"])
@@ -53,7 +53,7 @@ def test_its_default_is_basic_with_an_empty_password(alice: Alice) -> None:
 
 
 def test_it_is_told_that_a_person_said_no(alice: Alice) -> None:
-    """RFC 6749 §4.1.2.1 breaks: requests-oauthlib takes a denial for something else."""
+    """RFC 6749 §4.1.2.1 breaks: requests-oauthlib does not recognize a denial."""
     told = alice.metadata()
     session = OAuth2Session(alice.application(), redirect_uri=CALLBACK, scope=["read:agents"], pkce="S256")
     address, _state = session.authorization_url(told["authorization_endpoint"])
@@ -63,7 +63,7 @@ def test_it_is_told_that_a_person_said_no(alice: Alice) -> None:
 
 
 def test_a_device_waits_for_a_person(alice: Alice) -> None:
-    """RFC 8628 §3 breaks: oauthlib's device client gets no access after the person entered its code."""
+    """RFC 8628 §3 breaks: oauthlib's device client gets no access after the person enters its code."""
     told = alice.metadata()
     client_id = alice.application(grant_types=[GRANT, "refresh_token"], redirect_uris=[])
     session = OAuth2Session(client=DeviceClient(client_id, scope=["read:agents", "offline_access"]))
@@ -85,7 +85,7 @@ def test_a_device_waits_for_a_person(alice: Alice) -> None:
 
 
 def test_a_device_is_told_to_wait(alice: Alice) -> None:
-    """RFC 8628 §3.5 breaks: oauthlib's device client does not know that nobody has decided yet."""
+    """RFC 8628 §3.5 breaks: oauthlib's device client does not recognize that the decision is pending."""
     told = alice.metadata()
     client_id = alice.application(grant_types=[GRANT], redirect_uris=[])
     session = OAuth2Session(client=DeviceClient(client_id, scope=["read:agents"]))
@@ -102,7 +102,7 @@ def test_a_device_is_told_to_wait(alice: Alice) -> None:
 
 
 def _given_back(alice: Alice, session: OAuth2Session, client_id: str, token: dict[str, Any]) -> None:
-    """oauthlib makes the request to revoke; after it nothing is good."""
+    """Revoke a token with oauthlib's revocation request. All tokens are refused afterwards."""
     told = alice.metadata()
     address, fields, body = session._client.prepare_token_revocation_request(
         told["revocation_endpoint"], token["refresh_token"], "refresh_token", client_id=client_id

@@ -1,6 +1,7 @@
-"""The pages of docs/ that come from the source: settings, audit events, problem codes. And the OpenAPI document.
+"""Generates the pages of docs/ that come from the source, and the OpenAPI document.
 
-`python -m tests.house.generated_pages` (or `make docs`) writes them; a test compares them with what is there.
+The pages list the settings, the audit events and the problem codes. `python -m tests.house.generated_pages` (or
+`make docs`) writes all of them. A test compares them with the files.
 """
 
 import logging
@@ -32,7 +33,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def page(title: str, *parts: str) -> str:
-    """Paragraphs are wrapped; tables, lists and sections stay as they are."""
+    """Return a page. Paragraphs are wrapped; tables, lists and sections stay as they are."""
     wrap = textwrap.TextWrapper(120, break_long_words=False, break_on_hyphens=False)
     wrapped = [part if "\n" in part else wrap.fill(part) for part in parts]
     return "\n\n".join([f"# {title}", GENERATED, *wrapped]) + "\n"

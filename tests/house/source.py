@@ -1,4 +1,4 @@
-"""The source as the rules of the house see it: modules with their syntax trees, and the files of the repository."""
+"""The source code for the tests in this directory: modules with their syntax trees, and the files of the repository."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ SRC = ROOT / "src" / "ostiary"
 
 @dataclass(frozen=True)
 class Module:
-    """One file of `src/ostiary`: `path` is relative to it, `name` the dotted name."""
+    """One file of `src/ostiary`. `path` is relative to it, `name` is the dotted name."""
 
     path: str
     name: str
@@ -23,11 +23,11 @@ class Module:
 
     @property
     def room(self) -> str:
-        """The package or single module right below `ostiary`."""
+        """The package or module directly below `ostiary`."""
         return self.name.split(".")[1] if "." in self.name else ""
 
     def imports(self) -> Iterator[str]:
-        """The dotted name of everything imported, at any depth of the code: `a.b.c` for `from a.b import c`."""
+        """Yield the dotted name of every import, at any depth of the code: `a.b.c` for `from a.b import c`."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
@@ -40,7 +40,7 @@ class Module:
                 yield from (f"{base}.{alias.name}" for alias in node.names)
 
     def texts(self) -> Iterator[str]:
-        """Every string of the code that is not documentation."""
+        """Yield every string of the code except docstrings."""
         prose = {
             id(node.value)
             for node in ast.walk(self.tree)
@@ -66,13 +66,13 @@ def modules() -> tuple[Module, ...]:
 
 
 def found_by(rule: Callable[[Module], Any]) -> dict[str, Any]:
-    """The path of each module in which a rule finds something, with what it found there."""
+    """Return what a rule finds in each module, by the module's path. Modules without findings are left out."""
     return {each.path: found for each in modules() if (found := rule(each))}
 
 
 @cache
 def files() -> tuple[Path, ...]:
-    """The files of the repository: those that git has, and new ones that it would take."""
+    """Return the files of the repository: tracked files, and new files that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     )

@@ -1,4 +1,4 @@
-"""Who may import whom.
+"""Which packages may import which.
 
 `core ← storage, ratelimit ← services, auth ← http ← api, oauth, console, manual ← node ← cli`; `client` imports `core` only.
 """
@@ -15,9 +15,9 @@ from tests.house.source import Module, found_by, module, modules
 
 LOWER = {"core", "storage", "ratelimit"}
 INSIDE = LOWER | {"services", "auth", "http"}
-"""What each surface may import. Surfaces do not import each other."""
+"""Our packages that each surface may import. Surfaces do not import each other."""
 ROOMS = {
-    # room: what it may import of ours
+    # package: the packages of ours that it may import
     "core": {"core"},
     "storage": {"core", "storage"},
     "ratelimit": LOWER,
@@ -47,9 +47,9 @@ JSON_READERS = {
     "cli/logins.py": "the file that the command line wrote itself",
     "cli/token_source.py": "key files, which the service made",
 }
-"""Who reads JSON, and what."""
+"""The modules that may parse JSON, and what they parse."""
 THIRD_PARTIES = {
-    # Who a room may know beside the standard library. `client` and `cli` are what installs without [server].
+    # The packages that may import a third-party library. `client` and `cli` are what installs without [server].
     "core": {"cryptography", "joserfc"},
     "storage": {"sqlalchemy", "alembic", "psycopg", "pysqlite3"},
     "services": {"argon2"},
@@ -90,19 +90,19 @@ def others(each: Module) -> set[str]:
 
 
 def wrong(each: Module) -> set[str]:
-    """What this module imports and may not. The package itself imports nothing."""
+    """Return the forbidden imports of a module. The package `ostiary` itself may import nothing."""
     if not each.room:
         return set(each.imports())
     return (ours(each) - ROOMS[each.room] - {"__version__"}) | (others(each) - THIRD_PARTIES[each.room])
 
 
 def test_imports_go_one_way() -> None:
-    """Architecture breaks: a room imports one to its right, or somebody's library that is not its business."""
+    """Architecture breaks: a package imports one to its right, or a third-party library that it must not use."""
     assert found_by(wrong) == {}
 
 
 def circles() -> list[set[str]]:
-    """Return the groups of modules that import each other, directly or through others, at any depth of the code."""
+    """Return the groups of modules that import each other, directly or indirectly, at any depth of the code."""
     names = {each.name for each in modules()}
     imported = {
         each.name: {name if name in names else name.rpartition(".")[0] for name in each.imports()}
@@ -118,12 +118,12 @@ def circles() -> list[set[str]]:
 
 
 def test_no_modules_import_each_other() -> None:
-    """Architecture breaks: to understand one module one has to understand another that needs the first."""
+    """Architecture breaks: two modules import each other, so neither can be understood alone."""
     assert circles() == []
 
 
 def test_a_public_class_has_a_name_of_its_own() -> None:
-    """Architecture breaks: a reader meets one name for two things."""
+    """Architecture breaks: two public classes have the same name."""
     names = Counter(
         node.name
         for each in modules()
@@ -134,7 +134,7 @@ def test_a_public_class_has_a_name_of_its_own() -> None:
 
 
 def test_the_rooms_are_these() -> None:
-    """Architecture breaks: a room that no picture shows, or that is not built yet."""
+    """Architecture breaks: a package has no import rule, or a rule names a package that does not exist."""
     assert {each.room for each in modules()} - {""} == set(ROOMS)
 
 
@@ -164,28 +164,28 @@ def test_the_rooms_are_these() -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(path: str, text: str) -> None:
-    """Architecture breaks unseen: the rule above no longer notices what it is there for."""
+    """Architecture breaks unseen: the import rule no longer detects forbidden imports."""
     assert wrong(module(path, text))
 
 
 NOT_AT_THE_START = {
-    "alembic",  # only to change a schema
+    "alembic",  # only for schema migrations
     "psycopg",  # only with PostgreSQL
     "jinja2",  # only for pages
     "markdown_it",  # only for the manual
-    "httpx2",  # only for the commands that ask a service
+    "httpx2",  # only for commands that call a service
     "rich",  # only for commands on a terminal
     "pygments",  # only for the manual
 }
 
 
 def test_a_start_imports_only_what_it_needs(tmp_path: Path) -> None:
-    """S10 breaks: `ostiary serve` starts later, and each of its processes is larger, for what most services never use."""
+    """S10 breaks: `ostiary serve` starts slower and uses more memory, for libraries that most services never use."""
     probe = (
         "import gc, sys; from ostiary.cli.main import run; code = run(['serve', '--data', sys.argv[1]]); "
         "print(code, gc.isenabled(), *sys.modules)"
     )
-    # There is nothing in that directory, so it ends when it has imported everything.
+    # The directory has no data, so the process ends after its imports.
     done = subprocess.run(
         [sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True, check=True
     )
@@ -196,7 +196,7 @@ def test_a_start_imports_only_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_the_fact_cache_is_brought_up_to_date_in_one_place() -> None:
-    """P2 breaks: an endpoint judges by facts that it forgot to bring up to date, or each does it in a way of its own."""
+    """P2 breaks: an endpoint decides by stale facts, or each endpoint refreshes them in its own way."""
     callers = [
         each.path
         for each in modules()
@@ -209,7 +209,7 @@ def test_the_fact_cache_is_brought_up_to_date_in_one_place() -> None:
 
 
 def test_documents_that_others_wrote_are_read_by_one_reader() -> None:
-    """B8 breaks: a second reader of JSON takes a document otherwise than the first."""
+    """B8 breaks: two JSON parsers read the same document differently."""
     readers = {
         each.path
         for each in modules()

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the API does, and can be read by others' tools."""
+"""The OpenAPI document describes the API, and other tools can read it."""
 
 import json
 import re
@@ -33,29 +33,29 @@ OPERATIONS = {
 
 
 def test_the_document_is_fresh_and_its_examples_are_true() -> None:
-    """API breaks: the document tells of another API, or an example of it is refused.
+    """API breaks: the document differs from the API, or one of its examples is refused.
 
-    `make docs` writes it. Making it sends every example to the application and takes down what it answers.
+    `make docs` writes it. It sends every example to the application and records the response.
     """
     assert OPENAPI.read_text("utf-8") == document.text()
 
 
 def test_others_can_read_it() -> None:
-    """API breaks: the document is no OpenAPI 3.1."""
+    """API breaks: the document is not valid OpenAPI 3.1."""
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 
 
 SPELLINGS = {each for document in DOCUMENTS for each in (f"{ALIAS}{document}", f"{document}{ALIAS}")}
-"""Where the metadata of the second issuer stands: the document says it in a sentence."""
+"""The path of the second issuer's metadata. The document mentions it in a sentence."""
 
 
 def test_every_address_is_in_it(front: Front) -> None:
-    """API breaks: an address can be used and is not documented, or the other way round."""
+    """API breaks: a route is not documented, or a documented route does not exist."""
     has = {
         (method, path)
         for path, methods in methods_of(front).items()
-        for method in methods - {"HEAD", "OPTIONS"}  # a preflight is for browsers: `test_cross_origin`
+        for method in methods - {"HEAD", "OPTIONS"}  # browsers send preflight requests: `test_cross_origin`
         if not path.startswith(("/docs", "/openapi.json", "/metrics"))
         and path not in {"/", *SPELLINGS, *(route.path for route in PAGES)}
     } | {("POST", INTROSPECT.decode())}
@@ -64,7 +64,7 @@ def test_every_address_is_in_it(front: Front) -> None:
 
 
 def test_the_routes_of_the_api_are_ours() -> None:
-    """Closed lists break: a route does without what `ApiRoute` brings, or FastAPI reads its body."""
+    """Closed lists break: a route bypasses `ApiRoute`, or FastAPI reads its body."""
     for route in document.routes():
         assert isinstance(route, ApiRoute)
         assert route.body_field is None
@@ -72,7 +72,7 @@ def test_the_routes_of_the_api_are_ours() -> None:
 
 
 def test_an_operation_says_what_it_does() -> None:
-    """API breaks: nobody learns from the document what an operation does, takes or needs."""
+    """API breaks: the document does not say what an operation does, accepts or requires."""
     for name in OPERATIONS:
         says_what_it_does(name, *OPERATIONS[name])
 
@@ -115,12 +115,12 @@ def parameter(either: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_tag_is_used() -> None:
-    """API breaks: a chapter of the document is empty."""
+    """API breaks: a section of the document is empty."""
     assert {operation["tags"][0] for _, _, operation in OPERATIONS.values()} == set(words.TAGS)
 
 
 def examples() -> Iterator[tuple[str, Any, Any]]:
-    """Where each example of the document stands, its schema, and it."""
+    """Yield the location of each example of the document, its schema, and the example."""
     pending: list[tuple[str, Any]] = [("", DOCUMENT)]
     while pending:
         where, each = pending.pop()
@@ -133,10 +133,10 @@ def examples() -> Iterator[tuple[str, Any, Any]]:
 
 
 def test_an_example_has_the_shape_that_is_documented() -> None:
-    """API breaks: an example contradicts the schema beside it."""
+    """API breaks: an example does not match its schema."""
     checked = 0
     for where, schema, value in examples():
-        # References within the document resolve against a schema that holds its components.
+        # References within the document resolve against a schema that contains its components.
         whole = {**schema, "components": DOCUMENT["components"]}
         validator = Draft202012Validator(whole, format_checker=FormatChecker())
         assert [error.message for error in validator.iter_errors(value)] == [], where
@@ -146,7 +146,7 @@ def test_an_example_has_the_shape_that_is_documented() -> None:
 
 @pytest.mark.promise("P7")
 def test_the_document_shows_no_secret() -> None:
-    """P7 breaks: an example holds a whole key, or the document tells of the machine that it was made on."""
+    """P7 breaks: an example contains a complete key, or the document reveals the machine that generated it."""
     text = OPENAPI.read_text("utf-8")
     assert not looks_like_secret(text)
     found = re.findall(r"https?://[^\s\"`]*", text)
@@ -155,7 +155,7 @@ def test_the_document_shows_no_secret() -> None:
 
 
 def needed() -> dict[str, str]:
-    """Operations whose description names the scope that they need, and it."""
+    """Return the operations whose description names a required scope, with the scope."""
     found = {}
     for name, (_, _, operation) in OPERATIONS.items():
         named = re.search(r"Needs `([a-z]+:[a-z-]+)`", operation.get("description", ""))
@@ -166,7 +166,7 @@ def needed() -> dict[str, str]:
 
 @pytest.mark.promise("P19")
 def test_an_operation_needs_the_scope_that_it_names() -> None:
-    """P19 breaks: the document names a scope, and a key without it may do the same."""
+    """P19 breaks: the document names a required scope, but a key without it can call the operation."""
     assert len(needed()) > 50
     with studio() as made, made.house("scopes") as front:
         house = front.house
@@ -183,7 +183,7 @@ def test_an_operation_needs_the_scope_that_it_names() -> None:
 
 
 def test_it_is_served_as_it_is(front: Front) -> None:
-    """API breaks: the document is not at its address, or is sent again to whoever has it."""
+    """API breaks: the document is not served, or is sent again to a client that has it cached."""
     answer = front.ask("GET", "/openapi.json")
     assert (answer.status, answer.body) == (200, OPENAPI.read_bytes())
     assert answer.headers["content-type"] == "application/json"

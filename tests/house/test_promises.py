@@ -1,4 +1,4 @@
-"""The promises, rules and groups of bad input that the repository cites are on one page of it: `docs/promises.md`."""
+"""Every promise, rule and group of bad input that the repository cites is defined in `docs/promises.md`."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ MARKED = re.compile(r"""\bpromise\(\s*["'](\w+)["']""")
 PAGE_NAME = re.compile(r"(?<![\w/.*\-])(?:[\w.\-]+/)*[\w\-]+\.md\b(?!['\"]?\))")
 STANDARD = re.compile(r"RFC ?\d+|OAuth 2\.1|OpenID|Fetch|CSP|UAX|OpenAPI|JSON-RPC")
 INVENTED = {"../README.md", "nowhere.md"}
-"""Names of pages that tests make up."""
+"""Page names that tests make up."""
 PROSE = {".py", ".md", ".mjs", ".go", ".toml", ".html", ""}
 
 sections = dict(
@@ -21,7 +21,7 @@ sections = dict(
 )
 """The text of each promise and each group of bad input, by its number."""
 named = dict(re.findall(r"^\| (R\d+|`\w+`) \| (.*)$", PAGE.read_text("utf-8"), re.M))
-"""The row of each rule, and of each proof without a number."""
+"""The row of each rule, and of each test subject without a number."""
 
 
 def texts() -> dict[Path, str]:
@@ -29,7 +29,7 @@ def texts() -> dict[Path, str]:
 
 
 def marks() -> dict[str, set[str]]:
-    """The files that hold each promise, by their marks."""
+    """Return the files that test each promise, by their markers."""
     found: dict[str, set[str]] = {}
     for path, text in texts().items():
         if path.is_relative_to(ROOT / "tests") and path.suffix == ".py":
@@ -39,7 +39,7 @@ def marks() -> dict[str, set[str]]:
 
 
 def test_what_is_cited_is_on_the_page() -> None:
-    """Documentation breaks: a test or comment cites a promise, rule or group of bad input that is written nowhere."""
+    """Documentation breaks: a test or comment cites a promise, rule or group of bad input that is not defined."""
     known = sections.keys() | named.keys()
     unknown = {
         str(path.relative_to(ROOT)): cited
@@ -50,7 +50,7 @@ def test_what_is_cited_is_on_the_page() -> None:
 
 
 def test_each_promise_has_tests() -> None:
-    """Documentation breaks: a promise is not tested, and the page does not say so; or its tests are elsewhere."""
+    """Documentation breaks: a promise is not tested although the page says so, or its tests are in other files."""
     held = marks()
     promises = {name: text for name, text in sections.items() if name[0] == "P"}
     promises |= {name.strip("`"): text for name, text in named.items() if name[0] == "`"}
@@ -68,7 +68,7 @@ def test_each_promise_has_tests() -> None:
 
 
 def test_nothing_refers_to_a_page_outside_the_repository() -> None:
-    """Documentation breaks: a reader is sent to a page that they do not have."""
+    """Documentation breaks: a reference points to a document that is not in the repository."""
     pages = {path.relative_to(ROOT).as_posix() for path in files() if path.suffix == ".md"}
     pages |= {path.name for path in files() if path.suffix == ".md"}
     missing: dict[str, set[str]] = {}
@@ -85,7 +85,7 @@ def test_nothing_refers_to_a_page_outside_the_repository() -> None:
 
 
 def without_standard(text: str) -> list[str]:
-    """The lines with a section sign whose document is not named on them or on the line before."""
+    """Return the lines with a section sign that name no document, on the line itself or the line before."""
     lines = ["", *text.splitlines()]
     return [
         line
@@ -95,7 +95,7 @@ def without_standard(text: str) -> list[str]:
 
 
 def test_a_section_is_of_a_named_standard() -> None:
-    """Documentation breaks: "§4" is cited, and nobody knows of which document."""
+    """Documentation breaks: "§4" is cited without the name of a document."""
     found = {
         str(path.relative_to(ROOT)): lines
         for path, text in texts().items()
@@ -107,6 +107,6 @@ def test_a_section_is_of_a_named_standard() -> None:
 
 
 def test_this_rule_sees_a_section_without_a_standard() -> None:
-    """Documentation breaks unseen: the rule above no longer notices what it is there for."""
+    """Documentation breaks unseen: the rule about section signs no longer detects a violation."""
     assert without_standard("see §4") == ["see §4"]
     assert without_standard("RFC 6749\n§4 says") == []

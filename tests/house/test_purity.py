@@ -1,4 +1,4 @@
-"""The core does nothing but think, and a service is determined by its arguments."""
+"""The core has no side effects, and the result of a service depends on its arguments only."""
 
 import ast
 
@@ -18,7 +18,7 @@ WORLD = {
     "threading",
     "time",
 }
-"""Clocks, random bytes, files, the network, threads: what only `tx` or the wiring may bring in."""
+"""Clocks, random bytes, files, the network and threads. Only `tx` or the wiring may provide them."""
 CALLS = {
     "now",
     "utcnow",
@@ -42,7 +42,7 @@ def impure(each: Module) -> set[str]:
 
 
 def test_nothing_of_the_world_gets_in() -> None:
-    """Architecture breaks: the same arguments give another answer, so no test can hold the clock."""
+    """Architecture breaks: the same arguments give different results, so a test cannot control the clock."""
     assert found_by(lambda each: each.room in ROOMS and impure(each)) == {}
 
 
@@ -58,5 +58,5 @@ def test_nothing_of_the_world_gets_in() -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(text: str) -> None:
-    """Architecture breaks unseen: the rule above no longer notices a clock."""
+    """Architecture breaks unseen: the rule no longer detects a clock."""
     assert impure(module("core/x.py", text))

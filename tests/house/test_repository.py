@@ -1,4 +1,4 @@
-"""What the repository holds and what it must not."""
+"""What the repository may and may not contain."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.house.source import ROOT, files, found_by, modules
 
 LONGEST = 500
-"""Lines. A module that grows past it is split by noun."""
+"""The maximum number of lines of a module. Split a longer one by noun."""
 
 FORBIDDEN_NAMES = {
     "utils",
@@ -38,24 +38,24 @@ ELSEWHERE = re.compile(
     r"|--(?:extra-)?index[-]url|--find[-]links",
     re.IGNORECASE,
 )
-"""Hosts of package registries, and directories of one machine. Written so that this line is none itself."""
+"""Hosts of package registries, and paths of one machine. Written so that this line does not match itself."""
 
 
 def test_a_module_can_be_read_at_a_sitting() -> None:
-    """Style breaks: a module grew past what one reads at a sitting."""
+    """Style breaks: a module is too long."""
     lines = {each.path: each.text.count("\n") for each in modules()}
     assert {path: count for path, count in lines.items() if count > LONGEST} == {}
 
 
 def test_a_module_is_named_for_what_it_holds() -> None:
-    """Style breaks: the name of a module could be that of any module."""
+    """Style breaks: the name of a module says nothing about its content."""
     assert (
         found_by(lambda each: FORBIDDEN_NAMES & set(re.split(r"[./_]", each.path.removesuffix(".py")))) == {}
     )
 
 
 def test_a_module_says_what_it_owns() -> None:
-    """Style breaks: a module does not open with what it is."""
+    """Style breaks: a module has no docstring."""
     assert found_by(lambda each: each.tree.body and not re.match(r'("""|r""")\S', each.text)) == {}
 
 
@@ -71,7 +71,7 @@ def text_of(path: Path) -> str:
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
-    """Build breaks: the build works on one machine only, or fetches from where its user did not choose."""
+    """Build breaks: the build works on one machine only, or downloads from a host that the user did not choose."""
     found = {str(path.relative_to(ROOT)): strangers(text_of(path)) for path in files()}
     assert {name: names for name, names in found.items() if names} == {}
 
@@ -86,7 +86,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(text: str) -> None:
-    """Build breaks unseen: the rule above no longer notices what it is there for."""
+    """Build breaks unseen: the rule about hosts and paths no longer detects a violation."""
     assert strangers(text)
 
 
@@ -94,7 +94,7 @@ def test_this_rule_sees_what_it_forbids(text: str) -> None:
     "text", ["/v1/work", "network/root", "/workers", "/rooted", "a/work/b", "root / path"]
 )
 def test_this_rule_leaves_others_alone(text: str) -> None:
-    """Build breaks the other way: the rule above refuses what is no path of a machine."""
+    """Build breaks the other way: the rule refuses text that is not a path of a machine."""
     assert strangers(text) == []
 
 
@@ -107,7 +107,7 @@ PIN = re.compile(
 
 
 def test_every_requirement_is_pinned_by_hash() -> None:
-    """Build breaks: an installation takes what a registry serves that day."""
+    """Build breaks: an installation uses whatever version the registry serves that day."""
     for path in REQUIREMENTS:
         lines = re.sub(r"\\\n\s*", "", path.read_text("utf-8")).splitlines()
         pins = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -117,7 +117,7 @@ def test_every_requirement_is_pinned_by_hash() -> None:
 
 
 def test_both_requirements_are_there() -> None:
-    """Build breaks: what the server or the tests need is not pinned."""
+    """Build breaks: a dependency of the server or the tests is not pinned."""
     assert [path.name for path in REQUIREMENTS] == ["dev.txt", "server.txt"]
 
 

@@ -1,4 +1,4 @@
-"""Where a secret is opened: a short list that a person has read (R9)."""
+"""Where the code reveals a secret: a short, reviewed list (R9)."""
 
 import ast
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 from tests.house.source import modules
 
 OPENED = {
-    # module, function: how many times, and why
+    # module, function: the number of calls, and the reason
     ("services/issuance.py", "new_secret", "reveal"): (1, "its digest is stored"),
     ("core/signing.py", "sign", "reveal"): (1, "the private half of a signing key signs"),
     ("storage/signing_keys.py", "insert", "reveal"): (1, "it is sealed, and stored so"),
@@ -37,7 +37,7 @@ OPENED = {
 
 
 def opened() -> Counter[tuple[str, str, str]]:
-    """Every mention of an opener, with the outermost function around it."""
+    """Return every use of a revealing function, with the outermost function around it."""
     found: Counter[tuple[str, str, str]] = Counter()
     for each in modules():
         for top in each.tree.body:
@@ -51,13 +51,13 @@ def opened() -> Counter[tuple[str, str, str]]:
 
 @pytest.mark.promise("P7")
 def test_secrets_are_opened_in_reviewed_places_only() -> None:
-    """P7 breaks: a secret is opened where nobody has looked whether it is written down."""
+    """P7 breaks: code reveals a secret at a place that nobody has reviewed."""
     assert opened() == {place: count for place, (count, _why) in OPENED.items()}
 
 
 @pytest.mark.promise("P7")
 def test_a_secrets_text_is_its_own() -> None:
-    """P7 breaks: somebody reads the slot behind `reveal`."""
+    """P7 breaks: code reads the attribute behind `reveal`."""
     readers = {
         each.path
         for each in modules()

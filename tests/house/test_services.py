@@ -5,7 +5,7 @@ import ast
 from tests.house.source import modules
 
 NOT_OPERATIONS = {
-    # Public functions of services that are no operation, and why.
+    # Public functions of services that are not operations, with the reason.
     "audit.event_of": "pure: an event from its parts",
     "callers.holder": "pure: a caller without what its credential gives it",
     "clients.from_metadata": "pure: a client from what it says of itself",
@@ -62,7 +62,7 @@ FUNCTIONS = {
 
 
 def begins(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[str, str]]:
-    """The first two parameters with their annotations."""
+    """Return the first two parameters with their annotations."""
     parameters = [*node.args.posonlyargs, *node.args.args][:2]
     return [(each.arg, ast.unparse(each.annotation) if each.annotation else "") for each in parameters]
 
@@ -75,11 +75,11 @@ def is_operation(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def test_an_operation_takes_tx_and_caller() -> None:
-    """Architecture breaks: an operation reaches the world beside `tx`, or nobody knows who asks."""
+    """Architecture breaks: an operation has effects outside `tx`, or does not know its caller."""
     others = {name for name, node in FUNCTIONS.items() if not is_operation(node)}
     assert others == NOT_OPERATIONS.keys()
 
 
 def test_there_are_operations() -> None:
-    """Architecture breaks unseen: the rule above finds no operation."""
+    """Architecture breaks unseen: the rule finds no operations."""
     assert len(FUNCTIONS) > len(NOT_OPERATIONS) + 20

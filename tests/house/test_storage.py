@@ -1,4 +1,4 @@
-"""Storage has the only SQL, and engines.py the only differences between databases."""
+"""Only `storage` contains SQL, and only engines.py contains differences between the databases."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ SQL = re.compile(
 )
 DRIVERS = {"sqlalchemy", "alembic", "psycopg", "sqlite3", "pysqlite3"}
 OUTAGE = {"sqlalchemy.exc.DBAPIError"}
-"""What node/installation.py may know of the database: that it did not answer."""
+"""The one database exception that node/installation.py may import: the database did not respond."""
 
 ENGINE_NAME = re.compile(r"\b(sqlite|postgres(ql)?|psycopg)\b|_(sqlite|postgresql)_")
 NAMES_ENGINES = {
@@ -36,7 +36,7 @@ def sql_outside(each: Module) -> list[str]:
 
 
 def engine_names(each: Module) -> list[str]:
-    """Where the code tells one database from another: strings, dialects, options of one dialect."""
+    """Return the code that distinguishes databases: strings, dialects, options of one dialect."""
     if each.path in NAMES_ENGINES:
         return []
     found = [text for text in each.texts() if ENGINE_NAME.search(text)]
@@ -49,17 +49,17 @@ def engine_names(each: Module) -> list[str]:
 
 
 def test_sql_is_in_storage() -> None:
-    """Architecture breaks: SQL outside of the one room that has both databases tested."""
+    """Architecture breaks: SQL is outside of the package that is tested on both databases."""
     assert found_by(sql_outside) == {}
 
 
 def test_databases_differ_in_one_module() -> None:
-    """P12 breaks: a difference between the databases hides outside of engines.py."""
+    """P12 breaks: a difference between the databases is outside of engines.py."""
     assert found_by(engine_names) == {}
 
 
 def test_the_reviewed_list_is_not_stale() -> None:
-    """P12 breaks: an exception outlives what it was made for."""
+    """P12 breaks: the list of exceptions names a module that does not exist."""
     assert {each.path for each in modules()} >= NAMES_ENGINES.keys()
 
 
@@ -74,7 +74,7 @@ def test_the_reviewed_list_is_not_stale() -> None:
     ],
 )
 def test_this_rule_sees_sql(text: str) -> None:
-    """Architecture breaks unseen: the rule about SQL no longer notices any."""
+    """Architecture breaks unseen: the rule about SQL no longer detects any."""
     assert sql_outside(module("services/x.py", text))
 
 
@@ -82,5 +82,5 @@ def test_this_rule_sees_sql(text: str) -> None:
     "text", ["if name == 'sqlite': pass", "x.dialect.name", "f(postgresql_where=1)", "x = 'on postgresql'"]
 )
 def test_this_rule_sees_a_database(text: str) -> None:
-    """P12 breaks unseen: the rule about databases no longer notices one."""
+    """P12 breaks unseen: the rule about databases no longer detects a difference."""
     assert engine_names(module("storage/x.py", text))

@@ -1,4 +1,4 @@
-"""The colour of a function is the rule: what touches the store is a plain `def`."""
+"""Functions that use the store are plain `def`: they run in a thread, never on the event loop."""
 
 import ast
 
@@ -8,7 +8,7 @@ from tests.house.source import Module, found_by, module, modules
 
 STORE = {"store", "_store", "engines"}
 BLOCKING = {"sync", "load_standing", "load_projects", "answer_cold", "identify", "write_counts", "sleep"}
-"""Methods that read or write the database, or wait. To hand one to a thread is fine; to call it is not."""
+"""Methods that read or write the database, or wait. A coroutine may pass them to a thread, but not call them."""
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -17,7 +17,7 @@ def coroutines(each: Module) -> list[ast.AsyncFunctionDef]:
 
 
 def touched(each: Module) -> list[str]:
-    """What coroutines of this module touch and may not."""
+    """Return the forbidden uses in coroutines of this module."""
     found = []
     for coroutine in coroutines(each):
         for node in ast.walk(coroutine):
@@ -39,7 +39,7 @@ EVENT_LOOP = ("http", "api", "oauth", "console", "manual", "node")
 
 
 def test_coroutines_live_where_the_event_loop_is() -> None:
-    """Architecture breaks: a service or the storage has a colour."""
+    """Architecture breaks: a service or the storage contains a coroutine."""
     assert (
         found_by(lambda each: each.room not in EVENT_LOOP and [node.name for node in coroutines(each)]) == {}
     )
@@ -60,7 +60,7 @@ def handlers() -> list[tuple[str, ast.AST]]:
 
 
 def test_a_handler_runs_in_a_thread() -> None:
-    """P20 breaks: a handler of the management API works on the event loop."""
+    """P20 breaks: a handler of the management API runs on the event loop."""
     assert len(handlers()) >= 20
     assert [name for name, node in handlers() if not isinstance(node, ast.FunctionDef)] == []
 
@@ -76,5 +76,5 @@ def test_a_handler_runs_in_a_thread() -> None:
     ],
 )
 def test_this_rule_sees_what_it_forbids(text: str) -> None:
-    """P20 breaks unseen: the rule about coroutines no longer notices one that waits."""
+    """P20 breaks unseen: the rule about coroutines no longer detects one that waits."""
     assert touched(module("http/x.py", text))

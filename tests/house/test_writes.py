@@ -1,4 +1,4 @@
-"""`services.execute` is the only way in for a write on behalf of a caller; ARCHITECTURE.md, "The ideas that carry it"."""
+"""Every write on behalf of a caller goes through `services.execute`. See ARCHITECTURE.md, "The ideas that carry it"."""
 
 import ast
 
@@ -7,11 +7,11 @@ import pytest
 from tests.house.source import Module, module, modules
 
 EXECUTE = "services/execute.py"
-"""The one module that begins a transaction with a caller."""
+"""The only module that begins a transaction with a caller."""
 NO_STORES = {"file", "os", "sys.stderr", "self._stream", "self.transport", "super()"}
-"""What else is written to. Any other receiver of `write` is taken for a store."""
+"""Receivers of `write` that are not stores. Any other receiver counts as a store."""
 WITHOUT_CALLER = {
-    # Transactions that nobody asks for with a credential, and why.
+    # Transactions without a credential, with the reason.
     "devices.begin": "a device asks, for which no person stands yet",
     "devices.poll": "a device asks, which its code proves",
     "journal.use_up": "marks an assertion as used, which proves the client",
@@ -21,7 +21,7 @@ WITHOUT_CALLER = {
 
 
 def ways_past(each: Module) -> list[str]:
-    """Where a module begins a transaction, or judges a caller for one, without `execute`."""
+    """Return where a module begins a transaction, or authorizes a caller for one, without `execute`."""
     if each.room == "storage" or each.path == EXECUTE:
         return []
     calls = {id(node.func): node for node in ast.walk(each.tree) if isinstance(node, ast.Call)}
@@ -43,17 +43,17 @@ def ways_past(each: Module) -> list[str]:
 
 
 def _work(call: ast.Call) -> str:
-    """The operation that `write_on` is to run."""
+    """Return the operation that `write_on` runs."""
     return ast.unparse(call.args[1]) if len(call.args) > 1 else ""
 
 
 def test_writes_on_behalf_of_a_caller_go_through_execute() -> None:
-    """P1 breaks: a caller whose credential was revoked a moment ago still changes something."""
+    """P1 breaks: a caller whose credential was just revoked still changes data."""
     assert {each.path: found for each in modules() if (found := ways_past(each))} == {}
 
 
 def test_what_needs_no_caller_takes_none() -> None:
-    """P1 breaks: an operation with a caller runs in a transaction that does not judge the caller."""
+    """P1 breaks: an operation with a caller runs in a transaction that does not authorize the caller."""
     functions = {
         f"{each.name.rpartition('.')[2]}.{node.name}": node
         for each in modules()
@@ -81,5 +81,5 @@ def test_what_needs_no_caller_takes_none() -> None:
     ],
 )
 def test_this_rule_sees_a_way_past(text: str) -> None:
-    """P1 breaks unseen: the rule about writes no longer notices one."""
+    """P1 breaks unseen: the rule about writes no longer detects a violation."""
     assert ways_past(module("console/x.py", text))

@@ -1,6 +1,6 @@
-"""Looking for secrets where they must not be: every 12-character window of each, in every usual encoding.
+"""Searches for secrets where they must not be: every 12-character window of each, in every usual encoding.
 
-The searcher reports names and encodings only, so that a failing test does not spread what it found.
+The result contains names and encodings only, so that a failing test does not print what it found.
 """
 
 from base64 import b64encode
@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 WINDOW = 12
 HEAD = WINDOW
-"""No form of a window is shorter."""
+"""The minimum length of an encoded window."""
 
 
 def forms(window: bytes) -> Iterator[tuple[str, bytes]]:
-    """How a window may be written. Of base64 all three alignments, without the digits that neighbours decide."""
+    """Yield every encoding of a window. Base64 has three alignments, without the digits that depend on neighbours."""
     yield "raw", window
     for name, digits in (("hex", window.hex()), ("HEX", window.hex().upper())):
         yield name, digits.encode()
@@ -34,7 +34,7 @@ class Canaries:
 
     _needles: dict[bytes, tuple[str, str]] = field(default_factory=dict)
     _heads: dict[bytes, list[bytes]] = field(default_factory=dict)
-    """All needles by how they begin: one pass over a text meets every one that is in it."""
+    """All needles by their first bytes, so that one pass over a text finds every needle in it."""
     windows: int = 0
 
     def plant(self, name: str, secret: bytes) -> None:
@@ -46,7 +46,7 @@ class Canaries:
                     self._heads.setdefault(needle[:HEAD], []).append(needle)
 
     def found_in(self, text: bytes) -> set[tuple[str, str]]:
-        """Name and encoding of each canary that can be seen in the text."""
+        """Return the name and encoding of each canary in the text."""
         heads = self._heads
         places = [at for at in range(len(text) - HEAD + 1) if text[at : at + HEAD] in heads]
         return {

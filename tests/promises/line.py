@@ -1,6 +1,6 @@
-"""One keep-alive connection to a running Ostiary, and the page that a proof leaves behind.
+"""One keep-alive connection to a running Ostiary, and the page that a full run writes.
 
-It owns nothing that judges: what an answer means is each test's to say.
+The module does not decide whether a response is right. Each test does.
 """
 
 import http.client
@@ -24,7 +24,7 @@ PROOFS = Path(__file__).parents[2] / "docs" / "proof"
 
 @dataclass(slots=True)
 class Line:
-    """Requests over one connection, one after the other; a new connection where the old one was ended."""
+    """Sends requests over one connection, in sequence. It opens a new connection if the server closed the old one."""
 
     port: int
     key: str
@@ -42,7 +42,7 @@ class Line:
         self.close()
 
     def close(self) -> None:
-        """The next request opens a new connection."""
+        """Close the connection. The next request opens a new one."""
         self._connection.close()
 
     def ask(
@@ -54,7 +54,7 @@ class Line:
         raw: bytes | None = None,
         repeat: str | None = None,
     ) -> Answer:
-        """Ask with the operator key, or another one; `body` as JSON, or `raw` bytes as they are.
+        """Send a request with the operator key, or another key; `body` as JSON, or `raw` bytes unchanged.
 
         `repeat` is the `Idempotency-Key` of a request that may be sent again.
         """
@@ -67,33 +67,33 @@ class Line:
         return self.send(method, path, content, headers)
 
     def send(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Ask with these header fields, and no others of ours."""
+        """Send a request with these headers and no default ones."""
         self._connection.request(method, path, content, headers)
         answer = self._connection.getresponse()
         return Answer(answer.status, dict(answer.getheaders()), answer.read())
 
     def made(self, path: str, body: Any) -> Any:
-        """The JSON of what was created."""
+        """Create a resource and return the JSON of the response."""
         reply = self.ask("POST", path, body)
         assert reply.status == 201, reply.body
         return reply.json()
 
     def verify(self, credential: str) -> str:
-        """The code of `/v1/verify` about a credential."""
+        """Return the code of `/v1/verify` for a credential."""
         reply = self.ask("POST", "/v1/verify", {"credential": credential})
         assert reply.status == 200, reply.body
         return str(reply.json()["code"])
 
 
 def assert_ended(line: Line, token: str, nodes: int) -> None:
-    """Fail unless the token is revoked: at once on the only node, and on one of several as soon as it was told (P1)."""
+    """Fail unless the token is revoked: at once on a single node, eventually on one of several (P1)."""
     if nodes > 1:
         wait_until("the end of a token", lambda: line.verify(token) != "valid")
     assert line.verify(token) == "revoked"
 
 
 def lines_to_each(server: Ostiary, stack: ExitStack, of_each: int) -> dict[int, list[Line]]:
-    """So many connections to each worker process, by its number."""
+    """Open this number of connections to each worker process. Returns them by worker."""
     found: dict[int, list[Line]] = {}
     for worker in server.workers():
         with server.only(worker):
@@ -104,7 +104,7 @@ def lines_to_each(server: Ostiary, stack: ExitStack, of_each: int) -> dict[int, 
 
 
 def prove(promise: str, title: str, seed: int, figures: Mapping[str, object]) -> None:
-    """Write what a full run found to `docs/proof/`."""
+    """Write the results of a full run to `docs/proof/`."""
     machine = (
         f"{os.cpu_count()} CPUs, {platform.system()} {platform.machine()}, Python {platform.python_version()},"
         f" SQLite {sqlite_module.sqlite_version}"

@@ -1,6 +1,6 @@
-"""A node with a wrong clock leaves alone what all nodes share: it deletes nothing, and dates no signing key.
+"""A node with a wrong clock does not damage shared data: it deletes no rows and dates no signing key.
 
-Against real services. The clock of one of them is moved by 400 days: from its start on, or while it runs.
+The tests use real services. The clock of one is wrong by 400 days, from its start or while it runs.
 """
 
 import threading
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.promise("clock"), pytest.mark.full]
 
 AHEAD = 400 * 24 * 3600
 WRONG_SECONDS = 10.0 if PROVE else 2.5
-"""How long the service runs with the wrong clock: the periodic tasks begin with its first second."""
+"""How long the service runs with the wrong clock. The periodic tasks start in its first second."""
 OF_EACH = 50 if PROVE else 3
 NOT_BELIEVED = b"clock not believed"
 BELIEVED = b"clock believed again"
@@ -48,17 +48,17 @@ def clock(tmp_path: Path) -> MovedClock:
 
 @dataclass
 class Shared:
-    """What is in the database while a clock goes wrong, and how a service has to judge each of it."""
+    """The data in the database while a clock is wrong, and the expected verdicts."""
 
     server: Ostiary
     secret: dict[str, str] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
-    """Access tokens that were revoked."""
+    """Revoked access tokens."""
     sessions: list[str] = field(default_factory=list)
     used: list[dict[str, str]] = field(default_factory=list)
-    """Requests for a token with an assertion that was used."""
+    """Token requests whose assertion was already used."""
     keys: Any = None
-    """The published ones."""
+    """The published signing keys."""
 
     def make(self) -> None:
         with Line(self.server.port, self.server.key) as line:
@@ -86,7 +86,7 @@ class Shared:
         return self.secret | {"content-type": FORM}
 
     def issued(self, line: Line) -> str:
-        """A new access token."""
+        """Return a new access token."""
         form = urlencode({"grant_type": "client_credentials"}).encode()
         answer = line.send("POST", TOKEN, form, self.form)
         assert answer.status == 200, answer.body
@@ -101,7 +101,7 @@ class Shared:
         return line.ask("GET", "/.well-known/jwks.json").json()
 
     def check(self, server: Ostiary) -> None:
-        """All is as it was, and the service does its work."""
+        """Check that the data is unchanged and that the service works."""
         with Line(server.port, server.key) as line:
             assert {line.verify(token) for token in self.dead} == {"revoked"}
             assert {line.verify(token) for token in self.sessions} == {"valid"}
@@ -112,7 +112,7 @@ class Shared:
 
 
 def count(url: str, *of: sa.Table) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows of each table."""
     database = engines.connect(url)
     try:
         with database.reader.begin() as connection:
@@ -123,7 +123,7 @@ def count(url: str, *of: sa.Table) -> dict[str, int]:
 
 
 def rows(url: str) -> dict[str, int]:
-    """The same of the tables of which rows are deleted when they are old."""
+    """Return the number of rows of each table whose old rows are deleted."""
     return count(url, *{rule.table for rule in retention.RULES})
 
 
@@ -140,7 +140,7 @@ def logged(server: Ostiary, text: bytes) -> Callable[[], bool]:
 
 
 def run_wrongly(server: Ostiary) -> None:
-    """Let it run with its wrong clock, after the periodic tasks have begun."""
+    """Wait while the service runs with its wrong clock, after the periodic tasks have started."""
     servers.wait_until("a look at the clock", logged(server, NOT_BELIEVED))
     threading.Event().wait(WRONG_SECONDS)
 
@@ -155,7 +155,7 @@ def page() -> Iterator[None]:
 def test_a_node_that_is_400_days_ahead_beside_a_healthy_one(
     clock: MovedClock, postgres_url: str, tmp_path: Path
 ) -> None:
-    """P1, P8, P14 break: ten seconds of a node with a wrong clock bring revoked tokens back on all nodes."""
+    """P1, P8, P14 break: ten seconds of a node with a wrong clock make revoked tokens valid on all nodes."""
     environment = {
         "OSTIARY_DATABASE_URL": postgres_url,
         "OSTIARY_MASTER_KEY": MASTER_KEY,
@@ -176,7 +176,7 @@ def test_a_node_that_is_400_days_ahead_beside_a_healthy_one(
             shared.check(healthy)
         lost = fewer(before, rows(postgres_url))
         assert lost == {}
-        # What a node has in memory it may know better than the database.
+        # A node may still know from memory what the database has lost.
         fresh = stack.enter_context(servers.ostiary(tmp_path / "fresh", healthy.first, None, **environment))
         shared.check(fresh)
     FIGURES.update(
@@ -196,7 +196,7 @@ def test_a_node_that_is_400_days_ahead_beside_a_healthy_one(
 def test_sqlite_with_a_clock_that_is_400_days_ahead_for_a_while(
     clock: MovedClock, tmp_path: Path, how: str
 ) -> None:
-    """P1, P8, P14 break: a service that ran with a wrong clock accepts used assertions once the clock is right."""
+    """P1, P8, P14 break: after a service ran with a wrong clock, it accepts used assertions."""
     data = tmp_path / "data"
     url = engines.sqlite_url(data / DATABASE_FILE)
     with servers.ostiary(data, None, None, **clock.environment) as server:
@@ -227,7 +227,7 @@ def test_sqlite_with_a_clock_that_is_400_days_ahead_for_a_while(
 def test_a_service_that_began_with_a_clock_ahead_issues_tokens_once_it_is_right(
     clock: MovedClock, tmp_path: Path
 ) -> None:
-    """P14 breaks: keys from the future are the reason that no token is issued, and somebody has to mend it."""
+    """P14 breaks: keys with a date in the future stop the issuance of tokens until an operator intervenes."""
     data = tmp_path / "data"
     clock.move(AHEAD)
     with servers.ostiary(data, None, None, **clock.environment) as server:
@@ -236,7 +236,7 @@ def test_a_service_that_began_with_a_clock_ahead_issues_tokens_once_it_is_right(
     with servers.ostiary(data, server.first, server.port, **clock.environment) as server:
         shared = Shared(server)
         shared.make()
-        # They may have been replaced already. What they signed is believed.
+        # These keys may already be replaced. Their signatures stay valid.
         kids = {each["kid"] for each in shared.keys["keys"]}
         assert {each["kid"] for each in made["keys"]} <= kids
         with Line(server.port, server.key) as line:

@@ -1,4 +1,4 @@
-"""P10: strangers in whatever number keep nobody out who was there before. Limits by network and by target."""
+"""P10: no number of strangers can lock out a person with a known browser. Limits by network and by target."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def sign_in(who: Browser, email: str = ALICE, password: str = PASSWORD) -> Page:
 
 
 def besiege(front: Front) -> None:
-    """Wrong passwords for Alice, from 30 networks, until strangers get no more."""
+    """Send wrong passwords for Alice from 30 networks, until strangers reach the limit."""
     statuses = [
         sign_in(at(front, f"10.1.{number}.1"), password=OTHER).status
         for number in range(30)
@@ -51,14 +51,14 @@ def besiege(front: Front) -> None:
 
 
 def forget_session(who: Browser) -> None:
-    """As after the session has ended; what else the browser keeps stays."""
+    """Remove the session cookie, as if the session had ended. Other cookies stay."""
     del who.cookies["ostiary_session"]
 
 
 def test_strangers_who_guess_do_not_keep_the_person_out(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P10 breaks: whoever guesses a password from a hundred networks locks its owner out."""
+    """P10 breaks: guessing a password from a hundred networks locks its owner out."""
     monkeypatch.setattr(
         passwords, "verify_password", lambda kept, text: kept is not None and text == PASSWORD
     )
@@ -77,7 +77,7 @@ def test_strangers_who_guess_do_not_keep_the_person_out(
 
 
 def test_a_known_browser_guesses_no_more_than_others(front: Front) -> None:
-    """P10 breaks: whoever finds somebody's browser guesses without end; or strangers' guesses stop it."""
+    """P10 breaks: a person with another's browser can guess without limit, or guesses of strangers block that browser."""
     alice = at(front, "192.0.2.1")
     sign_in(alice)
     forget_session(alice)
@@ -89,7 +89,7 @@ def test_a_known_browser_guesses_no_more_than_others(front: Front) -> None:
 
 @pytest.mark.parametrize("change", ["cut", "swapped", "another's"])
 def test_a_forged_cookie_is_a_strangers(front: Front, change: str) -> None:
-    """P10 breaks: whoever makes up a cookie has as many guesses as they like."""
+    """P10 breaks: a forged cookie gives unlimited guesses."""
     alice, bob = at(front, "192.0.2.1"), at(front, "192.0.2.2")
     sign_in(alice)
     sign_in(bob, BOB)
@@ -105,7 +105,7 @@ def test_a_forged_cookie_is_a_strangers(front: Front, change: str) -> None:
 
 
 def test_the_cookie_lets_nobody_in(front: Front) -> None:
-    """P1 breaks: what a browser is known by opens the account, holds its address, or can be read by a script."""
+    """P1 breaks: the browser cookie opens the account, contains the email address, or is readable by a script."""
     alice = at(front, "192.0.2.1")
     sign_in(alice)
     text = alice.cookies.pop("ostiary_browser")
@@ -118,7 +118,7 @@ def test_the_cookie_lets_nobody_in(front: Front) -> None:
 
 
 def test_a_link_makes_a_browser_known(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P10 breaks: under attack nobody can help a person who has a new machine."""
+    """P10 breaks: during an attack nobody can help a person with a new machine."""
     monkeypatch.setattr(
         passwords, "verify_password", lambda kept, text: kept is not None and text != PASSWORD
     )
@@ -139,7 +139,7 @@ def test_a_link_makes_a_browser_known(front: Front, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_flood_of_hashes_leaves_a_turn_for_who_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: strangers who guess make everybody wait who signs in, chooses a password, or uses a link."""
+    """P20 breaks: guesses of strangers delay everybody who signs in, chooses a password or uses a link."""
     going, waiting = threading.Event(), threading.Semaphore(0)
 
     def slow(kept: Any, text: str) -> bool:
@@ -182,5 +182,5 @@ def test_a_flood_of_hashes_leaves_a_turn_for_who_is_known(monkeypatch: pytest.Mo
     ],
 )
 def test_networks(address: str | None, network: str) -> None:
-    """P10 breaks: whoever has a network of their own has as many shares as addresses."""
+    """P10 breaks: the owner of a network has a separate limit for each of its addresses."""
     assert network_of(None if address is None else parse_address(address)) == network

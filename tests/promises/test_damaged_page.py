@@ -1,7 +1,7 @@
-"""A damaged page of the database: told at once by the answers, by `/readyz`, by the log and by `doctor`.
+"""A damaged database page: responses, `/readyz`, the log and `doctor` report it at once.
 
-Pages of a real data directory are overwritten, of a service that was stopped and of one that runs. SQLite keeps no
-checksums, so what counts is that nothing is accepted that was refused before, and that no answer is a fault of ours.
+The tests overwrite pages of a real data directory, of a stopped and of a running service. SQLite has no checksums, so
+they check that no credential is accepted that was refused before, and that no response is a 500.
 """
 
 import shutil
@@ -38,14 +38,14 @@ PLACES = (
     if PROVE
     else ("generations", INDEX)
 )
-"""Tables and indexes of which pages are overwritten."""
+"""Tables and indexes whose pages are overwritten."""
 FILLINGS = (None, SEED) if PROVE else (None,)
-"""With zeros, and with random bytes."""
+"""Overwrite with zeros, or with random bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Furnished:
-    """A data directory to be copied, with keys and what holds of each."""
+    """A data directory to copy, with keys and the expected verdict on each."""
 
     data: Path
     first: dict[str, Any]
@@ -80,7 +80,7 @@ def copied(furnished: Furnished, place: Path) -> Path:
 
 
 def asked(line: Line, furnished: Furnished) -> Counter[str]:
-    """Ask for the verdict on each key, and for a revocation; how often what came of it."""
+    """Verify each key and revoke one. Returns how often each result occurred."""
     found: Counter[str] = Counter()
     for secret, verdict in furnished.verdicts.items():
         answer = line.ask("POST", "/v1/verify", {"credential": secret})
@@ -124,12 +124,12 @@ def noted(found: Counter[str]) -> None:
 def test_a_page_that_was_damaged_while_the_service_was_stopped(
     furnished: Furnished, tmp_path: Path, place: str, seed: int | None
 ) -> None:
-    """P1, P11 break: after a fault of the disk a key is believed that was revoked, or 500 is all that is told."""
+    """P1, P11 break: after a disk failure a revoked key is accepted, or the service only responds with 500."""
     data = copied(furnished, tmp_path)
     damage.overwrite(data / DATABASE_FILE, damage.leaves(data / DATABASE_FILE, place), seed)
     assert "✗ Integrity: " in examined(data, 1) or "✗ Database: " in examined(data, 1)
     _figures["pages of a stopped service"] += 1
-    if place in ("organizations", "changes"):  # which are read before anything is
+    if place in ("organizations", "changes"):  # these are read first
         refuses_to_start(data)
         return
     with (
@@ -157,7 +157,7 @@ def refuses_to_start(data: Path) -> None:
 
 @pytest.mark.parametrize("seed", FILLINGS, ids=str)
 def test_a_header_that_was_damaged(furnished: Furnished, tmp_path: Path, seed: int | None) -> None:
-    """P11 breaks: a service whose database is none any more starts, or ends without saying why."""
+    """P11 breaks: a service with an unreadable database starts, or ends without a reason."""
     data = copied(furnished, tmp_path)
     damage.overwrite(data / DATABASE_FILE, [1], seed)
     assert DAMAGED in examined(data, 1)
@@ -178,7 +178,7 @@ def running(furnished: Furnished, tmp_path: Path) -> Iterator[Ostiary]:
 def test_a_page_that_is_damaged_under_the_service(
     furnished: Furnished, running: Ostiary, place: str, seed: int | None
 ) -> None:
-    """P1, P11 break: what is in memory is refused, or what was revoked is believed, when a page is damaged."""
+    """P1, P11 break: with a damaged page a cached key is refused, or a revoked key is accepted."""
     path = running.data / DATABASE_FILE
     cached = [secret for secret, verdict in furnished.verdicts.items() if verdict == "valid"][:10]
     with Line(running.port, running.key) as line:
@@ -187,7 +187,7 @@ def test_a_page_that_is_damaged_under_the_service(
         pages = damage.leaves(path, place) if place else [1]
         damage.overwrite(path, pages, seed)
         assert [line.verify(secret) for secret in cached] == ["valid"] * 10
-        # A change: connections forget the pages that they have read.
+        # A change makes connections drop their cached pages.
         line.ask("POST", "/v1/service-accounts", {"display_name": "Another"})
         found = asked(line, furnished)
         noted(found)

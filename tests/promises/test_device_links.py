@@ -1,4 +1,4 @@
-"""B5: what a second person can do with the link, or the code, of a first one's device: nothing, and see nothing."""
+"""B5: a second person cannot use, or learn from, the link or the user code of the first person's device."""
 
 import pytest
 
@@ -16,7 +16,7 @@ LINKS = 200 if PROVE else 10
 
 
 def test_a_second_person_with_a_first_ones_link_gets_nothing(front: Front) -> None:
-    """P8 breaks: whoever opens somebody else's link decides about the device, or learns whose it is."""
+    """P8 breaks: a person who opens another's link decides about the device, or learns whose it is."""
     front.house.sign()
     bob = at_home(front.house, front, front.house.bob)
     charlie = at_home(front.house, front, front.house.charlie)
@@ -24,7 +24,7 @@ def test_a_second_person_with_a_first_ones_link_gets_nothing(front: Front) -> No
     for number in range(LINKS):
         asked = begin(front, peer=f"198.51.100.{number}")
         code = asked["user_code"]
-        alice = at_home(front.house, front, front.house.alice)  # who gave her password just now
+        alice = at_home(front.house, front, front.house.alice)  # she has just entered her password
         assert enter(alice, code).status == 200
         for thief in (bob, charlie):
             link = thief.get(f"{VERIFY}?user_code={code}")

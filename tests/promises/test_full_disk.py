@@ -1,7 +1,7 @@
-"""A full disk: access can still be ended, nothing else is half done, and it all goes on when there is room.
+"""A full disk: access can still be revoked, no other change is half done, and all works again when there is space.
 
-A real `ostiary serve` has its data directory on a small file system, which another program fills to the last byte and
-goes on to fill: what the service gives up of its reserve and does not use at once is lost to that program.
+A real `ostiary serve` has its data directory on a small file system. Another program fills it to the last byte and
+continues: space that the service frees from its reserve and does not use at once is lost to that program.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def is_full(answer: Answer) -> bool:
 
 
 def write(line: Line) -> Answer:
-    """A change that gives access, and so is none of those that the reserve is for."""
+    """A change that grants access. The reserve is not for such changes."""
     return line.ask("POST", "/v1/service-accounts", {"display_name": "Later", "description": "x" * 1000})
 
 
@@ -82,7 +82,7 @@ def readiness(line: Line) -> tuple[int, list[str]]:
 
 
 def revocations_told(line: Line) -> list[str]:
-    """Whose revocation is in the audit log, once for each event."""
+    """Return the keys whose revocation is in the audit log, once per event."""
     found: list[str] = []
     cursor = ""
     while True:
@@ -96,7 +96,7 @@ def revocations_told(line: Line) -> list[str]:
 
 
 class Story:
-    """One service on one disk, with keys that are to be revoked and some that are kept."""
+    """One service on one disk, with keys to revoke and keys to keep."""
 
     def __init__(self, disk: Disk, environment: dict[str, str]) -> None:
         self.disk = disk
@@ -114,7 +114,7 @@ class Story:
         return servers.start(self.disk.root, self.first, self.port, **self.environment)
 
     def revoke_some(self, line: Line, number: int) -> int:
-        """Revoke so many keys, while the disk is filled again; how many it was refused for."""
+        """Revoke this number of keys, while the disk is filled again. Returns how many revocations were refused."""
         refused = 0
         for _ in range(number):
             key = self.waiting.pop()
@@ -126,7 +126,7 @@ class Story:
         return refused
 
     def wrong_verdicts(self, line: Line) -> list[str]:
-        """Verdicts that are not what was acknowledged, each asked over a new connection: of any worker."""
+        """Return the verdicts that differ from the acknowledged state. Each uses a new connection, to any worker."""
         expected = [(key, "revoked") for key in self.revoked] + [(key, "valid") for key in self.kept]
         found = []
         for number, ((_, secret), code) in enumerate(expected):
@@ -145,7 +145,7 @@ class Story:
             assert self.server.process.wait(servers.PATIENCE) == 0
 
     def start(self) -> None:
-        """Let the other program have what is free, and start the service."""
+        """Let the other program take the free space, and start the service."""
         self.disk.fill()
         self.server = self._start()
 
@@ -165,7 +165,7 @@ _figures: dict[str, object] = {}
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_access_can_be_ended_on_a_full_disk(tmp_path: Path, kind: Kind) -> None:
-    """P1, P5 break: on a full disk a key that was stolen stays valid, or its end is in no log."""
+    """P1, P5 break: on a full disk a stolen key stays valid, or its revocation is missing in the audit log."""
     with (
         disk_at(tmp_path / "data", kind) as disk,
         story(disk) as told,
@@ -179,7 +179,7 @@ def test_access_can_be_ended_on_a_full_disk(tmp_path: Path, kind: Kind) -> None:
         assert readiness(line) == (503, [FULL])
         refused = told.revoke_some(line, REVOKED)
         assert refused == 0
-        # Whatever else ends access, and nothing that gives any.
+        # Every other change that ends access, and none that grants it.
         assert line.ask("POST", f"/v1/credentials/{more[0][0]}/deactivate").status == 200
         assert line.ask("POST", f"/v1/credentials/{more[0][0]}/revoke").status == 200
         assert line.ask("POST", f"/v1/credentials/{more[0][0]}/revoke").status == 200, "it was so already"
@@ -217,7 +217,7 @@ def test_access_can_be_ended_on_a_full_disk(tmp_path: Path, kind: Kind) -> None:
 
 @pytest.mark.parametrize("made_before", [True, False])
 def test_a_start_without_any_room_verifies(tmp_path: Path, made_before: bool) -> None:
-    """P11 breaks: with a full disk and nothing in reserve, a service that is started again verifies nothing."""
+    """P11 breaks: with a full disk and no reserve, a restarted service cannot verify any key."""
     with (
         disk_at(tmp_path / "data") as disk,
         story(disk, OSTIARY_DISK_RESERVE="0") as told,
@@ -225,7 +225,7 @@ def test_a_start_without_any_room_verifies(tmp_path: Path, made_before: bool) ->
     ):
         told.stop()
         for file in (disk.root / "metrics").iterdir():
-            file.unlink()  # as the start does, which makes room
+            file.unlink()  # the start frees space, too
         if not made_before:
             for name in ("changes.number", "uses.permits", "failures.permits", "troubles.times"):
                 (disk.root / name).unlink()
@@ -262,7 +262,7 @@ def test_doctor_and_the_figures_tell_of_it_before(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    """P11 breaks: where standard output is a file on a full disk, the service ends or answers 500."""
+    """P11 breaks: when standard output is a file on a full disk, the service ends or responds with 500."""
     data = tmp_path / "data"
     first = servers.initialise(data)
     port = servers.free_port()
@@ -280,7 +280,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
             for _ in range(20):
                 assert line.ask("GET", "/readyz").status == 200
                 assert line.ask("GET", "/v1/service-accounts/none").status == 404
-            # What is logged before the answer: the database is none any more.
+            # This is logged before the response: the database is unreadable.
             damage.checkpoint(data / DATABASE_FILE)
             damage.overwrite(data / DATABASE_FILE, [1])
             assert write(line).status in (201, 503)

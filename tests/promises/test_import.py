@@ -1,4 +1,4 @@
-"""Import in full: a million keys, interrupted once by `kill -9`, resumed, and verified beside a running service."""
+"""A full import: a million keys, interrupted once by `kill -9`, resumed, and verified while the service runs."""
 
 import os
 import random
@@ -45,7 +45,7 @@ def command(server: Ostiary, path: Path) -> list[str]:
 
 
 def interrupt(server: Ostiary, path: Path) -> None:
-    """Begin the import, and kill it once its first batch has been acknowledged."""
+    """Start the import, and kill it after its first batch is acknowledged."""
     with subprocess.Popen(
         command(server, path), env=servers.clean_environment(), stderr=subprocess.PIPE
     ) as process:
@@ -60,13 +60,13 @@ def count(server: Ostiary) -> int:
 
 
 def wrongly(server: Ostiary, numbers: list[int]) -> int:
-    """How many of these keys are not valid."""
+    """Return how many of these keys are not valid."""
     with Line(server.port, server.key) as line:
         return sum(line.verify(text_of(number)) != "valid" for number in numbers)
 
 
 def test_an_import_that_was_killed_goes_on_and_every_key_verifies(tmp_path: Path) -> None:
-    """P3, Import break: a killed import loses keys, or makes some twice, or must begin anew."""
+    """P3, Import break: a killed import loses keys, imports some twice, or must start again."""
     path = tmp_path / "keys.csv"
     write_file(path)
     with servers.ostiary(tmp_path / "data", OSTIARY_DEFAULT_RATE_LIMIT="none") as server:

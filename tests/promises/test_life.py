@@ -1,8 +1,8 @@
-"""The whole life of credentials against a small model, on both databases.
+"""The life of credentials compared with a small model, on both databases.
 
-Hypothesis plays an administrator, a user and the clock over the API, in any order. The model below knows nothing of
-rows, caches or verdicts: it says in a few lines what a person would expect. After every step every secret that was
-ever given out is verified, and every list must tell what the model says.
+Hypothesis plays an administrator, a user and the clock over the API, in any order. The model below has no rows, caches
+or verdicts: it says in a few lines what a person would expect. After every step, the test verifies every secret that
+was ever issued, and compares every list with the model.
 """
 
 import itertools
@@ -52,11 +52,11 @@ class Account:
 
 @dataclass(eq=False)
 class Key:
-    """A credential as a person thinks of it. Its last secret that was not cancelled is the current one."""
+    """A credential of the model. Its last secret that was not cancelled is the current one."""
 
     id: str
     owner: Account | None
-    """None: Eve's own."""
+    """None for Eve's own credentials."""
     expires_at: int | None
     secrets: list["Secret"] = field(default_factory=list)
     deactivated: bool = False
@@ -85,7 +85,7 @@ class Key:
         return min(ends, default=None)
 
     def old(self, now: int) -> "Secret | None":
-        """The one before the current one, while it is still accepted."""
+        """The previous secret, while it is still accepted."""
         return next((each for each in self.secrets[:-1] if each.accepted(now)), None)
 
 
@@ -100,7 +100,7 @@ class Secret:
 
 
 class Life(RuleBasedStateMachine):
-    """One organization of its own for each run; Alice acts in it for the operator, Eve is its member."""
+    """Each run has its own organization. Alice acts in it for the operator, Eve is a member."""
 
     front: Front
     accounts = Bundle("accounts")
@@ -188,13 +188,13 @@ class Life(RuleBasedStateMachine):
     # Keys
 
     def refusal(self, account: Account | None) -> tuple[int, str] | None:
-        """Why no new key is made, if so."""
+        """The reason why a new key is refused, if any."""
         if account is not None and account.disabled:
             return 409, "account-disabled"
         mine = sum(key.counts for key in self.known if key.owner is account)
         if account is not None and mine >= PER_ACCOUNT:
             return 409, "limit-reached"
-        # Eve's first key is one of them until she leaves.
+        # Eve's first key counts until she leaves.
         room = PER_ORGANIZATION + (1 if self.eve_left else 0)
         return (409, "limit-reached") if sum(key.counts for key in self.known) >= room else None
 
@@ -323,7 +323,7 @@ class Life(RuleBasedStateMachine):
             assert self.expect(answer, 200)["state"] == "completed"
             old.ended = True
         else:
-            # Again: as it is. Never rotated, or cancelled: there is nothing to complete.
+            # A repeated request changes nothing. Without a rotation, there is nothing to complete.
             assert answer.status == (200 if self.state(key) == "completed" else 409)
 
     @rule(key=keys)
@@ -349,7 +349,7 @@ class Life(RuleBasedStateMachine):
             None if key.deleted else str(self.expect(self.act(key, "/rotation", method="GET"), 200)["state"])
         )
 
-    # Everything above them
+    # Parents of credentials
 
     @rule(suspend=st.booleans())
     def suspend_or_resume(self, suspend: bool) -> None:
@@ -361,7 +361,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.may_leave and not self.eve_left)
     @rule()
     def eve_leaves(self) -> None:
-        """In some runs only: it ends all of her keys."""
+        """Only in some runs, because it ends all of her keys."""
         self.expect(self.alice("DELETE", f"/v1/members/{self.eve}"), 204)
         self.eve_left = True
         for key in self.known:
@@ -372,7 +372,7 @@ class Life(RuleBasedStateMachine):
     def wait(self, length: int) -> None:
         self.house.clock.advance(length)
 
-    # What must hold after every step
+    # Invariants after every step
 
     @invariant()
     def every_secret_is_judged_as_the_model_says(self) -> None:
@@ -409,7 +409,7 @@ class Life(RuleBasedStateMachine):
             if not key.deleted
         }
         assert {name: state for name, state in found.items() if name in expected} == expected
-        assert len(found) == len(expected) + 1  # Eve's first key is the one that no rule made
+        assert len(found) == len(expected) + 1  # no rule created Eve's first key
         for account in self.known_accounts:
             if not account.deleted:
                 told = self.expect(self.alice("GET", f"/v1/service-accounts/{account.id}"), 200)
@@ -418,7 +418,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.fixture
 def anywhere(house: House, tmp_path: Path) -> Iterator[Front]:
-    """The application on each database. Its clock stands still between steps, so a limit a minute would be reached."""
+    """The application on each database. Its clock stands still between steps, so rate limits would be reached."""
     found = Front(house.with_policy(rate_limit=None), tmp_path)
     house.store.write(imports.register_prefix, house.alice, PREFIX)
     yield found
@@ -426,7 +426,7 @@ def anywhere(house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def test_credentials_live_as_the_model_says(anywhere: Front) -> None:
-    """P1, P12 break: in some order of acts a credential lives on, dies too early, or is told otherwise than it is."""
+    """P1, P12 break: after some sequence of operations a credential lives too long or too short, or is listed wrongly."""
     machine = type("LifeHere", (Life,), {"front": anywhere})
     run(
         machine,

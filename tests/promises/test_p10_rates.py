@@ -1,8 +1,8 @@
-"""P10: a rate limit is never exceeded. Every limit at every address that charges, all at full speed at once.
+"""P10: a rate limit is never exceeded. The test uses every limit at every endpoint that charges, at full speed.
 
-What a test counts are answers. The service reads its clock somewhere between the request's beginning and its
-answer's end, by the same clock as the test: so any window that begins with one accepted request and ends with
-another holds at most N + N t / 60 of them, t being taken from the beginning of the first to the end of the last.
+The test counts responses. The service reads the same clock as the test, some time between the start of the request and
+the end of the response. So every window that begins with one accepted request and ends with another contains at most
+N + N t / 60 requests, where t is the time from the beginning of the first to the end of the last.
 """
 
 import time
@@ -25,12 +25,12 @@ pytestmark = [pytest.mark.promise("P10"), pytest.mark.full]
 
 LIMITS = (1, 10, 60, 1000)
 WORKERS = (1, 2)
-"""Numbers of processes that serve."""
+"""The numbers of worker processes."""
 SECONDS = 60 if PROVE else 0
-"""How long requests are sent at least; and until some were refused."""
+"""The minimum duration of the load, and the minimum number of refused requests."""
 BAD_KEYS = 10_000 if PROVE else 1000
 CONNECTIONS = 3
-"""Of each cell, so that every worker has some."""
+"""Connections per limit, so that every worker has some."""
 
 ADDRESSES = ("verify", "authorize", "authorize-nginx", "capabilities", "management")
 
@@ -40,13 +40,13 @@ FIGURES: dict[str, object] = {}
 
 @dataclass(slots=True)
 class Cell:
-    """One limit at one address, with a key of its own."""
+    """One limit at one endpoint, with its own key."""
 
     limit: int
     address: str
     key: str
     accepted: list[tuple[float, float]] = field(default_factory=list)
-    """When each accepted request began, and when its answer had come."""
+    """The start of each accepted request, and the end of its response."""
     refused: int = 0
 
     def run(self, server: Ostiary) -> "Cell":
@@ -90,7 +90,7 @@ class Cell:
         return False
 
     def worst(self) -> float:
-        """By how much a window comes nearest to what it may hold, or is beyond it: never above 0."""
+        """Return how far the fullest window is above its limit. It must not be above 0."""
         times = self.accepted
         return max(
             last - first + 1 - self.limit - self.limit * (times[last][1] - times[first][0]) / 60
@@ -115,7 +115,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_no_limit_is_exceeded_at_any_address(served: Ostiary) -> None:
-    """P10 breaks: in some window more requests are accepted than the limit says."""
+    """P10 breaks: some window has more accepted requests than the limit allows."""
     account = served.call(
         "POST", "/v1/service-accounts", {"display_name": "Fast", "roles": [{"role": "developer"}]}
     ).json()["service_account"]["id"]
@@ -131,7 +131,7 @@ def test_no_limit_is_exceeded_at_any_address(served: Ostiary) -> None:
     with ThreadPoolExecutor(len(cells)) as threads:
         list(threads.map(lambda cell: cell.run(served), cells))
     workers = int(served.environment["OSTIARY_WORKERS"])
-    # What other workers hold of a lease when time is short may be missing at first.
+    # When time is short, the unused part of other workers' leases may be missing at first.
     held = (workers - 1) * 15
     processes = "1 process" if workers == 1 else f"{workers} processes"
     for cell in cells:
@@ -148,7 +148,7 @@ def test_no_limit_is_exceeded_at_any_address(served: Ostiary) -> None:
 
 
 def test_bad_keys_of_one_address_cost_few_look_ups(served: Ostiary) -> None:
-    """R15 breaks: thousands of keys that nobody has make the database work for each of them."""
+    """R15 breaks: each of thousands of unknown keys causes a database query."""
     with Line(served.port, served.key) as line:
         good = served.call("POST", "/v1/api-keys", {}).json()["secret"]
         assert line.ask("GET", "/v1/capabilities", key=good).status == 200
@@ -158,6 +158,6 @@ def test_bad_keys_of_one_address_cost_few_look_ups(served: Ostiary) -> None:
         ]
         took = time.time() - began
         assert answers.count(401) + answers.count(429) == BAD_KEYS
-        # Each 401 is a look-up, each 429 is none.
+        # Each 401 is a query, each 429 is not.
         assert answers.count(401) <= FAILURES + FAILURES * took / 60
         assert line.ask("GET", "/v1/capabilities", key=good).status == 200

@@ -1,8 +1,8 @@
-"""P11: the database may hang. Its packets are dropped, or its processes stand still, and no error tells of it.
+"""P11: the database may hang. Its packets are dropped, or its processes are stopped, and no error reports it.
 
-Programs go on asking two workers meanwhile: every answer must come within 5 seconds, what is cached must go on being
-verified, and all else must be 503. What was acknowledged must be there when the database is back, what was not must
-not have been done twice, and nothing may need a restart.
+Clients keep sending requests to two workers. Every response must come within 5 seconds, cached credentials must still be
+verified, and all other requests must get 503. When the database is back, acknowledged changes must be there, no change
+may have happened twice, and no restart may be needed.
 """
 
 import itertools
@@ -35,12 +35,12 @@ pytestmark = [pytest.mark.promise("P11"), pytest.mark.promise("P3"), pytest.mark
 BOUND = 5.0
 STALENESS = 15.0
 HANGS = 30.0 if PROVE else 0.0
-"""Seconds that the database hangs at least."""
+"""The minimum number of seconds for which the database hangs."""
 ENOUGH = 10
-"""Answers of each kind before the database hangs, and after it is back."""
+"""Responses of each kind before the database hangs, and after it is back."""
 PACE = 0.01
 RESERVE = 4
-"""Keys that are left to be asked about and revoked while the database hangs."""
+"""Keys reserved for requests while the database hangs."""
 MAY_BE_STALE = ("verify cached", "authorize cached")
 WRITES = ("token", "create", "revoke")
 ENVIRONMENT = {
@@ -54,7 +54,7 @@ ENVIRONMENT = {
 
 @dataclass(slots=True)
 class Told:
-    """An answer: from which worker, to what, when it was asked for, how long it took."""
+    """A response: the worker, the kind of request, when it began, and how long it took."""
 
     worker: int
     kind: str
@@ -76,7 +76,7 @@ class Key:
 
 @dataclass(slots=True)
 class Work:
-    """What the programs share: keys that nobody has asked about yet, keys that may be revoked, and what became of them."""
+    """What the clients share: keys that were never verified, keys to revoke, and the results."""
 
     account: str
     client: tuple[str, str]
@@ -91,11 +91,11 @@ class Work:
 
 
 Program = Callable[[Line], Answer | None]
-"""Asks one question; None where there is nothing to ask about now."""
+"""Sends one request. Returns None if there is nothing to request now."""
 
 
 def create(work: Work) -> Program:
-    """Create keys. What was not answered with success is asked for again, as the same request."""
+    """Create keys. A request without success is sent again with the same idempotency key."""
     asked: list[Key] = []
 
     def ask(line: Line) -> Answer:
@@ -183,15 +183,15 @@ NEEDY = tuple(kind for kind in KINDS if kind not in MAY_BE_STALE)
 
 
 def taken(work: Work, keys: deque[Key]) -> Key | None:
-    """The next key, if there are more than are kept for the time when none are made."""
+    """Return the next key, unless only the reserve for the time without new keys is left."""
     try:
         return keys.popleft() if len(keys) > work.reserve else None
-    except IndexError:  # the other worker's program was faster
+    except IndexError:  # the client of the other worker was faster
         return None
 
 
 class Programs:
-    """A program of each kind at each worker, which asks one question after the other until the end."""
+    """One client of each kind for each worker. Each sends one request after the other until the end."""
 
     def __init__(self, lines: dict[int, list[Line]], work: Work) -> None:
         self.told: list[Told] = []
@@ -217,7 +217,7 @@ class Programs:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """While no program asks anything."""
+        """Pause all clients."""
         self._go.clear()
         for _ in self._threads:
             assert self._idle.acquire(timeout=servers.PATIENCE), self.failed
@@ -227,7 +227,7 @@ class Programs:
             self._go.set()
 
     def wait_for(self, statuses: tuple[int, ...], number: int, kinds: tuple[str, ...] = tuple(KINDS)) -> None:
-        """Until each worker has given that many more answers with such a status to each of these kinds."""
+        """Wait until each worker has sent this number of further responses with such a status to each of these kinds."""
         begun = len(self.told)
 
         def there() -> bool:
@@ -250,7 +250,7 @@ class Programs:
                 if not self._go.is_set():
                     self._idle.release()
                     self._go.wait()
-        except Exception as error:  # told by the assertion of whoever waits
+        except Exception as error:  # the waiting client's assertion says so
             self.failed.append(f"{kind}: {error!r}")
 
     def _note(self, told: Told, answer: Answer) -> None:
@@ -263,7 +263,7 @@ class Programs:
 
 @pytest.fixture
 def database() -> Iterator[Postgres]:
-    """A server of its own: it is stopped."""
+    """A separate PostgreSQL server, because the test stops it."""
     try:
         with servers.postgres() as server:
             with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
@@ -274,7 +274,7 @@ def database() -> Iterator[Postgres]:
 
 
 def begun(line: Line) -> Work:
-    """Robo with a client secret, and a key that both workers know."""
+    """Robo with a client secret, and a key that both workers have cached."""
     roles = [{"role": "developer"}]
     account = line.made("/v1/service-accounts", {"display_name": "Robo", "roles": roles})["service_account"]
     address = f"/v1/service-accounts/{account['id']}/credentials"
@@ -291,14 +291,14 @@ def hung(
     quiet: bool,
     needy: tuple[str, ...] = NEEDY,
 ) -> tuple[float, float]:
-    """Let the database hang, suddenly or while nothing is asked, and come back; from when and until when it hung.
+    """Let the database hang, under load or while idle, and come back. Returns the start and end.
 
-    What is `needy` has to be refused meanwhile.
+    Requests of the kinds in `needy` must be refused in between.
     """
     programs.wait_for((200, 201), ENOUGH)
     with ExitStack() as stack:
         if quiet:
-            # What was changed a moment ago is looked for before the next verdict: let that have been done.
+            # Each verdict waits for changes that were just made. Let the workers read them first.
             with programs.still():
                 for each in lines.values():
                     assert each[0].verify(work.cached) == "valid"
@@ -322,7 +322,7 @@ def counted(server: Postgres, statement: str) -> dict[str, int]:
 
 
 def test_the_database_may_hang(database: Postgres, tmp_path: Path) -> None:
-    """P11 breaks: a database that hangs holds requests, or the service lies about it, or needs a restart after it."""
+    """P11 breaks: when a database hangs, requests wait, responses are wrong, or the service needs a restart."""
     figures: dict[str, object] = {}
     with ExitStack() as stack:
         network = stack.enter_context(Network(database.port))
@@ -392,14 +392,14 @@ def test_the_database_may_hang(database: Postgres, tmp_path: Path) -> None:
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Another program has begun to write to SQLite's file, and does not end."""
+    """Hold a write transaction on the SQLite file, as another program."""
     with closing(sqlite_module.connect(data / DATABASE_FILE, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
 
 
 def test_the_embedded_database_may_be_locked(tmp_path: Path) -> None:
-    """P11 breaks: a program that keeps SQLite's file locked holds requests, or the service needs a restart after it."""
+    """P11 breaks: when a program locks the SQLite file, requests wait, or the service needs a restart afterwards."""
     with ExitStack() as stack:
         server = stack.enter_context(servers.ostiary(tmp_path / "data", None, None, **ENVIRONMENT))
         lines = lines_to_each(server, stack, len(KINDS))
@@ -431,7 +431,7 @@ def test_the_embedded_database_may_be_locked(tmp_path: Path) -> None:
 
 
 def lost(server: Ostiary, work: Work) -> list[str]:
-    """Keys whose verdict is not what was acknowledged."""
+    """Return the keys whose verdict differs from the acknowledged state."""
     revoked = {key.id for key in work.revoked}
     with Line(server.port, server.key) as line:
         return [
@@ -442,7 +442,7 @@ def lost(server: Ostiary, work: Work) -> list[str]:
 
 
 def told_of(told: list[Told], name: str, began: float, ended: float, quiet: bool) -> dict[str, object]:
-    """What was answered while the database hung."""
+    """Return the responses of the time in which the database hung."""
     meanwhile = [each for each in told if began <= each.at < ended]
     stale = [each for each in meanwhile if each.kind in MAY_BE_STALE]
     fresh_enough = [each for each in stale if each.at < began + STALENESS - 2]

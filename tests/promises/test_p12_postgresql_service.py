@@ -1,4 +1,4 @@
-"""P12: the whole service on PostgreSQL, as on SQLite; and a second node on the same database."""
+"""P12: the whole service works on PostgreSQL as on SQLite, also with a second node on the same database."""
 
 import base64
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def environment(postgres_url: str) -> dict[str, str]:
 
 @pytest.fixture
 def nodes(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Ostiary, Ostiary]]:
-    """Two services, each with a data directory of its own, on one database."""
+    """Two services with separate data directories on one database."""
     with ExitStack() as stack:
         one = stack.enter_context(servers.ostiary(tmp_path / "one", None, None, **environment))
         two = stack.enter_context(servers.ostiary(tmp_path / "two", one.first, None, **environment))
@@ -31,7 +31,7 @@ def nodes(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Ostiary
 
 
 def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None:
-    """P12 breaks: what works on the embedded database does not on PostgreSQL."""
+    """P12 breaks: a function of the embedded database does not work on PostgreSQL."""
     server, _ = nodes
     server.command("service-account", "create", "--name", "CI bot", "--role", "developer")
     key = server.command("api-key", "generate", "--service-account", "ci-bot").stdout.strip()
@@ -50,7 +50,7 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
         assert line.ask("GET", "/v1/capabilities", key=key).status == 401
     logs = server.command("audit", "logs", "--action", "credential.revoked").stdout
     assert credential["last6"] in logs
-    # The master key belongs to the environment here, and the database to its server.
+    # The master key is in the environment and the data is on the PostgreSQL server, so neither is in this directory.
     assert sorted(path.name for path in server.data.iterdir()) == [
         ".gitignore",
         "changes.number",
@@ -63,7 +63,7 @@ def test_the_service_works_on_postgresql(nodes: tuple[Ostiary, Ostiary]) -> None
 
 
 def test_another_node_refuses_what_was_ended(nodes: tuple[Ostiary, Ostiary]) -> None:
-    """P1, P12 break: a node goes on accepting what was ended on another."""
+    """P1, P12 break: a node still accepts a credential that was revoked on another node."""
     one, two = nodes
     with Line(one.port, one.key) as here, Line(two.port, one.key) as there:
         account = here.made("/v1/service-accounts", {"display_name": "Robo"})["service_account"]["id"]
@@ -77,7 +77,7 @@ def test_another_node_refuses_what_was_ended(nodes: tuple[Ostiary, Ostiary]) -> 
             assert there.verify(secret) == "valid"
             assert here.ask("POST", end.format(credential)).status == 200
             assert here.verify(secret) == code
-            # It looks once a second; that it refuses, and for this reason, is what counts here.
+            # A node looks for changes once a second. The test checks the refusal and its reason, not the time.
             servers.wait_until(f"a refusal, {code}", lambda: there.verify(secret) == code)  # noqa: B023
             if back:
                 assert here.ask("POST", back.format(credential)).status == 200
@@ -87,7 +87,7 @@ def test_another_node_refuses_what_was_ended(nodes: tuple[Ostiary, Ostiary]) -> 
 def test_nodes_of_different_master_keys_do_not_share_a_database(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """P23 breaks: a node that can read no digest of its database starts, and refuses everybody."""
+    """P23 breaks: a node with the wrong master key starts, and refuses everybody."""
     servers.initialise(tmp_path / "one", **environment)
     other = environment | {"OSTIARY_MASTER_KEY": base64.b64encode(bytes(range(1, 33))).decode()}
     done = servers.run_command("serve", "--data", str(tmp_path / "two"), code=2, environment=other)
@@ -96,7 +96,7 @@ def test_nodes_of_different_master_keys_do_not_share_a_database(
 
 
 def test_an_empty_database_is_not_served(environment: dict[str, str], tmp_path: Path) -> None:
-    """P23 breaks: a service starts on a database that nobody initialised."""
+    """P23 breaks: a service starts on a database that was not initialized."""
     done = servers.run_command("serve", "--data", str(tmp_path / "data"), code=2, environment=environment)
     assert "OSTIARY_DATABASE_URL" in done.stderr
     assert "ostiary init" in done.stderr
@@ -104,7 +104,7 @@ def test_an_empty_database_is_not_served(environment: dict[str, str], tmp_path: 
 
 
 def test_two_inits_of_one_database_make_one_beginning(environment: dict[str, str], tmp_path: Path) -> None:
-    """P12 breaks: a second node's `init` makes a second operator."""
+    """P12 breaks: `init` on a second node creates a second operator."""
     first = servers.initialise(tmp_path / "one", **environment)
     servers.run_command(
         "init", "--data", str(tmp_path / "two"), "--organization", "Umbrella", "--email", "charlie@umbrella.test",

@@ -1,7 +1,7 @@
-"""P13: whoever is sent away from `/oauth/authorize` is sent to an address that the client has registered.
+"""P13: `/oauth/authorize` redirects only to URIs that the client has registered.
 
-The corpus of redirect URIs that are almost registered, over the whole application: asked for, allowed, denied, and
-with something else wrong in the request. Each answer's `Location` is read strictly.
+The test sends almost registered redirect URIs to the whole application, with the outcomes allow and deny, and with
+other errors in the request. It parses the `Location` of each response strictly.
 """
 
 import re
@@ -41,7 +41,7 @@ OTHER_LOOPBACKS = (
     "http://127.0.0.1:/callback", "http://127.0.0.1:+80/callback", "http://127.0.0.1:4711\n/callback",
     "http://127.0.0.1:\uff14711/callback", "http://127.0.0.1.evil.example:4711/callback",
 )  # fmt: skip
-# What follows `client_id=…&` as it is: other names, other separators, other spellings of the same bytes.
+# Appended unchanged to `client_id=…&`: other names, other separators, other encodings of the same bytes.
 RAW = (
     f"redirect_uri[]={EVIL}", f"Redirect_Uri={EVIL}", f"redirect_uri%20={EVIL}", f"redirect%5Furi={EVIL}",
     f"state=a;redirect_uri={EVIL}", f"state=a%26redirect_uri={EVIL}", f"redirect_uri={WEB}&redirect_uri={EVIL}",
@@ -72,7 +72,7 @@ def front(sqlite_house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def forms() -> list[str]:
-    """Whatever is almost a registered URI, and is not one."""
+    """URIs that are almost registered, but not registered."""
     found = [form for uri in REGISTERED for form in beside(uri, HOSTS[uri], PATHS[uri])] + list(
         OTHER_LOOPBACKS
     )
@@ -80,7 +80,7 @@ def forms() -> list[str]:
 
 
 def arrives(page: Page) -> str:
-    """Where somebody is sent, read as strictly as can be; empty if nowhere."""
+    """Return the target of a redirect, parsed as strictly as possible. Empty if there is none."""
     fields = [value for name, value in page.fields if name in ("location", "refresh")]
     if not fields:
         assert not re.search(r"http-equiv|<script", page.text, re.IGNORECASE)
@@ -97,13 +97,13 @@ def arrives(page: Page) -> str:
 
 
 def is_registered(uri: str) -> bool:
-    """By exact comparison; of the loopback, any port. In its own words, for what is tested must not say what is right."""
+    """Compare exactly, except the port of loopback URIs. Independent of the code under test."""
     port = re.fullmatch(r"http://127\.0\.0\.1(?::([1-9][0-9]*))?/callback", uri)
     return uri in REGISTERED or (port is not None and int(port[1] or 80) < 65_536)
 
 
 def test_no_form_of_an_address_escapes(front: Front) -> None:
-    """P13 breaks: a code or an error goes to an address that the client has not registered."""
+    """P13 breaks: a code or an error goes to a URI that the client has not registered."""
     client = application(front.house, redirect_uris=REGISTERED)
     alice = at_home(front.house, front, front.house.alice)
     form = alice.get(request(client)).form("/oauth/authorize")
@@ -134,7 +134,7 @@ def test_no_form_of_an_address_escapes(front: Front) -> None:
 
 
 def test_no_spelling_of_a_query_escapes(front: Front) -> None:
-    """P13 breaks: the address is checked in one reading of the query, and used in another."""
+    """P13 breaks: the URI is checked by one reading of the query and used by another."""
     client = application(front.house, redirect_uris=(WEB,))
     alice = at_home(front.house, front, front.house.alice)
     form = alice.get(request(client)).form("/oauth/authorize")
@@ -168,7 +168,7 @@ def test_no_spelling_of_a_query_escapes(front: Front) -> None:
 
 
 def test_what_is_registered_arrives(front: Front) -> None:
-    """P13 breaks: nothing escapes since nothing arrives; or what arrives is not, letter by letter, what was asked."""
+    """P13 breaks: registered URIs receive no response, or receive other values than requested."""
     odd = (
         "https://app.example.com/~a/(b)'!*,;=:@/$&+%20%C3%BC".replace("*", ""),
         "com.example.app:/~x(y)'!,;=:$&+%20",

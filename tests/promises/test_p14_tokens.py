@@ -1,6 +1,6 @@
-"""P14: of every JWT that has fooled somebody, the whole service takes none, at any door, and fetches nothing.
+"""P14: no endpoint of the service accepts any forged JWT of a kind that has fooled other software, or fetches a URL for it.
 
-`tests/mutants.py` at each address that takes an access token or an assertion.
+The test sends the JWTs of `tests/mutants.py` to each endpoint that accepts an access token or an assertion.
 """
 
 import base64
@@ -40,11 +40,11 @@ from tests.promises.line import prove
 
 pytestmark = pytest.mark.promise("P14")
 
-Door = Callable[[Front, str, str], tuple[Answer, bool]]
-"""Show a text at an address, from this peer: the answer, and whether it accepts."""
+Endpoint = Callable[[Front, str, str], tuple[Answer, bool]]
+"""Sends a token to an endpoint from this peer. Returns the response, and whether the token is accepted."""
 
 
-def _bearer(method: str, path: str) -> Door:
+def _bearer(method: str, path: str) -> Endpoint:
     def show(front: Front, text: str, peer: str) -> tuple[Answer, bool]:
         fields = [("authorization", f"Bearer {text}".encode().decode("latin-1"))]
         answer = front.ask(method, path, headers=fields, peer=peer)
@@ -90,7 +90,7 @@ def _client(front: Front, text: str, peer: str) -> tuple[Answer, bool]:
     return answer, answer.status == 200
 
 
-FOR_TOKENS: dict[str, Door] = {
+FOR_TOKENS: dict[str, Endpoint] = {
     "capabilities": _bearer("GET", "/v1/capabilities"),
     "management": _bearer("GET", "/v1/service-accounts?limit=1"),
     "authorize": _bearer("GET", "/v1/authorize/-"),
@@ -101,10 +101,10 @@ FOR_TOKENS: dict[str, Door] = {
     "token exchange": _exchange,
 }
 IN_A_FIELD = ("capabilities", "management", "authorize", "authorize-nginx")
-FOR_ASSERTIONS: dict[str, Door] = {"grant": _grant, "client": _client}
+FOR_ASSERTIONS: dict[str, Endpoint] = {"grant": _grant, "client": _client}
 
-# What the claims of an access token say of its time is ours alone, and no one has `nbf`; `sub` is never believed, for
-# the credential says whose a token is.
+# Our own rules define the time claims of access tokens, and none has `nbf`. `sub` is ignored, because the
+# credential defines the owner of a token.
 UNREAD = ("claim: sub", "claim: nbf", "claim: jti 'aaaa")
 FOR_OTHERS = (
     "claim: aud ''",
@@ -116,7 +116,7 @@ FOR_OTHERS = (
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every attempt to reach or to look up a host, made in this process. There should be none."""
+    """Every attempt of this process to connect to a host or to resolve one. The list should stay empty."""
     tried: list[object] = []
 
     def refuse(*arguments: object, **_: object) -> None:
@@ -130,33 +130,36 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def peers() -> Iterator[str]:
-    """An address for each request: one alone would run out of failures, and nothing would be looked at."""
+    """Yield a client address for each request. A single one would reach the limit for failures and hide the checks."""
     return (f"198.51.{number // 250 % 250}.{number % 250 + 1}" for number in itertools.count())
 
 
 def tried_at(
-    front: Front, doors: dict[str, Door], texts: Iterable[tuple[str, str]], skip: Any = lambda *_: False
+    front: Front,
+    endpoints: dict[str, Endpoint],
+    texts: Iterable[tuple[str, str]],
+    skip: Any = lambda *_: False,
 ) -> tuple[Counter[str], list[str], list[str]]:
-    """Show each text at each door: how many, the accepted ones, and what was answered in the 500s."""
+    """Send each token to each endpoint. Returns the count, the accepted ones, and the 500 responses."""
     asked: Counter[str] = Counter()
     accepted, broken = [], []
     addresses = peers()
     for name, text in texts:
-        for door, show in doors.items():
-            if skip(door, name):
+        for endpoint, show in endpoints.items():
+            if skip(endpoint, name):
                 continue
             answer, accepts = show(front, text, next(addresses))
-            asked[door] += 1
-            assert answer.status != 429, (door, name)
+            asked[endpoint] += 1
+            assert answer.status != 429, (endpoint, name)
             if accepts:
-                accepted.append(f"{door}: {name}")
+                accepted.append(f"{endpoint}: {name}")
             if answer.status >= 500:
-                broken.append(f"{door}: {name}: {answer.status}")
+                broken.append(f"{endpoint}: {name}: {answer.status}")
     return asked, accepted, broken
 
 
 SHOWN: Counter[str] = Counter()
-"""How many in all, by door."""
+"""The number of requests, by endpoint."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -164,7 +167,7 @@ def proof() -> Iterator[None]:
     SHOWN.clear()
     yield
     if PROVE:
-        figures: dict[str, object] = {f"shown at {door}": count for door, count in SHOWN.items()}
+        figures: dict[str, object] = {f"shown at {endpoint}": count for endpoint, count in SHOWN.items()}
         title = "only our algorithms, keys, issuers and audiences are believed"
         prove("P14", title, SEED, figures | {"accepted": 0, "answers in the 500s": 0, "fetches": 0})
 
@@ -185,13 +188,13 @@ def judged(
 
 
 def parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The header and the claims of a JWT."""
+    """Return the header and the claims of a JWT."""
     header, claims = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in text.split(".")[:2])
     return header, claims
 
 
 def private(purpose: Purpose) -> PrivateKey:
-    """The private half of what signs for this purpose in `House.sign`."""
+    """Return the private key that signs for this purpose in `House.sign`."""
     algorithm = algorithm_for(purpose, "ES256")
     return jws.private_key(algorithm, pair(algorithm, purpose).private_key.reveal().encode())
 
@@ -202,25 +205,25 @@ def robo(front: Front) -> Machine:
     return machine(front)
 
 
-def unread(door: str, name: str) -> bool:
-    """Whether the mutant is as good as the original at this door."""
+def unread(endpoint: str, name: str) -> bool:
+    """Return whether the change has no effect at this endpoint."""
     if name.startswith(UNREAD):
         return True
-    if door in IN_A_FIELD and name in ("form: white space before", "form: white space after"):
-        return True  # a server takes white space from both ends of a field
-    # Introspection tells of tokens that are meant for others, and to exchange one is to say whom it is for.
-    return door.startswith("introspect") and name in FOR_OTHERS
+    if endpoint in IN_A_FIELD and name in ("form: white space before", "form: white space after"):
+        return True  # form fields are stripped of surrounding white space
+    # Introspection covers tokens for other audiences, and a token exchange names its audience.
+    return endpoint.startswith("introspect") and name in FOR_OTHERS
 
 
 @pytest.mark.parametrize("path", ["", ALIAS], ids=["ours", "alias"])
 def test_no_changed_access_token_is_accepted(
     robo: Machine, front: Front, no_network: list[object], path: str
 ) -> None:
-    """P14 breaks: somebody makes an access token of his own, or has one of ours say something else."""
+    """P14 breaks: an attacker can create an access token, or change one of ours."""
     text = token_of(robo.by_secret(ALIAS_TOKEN if path else TOKEN))
     header, claims = parts(text)
-    for door, show in FOR_TOKENS.items():
-        assert show(front, text, "192.0.2.1")[1], door
+    for endpoint, show in FOR_TOKENS.items():
+        assert show(front, text, "192.0.2.1")[1], endpoint
     key = private("m2m" if path else "access_token")
     hour = HOUR // SECOND
     fine = (f"claim: exp {claims['iat'] + 3 * hour}", f"claim: iat {claims['iat'] + hour}")
@@ -249,7 +252,7 @@ def _changed(members: dict[str, Any], **changed: Any) -> dict[str, Any]:
 def test_a_token_is_of_one_key_one_algorithm_and_one_issuer(
     robo: Machine, front: Front, no_network: list[object]
 ) -> None:
-    """P14, R11 break: what one of our keys signs for one use is taken for another."""
+    """P14, R11 break: a JWT that one of our keys signed for one purpose is accepted for another."""
     keys: KeySet = front.house.store.read(lambda tx: signing_keys.list_all(tx, front.house.alice))
     now = front.house.clock.now
     kids = {purpose: signer.key.kid for purpose in PURPOSES if (signer := keys.signer(purpose, now))}
@@ -289,10 +292,10 @@ def test_a_token_is_of_one_key_one_algorithm_and_one_issuer(
 def test_a_revoked_key_signs_nothing(
     robo: Machine, front: Front, no_network: list[object], purpose: Purpose
 ) -> None:
-    """P14 breaks: what a stolen signing key makes is believed after it was revoked."""
+    """P14 breaks: a token by a stolen signing key is accepted after the key was revoked."""
     text = token_of(robo.by_secret(TOKEN if purpose == "access_token" else ALIAS_TOKEN))
-    for door, show in FOR_TOKENS.items():
-        assert show(front, text, "192.0.2.1")[1], door
+    for endpoint, show in FOR_TOKENS.items():
+        assert show(front, text, "192.0.2.1")[1], endpoint
     header, claims = parts(text)
     house = front.house
     algorithm = algorithm_for(purpose, "ES256")
@@ -301,26 +304,28 @@ def test_a_revoked_key_signs_nothing(
     judged("a revoked key", tried_at(front, FOR_TOKENS, [("seen", text), ("new", never_seen)]), no_network)
 
 
-@pytest.mark.parametrize("door", ["grant", "client"])
+@pytest.mark.parametrize("endpoint", ["grant", "client"])
 def test_no_changed_assertion_is_accepted(
-    robo: Machine, front: Front, no_network: list[object], door: Any
+    robo: Machine, front: Front, no_network: list[object], endpoint: Any
 ) -> None:
-    """P14 breaks: a machine is somebody else's who has not its key."""
-    claims, header = robo.claims(door), robo.header()
-    assert FOR_ASSERTIONS[door](front, good(robo.private, {**claims, "jti": "good"}, header), "192.0.2.1")[1]
+    """P14 breaks: a client without the key can authenticate as the service account."""
+    claims, header = robo.claims(endpoint), robo.header()
+    assert FOR_ASSERTIONS[endpoint](
+        front, good(robo.private, {**claims, "jti": "good"}, header), "192.0.2.1"
+    )[1]
     made = mutants(robo.private, claims, header)
-    # Without `kid` it is good, because the machine has one key file.
-    skipped = ("header: kid missing", *(("claim: sub missing",) if door == "grant" else ()))
+    # Without `kid` it is valid, because the machine has only one key file.
+    skipped = ("header: kid missing", *(("claim: sub missing",) if endpoint == "grant" else ()))
     asked = judged(
-        f"assertions at {door}",
-        tried_at(front, {door: FOR_ASSERTIONS[door]}, made, lambda _, name: name in skipped),
+        f"assertions at {endpoint}",
+        tried_at(front, {endpoint: FOR_ASSERTIONS[endpoint]}, made, lambda _, name: name in skipped),
         no_network,
     )
     assert asked.total() >= 60
 
 
 def test_one_thing_is_not_another(robo: Machine, front: Front, no_network: list[object]) -> None:
-    """P14 breaks: an assertion is taken for an access token, an access token or a service's word for an assertion."""
+    """P14 breaks: an assertion is accepted as an access token, or an access token as an assertion."""
     token = token_of(robo.by_secret())
     header, claims = parts(token)
     kid_of_robo = {**header, "kid": robo.key_id, "alg": "EdDSA"}

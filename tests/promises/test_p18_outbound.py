@@ -1,7 +1,7 @@
-"""P18: what a stranger names cannot make this service reach inside.
+"""P18: a URL from a stranger cannot make this service connect to internal hosts.
 
-An audit hook of the interpreter sees every connection that is tried, so it is known that there was none, not only that
-nobody answered. Real listeners on loopback count what arrives.
+An audit hook of the interpreter records every connection attempt, so the test knows that there was none, not only that
+nothing responded. Real listeners on loopback count connections.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,20 +21,20 @@ pytestmark = pytest.mark.promise("P18")
 INSIDE = [
     # This machine
     "127.0.0.1", "127.0.0.53", "127.255.255.254", "::1", "0.0.0.0", "0.1.2.3", "::",
-    # Networks of one's own, and of one's provider
+    # Private networks, and networks of providers
     "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "192.168.255.255", "100.64.0.1",
     "100.127.255.255",
     "fc00::1", "fd00::1", "fd12:3456:789a::1", "fec0::1", "feff::1",
-    # The link, where clouds tell secrets
+    # Link-local, where clouds serve metadata
     "169.254.0.1", "169.254.169.254", "169.254.170.2", "fe80::1", "febf::1", "fd00:ec2::254", "100.100.100.200",
     "192.0.0.192",
-    # An IPv4 address in another: mapped, compatible, translated, NAT64, local NAT64, 6to4, Teredo, ISATAP
+    # An IPv4 address inside another: mapped, compatible, translated, NAT64, local NAT64, 6to4, Teredo, ISATAP
     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::10.0.0.1",
     "::ffff:0:127.0.0.1", "64:ff9b::7f00:1",
     "64:ff9b::a00:1", "64:ff9b::808:808", "64:ff9b:1::7f00:1", "64:ff9b:1:fffe::a9fe:a9fe", "2002:7f00:1::",
     "2002:a00:1::1",
     "2002:a9fe:a9fe::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2a00:1450::5efe:a00:1", "2a00:1450::200:5efe:a00:1",
-    # Many machines, or none
+    # Multicast, broadcast, reserved
     "224.0.0.1", "239.255.255.250", "232.0.0.1", "255.255.255.255", "240.0.0.1", "250.1.2.3", "ff02::1", "ff05::2",
     "ff0e::1",
     # Protocols, tests, documentation, relays
@@ -56,7 +56,7 @@ PUBLIC = [
 WRITTEN = [
     # Names that need no resolver, or that a resolver completes
     "localhost", "LOCALHOST", "localhost.", "intranet", "metadata",
-    # Addresses as resolvers and browsers read them, one form for each
+    # Addresses in the forms of resolvers and browsers, one for each form
     "127.1", "127.0.1", "127.000.000.001", "0177.0.0.1", "0177.0.0.01", "00000177.1", "0x7f.0.0.1", "0x7f.1",
     "0X7F.0.0.0x1", "0x7f000001",
     "2130706433", "017700000001", "0x7f.0x0.0x0.0x1", "0", "0.0", "0x0", "1", "127.0.0.1.", "127.0.0.256",
@@ -67,9 +67,9 @@ WRITTEN = [
     "[::1]", "[0:0:0:0:0:0:0:1]", "[::0001]", "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]", "[::127.0.0.1]",
     "[fe80::1%25eth0]", "[fe80::1%eth0]",
     "[::1%lo]", "[::1", "::1", "[127.0.0.1]", "[v1.127.0.0.1]", "[]", "[64:ff9b::7f00:1]", "[64:FF9B::127.0.0.1]",
-    # Other letters for the same digits and dots
+    # Other characters for the same digits and dots
     "１２７.0.0.1", "127。0。0。1", "①②⑦.⓪.⓪.①", "ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", "locaⅼhost", "127.0.0.1\u200b", "loc\u00adalhost",
-    # Userinfo, escapes, white space, and what divides a URL
+    # Userinfo, escapes, white space, and URL separators
     "app.example.com@127.0.0.1", "a:b@127.0.0.1", "127.0.0.1@app.example.com", "app.example.com:443@127.0.0.1",
     "app.example.com%40127.0.0.1",
     "127.0.0.1%00.app.example.com", "%31%32%37.0.0.1", "%6cocalhost", "127.0.0.1#app.example.com",
@@ -90,7 +90,7 @@ SCHEMES = [
 
 
 class Resolver:
-    """Answers of name servers in turn, and how often they were asked. What nobody planned is a name of this machine."""
+    """Returns planned answers of name servers in turn and counts queries. Other names resolve to this machine."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -103,13 +103,13 @@ class Resolver:
 
 @pytest.fixture(scope="module")
 def inside() -> Iterator[FarSide]:
-    """A service of this machine, which answers everybody."""
+    """A service of this machine that accepts every connection."""
     with far_side() as found:
         yield found
 
 
 def refusal(url: str, resolver: Resolver, *allowed: str) -> str:
-    """The reason why a URL was not fetched."""
+    """Return the reason why a URL was not fetched."""
     with pytest.raises(OutboundError) as caught:
         fetch(
             url,
@@ -130,7 +130,7 @@ def bracketed(address: str) -> str:
 
 
 def test_no_form_of_an_inner_address_is_connected_to(inside: FarSide) -> None:
-    """P18 breaks: a URL makes the service speak to itself, to its neighbours, or to its cloud's metadata."""
+    """P18 breaks: a URL makes the service connect to itself, to its neighbours, or to its cloud's metadata."""
     hosts = [
         *WRITTEN,
         *map(bracketed, INSIDE),
@@ -159,7 +159,7 @@ def test_no_form_of_an_inner_address_is_connected_to(inside: FarSide) -> None:
 
 
 def test_a_url_is_checked_as_it_would_be_fetched() -> None:
-    """P18 breaks: a URL that leads inside is registered, because its name hides the address."""
+    """P18 breaks: a URL to an internal host is registered, because its name hides the address."""
     for addresses, reason in (
         (["127.0.0.1"], "inside"), (["93.184.215.14", "10.0.0.1"], "inside"), ([], "name"), (["93.184.215.14"], None),
     ):  # fmt: skip
@@ -172,7 +172,7 @@ def test_a_url_is_checked_as_it_would_be_fetched() -> None:
 
 
 def test_a_name_with_an_inner_address_is_refused(inside: FarSide) -> None:
-    """P18 breaks: a name of the attacker's leads inside, alone or beside an address that is public."""
+    """P18 breaks: an attacker's name resolves to an internal address, alone or beside a public one."""
     cases: list[list[str]] = []
     for address in [*INSIDE, "fe80::1%eth0", "fe80::1%2", "::1%lo", "127.1", "0x7f000001", "localhost", ""]:
         cases += [[address], [address, "8.8.8.8"], ["8.8.8.8", address], [*PUBLIC, address]]
@@ -191,7 +191,7 @@ def test_a_name_with_an_inner_address_is_refused(inside: FarSide) -> None:
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_name_is_resolved_once(inside: FarSide, address: str) -> None:
-    """P18 breaks: a name that is public when it is judged is one of this machine when it is connected to."""
+    """P18 breaks: a name resolves to a public address when it is checked, and to this machine on connection."""
     resolver = Resolver([address], ["127.0.0.1"], ["127.0.0.1"])
     with dialled() as places:
         assert refusal("https://app.example.com/x", resolver) == "connection"
@@ -210,7 +210,7 @@ def test_a_name_is_resolved_once(inside: FarSide, address: str) -> None:
     ],
 )
 def test_a_public_address_does_not_make_it_good(url: str, reason: str) -> None:
-    """P18 breaks: any port of any host can be tried, in clear too, or a name that the machine's domain completes."""
+    """P18 breaks: a URL can use any port, plain HTTP, or a name that the machine's search domain completes."""
     with dialled() as places:
         assert refusal(url, Resolver(["8.8.8.8"])) == reason
     assert places == []
@@ -223,7 +223,7 @@ def test_public_addresses_are_not_inside() -> None:
 
 
 def test_what_is_allowed_is_allowed_by_name_and_port_only(inside: FarSide) -> None:
-    """P18 breaks: one host that the operator allowed opens the rest of the machine, or of the network."""
+    """P18 breaks: one host that the operator allowed opens the rest of the machine or the network."""
     allowed = f"idp.internal:{inside.port}"
     with far_side() as other, dialled() as places:
         for url in (

@@ -1,6 +1,6 @@
-"""P1: a revoked, deactivated or expired credential is refused by every request begun after the answer.
+"""P1: every request that begins after the response to a revocation refuses the revoked, deactivated or expired credential.
 
-Against a real `ostiary serve` with two workers, over keep-alive connections to both.
+The tests use a real `ostiary serve` with two workers, over keep-alive connections to both.
 """
 
 import itertools
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.promise("P1"), pytest.mark.full]
 
 ROUNDS, ASKED = (1_000, 100) if PROVE else (20, 10)
 CONNECTIONS = 4
-"""Half of them to each worker."""
+"""Half of the connections go to each worker."""
 UNLIMITED = {
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_ORGANIZATION": "none",
     "OSTIARY_DEFAULT_MAX_CREDENTIALS_PER_SERVICE_ACCOUNT": "none",
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
 
 
 def to_both(server: Ostiary, stack: ExitStack) -> list[Line]:
-    """Connections to both workers in turn."""
+    """Connections to both workers, in turn."""
     one, other = lines_to_each(server, stack, CONNECTIONS // 2).values()
     return [line for pair in zip(one, other, strict=True) for line in pair]
 
@@ -74,7 +74,7 @@ def make(line: Line, name: str, **credential: Any) -> Made:
     return Made(made["service_account"]["id"], made["credential"]["id"], made["secret"])
 
 
-# Every address that judges a presented credential: whether its answer accepts.
+# Every endpoint that judges a credential: whether the response accepts it.
 ACCEPTS: dict[str, Callable[[Line, str], bool]] = {
     "verify": lambda line, secret: line.verify(secret) == "valid",
     "authorize": lambda line, secret: _judged(line.ask("GET", "/v1/authorize/-/agents", key=secret)),
@@ -89,7 +89,7 @@ def _judged(reply: Answer) -> bool:
     return reply.status == 200
 
 
-# What ends a credential, and what may bring it back.
+# Changes that end a credential, and those that restore it.
 ENDS: dict[str, Callable[[Made], tuple[str, str]]] = {
     "revoke": lambda made: ("POST", f"/v1/credentials/{made.credential}/revoke"),
     "deactivate": lambda made: ("POST", f"/v1/credentials/{made.credential}/deactivate"),
@@ -99,14 +99,14 @@ ENDS: dict[str, Callable[[Made], tuple[str, str]]] = {
 
 
 def accepted_after(lines: list[Line], secret: str, times: int, accepts: Counter[str]) -> None:
-    """Ask so many times, all connections and addresses in turn, and count what was accepted."""
+    """Send this number of requests, over all connections and endpoints in turn. Returns how many were accepted."""
     ways = itertools.cycle(ACCEPTS.items())
     for line, (name, accept) in zip(itertools.islice(itertools.cycle(lines), times), ways, strict=False):
         accepts[name] += accept(line, secret)
 
 
 def test_what_was_ended_is_accepted_by_no_request_begun_after_the_answer(server: Ostiary) -> None:
-    """P1 breaks: a credential is accepted after whoever ended it was told so."""
+    """P1 breaks: a credential is accepted after the response to its revocation."""
     rng = random.Random(SEED)
     accepts: Counter[str] = Counter()
     ended: Counter[str] = Counter()
@@ -118,7 +118,7 @@ def test_what_was_ended_is_accepted_by_no_request_begun_after_the_answer(server:
         lines = to_both(server, stack)
 
         def read() -> None:
-            """Load: whatever is current, all the time. What was ended before the request began must be refused."""
+            """Send the current credentials continuously. Those that ended before the request began must be refused."""
             with Line(server.port, server.key) as line:
                 while not stop.is_set():
                     for made in current[-2:]:
@@ -167,7 +167,7 @@ def test_what_was_ended_is_accepted_by_no_request_begun_after_the_answer(server:
 
 
 def test_what_was_brought_back_is_accepted_by_the_next_request(server: Ostiary) -> None:
-    """P1 breaks: a verdict was cached instead of facts, and outlives what made it true."""
+    """P1 breaks: the service caches a verdict instead of facts, and the verdict outlives the facts."""
     with Line(server.port, server.key) as line:
         made = make(line, "back-and-forth")
         for _ in range(ROUNDS // 10):
@@ -195,7 +195,7 @@ def test_an_expired_credential_is_refused_from_its_instant_on(server: Ostiary) -
 
 @pytest.fixture
 def neighbour(server: Ostiary) -> Iterator[OpenInstallation]:
-    """This process as a second one on the same data directory, which writes through `Store`."""
+    """This process as a second one on the same data directory. It writes through `Store`."""
     before = os.umask(0o077)
     os.umask(before)
     opened = open_installation(Settings.model_validate({"data": server.data}))
@@ -208,7 +208,7 @@ def neighbour(server: Ostiary) -> Iterator[OpenInstallation]:
 def test_another_process_of_the_node_ends_a_credential(
     server: Ostiary, neighbour: OpenInstallation, how: str
 ) -> None:
-    """P1, R5 break: a change by another process on the same data is not seen by the one that serves."""
+    """P1, R5 break: the server does not see a change by another process on the same data."""
     operator = neighbour.store.read(directory_rows.find_operator)
     assert operator is not None
     alice = replace(

@@ -1,7 +1,7 @@
-"""P20: slow, huge, crooked and dropped connections cost the others little, and leave nothing behind.
+"""P20: slow, large, malformed and aborted connections barely affect other clients, and leak nothing.
 
-Against a real `ostiary serve`. What is asserted is that everybody else is answered and that no descriptor is left;
-how long the others waited is printed, and written down by `make prove`.
+The tests use a real `ostiary serve`. They check that all other clients get responses and that no descriptor is left.
+They print the waiting times of other clients; `make prove` writes them down.
 """
 
 import multiprocessing
@@ -33,14 +33,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
 
 
 def processes(server: Ostiary) -> list[int]:
-    """The service and its children."""
+    """The service and its child processes."""
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *map(int, children)]
 
 
 def sockets(server: Ostiary) -> int:
-    """Descriptors of connections that the service holds, over all its processes."""
+    """Return the number of connection descriptors over all processes of the service."""
     count = 0
     for pid in processes(server):
         for each in Path(f"/proc/{pid}/fd").iterdir():
@@ -54,7 +54,7 @@ def connect(server: Ostiary) -> socket.socket:
 
 
 class Other:
-    """Somebody who asks, answer by answer, over one connection; how long each answer took, in seconds."""
+    """A client that sends requests over one connection, and the time of each response in seconds."""
 
     def __init__(self, server: Ostiary) -> None:
         self._connection = connect(server)
@@ -82,7 +82,7 @@ def p99(taken: list[float]) -> float:
     return sorted(taken)[len(taken) * 99 // 100]
 
 
-# What somebody does to the service, once; whether the connection stays open is theirs to say.
+# Each function is one attack on the service. It may leave its connection open.
 
 
 def slow_head(sock: socket.socket, number: int) -> None:
@@ -115,7 +115,7 @@ def two_lengths(sock: socket.socket, _number: int) -> None:
 
 
 def dropped(sock: socket.socket, number: int) -> None:
-    """In the middle of a request, of a body or of an answer; with a reset, so that nobody says goodbye."""
+    """Abort in the middle of a request, a body or a response, with a TCP reset."""
     whole = b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123456789"
     sock.sendall(whole[: number % (len(whole) + 1)])
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -138,13 +138,13 @@ DEEDS: dict[str, Callable[[socket.socket, int], None]] = {
     "answers not read": never_reads,
 }
 WEIGHT = {"answers not read": 20}
-"""Each of these asks for as much as so many of the others."""
+"""Attacks that cost as much as this number of the others."""
 
 _figures: dict[str, object] = {}
 
 
 def attack(server: Ostiary, what: str, done: Event, leave: Event) -> None:
-    """In a process of its own, or the asker's clock would measure the attacker."""
+    """The attacks run in a separate process, so that they do not slow down the measuring client."""
     with ExitStack() as stack:
         for number in range(MANY // WEIGHT.get(what, 1)):
             sock = stack.enter_context(connect(server))
@@ -155,7 +155,7 @@ def attack(server: Ostiary, what: str, done: Event, leave: Event) -> None:
 
 @pytest.mark.parametrize("what", DEEDS)
 def test_the_others_are_answered_and_nothing_is_left(server: Ostiary, what: str) -> None:
-    """P20 breaks: connections of one client keep the others waiting, or their descriptors are never given back."""
+    """P20 breaks: one client's connections delay the others, or their descriptors leak."""
     other = Other(server)
     before = p99(other.ask(ASKED))
     open_before = sockets(server)
@@ -166,7 +166,7 @@ def test_the_others_are_answered_and_nothing_is_left(server: Ostiary, what: str)
     taken: list[float] = []
     while not done.is_set() and attacker.is_alive():
         taken += other.ask(20)
-    taken += other.ask(ASKED)  # what was opened is still open
+    taken += other.ask(ASKED)  # these connections are still open
     leave.set()
     attacker.join()
     assert attacker.exitcode == 0, "the attack did not go to its end"

@@ -1,9 +1,8 @@
-"""P20: whatever is sent to the API, it answers as its OpenAPI document says, and never with a fault of ours.
+"""P20: every response of the API matches its OpenAPI document, and none is a 500.
 
-Requests are made from the document, right ones and wrong ones, and sent to the whole application in this process:
-first each operation by itself, then chains of them in which ids of earlier answers are used. Charlie sends them too,
-of another organization: nothing of Acme's ever answers him. Each chain meets a fresh house, because sooner or later
-it revokes the key that it uses.
+Schemathesis generates valid and invalid requests from the document and sends them to the application in this process:
+first to each operation alone, then in chains that use ids of earlier responses. Charlie, of another organization, sends
+them too, and must never see data of Acme. Each chain gets a new house, because it may revoke the key that it uses.
 """
 
 import json
@@ -48,18 +47,18 @@ CHECKS: Final = [
 ]
 NARROW: Final = ("read:service-accounts", "write:credentials", "read:agents")
 WHO: Final = ("narrow", "stranger", "admin")
-"""Each request is sent by these, the one who can break most last."""
+"""The senders of each request. The one with the most permissions comes last."""
 EXAMPLES: Final = 100 if PROVE else 2
-"""Of each operation, right and wrong; besides the document's own."""
+"""The number of requests for each operation, besides the document's examples."""
 LOGIN: Final = {"token": "$login"}
 PROOFS: Final = oauth.BODIES | {"/v1/sessions": LOGIN, "/identity/public/v1/api/login": LOGIN}
-"""Bodies that prove something: the document's examples have no whole secrets."""
+"""Bodies with credentials. The document's examples contain no complete secrets."""
 CHAINS: Final = 500 if PROVE else 32
 ID: Final = re.compile(r"\b(?:org|prj|usr|inv|role|sa|cred|app|gra|ses|evt)_[0-9a-z]{26}\b")
 
 
 class Entrance:
-    """The application of whichever house is being visited. Duties do not run."""
+    """The application on the current house. Periodic tasks do not run."""
 
     front: Front | None = None
 
@@ -75,14 +74,14 @@ class Entrance:
 
 ENTRANCE: Final = Entrance()
 ACCOUNTS: Final = (
-    # Where an account's id is found; what other parameters take, schemathesis sees by their names.
+    # Where account ids are found. Schemathesis recognizes other parameters by their names.
     ("/v1/service-accounts", "post", "201", "/service_account/id"),
     ("/v1/service-accounts", "get", "200", "/data/0/id"),
 )
 
 
 def load() -> Any:
-    """The document as schemathesis uses it: with links from answers to the operations that take what they tell."""
+    """Return the document for schemathesis, with links from responses to the operations that use their ids."""
     document = json.loads(OPENAPI.read_text("utf-8"))
     taking = {
         operation["operationId"]
@@ -112,11 +111,11 @@ USING_IDS: Final = {
     for operation in methods.values()
     if "{" in path and "/authorize" not in path and "{session}" not in path
 }
-"""Sessions are begun by what a key file signs, which no chain does."""
+"""A session requires a JWT by a key file, which no chain can sign."""
 
 
 class Visit:
-    """A fresh house, and who sends requests to it."""
+    """A new house, and the senders of requests."""
 
     def __init__(self, made: Studio, tally: Counter[tuple[str, str, int]]) -> None:
         self._stack = ExitStack()
@@ -136,12 +135,12 @@ class Visit:
         self._stack.close()
 
     def prepare(self, case: Any) -> None:
-        """Let happen what has to have happened, once."""
+        """Run the preparations of the examples, once."""
         if not self.tally:
             PREPARE.get(operation_of(case), nothing)(self.front, self.names)
 
     def aim(self, case: Any) -> None:
-        """Let the request be about something that is there: by chance it never would be."""
+        """Replace ids in the request by existing ones. Random ids would never exist."""
         case.path_parameters = {name: self.names[name] for name in case.path_parameters or {}}
         if case.operation.path in PROOFS:
             case.media_type = "application/json"
@@ -149,7 +148,7 @@ class Visit:
         loosen(case)
 
     def send(self, case: Any, who: str) -> Response:
-        """Send the request and check its answer."""
+        """Send the request and check its response."""
         ENTRANCE.front = self.front
         response: Response = case.call(headers={"X-API-Key": self.keys[who]})
         self.tally[operation_of(case), who, response.status_code] += 1
@@ -161,7 +160,7 @@ class Visit:
     def _nothing_of_acme(self, case: Any, response: Response) -> None:
         named = {*(case.path_parameters or {}).values(), (case.query or {}).get("organization")}
         if "/authorize" in case.operation.path:
-            named = set()  # rules belong to the installation, and below one any path may stand
+            named = set()  # rules belong to the installation, and every path below one is valid
         seen = {str(name) for name in named} | set(ID.findall(response.content.decode()))
         assert not seen & self.front.house.store.read(_ids_of, self.front.house), case.operation.label
 
@@ -172,19 +171,19 @@ def operation_of(case: Any) -> str:
 
 
 def loosen(case: Any) -> None:
-    """Without what refuses nearly every request: a random organization, cursor or tag."""
+    """Remove what would refuse nearly every request: a random organization, cursor or tag."""
     for name in ("organization", "cursor"):
         (case.query or {}).pop(name, None)
     case.headers.pop("If-Match", None)
 
 
 def reached(tally: Counter[tuple[str, str, int]]) -> set[str]:
-    """Operations that somebody could do."""
+    """Operations that succeeded for at least one sender."""
     return {name for name, _, status in tally if 200 <= status < 300}
 
 
 def _ids_of(tx: Tx, house: House) -> set[str]:
-    """Every id of Acme's."""
+    """Return every id in Acme."""
     found = {house.acme.id}
     for table in metadata.tables.values():
         if "organization_id" in table.c:
@@ -206,7 +205,7 @@ def made() -> Iterator[Studio]:
 
 @pytest.fixture
 def visit(made: Studio) -> Iterator[Visit]:
-    """One house for all requests of an operation, at least one of which has to succeed."""
+    """All requests of an operation use one house. At least one request must succeed."""
     found = Visit(made, Counter())
     yield found
     found.end()
@@ -225,7 +224,7 @@ SETTINGS: Final = settings(
 @SCHEMA.parametrize()  # type: ignore[untyped-decorator] # schemathesis is not typed here
 @settings(SETTINGS, max_examples=EXAMPLES)
 def test_an_operation(case: Any, visit: Visit) -> None:
-    """P20 breaks: a request is answered with a fault of ours, or as no document says. P19: a stranger sees Acme's."""
+    """P20 breaks: a response is a 500, or differs from the document. P19: a stranger sees data of Acme."""
     visit.prepare(case)
     for who in WHO:
         visit.send(case, who)
@@ -235,10 +234,10 @@ def test_an_operation(case: Any, visit: Visit) -> None:
 
 
 def test_chains_of_operations(made: Studio) -> None:
-    """P20 breaks: what one request leaves behind makes the next one fail. P19: a stranger gets at what Acme made."""
+    """P20 breaks: a request makes a later one fail. P19: a stranger gets data of Acme."""
     tally: Counter[tuple[str, str, int]] = Counter()
 
-    # What OAuth's addresses answer has no ids that another operation takes: alone they are sent above.
+    # OAuth responses contain no ids for other operations. The test above covers these endpoints.
     class Chain(SCHEMA.exclude(tag="OAuth").as_state_machine()):  # type: ignore[misc] # made at run time
         def setup(self) -> None:
             self.visit = Visit(made, tally)

@@ -1,7 +1,7 @@
-"""P23: bad configuration never starts.
+"""P23: the service never starts with a bad configuration.
 
-In each case the test itself listens on the port that the service is to have: a service that came as far as
-listening would complain of the port, not of what is wrong. Bad values hold a planted secret wherever they can.
+In each case the test itself listens on the port of the service. If the service started to listen, the error would be
+about the port and not about the setting. Bad values contain a planted secret where possible.
 """
 
 import base64
@@ -33,7 +33,7 @@ POSTGRES = f"postgresql://alice:{PLANTED}@127.0.0.1:1/ostiary"
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A configuration that must not start: how it differs from a good one, and what the complaint must say."""
+    """A configuration that must not start: its changes to a good one, and the expected error."""
 
     name: str
     key: str
@@ -42,7 +42,7 @@ class Bad:
     toml: str | None = None
     arguments: tuple[str, ...] = ()
     spoil: Callable[[Path], object] = lambda data: None
-    """What is done to the data directory first."""
+    """A change to the data directory before the start."""
 
 
 def env(name: str, variable: str, value: str, reason: str, **others: str) -> Bad:
@@ -82,7 +82,7 @@ def link_master_key(directory: Path) -> None:
 
 def link(name: str) -> Callable[[Path], None]:
     def spoil(directory: Path) -> None:
-        """A directory for `metrics`, and a file for the rest: what would be written to or emptied."""
+        """A directory for `metrics` and a file for other paths, which the service would write to or empty."""
         elsewhere = directory / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "file").write_text("precious")
@@ -120,7 +120,7 @@ CASES = [
     toml("host a number", "--host", "host = 1", "string"),
     env("workers none", "OSTIARY_WORKERS", "0", "1"),
     env("workers absurd", "OSTIARY_WORKERS", "65", "64"),
-    # Who the service says it is
+    # The issuer
     env("issuer http", ISSUER, "http://keys.example.com", "https://"),
     env("issuer like loopback", ISSUER, "http://localhost.example.com", "https://"),
     env("issuer path", ISSUER, "https://keys.example.com/ostiary", "origin"),
@@ -130,13 +130,13 @@ CASES = [
     env("issuer no URL", ISSUER, "keys.example.com", "URL"),
     env("issuer half a bracket", ISSUER, "https://[::1", "URL"),
     env("issuer port", ISSUER, "https://keys.example.com:http", "port"),
-    # Whom it believes
+    # Trusted proxies
     env("proxies host bits", PROXIES, "10.0.0.1/8", "host bits"),
     env("proxies too long a prefix", PROXIES, "10.0.0.0/33", "CIDR"),
     env("proxies leading zero", PROXIES, "010.0.0.1", "CIDR"),
     env("proxies a name", PROXIES, f"127.0.0.1, {PLANTED}", "entry 2"),
     toml("proxies a number", PROXIES, "trusted_proxies = 10", "addresses"),
-    # Whom it may ask inside
+    # Outbound hosts
     env("outbound a URL", OUTBOUND, f"https://idp.internal/{PLANTED}", "entry 1 is not a host"),
     env("outbound a path", OUTBOUND, f"idp.internal, other.internal/{PLANTED}", "entry 2"),
     env("outbound userinfo", OUTBOUND, f"alice:{PLANTED}@idp.internal", "entry 1"),
@@ -146,7 +146,7 @@ CASES = [
     env("outbound no brackets", OUTBOUND, "fd00::7", "[fd00::7]:8443"),
     env("outbound port", OUTBOUND, "idp.internal:65536", "entry 1"),
     toml("outbound a number", OUTBOUND, "outbound_hosts = 10", "list of hosts"),
-    # Who may read its figures
+    # Access to metrics
     env("metrics a name", "OSTIARY_METRICS", f"loopback, {PLANTED}", "entry 2"),
     env("metrics none beside", "OSTIARY_METRICS", "loopback,none", "entry 2 is not an IP address or CIDR range (or "),
     env("metrics host bits", "OSTIARY_METRICS", "10.0.0.1/8", "host bits"),
@@ -224,7 +224,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that `init` made, to be copied."""
+    """A data directory to copy, made by `init`."""
     path = tmp_path_factory.mktemp("p23") / "data"
     servers.initialise(path)
     return path
@@ -245,7 +245,7 @@ def taken() -> Iterator[int]:
 
 
 def secrets_in(text: str, data: Path) -> list[str]:
-    """What must never be printed: what the tests planted, and the master keys."""
+    """Text that must not be printed: the planted secrets and the master keys."""
     planted = [PLANTED, KEY[:20], SHORT[:20]]
     if (data / MASTER_KEY_FILE).is_file():
         planted.append((data / MASTER_KEY_FILE).read_text()[:20])
@@ -253,14 +253,14 @@ def secrets_in(text: str, data: Path) -> list[str]:
 
 
 def test_there_are_enough_cases() -> None:
-    """P23 breaks: the bar asks for 30 bad configurations."""
+    """P23 breaks: the test covers fewer than the required 30 bad configurations."""
     print(f"{len(CASES)} bad configurations")
     assert len({case.name for case in CASES}) == len(CASES) >= 30
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_a_bad_configuration_never_starts(case: Bad, good: Path, taken: int, tmp_path: Path) -> None:
-    """P23 breaks: it starts, or listens first, or does not say which key and why, or prints a secret."""
+    """P23 breaks: the service starts or listens, the error omits the setting or the reason, or it prints a secret."""
     case.spoil(good)
     arguments = ["serve", "--data", str(good), *case.arguments]
     if case.toml is not None:
@@ -281,7 +281,7 @@ def test_a_bad_configuration_never_starts(case: Bad, good: Path, taken: int, tmp
 
 
 def test_everything_wrong_is_said_at_once(good: Path) -> None:
-    """P23 breaks: whoever configures has to start once for each mistake."""
+    """P23 breaks: the operator sees only one mistake per start."""
     done = servers.run_command(
         "config", "--data", str(good), code=2,
         environment={ISSUER: "http://keys.example.com", PROXIES: "10.0.0.1/8", "OSTIARY_LOG_FORMAT": "xml"},
@@ -290,7 +290,7 @@ def test_everything_wrong_is_said_at_once(good: Path) -> None:
 
 
 def test_config_prints_no_secret(good: Path) -> None:
-    """P23, P7 break: the command for looking at settings shows those that are secret."""
+    """P23, P7 break: the command that prints settings prints secret ones."""
     for form in ((), ("--json",)):
         done = servers.run_command(
             "config", "--data", str(good), *form, environment={DATABASE: POSTGRES, MASTER: KEY}
@@ -300,7 +300,7 @@ def test_config_prints_no_secret(good: Path) -> None:
 
 
 def test_a_port_in_use_is_wrong_configuration(good: Path, taken: int) -> None:
-    """P23 breaks: two services fight for a port, or the second fails without saying why."""
+    """P23 breaks: two services use the same port, or the second fails without a reason."""
     done = servers.run_command("serve", "--data", str(good), "--port", str(taken), code=2)
     assert f"127.0.0.1:{taken}" in done.stderr
     assert "--port" in done.stderr
@@ -308,7 +308,7 @@ def test_a_port_in_use_is_wrong_configuration(good: Path, taken: int) -> None:
 
 
 def test_a_disk_without_room_for_the_tables_does_not_start(good: Path, taken: int) -> None:
-    """P23 breaks: it starts, and its workers are killed by the first use of a page that has no room."""
+    """P23 breaks: the service starts, but its workers crash at the first mapped page without disk space."""
     size = (good / DATABASE_FILE).stat().st_size
     assert size < 900_000
     command = [*servers.OSTIARY, "serve", "--data", str(good), "--port", str(taken)]
@@ -323,7 +323,7 @@ def test_a_disk_without_room_for_the_tables_does_not_start(good: Path, taken: in
 
 
 def test_a_database_that_does_not_answer_is_not_reachable(tmp_path: Path) -> None:
-    """Service breaks: a database that is down looks like a mistake of configuration, or its URL is shown."""
+    """Service breaks: an unreachable database is reported as a configuration mistake, or its URL is printed."""
     done = servers.run_command(
         "serve", "--data", str(tmp_path / "data"), code=3, environment={DATABASE: POSTGRES, MASTER: KEY}
     )
@@ -356,21 +356,21 @@ GOOD: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("environment", GOOD.values(), ids=[name.replace(" ", "-") for name in GOOD])
 def test_a_good_configuration_starts(good: Path, environment: dict[str, str]) -> None:
-    """P23 breaks: what is documented to work is refused."""
+    """P23 breaks: a documented configuration is refused."""
     first = {"api_key": ""}
     with servers.ostiary(good, first, None, **environment) as server:
         assert server.call("GET", "/readyz", key="none").status_code == 200
 
 
 def test_two_master_keys_start_and_read_what_the_older_made(good: Path) -> None:
-    """P23 breaks: the first step of a change of master keys does not start."""
+    """P23 breaks: the first step of a master key change does not start."""
     both = f"{KEY},{(good / MASTER_KEY_FILE).read_text().strip()}"
     with servers.ostiary(good, {"api_key": ""}, None, OSTIARY_MASTER_KEY=both) as server:
         assert server.call("GET", "/readyz", key="none").status_code == 200
 
 
 def test_a_prefix_of_imported_keys_does_not_become_ours(good: Path) -> None:
-    """P23 breaks: keys of ours begin like another system's, and every mistyped one is looked up."""
+    """P23 breaks: our keys have the prefix of another system, so every mistyped key causes a lookup."""
     opened = remember(open_installation(Settings.model_validate({"data": good})))
     operator = opened.store.read(installation.local_operator, SYSTEM_CALLER, None)
     opened.store.write(imports.register_prefix, operator, "legacy-live-")

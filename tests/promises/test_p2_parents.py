@@ -1,7 +1,7 @@
-"""P2: whoever ends a parent ends all that came from it, at every door, from the next request on; and nothing else.
+"""P2: when a parent ends, all its children end, at every endpoint, from the next request on. Nothing else ends.
 
-A parent is an account, an organization, a membership, a credential, a token, a session, a signing key. What came from
-it: keys, and access tokens of every grant, and sessions.
+A parent is an account, an organization, a membership, a credential, a token, a session or a signing key. Its children
+are keys, access tokens of every grant, and sessions.
 """
 
 from collections import Counter
@@ -40,20 +40,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What was made or traded: its text, and the credential that it came from."""
+    """A key, token or session: its text, and the credential that it came from."""
 
     name: str
     text: str
     origin: Created | None
     purpose: str = ""
-    """Of the key that signed it."""
+    """The purpose of the key that signed it."""
     exchangeable: bool = True
     by: str | None = None
     """The text of the token that it was exchanged for."""
 
 
 def children(robo: Machine) -> list[Child]:
-    """One of each kind."""
+    """Create one child of each kind."""
     by_secret = token_of(robo.by_secret())
     signed = "access_token"
     return [
@@ -75,12 +75,12 @@ def children(robo: Machine) -> list[Child]:
     ]
 
 
-# Doors: whether what is presented is accepted
+# Endpoints: whether they accept what is presented
 
-Door = Callable[[Front, str, str], bool]
+Endpoint = Callable[[Front, str, str], bool]
 
 
-def _bearer(path: str) -> Door:
+def _bearer(path: str) -> Endpoint:
     def ask(front: Front, text: str, peer: str) -> bool:
         answer = front.ask("GET", path, headers={"authorization": f"Bearer {text}"}, peer=peer)
         assert answer.status in (200, 401, 403), answer.body
@@ -108,7 +108,7 @@ def _exchange(front: Front, text: str, peer: str) -> bool:
     return answer.status == 200
 
 
-DOORS: Mapping[str, Door] = {
+ENDPOINTS: Mapping[str, Endpoint] = {
     "verify": _verify,
     "authorize": _bearer("/v1/authorize/-"),
     "capabilities": _bearer("/v1/capabilities"),
@@ -120,14 +120,14 @@ DOORS: Mapping[str, Door] = {
 
 
 def doors_of(child: Child) -> list[str]:
-    return [name for name in DOORS if child.exchangeable or name != "exchange"]
+    return [name for name in ENDPOINTS if child.exchangeable or name != "exchange"]
 
 
-# Parents: how one is ended, and what came from it
+# Parents: how each one ends, and which children it has
 
 Ends = Callable[[House, Machine, Child], None]
 Dies = Callable[[Machine, Child, Child], bool]
-"""(whose, the child that was chosen, another child of the same account): whether the other one dies, too."""
+"""Takes (owner, chosen child, another child of the same account). Returns whether the other child ends, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _suspend(house: House, suspended: bool) -> None:
 
 
 def _sign_out(house: House, robo: Machine, child: Child) -> None:
-    """Whoever has a token or session ends it."""
+    """The holder of a token or session ends it."""
     answer = robo.front.ask("POST", "/oauth/token/revoke", {"token": child.text})
     assert answer.status == 200, answer.body
 
@@ -215,12 +215,12 @@ PARENTS: Mapping[str, Parent] = {
     ),
 }
 EVERYBODY = ("organization suspended", "signing key revoked")
-"""What ends something of other accounts, too."""
+"""Parents whose end also affects other accounts."""
 
 
 @pytest.fixture
 def front(house: House, tmp_path: Path) -> Iterator[Front]:
-    """On each database; with no limit in the way."""
+    """The application on each database, without rate limits."""
     unlimited = house.with_policy(rate_limit=None, max_credentials_per_organization=None, deletion_delay=0)
     unlimited.sign()
     found = Front(unlimited, tmp_path)
@@ -229,7 +229,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def peers() -> Iterator[str]:
-    """An address for each question: one alone would run out of failures."""
+    """Yield a client address for each request. A single one would reach the limit for failures."""
     return (f"198.51.{number // 250 % 250}.{number % 250 + 1}" for number in count())
 
 
@@ -251,23 +251,23 @@ def proof() -> Iterator[None]:
 
 @pytest.mark.parametrize("parent", PARENTS)
 def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None:
-    """P2 breaks: a key, token or session is accepted after what it came from was ended; or another one is not."""
+    """P2 breaks: a key, token or session is accepted after its parent ended, or an unrelated one is refused."""
     house, addresses, ended = front.house, peers(), PARENTS[parent]
     accepted, refused = Counter[str](), Counter[str]()
     asked = 0
-    # What is chosen, and where it is asked for first afterwards, is another one each time, and for each parent.
+    # The chosen child, and the first endpoint afterwards, vary with each run and each parent.
     first = list(PARENTS).index(parent)
     small = 4 if house.store.engines.name == "sqlite" else 1
-    for number in range(first, first + (8 * len(DOORS) if PROVE else small)):
+    for number in range(first, first + (8 * len(ENDPOINTS) if PROVE else small)):
         robo, other = (
             machine(front, f"Robo {number}", house.charlie),
             machine(front, f"Other {number}", house.charlie),
         )
         ours, others = children(robo), children(other)
         for child in (*ours, *others):
-            # All of them once; then one, which brings it into memory.
+            # First all children, then a single one, which loads it into the caches.
             for name in doors_of(child) if number == first else doors_of(child)[:1]:
-                assert DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
+                assert ENDPOINTS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
         chosen = rotated([child for child in ours if ended.has(child)], number)[0]
         dead = [child for child in ours if child is chosen or ended.also(robo, chosen, child)]
         alive = [child for child in ours if child not in dead]
@@ -279,15 +279,15 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
         else:
             alive += others
         ended.end(house, robo, chosen)
-        # The first question after it is another one each time.
+        # The endpoint of the first request afterwards varies.
         for child in (chosen, *(each for each in dead if each is not chosen)):
             for name in rotated(doors_of(child), number):
                 asked += 1
-                accepted[f"{child.name} at {name}"] += DOORS[name](front, child.text, next(addresses))
+                accepted[f"{child.name} at {name}"] += ENDPOINTS[name](front, child.text, next(addresses))
         ended.undo(house)
         for child in (*alive, *(dead if parent == "organization suspended" else [])):
             for name in doors_of(child)[: None if number == first else 2]:
-                refused[f"{child.name} at {name}"] += not DOORS[name](front, child.text, next(addresses))
+                refused[f"{child.name} at {name}"] += not ENDPOINTS[name](front, child.text, next(addresses))
     ends = number + 1 - first
     FIGURES["parents ended"] += ends
     FIGURES["requests after"] += asked
@@ -300,7 +300,7 @@ def test_what_came_from_a_parent_dies_with_it(front: Front, parent: str) -> None
 
 @pytest.mark.parametrize("how", ["role taken", "account narrowed", "credential narrowed"])
 def test_a_scope_goes_with_what_gave_it(front: Front, how: str) -> None:
-    """P2 breaks: a token may still do what its account or credential may not do any more; or it is dead altogether."""
+    """P2 breaks: a token keeps permissions that its account or credential lost, or stops working altogether."""
     house = front.house
     for number in range(5):
         robo = machine(front, f"Robo {number}", house.charlie)
@@ -344,7 +344,7 @@ def test_a_scope_goes_with_what_gave_it(front: Front, how: str) -> None:
 
 
 def test_a_named_scope_that_is_gone_is_gone_from_the_token(front: Front) -> None:
-    """P2 breaks: what a token names by itself is believed, though nobody grants it any more."""
+    """P2 breaks: the scopes in a token count although no role grants them any more."""
     house = front.house
     robo = machine(front, "Robo", house.charlie)
     text = token_of(robo.by_secret(scope="read:agents write:agents"))
@@ -371,7 +371,7 @@ def _of_user(house: House, act: Callable[..., object], user: Caller, key: Create
 
 @pytest.mark.parametrize("parent", USERS)
 def test_what_came_from_a_user_dies_with_its_membership(front: Front, parent: str) -> None:
-    """P2 breaks: whoever left the organization goes on there with a token of his direct key."""
+    """P2 breaks: a user who left the organization still has access with a token of a direct key."""
     house, addresses = front.house, peers()
     key = house.store.write(credentials.create_direct, house.bob, CredentialSpec(name="Bob's"))
     text = key.secret.reveal()
@@ -379,17 +379,17 @@ def test_what_came_from_a_user_dies_with_its_membership(front: Front, parent: st
     other = Child("of Alice's", token_of(exchange(front, house.alice_key)), None)
     for child in (*ours, other):
         for name in doors_of(child):
-            assert DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
+            assert ENDPOINTS[name](front, child.text, next(addresses)), f"{child.name} at {name} before"
     USERS[parent](house, house.bob, key)
     for child in ours:
         for name in doors_of(child):
-            assert not DOORS[name](front, child.text, next(addresses)), f"{child.name} at {name}"
+            assert not ENDPOINTS[name](front, child.text, next(addresses)), f"{child.name} at {name}"
     for name in doors_of(other):
-        assert DOORS[name](front, other.text, next(addresses)), f"{other.name} at {name}"
+        assert ENDPOINTS[name](front, other.text, next(addresses)), f"{other.name} at {name}"
 
 
 def test_a_token_revoked_takes_with_it_what_was_exchanged_for_it(front: Front) -> None:
-    """P2 breaks: a token that was exchanged for another one outlives it."""
+    """P2 breaks: a token outlives the token that it was exchanged for."""
     robo = machine(front, "Robo", front.house.charlie)
     parent = token_of(robo.by_secret())
     cold, warm = (token_of(robo.exchange(parent)) for _ in range(2))

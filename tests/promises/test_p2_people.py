@@ -1,8 +1,8 @@
-"""P2: what people let applications do dies with what it came from, at every door, from the next request on.
+"""P2: an application's access on behalf of a person ends with its parent, at every endpoint, from the next request on.
 
-A parent is a consent, a client, a session, a membership, an organization, a project, the account that a consent made.
-What came from it: access tokens, what was exchanged for them, refresh tokens, and keys of that account. The last part is
-about what a person made and nobody has used yet: links and codes, whose parents are the person, their roles and session.
+A parent is a consent, a client, a session, a membership, an organization, a project, or the account of a consent. Its
+children are access tokens, tokens exchanged for them, refresh tokens, and keys of that account. The last part tests
+pending links and codes, whose parents are the person, their roles and their session.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from tests.cast import SEED, Front, House
 from tests.conftest import PROVE
 from tests.machines import exchange, post
 from tests.promises.line import prove
-from tests.promises.test_p2_parents import DOORS, peers
+from tests.promises.test_p2_parents import ENDPOINTS, peers
 from tests.visitors import ISSUER, Browser, at_home, browser
 
 pytestmark = pytest.mark.promise("P2")
@@ -67,7 +67,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one consent of Charlie's, or of Alice's, has come to."""
+    """Everything that came from one consent of Charlie or Alice."""
 
     name: str
     client: OAuthClient
@@ -79,14 +79,14 @@ class Access:
     account_id: str | None
 
     def refused(self, front: Front, addresses: Iterator[str]) -> Counter[str]:
-        """Where it is, of all that there is."""
+        """Return the tokens and endpoints that refuse, of all combinations."""
         found = Counter[str]()
         for name, text in self.texts.items():
-            for door, ask in DOORS.items():
-                if door == "management" or (door, name) == ("exchange", "exchanged"):
-                    continue  # closed to scopes of the catalogue, and to what was exchanged before
+            for endpoint, ask in ENDPOINTS.items():
+                if endpoint == "management" or (endpoint, name) == ("exchange", "exchanged"):
+                    continue  # closed to scopes of the catalogue, and to tokens that were exchanged before
                 FIGURES["requests"] += 1
-                found[f"{name} at {door}"] += not ask(front, text, next(addresses))
+                found[f"{name} at {endpoint}"] += not ask(front, text, next(addresses))
         FIGURES["requests"] += 1
         found["refresh"] += refresh(front, self.client, self.refresh_token).status != 200
         return found
@@ -116,7 +116,7 @@ def access(front: Front, name: str, client: OAuthClient, person: Caller, **choic
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """Two consents to one application, one to another; and one of Umbrella's to Acme's."""
+    """Two consents to one application and one to another, and one consent of Umbrella to a client of Acme."""
 
     front: Front
     ours: Access
@@ -172,7 +172,7 @@ def _update_client(**values: Any) -> Callable[[Town], None]:
 def _write(act: Callable[..., object], who: str, *arguments: Callable[[Town], Any]) -> Callable[[Town], None]:
     def done(there: Town) -> None:
         house = there.front.house
-        # What concerns two organizations serializes on both.
+        # A change that concerns two organizations serializes on both.
         both = sorted({house.acme.id, house.umbrella.id})
         house.store.write_on(both, act, getattr(house, who), *(each(there) for each in arguments))
 
@@ -231,7 +231,7 @@ PARENTS: Mapping[str, tuple[Callable[[Town], None], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("parent", PARENTS)
 def test_what_came_of_a_consent_dies_with_its_parent(front: Front, parent: str) -> None:
-    """P2 breaks: an application goes on after what it came from was ended; or one does not that is not concerned."""
+    """P2 breaks: an application has access after its parent ended, or an unrelated one loses access."""
     end, dying = PARENTS[parent]
     there, addresses = town(front), peers()
     for each in there.all:
@@ -241,7 +241,7 @@ def test_what_came_of_a_consent_dies_with_its_parent(front: Front, parent: str) 
     accepted, refused = Counter[str](), Counter[str]()
     for each in there.all:
         if (parent, each.name) == ("organization suspended", "on behalf"):
-            # Its account is Acme's and goes on, without what Umbrella gave, which comes back with Umbrella.
+            # Its account belongs to Acme and stays, without the permissions from Umbrella. They return with Umbrella.
             assert [front.verify(text)["scopes"] for text in each.texts.values()] == [[], [], []]
             assert [front.verify(text, project=there.project)["valid"] for text in each.texts.values()] == [
                 False
@@ -262,7 +262,7 @@ def test_what_came_of_a_consent_dies_with_its_parent(front: Front, parent: str) 
     assert (accepted, refused) == ({}, {})
 
 
-# What waits: links and codes that a person made and nobody has used yet
+# Pending links and codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ class Waiting:
     project: str
 
     def made(self, path: str, body: Any = None) -> str:
-        """The path of a link that Dora makes in her browser by the management API."""
+        """Return the path of a link that Dora creates in her browser through the management API."""
         cookie = f"{self.front.cookie_name}={self.browser.cookies[self.front.cookie_name]}"
         answer = self.front.ask("POST", path, body, headers={"cookie": cookie, "origin": ISSUER})
         assert answer.status == 201, answer.body
@@ -367,7 +367,7 @@ def _demote(there: Waiting) -> None:
 
 
 def _disable(there: Waiting) -> None:
-    """No service does it yet to a person."""
+    """No service of ours can do this to a person yet."""
 
     def act(tx: Tx, caller: Caller) -> None:
         tx.execute(users.update().where(users.c.id == there.dora.actor.id).values(disabled_at=tx.now))
@@ -390,7 +390,7 @@ def _sign_out_everywhere(there: Waiting) -> None:
 
 
 def _nothing(there: Waiting) -> None:
-    """What others lose is not hers."""
+    """Changes to other people do not affect her."""
     house = there.front.house
     other = house.store.write(
         members.insert, house.charlie, house.umbrella.id, "gina@umbrella.test", None, [members.ADMIN]
@@ -403,7 +403,7 @@ MAKERS: Mapping[str, tuple[Callable[[Waiting], None], set[str]]] = {
     "demoted": (_demote, LINKS | {"code on behalf"}),
     "disabled": (_disable, ALL),
     "session ended from elsewhere": (_end_session, ALL),
-    # People sign out and go home: what they sent stays good. A code that nobody came for is for this session only.
+    # After a person signs out, their invitations stay valid. A pending code is for one session only.
     "signed out": (_sign_out, ALL - LINKS),
     "signed out everywhere": (_sign_out_everywhere, ALL),
     "another admin removed": (_nothing, set()),
@@ -412,7 +412,7 @@ MAKERS: Mapping[str, tuple[Callable[[Waiting], None], set[str]]] = {
 
 @pytest.mark.parametrize("parent", MAKERS)
 def test_what_nobody_has_used_yet_dies_with_its_maker(front: Front, parent: str) -> None:
-    """P2 breaks: an admin who was removed comes back by a link made before, or an application by a code."""
+    """P2 breaks: a removed admin returns by an old link, or an application by an old code."""
     end, dying = MAKERS[parent]
     there = waiting(front)
     uses = {name: make(there) for name, make in WAITS.items()}
@@ -427,7 +427,7 @@ def test_what_nobody_has_used_yet_dies_with_its_maker(front: Front, parent: str)
 def test_a_code_is_judged_in_the_transaction_that_begins_its_session(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P2 breaks: a session that was ended while its code waited for the database begins another one, for 30 days."""
+    """P2 breaks: a session ends while its code waits for the database, but the code begins another for 30 days."""
     there, record = waiting(front), front.journal.record
     code = code_of(there.browser, there.client, scope=SCOPE)
 

@@ -1,4 +1,4 @@
-"""P2 against a real `ostiary serve` with two workers: what came from a parent dies with it on both of them."""
+"""P2 with a real `ostiary serve` with two workers: both workers refuse the children of a parent that ended."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +67,7 @@ class Robo:
     credentials: Mapping[str, str]
     """Ids by kind."""
     texts: Mapping[str, tuple[str, str]]
-    """What was made and traded: name to (text, kind of the credential that it came from)."""
+    """Name to (text, kind of the credential that it came from)."""
 
 
 def move_in(line: Line, name: str) -> Robo:
@@ -123,7 +123,7 @@ def _accepted(line: Line, path: str, text: str) -> bool:
 
 
 FROM = {"x-forwarded-for": "192.0.2.1"}
-DOORS: Mapping[str, Callable[[Line, str], bool]] = {
+ENDPOINTS: Mapping[str, Callable[[Line, str], bool]] = {
     "verify": lambda line, text: bool(
         line.ask("POST", "/v1/verify", {"credential": text, "ip": "192.0.2.1"}).json()["valid"]
     ),
@@ -140,7 +140,7 @@ DOORS: Mapping[str, Callable[[Line, str], bool]] = {
     ),
 }
 
-# What is ended by one request ({account}, {credential}), and from which credential came what dies of it.
+# The request that ends a parent ({account}, {credential}), and the credential whose children end.
 KINDS = ("api_key", "client_secret", "key_file")
 ENDS: Mapping[str, tuple[str, str, Any]] = {
     "account disabled": ("POST", "/v1/service-accounts/{account}/disable", None),
@@ -151,11 +151,11 @@ ENDS: Mapping[str, tuple[str, str, Any]] = {
     "bound to addresses": ("PATCH", "/v1/credentials/{credential}", {"allowed_ips": ["203.0.113.0/24"]}),
 }
 PARENTS = [(how, kind) for how in ENDS for kind in ((None,) if how.startswith("account") else KINDS)]
-"""None: whatever the account has dies."""
+"""None: everything of the account ends."""
 
 
 def test_what_came_from_a_parent_dies_with_it_on_every_worker(server: Ostiary) -> None:
-    """P2 breaks: a worker accepts what came from a parent after another one said that it was ended."""
+    """P2 breaks: a worker accepts a child after another worker confirmed the end of its parent."""
     accepted, refused = Counter[str](), Counter[str]()
     asked = 0
     with ExitStack() as stack:
@@ -165,19 +165,21 @@ def test_what_came_from_a_parent_dies_with_it_on_every_worker(server: Ostiary) -
                 robo = move_in(one, f"{kind} {how} {number}")
                 for line in (one, other):
                     for name, (text, _) in robo.texts.items():
-                        for door, accepts in DOORS.items():
-                            assert accepts(line, text), f"{name} at {door} before"
+                        for endpoint, accepts in ENDPOINTS.items():
+                            assert accepts(line, text), f"{name} at {endpoint} before"
                 method, path, body = ENDS[how]
                 credential = "" if kind is None else robo.credentials[kind]
                 answer = one.ask(method, path.format(account=robo.account, credential=credential), body)
                 assert answer.status in (200, 204), answer.body
-                for line, (door, accepts) in zip(cycle((other, one)), list(DOORS.items()) * 2, strict=False):
+                for line, (endpoint, accepts) in zip(
+                    cycle((other, one)), list(ENDPOINTS.items()) * 2, strict=False
+                ):
                     for name, (text, origin) in robo.texts.items():
                         if kind in (None, origin):
                             asked += 1
-                            accepted[f"{how}: {name} at {door}"] += accepts(line, text)
+                            accepted[f"{how}: {name} at {endpoint}"] += accepts(line, text)
                         else:
-                            refused[f"{how}: {name} at {door}"] += not accepts(line, text)
+                            refused[f"{how}: {name} at {endpoint}"] += not accepts(line, text)
     print(
         f"{ROUNDS * len(PARENTS)} ended, {asked} requests after, {accepted.total()} accepted, {refused.total()} refused"
     )
@@ -186,7 +188,7 @@ def test_what_came_from_a_parent_dies_with_it_on_every_worker(server: Ostiary) -
 
 
 def test_a_token_that_was_revoked_is_dead_on_every_worker(server: Ostiary) -> None:
-    """P2 breaks: a worker accepts a token, or what was exchanged for it, after another one said that it was revoked."""
+    """P2 breaks: a worker accepts a token, or its exchanged token, after another worker confirmed the revocation."""
     with ExitStack() as stack:
         one, other = (lines[0] for lines in lines_to_each(server, stack, 1).values())
         for number in range(ROUNDS):
@@ -194,8 +196,8 @@ def test_a_token_that_was_revoked_is_dead_on_every_worker(server: Ostiary) -> No
             ours = [robo.texts[f"token {how}"][0] for how in ("by client secret", "exchanged for a token")]
             alive = [text for text, _ in robo.texts.values() if text not in ours]
             for line in (one, other):
-                assert all(accepts(line, text) for text in (*ours, *alive) for accepts in DOORS.values())
+                assert all(accepts(line, text) for text in (*ours, *alive) for accepts in ENDPOINTS.values())
             assert one.ask("POST", REVOKE, {"token": ours[0]}).status == 200
             for line in (other, one):
-                assert not any(accepts(line, text) for text in ours for accepts in DOORS.values())
-                assert all(accepts(line, text) for text in alive for accepts in DOORS.values())
+                assert not any(accepts(line, text) for text in ours for accepts in ENDPOINTS.values())
+                assert all(accepts(line, text) for text in alive for accepts in ENDPOINTS.values())

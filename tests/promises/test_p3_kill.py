@@ -1,9 +1,9 @@
-"""P3: what was acknowledged survives `kill -9`.
+"""P3: acknowledged changes survive `kill -9`.
 
-Writers make, deactivate, activate, revoke and delete keys over HTTP while the server is killed at seeded moments.
-Each key belongs to one writer, so what was acknowledged for it is a sequence; one more operation may have been in
-flight at the kill, which may have happened or not. After each restart every key that was touched is verified, and
-its audit events must tell the same story.
+Writers create, deactivate, activate, revoke and delete keys over HTTP while the server is killed at seeded moments.
+Each key belongs to one writer, so its acknowledged changes are a sequence. One more change may have been in flight at
+the kill, and may or may not have happened. After each restart the test verifies every key, and compares its audit
+events.
 """
 
 import http.client
@@ -45,7 +45,7 @@ STEPS = {
     "deactivated": ("activate", "activate", "revoke", "delete"),
     "revoked": ("delete",),
 }
-"""What a writer may ask for next; what stands twice is asked twice as often."""
+"""The operations of a writer. An operation that is listed twice is twice as likely."""
 STATE = {
     "create": "active",
     "deactivate": "deactivated",
@@ -65,7 +65,7 @@ VERDICT = {"active": "valid", "deactivated": "deactivated", "revoked": "revoked"
 
 @dataclass(slots=True)
 class Key:
-    """What its writer knows of a key: what was acknowledged, in order, and what was asked last."""
+    """A writer's view of a key: the acknowledged operations in order, and the last request."""
 
     id: str
     secret: str
@@ -77,7 +77,7 @@ class Key:
         return STATE[self.done[-1]]
 
     def possible(self) -> list[list[str]]:
-        """The stories that are true to what was acknowledged."""
+        """Return the histories that agree with the acknowledged operations."""
         stories = [self.done]
         if self.asked:
             stories.append([*self.done, self.asked])
@@ -85,10 +85,10 @@ class Key:
 
 
 class Writers:
-    """Threads that write until the server goes away.
+    """Threads that write until the server is gone.
 
-    `acknowledged` counts responses of success. `refused` counts responses that a write had to wait too long: a slow
-    machine gives some, and such a write may have happened or not.
+    `acknowledged` counts success responses. `refused` counts responses to writes that waited too long: a slow machine
+    causes some, and such a write may or may not have happened.
     """
 
     def __init__(self, server: Ostiary, account: str, seed: int) -> None:
@@ -121,7 +121,7 @@ class Writers:
                 while self._one_key(line, rng):
                     pass
         except (OSError, http.client.HTTPException):
-            pass  # the kill: what was asked and not answered stays noted as asked
+            pass  # the kill: a request without response stays recorded
 
     def _one_key(self, line: Line, rng: random.Random) -> bool:
         reply = line.ask("POST", f"/v1/service-accounts/{self._account}/credentials", {"kind": "api_key"})
@@ -158,7 +158,7 @@ class Writers:
 
 
 def stories(data: Path, keys: Iterable[Key], after: int) -> tuple[dict[str, list[str]], int]:
-    """What the audit log of the restarted service tells of each key since event `after`, and its last event."""
+    """Return the history of each key in the audit log after event `after`, and the id of the last event."""
     found: dict[str, list[str]] = {key.id: [] for key in keys}
     connection: sqlite3.Connection = sqlite_module.connect(data / DATABASE_FILE)
     try:
@@ -176,14 +176,14 @@ def stories(data: Path, keys: Iterable[Key], after: int) -> tuple[dict[str, list
 
 
 def told(story: list[str]) -> list[str]:
-    """A story as the audit log tells it: what was not revoked is revoked before it is deleted."""
+    """Return a history as the audit log has it: deletion revokes a key that is not revoked."""
     if story[-1] == "delete" and story[-2] != "revoke":
         return [*story[:-1], "revoke", "delete"]
     return story
 
 
 def verdicts(server: Ostiary, keys: list[Key]) -> list[str]:
-    """The verdict on each key, over some connections."""
+    """Return the verdict on each key, over several connections."""
 
     def some(part: int) -> dict[int, str]:
         with Line(server.port, server.key) as line:
@@ -195,7 +195,7 @@ def verdicts(server: Ostiary, keys: list[Key]) -> list[str]:
 
 
 def lost(keys: list[Key], codes: list[str], events: dict[str, list[str]]) -> list[str]:
-    """Keys whose verdict or audit log is not what was acknowledged, or whose two disagree."""
+    """Return the keys whose verdict or audit log differs from the acknowledged state, or whose two differ."""
     return [
         f"{key.id}: acknowledged {key.done}, in flight {key.asked or 'nothing'}; verdict {code}, log {events[key.id]}"
         for key, code in zip(keys, codes, strict=True)
@@ -206,7 +206,7 @@ def lost(keys: list[Key], codes: list[str], events: dict[str, list[str]]) -> lis
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    """P3 breaks: a key, a revocation or an audit event that was acknowledged is gone after a kill."""
+    """P3 breaks: an acknowledged key, revocation or audit event is lost after a kill."""
     rng = random.Random(SEED)
     data = tmp_path / "data"
     first = servers.initialise(data, **ENVIRONMENT)
@@ -223,7 +223,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         for number in range(KILLS):
             writers = Writers(server, made["service_account"]["id"], SEED + number * WRITERS)
             writers.wait_for(WRITES_A_KILL)
-            # Some moment within the next writes: an answer that was just counted is not what decides it.
+            # A random moment within the next writes, so that it does not coincide with a response.
             threading.Event().wait(rng.uniform(0, 0.02))
             server.kill()
             writers.join()
@@ -241,7 +241,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
                     happened += 1
                 key.asked = ""
             every += writers.keys
-        # Nothing that held after its own kill was lost in a later one.
+        # A later kill may not lose what survived an earlier one.
         codes = verdicts(server, every)
         failures += [
             f"at the end: {key.id} is {code}, was {key.state}"

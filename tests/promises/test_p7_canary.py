@@ -1,7 +1,7 @@
 """P7: no plaintext secret at rest, in a log, a traceback, a metric, a page or a process list.
 
-A real server and the real commands are used and misused: keys are put wherever somebody might put one by mistake,
-and the server is made to fail. Then everything that was written, answered or shown is searched.
+The test uses and misuses a real server and the real commands: it sends keys in every place where a person might put one
+by mistake, and makes the server fail. Then it searches everything that was written, sent or printed.
 """
 
 import base64
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.promise("P7"), pytest.mark.full]
 KEYS = 12 if PROVE else 2
 
 
-# The searcher itself
+# The search itself
 
 SECRET = bytes(
     random.Random(SEED).choices(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", k=44)
@@ -62,7 +62,7 @@ SECRET = bytes(
 def test_the_searcher_finds_every_window_in_every_encoding(
     encode: tuple[str, Callable[[bytes], bytes]],
 ) -> None:
-    """P7 breaks unnoticed: a leak in this encoding would not be found."""
+    """P7 breaks unnoticed: the search would miss a leak in this encoding."""
     canaries = Canaries()
     canaries.plant("key", SECRET)
     binary = Canaries()
@@ -77,7 +77,7 @@ def test_the_searcher_finds_every_window_in_every_encoding(
 
 
 def test_the_searcher_finds_nothing_where_nothing_is() -> None:
-    """P7 breaks unnoticed: a searcher that always finds something would be switched off."""
+    """P7 breaks unnoticed: the search reports secrets that are not there."""
     canaries = Canaries()
     canaries.plant("key", SECRET)
     assert canaries.found_in(random.Random(SEED + 1).randbytes(100_000)) == set()
@@ -85,22 +85,22 @@ def test_the_searcher_finds_nothing_where_nothing_is() -> None:
     assert canaries.found_in(SECRET[:11] + b" " + SECRET[20:31]) == set()
 
 
-# What is used and misused
+# Uses and misuses
 
 
 @dataclass(slots=True)
 class Search:
-    """The canaries, and everything that was seen, by where."""
+    """The canaries, and all recorded output by its source."""
 
     canaries: Canaries = field(default_factory=Canaries)
     seen: list[tuple[str, bytes]] = field(default_factory=list)
 
     def key(self, name: str, text: str) -> None:
-        """Plant an API key: its prefix and access id are public, the 44 characters after them are not."""
+        """Plant an API key without its public parts, prefix and access id: only the 44 characters after them."""
         self.canaries.plant(name, text[-SECRET_LENGTH:].encode())
 
     def private_key(self, name: str, pem: str) -> None:
-        """Plant the private half of a key file's key: its number, and its text but for how every one begins."""
+        """Plant the private half of a key file's key: its number, and its text without the common beginning."""
         key = load_pem_private_key(pem.encode(), None)
         if isinstance(key, RSAPrivateKey):
             number = key.private_numbers().d
@@ -113,7 +113,7 @@ class Search:
             self.canaries.plant(name, line.encode()[-43:])
 
     def see(self, where: str, text: bytes, showing: str | None = None) -> None:
-        """Note what can be seen; `showing` is the one secret that it is there to show, once."""
+        """Record output. `showing` is the one secret that it may contain, once."""
         if showing is not None:
             assert text.count(showing.encode()) == 1, f"{where} does not show its secret exactly once"
             text = text.replace(showing.encode(), b"")
@@ -121,7 +121,7 @@ class Search:
 
     def see_files(self, directory: Path, when: str) -> None:
         for path in sorted(directory.rglob("*")):
-            # The one place where the master key belongs.
+            # The one file where the master key belongs.
             if path.is_file() and path.name != MASTER_KEY_FILE:
                 self.see(f"{path.name} {when}", path.read_bytes())
 
@@ -134,7 +134,7 @@ class Search:
 
 
 def send(port: int, method: str, target: str, *fields: str, body: str = "") -> bytes:
-    """One request exactly as given, and the whole answer."""
+    """Send one request unchanged and return the whole response."""
     head = [
         f"{method} {target} HTTP/1.1",
         *fields,
@@ -163,7 +163,7 @@ class Request:
     body: str = ""
 
     def label(self, key: str) -> str:
-        """The request in words that hold no secret."""
+        """Describe the request without its secrets."""
         text = f"{self.method} {self.target} {' '.join(self.fields[1:])} {self.body}"
         return (
             text.replace(key, "KEY")
@@ -173,7 +173,7 @@ class Request:
 
 
 def misuses(key: str, operator: str, account: str) -> list[Request]:
-    """A key wherever somebody might put it by mistake."""
+    """Return requests with a key in every place where a person might put it by mistake."""
     good = f"x-api-key: {operator}"
     wrong = key[:-1] + ("x" if key[-1] != "x" else "y")
     paths = [
@@ -225,10 +225,10 @@ def misuses(key: str, operator: str, account: str) -> list[Request]:
         "user-agent: {}", "user-agent: curl/8 -H X-API-Key:{}", "referer: https://a.test/?k={}", "cookie: s={}",
         "x-forwarded-for: {}", "x-request-id: {}", "traceparent: {}", "accept: {}", "x-{}: 1", "host: {}", "origin: {}",
         "accept-language: {}", "if-match: {}", "idempotency-key: {}",
-        # The audit log keeps the beginning of a user agent: wherever it cuts, it must not cut a key in half.
+        # The audit log truncates user agents. No cut may leave half of a key.
         *(f"user-agent: {'x' * length}-{{}}" for length in range(90, 200, 7)),
     ]  # fmt: skip
-    # One that changes nothing, one that is refused, two that are acts: each leaves its own trace.
+    # One request changes nothing, one is refused, two change data: each leaves other traces.
     acts = [("GET", "/v1/capabilities"), ("GET", "/v1/credentials/cred_none"),
             ("POST", f"{accounts}/{account}/disable"), ("POST", f"{accounts}/{account}/enable")]  # fmt: skip
     judging = ("/v1/capabilities", accounts, "/v1/authorize/-", "/v1/authorize-nginx/-")
@@ -244,7 +244,7 @@ def misuses(key: str, operator: str, account: str) -> list[Request]:
 
 
 def misuse(server: Ostiary, search: Search, key: str, account: str) -> list[int]:
-    """Send all of that; the statuses of the answers."""
+    """Send all of these requests. Returns the statuses of the responses."""
     statuses = []
     for request in misuses(key, server.key, account):
         fields = [each for each in request.fields if each]
@@ -256,7 +256,7 @@ def misuse(server: Ostiary, search: Search, key: str, account: str) -> list[int]
 
 
 def use(server: Ostiary, search: Search, key: str, credential: str) -> None:
-    """What is done with a key every day."""
+    """The daily uses of a key."""
     good = f"x-api-key: {server.key}"
     for code in ("deactivate", "activate", "revoke"):
         search.see(
@@ -284,7 +284,7 @@ def use(server: Ostiary, search: Search, key: str, credential: str) -> None:
 
 
 def fail(server: Ostiary, search: Search, key: str) -> list[bytes]:
-    """Make the server fail: the database is held, then its tables are gone. The answers."""
+    """Make the server fail: lock the database, then remove its tables. Returns the responses."""
     good = f"x-api-key: {server.key}"
     body = json.dumps({"display_name": "Robo"})
     connection: sqlite3.Connection = sqlite_module.connect(server.data / DATABASE_FILE, isolation_level=None)
@@ -310,7 +310,7 @@ def fail(server: Ostiary, search: Search, key: str) -> list[bytes]:
 
 
 def generate(server: Ostiary, search: Search, *options: str) -> str:
-    """A key made by the command line; nothing but its standard output shows it."""
+    """Create a key by the command line. Only its standard output may contain it."""
     done = server.command("api-key", "generate", "--service-account", "robo", *options)
     key = next(
         word
@@ -324,7 +324,7 @@ def generate(server: Ostiary, search: Search, *options: str) -> str:
 
 
 def other_kinds(server: Ostiary, search: Search, account: str, spare: Path) -> None:
-    """Client secrets and key files, made and rotated by the API and by the command line."""
+    """Create and rotate client secrets and key files, by the API and by the command line."""
     good = f"x-api-key: {server.key}"
     for algorithm in ("RS256", "EdDSA"):
         body = json.dumps({"kind": "key_file", "algorithm": algorithm})
@@ -360,7 +360,7 @@ def other_kinds(server: Ostiary, search: Search, account: str, spare: Path) -> N
 
 
 def command_line(server: Ostiary, search: Search, key: str, credential: str, spare: Path) -> None:
-    """Every command that reads, and every way to hand it a key that is wrong."""
+    """Run every command that reads, with every wrong way to pass a key."""
     wrong = key[:-1] + ("x" if key[-1] != "x" else "y")
     data = str(server.data)
     runs: list[tuple[int, list[str], dict[str, str], str | None]] = [
@@ -409,7 +409,7 @@ def command_line(server: Ostiary, search: Search, key: str, credential: str, spa
 
 
 def recover(server: Ostiary, search: Search) -> None:
-    """`init --recover` shows a new key and password, each once, and no other."""
+    """`init --recover` prints a new key and a new password, each once, and no other."""
     done = servers.run_command("init", "--data", str(server.data), "--recover", "--json")
     again = json.loads(done.stdout)
     search.key("recovered operator key", again["api_key"])
@@ -420,7 +420,7 @@ def recover(server: Ostiary, search: Search) -> None:
 
 
 def see_processes(server: Ostiary, search: Search) -> None:
-    """The command lines of all processes, while the server and a command of the client run."""
+    """Return the command lines of all processes, while the server and a client command run."""
     follower = subprocess.Popen(
         [*OSTIARY, "audit", "logs", "--follow"],
         env=servers.clean_environment() | {"OSTIARY_URL": server.url, "OSTIARY_API_KEY": server.key},
@@ -500,7 +500,7 @@ def test_no_canary_is_seen_outside_the_one_showing(tmp_path: Path, form: Literal
     assert {400, 401, 404, 422, 500, 503} <= counts.keys()
     hits = search.hits()
     assert hits == [], "\n".join(hits)
-    # B1: what failed is a problem like any other, with the request's id and nothing else to go by.
+    # B1: an internal error is an ordinary problem response with the request id and no details.
     kinds = {answer.partition(b"\r\ncontent-type: ")[2].partition(b"\r")[0] for answer in failed}
     assert kinds == {b"application/problem+json"}
     if PROVE and form == "console":

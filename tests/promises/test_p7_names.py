@@ -1,4 +1,4 @@
-"""P7: a secret that somebody puts where a name belongs is refused: names are stored, logged and shown for ever."""
+"""P7: a secret in the place of a name is refused, because names are stored, logged and shown forever."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.promise("P7")
 
 ACCOUNTS, RULE = "/v1/service-accounts", "/v1/access-rules/agents"
 
-# Every member that is stored as it was sent: method, address, body with KEY where a key was pasted.
+# Every field that is stored as it was sent: method, path, body with KEY in the place of the pasted key.
 STORED: dict[str, tuple[str, str, Any]] = {
     "account's name": ("POST", ACCOUNTS, {"display_name": "Robo KEY"}),
     "account's description": ("POST", ACCOUNTS, {"display_name": "Robo", "description": "it has\nKEY"}),
@@ -33,7 +33,7 @@ STORED: dict[str, tuple[str, str, Any]] = {
 
 
 def pasted(front: Front, robo: AccountView, kind: CredentialKind) -> tuple[str, bytes, str]:
-    """A secret of this kind: its text, the part that is nowhere else, and its credential's id."""
+    """A secret of this kind: its text, its unique part, and the id of its credential."""
     pair = key_file.generate("EdDSA") if kind == "key_file" else None
     made = front.house.key(robo, kind=kind, key_pair=pair)
     text = made.secret.reveal()
@@ -46,7 +46,7 @@ def pasted(front: Front, robo: AccountView, kind: CredentialKind) -> tuple[str, 
 def test_a_pasted_key_is_refused_and_not_stored(
     front: Front, tmp_path: Path, case: tuple[str, str, Any], kind: CredentialKind
 ) -> None:
-    """P7 breaks: a key that was pasted into a name stands in the database and the audit log in clear."""
+    """P7 breaks: a key that was pasted as a name is in the database and the audit log in clear text."""
     robo = front.house.account()
     key, secret, credential_id = pasted(front, robo, kind)
 

@@ -1,6 +1,7 @@
-"""P8: an assertion is used once, however many show it at once, over all processes and nodes; on both databases.
+"""P8: an assertion works once, however many requests present it concurrently, over all processes and nodes.
 
-Each is shown over a hundred connections, whose requests lack their last byte until all of them are there.
+Both databases are tested. Each assertion is sent over a hundred connections, which hold back their last byte until all
+are ready.
 """
 
 import json
@@ -36,7 +37,7 @@ UNLIMITED = {"OSTIARY_DEFAULT_RATE_LIMIT": "none", "OSTIARY_WORKERS": "2"}
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Ostiary]]:
-    """One service of two processes; on PostgreSQL two of them, with one issuer."""
+    """One service with two processes. On PostgreSQL, two services with one issuer."""
     with ExitStack() as stack:
         if request.param == "sqlite":
             yield [stack.enter_context(servers.ostiary(tmp_path / "one", None, None, **UNLIMITED))]
@@ -56,9 +57,9 @@ class KeyFile:
     members: dict[str, str]
     audience: str
 
-    def form(self, door: str, number: int) -> dict[str, str]:
-        """A new assertion, as it is shown at a door."""
-        name = self.members["client_email" if door == "grant" else "client_id"]
+    def form(self, endpoint: str, number: int) -> dict[str, str]:
+        """A new assertion, in the form of a token request."""
+        name = self.members["client_email" if endpoint == "grant" else "client_id"]
         now = int(time())
         claims = {
             "iss": name,
@@ -69,7 +70,7 @@ class KeyFile:
             "jti": f"{number}",
         }
         text = self._signed(claims)
-        if door == "grant":
+        if endpoint == "grant":
             return {"grant_type": JWT_BEARER, "assertion": text}
         return {
             "grant_type": CLIENT_CREDENTIALS,
@@ -78,7 +79,7 @@ class KeyFile:
         }
 
     def login(self, number: int) -> str:
-        """A JWT that buys a session."""
+        """A JWT that begins a session."""
         return self._signed({"sub": self.members["key_id"], "iat": int(time()), "jti": f"login {number}"})
 
     def _signed(self, claims: dict[str, object]) -> str:
@@ -87,7 +88,7 @@ class KeyFile:
 
 
 def at_once(sockets: list[socket.socket], form: dict[str, str]) -> list[tuple[int, Any]]:
-    """Status and body of the answers to one request that all connections send."""
+    """Return status and body of the responses to one request that all connections send."""
     body = urlencode(form).encode()
     head = f"POST {TOKEN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
     whole = head.encode() + body
@@ -107,7 +108,7 @@ def at_once(sockets: list[socket.socket], form: dict[str, str]) -> list[tuple[in
 def test_one_of_all_who_show_an_assertion_at_once_wins(
     nodes: list[Ostiary], request: pytest.FixtureRequest
 ) -> None:
-    """P8 breaks: an assertion is traded twice."""
+    """P8 breaks: an assertion is exchanged twice."""
     server = nodes[0]
     statuses: Counter[int] = Counter()
     winners: Counter[int] = Counter()
@@ -129,13 +130,13 @@ def test_one_of_all_who_show_an_assertion_at_once_wins(
             for number in range(AT_ONCE)
         ]
         for number in range(TOKENS):
-            door = ("grant", "client")[number % 2]
-            answers = at_once(sockets, file.form(door, number))
+            endpoint = ("grant", "client")[number % 2]
+            answers = at_once(sockets, file.form(endpoint, number))
             statuses.update(status for status, _ in answers)
             won = [body["access_token"] for status, body in answers if status == 200]
             winners[len(won)] += 1
             lost = {(status, body["error"]) for status, body in answers if status != 200}
-            assert lost <= {(400, "invalid_grant") if door == "grant" else (401, "invalid_client")}, lost
+            assert lost <= {(400, "invalid_grant") if endpoint == "grant" else (401, "invalid_client")}, lost
             for text in won:
                 assert line.verify(text) == "valid"
     print(

@@ -1,9 +1,8 @@
-"""P8: a code is redeemed once, and a refresh token has one successor, however many show it at once; on both databases,
-over all processes and nodes. A code that was shown by several leaves no token; a refresh token within its grace period
-leaves one family that lives.
+"""P8: a code is redeemed once, and a refresh token has one successor, however many requests present it concurrently.
 
-Each is shown over fifty connections, whose requests lack their last byte until all of them are there. Clients that
-prove nothing send the same request; those with a key sign an assertion for each.
+A code that several requests present leaves no valid token. A refresh token within its grace period leaves one valid
+family. Both databases are tested, over all processes and nodes. Each is sent over fifty connections, which hold back
+their last byte until all are ready. Public clients send identical requests. Clients with a key sign an assertion each.
 """
 
 import json
@@ -54,7 +53,7 @@ _numbers = count()
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One service of two processes, or two of them; and its database in the test's hand."""
+    """One service with two processes, or two services, and their database."""
 
     nodes: list[Ostiary]
     opened: OpenInstallation
@@ -95,7 +94,7 @@ def _organization(tx: Tx, organization_id: str) -> Any:
 
 
 def registered(scene: Scene, keyed: bool) -> OAuthClient:
-    """A client that proves nothing, or one with a key."""
+    """A public client, or one with a key."""
     client = OAuthClient(
         id=f"app_{scene.opened.store.entropy(13).hex()}",
         source="organization",
@@ -123,14 +122,14 @@ def registered(scene: Scene, keyed: bool) -> OAuthClient:
 
 
 def new_code(scene: Scene, client: OAuthClient) -> str:
-    """What Alice's consent gives."""
+    """The code of Alice's consent."""
     asked = consents.ConsentRequest(client, scene.alice.organization_id, ("read:plugins", "offline_access"))
     bound = authorization_codes.CodeRequest(REDIRECT, True, CHALLENGE)
     return scene.opened.store.write(authorization_codes.allow, scene.alice, asked, bound).reveal()
 
 
 def proof(scene: Scene, client: OAuthClient) -> dict[str, str]:
-    """Who the client is, in the form of a request; another assertion each time."""
+    """Return the client authentication parameters. Each has a new assertion."""
     if client.jwks is None:
         return {"client_id": client.id}
     now = int(time())
@@ -160,7 +159,7 @@ def by_refresh_token(text: str) -> dict[str, str]:
 
 
 def at_once(sockets: list[socket.socket], form: Callable[[], dict[str, str]]) -> list[tuple[int, Any]]:
-    """Status and body of the answers to a request of each connection."""
+    """Return status and body of the responses to one request per connection."""
     requests = []
     for _ in sockets:
         body = urlencode(form()).encode()
@@ -180,7 +179,7 @@ def at_once(sockets: list[socket.socket], form: Callable[[], dict[str, str]]) ->
 
 
 def number_of(scene: Scene, text: str) -> int:
-    """Of the generation that is good in a refresh token's family."""
+    """Return the number of the current generation of a refresh token family."""
     claimed = refresh.read_claims(text.encode())
     assert claimed is not None
     found = scene.opened.store.read(sessions.find_family, claimed.family)
@@ -189,7 +188,7 @@ def number_of(scene: Scene, text: str) -> int:
 
 
 def test_of_all_who_come_at_once_one_wins(scene: Scene, request: pytest.FixtureRequest) -> None:
-    """P8 breaks: a code is traded twice, or refresh tokens of one family multiply; or a race is an error of ours."""
+    """P8 breaks: a code is exchanged twice, refresh tokens of one family multiply, or a race causes a 500."""
     statuses: dict[str, Counter[int]] = {"codes": Counter(), "refresh tokens": Counter()}
     winners, successors, advanced = Counter[int](), Counter[int](), Counter[int]()
     with ExitStack() as stack:
@@ -212,7 +211,7 @@ def test_of_all_who_come_at_once_one_wins(scene: Scene, request: pytest.FixtureR
             winners[len(won)] += 1
             lost = {(status, body["error"]) for status, body in answers if status != 200}
             assert lost == {(400, "invalid_grant")}, lost
-            # The others reused the code, and ended the session.
+            # The other requests reused the code, which revoked the session.
             for text in won:
                 assert_ended(line, text, len(scene.nodes))
 
@@ -240,7 +239,7 @@ def test_of_all_who_come_at_once_one_wins(scene: Scene, request: pytest.FixtureR
     )
     assert winners == {1: TOKENS}
     assert successors == advanced == {1: TOKENS}
-    # Whoever comes second comes in grace.
+    # The later requests are within the grace period.
     assert statuses["refresh tokens"] == {200: AT_ONCE * TOKENS}
     assert statuses["codes"] == {200: TOKENS, 400: (AT_ONCE - 1) * TOKENS}
     database = request.node.callspec.params["scene"]

@@ -1,6 +1,6 @@
-"""P8: a device code is redeemed once, however many show it at once, over all processes and nodes; on both databases.
+"""P8: a device code is redeemed once, however many requests present it concurrently, over all processes and nodes.
 
-A code that is shown by several was reused by all but one of them: no token of it is good afterwards.
+Both databases are tested. If several requests present a code, all but one reuse it, and no token of it stays valid.
 """
 
 import socket
@@ -35,7 +35,7 @@ AT_ONCE = 50
 
 
 def allowed(store: Store, person: Caller) -> str:
-    """A device code that somebody has allowed."""
+    """A device code that a person has allowed."""
     asked = devices.DeviceRequest(CLI, ("api", "offline_access"), (), "203.0.113.7", "")
     begun = store.write_on((), devices.begin, asked)
     code = user_code.read(begun.user_code)
@@ -64,7 +64,7 @@ def test_one_of_all_who_show_a_device_code_at_once_wins(
     nodes: list[Ostiary],
     request: pytest.FixtureRequest,
 ) -> None:
-    """P8 breaks: a device code is two logins; or one that was shown by several leaves a login behind."""
+    """P8 breaks: a device code gives two logins, or a code that several requests present leaves a login."""
     statuses: Counter[str] = Counter()
     winners: Counter[int] = Counter()
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ def test_one_of_all_who_show_a_device_code_at_once_wins(
             )
             won = [body["access_token"] for status, body in answers if status == 200]
             winners[len(won)] += 1
-            # The others reused the code, and ended the session.
+            # The other requests reused the code, which revoked the session.
             for text in won:
                 assert_ended(line, text, len(nodes))
     print(

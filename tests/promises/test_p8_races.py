@@ -1,4 +1,4 @@
-"""P8: a reuse in the same moment is treated as a reuse that comes later, in this process and with a race that is certain.
+"""P8: a concurrent reuse has the same effect as a later reuse. The race is deterministic, in this process.
 
 `test_p8_codes`, `test_p8_devices` and `test_p8_assertions` run the same races over real processes and nodes.
 """
@@ -33,7 +33,7 @@ def signed(front: Front) -> None:
 
 @pytest.fixture
 def race(front: Front, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Answer]]:
-    """Sends forms to the token endpoint so that all of them are judged before the first is recorded."""
+    """Sends forms to the token endpoint so that all of them are checked before the first is recorded."""
 
     def at_once(*forms: Form) -> list[Answer]:
         record, held = front.journal.record, list[tuple[Entry, asyncio.Future[bool]]]()
@@ -76,7 +76,7 @@ def by_code(client: str, code: str, **others: str | None) -> Form:
 
 
 def winner(answers: list[Answer]) -> dict[str, Any]:
-    """What the one got that was answered with a token."""
+    """Return the tokens of the one success response."""
     [found] = [answer.json() for answer in answers if answer.status == 200]
     return dict(found)
 
@@ -84,7 +84,7 @@ def winner(answers: list[Answer]) -> dict[str, Any]:
 def test_a_code_redeemed_twice_in_one_moment_leaves_no_token(
     front: Front, race: Callable[..., list[Answer]]
 ) -> None:
-    """P8 breaks: whoever stole a code and comes in the same moment as its client keeps the session."""
+    """P8 breaks: a thief who redeems a code at the same moment as its client keeps the session."""
     client = application(front.house)
     code = code_of(at_home(front.house, front, front.house.bob), client)
     answers = race(*[by_code(client.id, code)] * 3)
@@ -99,7 +99,7 @@ def test_a_code_redeemed_twice_in_one_moment_leaves_no_token(
 def test_a_device_code_redeemed_twice_in_one_moment_leaves_no_token(
     front: Front, race: Callable[..., list[Answer]]
 ) -> None:
-    """P8 breaks: whoever read a device's code keeps the login, if they poll in the same moment as the device."""
+    """P8 breaks: a thief who polls with a device code at the same moment as the device keeps the login."""
     alice = at_home(front.house, front, front.house.alice)
     asked = begin(front)
     enter(alice, asked["user_code"])
@@ -112,7 +112,7 @@ def test_a_device_code_redeemed_twice_in_one_moment_leaves_no_token(
 def test_a_refresh_in_one_moment_has_one_successor_and_lives(
     front: Front, race: Callable[..., list[Answer]]
 ) -> None:
-    """P9 breaks: two tabs that refresh in the same moment sign their person out; or have two successors."""
+    """P9 breaks: two tabs that refresh at the same moment sign the person out, or get two successors."""
     client = application(front.house)
     body = redeem(front, client, code_of(at_home(front.house, front, front.house.bob), client)).json()
     form = {
@@ -127,7 +127,7 @@ def test_a_refresh_in_one_moment_has_one_successor_and_lives(
 
 
 def test_a_wrong_request_in_the_same_moment_ends_nothing(front: Front) -> None:
-    """P9 breaks: whoever saw a code, and has neither its verifier nor its client's key, ends the session."""
+    """P9 breaks: a person who saw a code, without its verifier or the client's key, revokes the session."""
     client = application(front.house)
     code = code_of(at_home(front.house, front, front.house.bob), client)
     requests = [
@@ -142,7 +142,7 @@ def test_a_wrong_request_in_the_same_moment_ends_nothing(front: Front) -> None:
 
 
 def test_a_client_assertion_used_before_ends_nothing(front: Front, race: Callable[..., list[Answer]]) -> None:
-    """P9 breaks: a proof that was used for one code, shown with another one, costs that one's session."""
+    """P9 breaks: an assertion that was used for one code revokes another code's session when it is sent with that code."""
     client = keyed(front, jwk("EdDSA"))
     first, second = (code_of(at_home(front.house, front, front.house.alice), client) for _ in range(2))
     proof = shown(assertion(front, client))
@@ -157,7 +157,7 @@ def test_a_client_assertion_used_before_ends_nothing(front: Front, race: Callabl
 def test_an_assertion_used_again_ends_nothing(
     front: Front, race: Callable[..., list[Answer]], at_once: bool
 ) -> None:
-    """Divergences, "Assertions", break: the token that an assertion was traded for ends when it is shown again."""
+    """Divergences, "Assertions", break: presenting an assertion again revokes the token that it was exchanged for."""
     robo = machine(front)
     form: Form = {
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",

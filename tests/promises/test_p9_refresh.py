@@ -1,6 +1,6 @@
-"""P9: whoever uses a spent refresh token ends its family; a storage error, a forgery or another client never does.
+"""P9: reuse of a spent refresh token revokes its family. A storage error, a forgery or another client never does.
 
-On both databases, over the whole application, with the clock in the test's hand.
+The tests use the whole application on both databases, and control the clock.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ REFUSED = "400 invalid_grant"
 
 @pytest.fixture(scope="module", autouse=True)
 def proof(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test asserts all that it tried: where one failed, nothing is written."""
+    """Each test adds its figures at the end. If one failed, no page is written."""
     yield
     if PROVE and not request.session.testsfailed:
         figures = {
@@ -55,7 +55,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 @dataclass
 class Family:
-    """Bob's consent to a client, and what the client got by it."""
+    """Bob's consent to a client, and the tokens of the client."""
 
     front: Front
     client: OAuthClient
@@ -63,7 +63,7 @@ class Family:
     access: list[str]
 
     def refresh(self, number: int = -1, **members: str | None) -> Answer:
-        """With the token of this generation, from 0; what comes new is kept."""
+        """Refresh with the token of this generation, counted from 0. New tokens are recorded."""
         answer = refresh(self.front, self.client, self.tokens[number], **members)
         if answer.status == 200:
             body = answer.json()
@@ -81,7 +81,7 @@ class Family:
         return found
 
     def lives(self) -> bool:
-        """Asked of every access token; and, last, of the newest refresh token."""
+        """Return whether every access token and the newest refresh token are accepted."""
         accepted = {bool(self.front.verify(text)["valid"]) for text in self.access}
         assert len(accepted) == 1
         again = self.refresh().status == 200
@@ -97,7 +97,7 @@ def family(front: Front, scope: str = "read:plugins read:agents offline_access",
 
 
 def test_in_grace_the_same_successor(front: Front) -> None:
-    """P9 breaks: an answer that was lost costs the session; or each answer has a successor of its own."""
+    """P9 breaks: a lost response costs the session, or each retry gets another successor."""
     ours = family(front)
     for generation in range(5):
         answers = [ours.refresh(generation) for _ in range(3)]
@@ -111,7 +111,7 @@ def test_in_grace_the_same_successor(front: Front) -> None:
 
 
 def test_grace_begins_with_the_rotation_only(front: Front) -> None:
-    """P9 breaks: whoever asks again in grace makes it longer, for ever."""
+    """P9 breaks: repeated retries extend the grace period without end."""
     ours = family(front)
     ours.refresh(0)
     for _ in range(3):
@@ -124,7 +124,7 @@ def test_grace_begins_with_the_rotation_only(front: Front) -> None:
 
 @pytest.mark.parametrize("spent", [0, 1, 2])
 def test_after_grace_the_family_is_dead_at_once(front: Front, spent: int) -> None:
-    """P9 breaks: a spent refresh token is used by somebody, and what its family has goes on."""
+    """P9 breaks: a spent refresh token is used again, and its family stays valid."""
     ours, other = family(front), family(front)
     for generation in range(3):
         assert ours.refresh(generation).status == 200
@@ -138,7 +138,7 @@ def test_after_grace_the_family_is_dead_at_once(front: Front, spent: int) -> Non
 
 
 def test_two_before_the_good_one_there_is_no_grace(front: Front) -> None:
-    """P9 breaks: a token that was spent twice over passes for an answer that was lost."""
+    """P9 breaks: a token from two generations ago counts as the retry of a lost response."""
     ours = family(front)
     ours.refresh(0)
     ours.refresh(1)
@@ -147,7 +147,7 @@ def test_two_before_the_good_one_there_is_no_grace(front: Front) -> None:
 
 
 def test_one_family_ends_and_no_other(front: Front) -> None:
-    """P9 breaks: with one session of a person's the others end that the same client has."""
+    """P9 breaks: when one session ends, other sessions of the same person and client end, too."""
     ours = family(front)
     code = code_of(at_home(front.house, front, front.house.bob), ours.client)
     body = redeem(front, ours.client, code).json()
@@ -166,17 +166,17 @@ RENAMED = {"the audit log": "audit_events", "the sessions": "sessions", "the cha
 
 @pytest.mark.parametrize("table", RENAMED)
 def test_a_storage_error_never_ends_it(front: Front, table: str) -> None:
-    """P9 breaks: the database fails between two statements, and the client has a token that is spent or half spent."""
+    """P9 breaks: the database fails between two statements, and the client's token is spent or half spent."""
     ours = family(front)
     name = RENAMED[table]
     for spent in (False, True):
         if spent:
-            front.house.clock.advance(SECOND)  # in grace
+            front.house.clock.advance(SECOND)  # within the grace period
         before = ours.rows[1]
         _execute(front.house, f"ALTER TABLE {name} RENAME TO elsewhere")
         answers = [ours.refresh(0) for _ in range(3)]
         _execute(front.house, f"ALTER TABLE elsewhere RENAME TO {name}")
-        if table != "the changes":  # which a refresh does not write
+        if table != "the changes":  # a refresh does not write this
             assert {answer.status for answer in answers} <= {500, 503}, answers
             assert all("access_token" not in answer.json() for answer in answers)
             assert ours.rows[1] == before
@@ -186,7 +186,7 @@ def test_a_storage_error_never_ends_it(front: Front, table: str) -> None:
 
 
 def test_an_end_that_cannot_be_written_is_told_as_an_error(front: Front) -> None:
-    """P9 breaks: a spent token is refused as if its family had ended, and it goes on."""
+    """P9 breaks: a spent token gets the error of a revoked family, but the family stays valid."""
     ours = family(front)
     ours.refresh(0)
     front.house.clock.advance(GRACE)
@@ -200,7 +200,7 @@ def test_an_end_that_cannot_be_written_is_told_as_an_error(front: Front) -> None
 
 
 def test_a_forged_token_never_ends_it(front: Front) -> None:
-    """P9 breaks: whoever knows a family's id ends the session of somebody else."""
+    """P9 breaks: a person who knows the id of a family can revoke another person's session."""
     ours = family(front)
     for generation in range(3):
         ours.refresh(generation)
@@ -209,7 +209,7 @@ def test_a_forged_token_never_ends_it(front: Front) -> None:
     pepper = front.house.store.installation.keyring.peppers[rows.pepper_id]
     foreign = [made.token(b"x" * 32, rows.seed, rows.id, number) for number in (1, 2, 3, 4)]
     foreign += [made.token(pepper, b"x" * 32, rows.id, number) for number in (1, 2, 3, 4)]
-    # Right but for their number, which nobody was given.
+    # Valid except for the generation, which was never issued.
     foreign += [made.token(pepper, rows.seed, rows.id, number) for number in (0, 5, 6, 2**32 - 1)]
     texts = [each.reveal() for each in foreign]
     for good in ours.tokens:
@@ -224,7 +224,7 @@ def test_a_forged_token_never_ends_it(front: Front) -> None:
 
 
 def test_another_client_never_ends_it(front: Front) -> None:
-    """P9 breaks: whoever finds a spent token, and is a client of any kind, ends the session; or gets a token."""
+    """P9 breaks: a person with a spent token and any client can revoke the session, or gets a token."""
     ours, other = family(front), application(front.house)
     ours.refresh(0)
     front.house.clock.advance(GRACE)
@@ -236,7 +236,7 @@ def test_another_client_never_ends_it(front: Front) -> None:
 
 
 def test_what_was_refused_for_another_reason_spends_nothing(front: Front) -> None:
-    """P9 breaks: a scope or resource that is wrong costs the session."""
+    """P9 breaks: a wrong scope or resource costs the session."""
     ours = family(front)
     for wrong in ({"scope": "api"}, {"scope": "write:agents"}, {"resource": "https://nobody.example"}):
         assert ours.refresh(0, **wrong).status == 400
@@ -245,7 +245,7 @@ def test_what_was_refused_for_another_reason_spends_nothing(front: Front) -> Non
     assert ours.lives()
 
 
-# What ends it besides
+# Other events that end it
 
 
 def _withdraw(front: Front, ours: Family) -> None:
@@ -271,7 +271,7 @@ def _remove(front: Front, ours: Family) -> None:
 
 
 def _suspend(front: Front, ours: Family) -> None:
-    """Acme is the operator's, and may not be suspended by the service: another moment of the same facts."""
+    """Acme is the operator's, and the service may not suspend it. This change has the same effect."""
     _execute(front.house, f"UPDATE organizations SET suspended_at = 1 WHERE id = '{front.house.acme.id}'")
     front.house.store.write(_changed, front.house.alice)
 
@@ -302,18 +302,18 @@ ENDS: Mapping[str, tuple[Callable[[Front, Family], None], str]] = {
 
 @pytest.mark.parametrize("how", ENDS)
 def test_with_what_it_came_from_it_ends(front: Front, how: str) -> None:
-    """P2 breaks: a refresh token is good for longer than what it came from, in grace or out of it."""
+    """P2 breaks: a refresh token outlives its parent, within the grace period or after it."""
     end, expected = ENDS[how]
     ours = family(front)
     ours.refresh(0)
     end(front, ours)
     assert [said(refresh(front, ours.client, text)) for text in ours.tokens] == [expected] * 2
-    if how != "organization suspended":  # whose key asks
+    if how != "organization suspended":  # whose key makes the request
         assert [front.verify(text)["valid"] for text in ours.access] == [False] * 2
 
 
 def test_a_session_has_one_end_however_often_it_is_refreshed(front: Front) -> None:
-    """R13 breaks: a session lives for ever by being refreshed."""
+    """R13 breaks: refreshing makes a session last forever."""
     ours = family(front)
     begun = front.house.clock.now
     end = ours.rows[0].expires_at
@@ -332,15 +332,15 @@ def test_a_session_has_one_end_however_often_it_is_refreshed(front: Front) -> No
 
 
 def test_each_refresh_may_ask_for_less_and_never_for_more(front: Front) -> None:
-    """P19 breaks: a refresh widens what was consented to; or what was narrowed once stays narrow for ever."""
+    """P19 breaks: a refresh widens the consented scope, or a scope that was narrowed once stays narrow."""
     ours = family(front, scope="read:plugins write:plugins offline_access")
     for asked, given in (
-        (None, "offline_access read:plugins"),  # a viewer holds no more of it
+        (None, "offline_access read:plugins"),  # a viewer has no more of it
         ("read:plugins", "read:plugins"),
         ("read:plugins write:plugins", "read:plugins"),
         ("read:plugins read:agents", None),
         ("api", None),
-        ("read:plugins offline_access", "offline_access read:plugins"),  # all of it may be named again
+        ("read:plugins offline_access", "offline_access read:plugins"),  # all of it may be requested again
         ("offline_access", None),
         ("write:plugins", None),
         (None, "offline_access read:plugins"),
@@ -356,7 +356,7 @@ def test_each_refresh_may_ask_for_less_and_never_for_more(front: Front) -> None:
 
 
 def test_of_everything_each_part_may_be_asked_for(front: Front) -> None:
-    """RFC 6749 §6 breaks: what was consented to as a whole cannot be asked for in parts; or more than is held is."""
+    """RFC 6749 §6 breaks: a part of the consented scope cannot be requested, or a token exceeds what the person has."""
     ours = family(front, scope="api offline_access")
     for asked, given in (
         (None, "api offline_access"),
@@ -366,7 +366,7 @@ def test_of_everything_each_part_may_be_asked_for(front: Front) -> None:
         (
             "read:plugins fly:moon",
             "read:plugins",
-        ),  # what does not exist is left out, as it was at the consent
+        ),  # an unknown scope is left out, as it was at the consent
         ("fly:moon", None),
         ("offline_access", None),
         (None, "api offline_access"),

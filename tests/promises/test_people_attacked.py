@@ -1,4 +1,4 @@
-"""People attacked: what an application, a stale link, a stale session or a huge form gets beyond what somebody allowed."""
+"""Attacks on people's access: an application, a stale link, a stale session or a huge form must not exceed a consent."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def as_completed_few(futures: list[Future[Any]], number: int) -> list[Future[Any]]:
-    """The first so many that are done."""
+    """Return the results of the first calls that finish."""
     found = list(islice(as_completed(futures, timeout=PATIENCE), number))
     assert len(found) == number
     return found
@@ -83,11 +83,11 @@ def token_of(front: Front, person: Caller, client: OAuthClient, **asked: str | N
     return found
 
 
-# What an application may do that acts for somebody
+# Limits of an application that acts for a person
 
 
 def test_an_application_takes_nobody_over(front: Front) -> None:
-    """P2 breaks: an application makes a link that outlives its consent: its maker becomes the person who consented."""
+    """P2 breaks: an application creates a link that outlives its consent and gives the access of the person."""
     house = front.house
     client = application(house, source="registration", organization_id=None)
     given = token_of(front, house.alice, client, scope="api offline_access")
@@ -106,7 +106,7 @@ def test_an_application_takes_nobody_over(front: Front) -> None:
 
 
 def test_an_application_stays_where_it_was_let_in(front: Front) -> None:
-    """P19 breaks: an operator's admin lets an application into one organization, and it is in all of them."""
+    """P19 breaks: an operator admin allows an application in one organization, and it has access to all."""
     house = front.house
     client = application(house, source="registration", organization_id=None)
     for scope in ("api", "read:members"):
@@ -118,7 +118,7 @@ def test_an_application_stays_where_it_was_let_in(front: Front) -> None:
 
 
 def test_a_narrow_application_ends_no_membership(front: Front) -> None:
-    """P19 breaks: an application that may read plugins lets its person leave, and revokes their keys with it."""
+    """P19 breaks: an application that may read plugins can make its person leave, which revokes their keys."""
     house = front.house
     client = application(house)
     given = token_of(front, house.bob, client, scope="read:plugins offline_access")
@@ -128,7 +128,7 @@ def test_a_narrow_application_ends_no_membership(front: Front) -> None:
 
 
 def test_a_refresh_keeps_to_the_resources_of_the_consent(front: Front) -> None:
-    """P14 breaks: a token for another API is refreshed into one for this one, or for a third (RFC 8707 §2.2)."""
+    """P14 breaks: a token for another API is refreshed into one for this API, or for a third (RFC 8707 §2.2)."""
     house = front.house
     name_resource(house, RESOURCE)
     name_resource(house, "https://third.example.test/", "third")
@@ -145,7 +145,7 @@ def test_a_refresh_keeps_to_the_resources_of_the_consent(front: Front) -> None:
 
 
 def test_two_narrow_consents_are_not_one_wide_one(front: Front) -> None:
-    """P19 breaks: reading everywhere and writing in one project become, unasked, writing everywhere."""
+    """P19 breaks: reading everywhere and writing in one project become, without consent, writing everywhere."""
     house = front.house
     shop = house.store.write(projects.create, house.alice, "Shop", "shop", "")
     client = application(house)
@@ -162,11 +162,11 @@ def test_two_narrow_consents_are_not_one_wide_one(front: Front) -> None:
     assert wide.answer.get("error") == "consent_required", wide.answer
 
 
-# What is stale
+# Stale links and sessions
 
 
 def test_a_reset_link_does_not_reach_what_its_person_became(house: House) -> None:
-    """P19 breaks: an admin keeps a member's link until the member joins another organization, and enters that."""
+    """P19 breaks: an admin keeps a member's link, and uses it after the member joins another organization."""
     frank = house.store.write(
         members.insert, house.charlie, house.umbrella.id, "frank@umbrella.test", hash_password("p" * 12), []
     )
@@ -180,7 +180,7 @@ def test_a_reset_link_does_not_reach_what_its_person_became(house: House) -> Non
 
 
 def test_a_reset_link_does_not_reach_a_later_role(house: House) -> None:
-    """P19 breaks: whoever could reset a viewer has the account once that is an admin."""
+    """P19 breaks: a link to reset a viewer's password works after the viewer becomes an admin."""
     house.store.write(password_resets.create, house.alice, str(house.bob.actor.id))
     link = house.store.write(password_resets.create, house.alice, str(house.bob.actor.id)).token.reveal()
     house.store.write(
@@ -192,7 +192,7 @@ def test_a_reset_link_does_not_reach_a_later_role(house: House) -> None:
 
 
 def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
-    """P1 breaks: a session that was revoked while its request waited gives an application access after all."""
+    """P1 breaks: a session is revoked while its request waits, but an application gets access."""
 
     def begin(tx: Tx, caller: Caller) -> people.BrowserSession:
         found = people_rows.find(tx, str(caller.actor.id))
@@ -218,7 +218,7 @@ def test_nobody_consents_by_a_session_that_has_ended(house: House) -> None:
 
 
 def on_behalf(house: House) -> tuple[Project, OAuthClient, Consent]:
-    """A project of Umbrella's, and an application of Acme's that Charlie gave access to it."""
+    """A project of Umbrella, and an application of Acme with access to it, given by Charlie."""
     shop = house.store.write(projects.create, house.charlie, "Shop", "shop", "")
     spec = ClientSpec("Tracker", (REDIRECT,), scopes=("read:agents",), access="organization")
     client = house.store.write(clients.create, house.alice, spec)
@@ -230,7 +230,7 @@ def on_behalf(house: House) -> tuple[Project, OAuthClient, Consent]:
 
 
 def test_an_admin_elsewhere_withdraws_nothing_here(house: House) -> None:
-    """P19 breaks: what somebody may do in the organization of their session, they may do in another one."""
+    """P19 breaks: a role in the organization of the session gives permissions in another one."""
     _, _, consent = on_behalf(house)
     house.store.write(
         members.insert, house.charlie, house.umbrella.id, "dora@umbrella.test", None, [members.ADMIN]
@@ -245,7 +245,7 @@ def test_an_admin_elsewhere_withdraws_nothing_here(house: House) -> None:
     with pytest.raises(Problem) as refused:
         house.store.write_on(both, own_account.withdraw, elsewhere, consent.id)
     assert refused.value.code == "insufficient-permissions"
-    # And the other way round: an admin here may, wherever they signed in.
+    # The opposite case: an admin here may, from a session of any organization.
     house.store.write(members.set_roles, house.alice, own, [])
     house.store.write(members.set_roles, house.charlie, own, [RoleSpec("organization-admin")])
     nobody = replace(elsewhere, scopes=frozenset())
@@ -254,7 +254,7 @@ def test_an_admin_elsewhere_withdraws_nothing_here(house: House) -> None:
 
 
 def test_keys_of_a_disabled_client_open_nothing(front: Front) -> None:
-    """P2 breaks: a client is disabled, and the keys of the accounts that it was given go on."""
+    """P2 breaks: a client is disabled, but the keys of its accounts stay valid."""
     house = front.house
     shop, client, consent = on_behalf(house)
     account = str(consent.service_account_id)
@@ -266,11 +266,11 @@ def test_keys_of_a_disabled_client_open_nothing(front: Front) -> None:
     assert opens == [True, False, True]
 
 
-# What costs too much
+# Expensive requests
 
 
 def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
-    """P20 breaks: applications whose keys stand at hosts that never answer take every thread of the token endpoint."""
+    """P20 breaks: clients whose key hosts never respond block every thread of the token endpoint."""
     go, entered = Event(), Semaphore(0)
 
     def fetch(url: str, **_: object) -> Fetched:
@@ -299,7 +299,7 @@ def test_slow_hosts_of_keys_leave_threads(house: House, tmp_path: Path) -> None:
 
 
 def test_a_password_of_marks_costs_no_more_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P20 breaks: 64 kB of combining marks, put in order one by one, hold the process for a second and a half."""
+    """P20 breaks: normalizing 64 kB of combining marks blocks the process for a second and a half."""
     normalize, lengths = unicodedata.normalize, []
 
     def counted(form: Any, text: str) -> str:
@@ -313,23 +313,23 @@ def test_a_password_of_marks_costs_no_more_than_another(monkeypatch: pytest.Monk
 
 
 def test_strangers_that_register_search_no_sessions() -> None:
-    """P20 breaks: with each registration every session is searched for each client that nobody consented to."""
+    """P20 breaks: each registration searches every session for each client without consent."""
     columns = [each.columns.keys() for each in authorization_tables.sessions.indexes]
     assert ["client_id"] in columns
 
 
 @pytest.mark.parametrize("name", ["\u3164", "\u2800\u2800", "\u115f", "\u034f", "\ufe0f\u0301"])
 def test_an_application_has_a_name_to_see(name: str) -> None:
-    """B7 breaks: a page asks whether nobody may have access: its name is there, and nothing to see."""
+    """B7 breaks: the consent page shows an application whose name is invisible."""
     with pytest.raises(ValueError, match="blank"):
         check.display_name(name)
 
 
-# Two at once
+# Concurrent requests
 
 
 def at_once(house: House, work: Callable[[Caller], object]) -> None:
-    """Let Alice and Charlie do it, each as the only writer of their own organization. Raises what it raises."""
+    """Run it for Alice and Charlie concurrently. Each is the only writer of their organization. Raises its errors."""
     go = Barrier(2)
 
     def one(who: Caller) -> None:
@@ -341,7 +341,7 @@ def at_once(house: House, work: Callable[[Caller], object]) -> None:
 
 
 def test_the_first_two_who_know_a_document_both_consent(house: House) -> None:
-    """P12 breaks: two organizations meet an application at the same moment, and one of them gets a fault of ours."""
+    """P12 breaks: two organizations use an application for the first time concurrently, and one gets a 500."""
     for number in range(5):
         client = replace(
             application(house), id=f"https://app.test/{number}.json", source="document", organization_id=None
@@ -356,7 +356,7 @@ def test_the_first_two_who_know_a_document_both_consent(house: House) -> None:
 
 
 def test_two_organizations_invite_the_same_stranger(house: House) -> None:
-    """P12 breaks: somebody who opens two invitations at once gets a fault of ours."""
+    """P12 breaks: a person who opens two invitations concurrently gets a 500."""
     for number in range(5):
         email = f"new-{number}@stranger.test"
         made = {
@@ -365,18 +365,18 @@ def test_two_organizations_invite_the_same_stranger(house: House) -> None:
         }
 
         def join(who: Caller, made: dict[str, str] = made) -> None:
-            # Whoever is second has an account by then, and signs in.
+            # The later request finds an account, and signs in.
             with suppress(Problem):
                 house.store.write(joining.join, who, made[who.organization_id], "hash")
 
         at_once(house, join)
 
 
-# A screen that was left open
+# An unattended screen
 
 
 def test_a_screen_that_was_left_open_gives_nobody_everything(front: Front) -> None:
-    """P19 breaks: who finds an open browser lets an application change everything, and is never asked for a password."""
+    """P19 breaks: a stranger at an open browser can allow an application everything, without a password."""
     house = front.house
     client = application(house, source="registration", organization_id=None)
     browser = at_home(house, front, house.alice)

@@ -1,4 +1,4 @@
-"""The processes of one `ostiary serve`: how they end, what they outlive, and which of them touches SQLite's log."""
+"""The processes of one `ostiary serve`: how they end, what they survive, and which of them checkpoints SQLite's log."""
 
 import http.client
 import os
@@ -33,7 +33,7 @@ WITH_OLD_SQLITE = (
     "from ostiary.cli.main import main\n"
     "main()"
 )
-"""The command, but the library that it is linked with says that it is an old one."""
+"""The `serve` command with a SQLite library that reports an old version."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def log_of(server: Ostiary) -> str:
 
 
 def test_there_are_as_many_workers_as_were_asked_for_and_one_for_tasks(server: Ostiary) -> None:
-    """S6 breaks: a processor stays idle, or what is needed once is done by several."""
+    """S6 breaks: a processor stays idle, or several processes do what one should do."""
     assert (len(server.workers()), len(of_tasks(server))) == (2, 1)
     with ExitStack() as stack:
         for lines in lines_to_each(server, stack, 1).values():
@@ -75,7 +75,7 @@ def test_no_process_leaves_a_core_dump(server: Ostiary) -> None:
 
 @pytest.mark.promise("P7")
 def test_memory_is_hidden_from_the_same_user() -> None:
-    """P7 breaks: a program of the same user reads the master key, and a crash reporter gets a dump in spite of the limit."""
+    """P7 breaks: a program of the same user reads the master key, or a crash reporter gets a dump despite the limit."""
     script = (
         "import ctypes\nfrom ostiary import memory\nmemory.hide()\nmemory.name('ostiary-worker')\n"
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), open('/proc/self/comm').read())"
@@ -86,7 +86,7 @@ def test_memory_is_hidden_from_the_same_user() -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_to_all_processes_at_once_is_an_orderly_end(server: Ostiary, sent: signal.Signals) -> None:
-    """Service breaks: ctrl-C on a terminal, or systemd's stop, is reported as a failure."""
+    """Service breaks: Ctrl-C on a terminal, or a stop by systemd, is reported as a failure."""
     every = [*server.workers(), *of_tasks(server)]
     os.killpg(server.process.pid, sent)
     assert server.process.wait(servers.PATIENCE) == 0
@@ -95,7 +95,7 @@ def test_a_signal_to_all_processes_at_once_is_an_orderly_end(server: Ostiary, se
 
 
 def test_without_the_first_process_the_others_end_at_once(server: Ostiary) -> None:
-    """P3 breaks: after the first process was killed, its workers go on serving and hold the port."""
+    """P3 breaks: after the first process is killed, its workers keep running and hold the port."""
     every = [*server.workers(), *of_tasks(server)]
     server.process.kill()
     server.process.wait()
@@ -106,7 +106,7 @@ def test_without_the_first_process_the_others_end_at_once(server: Ostiary) -> No
 
 @dataclass(slots=True)
 class Writer:
-    """Makes keys over one connection and revokes every other one; notes what was acknowledged."""
+    """Creates keys over one connection, revokes every other one, and records the acknowledged state."""
 
     line: Line
     account: str
@@ -114,7 +114,7 @@ class Writer:
     revoked: list[str] = field(default_factory=list)
     failures: int = 0
     other: list[int] = field(default_factory=list)
-    """Statuses that are no success."""
+    """Statuses other than success."""
 
     def write(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -142,7 +142,7 @@ class Writer:
 
 @pytest.mark.promise("P3")
 def test_the_others_go_on_when_a_worker_is_killed(server: Ostiary) -> None:
-    """P3 breaks: one worker's end takes others along, loses what was acknowledged, or lasts."""
+    """P3 breaks: the end of one worker ends others, loses acknowledged writes, or is permanent."""
     stop = threading.Event()
     with ExitStack() as stack:
         by_worker = lines_to_each(server, stack, 2)
@@ -185,7 +185,7 @@ def test_the_others_go_on_when_a_worker_is_killed(server: Ostiary) -> None:
 
 
 def test_the_duties_process_comes_back(server: Ostiary) -> None:
-    """Monitoring breaks: after one crash nothing old is forgotten any more, and SQLite's log grows for ever."""
+    """Monitoring breaks: after a crash no old rows are deleted, and SQLite's log grows without limit."""
     (first,) = of_tasks(server)
     os.kill(first, signal.SIGKILL)
     servers.wait_until("another", lambda: of_tasks(server) not in ([], [first]))
@@ -193,7 +193,7 @@ def test_the_duties_process_comes_back(server: Ostiary) -> None:
 
 
 def test_a_key_that_every_worker_refused_is_accepted_by_each_once_it_is_imported(server: Ostiary) -> None:
-    """Import breaks: a worker goes on refusing a key from memory that another one imported."""
+    """Import breaks: a worker refuses an imported key, because it cached that the key is unknown."""
     prefix = "sk_live_"
     with ExitStack() as stack:
         one, other = (lines[0] for lines in lines_to_each(server, stack, 1).values())
@@ -222,7 +222,7 @@ def with_old_sqlite(workers: int, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
-    """R20 breaks: two processes commit and checkpoint with a library in which that can corrupt the database."""
+    """R20 breaks: two processes commit and checkpoint with a SQLite library that can corrupt the database then."""
     servers.initialise(tmp_path / "data")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -230,7 +230,7 @@ def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
         out, log = process.communicate(timeout=servers.PATIENCE)
     assert process.returncode == 2
     assert all(part in log for part in ("OSTIARY_WORKERS", OLD, "3.51.3", "pysqlite3"))
-    assert "in use" not in log  # said before listening
+    assert "in use" not in log  # reported before listening
     assert out == ""
 
 
@@ -238,7 +238,7 @@ def test_an_old_sqlite_takes_one_worker_only(tmp_path: Path) -> None:
 def test_doctor_says_that_sqlite_is_too_old_for_several_workers(
     tmp_path: Path, workers: int, mark: str, code: int
 ) -> None:
-    """R20 breaks: whoever asks the doctor learns only from `serve` that it will not start."""
+    """R20 breaks: `doctor` does not report that `serve` will refuse to start."""
     servers.initialise(tmp_path / "data")
     process = with_old_sqlite(workers, "doctor", "--data", str(tmp_path / "data"))
     out, _ = process.communicate(timeout=servers.PATIENCE)
@@ -269,12 +269,12 @@ def test_with_an_old_sqlite_the_one_worker_does_the_tasks(tmp_path: Path) -> Non
 
 
 def holds(database: Path, what: bytes) -> bool:
-    """Whether the database file itself, without its log, has this in it. Read as bytes: the database is in use."""
+    """Return whether the database file without its log contains this. Read as bytes, because the database is in use."""
     return what in database.read_bytes()
 
 
 def test_the_duties_process_moves_the_log_into_the_database(server: Ostiary) -> None:
-    """R20 breaks: nobody checkpoints, and SQLite's log grows for ever."""
+    """R20 breaks: no process checkpoints, and SQLite's log grows without limit."""
     with Line(server.port, server.key) as line:
         line.made("/v1/service-accounts", {"display_name": "Robo", "roles": [{"role": "developer"}]})
     assert b"Robo" in (server.data / "ostiary.db-wal").read_bytes()
@@ -282,5 +282,5 @@ def test_the_duties_process_moves_the_log_into_the_database(server: Ostiary) -> 
 
 
 def test_linked_library_is_one_that_takes_several_processes() -> None:
-    """R20 breaks unseen: what the tests above run with is itself too old for two workers."""
+    """R20 breaks unseen: the SQLite library of these tests is itself too old for two workers."""
     assert engines.checkpoints_safely(), sqlite_module.sqlite_version

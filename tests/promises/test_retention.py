@@ -1,4 +1,4 @@
-"""However many rows are old, they are deleted, and nobody who writes meanwhile is refused; on both databases."""
+"""Old rows are deleted, however many there are, and no concurrent write is refused; on both databases."""
 
 import os
 import threading
@@ -33,7 +33,7 @@ UNLIMITED = {
     "OSTIARY_DEFAULT_RATE_LIMIT": "none",
 }
 SHARES = {tables.used_assertions: 2, tables.changes: 2, tables.revoked_tokens: 1}
-"""Of five old rows, how many are this table's."""
+"""Of every five old rows, the number in this table."""
 DIGEST = {"sqlite": "randomblob(32)", "postgresql": "sha256(number::text::bytea)"}
 NUMBERS = {
     "sqlite": "WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE number < {0})"
@@ -51,7 +51,7 @@ def page() -> Iterator[None]:
 
 
 def fill(url: str, organization: str) -> None:
-    """Rows that became old long ago, in the order in which nobody would read them."""
+    """Insert expired rows, in an order unlike that of the index."""
     database = engines.connect(url)
     old = time.time_ns() // 1_000 - 100 * DAY
     values = {
@@ -75,7 +75,7 @@ def fill(url: str, organization: str) -> None:
 
 
 def with_old_rows(url: str) -> list[str]:
-    """The tables in which some are left; the changes that writers note meanwhile are young."""
+    """Return the tables that still have some. Changes are left out, because the writers keep adding new ones."""
     database = engines.connect(url)
     before = time.time_ns() // 1_000 - 10 * DAY
     old = [tables.used_assertions.c.expires_at, tables.changes.c.at, tables.revoked_tokens.c.expires_at]
@@ -91,7 +91,7 @@ def with_old_rows(url: str) -> list[str]:
 
 
 class Writer(threading.Thread):
-    """Makes, deactivates and deletes keys over HTTP until it is stopped, and counts what it was told."""
+    """Creates, deactivates and deletes keys over HTTP until it is stopped, and counts the responses."""
 
     def __init__(self, server: Ostiary, account: str, stop: threading.Event) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Writer(threading.Thread):
 def test_what_is_old_goes_while_writers_write(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """P20 breaks: old rows pile up for good because there are too many, or writers are refused while they go."""
+    """P20 breaks: too many old rows are never deleted, or writers are refused during the deletion."""
     data = tmp_path / "data"
     environment = dict(UNLIMITED)
     url = engines.sqlite_url(data / DATABASE_FILE)

@@ -1,4 +1,4 @@
-"""The commands that start and begin a service, as their users run them."""
+"""The commands that initialize and start a service, as users run them."""
 
 import contextlib
 import json
@@ -22,20 +22,20 @@ pytestmark = pytest.mark.full
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Ostiary]:
-    """One that the test may end."""
+    """A service that the test may stop."""
     with servers.ostiary(tmp_path / "data") as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
-    """One for all tests that leave it running, as `init` made it but for an admin's new key."""
+    """One service for all tests that leave it unchanged, except for a new key of an admin."""
     with servers.ostiary(tmp_path_factory.mktemp("lasting") / "data") as found:
         yield found
 
 
 def loopback_addresses() -> list[str]:
-    """Those of both that this machine has."""
+    """The loopback addresses of this machine, IPv4 and IPv6."""
     found = []
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with contextlib.suppress(OSError), socket.socket(family) as sock:
@@ -45,7 +45,7 @@ def loopback_addresses() -> list[str]:
 
 
 def test_one_line_says_that_it_is_ready(tmp_path: Path) -> None:
-    """Service breaks: standard output is not exactly the one line, or it comes before connections do."""
+    """Service breaks: standard output is not exactly one line, or the line comes before the port is open."""
     data, port = tmp_path / "data", servers.free_port()
     servers.initialise(data)
     process = subprocess.Popen(
@@ -67,15 +67,15 @@ def test_one_line_says_that_it_is_ready(tmp_path: Path) -> None:
 
 
 def test_both_loopback_addresses_and_no_other_are_bound(lasting: Ostiary) -> None:
-    """Build breaks: `localhost` reaches nothing on one of its addresses, or the world reaches the service."""
+    """Build breaks: `localhost` reaches nothing on one of its addresses, or other machines reach the service."""
     bound = [address for address in ("127.0.0.1", "::1") if servers.accepts(lasting.port, address)]
     assert bound == loopback_addresses()
-    # All of 127/8 is this machine's: a socket on every interface would answer here too.
+    # All of 127/8 is this machine, so a socket on every interface would accept here, too.
     assert not servers.accepts(lasting.port, "127.0.0.2")
 
 
 def test_healthz_and_readyz(lasting: Ostiary) -> None:
-    """Monitoring breaks: an orchestrator cannot tell a living or a ready service."""
+    """Monitoring breaks: an orchestrator cannot recognize a live or a ready service."""
     for path, body in (("/healthz", {"status": "ok"}), ("/readyz", {"status": "ready"})):
         answer = httpx2.get(lasting.url + path)
         assert (answer.status_code, answer.json()) == (200, body)
@@ -83,7 +83,7 @@ def test_healthz_and_readyz(lasting: Ostiary) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_finishes_what_is_in_flight(server: Ostiary, sent: signal.Signals) -> None:
-    """Service breaks: a request in flight is cut off, or an orderly end is reported as a failure."""
+    """Service breaks: a stop aborts a request in flight, or an orderly end is reported as a failure."""
     body = json.dumps({"display_name": "Robo"}).encode()
     with socket.create_connection(("127.0.0.1", server.port), timeout=servers.PATIENCE) as sock:
         sock.sendall(
@@ -116,7 +116,7 @@ def test_a_restart_keeps_what_was_made(server: Ostiary) -> None:
 
 
 def test_a_second_init_is_refused(lasting: Ostiary) -> None:
-    """Service breaks: `init` on a data directory in use makes a second beginning."""
+    """Service breaks: `init` on a data directory in use initializes it again."""
     done = servers.run_command(
         "init", "--data", str(lasting.data), "--organization", "Umbrella", "--email", "charlie@umbrella.test",
         code=2,
@@ -128,7 +128,7 @@ def test_a_second_init_is_refused(lasting: Ostiary) -> None:
 
 
 def test_recover_makes_a_new_key_and_leaves_the_old_one(lasting: Ostiary) -> None:
-    """Service breaks: whoever owns the data cannot get back in, or is locked out by trying."""
+    """Service breaks: the owner of the data cannot recover access, or a recovery locks them out."""
     done = servers.run_command("init", "--data", str(lasting.data), "--recover", "--json")
     again = json.loads(done.stdout)
     assert again["organization"] == lasting.first["organization"]
@@ -144,7 +144,7 @@ def test_recover_makes_a_new_key_and_leaves_the_old_one(lasting: Ostiary) -> Non
 
 
 def test_init_shows_the_key_and_the_next_commands(tmp_path: Path) -> None:
-    """Build breaks: somebody at the terminal does not learn the key or what to do next."""
+    """Build breaks: a person at a terminal does not see the key, or what to do next."""
     done = servers.run_command(
         "init", "--data", str(tmp_path / "data"), "--organization", "Acme", "--email", "alice@acme.test"
     )
@@ -163,7 +163,7 @@ def test_what_is_written_is_for_its_owner_only(lasting: Ostiary) -> None:
 
 
 def test_a_data_directory_has_one_service(lasting: Ostiary) -> None:
-    """P23 breaks: a second service on the same data empties the figures of the first, or checkpoints beside it."""
+    """P23 breaks: a second service on the same data clears the metrics of the first, or checkpoints beside it."""
     done = servers.run_command(
         "serve", "--data", str(lasting.data), "--port", str(servers.free_port()), code=2
     )

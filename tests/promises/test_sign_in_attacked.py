@@ -1,4 +1,4 @@
-"""Sign-in under attack: fixed sessions, forged forms, guesses, questions who is there, links that lead away."""
+"""Attacks on sign-in: session fixation, forged forms, password guesses, account enumeration, open redirects."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def front(house: House, tmp_path: Path) -> Iterator[Front]:
 
 
 def test_a_session_cannot_be_fixed(front: Front) -> None:
-    """P24 breaks: a cookie that somebody set before is the session of whoever signs in."""
+    """P24 breaks: a session cookie that an attacker set before becomes the session of the person who signs in."""
     attacker = Browser(front)
     attacker.sign_in("charlie@umbrella.test", RAIN)
     ended = attacker.session
@@ -68,7 +68,7 @@ def test_a_live_session_of_the_attacker_is_not_adopted(front: Front) -> None:
 
 
 def test_forms_of_others_change_nothing(front: Front) -> None:
-    """P24 breaks: another site's page, or another session's form, acts for whoever looks at it."""
+    """P24 breaks: a form of another site, or of another session, acts for the person who views it."""
     house = front.house
     alice, charlie, nobody = Browser(front), Browser(front), Browser(front)
     alice.sign_in(ALICE)
@@ -116,7 +116,7 @@ def plain(answer_body: str, email: str) -> str:
 
 
 def test_nobody_learns_who_is_there(front: Front) -> None:
-    """P24 breaks: answers to a wrong password tell which addresses are people's."""
+    """P24 breaks: the response to a wrong password reveals which email addresses have accounts."""
     for known, unknown in ((ALICE, "alicf@acme.test"), ("bob@acme.test", "bobby@acme.test")):
         seen: list[list[tuple[int, str, str]]] = []
         for email, peer in ((known, "192.0.2.7"), (unknown, "192.0.2.8")):
@@ -144,7 +144,7 @@ def test_nobody_learns_who_is_there(front: Front) -> None:
 
 
 def test_guesses_are_limited_at_once_as_one_by_one(front: Front) -> None:
-    """P10 breaks: whoever guesses in parallel guesses more often."""
+    """P10 breaks: parallel requests allow more guesses."""
     guesses = 60
     browsers = [Browser(front, peer=f"192.0.2.{1 + number % 20}") for number in range(guesses)]
     for browser in browsers:
@@ -173,7 +173,7 @@ def test_guesses_are_limited_at_once_as_one_by_one(front: Front) -> None:
 
 
 def test_an_address_and_an_email_have_limits_of_their_own(front: Front) -> None:
-    """P10 breaks: whoever changes the email, or the address, has as many guesses as they like."""
+    """P10 breaks: changing the email or the IP address gives unlimited guesses."""
     browser = Browser(front, peer="198.51.100.9")
     seen = [browser.sign_in(f"user{number}@acme.test", OTHER).status for number in range(30)]
     assert seen == [401] * 20 + [429] * 10
@@ -191,13 +191,13 @@ def test_an_address_and_an_email_have_limits_of_their_own(front: Front) -> None:
 
 
 def test_right_passwords_cost_nothing(front: Front) -> None:
-    """P10 breaks: an office that signs in in the morning is locked out."""
+    """P10 breaks: an office where many people sign in at the same time is locked out."""
     for _ in range(40):
         assert Browser(front).sign_in(ALICE).status == 303
 
 
 def test_the_current_password_is_limited_too(front: Front) -> None:
-    """P10 breaks: a stolen session guesses the password on another page."""
+    """P10 breaks: a stolen session allows password guesses on another page."""
     browser = Browser(front)
     browser.sign_in(ALICE)
     seen = [
@@ -210,7 +210,7 @@ def test_the_current_password_is_limited_too(front: Front) -> None:
 
 
 def test_a_reset_is_used_once_by_fifty(front: Front) -> None:
-    """P8 breaks: two who have a link both choose the password."""
+    """P8 breaks: two people with the same link both choose the password."""
     house, racers, rounds = front.house, 50, 3
     for _ in range(rounds):
         path = f"/v1/members/{house.alice.actor.id}/password-reset"
@@ -295,7 +295,7 @@ EVIL += [
 
 
 def test_sign_in_leads_nowhere_else(front: Front) -> None:
-    """P24 breaks: a link to our sign-in page ends at somebody else's, who asks for the password once more."""
+    """P24 breaks: a link to our sign-in page redirects to another site, which asks for the password again."""
     for evil in EVIL:
         assert local(evil, "/account") == "/account", evil
     browser = Browser(front)
@@ -318,12 +318,12 @@ def test_sign_in_leads_nowhere_else(front: Front) -> None:
      "/invitations/accept?invitation=invite-0"],
 )  # fmt: skip
 def test_sign_in_leads_back(good: str) -> None:
-    """CLI breaks: who was sent to sign in does not come back."""
+    """CLI breaks: a person who had to sign in does not return to the page."""
     assert local(good, "/account") == good
 
 
 def test_our_origin_is_written_as_browsers_write_it() -> None:
-    """P24 breaks: forms are refused where the public URL names the port that is meant anyway."""
+    """P24 breaks: forms are refused if the public URL contains the default port."""
     assert own_origin("https://auth.example:443/x") == "https://auth.example"
     assert own_origin("http://Localhost:8080") == "http://localhost:8080"
     assert own_origin("http://[::1]:8080") == "http://[::1]:8080"

@@ -1,4 +1,4 @@
-"""Attacks on tokens, sessions and their doors. Each test fails while its hole is open."""
+"""Attacks on tokens, sessions and their endpoints. Each test fails while its vulnerability is open."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from tests.services.questions import events
 
 
 def test_one_jwt_at_two_doors(front: Front) -> None:
-    """P8 breaks: an assertion that proved a client is traded a second time, as a grant."""
+    """P8 breaks: an assertion that authenticated a client is exchanged again, as a grant."""
     front.house.sign()
     robo = machine(front)
     text = robo.assertion("client")
@@ -38,7 +38,7 @@ def test_one_jwt_at_two_doors(front: Front) -> None:
 
 
 def test_a_client_assertion_beside_an_exchange_is_used_up(front: Front) -> None:
-    """P8 breaks: one jti proves a client any number of times."""
+    """P8 breaks: one jti authenticates a client any number of times."""
     front.house.sign()
     robo = machine(front)
     text = robo.assertion("client")
@@ -50,7 +50,7 @@ def test_a_client_assertion_beside_an_exchange_is_used_up(front: Front) -> None:
 
 @pytest.mark.parametrize("by", ["bound key", "session"])
 def test_a_role_on_a_project_introspects_no_organization(front: Front, by: str) -> None:
-    """P19 breaks: verify:credentials on one project tells of every credential, of the operator's of every tenant."""
+    """P19 breaks: verify:credentials on one project reads every credential, for an operator those of all tenants."""
     house = front.house
     house.sign()
     house.store.write(projects.create, house.alice, "Shop", "shop", "")
@@ -82,7 +82,7 @@ def direct(front: Front, role: str = "viewer") -> tuple[str, str]:
 
 @pytest.mark.parametrize("what", ["revoke", "deactivate", "rotate", "rename", "delete", "get"])
 def test_a_narrow_token_does_nothing_to_its_origin(front: Front, what: str) -> None:
-    """P19 breaks: a token that was granted read:agents ends, or changes, the key that it came from."""
+    """P19 breaks: a token with read:agents can revoke or change the key that it came from."""
     house = front.house
     house.sign()
     key, key_id = direct(front)
@@ -105,7 +105,7 @@ def test_a_narrow_token_does_nothing_to_its_origin(front: Front, what: str) -> N
 
 
 def test_an_empty_scope_claim_means_nothing(front: Front) -> None:
-    """P19 breaks: an assertion whose scope is empty is traded for everything."""
+    """P19 breaks: an assertion with an empty scope gets a token with every scope."""
     front.house.sign()
     robo = machine(front)
     answer = robo.by_grant(robo.assertion("grant", scope=""))
@@ -113,7 +113,7 @@ def test_an_empty_scope_claim_means_nothing(front: Front) -> None:
 
 
 def test_a_form_does_not_widen_what_was_signed(front: Front) -> None:
-    """P19 breaks: whoever posts an assertion asks for more than its signer signed."""
+    """P19 breaks: the sender of an assertion gets more than its signer signed."""
     front.house.sign()
     robo = machine(front)
     answer = robo.by_grant(robo.assertion("grant", scope="read:agents"), scope="api")
@@ -138,7 +138,7 @@ def bad_tokens(front: Front, robo: Any, peer: str, number: int = 60) -> list[int
 
 
 def test_a_neighbour_does_not_lock_out_fresh_tokens(front: Front) -> None:
-    """R15 breaks: whoever guesses behind the same address locks out the tokens of a credential that is known good."""
+    """R15 breaks: guesses from the same address lock out tokens of a credential that is known to be valid."""
     front.house.sign()
     robo, mallory = machine(front), machine(front, "Mallory")
     first = {"authorization": f"Bearer {token_of(robo.by_secret())}"}
@@ -150,7 +150,7 @@ def test_a_neighbour_does_not_lock_out_fresh_tokens(front: Front) -> None:
 
 
 def test_a_neighbour_does_not_lock_out_known_tokens(front: Front) -> None:
-    """R15 breaks: after any change to the installation every token is unknown, and a guesser locks all out."""
+    """R15 breaks: after any change to the installation all tokens are unknown, and a guesser locks them out."""
     house = front.house
     house.sign()
     robo, mallory = machine(front), machine(front, "Mallory")
@@ -176,7 +176,7 @@ def test_a_neighbour_does_not_lock_out_a_known_key_file(front: Front) -> None:
 
 
 def test_a_cookie_that_a_subdomain_can_set(sqlite_house: House, tmp_path: Any) -> None:
-    """Cookies break: on https a sibling site plants its own session, or ends everybody's by a second cookie."""
+    """Cookies break: on https a sibling site sets a session of its own, or a second cookie ends everyone's session."""
     installation = replace(sqlite_house.store.installation, issuer="https://id.acme.test")
     house = replace(sqlite_house, store=replace(sqlite_house.store, installation=installation))
     front = Front(house, tmp_path)
@@ -192,7 +192,7 @@ def test_a_cookie_that_a_subdomain_can_set(sqlite_house: House, tmp_path: Any) -
 
 
 def test_a_cookie_carries_sessions_only(front: Front) -> None:
-    """Cookies break: an API key is taken from a cookie."""
+    """Cookies break: an API key is accepted from a cookie."""
     assert front.ask("GET", "/identity/v1/whoami", headers=cookie(front.house.alice_key)).status == 401
 
 
@@ -207,7 +207,7 @@ def test_a_cookie_carries_sessions_only(front: Front) -> None:
     ],
 )
 def test_refusals_are_counted(front: Front, case: str) -> None:
-    """P5 breaks: a presented credential is refused, and the audit log does not say so."""
+    """P5 breaks: a presented credential is refused, but the audit log has no event."""
     house = front.house
     house.sign()
     robo = machine(front)
@@ -237,7 +237,7 @@ def test_refusals_are_counted(front: Front, case: str) -> None:
 
 
 def test_who_revoked_a_token(front: Front) -> None:
-    """P5 breaks: the log names the token's credential as the one who revoked it, not the client that did."""
+    """P5 breaks: the audit log names the credential of the token as the revoker, not the client that revoked it."""
     house = front.house
     house.sign()
     robo = machine(front)
@@ -248,7 +248,7 @@ def test_who_revoked_a_token(front: Front) -> None:
 
 
 def test_a_narrow_token_lists_and_ends_no_sessions(front: Front) -> None:
-    """P19 breaks: a token that was granted read:agents lists and revokes the sessions of its key file."""
+    """P19 breaks: a token with read:agents can list and revoke the sessions of its key file."""
     house = front.house
     house.sign()
     robo = machine(front)
@@ -264,7 +264,7 @@ def test_a_narrow_token_lists_and_ends_no_sessions(front: Front) -> None:
 
 @pytest.mark.parametrize("limit", ["projects", "resources"])
 def test_a_limited_asker_introspects_no_more_than_it_verifies(front: Front, limit: str) -> None:
-    """P19 breaks: what /v1/verify refuses for its limits is told by introspection."""
+    """P19 breaks: introspection reveals what /v1/verify refuses because of the caller's limits."""
     house = front.house
     house.sign()
     house.store.write(projects.create, house.alice, "Shop", "shop", "")
@@ -278,7 +278,7 @@ def test_a_limited_asker_introspects_no_more_than_it_verifies(front: Front, limi
 
 
 def test_a_narrow_token_does_not_narrow_its_origin(front: Front) -> None:
-    """P19 breaks: a token that was granted read:agents takes everything else from its origin, for good."""
+    """P19 breaks: a token with read:agents permanently removes all other permissions of its origin."""
     front.house.sign()
     key, key_id = direct(front)
     bearer = {"authorization": f"Bearer {token_of(exchange(front, key, scope='read:agents'))}"}
@@ -287,7 +287,7 @@ def test_a_narrow_token_does_not_narrow_its_origin(front: Front) -> None:
 
 
 def test_a_narrow_token_repeats_no_answer_of_its_origin(front: Front) -> None:
-    """P19 breaks: with its origin's Idempotency-Key a narrow token reads answers that it may not read."""
+    """P19 breaks: with its origin's Idempotency-Key a narrow token reads responses that it may not read."""
     house = front.house
     house.sign()
     key, _ = direct(front, "admin")
@@ -300,7 +300,7 @@ def test_a_narrow_token_repeats_no_answer_of_its_origin(front: Front) -> None:
 
 
 def test_a_narrowed_operator_admin_elsewhere(front: Front) -> None:
-    """P19: in another organization a narrow token of an operator's admin does what it lists, and no more."""
+    """P19: in another organization a narrow token of an operator admin may do what its scopes list, and no more."""
     house = front.house
     house.sign()
     key, _ = direct(front, "admin")
@@ -317,7 +317,7 @@ def test_a_narrowed_operator_admin_elsewhere(front: Front) -> None:
 
 
 def test_a_revoked_token_is_told_so(front: Front) -> None:
-    """P1, R15 break: a client whose token was revoked is told to wait (429), and its neighbours with it."""
+    """P1, R15 break: a client with a revoked token gets 429, and so do other clients of its address."""
     house = front.house
     house.sign()
     robo, other = machine(front), machine(front, "Other")
@@ -331,7 +331,7 @@ def test_a_revoked_token_is_told_so(front: Front) -> None:
 
 
 def test_an_act_of_a_token_names_the_token(front: Front) -> None:
-    """P5 breaks: what a session or token did reads as done by the key itself."""
+    """P5 breaks: the audit log shows an act of a session or token as an act of the key itself."""
     house = front.house
     house.sign()
     key, _ = direct(front, "admin")
@@ -348,7 +348,7 @@ def test_an_act_of_a_token_names_the_token(front: Front) -> None:
 
 @pytest.mark.parametrize("limit", ["project", "resources", "projects"])
 def test_introspection_tells_the_limits_of_what_it_calls_active(front: Front, limit: str) -> None:
-    """P19 breaks: a resource server that introspects takes what is good for one project or resource for good for all."""
+    """P19 breaks: an introspecting resource server treats a token for one project or resource as one for all."""
     house = front.house
     house.sign()
     house.store.write(projects.create, house.alice, "Shop", "shop", "")
@@ -364,7 +364,7 @@ def test_introspection_tells_the_limits_of_what_it_calls_active(front: Front, li
 
 @pytest.mark.parametrize("state", ["session", "token"])
 def test_what_stands_for_an_ended_key_is_refused_cheaply(front: Front, state: str) -> None:
-    """Held or not: of a deactivated origin nothing is charged to the address."""
+    """A failure of a deactivated origin is never charged to the address, cached or not."""
     house = front.house
     house.sign()
     robo = machine(front)
@@ -375,7 +375,7 @@ def test_what_stands_for_an_ended_key_is_refused_cheaply(front: Front, state: st
 
 
 def test_a_bad_proof_beside_json_is_refused(front: Front) -> None:
-    """RFC 7662 breaks: a caller with a wrong secret is answered, because the body is JSON."""
+    """RFC 7662 breaks: a caller with a wrong secret gets a response, because the body is JSON."""
     house = front.house
     house.sign()
     robo = machine(front)
@@ -386,7 +386,7 @@ def test_a_bad_proof_beside_json_is_refused(front: Front) -> None:
 
 
 def test_a_script_that_logs_in_again_and_again_ends_its_oldest_session(front: Front) -> None:
-    """P20 breaks: one key file fills the database with sessions that all live for a month."""
+    """P20 breaks: one key file fills the database with sessions that last a month."""
     house = front.house
     robo = machine(front)
     first = login(front, robo.file).json()["session"]["id"]

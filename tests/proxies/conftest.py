@@ -1,4 +1,4 @@
-"""Each proxy in front of a service that remembers, with one real Ostiary behind all of them."""
+"""Each proxy in front of a service that records its requests. One real Ostiary is behind all of them."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tests.servers import Ostiary, UnavailableError
 
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, int]]]:
-    """What the tests of this run counted, by proxy; a full run of all leaves it as a page."""
+    """The figures of this run, by proxy. A full run of all proxies writes them to a page."""
     found: dict[str, dict[str, int]] = {name: {} for name in PROXIES}
     yield found
     if PROVE and all(found.values()) and not request.session.testsfailed:
@@ -45,6 +45,6 @@ def door(
 
 @pytest.fixture(scope="module")
 def robo(door: Door) -> tuple[str, str]:
-    """An account, and its key that may do nothing but read agents."""
+    """An account, and its key with the scope read:agents only."""
     account = door.account("Robo")
     return account, door.key(account, scopes=["read:agents"])

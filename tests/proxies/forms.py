@@ -1,7 +1,7 @@
-"""Request targets that servers have been known to read differently, and how servers read them.
+"""Request targets that servers are known to read differently, and the ways in which servers read them.
 
-Targets are bytes as they go over the wire, written as Latin-1 text. The readings are this module's own: they use
-nothing of what is tested.
+Targets are the bytes on the wire, written as Latin-1 text. The readings are implemented here, independent of the code
+under test.
 """
 
 import re
@@ -11,7 +11,7 @@ from itertools import product
 from random import Random
 from urllib.parse import unquote_to_bytes
 
-# One directory up, or what somebody takes for it.
+# One directory up, or what some servers read as that.
 UP = [
     "..", "%2e%2e", "%2E%2E", "%2e%2E", ".%2e", "%2e.", "%252e%252e", "%25%32%65%25%32%65", "..;", "..;x=y", "..%3b",
     "..%00", "..%20", "..%09", "..\t", "..%0d%0a", "..%23", "..%3f", "..#", "..\\", "..%5c", "..%5C", "..%255c",
@@ -27,7 +27,7 @@ PLACES_OF_UP = [
     "/v1/public/a/{0}/{0}/secrets",
 ]
 
-# What may divide a path, or end it.
+# Characters that may separate path segments, or end the path.
 MARKS = [
     "%2f", "%2F", "%252f", "%252F", "%25%32%66", "%c0%af", "%e0%80%af", "%f0%80%80%af", "%ef%bc%8f", "%e2%88%95",
     "\xef\xbc\x8f", "\\", "%5c", "%5C", "%255c", "%c1%9c", "%ef%bc%bc", "//", "///", "/./", "/%2e/", ";/", ";a=b/",
@@ -39,7 +39,7 @@ MARKS = [
 PLACES_OF_MARKS = ["/v1{}secrets", "/v1/agents/a{}secrets", "/v1/public/..{}secrets"]
 
 ALONE = [
-    # Other forms of a target, and what is none
+    # Other forms of a target, and invalid targets
     "", "*", "?", "#", "v1/secrets", "v1/agents", "\\v1\\secrets", "//", "///", "/", "/?", "/#", "/;", "/.", "/..",
     "http://agents.test/v1/secrets", "http://agents.test/v1/public/../secrets", "http://agents.test/v1/agents",
     "http://agents.test//v1/secrets", "http://agents.test", "http://agents.test?/v1/agents", "http:///v1/secrets",
@@ -50,13 +50,13 @@ ALONE = [
     "//agents.test/v1/secrets", "//v1/agents", "//v1/secrets", "/\\v1/secrets", "\\/v1/secrets", "///v1/secrets",
     "/\\agents.test/v1/secrets", "/%2fv1/secrets", "%2fv1/secrets", "%2fv1/agents", "/./v1/secrets",
     "/%2e/v1/secrets", "/../v1/secrets", "agents.test:80", "agents.test",
-    # What is asked for plainly, and is not there to be had
+    # Plain paths that the rule does not admit
     "/v1/secrets", "/v1/secrets/", "/v1/secrets?x=/v1/agents", "/v1/secrets#/v1/agents", "/v1/secrets;/v1/agents",
     "/v1/secrets%3f/v1/agents", "/v1/secrets%23/v1/agents", "/v1/secrets/../agents", "/v1/secrets/..;/agents",
     "/v1/secrets/%2e%2e/agents", "/v1/secrets%2f..%2fagents", "/v1/secrets/.", "/v1/secrets/..", "/v1/SECRETS",
     "/V1/secrets", "/V1/agents", "/v1/AGENTS", "/v1/Agents", "/v1%2fsecrets", "/v1/%73ecrets", "/%761/secrets",
     "/v1/%2573ecrets", "/v1/s%65crets", "/v1/secret%73", "/v1/secrets.json", "/v1/secrets%20", "/v1/secrets%00.png",
-    # At the edge of what is admitted
+    # Almost the path that the rule admits
     "/v1", "/v1/", "/v1/agents/", "/v1/agents//", "/v1/agents/a/", "/v1/agents/a/b", "/v1/public", "/v1/public/",
     "/v1/public//", "/v1/public//a", "/v1/public/.", "/v1/public/..", "/v1/public/a/..", "/v1/public/a/.",
     "/v1/public/a//b", "/v1/public/a/", "/v1/agents;a=b", "/v1;a=b/agents", "/v1/agents;", "/v1/agents.",
@@ -68,11 +68,11 @@ ALONE = [
     "/v1/agents HTTP/1.1", "/v1/agents HTTP/1.1 /v1/secrets", "/v1/agents  /v1/secrets", "/v1/agents\t/v1/secrets",
     "/v1/agents%20HTTP/1.1", "/v1/agents%0d%0aX-Auth-Subject:%20admin", "/v1/agents\rX-Auth-Subject: admin",
     "/v1/agents\nX-Auth-Subject: admin", "/v1/agents?\r\nX-Auth-Subject: admin",
-    # Queries, which are not judged
+    # Queries, which the rule does not match
     "/v1/agents?", "/v1/agents??", "/v1/agents?/../secrets", "/v1/agents?x=%2e%2e/secrets", "/v1/agents?x=%00",
     "/v1/agents?x=%zz", "/v1/agents?x=#/../secrets", "/v1/agents?x=;/../secrets", "/v1/agents?x=\\..\\secrets",
     "/v1/agents?x=\t", "/v1/agents?x=\xff", "/v1/agents?_method=DELETE", "/v1/agents?" + "x" * 4000,
-    # Long ones
+    # Long targets
     "/v1/agents/" + "a" * 4000, "/v1/agents/" + "a" * 9000, "/v1/agents/" + "a" * 20000, "/v1/public" + "/a" * 1500,
     "/v1/public" + "/a" * 400 + "/.." * 402 + "/secrets", "/v1/public/" + "../" * 1000 + "v1/secrets",
     "/v1/agents" + "/" * 1000 + "a", "/v1/public/" + "%2e%2e/" * 300 + "v1/secrets", "/v1/agents/" + "%61" * 1500,
@@ -86,7 +86,7 @@ SERVED = [
     "/v1/agents/ABC", "/v1/agents/%41", "/v1/agents/secrets", "/v1/public/a", "/v1/public/a/b/c/d",
     "/v1/public/v1/secrets", "/v1/public/a?b", "/v1/public/" + "a" * 2000, "/v1/public" + "/a" * 200,
 ]  # fmt: skip
-"""What a plain client asks for, admitted by the rule and passed on as it is."""
+"""Targets of ordinary clients: the rule admits them, and the proxy forwards them unchanged."""
 
 HOSTILE = list(
     dict.fromkeys(
@@ -102,7 +102,7 @@ HOSTILE = list(
 
 
 def composed(seed: int, count: int) -> Iterator[str]:
-    """Targets put together from the same parts at random, beginning where the rule admits something."""
+    """Return targets composed at random of the same parts. Each begins with a path that the rule admits."""
     random = Random(seed)
     parts = [
         *UP,
@@ -131,7 +131,7 @@ Segments = tuple[str, ...]
 
 
 def readings(target: str) -> set[Segments]:
-    """The paths that one server or another makes of this target: its segments, without empty ones and dots."""
+    """Return the paths that different servers read in this target, without empty segments and dot segments."""
     raw = target.encode("latin-1")
     if not raw.startswith(b"/"):
         raw = re.sub(rb"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", b"", raw)
@@ -154,13 +154,13 @@ def readings(target: str) -> set[Segments]:
 def _texts(path: bytes) -> Iterator[str]:
     yield path.decode("latin-1")
     yield path.decode("utf-8", "replace")
-    # Decoders that take overlong forms, as old ones do: C0 AE and E0 80 AE are a dot.
+    # Decoders that accept overlong forms, as old ones do: C0 AE and E0 80 AE are a dot.
     short = re.sub(rb"[\xc0\xc1][\x80-\xbf]", lambda found: _overlong(found[0]), path)
     short = re.sub(
         rb"(?:\xe0[\x80-\x9f]|\xf0\x80[\x80-\x81])[\x80-\xbf]", lambda found: _overlong(found[0]), short
     )
     yield short.decode("utf-8", "replace")
-    # And those that know %uXXXX.
+    # Decoders that accept %uXXXX.
     yield re.sub(r"%u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), path.decode("latin-1"))
 
 
@@ -170,7 +170,7 @@ def _overlong(form: bytes) -> bytes:
 
 
 def _resolve(path: str, stripped: str) -> Segments:
-    """Dot segments resolved, empty ones merged; `stripped` ends no segment."""
+    """Resolve dot segments and merge empty ones. `stripped` characters are removed from the end of a segment."""
     found: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
@@ -183,11 +183,11 @@ def _resolve(path: str, stripped: str) -> Segments:
 
 
 def admitted(method: str, path: Segments) -> bool:
-    """Whether whoever may read agents may have this: what `stage.RULE` says, said again."""
+    """Return whether read:agents suffices for this path: an independent implementation of `stage.RULE`."""
     match path:
         case ("v1", "agents") | ("v1", "agents", _):
             return method == "GET"
         case ("v1", "public", *_):
-            # Itself too: `/v1/public/` is below, as docs/proxies.md says, and many servers read it without its slash.
+            # The prefix includes `/v1/public/` itself, as docs/proxies.md says: many servers read it without its slash.
             return method == "GET"
     return False

@@ -1,4 +1,4 @@
-"""HTTP/2 with prior knowledge, as far as one request with a body and trailers: RFC 9113 §4, RFC 7541 §6.2.2."""
+"""A minimal HTTP/2 client with prior knowledge, for one request with body and trailers: RFC 9113 §4, RFC 7541 §6.2.2."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def block(lines: Lines) -> bytes:
-    """Fields as HPACK's literals that nobody has to remember. None may be longer than 126 bytes."""
+    """Encode fields as HPACK literals without indexing. No name or value may be longer than 126 bytes."""
     packed = b""
     for line in lines:
         name, value = (each.encode("latin-1") for each in line)
@@ -29,7 +29,7 @@ def block(lines: Lines) -> bytes:
 
 
 def request(method: str, target: str, key: str, body: bytes, trailers: Lines) -> bytes:
-    """All that a client has to send, from the preface on."""
+    """Return all bytes that a client sends, from the preface on."""
     pseudo = [(":method", method), (":scheme", "http"), (":path", target), (":authority", "agents.test")]
     return (
         PREFACE
@@ -41,7 +41,7 @@ def request(method: str, target: str, key: str, body: bytes, trailers: Lines) ->
 
 
 def exchange(port: int, raw: bytes) -> bytes:
-    """Send what `request` made; everything that comes back until the stream or the connection ends."""
+    """Send the bytes of `request`. Returns everything received until the stream or the connection ends."""
     received = b""
     with (
         socket.create_connection(("127.0.0.1", port), PATIENCE, (CLIENT, 0)) as connection,
@@ -54,7 +54,7 @@ def exchange(port: int, raw: bytes) -> bytes:
 
 
 def _over(received: bytes) -> bool:
-    """Whether the stream has ended; what is no HTTP/2 ends with the connection."""
+    """Return whether the stream has ended. False for data that is not HTTP/2."""
     if received.startswith(b"HTTP/1"):
         return False
     while len(received) >= 9 and len(received) >= 9 + (size := int.from_bytes(received[:3])):

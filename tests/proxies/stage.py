@@ -1,7 +1,7 @@
-"""The stage of these tests: a proxy with its shipped configuration, a service behind it that remembers every byte,
-and clients that send bytes as they are.
+"""The setup of these tests: a proxy with its shipped configuration, a service behind it that records every byte,
+and clients that send exact bytes.
 
-It owns nothing that judges. Clients come from 127.0.0.2, so that only the proxies have a trusted address.
+The module asserts nothing. Clients connect from 127.0.0.2, so that only the proxies have a trusted address.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ RULE: dict[str, Any] = {
         {"methods": ["POST"], "path": "/v1/agents", "scopes": ["write:agents"]},
     ]
 }
-"""examples/access-rule.json, and something below which paths may be of any length."""
+"""examples/access-rule.json, and a prefix for paths of any length."""
 
 
 # Messages, byte for byte
@@ -43,7 +43,7 @@ RULE: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request as the service saw it, or an answer as the client got it."""
+    """A request as the service received it, or a response as the client received it."""
 
     first: bytes
     fields: tuple[tuple[bytes, bytes], ...]
@@ -60,7 +60,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        """0 where the connection ended without an answer."""
+        """The status, or 0 if the connection ended without a response."""
         return int(self.first.split(b" ")[1]) if self.first else 0
 
     def values(self, name: str) -> list[str]:
@@ -69,7 +69,7 @@ class Message:
         ]
 
     def value(self, name: str) -> str:
-        """The one value of a field; empty if it is absent."""
+        """The only value of a field. Empty if the field is absent."""
         found = self.values(name)
         assert len(found) < 2, f"{name} stands {len(found)} times"
         return found[0] if found else ""
@@ -79,7 +79,7 @@ NOTHING = Message(b"", (), b"", b"")
 
 
 class _Reader:
-    """What arrives on a connection, message by message."""
+    """Reads messages from a connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -88,7 +88,7 @@ class _Reader:
         self.ended = False
 
     def message(self, bodiless: bool = False) -> Message:
-        """The next message, NOTHING at the end. Chunked before Content-Length, as RFC 9112 §6.3 says."""
+        """Return the next message, or NOTHING at the end. Transfer-Encoding precedes Content-Length (RFC 9112 §6.3)."""
         self._read = b""
         head = self._until(b"\r\n\r\n")
         if not head:
@@ -114,7 +114,7 @@ class _Reader:
             size = int(self._until(b"\r\n").partition(b";")[0] or b"0", 16)
             if size == 0:
                 while self._until(b"\r\n") not in (b"\r\n", b""):
-                    pass  # trailers: they stay in what was read
+                    pass  # trailers stay in the received bytes
                 return b"".join(parts)
             parts.append(self._exactly(size))
             self._until(b"\r\n")
@@ -145,9 +145,9 @@ class _Reader:
 
 
 def exchange(port: int, raw: bytes, source: str = CLIENT) -> Message:
-    """Send one request as it is; the answer to it, or NOTHING if the connection was ended without one."""
+    """Send one request unchanged. Returns the response, or NOTHING if the connection ended without one."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0)) as connection:
-        # A proxy may answer and leave before it has read everything.
+        # A proxy may respond and close the connection before it has read everything.
         with contextlib.suppress(ConnectionError):
             connection.sendall(raw)
         reader = _Reader(connection)
@@ -158,7 +158,7 @@ def exchange(port: int, raw: bytes, source: str = CLIENT) -> Message:
 
 
 def request(target: str, key: str = "", method: str = "GET", *lines: str, body: bytes = b"") -> bytes:
-    """The bytes of a request. `target` and `lines` are sent as they are, each character one byte."""
+    """Return the bytes of a request. `target` and `lines` are sent unchanged, one byte per character."""
     fields = ["Host: agents.test", *([f"X-API-Key: {key}"] if key else []), *lines]
     if body:
         fields.append(f"Content-Length: {len(body)}")
@@ -166,27 +166,27 @@ def request(target: str, key: str = "", method: str = "GET", *lines: str, body: 
     return head.encode("latin-1") + body
 
 
-# What stands behind the proxy
+# The service behind the proxy
 
 
 Play = Callable[[Message, socket.socket], bool]
-"""Answers one message; False ends the connection."""
+"""Handles one message. Returns False to end the connection."""
 
 
 @dataclass(slots=True)
 class Player:
-    """A server that remembers every request it was sent. `port` is its port."""
+    """A server that records every request. `port` is its port."""
 
     port: int = 0
     seen: list[Message] = field(default_factory=list)
     broken: list[Message] = field(default_factory=list)
-    """Requests whose body did not come to its end; they may come in after what was sent later."""
+    """Requests with an incomplete body. They may be recorded after later requests."""
     connections: int = 0
 
 
 @contextlib.contextmanager
 def player(play: Play) -> Iterator[Player]:
-    """A server that reads messages and plays its part."""
+    """Run a server that passes each message to a handler."""
     found = Player()
     leaving = threading.Event()
 
@@ -221,13 +221,13 @@ def player(play: Play) -> Iterator[Player]:
 
 
 def serve(message: Message, connection: socket.socket) -> bool:
-    """The part of the service behind: it serves whatever it is asked, and changes the protocol at every offer."""
+    """Run the service behind the proxy. It accepts every request and every offer to change the protocol."""
     if message.values("upgrade"):
         offered = message.values("upgrade")[0].encode("latin-1")
         connection.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + offered + b"\r\n\r\n"
         )
-        return True  # what comes through the tunnel is remembered, too
+        return True  # record what comes through the tunnel, too
     body = b"" if message.method == "HEAD" else b"served"
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + body)
     return "close" not in message.values("connection")
@@ -238,7 +238,7 @@ def serve(message: Message, connection: socket.socket) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A proxy, and how it is started on shipped files that were copied to `home`."""
+    """A proxy, and the command that starts it with shipped files that were copied to `home`."""
 
     files: tuple[str, ...]
     arguments: Callable[[Path], list[str]]
@@ -295,7 +295,7 @@ def version(name: str) -> str:
 
 @contextlib.contextmanager
 def proxy(name: str, ostiary: int, service: int, edited: Callable[[str], str] = str) -> Iterator[int]:
-    """The shipped files as they are, but for the ports and what `edited` makes of each; yields the port for clients."""
+    """Run a proxy with its shipped files. Only the ports change, and what `edited` replaces. Yields the client port."""
     program = _path_of(name)
     port = free_port()
     ports = {"8080": ostiary, "9000": service, "9080": port, "9081": free_port()}
@@ -333,7 +333,7 @@ def proxy(name: str, ostiary: int, service: int, edited: Callable[[str], str] = 
 
 @dataclass(slots=True)
 class Door:
-    """A proxy in front of a service that remembers, asking an Ostiary that believes what the proxy says."""
+    """A proxy in front of a recording service. Its Ostiary trusts the headers of the proxy."""
 
     name: str
     port: int
@@ -342,12 +342,12 @@ class Door:
     figures: dict[str, int] = field(default_factory=dict)
 
     def record(self, what: str, figure: int) -> None:
-        """A figure for the page that a full run leaves behind."""
+        """Record a figure for the page of a full run."""
         self.figures[what] = figure
         print(f"{self.name}: {what}: {figure:,}")
 
     def send(self, raw: bytes) -> tuple[Message, list[Message]]:
-        """Send bytes; the answer, and what the service behind saw of them."""
+        """Send bytes. Returns the response, and what the service behind received of them."""
         before = len(self.service.seen)
         answer = exchange(self.port, raw)
         return answer, self.service.seen[before:]
@@ -367,7 +367,7 @@ class Door:
         return str(made.json()["service_account"]["id"])
 
     def key(self, account: str, **wanted: Any) -> str:
-        """A key of that account: `scopes`, `allowed_ips`."""
+        """Create a key for an account with these `scopes` and `allowed_ips`."""
         made = self.ostiary.call(
             "POST",
             f"/v1/service-accounts/{account}/credentials",

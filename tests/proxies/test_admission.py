@@ -1,4 +1,4 @@
-"""Each shipped configuration in front of a real service: who is let in, who is not, and what they are told."""
+"""Each shipped configuration in front of a real service: which requests pass, and what the others get as a response."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ IDENTITY = ["subject", "kind", "organization", "credential", "scopes", "assertio
 
 
 def test_a_key_is_let_in_until_it_is_revoked(door: Door) -> None:
-    """P1, P15 break: the first request after a revocation is let in, or a good one is not."""
+    """P1, P15 break: the first request after a revocation passes, or a valid one does not."""
     robo = door.account("Robo at the door")
     key = door.key(robo, scopes=["read:agents"])
 
@@ -51,7 +51,7 @@ def test_a_key_is_let_in_until_it_is_revoked(door: Door) -> None:
 
 
 def test_a_preflight_passes_where_the_rule_says_so(door: Door) -> None:
-    """P15 breaks: no browser reaches a service behind this proxy, or a preflight tells the service of a caller."""
+    """P15 breaks: browsers cannot reach a service behind this proxy, or a preflight names a caller to the service."""
     forged = "X-Auth-Subject: sa_1\r\nOstiary-Preflight: admitted\r\nOrigin: https://app.test"
     refused, seen = door.ask("/v1/agents", "", "OPTIONS", forged)
     assert (refused.status, seen) == (401, [])
@@ -70,14 +70,14 @@ def test_a_preflight_passes_where_the_rule_says_so(door: Door) -> None:
 
 @pytest.mark.parametrize("line", ["API-Key: {}", "Authorization: ApiKey {}", "Authorization: Bearer {}"])
 def test_a_key_is_read_where_the_api_reads_it(door: Door, robo: tuple[str, str], line: str) -> None:
-    """API breaks: a proxy keeps a credential from Ostiary that the API would take."""
+    """API breaks: a proxy does not forward a credential that the API accepts."""
     answer, seen = door.ask("/v1/agents", "", "GET", line.format(robo[1]))
     assert answer.status == 200
     assert seen[0].value("x-auth-subject") == robo[0]
 
 
 def test_different_credentials_at_once_are_refused(door: Door, robo: tuple[str, str]) -> None:
-    """B2 breaks: of two credentials a proxy lets Ostiary see one, and the service another."""
+    """B2 breaks: of two credentials Ostiary checks one and the service sees the other."""
     other = door.key(robo[0])
     for lines in (f"API-Key: {other}", f"Authorization: Bearer {other}", f"X-API-Key: {other}"):
         answer, seen = door.ask("/v1/agents", robo[1], "GET", lines)
@@ -110,7 +110,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ostiary]:
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_proxy_that_is_not_trusted_describes_nothing(name: str, stranger: Ostiary) -> None:
-    """P16 breaks: anybody may say which request is judged, or whose address counts."""
+    """P16 breaks: any client can choose the request that is checked, or the client address."""
     made = stranger.call(
         "POST",
         "/v1/service-accounts",
@@ -134,7 +134,7 @@ def test_a_proxy_that_is_not_trusted_describes_nothing(name: str, stranger: Osti
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ostiary, str]]:
-    """An Ostiary whose catalogue is as large as can be, and a key with all of it."""
+    """An Ostiary with a catalogue of maximum size, and a key with all its scopes."""
     with servers.ostiary(
         tmp_path_factory.mktemp("wide") / "data", OSTIARY_TRUSTED_PROXIES="127.0.0.1"
     ) as found:
@@ -158,7 +158,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ostiary, st
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_caller_with_every_scope_and_large_cookies_is_let_in(name: str, wide: tuple[Ostiary, str]) -> None:
-    """A shipped configuration breaks: a good key gets 500 for its scopes, or 403 for the cookies beside it."""
+    """A shipped configuration breaks: a valid key gets 500 because of its scopes, or 403 because of cookies."""
     ostiary, key = wide
     cookies = [f"Cookie: c{number}={'c' * 5_700}" for number in range(3)]
     try:
@@ -166,17 +166,17 @@ def test_a_caller_with_every_scope_and_large_cookies_is_let_in(name: str, wide: 
             assert stage.exchange(port, stage.request("/v1/agents", key)).status == 200
             assert len(service.seen[-1].value("x-auth-scopes")) > 4_000
             answer = stage.exchange(port, stage.request("/v1/agents", key, "GET", *cookies))
-            # HAProxy takes 15 kB of header by itself.
+            # HAProxy accepts 15 kB of headers by default.
             assert answer.status == (400 if name == "haproxy" else 200)
     except UnavailableError as error:
         unavailable(error)
 
 
-# Traefik was not run: only the request that its ForwardAuth sends, as its documentation describes it.
+# Traefik itself does not run here. The test sends the request that its documentation describes for ForwardAuth.
 
 
 def ask_as_traefik(service: Ostiary, method: str, uri: str, key: str, **client: str) -> httpx2.Response:
-    """All of the client's fields, and what Traefik says of the request with `trustForwardHeader: false`."""
+    """Return the headers of a ForwardAuth request with `trustForwardHeader: false`: the client's, and those of Traefik."""
     fields = {name.replace("_", "-"): value for name, value in client.items()}
     fields |= {"X-API-Key": key} if key else {}
     fields |= {
@@ -190,7 +190,7 @@ def ask_as_traefik(service: Ostiary, method: str, uri: str, key: str, **client: 
 
 
 def test_the_request_that_traefik_sends_is_judged(service: Ostiary) -> None:
-    """P15 breaks behind Traefik: what it says of a request is not what is judged."""
+    """P15 breaks behind Traefik: the request that Ostiary checks differs from the one that Traefik forwards."""
     assert service.call("PUT", "/v1/access-rules/agents", RULE).is_success
     made = service.call(
         "POST",
@@ -222,7 +222,7 @@ SHIPPED = ["ostiary-nginx.conf", "Caddyfile", "ostiary-haproxy.lua", "envoy.yaml
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_file_sets_every_field_of_identity(name: str, service: Ostiary) -> None:
-    """P15 breaks: Ostiary says a new thing of a caller, and a client may still say it through a shipped file."""
+    """P15 breaks: Ostiary sends a new identity header that a shipped configuration does not remove from client requests."""
     text = (EXAMPLES / name).read_text("utf-8").lower()
     answer = service.call("GET", "/v1/authorize/-")
     told = {each for each in answer.headers if each.startswith("x-auth-")}

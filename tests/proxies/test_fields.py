@@ -1,6 +1,6 @@
-"""What a client writes into the fields of its request: who it says it is, where from, and what it really means.
+"""Headers that a client forges: its identity, its address, and the request that it claims to send.
 
-The service behind learns of its caller what Ostiary says, or nothing; and never the credential.
+The service behind sees the identity that Ostiary sets, or none. It never sees the credential.
 """
 
 import re
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.full
 MARK = "admin-of-all"
 NAMES = ["Subject", "Kind", "Organization", "Credential", "Scopes", "Assertion", "Error"]
 TOKEN = "-_.~!#$%&'*+^`|"
-"""What RFC 9110 §5.6.2 lets stand in a name beside letters and digits."""
+"""The characters that RFC 9110 §5.6.2 allows in a field name besides letters and digits."""
 
 LEGAL = [
     *(f"X{a}Auth{b}{name}" for (a, b), name in product(product(TOKEN, TOKEN), NAMES)),
@@ -43,12 +43,12 @@ IDENTITY = {f"x_auth_{name.lower()}" for name in NAMES}
 
 
 def folded(name: bytes) -> str:
-    """A name as CGI, WSGI and their heirs fold it into a variable, the most generous of them."""
+    """Return the variable that CGI, WSGI and similar interfaces make of a field name, at their most lenient."""
     return re.sub(r"[^a-z0-9]", "_", name.decode("latin-1").lower())
 
 
 def check_identity(message: Message, account: str, scopes: str = "read:agents") -> None:
-    """What the service behind was told is what Ostiary said: nothing more, under no name."""
+    """Check that the service received the identity fields of Ostiary, and no other, under any name."""
     told = [(folded(name), value.decode("latin-1")) for name, value in message.fields]
     identity = [(name, value) for name, value in told if name in IDENTITY]
     found = dict(identity)
@@ -67,7 +67,7 @@ def check_identity(message: Message, account: str, scopes: str = "read:agents") 
 
 @pytest.mark.promise("P15")
 def test_identity_comes_from_ostiary_or_not_at_all(door: Door, robo: tuple[str, str]) -> None:
-    """P15 breaks: a client tells the service behind who it is."""
+    """P15 breaks: a client can set its own identity at the service behind."""
     account, key = robo
     for start in range(0, len(LEGAL), 40):
         names = LEGAL[start : start + 40]
@@ -110,7 +110,7 @@ MANY = {
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("case", MANY)
 def test_repeating_a_field_does_not_help(door: Door, robo: tuple[str, str], case: str) -> None:
-    """P15 breaks: a client tells the service behind who it is, by saying it again, long, or in two lines."""
+    """P15 breaks: a client can set its own identity by a repeated, long or folded field."""
     answer, seen = door.ask("/v1/agents", robo[1], "GET", *MANY[case])
     assert (answer.status == 200) == (len(seen) == 1)
     for message in seen:
@@ -139,7 +139,7 @@ NOMINATIONS = [
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("lines", NOMINATIONS)
 def test_identity_cannot_be_made_to_fall_off(door: Door, robo: tuple[str, str], lines: str) -> None:
-    """P15 breaks: a client names an identity field in Connection, and the proxy drops what it has just set."""
+    """P15 breaks: a client names an identity field in Connection, and the proxy drops the field that it has just set."""
     answer, seen = door.ask("/v1/agents", robo[1], "GET", lines, "X-Auth-Subject: " + MARK)
     assert (answer.status == 200) == (len(seen) == 1), answer.raw
     for message in seen:
@@ -203,7 +203,7 @@ ADDRESSES = [
 
 @pytest.mark.promise("P16")
 def test_the_clients_address_is_what_the_proxy_saw(door: Door) -> None:
-    """P16 breaks: an allow-list is talked around with a field."""
+    """P16 breaks: a client bypasses the IP allowlist with a header."""
     robo = door.account("Robo elsewhere")
     here = door.key(robo, allowed_ips=["127.0.0.2"])
     there = door.key(robo, allowed_ips=["203.0.113.7", "127.0.0.1"])
@@ -231,7 +231,7 @@ METHODS = ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNEC
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("method", METHODS)
 def test_the_method_that_is_judged_is_served(door: Door, robo: tuple[str, str], method: str) -> None:
-    """P15 breaks: the service behind is asked with a method that the rule does not admit."""
+    """P15 breaks: the service behind gets a method that the rule does not admit."""
     answer, seen = door.ask("/v1/agents", robo[1], method)
     assert seen == []
     assert answer.status != 200
@@ -246,19 +246,19 @@ ELSEWHERE = [
     "x-rewrite-url", "X_Rewrite_URL", "X_Original_URI", "X_Forwarded_Uri",
 ]  # fmt: skip
 ITS_OWN = {"envoy": ["X-Envoy-Original-Path", "X-Envoy-Decorator-Operation", "X-Envoy-Original-Host"]}
-"""Fields by which a proxy tells itself what to do."""
+"""Headers with which a proxy passes the original request to another component."""
 
 
 @pytest.mark.promise("P15")
 def test_no_field_changes_what_is_judged_or_served(door: Door, robo: tuple[str, str]) -> None:
-    """P15 breaks: a field of the client describes another request than its own."""
+    """P15 breaks: a header of the client changes the request that is checked."""
     key = robo[1]
     for name in LATER:
         for twice in (1, 2):
-            # Refused stays refused, whatever a field says that it should have been …
+            # A refused request stays refused, whatever a header claims …
             answer, seen = door.ask("/v1/agents", key, "DELETE", *[f"{name}: GET"] * twice)
             assert (answer.status, seen) == (403, []), name
-            # … and what is served is not called something else.
+            # … and an admitted request reaches the service unchanged.
             answer, seen = door.ask("/v1/agents", key, "GET", *[f"{name}: DELETE"] * twice)
             assert [(message.method, message.target) for message in seen] == [("GET", "/v1/agents")], name
             assert b"DELETE" not in seen[0].raw
@@ -316,12 +316,12 @@ SMUGGLED = "GET /v1/secrets HTTP/1.1\r\nHost: agents.test\r\n\r\n"
 @pytest.mark.parametrize("case", FRAMES)
 @pytest.mark.parametrize("target", ["POST /v1/agents", "GET /v1/agents"])
 def test_nothing_rides_behind_a_judged_request(door: Door, case: str, target: str) -> None:
-    """P15 breaks: a second request hides in the body of the first and is served without being judged."""
+    """P15 breaks: a second request in the body of the first is served without a check."""
     key = _writer(door)
     version = "1.0" if case == "old protocol" else "1.1"
     head = f"{target} HTTP/{version}\r\nHost: agents.test\r\nX-API-Key: {key}\r\n"
     _, seen = door.send((head + FRAMES[case].replace("{}", SMUGGLED)).encode("latin-1"))
-    # What was left in a connection to the service would come before the next one's.
+    # Bytes left in a connection to the service would precede the next request.
     _, after = door.ask("/v1/agents/next", key)
     for message in [*seen, *after, *door.service.broken]:
         assert "secrets" not in message.target
@@ -338,7 +338,7 @@ _writers: dict[str, str] = {}
 
 
 def _writer(door: Door) -> str:
-    """A key that may read and write agents; one for each proxy."""
+    """Return a key that may read and write agents; one for each proxy."""
     if door.name not in _writers:
         _writers[door.name] = door.key(door.account("Robo writes"), scopes=["read:agents", "write:agents"])
     return _writers[door.name]
@@ -347,7 +347,7 @@ def _writer(door: Door) -> str:
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("announced", [(), ("Trailer: X-Auth-Subject",)])
 def test_what_follows_a_chunked_body_is_no_identity(door: Door, announced: tuple[str, ...]) -> None:
-    """P15 breaks: a client tells the service behind who it is in trailers, as if they were fields."""
+    """P15 breaks: a client can set its own identity in trailers."""
     raw = request("/v1/agents", _writer(door), "POST", "Transfer-Encoding: chunked", *announced)
     plain, seen = door.send(raw + b"4\r\nbody\r\n0\r\n\r\n")
     assert plain.status == (411 if door.name == "haproxy" else 200)
@@ -362,7 +362,7 @@ def test_what_follows_a_chunked_body_is_no_identity(door: Door, announced: tuple
     "lines", [(), ("Expect: 100-continue",), ("Content-Encoding: gzip",), ("Content-Type: text/plain",)]
 )
 def test_a_body_reaches_the_service(door: Door, lines: tuple[str, ...]) -> None:
-    """P15 breaks: asking about a request spends its body, or the body is judged as Ostiary's own."""
+    """P15 breaks: the check of a request consumes its body, or reads the body as its own input."""
     body = b"x" * 100_000
     answer, seen = door.ask("/v1/agents", _writer(door), "POST", *lines, body=body)
     assert answer.status == 200, answer.raw

@@ -1,4 +1,4 @@
-"""HAProxy's own health check, as its manual writes it."""
+"""HAProxy's own health check, written as in its manual."""
 
 import csv
 import shutil
@@ -43,7 +43,7 @@ def test_a_plain_health_check_finds_the_node_up(service: Ostiary, tmp_path: Path
     process = subprocess.Popen([str(program), "-db", "-f", str(file)])
 
     def result() -> str:
-        """What the first check found, such as L7OK; INI before it."""
+        """Return the result of the first check, such as L7OK. INI means that it has not run."""
         text = httpx2.get(f"http://127.0.0.1:{port}/;csv").text
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
         return next(row["check_status"] for row in rows if row["svname"] == "node").removeprefix("* ")

@@ -1,6 +1,6 @@
-"""What passes while Ostiary is down, hangs, or is not Ostiary at all: nothing. And what a good answer costs.
+"""While Ostiary is down, hangs, or is replaced by another server, no request passes. And the cost of a success response.
 
-The proxies ask a server that answers as the credential tells it to.
+The proxies call a server whose response depends on the credential.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ HANGS = "hangs"
 
 
 class When(NamedTuple):
-    """What a client is told, as docs/proxies.md says."""
+    """The response to the client, as docs/proxies.md says."""
 
     down: int
     hangs: int
@@ -61,11 +61,11 @@ LIMITED = b"X-Auth-Error: rate_limited\r\nRetry-After: 7\r\n" + NOBODY
 
 
 def play(message: Message, connection: socket.socket) -> bool:
-    """Ostiary's part, as the credential says."""
+    """Respond as the credential says, in the place of Ostiary."""
     case = message.value("x-api-key")
     if case == HANGS:
         with contextlib.suppress(OSError):
-            connection.recv(1)  # until the proxy has had enough
+            connection.recv(1)  # until the proxy closes the connection
         return False
     if case == "limited":
         nginx = message.target.startswith("/v1/authorize-nginx/")
@@ -86,7 +86,7 @@ class Scene:
 
 @pytest.fixture(scope="module", params=list(PROXIES))
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
-    """A proxy that asks the impostor."""
+    """A proxy that calls the impostor."""
     try:
         with (
             stage.player(play) as ostiary,
@@ -99,14 +99,14 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 def test_a_good_answer_is_what_lets_a_request_in(scene: Scene) -> None:
-    """P15 breaks unseen: the impostor of these tests is never believed, whatever it says."""
+    """P15 breaks unseen: the proxy never accepts any response of the impostor."""
     answer = stage.exchange(scene.port, stage.request("/v1/agents", "good"))
     assert answer.status == 200
     assert scene.service.seen[-1].value("x-auth-subject") == "some_body"
 
 
 def test_without_a_good_answer_nothing_passes(scene: Scene) -> None:
-    """P15 breaks: the service behind is reached though Ostiary did not say yes."""
+    """P15 breaks: a request reaches the service behind without a success response of Ostiary."""
     before = len(scene.service.seen)
     cases = [*ANSWERS, HANGS, *ANSWERS]
 
@@ -119,7 +119,7 @@ def test_without_a_good_answer_nothing_passes(scene: Scene) -> None:
     assert len(scene.service.seen) == before
     for case, answer in answers.items():
         assert b"served" not in answer.raw
-        # Envoy hands on whatever it was told, the others say that something is wrong.
+        # Envoy forwards the status. The other proxies report an error of their own.
         assert answer.status >= 400 or (scene.name == "envoy" and answer.status not in {0, 200}), (
             case,
             answer,
@@ -132,7 +132,7 @@ def test_without_a_good_answer_nothing_passes(scene: Scene) -> None:
 
 
 def test_a_client_is_told_that_it_asks_too_often(scene: Scene) -> None:
-    """P10 breaks: a client over its limit is told that it may not, and never to come back later."""
+    """P10 breaks: a client over its limit gets 403, or no Retry-After."""
     before = len(scene.service.seen)
     answer = stage.exchange(scene.port, stage.request("/v1/agents", "limited"))
     assert answer.status == 429, answer.raw
@@ -142,7 +142,7 @@ def test_a_client_is_told_that_it_asks_too_often(scene: Scene) -> None:
 
 
 def test_connections_to_ostiary_are_kept(scene: Scene) -> None:
-    """The bar of speed breaks: each request opens a connection of its own to Ostiary."""
+    """The bar of speed breaks: each request opens a new connection to Ostiary."""
     before = scene.ostiary.connections
     for _ in range(20):
         assert stage.exchange(scene.port, stage.request("/v1/agents", "good")).status == 200
@@ -151,7 +151,7 @@ def test_connections_to_ostiary_are_kept(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_stopped_ostiary_lets_nobody_in(name: str) -> None:
-    """P15 breaks: the service behind is reached while Ostiary is down."""
+    """P15 breaks: requests reach the service behind while Ostiary is down."""
     try:
         with stage.player(stage.serve) as service, stage.proxy(name, free_port(), service.port) as port:
             for method in ("GET", "POST"):

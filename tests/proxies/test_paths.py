@@ -1,4 +1,4 @@
-"""The path and method that are judged are those that the service behind is asked for, however they are spelled."""
+"""The path and method that Ostiary checks are the ones that the service behind gets, in any spelling."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.full, pytest.mark.promise("P15")]
 
 
 def test_the_forms_are_many() -> None:
-    """P15 breaks unseen: fewer than 200 forms of a path are tried."""
+    """P15 breaks unseen: the test tries fewer than 200 forms of a path."""
     assert len(set(HOSTILE)) == len(HOSTILE) >= 200
     assert not set(HOSTILE) & set(SERVED)
 
@@ -35,7 +35,7 @@ def test_the_forms_are_many() -> None:
     ],
 )
 def test_the_readings_find_what_is_meant(target: str, path: tuple[str, ...]) -> None:
-    """P15 breaks unseen: a path that some server reads as another is not known as such here."""
+    """P15 breaks unseen: the readings in this test miss a path that some server reads differently."""
     assert path in readings(target)
     assert not admitted("GET", path)
 
@@ -54,7 +54,7 @@ def test_no_spelling_reaches_what_the_rule_does_not_admit(door: Door, robo: tupl
             read += len(found)
             for path in found:
                 assert admitted(message.method, path), f"{target!r} was served as {message.target!r}: {path}"
-        # Whoever is told 200 was served, and the other way round.
+        # A response is 200 if and only if the service got the request.
         assert (answer.status == 200) == (len(seen) == 1), (target, answer.raw, seen)
     door.record("forms of a path", len(HOSTILE))
     door.record("paths composed at random", len(composition))
@@ -67,14 +67,14 @@ def test_no_spelling_reaches_what_the_rule_does_not_admit(door: Door, robo: tupl
 
 @pytest.mark.parametrize("target", SERVED, ids=lambda target: target[:40])
 def test_a_plain_path_is_served_as_it_was_sent(door: Door, robo: tuple[str, str], target: str) -> None:
-    """P15 breaks: a plain request is refused, or the service behind is asked for another path."""
+    """P15 breaks: an ordinary request is refused, or the service behind gets another path."""
     answer, seen = door.ask(target, robo[1])
     assert answer.status == 200, answer.raw
     assert [(message.method, message.target) for message in seen] == [("GET", target)]
 
 
 def test_a_target_with_scheme_and_host_is_judged_by_its_path(door: Door, robo: tuple[str, str]) -> None:
-    """P15 breaks: a target in absolute form (RFC 9112 §3.2.2) is judged in one form and served in another."""
+    """P15 breaks: a target in absolute form (RFC 9112 §3.2.2) is checked in one form and forwarded in another."""
     answer, seen = door.ask("http://agents.test/v1/agents?x=1", robo[1])
     assert answer.status == 200
     assert [message.target for message in seen] == ["/v1/agents?x=1"]

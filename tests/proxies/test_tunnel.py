@@ -1,6 +1,6 @@
-"""A connection carries requests that are judged one by one: no other protocol gets through to the service behind.
+"""Every request of a connection is checked: no other protocol reaches the service behind.
 
-The service of these tests takes every offer to change the protocol, so a tunnel would be seen.
+The service of these tests accepts every offer to change the protocol, so it would show a tunnel.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ UNJUDGED = (
 
 
 def converse(port: int, *parts: bytes) -> bytes:
-    """Send each part once the one before was answered; all that came back until the connection ended."""
+    """Send each part after the response to the one before. Returns everything received until the connection ends."""
     received = b""
     with (
         socket.create_connection(("127.0.0.1", port), PATIENCE, (CLIENT, 0)) as connection,
@@ -58,7 +58,7 @@ def converse(port: int, *parts: bytes) -> bytes:
 
 @pytest.mark.parametrize("case", OFFERS)
 def test_no_tunnel_opens_behind_a_judged_request(door: Door, robo: tuple[str, str], case: str) -> None:
-    """P15 breaks: after one judged request a client talks to the service in another protocol, unjudged."""
+    """P15 breaks: after one admitted request a client speaks another protocol with the service, unchecked."""
     before = len(door.service.seen)
     head = request("/v1/agents", robo[1], "GET", *OFFERS[case])
     received = converse(door.port, head, UNJUDGED.encode())
@@ -74,7 +74,7 @@ def test_no_tunnel_opens_behind_a_judged_request(door: Door, robo: tuple[str, st
 
 
 def speak_http2(door: Door, port: int) -> list[stage.Message]:
-    """A request with trailers that claim an identity; what the service behind saw of it."""
+    """Send a request with identity fields in its trailers. Returns what the service behind received."""
     key = door.key(door.account("Robo speaks HTTP/2"), scopes=["write:agents"])
     before = len(door.service.seen)
     raw = frames.request("POST", "/v1/agents", key, b"body", [("x-auth-subject", MARK), ("x-api-key", MARK)])
@@ -83,9 +83,9 @@ def speak_http2(door: Door, port: int) -> list[stage.Message]:
 
 
 def test_trailers_of_http2_are_no_identity(door: Door) -> None:
-    """P15 breaks: who opens in HTTP/2 tells the service behind who it is, in trailers."""
+    """P15 breaks: an HTTP/2 client can set its own identity in trailers."""
     seen = speak_http2(door, door.port)
-    assert len(seen) == (door.name == "envoy")  # the others do not speak it without TLS
+    assert len(seen) == (door.name == "envoy")  # the others do not speak HTTP/2 without TLS
     for message in seen:
         assert message.body == b"body"
         assert MARK.encode() not in message.raw
@@ -93,7 +93,7 @@ def test_trailers_of_http2_are_no_identity(door: Door) -> None:
 
 @pytest.mark.parametrize("door", ["haproxy"], indirect=True)
 def test_haproxy_serves_no_http2_on_any_bind(door: Door) -> None:
-    """P15 breaks: a `bind` that speaks HTTP/2, as one with TLS does, lets trailers through."""
+    """P15 breaks: a `bind` that accepts HTTP/2, as one with TLS does, lets trailers through."""
     with stage.proxy(
         "haproxy",
         door.ostiary.port,

@@ -1,4 +1,4 @@
-"""What the RFCs' clauses are tried on: the whole service, with Robo as a client."""
+"""The setup for the tests of RFC clauses: the whole service, with Robo as a client."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.visitors import Browser, at_home
 
 @pytest.fixture
 def robo(front: Front) -> Machine:
-    """A client that may do all that a developer may; every signing key signs."""
+    """A client with the permissions of a developer. All signing keys are active."""
     front.house.sign()
     return machine(front)
 
@@ -30,12 +30,12 @@ def stranger(front: Front) -> Machine:
 
 @pytest.fixture
 def reports(front: Front) -> OAuthClient:
-    """A client that people consent to, with nothing to prove; every signing key signs."""
+    """A public client to which people consent. All signing keys are active."""
     front.house.sign()
     return application(front.house)
 
 
 @pytest.fixture
 def alice(front: Front) -> Browser:
-    """Alice at a browser in which she has signed in."""
+    """Alice at a browser, signed in."""
     return at_home(front.house, front, front.house.alice)

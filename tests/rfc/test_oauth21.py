@@ -1,4 +1,4 @@
-"""OAuth 2.1 (draft-ietf-oauth-v2-1): the MUSTs that bind this server and that no older RFC's tests show."""
+"""OAuth 2.1 (draft-ietf-oauth-v2-1): the MUSTs for this server that the tests of older RFCs do not cover."""
 
 import pytest
 
@@ -13,7 +13,7 @@ EVIL = "https://evil.example"
 
 
 def test_1_5_no_redirect_repeats_a_form(front: Front, reports: OAuthClient, alice: Browser) -> None:
-    """OAuth 2.1 §7.5.3 breaks: a 307 sends the person's form, with its token, on to the client."""
+    """OAuth 2.1 §7.5.3 breaks: a 307 redirect forwards the person's form, with its token, to the client."""
     form = alice.get(request(reports)).form("/oauth/authorize")
     for decision in ("allow", "deny"):
         assert alice.post("/oauth/authorize", form.filled(decision=decision)).status == 303
@@ -25,14 +25,14 @@ def test_1_5_no_redirect_repeats_a_form(front: Front, reports: OAuthClient, alic
 
 @pytest.mark.parametrize("response_type", ["token", "id_token", "code token", "none", "id_token token"])
 def test_10_1_no_implicit_grant(alice: Browser, reports: OAuthClient, response_type: str) -> None:
-    """OAuth 2.1 §10.1 breaks: a token is given in a redirect."""
+    """OAuth 2.1 §10.1 breaks: a redirect contains a token."""
     page = alice.get(request(reports, response_type=response_type))
     assert page.answer["error"] == "unsupported_response_type"
     assert "#" not in page.location
 
 
 def test_10_no_password_grant(front: Front, reports: OAuthClient) -> None:
-    """OAuth 2.1 §10 breaks: a client gets a token for somebody's password."""
+    """OAuth 2.1 §10 breaks: a client gets a token for a person's password."""
     answer = trade(
         front, grant_type="password", client_id=reports.id, username="alice@acme.test", password="x"
     )
@@ -43,14 +43,14 @@ def test_10_no_password_grant(front: Front, reports: OAuthClient) -> None:
 
 
 def test_4_1_1_a_challenge_is_needed_of_all(front: Front, alice: Browser) -> None:
-    """OAuth 2.1 §4.1.1 breaks: some client goes without PKCE."""
+    """OAuth 2.1 §4.1.1 breaks: a client can omit PKCE."""
     for facts in ({}, {"auth_method": "private_key_jwt", "jwks": {"keys": []}}, {"source": "registration"}):
         client = application(front.house, **facts)
         assert alice.get(request(client, code_challenge=None)).answer["error"] == "invalid_request"
 
 
 def test_2_3_1_addresses_are_compared_as_they_are(front: Front, reports: OAuthClient, alice: Browser) -> None:
-    """OAuth 2.1 §2.3.1 breaks: an address is normalised, or matched by its beginning, before it is compared."""
+    """OAuth 2.1 §2.3.1 breaks: redirect URIs are normalized, or compared by prefix."""
     for uri in (f"{REDIRECT}?a", REDIRECT[:-1], REDIRECT.replace("app.", "APP."), f"{REDIRECT}#", EVIL):
         page = alice.get(request(reports, redirect_uri=uri))
         assert (page.status, page.location) == (400, "")
@@ -59,7 +59,7 @@ def test_2_3_1_addresses_are_compared_as_they_are(front: Front, reports: OAuthCl
 def test_4_1_3_a_code_is_good_once_and_its_reuse_ends_all(
     front: Front, reports: OAuthClient, alice: Browser
 ) -> None:
-    """OAuth 2.1 §4.1.3 breaks: a code is good twice; or what was bought with one that two had goes on."""
+    """OAuth 2.1 §4.1.3 breaks: a code works twice, or its tokens stay valid after a reuse."""
     code, other = code_of(alice, reports), redeem(front, reports, code_of(alice, reports)).json()
     first = redeem(front, reports, code).json()
     second = refresh(front, reports, first["refresh_token"]).json()
@@ -72,7 +72,7 @@ def test_4_1_3_a_code_is_good_once_and_its_reuse_ends_all(
 
 
 def test_4_1_3_a_wrong_try_ends_nothing(front: Front, reports: OAuthClient, alice: Browser) -> None:
-    """OAuth 2.1 §4.1.3 breaks: whoever has the code of another client, or no verifier, makes it worthless or ends it."""
+    """OAuth 2.1 §4.1.3 breaks: a thief of a code, with another client or without the verifier, can invalidate it."""
     stranger = application(front.house)
     code = code_of(alice, reports)
     assert said(redeem(front, stranger, code)) == "400 invalid_grant"
@@ -85,7 +85,7 @@ def test_4_1_3_a_wrong_try_ends_nothing(front: Front, reports: OAuthClient, alic
 def test_4_3_1_refresh_tokens_rotate_and_are_bound(
     front: Front, reports: OAuthClient, alice: Browser
 ) -> None:
-    """OAuth 2.1 §4.3.1 breaks: a public client's refresh token is good for ever, or for another client."""
+    """OAuth 2.1 §4.3.1 breaks: a public client's refresh token never changes, or works for another client."""
     first = redeem(front, reports, code_of(alice, reports)).json()["refresh_token"]
     assert said(refresh(front, application(front.house), first)) == "400 invalid_grant"
     second = refresh(front, reports, first).json()["refresh_token"]
@@ -96,7 +96,7 @@ def test_4_3_1_refresh_tokens_rotate_and_are_bound(
 
 
 def test_7_no_answer_is_kept(front: Front, reports: OAuthClient, alice: Browser) -> None:
-    """OAuth 2.1 §3.2.3 breaks: a cache keeps a token, a code or the page that asks."""
+    """OAuth 2.1 §3.2.3 breaks: a cache stores a token, a code or the consent page."""
     page = alice.get(request(reports))
     sent = alice.submit(page, "/oauth/authorize", decision="allow")
     answer = redeem(front, reports, sent.answer["code"])
@@ -107,7 +107,7 @@ def test_7_no_answer_is_kept(front: Front, reports: OAuthClient, alice: Browser)
 
 
 def test_7_no_token_in_an_address(front: Front, reports: OAuthClient, alice: Browser) -> None:
-    """OAuth 2.1 §5.1.1 and §7.4 break: a token is told in an address, or taken from one."""
+    """OAuth 2.1 §5.1.1 and §7.4 break: a URL contains a token, or a token in a URL is accepted."""
     sent = alice.submit(alice.get(request(reports)), "/oauth/authorize", decision="allow")
     assert not {"access_token", "refresh_token", "id_token", "token_type"} & set(sent.answer)
     body = redeem(front, reports, sent.answer["code"]).json()
@@ -138,7 +138,7 @@ def test_3_1_no_other_origin_reads_the_page(front: Front, reports: OAuthClient, 
 def test_5_2_a_refresh_token_or_code_opens_nothing(
     front: Front, reports: OAuthClient, alice: Browser
 ) -> None:
-    """OAuth 2.1 §1.3.2 breaks: a refresh token or a code is taken as an access token."""
+    """OAuth 2.1 §1.3.2 breaks: a refresh token or a code is accepted as an access token."""
     code = code_of(alice, reports)
     token = redeem(front, reports, code_of(alice, reports)).json()["refresh_token"]
     for text in (code, token):

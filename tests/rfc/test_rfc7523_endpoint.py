@@ -1,6 +1,6 @@
 """RFC 7523 at the token endpoint: assertions as grants and as client authentication (and RFC 7521 §4, §5).
 
-What an assertion has to say is tried in `test_rfc7523`; here, that the endpoint asks for it and how it answers.
+`test_rfc7523` covers the content of an assertion. These tests check that the endpoint applies it, and its responses.
 """
 
 from typing import Any
@@ -32,12 +32,12 @@ from tests.mutants import GONE, good, other_key
 pytestmark = pytest.mark.promise("P14")
 
 
-def shown(robo: Machine, door: Any, text: str) -> Answer:
-    return robo.by_grant(text) if door == "grant" else robo.by_key(text)
+def shown(robo: Machine, use: Any, text: str) -> Answer:
+    return robo.by_grant(text) if use == "grant" else robo.by_key(text)
 
 
 ERRORS = {"grant": "400 invalid_grant", "client": "401 invalid_client"}
-EACH = pytest.mark.parametrize("door", ERRORS)
+EACH = pytest.mark.parametrize("use", ERRORS)
 
 
 def test_2_1_a_grant_has_one_assertion(front: Front, robo: Machine) -> None:
@@ -51,13 +51,13 @@ def test_2_1_a_grant_has_one_assertion(front: Front, robo: Machine) -> None:
 
 
 def test_2_1_the_scope_may_be_asked_for(robo: Machine) -> None:
-    """RFC 7523 §2.1 breaks: scope is passed over, or exceeds what is held."""
+    """RFC 7523 §2.1 breaks: scope is ignored, or the token exceeds the permissions of the account."""
     assert robo.by_grant(scope="read:agents").json()["scope"] == "read:agents"
     assert said(robo.by_grant(scope="read:nothing")) == "400 invalid_scope"
 
 
 def test_2_1_client_authentication_is_optional(front: Front, robo: Machine, other: Machine) -> None:
-    """RFC 7523 §2.1, §3.1 break: what authenticates beside an assertion is not checked, or is another account's."""
+    """RFC 7523 §2.1, §3.1 break: client authentication beside an assertion is ignored, or is another account's."""
     asked = {"grant_type": JWT_BEARER, "assertion": robo.assertion("grant")}
     wrong = post(front, TOKEN, asked, client=(robo.client_id, "x"))
     assert said(wrong) == "401 invalid_client"
@@ -115,26 +115,24 @@ def test_2_2_a_client_id_beside_it_must_be_the_same(robo: Machine, other: Machin
     ],
     ids=str,
 )
-def test_3_what_a_jwt_has_to_say(robo: Machine, door: Any, changed: dict[str, Any]) -> None:
-    """RFC 7523 §3 breaks: the endpoint does not ask for what core.assertion checks."""
-    token_of(shown(robo, door, robo.assertion(door)))
-    assert said(shown(robo, door, robo.assertion(door, **changed))) == ERRORS[door]
+def test_3_what_a_jwt_has_to_say(robo: Machine, use: Any, changed: dict[str, Any]) -> None:
+    """RFC 7523 §3 breaks: the endpoint does not apply the checks of core.assertion."""
+    token_of(shown(robo, use, robo.assertion(use)))
+    assert said(shown(robo, use, robo.assertion(use, **changed))) == ERRORS[use]
 
 
 @EACH
 @pytest.mark.parametrize(
     "audience", [ISSUER, ISSUER + "/", ISSUER + TOKEN, [ISSUER], [ISSUER + "/", ISSUER + TOKEN]]
 )
-def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(
-    robo: Machine, door: Any, audience: Any
-) -> None:
+def test_3_3_its_audience_is_the_issuer_or_the_token_endpoint(robo: Machine, use: Any, audience: Any) -> None:
     """RFC 7523 §3 (3) breaks: a client that names us as the RFC says is refused."""
-    token_of(shown(robo, door, robo.assertion(door, aud=audience)))
+    token_of(shown(robo, use, robo.assertion(use, aud=audience)))
 
 
-def unnamed(robo: Machine, door: Any, **changed: Any) -> str:
-    """An assertion without `kid`, as many libraries make them."""
-    return good(robo.private, robo.claims(door, **changed), robo.header(kid=GONE))
+def unnamed(robo: Machine, use: Any, **changed: Any) -> str:
+    """An assertion without `kid`, as many libraries create."""
+    return good(robo.private, robo.claims(use, **changed), robo.header(kid=GONE))
 
 
 def second_file(robo: Machine) -> Created:
@@ -144,53 +142,53 @@ def second_file(robo: Machine) -> Created:
 
 
 @EACH
-def test_3_the_only_key_need_not_be_named(robo: Machine, door: Any) -> None:
+def test_3_the_only_key_need_not_be_named(robo: Machine, use: Any) -> None:
     """RFC 7515 §4.1.4 breaks: a client whose library sends no `kid` gets no token with its only key file."""
     house = robo.front.house
-    text = unnamed(robo, door, jti="once")
-    token_of(shown(robo, door, text))
-    assert said(shown(robo, door, text)) == ERRORS[door]  # P8
-    named = good(robo.private, robo.claims(door, jti="once"), robo.header())
-    assert said(shown(robo, door, named)) == ERRORS[door]
-    stranger = good(other_key(robo.private), robo.claims(door), robo.header(kid=GONE))
-    assert said(shown(robo, door, stranger)) == ERRORS[door]
+    text = unnamed(robo, use, jti="once")
+    token_of(shown(robo, use, text))
+    assert said(shown(robo, use, text)) == ERRORS[use]  # P8
+    named = good(robo.private, robo.claims(use, jti="once"), robo.header())
+    assert said(shown(robo, use, named)) == ERRORS[use]
+    stranger = good(other_key(robo.private), robo.claims(use), robo.header(kid=GONE))
+    assert said(shown(robo, use, stranger)) == ERRORS[use]
     for changed in ({"iss": GONE}, {"iss": "nobody"}, {"iss": 1}, {"aud": "https://other.test"}):
-        assert said(shown(robo, door, unnamed(robo, door, **changed))) == ERRORS[door], changed
+        assert said(shown(robo, use, unnamed(robo, use, **changed))) == ERRORS[use], changed
     house.store.write(credentials.revoke, house.alice, robo.file.listed.credential.id)
-    assert said(shown(robo, door, unnamed(robo, door))) == ERRORS[door]
+    assert said(shown(robo, use, unnamed(robo, use))) == ERRORS[use]
 
 
 @EACH
-def test_3_of_several_keys_one_is_named(robo: Machine, door: Any) -> None:
-    """RFC 7515 §4.1.4, P14 break: the next key file that is made breaks a program, and nothing says how to mend it."""
+def test_3_of_several_keys_one_is_named(robo: Machine, use: Any) -> None:
+    """RFC 7515 §4.1.4, P14 break: a second key file breaks a program, and the error does not say what to do."""
     second = second_file(robo)
-    answer = shown(robo, door, unnamed(robo, door))
-    assert said(answer) == ERRORS[door]
+    answer = shown(robo, use, unnamed(robo, use))
+    assert said(answer) == ERRORS[use]
     assert "kid" in answer.json()["error_description"]
-    stranger = good(other_key(robo.private), robo.claims(door), robo.header(kid=GONE))
-    told = shown(robo, door, stranger).json()["error_description"]
+    stranger = good(other_key(robo.private), robo.claims(use), robo.header(kid=GONE))
+    told = shown(robo, use, stranger).json()["error_description"]
     assert "kid" not in told, "it is told to those who have one of the keys"
-    token_of(shown(robo, door, robo.assertion(door)))
+    token_of(shown(robo, use, robo.assertion(use)))
     house = robo.front.house
     house.store.write(credentials.deactivate, house.alice, second.listed.credential.id)
-    token_of(shown(robo, door, unnamed(robo, door)))
+    token_of(shown(robo, use, unnamed(robo, use)))
 
 
 @EACH
-def test_3_a_rotated_key_file_is_one(robo: Machine, door: Any) -> None:
-    """A rotation without interruption breaks: a program that names no key is refused from its beginning."""
+def test_3_a_rotated_key_file_is_one(robo: Machine, use: Any) -> None:
+    """A rotation without interruption breaks: a program that sends no `kid` is refused when the rotation starts."""
     house, credential = robo.front.house, robo.file.listed.credential
     pair = key_file.generate("EdDSA")
     new = house.store.write(rotation.rotate, house.alice, credential.id, HOUR, None, pair)
-    token_of(shown(robo, door, unnamed(robo, door)))
+    token_of(shown(robo, use, unnamed(robo, use)))
     private = jws.private_key("EdDSA", new.secret.reveal().encode())
-    token_of(shown(robo, door, good(private, robo.claims(door), robo.header(kid=GONE))))
+    token_of(shown(robo, use, good(private, robo.claims(use), robo.header(kid=GONE))))
     house.clock.advance(HOUR)
-    assert said(shown(robo, door, unnamed(robo, door))) == ERRORS[door]
+    assert said(shown(robo, use, unnamed(robo, use))) == ERRORS[use]
 
 
 def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> None:
-    """R15 breaks: forged assertions cost an address nothing, or lock out a neighbour that is known."""
+    """R15 breaks: forged assertions are not charged to an address, or lock out a neighbour with a known key."""
     forged = [
         good(other_key(robo.private), robo.claims("grant"), robo.header(kid=GONE)) for _ in range(FAILURES)
     ]
@@ -205,16 +203,16 @@ def test_3_guesses_without_a_key_are_limited(front: Front, robo: Machine) -> Non
 
 
 @EACH
-def test_3_7_a_jti_is_taken_once(robo: Machine, door: Any) -> None:
-    """RFC 7523 §3 (7), P8 break: whoever reads an assertion on its way uses it again."""
-    text = robo.assertion(door, jti="once")
-    token_of(shown(robo, door, text))
-    for again in (text, text, robo.assertion(door, jti="once", extra=1)):
-        assert said(shown(robo, door, again)) == ERRORS[door]
+def test_3_7_a_jti_is_taken_once(robo: Machine, use: Any) -> None:
+    """RFC 7523 §3 (7), P8 break: a thief of an assertion can use it again."""
+    text = robo.assertion(use, jti="once")
+    token_of(shown(robo, use, text))
+    for again in (text, text, robo.assertion(use, jti="once", extra=1)):
+        assert said(shown(robo, use, again)) == ERRORS[use]
 
 
 def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
-    """RFC 7523 §3 (7) breaks: who asked for a wrong scope has to sign again for nothing; or worse, need not."""
+    """RFC 7523 §3 (7) breaks: a request with a wrong scope uses up its assertion, or leaves a used one valid."""
     text = robo.assertion("grant")
     assert said(robo.by_grant(text, scope="read:nothing")) == "400 invalid_scope"
     token_of(robo.by_grant(text))
@@ -222,21 +220,21 @@ def test_3_7_a_refused_request_uses_nothing_up(robo: Machine) -> None:
 
 
 @EACH
-def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, door: Any) -> None:
-    """RFC 7523 §3 (9) breaks: who has not the key speaks for its account."""
-    claims = robo.claims(door)
+def test_3_9_it_must_be_signed_by_the_issuer(robo: Machine, other: Machine, use: Any) -> None:
+    """RFC 7523 §3 (9) breaks: a client without the key acts for its account."""
+    claims = robo.claims(use)
     for text in (
         good(other_key(robo.private), claims, robo.header()),
         good(other.private, claims, other.header()),
         good(other.private, claims, robo.header()),
         good(robo.private, claims, other.header()),
-        good(robo.private, other.claims(door), robo.header()),
+        good(robo.private, other.claims(use), robo.header()),
     ):
-        assert said(shown(robo, door, text)) == ERRORS[door]
+        assert said(shown(robo, use, text)) == ERRORS[use]
 
 
 def test_3_1_a_refused_grant_is_invalid_grant(front: Front, robo: Machine) -> None:
-    """RFC 7523 §3.1 breaks: a client does not learn that its assertion is at fault."""
+    """RFC 7523 §3.1 breaks: the error for a wrong assertion is not invalid_grant."""
     for text in ("x", "a.b.c", robo.assertion("grant")[:-4], robo.api_key, token_of(robo.by_secret())):
         answer = robo.by_grant(text)
         assert said(answer) == "400 invalid_grant"
@@ -244,7 +242,7 @@ def test_3_1_a_refused_grant_is_invalid_grant(front: Front, robo: Machine) -> No
 
 
 def test_3_2_a_refused_client_is_invalid_client(front: Front, robo: Machine) -> None:
-    """RFC 7523 §3.2 breaks: a client does not learn that its authentication failed."""
+    """RFC 7523 §3.2 breaks: the error for a failed client authentication is not invalid_client."""
     for text in ("x", "a.b.c", robo.assertion("client")[:-4], robo.api_key, token_of(robo.by_secret())):
         answer = robo.by_key(text)
         assert said(answer) == "401 invalid_client"
@@ -252,7 +250,7 @@ def test_3_2_a_refused_client_is_invalid_client(front: Front, robo: Machine) -> 
 
 
 def test_4_at_the_alias_its_own_names_count(front: Front, robo: Machine) -> None:
-    """RFC 7523 §3 (3) breaks: what was signed for one issuer is taken by the other."""
+    """RFC 7523 §3 (3) breaks: an assertion for one issuer is accepted by the other."""
     alias = f"{ISSUER}/oauth2/ostiary"
     for audience, taken in (
         (alias, True),

@@ -1,4 +1,4 @@
-"""RFC 7523 §2.2 and §3 for clients that people consent to: private_key_jwt, by the keys of their own metadata."""
+"""RFC 7523 §2.2 and §3 for clients to which people consent: private_key_jwt, with the keys of their metadata."""
 
 from itertools import count
 from typing import Any
@@ -53,13 +53,13 @@ def assertion(
 
 
 def shown(text: str, **others: str | None) -> dict[str, str | None]:
-    """In place of the client's id."""
+    """Stands for the client's id."""
     return {"client_id": None, "client_assertion_type": BY_ASSERTION, "client_assertion": text} | others
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_2_2_a_whole_flow(front: Front, alice: Browser, algorithm: Algorithm) -> None:
-    """RFC 7523 §2.2 breaks: a client with a key cannot redeem or refresh; with or without naming itself besides."""
+    """RFC 7523 §2.2 breaks: a client with a key cannot redeem or refresh, with or without its client id in the form."""
     client = keyed(front, jwk(algorithm))
     code = code_of(alice, client)
     body = redeem(front, client, code, **shown(assertion(front, client, algorithm))).json()
@@ -69,7 +69,7 @@ def test_2_2_a_whole_flow(front: Front, alice: Browser, algorithm: Algorithm) ->
 
 
 def test_2_2_without_an_assertion_it_is_nobody(front: Front, alice: Browser) -> None:
-    """RFC 7523 §2.2 breaks: whoever names a client with a key passes for it, or by a secret."""
+    """RFC 7523 §2.2 breaks: a client id alone, or with a secret, authenticates a client with a key."""
     client = keyed(front, jwk("EdDSA"))
     code = code_of(alice, client)
     assert said(redeem(front, client, code)) == INVALID
@@ -78,14 +78,14 @@ def test_2_2_without_an_assertion_it_is_nobody(front: Front, alice: Browser) -> 
 
 
 def test_3_a_client_without_keys_proves_nothing(front: Front, alice: Browser, reports: OAuthClient) -> None:
-    """RFC 7523 §3 breaks: an assertion that nobody can check is taken."""
+    """RFC 7523 §3 breaks: an assertion that cannot be verified is accepted."""
     code = code_of(alice, reports)
     assert said(redeem(front, reports, code, **shown(assertion(front, reports)))) == INVALID
     assert redeem(front, reports, code).status == 200
 
 
 def test_3_what_is_wrong_with_an_assertion(front: Front, alice: Browser) -> None:
-    """RFC 7523 §3 breaks: an assertion is believed that is for another server, too old, or of somebody else."""
+    """RFC 7523 §3 breaks: an assertion is accepted that is for another server, too old, or from another client."""
     client, other = keyed(front, jwk("EdDSA")), keyed(front, jwk("ES256"))
     now = front.house.clock.now // SECOND
     stranger = other_key(key("EdDSA"))
@@ -117,7 +117,7 @@ def test_3_what_is_wrong_with_an_assertion(front: Front, alice: Browser) -> None
 
 
 def test_3_the_key_of_one_client_is_not_anothers(front: Front, alice: Browser) -> None:
-    """RFC 7523 §3 breaks: a client that proved itself redeems the code or refreshes the token of another."""
+    """RFC 7523 §3 breaks: an authenticated client redeems the code or refreshes the token of another."""
     ours, theirs = keyed(front, jwk("EdDSA")), keyed(front, jwk("ES256"))
     code = code_of(alice, ours)
     assert said(redeem(front, ours, code, **shown(assertion(front, theirs, "ES256")))) == "400 invalid_grant"
@@ -129,7 +129,7 @@ def test_3_the_key_of_one_client_is_not_anothers(front: Front, alice: Browser) -
 
 
 def test_3_an_assertion_is_used_once(front: Front, alice: Browser) -> None:
-    """RFC 7523 §3 breaks: whoever saw an assertion uses it again; or the code that came with it is lost by that."""
+    """RFC 7523 §3 breaks: a thief of an assertion can use it again, or makes the code that came with it invalid."""
     client = keyed(front, jwk("EdDSA"))
     text = assertion(front, client)
     first = redeem(front, client, code_of(alice, client), **shown(text)).json()
@@ -145,7 +145,7 @@ def test_3_an_assertion_is_used_once(front: Front, alice: Browser) -> None:
 
 
 def test_3_which_of_the_keys(front: Front, alice: Browser) -> None:
-    """RFC 7515 §4.1.4 breaks: of several keys one is guessed, or tried after the other; or the only one needs a name."""
+    """RFC 7515 §4.1.4 breaks: an assertion without `kid` is tried with several keys, or refused for a single key."""
     one, named = keyed(front, jwk("EdDSA")), keyed(front, jwk("EdDSA", "a"))
     several = keyed(front, jwk("EdDSA", "a"), jwk("ES256", "b"))
 

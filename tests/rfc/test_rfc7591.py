@@ -1,4 +1,4 @@
-"""RFC 7591, clause by clause: what an application that registers itself has to be able to rely on."""
+"""RFC 7591, clause by clause: dynamic client registration."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def register(front: Front, body: Any, **more: Any) -> Answer:
 
 
 def test_3_2_1_everything_registered_is_told(front: Front) -> None:
-    """§3.2.1 breaks: a client does not learn its id, or what it was registered with in the end."""
+    """§3.2.1 breaks: the response omits the client id, or the metadata that was registered in the end."""
     answer = register(
         front,
         LEAST
@@ -71,7 +71,7 @@ def test_3_2_1_everything_registered_is_told(front: Front) -> None:
     ],
 )
 def test_2_scopes_that_do_not_exist_are_left_out(front: Front, scope: str, kept: str | None) -> None:
-    """§2 breaks: a client registers with scopes of other servers, and no authorization succeeds from then on."""
+    """§2 breaks: a client registers with scopes of other servers, and all its authorization requests fail."""
     told = register(front, LEAST | {"scope": scope}).json()
     assert told.get("scope") == kept
     client = front.house.store.read(rows.find, told["client_id"])
@@ -83,7 +83,7 @@ def test_2_scopes_that_do_not_exist_are_left_out(front: Front, scope: str, kept:
 
 
 def test_2_native_clients_register_with_their_schemes(front: Front) -> None:
-    """RFC 8252 §7.1 breaks: a desktop program with several redirect URIs cannot register; or a page hides the scheme."""
+    """RFC 8252 §7.1 breaks: a desktop program with several redirect URIs cannot register, or a page hides the scheme."""
     uris = [
         "cursor://anysphere.cursor-retrieval/oauth/user-tools/callback",
         "vscode://vscode.github-authentication/did-authenticate",
@@ -111,7 +111,7 @@ def test_2_native_clients_register_with_their_schemes(front: Front) -> None:
 
 
 def test_2_keys_are_kept_as_they_are_read(front: Front) -> None:
-    """§2 breaks: a client that signs is registered without its keys, or with what is no key."""
+    """§2 breaks: a client that signs is registered without its keys, or with invalid ones."""
     told = register(front, LEAST | {"token_endpoint_auth_method": "private_key_jwt", "jwks": KEYS}).json()
     assert told["token_endpoint_auth_method"] == "private_key_jwt"
     assert told["jwks"] == {"keys": [{name: KEYS["keys"][0][name] for name in ("kty", "crv", "x")}]}
@@ -124,7 +124,7 @@ def test_2_keys_are_kept_as_they_are_read(front: Front) -> None:
      "https://localhost/k", "https://app.test:8443/k"],
 )  # fmt: skip
 def test_2_keys_are_not_inside(front: Front, uri: str) -> None:
-    """P18 breaks: a stranger registers a URL that leads inside, or learns from the error what there is inside."""
+    """P18 breaks: a stranger registers a URL to an internal host, or the error reveals what is there."""
     asked = LEAST | {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": uri}
     answer = register(front, asked)
     assert (answer.status, answer.json()) == (
@@ -157,7 +157,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_3_2_2_errors(front: Front, what: str) -> None:
-    """§3.2.2 breaks: metadata that is not taken is taken, or its sender is not told which kind of mistake it is."""
+    """§3.2.2 breaks: unsupported metadata is accepted, or the error code does not fit the mistake."""
     body, code = WRONG[what]
     before = all_rows(front.house)
     answer = register(front, body)
@@ -177,14 +177,14 @@ def test_3_2_2_errors(front: Front, what: str) -> None:
     ],
 )
 def test_3_1_metadata_is_one_json_object(front: Front, raw: bytes, content_type: str) -> None:
-    """§3.1 breaks: a body that two parsers read differently registers something."""
+    """§3.1 breaks: a body that two parsers read differently registers a client."""
     answer = register(front, None, raw=raw, headers={"content-type": content_type})
     assert (answer.status, answer.json()["error"]) == (400, "invalid_client_metadata")
 
 
 @pytest.mark.promise("P7")
 def test_a_secret_in_metadata_is_not_kept(front: Front) -> None:
-    """P7 breaks: a key that somebody put into a name is stored in clear and shown to people."""
+    """P7 breaks: a key in the place of a name is stored in clear text and shown to people."""
     answer = register(
         front, LEAST | {"client_name": front.house.alice_key, "software_id": front.house.alice_key}
     )
@@ -193,7 +193,7 @@ def test_a_secret_in_metadata_is_not_kept(front: Front) -> None:
 
 
 def test_5_registrations_are_limited(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    """§5 breaks: one address fills the database with clients; or a neighbour cannot register for its sake."""
+    """§5 breaks: one address fills the database with clients, or blocks registration for a neighbour."""
     statuses = [register(front, LEAST).status for _ in range(11)]
     assert statuses == [201] * 10 + [429]
     last = register(front, LEAST)
@@ -206,7 +206,7 @@ def test_5_registrations_are_limited(front: Front, monkeypatch: pytest.MonkeyPat
 def test_5_who_registers_by_the_thousand_takes_their_own_places(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """§5 breaks: a flood of registrations makes everybody else's fresh ones fail, or be forgotten."""
+    """§5 breaks: a flood of registrations makes new ones of other people fail, or deletes them."""
     monkeypatch.setattr(clients, "MAX_UNUSED", 6)
 
     def registered(peer: str) -> str:
@@ -228,7 +228,7 @@ def test_5_who_registers_by_the_thousand_takes_their_own_places(
 
 
 def test_what_nobody_consented_to_is_forgotten_after_a_day(front: Front) -> None:
-    """P20 breaks: registrations pile up; or a client that somebody uses is forgotten."""
+    """P20 breaks: unused registrations accumulate, or a client in use is deleted."""
     house = front.house
     used, unused = (register(front, LEAST).json()["client_id"] for _ in range(2))
     client = house.store.read(rows.find, used)
@@ -246,7 +246,7 @@ def test_what_nobody_consented_to_is_forgotten_after_a_day(front: Front) -> None
 
 
 def test_registration_can_be_off(front: Front, tmp_path: Any) -> None:
-    """P23 breaks: an operator who closed registration has it open, or the metadata names what does not answer."""
+    """P23 breaks: the operator disabled registration, but it works, or the metadata lists it."""
     name = "registration_endpoint"
     document = "/.well-known/oauth-authorization-server"
     assert front.ask("GET", document).json()[name].endswith("/oauth/register")

@@ -27,13 +27,13 @@ def token(robo: Machine) -> str:
 
 
 def ask(front: Front, text: str, **how: object) -> Answer:
-    """As a resource server does: Alice's key may verify."""
+    """Introspect as a resource server: Alice's key has verify:credentials."""
     how.setdefault("bearer", front.house.alice_key)
     return post(front, INTROSPECT, {"token": text}, **how)  # type: ignore[arg-type]
 
 
 def test_2_1_it_must_be_asked_with_post_and_a_form(front: Front, token: str) -> None:
-    """RFC 7662 §2.1 breaks: a token is asked about in an address, which logs keep."""
+    """RFC 7662 §2.1 breaks: a token in the URL is accepted, which logs contain."""
     for method in ("GET", "HEAD", "PUT", "DELETE"):
         assert front.ask(method, f"{INTROSPECT}?token={token}").status == 405
     assert (
@@ -45,20 +45,20 @@ def test_2_1_it_must_be_asked_with_post_and_a_form(front: Front, token: str) -> 
 
 
 def test_2_1_the_token_is_required(front: Front, robo: Machine) -> None:
-    """RFC 7662 §2.1 breaks: nothing is asked about, and answered."""
+    """RFC 7662 §2.1 breaks: a request without a token gets a success response."""
     for form in ({}, {"token": ""}):
         assert said(post(front, INTROSPECT, form, client=robo.client)) == "400 invalid_request"
 
 
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "nonsense", ""])
 def test_2_1_a_hint_does_not_matter(front: Front, token: str, hint: str) -> None:
-    """RFC 7662 §2.1 breaks: a token is inactive by a wrong hint."""
+    """RFC 7662 §2.1 breaks: a wrong hint makes a token inactive."""
     fields = {"token": token, "token_type_hint": hint}
     assert post(front, INTROSPECT, fields, bearer=front.house.alice_key).json()["active"]
 
 
 def test_2_1_it_must_require_authorization(front: Front, robo: Machine, token: str) -> None:
-    """RFC 7662 §2.1, §4 break: who finds tokens tries here which of them are good."""
+    """RFC 7662 §2.1, §4 break: a thief of tokens can test here which of them are valid."""
     refusals = [
         post(front, INTROSPECT, {"token": token}),
         post(front, INTROSPECT, {"token": token}, bearer="ak-x"),
@@ -74,7 +74,7 @@ def test_2_1_it_must_require_authorization(front: Front, robo: Machine, token: s
 
 
 def test_2_1_two_proofs_are_refused(front: Front, robo: Machine, token: str) -> None:
-    """RFC 7662 §2.1 breaks: of two who ask one is believed."""
+    """RFC 7662 §2.1 breaks: a request with two client authentications is accepted."""
     client_id, word = robo.client
     both = {"token": token, "client_id": client_id, "client_secret": word}
     assert said(post(front, INTROSPECT, both, bearer=front.house.alice_key)) == "400 invalid_request"
@@ -83,7 +83,7 @@ def test_2_1_two_proofs_are_refused(front: Front, robo: Machine, token: str) -> 
 
 
 def test_2_2_the_answer_of_an_active_token(front: Front, robo: Machine, token: str) -> None:
-    """RFC 7662 §2.2 breaks: a member has another meaning or type than the RFC gives it."""
+    """RFC 7662 §2.2 breaks: a member has another meaning or type than in the RFC."""
     answer = ask(front, token)
     told = answer.json()
     now = front.house.clock.now // SECOND
@@ -106,7 +106,7 @@ def test_2_2_the_answer_of_an_active_token(front: Front, robo: Machine, token: s
 
 
 def test_2_2_the_audience_is_the_tokens_own(front: Front, robo: Machine) -> None:
-    """RFC 7662 §2.2 breaks: `aud` is another one than the token's, and a resource takes what is not for it."""
+    """RFC 7662 §2.2 breaks: `aud` differs from the token's, and a resource accepts a token for another one."""
     name_resource(front.house)
     text = token_of(robo.by_secret(resource=RESOURCE))
     assert ask(front, text).json()["aud"] == RESOURCE
@@ -118,7 +118,7 @@ def test_2_2_the_audience_is_the_tokens_own(front: Front, robo: Machine) -> None
 def test_2_2_an_inactive_token_is_told_nothing_about(
     front: Front, robo: Machine, token: str, how: str
 ) -> None:
-    """RFC 7662 §2.2 breaks: more is said of an inactive token than that it is; or it is an error."""
+    """RFC 7662 §2.2 breaks: the response for an inactive token has more members than `active`, or is an error."""
     house = front.house
     match how:
         case "expired":
@@ -142,26 +142,26 @@ def test_2_2_an_inactive_token_is_told_nothing_about(
 def test_2_2_a_token_that_one_may_not_see_is_inactive(
     front: Front, robo: Machine, other: Machine, stranger: Machine, token: str
 ) -> None:
-    """RFC 7662 §2.2, §4, P19 break: whoever has no right to ask about a token learns about it."""
+    """RFC 7662 §2.2, §4, P19 break: a caller without permission learns about a token."""
     for client in (stranger.client,):
         assert post(front, INTROSPECT, {"token": token}, client=client).body == INACTIVE
     assert ask(front, token, bearer=front.house.charlie_key).body == INACTIVE
     narrow = token_of(other.by_secret(scope="read:agents"))
     assert ask(front, token, bearer=narrow).body == INACTIVE
-    # About its own it may always ask.
+    # A client may always introspect its own tokens.
     own = token_of(other.by_secret())
     assert ask(front, own, bearer=narrow).json()["active"]
 
 
 def test_2_3_errors_are_those_of_oauth(front: Front, robo: Machine, token: str) -> None:
-    """RFC 7662 §2.3 breaks: a client that is not known reads about a token, or no error that it understands."""
+    """RFC 7662 §2.3 breaks: an unknown client can introspect a token, or gets an error that it cannot read."""
     answer = post(front, INTROSPECT, {"token": token}, client=(robo.client_id, "x"))
     assert said(answer) == "401 invalid_client"
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_4_all_checks_are_made(front: Front, robo: Machine, token: str) -> None:
-    """RFC 7662 §4 breaks: a token is active whose signature, expiry or origin is not good. More in P2 and P14."""
+    """RFC 7662 §4 breaks: a token with an invalid signature, expiry or origin is active. More in P2 and P14."""
     assert ask(front, token).json()["active"]
     house = front.house
     house.store.write(credentials.deactivate, house.alice, robo.word.listed.credential.id)
@@ -172,12 +172,12 @@ def test_4_all_checks_are_made(front: Front, robo: Machine, token: str) -> None:
 
 @pytest.mark.promise("P7")
 def test_4_the_token_is_not_in_the_answer(front: Front, token: str) -> None:
-    """RFC 7662 §4, P7 break: an answer holds the token itself."""
+    """RFC 7662 §4, P7 break: the response contains the token."""
     assert token.encode() not in ask(front, token).body
 
 
 def test_2_2_iss_is_who_issued_it(front: Front) -> None:
-    """RFC 7662 §2.2 breaks: a token of the alias is told to be the service's own."""
+    """RFC 7662 §2.2 breaks: the issuer of an alias token is reported as the service itself."""
     house = front.house
     house.sign()
     robo = house.account("Alias")

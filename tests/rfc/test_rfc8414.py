@@ -1,4 +1,4 @@
-"""RFC 8414, clause by clause: authorization server metadata. And the keys that it leads to (RFC 7517)."""
+"""RFC 8414, clause by clause: authorization server metadata, and the keys of `jwks_uri` (RFC 7517)."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.cast import Front, House, pair
 ISSUER = "https://keys.example.com"
 ALIAS = f"{ISSUER}/oauth2/ostiary"
 ADDRESSES = {
-    # where it stands: whose it is
+    # path of the metadata: its issuer
     "/.well-known/oauth-authorization-server": ISSUER,
     "/.well-known/openid-configuration": ISSUER,
     "/.well-known/oauth-authorization-server/oauth2/ostiary": ALIAS,
@@ -42,14 +42,14 @@ def test_2_the_required_members_are_there(server: Front, address: str) -> None:
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_2_the_keys_are_where_it_says(server: Front, address: str) -> None:
-    """RFC 8414 §2 breaks: `jwks_uri` leads to no keys, or an alias to those of another issuer."""
+    """RFC 8414 §2 breaks: `jwks_uri` returns no keys, or for an alias the keys of another issuer."""
     uri = server.ask("GET", address).json()["jwks_uri"]
     kinds = {key["alg"] for key in server.ask("GET", uri.removeprefix(ISSUER)).json()["keys"]}
     assert kinds == ({"RS256"} if ADDRESSES[address] == ALIAS else {"ES256", "RS256"})
 
 
 def test_2_what_does_not_work_is_not_named(server: Front) -> None:
-    """RFC 8414 §2 breaks: a client is led to an endpoint or a grant that does not exist."""
+    """RFC 8414 §2 breaks: the metadata lists an endpoint or a grant that does not exist."""
     found = server.ask("GET", "/.well-known/oauth-authorization-server").json()
     assert "implicit" not in found["grant_types_supported"]
     assert found["code_challenge_methods_supported"] == ["S256"]
@@ -64,7 +64,7 @@ def test_2_what_does_not_work_is_not_named(server: Front) -> None:
 
 
 def test_2_algorithms_are_listed_where_keys_authenticate(server: Front) -> None:
-    """RFC 8414 §2 breaks: `private_key_jwt` without its algorithms, or with `none` among them."""
+    """RFC 8414 §2 breaks: the algorithms of `private_key_jwt` are missing, or contain `none`."""
     found = server.ask("GET", "/.well-known/oauth-authorization-server").json()
     assert "private_key_jwt" in found["token_endpoint_auth_methods_supported"]
     assert found["token_endpoint_auth_signing_alg_values_supported"] == ["RS256", "EdDSA", "Ed25519", "ES256"]
@@ -73,7 +73,7 @@ def test_2_algorithms_are_listed_where_keys_authenticate(server: Front) -> None:
 
 
 def test_2_scopes_are_those_of_the_catalogue(server: Front) -> None:
-    """RFC 8414 §2 breaks: a new scope is not named until the next start."""
+    """RFC 8414 §2 breaks: the metadata lists a new scope only after a restart."""
     path = "/.well-known/oauth-authorization-server"
     assert "read:weather" not in server.ask("GET", path).json()["scopes_supported"]
     added = server.ask("POST", "/v1/scopes", {"scope": "read:weather"}, key=server.house.alice_key)
@@ -98,13 +98,13 @@ def test_2_scopes_are_those_of_the_catalogue(server: Front) -> None:
     ],
 )
 def test_3_1_path_is_inserted(server: Front, address: str, status: int) -> None:
-    """RFC 8414 §3.1 breaks: an issuer's metadata is not where its path says, or stands at any path."""
+    """RFC 8414 §3.1 breaks: the metadata of an issuer is not at the path of the RFC, or is at any path."""
     assert server.ask("GET", address).status == status
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, *JWKS])
 def test_3_1_it_is_read_with_get(server: Front, address: str) -> None:
-    """RFC 8414 §3.1 breaks: metadata is not for GET and HEAD alone, or asks who reads it."""
+    """RFC 8414 §3.1 breaks: the metadata accepts other methods than GET and HEAD, or requires authentication."""
     assert server.ask("GET", address).status == 200
     assert server.ask("HEAD", address).status == 200
     for method in ("POST", "PUT", "DELETE"):
@@ -115,7 +115,7 @@ def test_3_1_it_is_read_with_get(server: Front, address: str) -> None:
 
 @pytest.mark.parametrize("address", [*ADDRESSES, *JWKS])
 def test_3_2_it_is_json_with_200(server: Front, address: str) -> None:
-    """RFC 8414 §3.2 breaks: another type or status; or nobody may keep it for a while."""
+    """RFC 8414 §3.2 breaks: the response has another content type or status, or cannot be cached for a while."""
     answer = server.ask("GET", address)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "public, max-age=300"
@@ -124,7 +124,7 @@ def test_3_2_it_is_json_with_200(server: Front, address: str) -> None:
 
 
 def test_3_3_the_issuer_is_not_the_callers_to_choose(server: Front) -> None:
-    """RFC 8414 §3.3 breaks: a Host or forwarded header moves the issuer."""
+    """RFC 8414 §3.3 breaks: a Host or Forwarded header changes the issuer."""
     headers = [
         ("host", "evil.example"),
         ("x-forwarded-host", "evil.example"),
@@ -136,7 +136,7 @@ def test_3_3_the_issuer_is_not_the_callers_to_choose(server: Front) -> None:
 
 @pytest.mark.promise("P14")
 def test_the_published_keys_are_those_that_are_believed(server: Front) -> None:
-    """P14 breaks: a key is missing among the published ones, or one of them was revoked; or a purpose is mixed in."""
+    """P14 breaks: the published keys lack one, contain a revoked one, or mix the purposes."""
     house = server.house
     keys = house.sign()
     whole, machines = (

@@ -38,19 +38,19 @@ def row(front: Front, asked: dict[str, Any]) -> codes.DeviceCode:
 
 
 def waited(front: Front, code: str, seconds: int) -> Answer:
-    """What a device that waits so long is told."""
+    """Return the response to a device that polls after this time."""
     front.house.clock.advance(seconds * SECOND)
     return fetch(front, code)
 
 
 @pytest.mark.parametrize("name", [CLI, "noorle-cli"])
 def test_3_1_a_client_asks_by_its_id(front: Front, name: str) -> None:
-    """RFC 8628 §3.1 breaks: the command line cannot ask, by one of its names."""
+    """RFC 8628 §3.1 breaks: the command line cannot start a device login, under one of its client ids."""
     assert ask(front, client_id=name).status == 200
 
 
 def test_3_1_json_is_read_as_well(front: Front) -> None:
-    """The documents' examples break: they ask in JSON."""
+    """The documents' examples break: they send JSON."""
     answer = front.ask("POST", AUTHORIZE, {"client_id": CLI, "scope": "api"})
     assert answer.status == 200
     both = {**dict.fromkeys(("client_id", "scope"), "x")}
@@ -76,19 +76,19 @@ def test_3_1_json_is_read_as_well(front: Front) -> None:
 def test_3_1_what_is_wrong_is_refused_as_at_the_token_endpoint(
     front: Front, form: dict[str, str], expected: str
 ) -> None:
-    """RFC 8628 §3.1 and RFC 6749 §5.2 break: a device cannot tell what it did wrong."""
+    """RFC 8628 §3.1 and RFC 6749 §5.2 break: the error does not tell a device what it did wrong."""
     answer = ask(front, **form)
     assert said(answer) == expected
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_3_1_a_get_is_none(front: Front) -> None:
-    """RFC 8628 §3.1 breaks: a link, which others may cause, makes a code."""
+    """RFC 8628 §3.1 breaks: a GET request, such as a link, creates a code."""
     assert front.ask("GET", f"{AUTHORIZE}?client_id={CLI}").status == 405
 
 
 def test_3_1_a_client_without_the_grant_asks_in_vain(front: Front, robo: Machine) -> None:
-    """RFC 6749 §5.2 breaks: a client gets by another way what it did not register for."""
+    """RFC 6749 §5.2 breaks: a client uses a grant that it did not register for."""
     insert(
         front.house.store,
         client("app_codes", grant_types=("authorization_code",)),
@@ -106,7 +106,7 @@ def test_3_1_a_client_without_the_grant_asks_in_vain(front: Front, robo: Machine
 
 
 def test_3_2_what_a_device_is_told(front: Front) -> None:
-    """RFC 8628 §3.2 breaks: a device cannot tell its person where to go, or how long it may ask."""
+    """RFC 8628 §3.2 breaks: the response lacks the verification URI, or the lifetime of the code."""
     answer = ask(front)
     body = answer.json()
     assert answer.headers["content-type"] == "application/json"
@@ -125,7 +125,7 @@ def test_3_2_what_a_device_is_told(front: Front) -> None:
 
 
 def test_3_2_neither_code_is_stored(front: Front) -> None:
-    """P7 breaks: whoever reads the database can connect as somebody else's device."""
+    """P7 breaks: a reader of the database can log in as another person's device."""
     asked = begin(front)
     found = row(front, asked)
     kept = repr(found)
@@ -140,7 +140,7 @@ def test_3_2_neither_code_is_stored(front: Front) -> None:
 
 
 def test_3_3_nothing_is_issued_before_somebody_allows_it(front: Front, alice: Browser) -> None:
-    """RFC 8628 §3.3 breaks: to look at the question is to answer it."""
+    """RFC 8628 §3.3 breaks: opening the page decides the request."""
     asked = begin(front)
     alice.get(f"{VERIFY}?user_code={asked['user_code']}")
     enter(alice, asked["user_code"])
@@ -148,7 +148,7 @@ def test_3_3_nothing_is_issued_before_somebody_allows_it(front: Front, alice: Br
 
 
 def test_3_4_the_tokens_of_what_was_allowed(front: Front, alice: Browser) -> None:
-    """RFC 8628 §3.4 breaks: a device that was allowed gets nothing, or more than was shown."""
+    """RFC 8628 §3.4 breaks: an allowed device gets no token, or more scopes than the page showed."""
     asked = begin(front, scope="read:agents offline_access")
     allow(front, alice, asked)
     answer = fetch(front, asked["device_code"])
@@ -174,7 +174,7 @@ def test_3_4_a_refresh_token_goes_on(front: Front, alice: Browser) -> None:
 
 
 def test_3_4_a_resource_is_that_of_the_question(front: Front, alice: Browser) -> None:
-    """RFC 8707 §2.2 breaks: a token is meant for another service than the device named."""
+    """RFC 8707 §2.2 breaks: the token is for another resource than the one in the device's request."""
     name_resource(front.house)
     asked = begin(front, resource=RESOURCE)
     allow(front, alice, asked)
@@ -183,24 +183,24 @@ def test_3_4_a_resource_is_that_of_the_question(front: Front, alice: Browser) ->
 
 
 def test_3_4_the_code_is_required(front: Front) -> None:
-    """RFC 8628 §3.4 breaks: a request without a code is taken for a wrong code."""
+    """RFC 8628 §3.4 breaks: a request without a code gets the error of a wrong code."""
     assert said(post(front, TOKEN, {"grant_type": GRANT, "client_id": CLI})) == "400 invalid_request"
 
 
 def test_3_4_a_code_is_the_clients_that_asked(front: Front, alice: Browser) -> None:
-    """RFC 8628 §3.4 breaks: one client fetches what another one was allowed."""
+    """RFC 8628 §3.4 breaks: a client redeems another client's device code."""
     insert(front.house.store, client("app_tv"))
     asked = begin(front)
     allow(front, alice, asked)
     assert said(fetch(front, asked["device_code"], "app_tv")) == "400 invalid_grant"
     form = {"grant_type": GRANT, "device_code": asked["device_code"]}
     assert said(post(front, TOKEN, form)) == "401 invalid_client"
-    # The two names of the command line are one client.
+    # Both client ids of the command line are one client.
     assert fetch(front, asked["device_code"], "noorle-cli").status == 200
 
 
 def test_3_4_the_public_half_of_a_code_opens_nothing(front: Front, alice: Browser) -> None:
-    """P7 breaks: what is stored in clear is enough to fetch a token."""
+    """P7 breaks: the values that are stored in clear text suffice to get a token."""
     asked, other = begin(front), begin(front)
     allow(front, alice, asked)
     code, head = asked["device_code"], len("device_") + 32
@@ -217,14 +217,14 @@ def test_3_4_the_public_half_of_a_code_opens_nothing(front: Front, alice: Browse
 
 
 def test_3_5_a_device_that_waits_is_told_to_wait(front: Front) -> None:
-    """RFC 8628 §3.5 breaks: a device takes a question for a refusal, and stops."""
+    """RFC 8628 §3.5 breaks: a device takes a pending request for a denial, and stops."""
     asked = begin(front)
     assert said(fetch(front, asked["device_code"])) == "400 authorization_pending"
     assert said(waited(front, asked["device_code"], 5)) == "400 authorization_pending"
 
 
 def test_3_5_slower_is_slower_for_good(front: Front) -> None:
-    """RFC 8628 §3.5 breaks: a device that asks too often goes on as it did. "5 seconds for this and all subsequent"."""
+    """RFC 8628 §3.5 breaks: a device that polls too often is not slowed down. "5 seconds for this and all subsequent"."""
     code = begin(front)["device_code"]
     assert said(fetch(front, code)) == "400 authorization_pending"
     assert said(waited(front, code, 4)) == "400 slow_down"
@@ -235,7 +235,7 @@ def test_3_5_slower_is_slower_for_good(front: Front) -> None:
 
 
 def test_3_5_a_denial_is_told(front: Front, alice: Browser) -> None:
-    """RFC 8628 §3.5 breaks: a device asks on for what was denied."""
+    """RFC 8628 §3.5 breaks: a device keeps polling after a denial."""
     asked = begin(front)
     enter(alice, asked["user_code"])
     decide(alice, asked["user_code"], "deny")
@@ -244,7 +244,7 @@ def test_3_5_a_denial_is_told(front: Front, alice: Browser) -> None:
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_3_5_a_code_expires(front: Front, alice: Browser, allowed: bool) -> None:
-    """RFC 8628 §3.5 breaks: a code that lies about opens something later."""
+    """RFC 8628 §3.5 breaks: an old code still gives access."""
     asked = begin(front)
     if allowed:
         allow(front, alice, asked)
@@ -253,7 +253,7 @@ def test_3_5_a_code_expires(front: Front, alice: Browser, allowed: bool) -> None
 
 
 def test_3_5_a_code_is_used_once_and_again_ends_what_came_of_it(front: Front, alice: Browser) -> None:
-    """P8 breaks: a code is two logins; or whoever stole it keeps the first (RFC 6749 §4.1.2)."""
+    """P8 breaks: a code gives two logins, or a thief of the code keeps the first (RFC 6749 §4.1.2)."""
     asked = begin(front)
     allow(front, alice, asked)
     first = fetch(front, asked["device_code"]).json()
@@ -265,7 +265,7 @@ def test_3_5_a_code_is_used_once_and_again_ends_what_came_of_it(front: Front, al
 
 
 def test_3_5_a_consent_that_was_withdrawn_gives_nothing(front: Front, alice: Browser) -> None:
-    """P2 breaks: a device fetches a token after its consent has been withdrawn."""
+    """P2 breaks: a device gets a token after its consent was withdrawn."""
     asked = begin(front)
     allow(front, alice, asked)
     store, caller = front.house.store, front.house.alice
@@ -275,21 +275,21 @@ def test_3_5_a_consent_that_was_withdrawn_gives_nothing(front: Front, alice: Bro
 
 
 def test_5_1_guesses_of_a_user_code_are_few(front: Front, alice: Browser) -> None:
-    """RFC 8628 §5.1 breaks: a code has 34 bits, which whoever may try without end finds."""
+    """RFC 8628 §5.1 breaks: guesses of a user code, which has 34 bits, are not limited."""
     token = alice.token(VERIFY)
     tries = [alice.enter(VERIFY, {"user_code": "BBBBBBBB"}, token).status for _ in range(12)]
     assert tries == [422] * 10 + [429] * 2
 
 
 def test_5_2_guesses_of_a_device_code_find_nothing(front: Front) -> None:
-    """RFC 8628 §5.2 breaks: device codes can be guessed. Theirs have the 226 random bits of every secret here."""
+    """RFC 8628 §5.2 breaks: device codes can be guessed. They have 226 random bits, as every secret here."""
     seen = {begin(front, peer=f"198.51.100.{number}")["device_code"] for number in range(20)}
     assert len({code[-44:] for code in seen}) == 20
     assert {len(code) for code in seen} == {len("device_") + 32 + 44}
 
 
 def test_6_1_letters_that_make_no_words(front: Front) -> None:
-    """RFC 8628 §6.1 breaks: codes are misread, or are words that nobody wants to read out."""
+    """RFC 8628 §6.1 breaks: user codes are easily misread, or form offensive words."""
     for number in range(20):
         code = begin(front, peer=f"198.51.100.{number}")["user_code"]
         left, hyphen, right = code.partition("-")
@@ -298,7 +298,7 @@ def test_6_1_letters_that_make_no_words(front: Front) -> None:
 
 
 def test_4_the_metadata_names_the_endpoint(front: Front) -> None:
-    """RFC 8628 §4 breaks: a client that reads the metadata does not find the endpoint."""
+    """RFC 8628 §4 breaks: the metadata does not list the endpoint."""
     found = front.ask("GET", "/.well-known/oauth-authorization-server").json()
     assert found["device_authorization_endpoint"] == f"{ISSUER}{AUTHORIZE}"
     assert GRANT in found["grant_types_supported"]

@@ -1,6 +1,6 @@
-"""RFC 8693 (token exchange), clause by clause, for what is exchanged here: a key or an access token, for a narrower one.
+"""RFC 8693 (token exchange), clause by clause: a key or an access token is exchanged for a narrower access token.
 
-Not done, and refused: actor tokens (§1.1, §4.1 to §4.4), other token types than access tokens (§3).
+Not supported, and refused: actor tokens (§1.1, §4.1 to §4.4), other token types than access tokens (§3).
 """
 
 import pytest
@@ -27,7 +27,7 @@ JWT = "urn:ietf:params:oauth:token-type:jwt"
 
 
 def test_2_1_the_required_parameters(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.1 breaks: a request that lacks what it must have gets a token."""
+    """RFC 8693 §2.1 breaks: a request without a required parameter gets a token."""
     whole = {"grant_type": EXCHANGE, "subject_token": robo.api_key, "subject_token_type": ACCESS_TOKEN}
     token_of(post(front, TOKEN, whole))
     for name in ("subject_token", "subject_token_type"):
@@ -40,7 +40,7 @@ def test_2_1_the_required_parameters(front: Front, robo: Machine) -> None:
     "kind", [JWT, "access_token", ACCESS_TOKEN.upper(), JWT.replace("jwt", "refresh_token")]
 )
 def test_2_1_other_token_types_are_refused(front: Front, robo: Machine, kind: str) -> None:
-    """RFC 8693 §2.1, §2.2.2 break: a token is taken as what it was not declared to be, or given as what was not asked."""
+    """RFC 8693 §2.1, §2.2.2 break: a token is accepted as another type than declared, or another type is issued."""
     asked = {"grant_type": EXCHANGE, "subject_token": robo.api_key}
     assert said(post(front, TOKEN, {**asked, "subject_token_type": kind})) == "400 invalid_request"
     answer = post(front, TOKEN, {**asked, "subject_token_type": ACCESS_TOKEN, "requested_token_type": kind})
@@ -48,7 +48,7 @@ def test_2_1_other_token_types_are_refused(front: Front, robo: Machine, kind: st
 
 
 def test_2_1_an_actor_token_is_refused(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.1 breaks: delegation is asked for, and passed over. Its type without it MUST NOT be there."""
+    """RFC 8693 §2.1 breaks: a request for delegation is ignored. An actor_token_type alone MUST NOT be sent."""
     for fields in (
         {"actor_token": robo.api_key, "actor_token_type": ACCESS_TOKEN},
         {"actor_token": robo.api_key},
@@ -58,7 +58,7 @@ def test_2_1_an_actor_token_is_refused(front: Front, robo: Machine) -> None:
 
 
 def test_2_1_the_subject_token_must_be_valid(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.1, §2.2.2 break: a token that is no good is traded for one that is."""
+    """RFC 8693 §2.1, §2.2.2 break: an invalid token is exchanged for a valid one."""
     token = token_of(robo.by_secret())
     for text in (
         "x",
@@ -76,12 +76,12 @@ def test_2_1_the_subject_token_must_be_valid(front: Front, robo: Machine) -> Non
 
 
 def test_2_1_a_client_that_authenticates_is_its_subject(front: Front, robo: Machine, other: Machine) -> None:
-    """RFC 8693 §2.1 breaks: a wrong secret beside it is passed over, or a client trades another one's token."""
+    """RFC 8693 §2.1 breaks: wrong client authentication is ignored, or a client exchanges another one's token."""
     fields = {"grant_type": EXCHANGE, "subject_token": robo.api_key, "subject_token_type": ACCESS_TOKEN}
     token_of(post(front, TOKEN, fields, client=robo.client))
     assert said(post(front, TOKEN, fields, client=(robo.client_id, "x"))) == "401 invalid_client"
     assert said(post(front, TOKEN, fields, client=other.client)) == "400 invalid_grant"
-    # An assertion says by itself who its client is.
+    # An assertion identifies its client by itself.
     signed = {"client_assertion_type": BY_ASSERTION, "client_assertion": other.assertion("client")}
     assert said(post(front, TOKEN, fields | signed)) == "400 invalid_grant"
 
@@ -96,7 +96,7 @@ def test_2_2_1_the_answer(front: Front, robo: Machine) -> None:
 
 
 def test_2_2_1_the_scope_is_no_wider(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.1, P19 break: a narrow token is traded for a wider one."""
+    """RFC 8693 §2.1, P19 break: a narrow token is exchanged for a wider one."""
     narrow = token_of(robo.by_secret(scope="read:agents"))
     assert robo.exchange(narrow).json()["scope"] == "read:agents"
     for wider in ("api", "m2m", "write:agents", "read:agents write:agents"):
@@ -106,7 +106,7 @@ def test_2_2_1_the_scope_is_no_wider(front: Front, robo: Machine) -> None:
 
 
 def test_2_2_1_it_lives_no_longer(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.2.1 breaks: to trade a token again and again makes it last for ever."""
+    """RFC 8693 §2.2.1 breaks: repeated exchanges extend the lifetime without limit."""
     token = token_of(robo.by_secret())
     front.house.clock.advance(20 * HOUR)
     told = robo.exchange(token).json()
@@ -115,7 +115,7 @@ def test_2_2_1_it_lives_no_longer(front: Front, robo: Machine) -> None:
 
 
 def test_2_2_1_it_is_the_same_subjects(front: Front, robo: Machine) -> None:
-    """RFC 8693 §1.1 breaks: what was traded speaks for somebody else than what it was traded for."""
+    """RFC 8693 §1.1 breaks: the new token has another subject than the exchanged one."""
     parent = token_of(robo.by_secret())
     child = parts(token_of(exchange(front, parent)))[1]
     before = parts(parent)[1]
@@ -125,7 +125,7 @@ def test_2_2_1_it_is_the_same_subjects(front: Front, robo: Machine) -> None:
 
 
 def test_2_2_2_an_unknown_target_is_invalid_target(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.2.2 breaks: a token for a target that is not known; or for one that the traded token is not for."""
+    """RFC 8693 §2.2.2 breaks: a token is issued for an unknown target, or for one beyond the exchanged token."""
     assert said(robo.exchange(robo.api_key, resource="https://unknown.test")) == "400 invalid_target"
     name_resource(front.house)
     token_of(robo.exchange(robo.api_key, resource=RESOURCE))
@@ -134,5 +134,5 @@ def test_2_2_2_an_unknown_target_is_invalid_target(front: Front, robo: Machine) 
 
 
 def test_2_1_a_logical_audience_is_not_passed_over(front: Front, robo: Machine) -> None:
-    """RFC 8693 §2.1 breaks: `audience` narrows a token, and is not heeded."""
+    """RFC 8693 §2.1 breaks: `audience` should restrict the token, and is ignored."""
     assert said(robo.exchange(robo.api_key, audience="somebody else")) == "400 invalid_target"

@@ -1,6 +1,6 @@
 """RFC 8707 (resource indicators), clause by clause, at the token endpoint.
 
-§2.1 is about the authorization request, and comes with the authorization endpoint.
+The tests of the authorization endpoint cover §2.1, the authorization request.
 """
 
 from typing import Any
@@ -60,13 +60,13 @@ def asked(robo: Machine, *resources: str, **form: str) -> Answer:
     ],
 )
 def test_2_a_resource_must_be_an_absolute_uri_that_is_known(robo: Machine, resource: str) -> None:
-    """RFC 8707 §2 breaks: a token is made for a resource that is none, has a fragment, or is not known here."""
+    """RFC 8707 §2 breaks: a token is issued for a resource that is invalid, has a fragment, or is not registered."""
     answer = asked(robo, resource)
     if resource:
         assert said(answer) == "400 invalid_target"
         assert said(asked(robo, ISSUER, resource)) == "400 invalid_target"
     else:
-        token_of(answer)  # an empty one is none (RFC 6749 §3.2)
+        token_of(answer)  # an empty value counts as none (RFC 6749 §3.2)
 
 
 ROOT = "https://Root.test"
@@ -91,7 +91,7 @@ def test_2_an_audience_has_several_spellings(front: Front, robo: Machine, resour
 
 
 def test_2_two_rules_may_spell_one_audience(front: Front, robo: Machine) -> None:
-    """RFC 8707 §2.2 breaks: a service that checks `aud` itself gets another service's spelling of it."""
+    """RFC 8707 §2.2 breaks: `aud` has another spelling than the one that the service itself checks."""
     for name, audience in (("one", "https://root.test"), ("two", "https://root.test/")):
         name_resource(front.house, audience, name)
     for audience in ("https://root.test", "https://root.test/"):
@@ -111,7 +111,7 @@ def test_2_two_rules_may_spell_one_audience(front: Front, robo: Machine) -> None
 def test_2_a_refused_resource_is_named_in_the_log(
     front: Front, robo: Machine, resource: str, named: str
 ) -> None:
-    """Nobody finds out which resource a client asked for in vain; or what somebody pasted there is kept (P7)."""
+    """The operator cannot see which unknown resource a client requested, or a pasted secret is stored (P7)."""
     assert said(asked(robo, resource)) == "400 invalid_target"
     refused = {"client_id": CLI, "resource": resource}
     assert said(post(front, "/oauth/device/authorize", refused)) == "400 invalid_target"
@@ -123,21 +123,21 @@ def test_2_a_refused_resource_is_named_in_the_log(
 
 
 def test_2_2_several_may_be_named(robo: Machine) -> None:
-    """RFC 8707 §2, §2.2 break: of several resources one is forgotten."""
+    """RFC 8707 §2, §2.2 break: one of several resources is ignored."""
     claims = parts(token_of(asked(robo, RESOURCE, SECOND_RESOURCE)))[1]
     assert claims["aud"] == [RESOURCE, SECOND_RESOURCE]
     assert parts(token_of(asked(robo, RESOURCE, RESOURCE)))[1]["aud"] == RESOURCE
 
 
 def test_2_2_this_service_is_named_alone(robo: Machine) -> None:
-    """RFC 8707 §3 breaks: a resource uses a token that it was shown at this service, which manages credentials."""
+    """RFC 8707 §3 breaks: a resource server can replay a token at this service, which manages credentials."""
     for resources in ((ISSUER, RESOURCE), (RESOURCE, ISSUER), (f"{ISSUER}/", RESOURCE)):
         assert said(asked(robo, *resources)) == "400 invalid_target"
     assert parts(token_of(asked(robo, ISSUER, f"{ISSUER}/")))[1]["aud"] == ISSUER
 
 
 def test_2_2_a_token_is_good_where_it_was_asked_for_and_nowhere_else(front: Front, robo: Machine) -> None:
-    """RFC 8707 §2.2, §3 break: a resource uses a token that it was shown at another one."""
+    """RFC 8707 §2.2, §3 break: a resource server can replay a token at another resource server."""
     at = {
         RESOURCE: token_of(asked(robo, RESOURCE)),
         SECOND_RESOURCE: token_of(asked(robo, SECOND_RESOURCE)),
@@ -156,7 +156,7 @@ def test_2_2_a_token_is_good_where_it_was_asked_for_and_nowhere_else(front: Fron
 
 @pytest.mark.parametrize("grant", ["client_credentials", "jwt-bearer", "token-exchange"])
 def test_2_2_it_holds_for_every_grant(front: Front, robo: Machine, grant: str) -> None:
-    """RFC 8707 §2.2 breaks: some grant passes over the resource."""
+    """RFC 8707 §2.2 breaks: some grant ignores the resource."""
     fields = {
         "client_credentials": {"grant_type": CLIENT_CREDENTIALS},
         "jwt-bearer": {"grant_type": JWT_BEARER, "assertion": robo.assertion("grant")},
@@ -182,7 +182,7 @@ def test_2_the_scope_is_within_what_is_held(robo: Machine) -> None:
 
 
 def test_3_a_resource_that_is_named_no_more_is_unknown(front: Front, robo: Machine) -> None:
-    """RFC 8707 §2 breaks: tokens are made for a service that the operator took out."""
+    """RFC 8707 §2 breaks: tokens are issued for a service that the operator removed."""
     token_of(asked(robo, RESOURCE))
     assert front.ask("DELETE", "/v1/access-rules/elsewhere", key=front.house.alice_key).status == 204
     assert said(asked(robo, RESOURCE)) == "400 invalid_target"

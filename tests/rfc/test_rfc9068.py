@@ -1,4 +1,4 @@
-"""RFC 9068 (JWT access tokens), clause by clause; read by a library with what the service publishes about itself."""
+"""RFC 9068 (JWT access tokens), clause by clause. A library reads the tokens with the published metadata."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def issued(robo: Machine, grant: str, **form: str) -> str:
 
 
 def read(front: Front, text: str, issuer: str = ISSUER) -> jwt.Token:
-    """As §4 has a resource server do it: metadata, keys, signature."""
+    """Validate a token as §4 requires of a resource server: metadata, keys, signature."""
     path = issuer.removeprefix(ISSUER)
     told = front.ask("GET", f"/.well-known/oauth-authorization-server{path}").json()
     assert told["issuer"] == issuer
@@ -51,7 +51,7 @@ def read(front: Front, text: str, issuer: str = ISSUER) -> jwt.Token:
 
 @pytest.mark.parametrize("grant", GRANTS)
 def test_2_1_the_header(front: Front, robo: Machine, grant: str) -> None:
-    """RFC 9068 §2.1 breaks: a token is unsigned, of another type, or by a key that is not found."""
+    """RFC 9068 §2.1 breaks: a token has no signature, another type, or a key that is not published."""
     header = read(front, issued(robo, grant), ALIAS if grant == "alias" else ISSUER).header
     assert header["typ"] == "at+jwt"
     assert header["alg"] == ("RS256" if grant == "alias" else "ES256")
@@ -61,7 +61,7 @@ def test_2_1_the_header(front: Front, robo: Machine, grant: str) -> None:
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "RS256"])
 def test_2_1_it_must_be_signed(front: Front, algorithm: Any) -> None:
-    """RFC 9068 §2.1 breaks: `none`, or another algorithm than the configured one. RS256 can be configured."""
+    """RFC 9068 §2.1 breaks: a token uses `none`, or another algorithm than configured. RS256 can be configured."""
     front.house.sign(algorithm)
     robo = machine(front)
     text = token_of(robo.by_secret())
@@ -71,7 +71,7 @@ def test_2_1_it_must_be_signed(front: Front, algorithm: Any) -> None:
 
 @pytest.mark.parametrize("grant", GRANTS)
 def test_2_2_the_required_claims(front: Front, robo: Machine, grant: str) -> None:
-    """RFC 9068 §2.2 breaks: a claim that every resource server asks for is missing or of another type."""
+    """RFC 9068 §2.2 breaks: a claim that resource servers require is missing or has another type."""
     issuer = ALIAS if grant == "alias" else ISSUER
     claims = read(front, issued(robo, grant), issuer).claims
     now = front.house.clock.now // SECOND
@@ -90,7 +90,7 @@ def test_2_2_the_required_claims(front: Front, robo: Machine, grant: str) -> Non
 
 
 def test_2_2_each_has_an_id_of_its_own(front: Front, robo: Machine) -> None:
-    """RFC 9068 §2.2 breaks: two tokens have one jti, and to revoke one ends both."""
+    """RFC 9068 §2.2 breaks: two tokens have one jti, and revoking one revokes both."""
     ids = [read(front, token_of(robo.by_secret())).claims["jti"] for _ in range(20)]
     assert len(set(ids)) == 20
 
@@ -107,7 +107,7 @@ def test_2_2_3_the_scope_claim_is_what_was_granted(
 
 @pytest.mark.promise("P7")
 def test_2_2_no_secret_is_in_it(front: Front, robo: Machine) -> None:
-    """RFC 9068 §6, P7 break: a token, which everybody can read, holds what nobody should."""
+    """RFC 9068 §6, P7 break: a token, which anyone can decode, contains a secret."""
     claims = read(front, token_of(robo.by_secret())).claims
     assert set(claims) == {
         "iss", "sub", "aud", "client_id", "account_id", "scope", "iat", "exp", "jti", "cid", "ost_cred",
@@ -116,19 +116,19 @@ def test_2_2_no_secret_is_in_it(front: Front, robo: Machine) -> None:
 
 
 def test_3_without_a_resource_the_audience_is_the_default(front: Front, robo: Machine) -> None:
-    """RFC 9068 §3 breaks: a token is meant for nobody in particular."""
+    """RFC 9068 §3 breaks: a token has no audience."""
     assert read(front, token_of(robo.by_secret())).claims["aud"] == ISSUER
 
 
 def test_3_with_a_resource_it_is_that(front: Front, robo: Machine) -> None:
-    """RFC 9068 §3 breaks: the audience has another value than the resource that was asked for."""
+    """RFC 9068 §3 breaks: the audience differs from the requested resource."""
     name_resource(front.house)
     assert read(front, token_of(robo.by_secret(resource=RESOURCE))).claims["aud"] == RESOURCE
 
 
 @pytest.mark.parametrize("grant", GRANTS)
 def test_4_a_resource_server_can_check_it(front: Front, robo: Machine, grant: str) -> None:
-    """RFC 9068 §4 breaks: who validates as the RFC says refuses our tokens."""
+    """RFC 9068 §4 breaks: a validator that follows the RFC rejects our tokens."""
     issuer = ALIAS if grant == "alias" else ISSUER
     token = read(front, issued(robo, grant), issuer)
     registry = jwt.JWTClaimsRegistry(
@@ -141,7 +141,7 @@ def test_4_a_resource_server_can_check_it(front: Front, robo: Machine, grant: st
 
 
 def test_4_an_id_token_or_assertion_is_no_access_token(front: Front, robo: Machine) -> None:
-    """RFC 9068 §4, §5 break: a JWT of another type is taken. Every other mutant: test_p14_tokens."""
+    """RFC 9068 §4, §5 break: a JWT of another type is accepted. For all other changes see test_p14_tokens."""
     header, claims = parts(token_of(robo.by_secret()))
     for kind, taken in (
         ("at+jwt", True),
@@ -154,7 +154,7 @@ def test_4_an_id_token_or_assertion_is_no_access_token(front: Front, robo: Machi
 
 
 def test_5_one_issuer_is_not_the_other(front: Front, robo: Machine) -> None:
-    """RFC 9068 §5 breaks: keys of one issuer check tokens of the other."""
+    """RFC 9068 §5 breaks: the keys of one issuer validate tokens of the other."""
     text = issued(robo, "alias")
     keys = front.ask("GET", "/oauth2/ostiary/v1/keys").json()
     assert jwt.decode(text, KeySet.import_key_set(keys), algorithms=["RS256"]).claims["iss"] == ALIAS
@@ -167,7 +167,7 @@ def test_5_one_issuer_is_not_the_other(front: Front, robo: Machine) -> None:
 def test_6_the_subject_is_the_same_for_every_client_of_an_account(
     front: Front, robo: Machine, other: Machine
 ) -> None:
-    """RFC 9068 §5 breaks: the subject of a machine could be a person's, or another machine's."""
+    """RFC 9068 §5 breaks: the subject of a machine can equal a person's, or another machine's."""
     subjects = {read(front, issued(each, "client_credentials")).claims["sub"] for each in (robo, other)}
     assert subjects == {robo.view.account.id, other.view.account.id}
     assert all(each.startswith("sa_") for each in subjects)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the routes: what they take and tell, their docstrings, and tried examples."""
+"""Builds the OpenAPI document from the routes: their parameters, models and docstrings, and tested examples."""
 
 import json
 import re
@@ -23,12 +23,12 @@ from tests.house.openapi.examples import Asked, Example, Studio, studio
 Json = dict[str, Any]
 REF = "#/components/schemas/{model}"
 SHARED = ("organization", "limit", "cursor")
-"""Query parameters that stand once, under `components`."""
+"""Query parameters that are defined once, under `components`."""
 
 
 @cache
 def text() -> str:
-    """The whole document as it is kept."""
+    """Return the whole document as it is stored."""
     with studio() as house:
         return json.dumps(document(house), indent=1, ensure_ascii=False) + "\n"
 
@@ -118,7 +118,7 @@ def _of_route(route: APIRoute, schemas: "_Schemas", house: Studio) -> Json:
 
 
 def _is_public(dependant: Dependant) -> bool:
-    """Whether nobody is asked who calls."""
+    """Return whether the operation is public."""
     return dependant.call not in (_caller, _anyone) and all(map(_is_public, dependant.dependencies))
 
 
@@ -206,7 +206,7 @@ def _headers(*names: str) -> Json:
 
 
 def _told(route: APIRoute) -> Any:
-    """What a handler's `Answer[…]` holds; None for one that answers without a body."""
+    """Return the model in a handler's `Answer[…]`, or None if the response has no body."""
     arguments = get_args(get_type_hints(route.endpoint, include_extras=True)["return"])
     return arguments[0] if arguments else None
 
@@ -220,7 +220,7 @@ def _body(route: APIRoute) -> type[BaseModel] | None:
 
 
 def _query(dependant: Dependant) -> Iterator[tuple[str, FieldInfo]]:
-    """Every query parameter that a handler or what it depends on takes, each once."""
+    """Return every query parameter of a handler and its dependencies, once."""
     found = {param.alias: param.field_info for param in dependant.query_params}
     for each in dependant.dependencies:
         found |= dict(_query(each))
@@ -230,7 +230,7 @@ def _query(dependant: Dependant) -> Iterator[tuple[str, FieldInfo]]:
 def _query_parameter(name: str, field: FieldInfo) -> Json:
     schema = _tidy(TypeAdapter(field.rebuild_annotation()).json_schema())
     schema.pop("description", None)
-    if isinstance(schema.get("type"), list):  # a query has no null: it is left out
+    if isinstance(schema.get("type"), list):  # a query has no null: the parameter is omitted
         schema["type"] = schema["type"][0]
     return {"name": name, "in": "query", "description": field.description, "schema": schema}
 
@@ -355,7 +355,7 @@ PROBLEM: Json = {
 
 
 class _Schemas:
-    """Pydantic's schemas of whatever was asked for, under the names that the document gives them."""
+    """Pydantic's schemas of the requested models, under their names in the document."""
 
     def __init__(self) -> None:
         self._found: Json = {"Problem": PROBLEM}
@@ -365,7 +365,7 @@ class _Schemas:
         return {"$ref": REF.format(model=_name(shape))}
 
     def example(self, model: type[BaseModel] | None) -> Any:
-        """The one example that a request's model has."""
+        """Return the one example of a request model."""
         if model is None:
             return None
         extra = model.model_config.get("json_schema_extra")
@@ -377,7 +377,7 @@ class _Schemas:
 
     def _learn(self, shape: Any) -> None:
         model = isinstance(shape, type) and issubclass(shape, BaseModel)
-        # In a list, so that each shape has a name; and a configuration reaches those that have none of their own.
+        # In a list, so that each schema gets a name, and models without a configuration use this one.
         adapter = TypeAdapter(list[shape], config=ConfigDict(use_attribute_docstrings=True))
         schema = adapter.json_schema(ref_template=REF, mode="validation" if model else "serialization")
         for name, each in schema["$defs"].items():
@@ -394,14 +394,14 @@ def _name(shape: Any) -> str:
 
 
 def _public(name: str) -> str:
-    """`Listing_RoleJson_` is the list of what `RoleJson` is."""
+    """Return the name of a schema: `Listing_RoleJson_` is the list of `RoleJson`."""
     if listed := re.fullmatch(rf"{Listing.__name__}_(\w+)_", name):
         return f"{_public(listed[1])}List"
     return name.removesuffix("Json")
 
 
 def _tidy(schema: Any, name: str = "") -> Any:
-    """Without titles that repeat a name, examples that stand with the operation, and defaults that say nothing."""
+    """Remove titles that repeat a name, examples that belong to the operation, and defaults without meaning."""
     if isinstance(schema, list):
         return [_tidy(each) for each in schema]
     if not isinstance(schema, dict):
@@ -413,7 +413,7 @@ def _tidy(schema: Any, name: str = "") -> Any:
         del found["default"]
     if "properties" in schema:
         found["properties"] = {key: _tidy(value) for key, value in schema["properties"].items()}
-        if name.endswith("Changes"):  # what is left out stays as it is
+        if name.endswith("Changes"):  # an omitted member is unchanged
             for each in found["properties"].values():
                 each.pop("default", None)
     if isinstance(reference := found.get("$ref"), str):
@@ -423,7 +423,7 @@ def _tidy(schema: Any, name: str = "") -> Any:
 
 
 def _one_of_two_types(schema: Json) -> Json:
-    """`anyOf` a plain type or null is one schema of two types."""
+    """Replace `anyOf` of a plain type and null by one schema with two types."""
     choice = schema.get("anyOf", [])
     if len(choice) != 2 or choice[1] != {"type": "null"} or not isinstance(choice[0].get("type"), str):
         return schema

@@ -1,7 +1,7 @@
-"""The examples of the OpenAPI document: each request is sent to the application, and its answer is what it told.
+"""The examples of the OpenAPI document. Each request is sent to the application, and the response is recorded.
 
-Every operation meets the same house, so an example does not depend on the others. Clock and random bytes are the
-test's, so it comes out alike each time.
+Every operation gets a copy of the same house, so examples do not depend on each other. The clock and the random bytes
+are fixed, so the output is the same each time.
 """
 
 import json
@@ -51,16 +51,16 @@ PROXY: Final = "127.0.0.1"
 QUERIES: Final = {"get_usage": "?since=2026-11-18T12:00:00Z"}
 SECRETS: Final = ("secret", "token", "access_token")
 RANDOM: Final = ("n", "x", "y")
-"""Members of a public key, which is another one each time."""
+"""Members of a public key that differ in each run."""
 EXAMPLE: Final = re.compile(r"https://[a-z]+\.acme\.example/")
-"""Addresses of nobody's, in what was sent."""
+"""URLs of example hosts in a request."""
 LISTED: Final = 2
-"""Rows in the example of a list that has pages."""
+"""The number of rows in the example of a paged list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What was sent and what came back, secrets shortened."""
+    """A request and its response, with shortened secrets."""
 
     body: Any
     answer: Any
@@ -71,7 +71,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An operation to be tried: `path` is its template, `paged` whether it is a list with pages."""
+    """An operation to call. `path` is its template, `paged` is whether it returns a list in pages."""
 
     id: str
     method: str
@@ -83,7 +83,7 @@ class Asked:
 
 
 class Studio:
-    """Makes the house once and a copy of it for each example."""
+    """Builds the house once, and a copy of it for each example."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -100,7 +100,7 @@ class Studio:
 
     @contextmanager
     def house(self, seed: str) -> Iterator[Front]:
-        """A copy of the house, an hour later, with random bytes of its own."""
+        """Return a copy of the house, an hour later, with its own random bytes."""
         path = self._directory / f"{seed}.db"
         shutil.copy(self._database, path)
         database = engines.connect(engines.sqlite_url(path))
@@ -122,7 +122,7 @@ class Studio:
             path.unlink()
 
     def take(self, asked: Asked) -> Example:
-        """Try an operation with Alice's key. AssertionError if it does not answer as documented."""
+        """Call an operation with Alice's key. Raises AssertionError if the response is not as documented."""
         body = self.fill(asked.body)
         query = f"?limit={LISTED}" if asked.paged else QUERIES.get(asked.id, "")
         target = asked.path.format(**self.names) + query
@@ -155,7 +155,7 @@ class Studio:
     def send(
         self, name: str, method: str, path: str, body: Any, headers: dict[str, str], media_type: str
     ) -> tuple[Any, Any]:
-        """What is sent to an address that takes several media types, and what comes back; secrets shortened."""
+        """Call an endpoint that accepts several media types. Returns request and response, with shortened secrets."""
         filled = self.fill(body)
         fields = {"user-agent": "curl/8.14.1", **headers}
         raw = None
@@ -168,12 +168,12 @@ class Studio:
         return _shortened(filled), _shortened(answer.json()) if answer.body else None
 
     def fill(self, body: Any) -> Any:
-        """An example with the house's own names in it."""
+        """Replace the placeholders of an example by ids of the house."""
         return json.loads(Template(json.dumps(body)).substitute(self.names))
 
 
 def _shortened(value: Any, name: str = "") -> Any:
-    """Without whole secrets: nobody shall take one of them for a key, or a scanner for a leak."""
+    """Shorten secrets, so that nobody mistakes one for a real key and no scanner reports a leak."""
     if isinstance(value, dict):
         return {inner: _shortened(each, inner) for inner, each in value.items()}
     if isinstance(value, list):
@@ -196,7 +196,7 @@ def studio() -> Iterator[Studio]:
 
 
 def _furnish(house: House) -> dict[str, str]:
-    """Something of each kind, and the name under which path templates and examples know it."""
+    """Create one resource of each kind. Returns ids by the names that path templates and examples use."""
     bot = house.account("CI bot", description="Builds and ships", contact_email="ops@acme.example")
     key = house.key(bot, name="nightly build", scopes=("read:agents",), resources=("agents/*",))
     project = house.store.write(projects.create, house.alice, "Shop", None, "What customers buy from")
@@ -246,7 +246,7 @@ def _furnish(house: House) -> dict[str, str]:
 
 
 def _pair() -> KeyPair:
-    """A key file's key that is the same in every document."""
+    """Return a key for a key file that is the same in every document."""
     key = Ed25519PrivateKey.from_private_bytes(bytes(32))
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -296,7 +296,7 @@ def _use(front: Front, names: dict[str, str]) -> None:
 
 
 PREPARE: Final[dict[str, Callable[[Front, dict[str, str]], None]]] = {
-    # What has to have happened before an operation can succeed, or has something to tell.
+    # Preparations that an operation needs to succeed, or to return something.
     "activate_credential": _deactivate,
     "delete_credential": _revoke_long_ago,
     "end_rotation": _rotate,

@@ -1,4 +1,4 @@
-"""OAuth's addresses in the OpenAPI document. They have no routes: what stands here is by hand, its examples are tried."""
+"""OAuth endpoints in the OpenAPI document. They have no routes: their text is written here, their examples are tested."""
 
 import base64
 from typing import Any, Final
@@ -32,7 +32,7 @@ CLIENT: Final[list[Json]] = [{"Client": []}, {}]
 ANYBODY: Final[list[Json]] = [{"Client": []}, *({name: []} for name in words.SECURITY), {}]
 
 BODIES: Final[dict[str, Json]] = {
-    # What is sent as JSON in the example of an address: members named as the house names them.
+    # The JSON request bodies of the examples. Members use the names of the house.
     TOKEN_PATH: {
         "grant_type": CLIENT_CREDENTIALS,
         "client_id": "$client_id",
@@ -295,7 +295,7 @@ _MARKED: Final[Json] = {"X-Request-Id": _ref("X-Request-Id", "headers")}
 
 
 def paths(house: Studio) -> dict[str, dict[str, Json]]:
-    """Every address of OAuth with its one operation. AssertionError where an example is not answered with 200."""
+    """Return every OAuth endpoint with its operation. Raises AssertionError if an example does not return 200."""
     basic = base64.b64encode("{client_id}:{client_secret}".format(**house.names).encode()).decode()
     client = {"authorization": f"Basic {basic}"}
     key = {"x-api-key": house.alice_key}
@@ -379,7 +379,7 @@ def _post(
     taken: tuple[str, Json, dict[str, str], list[Json]],
     told: str | None,
 ) -> Json:
-    """`taken`: the schema, what the form's example has, its header fields, what security there is."""
+    """`taken`: the schema, the fields of the example form, its headers, and the security requirements."""
     schema, form, headers, security = taken
     sent, _ = house.send(name, "POST", path, form, headers, FORM)
     example, answer = house.send(name, "POST", path, BODIES[path], {}, JSON)

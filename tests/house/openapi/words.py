@@ -1,6 +1,6 @@
-"""The sentences of the OpenAPI document that belong to no single route: tags, parameters, problems, fast-path endpoints.
+"""Text of the OpenAPI document that belongs to no single route: tags, parameters, problems, endpoints without routes.
 
-A route of the management API has its own sentences: docstring, models, `responses=`.
+A route of the management API has its own text: docstring, models, `responses=`.
 """
 
 from typing import Annotated, Any, Final
@@ -45,7 +45,7 @@ TAGS: Final = {
 }
 
 PATH: Final = {
-    # path parameter: its description
+    # Path parameters by name, with their description.
     "organization_id": "The organization's id.",
     "project": "The project's id or code.",
     "member": "The user's id.",
@@ -76,7 +76,7 @@ SECURITY: Final[dict[str, dict[str, str]]] = {
 }
 
 PROBLEMS: Final[dict[int, tuple[str, str, Problem]]] = {
-    # status: the response's name, its description, an example
+    # status: the name of the response, its description, an example
     400: (
         "InvalidRequest",
         "The request is malformed, for example: different credentials, a body that is not JSON, or an invalid cursor.",
@@ -204,7 +204,7 @@ def _header(name: str, description: str, value: str) -> dict[str, Any]:
 
 
 REFUSALS: Final = {
-    # Responses of `/v1/authorize`: a description, an example.
+    # The responses of `/v1/authorize`: a description, an example.
     400: (
         "The request cannot be checked: `X-Auth-Error` says why.",
         Problem("invalid-request", verdict_response.ADVICE["not_described"]),
@@ -222,7 +222,7 @@ REFUSALS: Final = {
 _ANY_METHOD = "All methods are accepted and behave the same."
 
 HOT: Final[tuple[dict[str, Any], ...]] = (
-    # The endpoints without a route: method, path, texts, request, response, problems.
+    # Endpoints without routes: method, path, text, request, response, problems.
     {
         "method": "post",
         "path": "/v1/verify",
