@@ -41,14 +41,14 @@ run: $(SERVER) ## start Ostiary on http://localhost:8080 (PORT=, DATA=, HOST=, O
 setup: $(DEV) ## install everything that the tests need; downloads stay in pip's and apt's own caches
 	@tests/setup-debian nginx:nginx-light caddy:caddy haproxy:haproxy 'cc:gcc libc6-dev' chromium:chromium curl:curl
 
-check: $(DEV) ## format, lint, types, pure and SQLite tests (about 90 s)
+check: $(DEV) ## format, lint, types, and the tests that need only Python and SQLite (about 3 min)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest -q $(SPREAD) -m 'not full'
 
 format: $(DEV) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-test: setup ## every test once, real servers included, promises in small (at most 6 min)
+test: setup ## every test once, real servers included, promises in small (about 9 min on two processors)
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest -q $(SPREAD)
 

@@ -219,4 +219,6 @@ def test_a_limit_holds(value: int | None, count: int, reached: bool) -> None:
 
 def test_the_default_limits_are_the_documented_ones() -> None:
     """The product's table of limits breaks: an installation starts with other limits."""
-    assert Policy() == Policy(10, 100, None, None, 24 * HOUR)
+    assert Policy() == Policy(
+        max_credentials_per_service_account=10, max_credentials_per_organization=100, deletion_delay=24 * HOUR
+    )
