@@ -543,7 +543,10 @@ def test_a_refusal_that_says_what_to_do_is_not_contradicted(service: Ostiary) ->
     token = service.command("oauth-token", "generate").stdout.strip()
     # The first came from a key; the second was exchanged for the first.
     token = _as(service, {"OSTIARY_TOKEN": token}, "oauth-token", "generate").stdout.strip()
-    for refused, said in ((token, "Use what it came from."), (_session(service), "Use the key file again.")):
+    for refused, said in (
+        (token, "Use the original key or token."),
+        (_session(service), "Use the key file again."),
+    ):
         done = _as(service, {"OSTIARY_TOKEN": refused}, "oauth-token", "generate", code=4)
         [line] = done.stderr.splitlines()
         assert said in line
@@ -567,7 +570,7 @@ def test_a_key_is_no_token_to_revoke(service: Ostiary) -> None:
     """CLI breaks: `token revoke` seems to revoke an API key."""
     for options, stdin in (([service.key], None), (["-"], service.key)):
         done = service.command("token", "revoke", *options, stdin=stdin, code=2)
-        assert "A key or secret is revoked as a credential" in done.stderr
+        assert "This is a key or secret. Revoke its credential" in done.stderr
         assert "`ostiary credential revoke ID` revokes it" in done.stderr
         assert service.key not in done.stderr
     assert _whose(service, OSTIARY_API_KEY=service.key)

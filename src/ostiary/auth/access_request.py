@@ -12,7 +12,7 @@ from ostiary.core.verdict import NO_SCOPES
 
 
 class AccessRequest(NamedTuple):
-    """The request to judge a credential for. Names of projects and scopes are not resolved yet."""
+    """What one request requires of a credential. Names of projects and scopes are not resolved yet."""
 
     address: Address | None
     scopes: Scopes = NO_SCOPES

@@ -178,8 +178,9 @@ class Authenticator:
         return standing if standing is not None and self._proves(text, standing, kind) else None
 
     def _proves(self, text: bytes, standing: Standing, kind: str) -> bool:
-        """Compare digests, once for each verification. False if the kind differs or the pepper no longer
-        exists.
+        """Return whether the digest of `text` is the stored one. Digests are compared once for each verification.
+
+        Returns False if the kind differs or the pepper no longer exists.
         """
         pepper = self._peppers.get(standing.pepper_id)
         if pepper is None or standing.kind != kind:

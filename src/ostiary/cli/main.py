@@ -302,12 +302,14 @@ def _refused(error: Any, called: Invocation) -> int:
     group, connection = called.command, called.connection
     hints = []
     if error.code in _OAUTH and "error" in error.body:
+        from ostiary.core.oauth import NO_SECOND_EXCHANGE, NO_SESSION  # takes 30 ms
+
         exit_code, hint = _OAUTH[error.code]
         own = ""
         if (
             connection is not None
             and error.code in _OF_THE_CREDENTIAL
-            and not error.detail.startswith(_ADVISED)
+            and not error.detail.startswith((NO_SESSION, NO_SECOND_EXCHANGE))
         ):
             own = connection.unknown
         return _failed(exit_code, str(error), *(own or hint).splitlines())
@@ -356,9 +358,6 @@ _OAUTH: Final = {
     ),
 }
 _OF_THE_CREDENTIAL: Final = ("invalid_client", "invalid_grant", "unauthorized_client")
-_ADVISED: Final = ("A session is not exchanged.", "An exchanged token is not exchanged again.")
-"""How the token endpoint's error descriptions begin that already say what to do."""
-
 _LISTED: Final = (
     "organization", "project", "member", "invitation", "role", "scope", "service-account", "credential", "session",
     "client", "grant", "access-rule",

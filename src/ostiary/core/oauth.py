@@ -16,6 +16,10 @@ JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693's name
 CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+NO_SESSION: Final = "A session cannot be exchanged."
+NO_SECOND_EXCHANGE: Final = "An exchanged token cannot be exchanged again."
+"""Errors of the token endpoint that say what to do next. The command line adds no advice of its own to them."""
+
 TOKEN_PATH: Final = "/oauth/token"  # noqa: S105 - a path
 DEVICE_PAGE: Final = "/oauth/device/verify"
 """The page where a person enters the code of a device."""

@@ -122,7 +122,7 @@ def require_operator(caller: Caller, scope: str) -> None:
     if not caller.operator:
         raise Problem(
             "insufficient-permissions",
-            "This concerns the whole installation: only the operator's organization may do it.",
+            "This applies to the whole installation. Only the operator's organization may do it.",
             reason="not the operator's organization",
         )
 

@@ -94,7 +94,9 @@ def not_found(what: str, reason: str = "no such id in this organization") -> Pro
 
 def internal() -> Problem:
     """Return the problem for a fault of the service. The response shows only the request's id."""
-    return Problem("internal", "Something went wrong on our side. The log has it under this request's id.")
+    return Problem(
+        "internal", "Something went wrong on our side. The log has details under this request's id."
+    )
 
 
 def invalid(pointer: str, code: str, detail: str) -> Problem:

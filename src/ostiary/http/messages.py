@@ -493,6 +493,6 @@ CONFLICTING: Final = "conflicting credentials"
 def conflicting() -> Problem:
     return Problem(
         "invalid-request",
-        "The request carries different credentials, or an empty one, or one in its query. Send one, in one header.",
+        "The request has different credentials, an empty one, or one in the query. Send one credential in one header.",
         reason=CONFLICTING,
     )

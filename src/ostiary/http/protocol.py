@@ -84,7 +84,9 @@ class GuardedProtocol(FastPathProtocol):
             return
         # Data that arrives at once may contain several whole requests. Only what exceeds it counts.
         if self._head > MAX_HEAD + len(data) and not self.transport.is_closing():
-            too_large = Problem("header-fields-too-large", "The head of the request is larger than 16 KiB.")
+            too_large = Problem(
+                "header-fields-too-large", "The request line and headers are larger than 16 KiB."
+            )
             self._refuse(too_large)
         if not self._begun:
             self._due = self.loop.time() + KEEP_ALIVE_SECONDS
@@ -192,7 +194,9 @@ class GuardedProtocol(FastPathProtocol):
         waiting = self._due is not None and (self.cycle is None or self.cycle.response_complete)
         if waiting and self._due is not None and now >= self._due:
             if self._in_head and self._begun:
-                self._refuse(Problem("request-timeout", "The head of the request did not arrive in time."))
+                self._refuse(
+                    Problem("request-timeout", "The request line and headers did not arrive in time.")
+                )
             else:
                 self.transport.close()  # no request has begun, or all have their responses
             self._due = None

@@ -24,11 +24,10 @@ from ostiary.http.messages import Headers
 PresentedKind = CredentialKind | TokenKind
 
 ADVICE: Final = {
-    # Forward-auth: proxies pass these responses on to people who know nothing of rules and settings. The
-    # log and
-    # `X-Auth-Error` inform the operator.
-    "untrusted_proxy": "The request could not be judged: the proxy before this service is not set up for it.",
-    "not_described": "The request could not be judged: the proxy before this service did not describe it.",
+    # Forward-auth: proxies pass these messages on to end users, who do not know about rules and settings.
+    # Operators see the exact reason in the log and in `X-Auth-Error`.
+    "untrusted_proxy": "The request could not be checked: the proxy in front of this service is not set up.",
+    "not_described": "The request could not be checked: the proxy in front of it did not describe it.",
     "insufficient_scope": "The credential lacks a scope that this request needs.",
     "ip_not_allowed": "The credential may not be used from this address.",
     "project_not_allowed": "The credential may not be used for this project.",

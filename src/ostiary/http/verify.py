@@ -238,7 +238,7 @@ class VerifyEndpoints:
         return messages.problem_wire(problem, self._authenticator.issuer, extra=extra)
 
     def _wrong_method(self, allowed: bytes) -> bytes:
-        problem = Problem("method-not-allowed", "This address does not take that method.")
+        problem = Problem("method-not-allowed", "This endpoint does not accept that method.")
         return self._problem(problem, [(b"allow", allowed)])
 
     def _verify(self, headers: Headers, body: bytes, origin: Origin, lookup: Lookup) -> bytes:
@@ -315,7 +315,7 @@ class VerifyEndpoints:
         status = _status(error, verdict)
         if status == 400:
             problem = Problem(
-                "invalid-request", verdict_response.ADVICE.get(error, "The request cannot be judged.")
+                "invalid-request", verdict_response.ADVICE.get(error, "The request cannot be checked.")
             )
             if error == "invalid_request":
                 problem = messages.conflicting()

@@ -87,7 +87,7 @@ class Reference:
 
 
 def read(document: Json) -> Reference:
-    """Read a document. Operations without a tag come last, in the section `Other`."""
+    """Return the reference for an OpenAPI document. Operations without a tag come last, in the section `Other`."""
     described = {tag["name"]: tag.get("description", "") for tag in document.get("tags", ())}
     tagged: dict[str, list[Operation]] = {name: [] for name in described}
     for path, method, operation in _operations(document):

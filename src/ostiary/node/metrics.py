@@ -78,7 +78,8 @@ def bury(pid: int) -> None:
     try:
         for file in directory.glob(f"*_{pid}.new"):  # left by a process killed in `_make_room`
             file.unlink()
-        # A reader would miss or double the values that move. The lock does not block: the first process must not wait.
+        # Without the lock, a reader could miss values or count them twice. The lock does not block, because the first
+        # process must not wait.
         with _locked(directory, fcntl.LOCK_EX | fcntl.LOCK_NB):
             for kind in ("counter", "histogram"):
                 _move(directory / f"{kind}_{pid}.db", directory / f"{kind}_ended.db")

@@ -78,7 +78,7 @@ class Keys:
         why = disagreement(self._store)
         if why is not None:
             raise Problem(
-                "unavailable", f"No key was made: {why}. Set the clock of this machine right.", reason=why
+                "unavailable", f"No key was created: {why}. Correct the clock of this machine.", reason=why
             )
         return execute(
             self._store, self._caller, signing_keys.rotate, pairs(self._settings, purposes), at_once=at_once

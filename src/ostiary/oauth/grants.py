@@ -15,6 +15,8 @@ from ostiary.core.oauth import (
     CLIENT_CREDENTIALS,
     DEVICE_CODE,
     JWT_BEARER,
+    NO_SECOND_EXCHANGE,
+    NO_SESSION,
     REFRESH_TOKEN,
     TOKEN_EXCHANGE,
     scope_names,
@@ -105,9 +107,7 @@ def token_exchange(asked: TokenRequest, client: AuthenticatedClient | None) -> G
         )
     presented = text.encode()
     if presented.startswith(SESSION):
-        error = OAuthError(
-            "invalid_grant", "A session cannot be exchanged. Use the key file again.", "session"
-        )
+        error = OAuthError("invalid_grant", f"{NO_SESSION} Use the key file again.", "session")
         raise RefusedGrant(error, MALFORMED)
     verdict = asked.authenticator.key_or_token(presented, asked.access_request, asked.lookup)
     standing, token = verdict.standing, verdict.token
@@ -118,7 +118,7 @@ def token_exchange(asked: TokenRequest, client: AuthenticatedClient | None) -> G
     if token is None:
         return GrantResult(standing, members=issued)
     if token.exchanged_from is not None:
-        text = "An exchanged token cannot be exchanged again. Use the original key or token."
+        text = f"{NO_SECOND_EXCHANGE} Use the original key or token."
         raise RefusedGrant(OAuthError("invalid_grant", text, "exchanged before"), verdict)
     return GrantResult(
         standing,

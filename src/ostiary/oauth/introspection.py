@@ -137,7 +137,8 @@ def _told(authenticator: Authenticator, caller: Verdict, form: Form, lookup: Loo
     at_large = authenticator.at_large(verdict, asked, lookup)
     body: dict[str, Any] = {
         "active": True,
-        # A credential limited to projects or resources has no scope outside them. Use /v1/verify with a project.
+        # The request names no project or resource, so a credential that is limited to some has no scopes here.
+        # Callers that need the scopes on a project use /v1/verify.
         "scope": _scope(verdict) if at_large is verdict else " ".join(sorted(at_large.scopes)),
         "client_id": access_token.client_id_of_principal(standing),
         "token_type": "Bearer" if token is not None else "ApiKey",

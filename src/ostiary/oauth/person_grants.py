@@ -182,9 +182,9 @@ def refresh_token(asked: TokenRequest, client: AuthenticatedClient | None) -> Gr
 
 
 def _of_people(client: AuthenticatedClient | None, grant_type: str) -> model.OAuthClient:
-    """Return the facts of a client that people consent to.
+    """Return the registered client that sent the request.
 
-    Raises OAuthError or RefusedGrant if it may not use this grant.
+    Raises RefusedGrant if no client was identified, OAuthError if the client may not use this grant.
     """
     if client is None:
         raise RefusedGrant(invalid_client("no client"), UNKNOWN)

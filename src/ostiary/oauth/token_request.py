@@ -101,7 +101,7 @@ class GrantResult:
 
 
 class RefusedGrant(Exception):  # noqa: N818 - it carries an OAuth error and the verdict on the client
-    """A refusal with its verdict. It is counted."""
+    """Raised when a token request is refused. `error` is sent to the client; `verdict` is counted."""
 
     def __init__(self, error: OAuthError, verdict: Verdict) -> None:
         super().__init__(error.code)

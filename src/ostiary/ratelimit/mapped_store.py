@@ -147,7 +147,7 @@ class MappedRateLimitStore:
                     free = at
                 continue
             if tat > now + FURTHEST + SKEW:
-                # The clock was set back. Nothing is used up for longer than a minute.
+                # The clock was set back. Every limit recovers within a minute, so cap the value.
                 view[at + 1] = tat = now + FURTHEST
             owner = view[at]
             if owner == fingerprint:

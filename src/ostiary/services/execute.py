@@ -97,8 +97,8 @@ def _allowed(
         callers.require_confirmed(tx, caller)
     fits = unchanged is None or unchanged(tx, caller)
     done = work()
-    # Last, and then all of it is undone: a caller that may not do it, or cannot, is told that instead of what the
-    # precondition says (RFC 9110 §13.2.1).
+    # Checked last, because errors of the operation take precedence over a failed precondition (RFC 9110 §13.2.1).
+    # Raising here undoes the operation.
     if not fits:
         raise Problem(
             "precondition-failed",

@@ -118,7 +118,7 @@ def require_reach(caller: Caller, bindings: Iterable[RoleBinding]) -> None:
     if not caller.operator_admin and any(each.role == OPERATOR_ADMIN for each in bindings):
         raise Problem(
             "scope-exceeds-grantor",
-            f"This gives or takes the role {OPERATOR_ADMIN}, or changes a principal that has this role. Only a caller "
+            f"This assigns or removes the role {OPERATOR_ADMIN}, or changes a principal that has it. Only a caller "
             "with this role may do it.",
             reason=f"lacks {OPERATOR_ADMIN}",
         )

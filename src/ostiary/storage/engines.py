@@ -166,8 +166,8 @@ def _sqlite_engines(url: str, checkpoints: bool) -> Engines:
     return Engines("sqlite", reader, writer, Turns(1, WAIT_MS))
 
 
-class _Unshared(sqlite_module.Connection):  # type: ignore[name-defined,misc] # of whichever module is installed
-    """A connection that reads the file without locks and without the log."""
+class _Unshared(sqlite_module.Connection):  # type: ignore[name-defined,misc] # base depends on the SQLite module
+    """A connection that reads the file without locks and without the write-ahead log."""
 
 
 def _connect_reader(path: str) -> Any:
