@@ -263,4 +263,6 @@ def test_chains_of_operations(made: Studio) -> None:
     locked_out = sum(number for (_, status), number in admins.items() if status == 401)
     assert done > sum(admins.values()) / 4, "most requests were refused: the chains show little"
     assert locked_out < sum(admins.values()) / 10, "keys were revoked early: the chains show little"
-    assert len(reached(tally) & USING_IDS) > len(USING_IDS) / (3 if PROVE else 6), "ids of earlier answers are hardly used"
+    assert len(reached(tally) & USING_IDS) > len(USING_IDS) / (3 if PROVE else 6), (
+        "ids of earlier answers are hardly used"
+    )
