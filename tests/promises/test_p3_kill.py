@@ -84,11 +84,7 @@ class Key:
 
 
 class Writers:
-    """Threads that write until the server is gone.
-
-    `acknowledged` counts success responses. `refused` counts responses to writes that waited too long: a slow machine
-    causes some, and such a write may or may not have happened.
-    """
+    """Threads that write until the server goes away. `acknowledged` counts success responses."""
 
     def __init__(self, server: Ostiary, account: str, seed: int) -> None:
         self.keys: list[Key] = []
